@@ -1,0 +1,61 @@
+"""Unisono: train and use non-autoregressive generators of speech, sound, images, motion and text.
+
+Importing this package loads no torch; the heavy names below are imported on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from unisono.plugin import PLUGIN_API, Plugin
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "load": "unisono.checkpoint",
+    "Model": "unisono.model",
+    "Request": "unisono.model",
+    "OptimSpec": "unisono.model",
+    "Synthesizer": "unisono.synthesis",
+    "Recipe": "unisono.recipe",
+    "DataModule": "unisono.data",
+    "Audio": "unisono.media",
+    "Media": "unisono.media",
+    "Segment": "unisono.media",
+    "UnisonoError": "unisono.errors",
+}
+
+if TYPE_CHECKING:
+    from unisono.checkpoint import load
+    from unisono.data import DataModule
+    from unisono.errors import UnisonoError
+    from unisono.media import Audio, Media, Segment
+    from unisono.model import Model, OptimSpec, Request
+    from unisono.recipe import Recipe
+    from unisono.synthesis import Synthesizer
+
+__all__ = [
+    "PLUGIN_API",
+    "Audio",
+    "DataModule",
+    "Media",
+    "Model",
+    "OptimSpec",
+    "Plugin",
+    "Recipe",
+    "Request",
+    "Segment",
+    "Synthesizer",
+    "UnisonoError",
+    "__version__",
+    "load",
+]
+
+
+def __getattr__(name: str):
+    if name not in _LAZY:
+        raise AttributeError(f"module 'unisono' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

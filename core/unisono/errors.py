@@ -1,0 +1,47 @@
+"""What can go wrong by a user's hand: each error is one sentence with the value, the limit and the fix.
+
+The command line prints the sentence and exits with 2; anything else is our bug and shows its traceback.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UnisonoError(ValueError):
+    """The base of every error that a user can mend."""
+
+
+class PluginError(UnisonoError):
+    """A plugin is missing, broken, incompatible or claimed by two distributions."""
+
+
+class RecipeError(UnisonoError):
+    """A recipe has an unknown key, a wrong type or a missing value."""
+
+
+class RequestError(UnisonoError):
+    """A request asks for something that the model cannot make."""
+
+
+class DataError(UnisonoError):
+    """A corpus, manifest or file cannot be read as stated."""
+
+
+class CheckpointError(UnisonoError):
+    """An export is damaged, foreign, newer than this version, or unsafe."""
+
+
+class MissingExtra(UnisonoError):
+    """An optional package is not installed; the message has the line that installs it."""
+
+    def __init__(self, package: str, extra: str):
+        super().__init__(f'{package!r} is not installed: run  pip install "unisono[{extra}]"')
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"``, or the known names when none is near."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if near:
+        return f" (did you mean {near[0]!r}?)"
+    return f" (known: {', '.join(known)})" if known else ""

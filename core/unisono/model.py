@@ -1,0 +1,253 @@
+"""Model: a LightningModule that can also synthesize; Request: what one asks of it; OptimSpec: how it is trained.
+
+A model is three things beside its training losses: a typed ``Request``, an output ``Media`` type, and
+``synthesize``. From the one request declaration come the Python call, the flags of ``unisono generate`` and
+the JSON schema.
+
+Life of a model::
+
+    __init__(plain typed arguments)     the recipe's ``model:`` section
+        └─ build(facts)                 what only the data knows: symbols, speakers, statistics
+             ├─ losses(batch)           training and validation; the core logs and steps
+             ├─ attach(role, component) a vocoder, a codec: kept out of this model's own weights
+             └─ synthesize(requests)    lists in, media out; alone or in a batch, the same
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from lightning.pytorch import LightningModule
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor, nn
+
+from unisono.errors import RecipeError, RequestError, did_you_mean
+from unisono.media import Media
+
+OnStep = Callable[[int, int], None]
+"""Called as ``on_step(done, total)`` while a synthesis goes on."""
+
+
+class Request(BaseModel):
+    """The base of every model's request; unknown fields and non-finite numbers are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    seed: int = Field(0, ge=0, lt=2**63, description="random seed: the same seed gives the same output")
+
+    @classmethod
+    def parse(cls, **fields: Any) -> "Request":
+        """Build a request, or raise ``RequestError`` with one sentence that names value, limit and fix."""
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            raise RequestError(cls._sentence(error)) from None
+
+    @classmethod
+    def _sentence(cls, error: ValidationError) -> str:
+        problems = []
+        for item in error.errors():
+            name = ".".join(str(part) for part in item["loc"]) or cls.__name__
+            if item["type"] == "extra_forbidden":
+                problems.append(f"unknown field {name!r}{did_you_mean(name, cls.model_fields)}")
+            elif item["type"] == "missing":
+                problems.append(f"{name} is required")
+            else:
+                message = item["msg"].removeprefix("Value error, ")
+                problems.append(f"{name}={item['input']!r}: {message[:1].lower()}{message[1:]}")
+        return "; ".join(problems)
+
+
+@dataclass(frozen=True)
+class OptimSpec:
+    """AdamW and its schedule, as in a recipe's ``optim:`` section.
+
+    ``schedule`` runs from the end of the linear warm-up to the last step: ``constant``, ``cosine`` (to
+    ``min_lr_ratio``), ``linear`` (likewise) or ``inverse_sqrt`` (Vaswani et al. 2017, §5.3, relative to the
+    warm-up). ``clip_norm`` 0 switches clipping off. Weight decay spares biases, norms and embeddings.
+    """
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-9
+    weight_decay: float = 1e-6
+    warmup_steps: int = 100
+    schedule: Literal["constant", "cosine", "linear", "inverse_sqrt"] = "cosine"
+    min_lr_ratio: float = 0.01
+    clip_norm: float = 1.0
+
+    def factor(self, step: int, total_steps: int) -> float:
+        """Return the learning rate at a step, relative to ``lr``."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        if self.schedule == "constant":
+            return 1.0
+        if self.schedule == "inverse_sqrt":
+            return math.sqrt(max(self.warmup_steps, 1) / max(step, 1))
+        span = max(total_steps - self.warmup_steps, 1)
+        progress = min((step - self.warmup_steps) / span, 1.0)
+        shape = 1 - progress if self.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
+        return self.min_lr_ratio + (1 - self.min_lr_ratio) * shape
+
+    def optimizer(self, module: nn.Module) -> torch.optim.AdamW:
+        """Make AdamW over a module's trainable parameters."""
+        decayed, spared = [], []
+        embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                plain = parameter.ndim >= 2 and id(parameter) not in embeddings
+                (decayed if plain else spared).append(parameter)
+        groups = [
+            {"params": decayed, "weight_decay": self.weight_decay},
+            {"params": spared, "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW([g for g in groups if g["params"]], lr=self.lr, betas=self.betas, eps=self.eps)
+
+    def scheduler(self, optimizer: torch.optim.Optimizer, total_steps: int):
+        """Make the per-step learning-rate schedule."""
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.factor(step, total_steps))
+
+
+class Model(LightningModule):
+    """The base of every generator; see the module's docstring for its life."""
+
+    Request: ClassVar[type[Request]] = Request
+    Media: ClassVar[type[Media]] = Media
+    text_field: ClassVar[str] = "text"
+    roles: ClassVar[dict[str, str]] = {}
+    builtin_components: ClassVar[dict[str, str]] = {}
+
+    def __init__(self):
+        super().__init__()
+        self.facts: dict[str, Any] = {}
+        self.optim = OptimSpec()
+        self.recipe: dict[str, Any] = {}
+        self._components: dict[str, Any] = {}
+
+    # ---- what a model defines ------------------------------------------------------------------
+
+    def build(self, facts: dict[str, Any]) -> None:
+        """Create what depends on the data; ``facts`` is plain JSON and travels in every export."""
+        self.facts = facts
+
+    def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Return the total under ``loss`` and its parts under their own names, all scalars."""
+        raise TypeError(f"{type(self).__name__} defines no losses()")
+
+    def units(self, batch: dict[str, Any]) -> dict[str, int]:
+        """Count what a batch holds, in the task's own units, for the throughput display."""
+        return {}
+
+    def synthesize(
+        self,
+        requests: Sequence[Any],
+        generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> list[Any]:
+        """Return one media object per request; an item alone equals the same item in a batch.
+
+        Randomness comes from each request's ``seed``; ``generator``, where given, is drawn from instead.
+        """
+        raise TypeError(f"{type(self).__name__} defines no synthesize()")
+
+    def stream(self, request: Any, generator: torch.Generator | None = None) -> Iterator[Any]:
+        """Yield the output piece by piece; a model that cannot stream yields one piece."""
+        yield from self.synthesize([request], generator)
+
+    def preview_requests(self) -> list[Any]:
+        """Return a few fixed requests that show, at each validation, what the model has learnt."""
+        return []
+
+    # ---- components ----------------------------------------------------------------------------
+
+    def attach(self, role: str, component: Any) -> None:
+        """Give the model a component for a role; it stays out of this model's weights and optimiser."""
+        if role not in self.roles:
+            raise RecipeError(
+                f"{type(self).__name__} has no component {role!r}{did_you_mean(role, self.roles)}"
+            )
+        if isinstance(component, nn.Module):
+            component.eval().requires_grad_(False)
+            component.to(self.device)
+        self._components[role] = component
+
+    @property
+    def components(self) -> dict[str, Any]:
+        """The attached components by role."""
+        return dict(self._components)
+
+    def component(self, role: str) -> Any:
+        """Return a component, or raise ``RequestError`` that says how to give one."""
+        if role not in self._components:
+            builtin = "".join(f", or {name}" for name in self.builtin_components)
+            raise RequestError(
+                f"this {type(self).__name__} has no {role} ({self.roles[role]}): "
+                f"give one with components={{{role!r}: FOLDER}} or --components.{role}=FOLDER{builtin}"
+            )
+        return self._components[role]
+
+    def _apply(self, fn, recurse=True):
+        for component in self._components.values():
+            if isinstance(component, nn.Module):
+                component._apply(fn)
+        return super()._apply(fn, recurse)
+
+    # ---- training ------------------------------------------------------------------------------
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        parts = self.losses(batch)
+        self.log_losses("train", parts)
+        return parts["loss"]
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        parts = self.losses(batch)
+        size = len(next(v for v in batch.values() if isinstance(v, Tensor)))
+        self.log_losses("val", parts, batch_size=size, sync_dist=True)
+
+    def log_losses(self, stage: str, parts: dict[str, Tensor], **kwargs: Any) -> None:
+        """Log each part as ``stage/name``; the total goes to the progress bar."""
+        for name, value in parts.items():
+            self.log(f"{stage}/{name}", value.detach(), prog_bar=name == "loss", **kwargs)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run, for schedules."""
+        if self.trainer.max_steps > 0:
+            return self.trainer.max_steps
+        return int(self.trainer.estimated_stepping_batches)
+
+    def configure_optimizers(self):
+        optimizer = self.optim.optimizer(self)
+        schedule = self.optim.scheduler(optimizer, self.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
+        clip = gradient_clip_val or self.optim.clip_norm
+        if clip:
+            self.clip_gradients(optimizer, clip, gradient_clip_algorithm or "norm")
+
+    def global_mean(self, values: Float[Tensor, "b ..."], mask: Bool[Tensor, "b ..."]) -> Float[Tensor, ""]:
+        """Mean of ``values`` where ``mask`` holds, over the items of *all* ranks.
+
+        Distributed training averages gradients over ranks; a plain masked mean would weigh a rank with few
+        frames as much as one with many. Here each rank divides by the global count and multiplies by the
+        number of ranks, so that the averaged gradient is that of one process on the whole batch.
+        """
+        mask = mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
+        weights = mask.to(values.dtype).expand_as(values)
+        count = weights.sum(dtype=torch.float64)
+        world = 1
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            world = torch.distributed.get_world_size()
+            torch.distributed.all_reduce(count)
+        return (values * weights).sum() * (world / count.clamp(min=1)).to(values.dtype)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["unisono"] = {"recipe": self.recipe, "facts": self.facts}
+
+    def request_generator(self, request: Request, generator: torch.Generator | None = None) -> torch.Generator:
+        """Return the generator for one request: the given one, or a fresh one from the request's seed."""
+        return generator or torch.Generator().manual_seed(request.seed)

@@ -1,0 +1,193 @@
+"""Plugins: the manifest, discovery by entry point, isolation of broken ones, API version.
+
+A distribution offers a plugin by one entry point in the group ``unisono.plugins`` that points at one
+``Plugin`` object. Discovery reads metadata only; a manifest is imported when it is asked for, a model when
+it is used. A plugin that is broken, too new or claimed twice stops nothing: it is listed with its reason,
+and naming it raises ``PluginError``.
+"""
+
+import os
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module, resources
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal
+
+from unisono.errors import PluginError, did_you_mean
+
+GROUP = "unisono.plugins"
+PLUGIN_API = "1.0"
+ALLOW_LIST = "UNISONO_PLUGINS"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugin:
+    """One plugin's manifest: names and import strings, nothing heavy.
+
+    ``models`` and ``data`` map a short name to ``"module:attribute"``; ``recipes`` is a package whose YAML
+    files are this plugin's recipes. ``evaluators`` maps a model name to the function that measures it.
+    ``api`` is the plugin API it was written for: the major must equal the core's, the minor may not exceed it.
+    """
+
+    name: str
+    api: str
+    summary: str
+    models: dict[str, str] = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)
+    evaluators: dict[str, str] = field(default_factory=dict)
+    recipes: str | None = None
+    extra: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A plugin as its entry point declares it, before any of its code has run."""
+
+    name: str
+    distribution: str
+    version: str
+    entry_points: tuple[EntryPoint, ...]
+
+    @property
+    def origin(self) -> str:
+        return f"plugin {self.name!r} ({self.distribution} {self.version})"
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What every rank of a distributed run must agree on."""
+        return (self.name, self.distribution, self.version)
+
+
+@dataclass(frozen=True)
+class State:
+    """One row of ``unisono plugins``."""
+
+    found: Found
+    plugin: Plugin | None
+    reason: str
+
+    @property
+    def ok(self) -> bool:
+        return self.plugin is not None
+
+
+@cache
+def discover() -> dict[str, Found]:
+    """Return every installed plugin by name, from metadata alone.
+
+    ``UNISONO_PLUGINS=tts,codec`` limits the list; empty means none.
+    """
+    allowed = os.environ.get(ALLOW_LIST)
+    names = None if allowed is None else {name.strip() for name in allowed.split(",") if name.strip()}
+    grouped: dict[str, dict[tuple[str, str], EntryPoint]] = {}
+    for point in entry_points(group=GROUP):
+        if names is None or point.name in names:
+            origin = (point.dist.name if point.dist else "?", point.value)
+            grouped.setdefault(point.name, {})[origin] = point
+    found = {}
+    for name, by_origin in sorted(grouped.items()):
+        points = tuple(by_origin.values())
+        distributions = sorted({point.dist.name if point.dist else "?" for point in points})
+        versions = sorted({point.dist.version if point.dist else "?" for point in points})
+        found[name] = Found(name, " and ".join(distributions), ", ".join(versions), points)
+    return found
+
+
+def get(name: str) -> Plugin:
+    """Import and return the manifest of one plugin, or raise ``PluginError`` with cause and remedy."""
+    found = discover().get(name)
+    if found is None:
+        raise PluginError(
+            f"no plugin {name!r} is installed{did_you_mean(name, discover())}; "
+            f"install the package that offers it, and check {ALLOW_LIST} if that is set"
+        )
+    return _load_manifest(found)
+
+
+def resolve(reference: str, role: Literal["models", "data", "evaluators"]) -> Any:
+    """Import what ``"plugin/name"`` stands for in a role: a model class, a data module or an evaluator."""
+    plugin_name, slash, short = reference.partition("/")
+    if not slash:
+        raise PluginError(f"{reference!r} is not of the form plugin/name, such as 'tts/fastpitch'")
+    plugin = get(plugin_name)
+    targets: dict[str, str] = getattr(plugin, role)
+    if short not in targets:
+        what = {"models": "model", "data": "data set", "evaluators": "evaluator"}[role]
+        raise PluginError(
+            f"plugin {plugin_name!r} has no {what} {short!r}{did_you_mean(short, targets)}"
+        )
+    try:
+        return import_string(targets[short])
+    except (ImportError, AttributeError) as error:
+        origin = discover()[plugin_name].origin
+        install = f'; if a package is missing: pip install "unisono[{plugin.extra}]"' if plugin.extra else ""
+        raise PluginError(
+            f"{origin}: {targets[short]!r} cannot be imported: {type(error).__name__}: {error}{install}"
+        ) from error
+
+
+def import_string(target: str) -> Any:
+    """Import ``"package.module:attribute"``."""
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def states() -> list[State]:
+    """Try every manifest and report each with ``ok`` or its reason; never raises."""
+    rows = []
+    for found in discover().values():
+        try:
+            rows.append(State(found, _load_manifest(found), "ok"))
+        except PluginError as error:
+            rows.append(State(found, None, str(error)))
+    return rows
+
+
+def recipe_names(plugin: Plugin) -> dict[str, Any]:
+    """Return ``plugin/recipe`` → readable resource for every recipe that a plugin ships."""
+    if plugin.recipes is None:
+        return {}
+    folder = resources.files(plugin.recipes)
+    return {
+        f"{plugin.name}/{entry.name.removesuffix('.yaml')}": entry
+        for entry in sorted(folder.iterdir(), key=lambda e: e.name)
+        if entry.name.endswith(".yaml")
+    }
+
+
+def _load_manifest(found: Found) -> Plugin:
+    if len(found.entry_points) > 1:
+        raise PluginError(
+            f"plugin {found.name!r} is offered by {found.distribution}: uninstall one of them"
+        )
+    point = found.entry_points[0]
+    try:
+        plugin = point.load()
+    except Exception as error:  # whatever a stranger's module raises, the tool goes on
+        raise PluginError(
+            f"{found.origin} failed to import: {type(error).__name__}: {error}; "
+            "repair or uninstall it"
+        ) from error
+    if not isinstance(plugin, Plugin):
+        raise PluginError(
+            f"{found.origin}: {point.value!r} is a {type(plugin).__name__}, not a unisono.Plugin"
+        )
+    if plugin.name != found.name:
+        raise PluginError(
+            f"{found.origin} calls itself {plugin.name!r}: entry point and manifest must agree"
+        )
+    check_api(plugin.api, found.origin)
+    return plugin
+
+
+def check_api(api: str, origin: str) -> None:
+    """Refuse another major, or a newer minor, than ``PLUGIN_API``."""
+    try:
+        major, minor = (int(part) for part in api.split("."))
+    except ValueError:
+        raise PluginError(f"{origin}: api {api!r} is not of the form '1.0'") from None
+    core_major, core_minor = (int(part) for part in PLUGIN_API.split("."))
+    if major != core_major or minor > core_minor:
+        newer = (major, minor) > (core_major, core_minor)
+        remedy = "upgrade unisono" if newer else "upgrade the plugin"
+        raise PluginError(f"{origin} needs plugin API {api}, this is {PLUGIN_API}: {remedy}")

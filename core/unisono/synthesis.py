@@ -1,0 +1,70 @@
+"""Synthesizer: a loaded model as a user calls it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from unisono.errors import RequestError
+from unisono.model import Model, OnStep, Request
+
+
+class Synthesizer:
+    """A model ready to be called: ``synth("Hello world", pace=1.1).save("hello.wav")``.
+
+    ``info`` is what the export's ``unisono.json`` says: plugin, versions, data, licence, metrics.
+    """
+
+    def __init__(self, model: Model, info: dict[str, Any] | None = None):
+        self.model = model.eval()
+        self.info = info or {}
+
+    def __repr__(self) -> str:
+        return f"Synthesizer({self.info.get('model', type(self.model).__name__)}, {self.model.device})"
+
+    def to(self, device: str | torch.device) -> "Synthesizer":
+        """Move the model and its components."""
+        self.model.to(device)
+        return self
+
+    def request(self, first: Any = None, /, **fields: Any) -> Request:
+        """Turn a text, a dict or a request, plus fields, into this model's typed request."""
+        kind = self.model.Request
+        if isinstance(first, Request):
+            if not isinstance(first, kind):
+                raise RequestError(
+                    f"{type(first).__name__} belongs to another model; this one takes {kind.__qualname__}"
+                )
+            return kind.parse(**{**first.model_dump(), **fields}) if fields else first
+        if isinstance(first, dict):
+            return kind.parse(**{**first, **fields})
+        if first is not None:
+            fields = {self.model.text_field: first, **fields}
+        return kind.parse(**fields)
+
+    def __call__(
+        self,
+        first: Any = None,
+        /,
+        *,
+        generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
+        **fields: Any,
+    ) -> Any:
+        """Synthesize one request, or a list of them in one padded batch; fields apply to all."""
+        many = isinstance(first, Sequence) and not isinstance(first, str)
+        requests = [self.request(item, **fields) for item in (first if many else [first])]
+        with torch.inference_mode():
+            made = self.model.synthesize(requests, generator, on_step) if requests else []
+        return made if many else made[0]
+
+    def stream(self, first: Any = None, /, *, generator: torch.Generator | None = None, **fields: Any) -> Iterator[Any]:
+        """Yield the output piece by piece, the first long before the last."""
+        request = self.request(first, **fields)
+        pieces = self.model.stream(request, generator)
+        while True:
+            with torch.inference_mode():
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece

@@ -1,0 +1,1 @@
+"""Recipes that ship with Unisono: one YAML file is one run. See ``unisono recipes``."""
