@@ -1,0 +1,19 @@
+"""The codec plugin: from features to waveforms. The manifest only; models load when they are used."""
+
+from unisono import Plugin
+
+plugin = Plugin(
+    name="codec",
+    api="1.0",
+    summary="Neural vocoders: log mel spectrograms to waveforms",
+    models={
+        "vocos": "unisono_codec.vocos:Vocos",
+        "vocos-gan": "unisono_codec.gan:VocosGAN",
+    },
+    data={
+        "audio": "unisono_codec.data:AudioData",
+        "tones": "unisono_codec.data:ToneData",
+    },
+    recipes="unisono_recipes.codec",
+    extra="codec",
+)
