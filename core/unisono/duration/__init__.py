@@ -1,0 +1,38 @@
+"""Durations: how long is the output, and which input does each position of it belong to.
+
+alignment.py   Alignment: durations, lengths, expand, pool, positions, crops, word times
+regulate.py    repeat, box (continuous integrate-and-fire), gaussian, uniform, filler, learned
+rounding.py    from predicted to whole frames, keeping the total
+predict.py     targets of a duration predictor and their inverse
+search.py      monotonic alignment search: numba, torch or Triton
+aligner.py     the soft aligner and its prior
+losses.py      forward sum, binarisation, calibration
+"""
+
+from unisono.duration.aligner import Aligner, beta_binomial_prior
+from unisono.duration.alignment import Alignment
+from unisono.duration.losses import (
+    binarisation_loss,
+    estimate_shift,
+    forward_sum_loss,
+    ramp,
+    shift_boundaries,
+)
+from unisono.duration.predict import durations_from_log, log_durations
+from unisono.duration.rounding import round_durations
+from unisono.duration.search import search
+
+__all__ = [
+    "Aligner",
+    "Alignment",
+    "beta_binomial_prior",
+    "binarisation_loss",
+    "durations_from_log",
+    "estimate_shift",
+    "forward_sum_loss",
+    "log_durations",
+    "ramp",
+    "round_durations",
+    "search",
+    "shift_boundaries",
+]
