@@ -20,16 +20,17 @@ from jaxtyping import Bool, Complex, Float, Int
 from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
-
 from unisono.audio import LogMel, MelSpec, istft_same, read_audio
 from unisono.audio.losses import LogMelLoss, MultiResolutionSTFTLoss
+from unisono.audio.mel import LOG_FLOOR
+from unisono.audio.stft import overlap_add, same_padding
 from unisono.errors import RequestError
 from unisono.media import Audio
 from unisono.model import Model, OnStep, Request
 from unisono.nn.convnext import ConvNeXtBlock
 
-SILENCE = math.log(1e-5)
-"""The floor of ``LogMel``."""
+SILENCE = math.log(LOG_FLOOR)
+"""The log mel of digital silence."""
 
 MAX_MAGNITUDE = 1e2
 """The published limit on a predicted magnitude: exp() of an untrained layer can be anything."""
@@ -71,7 +72,7 @@ class VocosNet(nn.Module):
 
     def coefficients(
         self, mel: Float[Tensor, "b t m"], mask: Bool[Tensor, "b t"] | None = None
-    ) -> Complex[Tensor, "b f t"]:
+    ) -> Complex[Tensor, "b t f"]:
         """Predict the short-time Fourier coefficients."""
         x = (mel - SILENCE) / -SILENCE
         if mask is not None:
@@ -79,11 +80,13 @@ class VocosNet(nn.Module):
         x = self.embed_norm(self.embed(x.mT).mT)
         for block in self.blocks:
             x = block(x, mask)
-        with torch.autocast(x.device.type, enabled=False):  # a phase in bfloat16 is 1 % of a turn off
-            log_magnitude, phase = self.head(self.norm(x.float())).mT.chunk(2, dim=1)
+        with torch.autocast(
+            x.device.type, enabled=False
+        ):  # a phase in bfloat16 is 1 % of a turn off
+            log_magnitude, phase = self.head(self.norm(x.float())).chunk(2, dim=-1)
             magnitude = log_magnitude.exp().clamp(max=MAX_MAGNITUDE)
             if mask is not None:
-                magnitude = magnitude * mask[:, None]
+                magnitude = magnitude * mask[..., None]
             return torch.complex(magnitude * phase.cos(), magnitude * phase.sin())
 
     def forward(
@@ -100,11 +103,10 @@ class VocosNet(nn.Module):
         return (wave * gain).masked_fill(~mask.repeat_interleave(hop, dim=1), 0.0)
 
     def _envelope(self, mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b n"]:
-        n_fft, hop = self.mel_spec.n_fft, self.mel_spec.hop_length
-        squared = self.window.square()[None, None]
-        envelope = F.conv_transpose1d(mask[:, None].to(squared.dtype), squared, stride=hop)[:, 0]
-        trim = (n_fft - hop) // 2
-        return envelope[:, trim : trim + mask.shape[1] * hop]
+        hop = self.mel_spec.hop_length
+        left, _ = same_padding(self.mel_spec.n_fft, hop)
+        frames = mask[..., None] * self.window.square()
+        return overlap_add(frames, hop)[:, left : left + mask.shape[1] * hop]
 
 
 class Vocos(Model):
@@ -127,8 +129,11 @@ class Vocos(Model):
 
         audio: str | None = Field(None, description="path of a recording to resynthesise")
         mel: Annotated[
-            list[list[float]] | None, BeforeValidator(lambda x: x.tolist() if hasattr(x, "tolist") else x)
-        ] = Field(None, description="natural-log mel spectrogram, frames by bins, to turn into sound")
+            list[list[float]] | None,
+            BeforeValidator(lambda x: x.tolist() if hasattr(x, "tolist") else x),
+        ] = Field(
+            None, description="natural-log mel spectrogram, frames by bins, to turn into sound"
+        )
 
         @model_validator(mode="after")
         def _one_source(self):
@@ -217,8 +222,8 @@ class Vocos(Model):
                     f"each of {self.mel_spec.n_mels} bins"
                 )
             return torch.tensor(request.mel, device=self.device)
-        waveform, _ = read_audio(request.audio, self.mel_spec.sample_rate)
-        wave = torch.as_tensor(waveform, device=self.device)
+        wave, _ = read_audio(request.audio, self.mel_spec.sample_rate)
+        wave = wave.to(self.device)
         hop, needed = self.mel_spec.hop_length, self.mel_spec.n_fft
         if len(wave) < needed:
             wave = F.pad(wave, (0, needed - len(wave)))

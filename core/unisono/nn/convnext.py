@@ -1,8 +1,9 @@
 """The one-dimensional ConvNeXt block, for sequences of any length.
 
-Liu et al., "A ConvNet for the 2020s" (arXiv:2201.03545), in the form that Vocos (arXiv:2306.00814) uses.
-Differences: channels stay last, so that only the depthwise convolution sees another layout; and positions
-outside a mask are zeroed before the convolution, so that padding never leaks into an item.
+Liu et al., "A ConvNet for the 2020s" (arXiv:2201.03545), in the form that Vocos (arXiv:2306.00814)
+uses. Differences: channels stay last, so that only the depthwise convolution sees another layout;
+and positions outside a mask are zeroed before the convolution, so that padding never leaks into an
+item.
 
 Shapes: b batch, t time, d channels. Masks are True where a position is kept.
 """
