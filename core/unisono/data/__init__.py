@@ -1,0 +1,43 @@
+"""Data: manifests, the audit of what was kept and dropped, feature caches, and replayable
+batches."""
+
+from unisono.data.audit import AudioLimits, Audit, Drop, Dropped, wave_facts
+from unisono.data.cache import Features, Prepared, cache_root, prepare_features
+from unisono.data.collate import collate_items, pad_stack
+from unisono.data.loader import ReplayableLoader
+from unisono.data.manifest import Manifest, Utterance, find_audio, read_manifest, read_manifests
+from unisono.data.module import DataModule, ItemSet
+from unisono.data.parallel import map_processes
+from unisono.data.sampler import (
+    OrderedBatchSampler,
+    ReplayableBatchSampler,
+    derive_seed,
+    item_generator,
+)
+
+__all__ = [
+    "AudioLimits",
+    "Audit",
+    "DataModule",
+    "Drop",
+    "Dropped",
+    "Features",
+    "ItemSet",
+    "Manifest",
+    "OrderedBatchSampler",
+    "Prepared",
+    "ReplayableBatchSampler",
+    "ReplayableLoader",
+    "Utterance",
+    "cache_root",
+    "collate_items",
+    "derive_seed",
+    "find_audio",
+    "item_generator",
+    "map_processes",
+    "pad_stack",
+    "prepare_features",
+    "read_manifest",
+    "read_manifests",
+    "wave_facts",
+]

@@ -1,0 +1,131 @@
+"""DataModule: the base of every data set; it turns items into replayable, sharded batches.
+
+What a subclass gives: ``prepare`` (fills ``train_set`` and ``val_set``), ``describe`` (facts for
+the model), ``collate``. What it gets: the global batch at (epoch, step) is a pure function of
+(seed, epoch, step); N processes see the same global batches as one; a resumed run goes on with the
+next batch, whatever ``num_workers`` is. Nothing reads or sets a global seed.
+"""
+
+from typing import Any, Protocol
+
+import torch
+from lightning.pytorch import LightningDataModule
+
+from unisono.data.audit import Audit
+from unisono.data.loader import ReplayableLoader
+from unisono.data.sampler import OrderedBatchSampler, ReplayableBatchSampler
+from unisono.errors import DataError
+
+
+class ItemSet(Protocol):
+    """A map-style data set: all its randomness comes from the generator that it is handed."""
+
+    def __len__(self) -> int: ...
+
+    def size(self, index: int) -> int:
+        """Return a measure of length; items of similar size share a batch."""
+        ...
+
+    def item(self, index: int, generator: torch.Generator) -> dict[str, Any]: ...
+
+
+class DataModule(LightningDataModule):
+    """The base of every data set.
+
+    Its loaders are not ``DataLoader`` objects, so Lightning leaves them alone; set
+    ``use_distributed_sampler: false`` in the trainer anyway where other loaders are mixed in.
+
+    Args: batch_size: items of one optimiser step over *all* processes; their number must divide it.
+    num_workers: processes per rank that load items; 0 loads in the main process. Same batches
+    either way.
+
+    Attributes:
+        seed: the recipe's seed; set before the loaders are made.
+        train_set, val_set: filled by ``prepare``; ``val_set`` may stay None.
+    """
+
+    def __init__(self, batch_size: int = 16, num_workers: int = 0):
+        super().__init__()
+        if num_workers < 0:
+            raise DataError(f"num_workers={num_workers} must be at least 0")
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = 0
+        self.train_set: Any = None
+        self.val_set: Any = None
+
+    # ---- what a data set defines ---------------------------------------------------------------
+
+    def prepare(self, progress: bool = True) -> Audit:
+        """Read the corpus, make or read caches, fill the sets; return what was kept and dropped."""
+        raise TypeError(f"{type(self).__name__} defines no prepare()")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the facts that a model is built from, as plain JSON; call after ``prepare``."""
+        raise TypeError(f"{type(self).__name__} defines no describe()")
+
+    def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        """Turn a list of items into one batch."""
+        raise TypeError(f"{type(self).__name__} defines no collate()")
+
+    # ---- what it gets --------------------------------------------------------------------------
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.train_set is None:
+            self.prepare(progress=False)
+
+    def train_dataloader(self) -> ReplayableLoader:
+        """Return this rank's training batches, from the trainer's position on."""
+        self.setup()
+        rank, world_size = self._rank()
+        if self.batch_size % world_size:
+            raise DataError(
+                f"data.batch_size={self.batch_size} is not divisible by {world_size} processes: "
+                f"use a multiple of {world_size}"
+            )
+        sizes = [self.train_set.size(i) for i in range(len(self.train_set))]
+        sampler = ReplayableBatchSampler(sizes, self.batch_size, self.seed)
+        return ReplayableLoader(
+            self.train_set,
+            sampler,
+            self.collate,
+            self._position,
+            self.seed,
+            rank,
+            world_size,
+            self.num_workers,
+        )
+
+    def val_dataloader(self) -> ReplayableLoader | list:
+        """Return this rank's validation batches, the same at every validation."""
+        self.setup()
+        if not self.val_set:
+            return []
+        rank, world_size = self._rank()
+        sizes = [self.val_set.size(i) for i in range(len(self.val_set))]
+        return ReplayableLoader(
+            self.val_set,
+            OrderedBatchSampler(sizes, self.batch_size),
+            self.collate,
+            lambda: ("validation", 0),
+            self.seed,
+            rank,
+            world_size,
+            self.num_workers,
+        )
+
+    def _rank(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def _position(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 0
+        loop = self.trainer.fit_loop
+        # `ready` counts this epoch's batches drawn so far: on a restart, those before the checkpoint
+        return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.ready
+
+    def __getstate__(self) -> dict[str, Any]:
+        # `collate` travels to worker processes, the trainer must not
+        return {**self.__dict__, "trainer": None}

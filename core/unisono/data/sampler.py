@@ -1,0 +1,87 @@
+"""Batches as pure functions of (seed, epoch, step): the ground of "resumed = uninterrupted" and "N
+= 1".
+
+Both samplers plan the *global* batches of an epoch; ranks share each out afterwards (rank r takes
+items r, r + world, r + 2 world, …), so the number of processes changes nothing but who computes
+what.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+
+from unisono.errors import DataError
+
+POOL_BATCHES = 32
+
+
+def derive_seed(*parts: int | str) -> int:
+    """Mix numbers and names into one 63-bit seed; any change of any part gives an unrelated one."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def item_generator(seed: int, epoch: int | str, index: int) -> torch.Generator:
+    """Return the generator for one item of one epoch, the same on any rank and in any worker."""
+    return torch.Generator().manual_seed(derive_seed("item", seed, epoch, index))
+
+
+class ReplayableBatchSampler:
+    """Shuffled batches of exactly ``batch_size`` items, each of similar sizes.
+
+    An epoch's permutation is cut to whole batches (``left_over`` items sit out, others each epoch),
+    taken in pools of 32 batches that are sorted by size and cut into batches, whose order is
+    shuffled again. Within an epoch no item comes twice.
+
+    Args:
+        sizes: a size per item, such as frames; equal sizes switch bucketing off by themselves.
+        batch_size: items of a global batch. More than there are items raises ``DataError``.
+        seed: the run's seed.
+    """
+
+    def __init__(self, sizes: Sequence[int], batch_size: int, seed: int):
+        if batch_size < 1:
+            raise DataError(f"batch_size={batch_size} must be at least 1")
+        if len(sizes) < batch_size:
+            raise DataError(
+                f"{len(sizes)} training items cannot fill one batch: "
+                f"lower data.batch_size={batch_size} to at most {len(sizes)}, or give more data"
+            )
+        self.sizes = torch.as_tensor(sizes)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.left_over = len(sizes) % batch_size
+
+    def __len__(self) -> int:
+        return len(self.sizes) // self.batch_size
+
+    def batches(self, epoch: int) -> list[list[int]]:
+        """Return the global batches of an epoch, in order."""
+        generator = torch.Generator().manual_seed(derive_seed("epoch", self.seed, epoch))
+        order = torch.randperm(len(self.sizes), generator=generator)
+        order = order[: len(self) * self.batch_size]
+        batches = []
+        for pool in order.split(POOL_BATCHES * self.batch_size):
+            by_size = pool[torch.argsort(self.sizes[pool], stable=True)]
+            batches += by_size.split(self.batch_size)
+        return [batches[i].tolist() for i in torch.randperm(len(batches), generator=generator)]
+
+
+class OrderedBatchSampler:
+    """Every item once, by size, the same each epoch: for validation.
+
+    Items are shared out over ``max(1, len // batch_size)`` batches as evenly as they go, so that no
+    batch is too small to give every process an item; a batch may then hold up to ``2 * batch_size -
+    1`` items.
+    """
+
+    def __init__(self, sizes: Sequence[int], batch_size: int):
+        self.order = torch.argsort(torch.as_tensor(sizes), stable=True)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return max(1, len(self.order) // self.batch_size)
+
+    def batches(self, epoch: int | str = 0) -> list[list[int]]:
+        return [part.tolist() for part in self.order.tensor_split(len(self))]

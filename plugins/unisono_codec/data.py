@@ -1,0 +1,300 @@
+"""Data for vocoders: random crops of recordings with their log mels, and tones made on the spot.
+
+Shapes: b batch, t frames of a crop, m mel channels, n = t * hop_length samples.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from unisono.audio import LogMel, MelSpec, read_audio
+from unisono.data import (
+    AudioLimits,
+    Audit,
+    DataModule,
+    Drop,
+    Features,
+    Manifest,
+    Utterance,
+    collate_items,
+    derive_seed,
+    find_audio,
+    prepare_features,
+    read_manifests,
+    wave_facts,
+)
+from unisono.errors import DataError
+
+DEFAULT_MEL = MelSpec()
+MAX_SECONDS = 3600.0
+
+
+class AudioData(DataModule):
+    """Crops of recordings: items ``{"mel": [t, m], "wave": [n]}``, drawn anew each epoch.
+
+    An epoch draws as many crops as would tile the recordings, each from its own stretch of them.
+    Waveforms are cached at the spec's rate in 16 bits and read crop by crop; the mel of a crop is
+    that of the whole recording at those frames.
+
+    Args: root: a folder of audio files (any depth), a corpus in LJSpeech layout, a CSV or JSONL
+    manifest, a list of these, or a mapping from speaker to one. Of several, ids are ``speaker/id``.
+    mel: the mel spectrogram to invert. crop_frames: frames of a crop. batch_size: crops per step
+    over all processes. val_size: recordings held out for validation (one crop each); the same as
+    other models of the corpus hold out, if that has texts. mels: a folder of predicted mels,
+    ``<id>.npy`` [frames, m] on the recording's own frames, to be used instead of the recordings'
+    mels: to fine-tune on what an acoustic model says. in_memory: hold the waveforms in memory
+    instead of mapping the cache. num_workers: loading processes per rank.
+    """
+
+    def __init__(
+        self,
+        root: str | list[str] | dict[str, str],
+        mel: MelSpec = DEFAULT_MEL,
+        crop_frames: int = 48,
+        batch_size: int = 16,
+        val_size: int = 16,
+        mels: str | None = None,
+        in_memory: bool = False,
+        num_workers: int = 0,
+    ):
+        super().__init__(batch_size, num_workers)
+        if crop_frames < 1:
+            raise DataError(f"crop_frames={crop_frames} must be at least 1")
+        self.root = root
+        self.mel = mel
+        self.crop_frames = crop_frames
+        self.val_size = val_size
+        self.mels = mels
+        self.in_memory = in_memory
+
+    def prepare(self, progress: bool = True) -> Audit:
+        manifest = _read_roots(self.root)
+        results = prepare_features(
+            manifest.utterances,
+            partial(read_wave, sample_rate=self.mel.sample_rate),
+            f"wave-1 {self.mel.sample_rate}",
+            progress=progress,
+            description="reading audio",
+        )
+        context = sum(LogMel(self.mel).context)
+        samples = max(self.crop_frames * self.mel.hop_length, context)
+        limits = AudioLimits(samples / self.mel.sample_rate, MAX_SECONDS)
+        audit = Audit()
+        recordings: dict[str, Recording] = {}
+        for utterance, result in zip(manifest, results, strict=True):
+            if isinstance(result, Drop):
+                audit.drop(utterance.id, result.reason, result.detail)
+                continue
+            facts = result.features.facts
+            try:
+                if found := limits.judge(facts):
+                    raise Drop(*found)
+                num_frames = self.mel.frames(result.features.shapes["wave"][0])
+                mel_path = self._mel_path(utterance, num_frames)
+            except Drop as drop:
+                audit.drop(utterance.id, drop.reason, drop.detail)
+                continue
+            audit.keep(utterance.id, facts["seconds"], utterance.speaker)
+            if self.in_memory:
+                result.features.hold()
+            recordings[utterance.id] = Recording(result.features, num_frames, mel_path)
+        if not recordings:
+            raise DataError(f"{self.root}: no usable recording; dropped: {audit.reasons}")
+        usable = Manifest(tuple(u for u in manifest if u.id in recordings))
+        train, val = usable.split(self.val_size)
+        crops = partial(CropSet, spec=self.mel, crop_frames=self.crop_frames)
+        self.train_set = crops([recordings[u.id] for u in train], tiled=True)
+        self.val_set = crops([recordings[u.id] for u in val], tiled=False)
+        self.audit = audit
+        return audit
+
+    def _mel_path(self, utterance: Utterance, num_frames: int) -> Path | None:
+        if self.mels is None:
+            return None
+        path = Path(self.mels).expanduser() / f"{utterance.id}.npy"
+        if not path.is_file():
+            raise Drop("no predicted mel", f"{path} does not exist")
+        try:
+            shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+        except (ValueError, OSError) as error:
+            raise Drop("unreadable mel", f"{path}: {error}") from None
+        if shape != (num_frames, self.mel.n_mels):
+            raise Drop("wrong mel", f"{path}: {shape}, expected {(num_frames, self.mel.n_mels)}")
+        return path
+
+    def describe(self) -> dict[str, Any]:
+        return {"mel_spec": self.mel.to_dict()}
+
+    def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        return collate_items(items)
+
+
+@dataclass
+class Recording:
+    """One usable recording; ``mel_path`` where its mel was predicted."""
+
+    features: Features
+    num_frames: int
+    mel_path: Path | None = None
+
+
+class CropSet:
+    """Crops of recordings. Tiled, item ``i`` is drawn from the i-th of equal stretches of all
+    recordings; else there is one crop per recording."""
+
+    def __init__(self, recordings: list[Recording], spec: MelSpec, crop_frames: int, tiled: bool):
+        self.recordings = recordings
+        self.crop_frames = crop_frames
+        self.log_mel = LogMel(spec)
+        counts = [r.num_frames // crop_frames if tiled else 1 for r in recordings]
+        self.places = [(i, j, n) for i, n in enumerate(counts) for j in range(n)]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def size(self, index: int) -> int:
+        return self.crop_frames
+
+    def item(self, index: int, generator: torch.Generator) -> dict[str, Tensor]:
+        which, stretch, num_stretches = self.places[index]
+        recording = self.recordings[which]
+        starts = recording.num_frames - self.crop_frames + 1
+        low, high = stretch * starts // num_stretches, (stretch + 1) * starts // num_stretches
+        start = int(torch.randint(low, max(high, low + 1), (), generator=generator))
+        wave, mel = crop(recording, self.log_mel, start, self.crop_frames)
+        return {"mel": mel, "wave": wave}
+
+
+def crop(
+    recording: Recording, log_mel: LogMel, start: int, num_frames: int
+) -> tuple[Float[Tensor, "n"], Float[Tensor, "t m"]]:
+    """Read frames ``start`` to ``start + num_frames``: samples, and the mel as computed on the
+    whole."""
+    hop = log_mel.spec.hop_length
+    left, right = log_mel.context
+    first, last = start * hop, (start + num_frames) * hop
+    low, high = first - left, last + right
+    total = recording.features.shapes["wave"][0]
+    # near the ends, enough is read to reflect as the transform of the whole recording would
+    read_from = 0 if low < 0 else low
+    read_to = total if high > total else high
+    if high > total:
+        read_from = min(read_from, max(0, 2 * total - high - 2))
+    if low < 0:
+        read_to = min(total, max(read_to, 1 - low))
+    samples = recording.features.load("wave", read_from, read_to).float() / 32768
+    wave = samples[first - read_from : last - read_from]
+    if recording.mel_path is not None:
+        mels = np.load(recording.mel_path, mmap_mode="r", allow_pickle=False)
+        return wave, torch.from_numpy(mels[start : start + num_frames].astype(np.float32))
+    padding = (max(0, -low), max(0, high - total))
+    if any(padding):
+        samples = torch.nn.functional.pad(samples[None, None], padding, mode="reflect")[0, 0]
+    begin = max(low, 0) - read_from
+    samples = samples[begin : begin + high - low]
+    return wave, log_mel(samples[None], pad_mode="none")[0]
+
+
+def read_wave(utterance: Utterance, sample_rate: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a recording for the cache: 16-bit samples at the wanted rate."""
+    wave, _ = read_audio(utterance.audio, sample_rate)
+    samples = (wave * 32768).round().clamp(-32768, 32767).to(torch.int16)
+    return {"wave": samples}, wave_facts(wave, sample_rate)
+
+
+def _read_roots(root: str | list[str] | dict[str, str]) -> Manifest:
+    if isinstance(root, str) and Path(root).expanduser().is_dir():
+        folder = Path(root).expanduser()
+        if not (folder / "metadata.csv").is_file():
+            return find_audio(folder)
+    return read_manifests(root)
+
+
+class ToneData(DataModule):
+    """Harmonic tones that glide, over a little noise, made on the spot: for tests and tiny recipes.
+
+    Items as of ``AudioData``: ``{"mel": [t, m], "wave": [n]}``. No file is read or written.
+
+    Args:
+        num_items: tones to train on.
+        mel, crop_frames, batch_size, val_size, num_workers: as of ``AudioData``.
+    """
+
+    def __init__(
+        self,
+        num_items: int = 64,
+        mel: MelSpec = DEFAULT_MEL,
+        crop_frames: int = 32,
+        batch_size: int = 8,
+        val_size: int = 4,
+        num_workers: int = 0,
+    ):
+        super().__init__(batch_size, num_workers)
+        self.num_items = num_items
+        self.mel = mel
+        self.crop_frames = crop_frames
+        self.val_size = val_size
+
+    def prepare(self, progress: bool = True) -> Audit:
+        self.train_set = ToneSet(range(self.num_items), self.mel, self.crop_frames)
+        held_out = range(self.num_items, self.num_items + self.val_size)
+        self.val_set = ToneSet(held_out, self.mel, self.crop_frames)
+        self.audit = Audit()
+        for index in range(self.num_items):
+            self.audit.keep(f"tone-{index}", self.mel.seconds(2 * self.crop_frames))
+        return self.audit
+
+    def describe(self) -> dict[str, Any]:
+        return {"mel_spec": self.mel.to_dict()}
+
+    def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        return collate_items(items)
+
+
+class ToneSet:
+    """Random crops, half as long as the tones."""
+
+    def __init__(self, numbers: range, spec: MelSpec, crop_frames: int):
+        self.numbers = numbers
+        self.crop_frames = crop_frames
+        self.log_mel = LogMel(spec)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def size(self, index: int) -> int:
+        return self.crop_frames
+
+    def item(self, index: int, generator: torch.Generator) -> dict[str, Tensor]:
+        spec = self.log_mel.spec
+        wave = make_tone(
+            self.numbers[index], 2 * self.crop_frames * spec.hop_length, spec.sample_rate
+        )
+        mel = self.log_mel(wave[None])[0]
+        start = int(torch.randint(0, self.crop_frames + 1, (), generator=generator))
+        stop = start + self.crop_frames
+        return {
+            "mel": mel[start:stop],
+            "wave": wave[start * spec.hop_length : stop * spec.hop_length],
+        }
+
+
+def make_tone(number: int, num_samples: int, sample_rate: int) -> Float[Tensor, "n"]:
+    """Make the tone of a number: 80 to 400 Hz, gliding up to half an octave, 12 harmonics, faint
+    noise."""
+    generator = torch.Generator().manual_seed(derive_seed("tone", number))
+    start, glide, tilt = torch.rand(3, generator=generator).tolist()
+    progress = torch.linspace(0, 1, num_samples)
+    hz = 80 * 5**start * 2 ** ((glide - 0.5) * progress)
+    phase = 2 * math.pi * torch.cumsum(hz.double(), 0) / sample_rate
+    harmonics = torch.arange(1, 13)[:, None]
+    level = harmonics ** -(0.7 + tilt) * (harmonics * hz < 0.45 * sample_rate)
+    tone = (level * torch.sin(harmonics * phase)).sum(0)
+    noise = torch.randn(num_samples, generator=generator)
+    return (0.3 * tone / tone.abs().max() + 0.003 * noise).float()
