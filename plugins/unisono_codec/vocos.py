@@ -1,12 +1,14 @@
 """Vocos: a vocoder that predicts Fourier coefficients frame by frame and inverts them.
 
-Siuzdak, "Vocos: Closing the gap between time-domain and Fourier-based neural vocoders" (arXiv:2306.00814).
-Every layer runs at the frame rate; the inverse STFT does all the upsampling, which is why it is fast.
+Siuzdak, "Vocos: Closing the gap between time-domain and Fourier-based neural vocoders for
+high-quality audio synthesis" (arXiv:2306.00814). Every layer runs at the frame rate; the inverse
+STFT does all the upsampling, which is why it is fast.
 
-Differences from the paper: "same" padding, so that t frames give exactly t · hop samples; the input is
-shifted so that zero means silence, and zero padding is therefore silence before and after; padding frames
-of a batch are masked in every convolution and in the overlap-add, so that an item alone and in a batch
-agree. ``Vocos`` trains without a GAN, on the distance of spectra; ``gan.VocosGAN`` adds discriminators.
+Differences from the paper: "same" padding, so that t frames give exactly t · hop samples; the input
+is shifted so that zero means silence, and zero padding is therefore silence before and after;
+padding frames of a batch are masked in every convolution and in the overlap-add, so that an item
+alone and in a batch agree. ``Vocos`` trains without a GAN, on the distance of spectra;
+``gan.VocosGAN`` adds discriminators.
 
 Shapes: b batch, t frames, n samples (t · hop), m mel bins, f frequencies, d channels.
 """
@@ -41,8 +43,8 @@ class VocosNet(nn.Module):
 
     ::
 
-        log mel ─ conv 7 ─ LayerNorm ─ N × ConvNeXt 7 ─ LayerNorm ─ Linear ─┬─ exp ─ clip ── |S| ─┐
-                                                                          └─ cos, sin ─ e^{iφ} ─┴─ ISTFT ─ wave
+        log mel ─ conv 7 ─ LayerNorm ─ N × ConvNeXt 7 ─ LayerNorm ─ Linear ─┬─ exp, clip ─┐
+                                                                          └─ cos, sin ──┴─ ISTFT
 
     It sees ``context`` frames on each side of a frame; beyond that nothing matters.
     """
@@ -66,7 +68,7 @@ class VocosNet(nn.Module):
 
     @property
     def context(self) -> int:
-        """Frames on each side that a frame's samples depend on: convolutions plus overlapping windows."""
+        """Frames on each side that a frame's samples depend on: convolutions, then windows."""
         overlap = math.ceil((self.mel_spec.n_fft / self.mel_spec.hop_length - 1) / 2)
         return 3 * (1 + len(self.blocks)) + overlap
 
@@ -80,9 +82,8 @@ class VocosNet(nn.Module):
         x = self.embed_norm(self.embed(x.mT).mT)
         for block in self.blocks:
             x = block(x, mask)
-        with torch.autocast(
-            x.device.type, enabled=False
-        ):  # a phase in bfloat16 is 1 % of a turn off
+        # A phase in bfloat16 is off by up to 1 % of a turn.
+        with torch.autocast(x.device.type, enabled=False):
             log_magnitude, phase = self.head(self.norm(x.float())).chunk(2, dim=-1)
             magnitude = log_magnitude.exp().clamp(max=MAX_MAGNITUDE)
             if mask is not None:
@@ -98,7 +99,7 @@ class VocosNet(nn.Module):
             return istft_same(self.coefficients(mel), n_fft, hop, self.window)
         mask = torch.arange(mel.shape[1], device=mel.device) < lengths.to(mel.device)[:, None]
         wave = istft_same(self.coefficients(mel, mask), n_fft, hop, self.window)
-        # The overlap-add was normalised as if padding frames had sounded; undo that at each item's end.
+        # The overlap-add was normalised as if padding had sounded; undo that at each item's end.
         gain = self._envelope(torch.ones_like(mask)) / self._envelope(mask).clamp(min=1e-8)
         return (wave * gain).masked_fill(~mask.repeat_interleave(hop, dim=1), 0.0)
 
@@ -156,9 +157,9 @@ class Vocos(Model):
         self._previews: list[Vocos.Request] = []
 
     def build(self, facts: dict[str, Any]) -> None:
-        """Build for the mel spectrogram of ``facts["mel"]``."""
+        """Build for the mel spectrogram of ``facts["mel_spec"]``."""
         super().build(facts)
-        self.mel_spec = MelSpec.from_dict(facts["mel"])
+        self.mel_spec = MelSpec.from_dict(facts["mel_spec"])
         self.net = VocosNet(self.mel_spec, self.dim, self.intermediate_dim, self.num_blocks)
         self.log_mel = LogMel(self.mel_spec)
         self.mel_loss = LogMelLoss(self.mel_spec)
@@ -171,16 +172,18 @@ class Vocos(Model):
     ) -> Float[Tensor, "b n"]:
         """Turn log mel spectrograms into waveforms of ``t · hop`` samples.
 
-        ``lengths`` are frames; an item's samples do not depend on what stands beyond them, and are zero there.
+        ``lengths`` are frames; an item's samples do not depend on what stands beyond them, and are
+        zero there.
         """
         return self.net(mel, lengths)
 
     def decode_stream(
         self, chunks: Iterable[Float[Tensor, "b t m"]]
     ) -> Iterator[Float[Tensor, "b n"]]:
-        """Turn a stream of mel chunks, of any sizes, into waveforms that concatenate to ``decode`` of the whole.
+        """Turn mel chunks of any sizes into waveforms that concatenate to ``decode`` of the whole.
 
-        Output lags ``net.context`` frames behind, which is all that the network sees ahead.
+        Output lags ``net.context`` frames behind, which is all that the network sees ahead. Each
+        chunk costs twice as many frames on top: prefer chunks longer than that.
         """
         context, hop = self.net.context, self.mel_spec.hop_length
         held, done = None, 0  # frames kept, and how many of them are spoken already

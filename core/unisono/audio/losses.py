@@ -1,8 +1,8 @@
 """Losses between waveforms: multi-resolution STFT and log mel.
 
-Each returns one value per item, so that a caller can weigh items over ranks (``Model.global_mean``) and an
-item counts the same alone and in a batch. All run in float32 whatever the autocast state: the square of a
-16-bit magnitude overflows or vanishes.
+Each returns one value per item, so that a caller can weigh items over ranks (``Model.global_mean``)
+and an item counts the same alone and in a batch. All run in float32 whatever the autocast state:
+the square of a 16-bit magnitude overflows or vanishes.
 
 Shapes: b batch, n samples, t frames, f frequencies, w window length.
 """
@@ -24,9 +24,10 @@ class MultiResolutionSTFTLoss(nn.Module):
 
         ‖ |S| − |Ŝ| ‖ / ‖ |S| ‖  +  mean | log|S| − log|Ŝ| |
 
-    Differences: magnitudes are ``sqrt(re² + im² + floor²)`` rather than clamped, so that a bin below the
-    floor still has a gradient and none has an unbounded one; ``floor`` also keeps the convergence of a
-    silent item finite. ``resolutions`` are pairs of FFT size and hop; the window has the FFT's size.
+    Differences: magnitudes are ``sqrt(re² + im² + floor²)`` rather than clamped, so that a bin
+    below the floor still has a gradient and none has an unbounded one; ``floor`` also keeps the
+    convergence of a silent item finite. ``resolutions`` are pairs of FFT size and hop; the window
+    has the FFT's size.
     """
 
     def __init__(
@@ -50,17 +51,16 @@ class MultiResolutionSTFTLoss(nn.Module):
                 estimate = magnitude(predicted.float(), n_fft, hop, window, self.floor)
                 truth = magnitude(target.float(), n_fft, hop, window, self.floor)
                 distance = (truth - estimate).flatten(1)
-                # The smallest normal float under the root keeps its gradient finite where both agree.
+                # The smallest float under the root keeps its gradient finite where both agree.
                 norm = (distance.square().sum(1) + torch.finfo(torch.float32).tiny).sqrt()
                 convergence = norm / truth.flatten(1).norm(dim=1)
-                total = (
-                    total + convergence + (truth.log() - estimate.log()).abs().flatten(1).mean(1)
-                )
+                log_distance = (truth.log() - estimate.log()).abs().flatten(1).mean(1)
+                total = total + convergence + log_distance
         return total / len(self.resolutions)
 
 
 class LogMelLoss(nn.Module):
-    """Mean absolute distance of log mel spectrograms, per item (HiFi-GAN, arXiv:2010.05646, equation 3).
+    """Mean absolute distance of log mel spectrograms (HiFi-GAN, arXiv:2010.05646, equation 3).
 
     Both sides go through the same transform, so that padding at the edges of a crop cancels out.
     """
@@ -80,9 +80,9 @@ class LogMelLoss(nn.Module):
 def magnitude(
     waveform: Float[Tensor, "b n"], n_fft: int, hop: int, window: Float[Tensor, "w"], floor: float
 ) -> Float[Tensor, "b t f"]:
-    """Return ``sqrt(|STFT|² + floor²)``, frames centred on multiples of ``hop``, edges reflected."""
+    """Return ``sqrt(|STFT|² + floor²)``: frames centred on multiples of ``hop``, edges mirrored."""
     padded = F.pad(waveform[:, None], (n_fft // 2, n_fft // 2), mode="reflect")[:, 0]
-    # Framed by hand: a third faster, backward included, than torch.stft and a sum over its last axis.
+    # Framed by hand: with its backward, a third faster on a CPU than torch.stft and abs().
     spectrum = torch.view_as_real(torch.fft.rfft(padded.unfold(1, n_fft, hop) * window))
     real, imaginary = spectrum.unbind(-1)
     return (real.square() + imaginary.square() + floor * floor).sqrt()

@@ -1,0 +1,42 @@
+"""Adversarial losses on what discriminators say; each returns one value per item.
+
+Hinge losses and feature matching as in Vocos (arXiv:2306.00814, section 3.3): averaged over
+discriminators, so that their number changes no weight. Computed in float32.
+
+Shapes: b batch.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unisono_codec.discriminators import Judgement
+
+
+def discriminator_hinge(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
+    """``max(0, 1 − D(x)) + max(0, 1 + D(x̂))``, averaged over regions and discriminators."""
+    return torch.stack(
+        [
+            (1 - r.scores.float()).relu().mean(1) + (1 + f.scores.float()).relu().mean(1)
+            for r, f in zip(real, fake, strict=True)
+        ]
+    ).mean(0)
+
+
+def generator_hinge(fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
+    """``max(0, 1 − D(x̂))``: a region that passes for real pulls no more."""
+    return torch.stack([(1 - f.scores.float()).relu().mean(1) for f in fake]).mean(0)
+
+
+def feature_matching(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
+    """Mean absolute distance of features, summed over layers, averaged over discriminators."""
+    per_judge = [
+        sum(
+            (x.float() - y.float()).abs().flatten(1).mean(1)
+            for x, y in zip(r.features, f.features, strict=True)
+        )
+        for r, f in zip(real, fake, strict=True)
+    ]
+    return torch.stack(per_judge).mean(0)
