@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from unisono.audio import LogMel, MelSpec, read_audio
@@ -111,8 +112,7 @@ class AudioData(DataModule):
         crops = partial(CropSet, spec=self.mel, crop_frames=self.crop_frames)
         self.train_set = crops([recordings[u.id] for u in train], tiled=True)
         self.val_set = crops([recordings[u.id] for u in val], tiled=False)
-        self.audit = audit
-        return audit
+        return self.finish(audit)
 
     def _mel_path(self, utterance: Utterance, num_frames: int) -> Path | None:
         if self.mels is None:
@@ -178,27 +178,17 @@ def crop(
     whole."""
     hop = log_mel.spec.hop_length
     left, right = log_mel.context
-    first, last = start * hop, (start + num_frames) * hop
-    low, high = first - left, last + right
+    low, high = start * hop - left, (start + num_frames) * hop + right
     total = recording.features.shapes["wave"][0]
-    # near the ends, enough is read to reflect as the transform of the whole recording would
-    read_from = 0 if low < 0 else low
-    read_to = total if high > total else high
-    if high > total:
-        read_from = min(read_from, max(0, 2 * total - high - 2))
-    if low < 0:
-        read_to = min(total, max(read_to, 1 - low))
-    samples = recording.features.load("wave", read_from, read_to).float() / 32768
-    wave = samples[first - read_from : last - read_from]
-    if recording.mel_path is not None:
-        mels = np.load(recording.mel_path, mmap_mode="r", allow_pickle=False)
-        return wave, torch.from_numpy(mels[start : start + num_frames].astype(np.float32))
-    padding = (max(0, -low), max(0, high - total))
-    if any(padding):
-        samples = torch.nn.functional.pad(samples[None, None], padding, mode="reflect")[0, 0]
-    begin = max(low, 0) - read_from
-    samples = samples[begin : begin + high - low]
-    return wave, log_mel(samples[None], pad_mode="none")[0]
+    samples = recording.features.load("wave", max(low, 0), min(high, total)).float() / 32768
+    beyond = (max(-low, 0), max(high - total, 0))
+    if any(beyond):  # as the transform of the whole recording reflects its ends
+        samples = F.pad(samples[None, None], beyond, mode="reflect")[0, 0]
+    wave = samples[left : left + num_frames * hop]
+    if recording.mel_path is None:
+        return wave, log_mel(samples[None], pad_mode="none")[0]
+    mels = np.load(recording.mel_path, mmap_mode="r", allow_pickle=False)
+    return wave, torch.from_numpy(mels[start : start + num_frames].astype(np.float32))
 
 
 def read_wave(utterance: Utterance, sample_rate: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -245,10 +235,10 @@ class ToneData(DataModule):
         self.train_set = ToneSet(range(self.num_items), self.mel, self.crop_frames)
         held_out = range(self.num_items, self.num_items + self.val_size)
         self.val_set = ToneSet(held_out, self.mel, self.crop_frames)
-        self.audit = Audit()
-        for index in range(self.num_items):
-            self.audit.keep(f"tone-{index}", self.mel.seconds(2 * self.crop_frames))
-        return self.audit
+        audit = Audit()
+        for number in range(self.num_items):
+            audit.keep(f"tone-{number}", self.mel.seconds(2 * self.crop_frames))
+        return self.finish(audit)
 
     def describe(self) -> dict[str, Any]:
         return {"mel_spec": self.mel.to_dict()}

@@ -50,7 +50,7 @@ class ReplayableLoader:
                 "give more items or use fewer devices"
             )
         self.items = items
-        self.sampler = sampler
+        self.plan = sampler
         self.position = position
         self.seed = seed
         self.rank = rank
@@ -70,20 +70,20 @@ class ReplayableLoader:
             )
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        return len(self.plan)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         epoch, start = self.position()
         self._keys.batches = [
             [(epoch, index) for index in batch[self.rank :: self.world_size]]
-            for batch in self.sampler.batches(epoch)[start:]
+            for batch in self.plan.batches(epoch)[start:]
         ]
         yield from self._loader
 
     def state_dict(self) -> dict[str, int]:
         return {
             "seed": self.seed,
-            "batch_size": self.sampler.batch_size,
+            "batch_size": self.plan.batch_size,
             "num_items": len(self.items),
         }
 

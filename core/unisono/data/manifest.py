@@ -2,10 +2,10 @@
 
 Read as they are found in the field:
 
-- a folder in LJSpeech layout: ``metadata.csv`` with ``id|raw|normalised`` or ``id|text`` per line, no
-  header, no quoting; recordings under ``wavs/`` (or the folder itself) as wav, flac, ogg, opus, mp3
-- a table with a header that names ``audio`` and ``text``, and perhaps ``speaker`` and ``id``; separated by
-  commas (quoted as usual), or by bars or tabs (never quoted); other columns are ignored
+- a folder in LJSpeech layout: ``metadata.csv`` with ``id|raw|normalised`` or ``id|text`` per line,
+  no header, no quoting; recordings under ``wavs/`` or beside it as wav, flac, ogg, opus or mp3
+- a table with a header that names ``audio`` and ``text``, and perhaps ``speaker`` and ``id``;
+  separated by commas (quoted as usual), or by bars or tabs (never quoted); more columns are ignored
 - JSON lines, an object per line with the same names
 
 Paths are relative to the manifest's folder. UTF-8, with or without byte order mark; any line ends.

@@ -42,6 +42,7 @@ class DataModule(LightningDataModule):
     Attributes:
         seed: the recipe's seed; set before the loaders are made.
         train_set, val_set: filled by ``prepare``; ``val_set`` may stay None.
+        audit: what ``prepare`` returned.
     """
 
     def __init__(self, batch_size: int = 16, num_workers: int = 0):
@@ -53,11 +54,12 @@ class DataModule(LightningDataModule):
         self.seed = 0
         self.train_set: Any = None
         self.val_set: Any = None
+        self.audit: Audit | None = None
 
     # ---- what a data set defines ---------------------------------------------------------------
 
     def prepare(self, progress: bool = True) -> Audit:
-        """Read the corpus, make or read caches, fill the sets; return what was kept and dropped."""
+        """Read the corpus, make or read caches, fill the sets; end by ``return self.finish(audit)``."""
         raise TypeError(f"{type(self).__name__} defines no prepare()")
 
     def describe(self) -> dict[str, Any]:
@@ -114,6 +116,17 @@ class DataModule(LightningDataModule):
             self.num_workers,
         )
 
+    def finish(self, audit: Audit) -> Audit:
+        """Close a preparation: note how many items sit out each epoch; return the audit."""
+        left_over = len(self.train_set) % self.batch_size
+        if left_over:
+            audit.note(
+                f"{left_over} of {len(self.train_set)} training items, others each epoch, sit out: "
+                f"they fill no batch of {self.batch_size}"
+            )
+        self.audit = audit
+        return audit
+
     def _rank(self) -> tuple[int, int]:
         if self.trainer is None:
             return 0, 1
@@ -123,7 +136,7 @@ class DataModule(LightningDataModule):
         if self.trainer is None:
             return 0, 0
         loop = self.trainer.fit_loop
-        # `ready` counts this epoch's batches drawn so far: on a restart, those before the checkpoint
+        # `ready` counts this epoch's batches so far: on a restart, those before the checkpoint
         return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.ready
 
     def __getstate__(self) -> dict[str, Any]:
