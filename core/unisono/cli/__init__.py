@@ -1,0 +1,58 @@
+"""The command line: one file per verb; nothing heavy is imported before a verb needs it.
+
+A verb is a module with ``HELP``, ``add_arguments(parser)`` and ``run(args, rest)``. Errors by a user's hand
+end in one sentence and exit code 2; anything else shows its traceback, because it is our bug.
+"""
+
+import argparse
+import sys
+from importlib import import_module
+
+from unisono.errors import UnisonoError
+
+VERBS = {
+    "train": "train a model from a recipe",
+    "generate": "synthesize with an export",
+    "export": "turn a training run into an export",
+    "evaluate": "measure an export on a corpus",
+    "recipes": "list recipes, or copy one to edit",
+    "data": "audit a recipe's data before training",
+    "plugins": "list plugins and their state",
+    "check": "run the conformance kit on a plugin",
+    "doctor": "print versions, device and plugins, to paste in a bug report",
+}
+FREE_FORM = {"train", "generate", "data"}
+"""Verbs whose flags depend on a recipe or a model, and are parsed by the verb itself."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run ``unisono``; returns the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="unisono",
+        description="Train and use non-autoregressive generators of speech, sound, images, motion and text.",
+        epilog="unisono VERB --help explains a verb.",
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb, text in VERBS.items():
+        child = verbs.add_parser(verb, help=text, description=text[0].upper() + text[1:] + ".")
+        if argv[:1] == [verb]:
+            import_module(f"unisono.cli.{verb}").add_arguments(child)
+    args, rest = parser.parse_known_args(argv)
+    if rest and args.verb not in FREE_FORM:
+        parser.error(f"unknown argument {rest[0]!r}; see unisono {args.verb} --help")
+    try:
+        return import_module(f"unisono.cli.{args.verb}").run(args, rest) or 0
+    except UnisonoError as error:
+        print(f"unisono: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("unisono: interrupted", file=sys.stderr)
+        return 130
+
+
+def _version() -> str:
+    import unisono
+
+    return f"unisono {unisono.__version__}"

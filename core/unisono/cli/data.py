@@ -1,0 +1,25 @@
+"""``unisono data audit RECIPE [--data.root=DIR]``: what would be trained on, and what is dropped and why."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("audit",))
+    parser.add_argument("recipe", help="a recipe's name or file; --data.root=DIR and other overrides may follow")
+    parser.add_argument("--json", metavar="FILE", help="write the audit as JSON too")
+    parser.add_argument("--no-progress", action="store_true", help="no progress bars")
+
+
+def run(args: argparse.Namespace, rest: list[str]) -> int:
+    import json
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from unisono.recipe import Recipe
+
+    audit = Recipe.read(args.recipe, rest).build_data().prepare(progress=not args.no_progress)
+    Console().print(audit.table())
+    if args.json:
+        Path(args.json).write_text(json.dumps(audit.to_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
+    return 0

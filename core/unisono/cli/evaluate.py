@@ -1,0 +1,26 @@
+"""``unisono evaluate CHECKPOINT DATA``: one table, and the same as JSON."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", help="an export folder or hub id")
+    parser.add_argument("data", help="a corpus: a folder or manifest that the plugin reads")
+    parser.add_argument("--limit", type=int, default=40, help="items to measure (default 40)")
+    parser.add_argument("--json", metavar="FILE", default="evaluation.json", help="where to write the numbers")
+    parser.add_argument("--device", default="cpu")
+
+
+def run(args: argparse.Namespace, rest: list[str]) -> int:
+    from rich.console import Console
+
+    from unisono import plugin
+    from unisono.checkpoint import load
+
+    synthesizer = load(args.checkpoint, device=args.device)
+    evaluate = plugin.resolve(synthesizer.info["model"], "evaluators")
+    report = evaluate(synthesizer, args.data, limit=args.limit, checkpoint=args.checkpoint)
+    Console().print(report.table())
+    report.to_json(args.json)
+    print(f"numbers: {args.json}")
+    return 0

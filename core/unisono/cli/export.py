@@ -1,0 +1,46 @@
+"""``unisono export RUN DEST``: weights and text only, ready to load, move and publish."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="a run folder or a .ckpt")
+    parser.add_argument("dest", help="the folder to write")
+    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="weights on disk")
+    parser.add_argument(
+        "--component", action="append", default=[], metavar="ROLE=WHERE",
+        help="a component that travels inside, such as vocoder=checkpoints/vocoder",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace DEST")
+    for name in ("title", "data", "licence", "command", "hardware", "time", "notes"):
+        parser.add_argument(f"--{name}", default="", help=f"the card's {name}")
+    parser.add_argument("--metrics", metavar="FILE", help="a JSON file of measured numbers for the card")
+
+
+def run(args: argparse.Namespace, rest: list[str]) -> int:
+    import json
+    from pathlib import Path
+
+    from unisono.checkpoint import Card, export_run
+    from unisono.errors import CheckpointError
+
+    metrics = {}
+    if args.metrics:
+        try:
+            metrics = json.loads(Path(args.metrics).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"--metrics {args.metrics!r} is not a readable JSON file: {error}") from None
+    card = Card(
+        args.title, args.data, args.licence, args.command, args.hardware, args.time, metrics, args.notes
+    )
+    components = {}
+    for item in args.component:
+        role, equals, where = item.partition("=")
+        if not equals:
+            raise CheckpointError(f"--component {item!r} is not ROLE=WHERE, such as vocoder=checkpoints/vocoder")
+        components[role] = where
+    folder = export_run(
+        args.run, args.dest, card=card, dtype=args.dtype, components=components, overwrite=args.overwrite
+    )
+    print(f"export: {folder}")
+    return 0

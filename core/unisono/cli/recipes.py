@@ -1,0 +1,44 @@
+"""``unisono recipes`` lists; ``unisono recipes copy NAME DEST`` copies one to edit."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    copy = actions.add_parser("copy", help="copy a recipe out, to edit and train by path")
+    copy.add_argument("name")
+    copy.add_argument("dest", help="a folder or a .yaml file")
+    show = actions.add_parser("show", help="print a recipe as it lies in the package")
+    show.add_argument("name")
+
+
+def run(args: argparse.Namespace, rest: list[str]) -> int:
+    from pathlib import Path
+
+    from unisono.errors import RecipeError
+    from unisono.recipe import all_recipes, find_recipe
+
+    if args.action is None:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("recipe", "what")
+        for name, resource in all_recipes().items():
+            first = resource.read_text(encoding="utf-8").partition("\n")[0]
+            table.add_row(name, first.lstrip("# "))
+        Console().print(table)
+        return 0
+    resource, name = find_recipe(args.name)
+    text = resource.read_text(encoding="utf-8")
+    if args.action == "show":
+        print(text, end="")
+        return 0
+    dest = Path(args.dest)
+    if dest.suffix not in (".yaml", ".yml"):
+        dest = dest / f"{name}.yaml"
+    if dest.exists():
+        raise RecipeError(f"{str(dest)!r} exists: give another name")
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    dest.write_text(text, encoding="utf-8")
+    print(f"{dest}\nnext: unisono train {dest}")
+    return 0

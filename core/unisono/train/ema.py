@@ -1,0 +1,24 @@
+"""Exponential moving average of the weights, with a warm-up so that short runs profit too."""
+
+import torch
+from lightning.pytorch.callbacks import WeightAveraging
+
+
+class WeightEMA(WeightAveraging):
+    """Lightning's weight averaging with decay ``min(decay, (1 + n) / (10 + n))`` after n updates.
+
+    Without the warm-up an average of decay 0.999 is, after 300 steps, still three quarters the random
+    initialisation. Validation, previews and exports use the average; resuming continues from the raw weights.
+    """
+
+    def __init__(self, decay: float = 0.999):
+        def average(averaged: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor | int) -> None:
+            n = int(count)
+            weight = 1.0 - min(decay, (1 + n) / (10 + n))
+            for mean, new in zip(averaged, current, strict=True):
+                if mean.is_floating_point():
+                    mean.lerp_(new.to(mean), weight)
+                else:
+                    mean.copy_(new)
+
+        super().__init__(multi_avg_fn=average, use_buffers=False)

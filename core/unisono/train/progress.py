@@ -1,0 +1,42 @@
+"""The progress bar with throughput in the task's own units: frames/s, tokens/s."""
+
+import time
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+
+
+class Throughput(Callback):
+    """Log ``units(batch)`` per second, smoothed, for all ranks together."""
+
+    def __init__(self, smoothing: float = 0.9):
+        self.smoothing = smoothing
+        self._rates: dict[str, float] = {}
+        self._last: float | None = None
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._last is None:
+            self._last = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.perf_counter()
+        elapsed = now - (self._last or now)
+        self._last = now
+        if elapsed <= 0:
+            return
+        for unit, count in pl_module.units(batch).items():  # type: ignore[operator]
+            rate = count * trainer.world_size / elapsed
+            previous = self._rates.get(unit, rate)
+            self._rates[unit] = self.smoothing * previous + (1 - self.smoothing) * rate
+            pl_module.log(f"{unit}/s", self._rates[unit], prog_bar=True, rank_zero_only=True)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._last = None
+
+
+def progress_bar() -> RichProgressBar:
+    """Return the progress bar of every training run."""
+    return RichProgressBar(leave=False)

@@ -1,0 +1,23 @@
+"""Text to speech: FastSpeech and FastPitch, their text front ends and corpora."""
+
+from unisono import Plugin
+
+plugin = Plugin(
+    name="tts",
+    api="1.0",
+    summary="Text to speech in one pass",
+    models={
+        "fastspeech": "unisono_tts.fastspeech:FastSpeech",
+        "fastpitch": "unisono_tts.fastpitch:FastPitch",
+    },
+    data={
+        "speech": "unisono_tts.data:SpeechData",
+        "espeak": "unisono_tts.data:EspeakData",
+    },
+    evaluators={
+        "fastspeech": "unisono_tts.evaluate:evaluate",
+        "fastpitch": "unisono_tts.evaluate:evaluate",
+    },
+    recipes="unisono_recipes.tts",
+    extra="tts",
+)

@@ -1,0 +1,155 @@
+"""FastPitch: FastSpeech with pitch and energy predicted per symbol, and so under control.
+
+Łańcucki, "FastPitch: Parallel Text-to-Speech with Pitch Prediction" (arXiv:2006.06873), in its second
+version, which learns its own alignment (arXiv:2108.10447) and adds energy. Defaults are the published sizes.
+
+Differences: pitch is the logarithm of F0, standardised by speaker, so that a shift in semitones is one
+addition; symbols without voice take the pitch interpolated between their neighbours, where the published
+code gives them zero, which is also the mean; energy likewise is logarithmic.
+
+Shapes: b batch, s symbols, t frames, d channels. Pitch targets are in Hz per frame, 0 where unvoiced.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from unisono.duration import Alignment, log_durations
+from unisono.nn.temporal import TemporalPredictor
+from unisono_tts.fastspeech import FastSpeech
+from unisono_tts.speaking import Reading, SpeechRequest
+
+SEMITONE = math.log(2) / 12
+DECIBEL = math.log(10) / 20
+
+
+class FastPitch(FastSpeech):
+    """Feed-forward text to speech with pitch and energy.
+
+    ::
+
+        symbols ─ embedding ─ FFT × encoder_layers ─┬─ duration predictor ─ round ────────────────────────────────┐
+                                                    ├─ pitch predictor ── conv ─(+)                                │
+                                                    └───────────────────────────(+)─┬─ energy predictor ─ conv ─(+)│
+                                                                                    └───────────────────────────(+)┴ repeat ─ FFT ─ mel
+
+    Args (beside FastSpeech's):
+        pitch_weight, energy_weight: weights of their squared errors.
+    """
+
+    class Request(SpeechRequest):
+        """What can be asked of a voice with pitch and energy."""
+
+        pitch_shift: float = Field(0.0, ge=-12, le=12, description="higher or lower, in semitones")
+        pitch_range: float = Field(1.0, ge=0, le=3, description="livelier or flatter: 0 is monotone")
+        energy: float = Field(0.0, ge=-12, le=12, description="louder or softer voice, in decibels")
+
+    text_field: ClassVar[str] = "text"
+
+    def __init__(
+        self,
+        dim: int = 384,
+        encoder_layers: int = 6,
+        decoder_layers: int = 6,
+        num_heads: int = 1,
+        head_dim: int = 64,
+        filter_dim: int = 1536,
+        kernel_size: int = 3,
+        dropout: float = 0.1,
+        predictor_dim: int = 256,
+        predictor_dropout: float = 0.1,
+        max_frames_per_symbol: int = 75,
+        mel_loss: Literal["mse", "l1"] = "mse",
+        duration_weight: float = 0.1,
+        pitch_weight: float = 0.1,
+        energy_weight: float = 0.1,
+        align_weight: float = 1.0,
+        align_steps: int = 0,
+        binarise_start: int = 1000,
+        binarise_steps: int = 1000,
+        max_piece_characters: int = 220,
+    ):
+        super().__init__(
+            dim, encoder_layers, decoder_layers, num_heads, head_dim, filter_dim, kernel_size, dropout,
+            predictor_dim, predictor_dropout, max_frames_per_symbol, mel_loss, duration_weight,
+            align_weight, align_steps, binarise_start, binarise_steps, max_piece_characters,
+        )
+        self.pitch_weight, self.energy_weight = pitch_weight, energy_weight
+
+    def build(self, facts: dict[str, Any]) -> None:
+        """Build also for the speakers' pitch and energy."""
+        super().build(facts)
+        for name in ("pitch_mean", "pitch_std", "energy_mean", "energy_std"):
+            self.register_buffer(name, torch.tensor(facts[name], dtype=torch.float32), persistent=False)
+        self.pitch = TemporalPredictor(**self.predictor)
+        self.energy = TemporalPredictor(**self.predictor)
+        self.pitch_in = nn.Conv1d(1, self.dim, 3, padding=1)
+        self.energy_in = nn.Conv1d(1, self.dim, 3, padding=1)
+
+    def adapt(
+        self,
+        x: Float[Tensor, "b s d"],
+        mask: Bool[Tensor, "b s"],
+        targets: dict[str, Float[Tensor, "b s"]] | None,
+        readings: Sequence[Reading] | None,
+    ) -> tuple[Float[Tensor, "b s d"], dict[str, Float[Tensor, "b s"]]]:
+        kept = mask[:, None]
+        pitch = self.pitch(x, mask)
+        used = pitch if readings is None else self._pitch_asked(pitch, readings)
+        x = x + self.pitch_in((targets["pitch"] if targets else used)[:, None] * kept).mT
+        energy = self.energy(x, mask)
+        loudness = energy if readings is None else self._energy_asked(energy, readings)
+        x = x + self.energy_in((targets["energy"] if targets else loudness)[:, None] * kept).mT
+        if readings is None:
+            return x, {"pitch": pitch, "energy": energy}
+        speaker = [reading.speaker for reading in readings]
+        hz = (used * self.pitch_std[speaker][:, None] + self.pitch_mean[speaker][:, None]).exp()
+        decibel = (loudness * self.energy_std[speaker][:, None] + self.energy_mean[speaker][:, None]) / DECIBEL
+        return x, {"pitch": hz, "energy": decibel}
+
+    def _pitch_asked(self, pitch: Float[Tensor, "b s"], readings: Sequence[Reading]) -> Float[Tensor, "b s"]:
+        asked = [reading.request for reading in readings]
+        span = torch.tensor([r.pitch_range for r in asked], device=pitch.device)
+        shift = torch.tensor([r.pitch_shift * SEMITONE for r in asked], device=pitch.device)
+        return pitch * span[:, None] + (shift / self.pitch_std[[r.speaker for r in readings]])[:, None]
+
+    def _energy_asked(self, energy: Float[Tensor, "b s"], readings: Sequence[Reading]) -> Float[Tensor, "b s"]:
+        shift = torch.tensor([r.request.energy * DECIBEL for r in readings], device=energy.device)
+        return energy + (shift / self.energy_std[[r.speaker for r in readings]])[:, None]
+
+    def predicted_weights(self) -> dict[str, float]:
+        return {**super().predicted_weights(), "pitch": self.pitch_weight, "energy": self.energy_weight}
+
+    def targets(self, batch: dict[str, Any], alignment: Alignment) -> dict[str, Float[Tensor, "b s"]]:
+        """Average voiced log-pitch and log-energy over each symbol's frames, standardised by speaker."""
+        mask, speaker = alignment.src_mask, batch["speaker"]
+        voiced = batch["pitch"] > 0
+        log_pitch = batch["pitch"].clamp(min=1.0).log()
+        shares = alignment.pool(voiced.float(), "mean")
+        mean = alignment.pool(log_pitch * voiced, "sum") / alignment.pool(voiced.float(), "sum").clamp(min=1.0)
+        pitch = (mean - self.pitch_mean[speaker][:, None]) / self.pitch_std[speaker][:, None]
+        energy = alignment.pool(batch["energy"].clamp(min=1e-5).log(), "mean")
+        energy = (energy - self.energy_mean[speaker][:, None]) / self.energy_std[speaker][:, None]
+        return {
+            "log_duration": log_durations(alignment.durations),
+            "pitch": fill_gaps(pitch, (shares > 0) & mask) * mask,
+            "energy": energy * mask,
+        }
+
+
+def fill_gaps(values: Float[Tensor, "b s"], valid: Bool[Tensor, "b s"]) -> Float[Tensor, "b s"]:
+    """Interpolate linearly between valid neighbours; the ends repeat the nearest; 0 where none is valid."""
+    length = values.shape[1]
+    index = torch.arange(length, device=values.device).expand_as(values)
+    before = torch.where(valid, index, -1).cummax(1).values
+    after = torch.where(valid, index, length).flip(1).cummin(1).values.flip(1)
+    left = torch.where(before >= 0, before, after).clamp(max=length - 1)
+    right = torch.where(after < length, after, before).clamp(min=0)
+    share = (index - left) / (right - left).clamp(min=1)
+    filled = torch.lerp(values.gather(1, left), values.gather(1, right), share.to(values.dtype).clamp(0, 1))
+    return torch.where(valid.any(1, keepdim=True), filled, 0.0)

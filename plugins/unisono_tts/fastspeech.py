@@ -1,0 +1,260 @@
+"""FastSpeech: a spectrogram in one pass, its length from predicted durations.
+
+Ren et al., "FastSpeech: Fast, Robust and Controllable Text to Speech" (arXiv:1905.09263). Defaults are the
+published sizes. Differences: durations are learnt with the model by alignment (Badlani et al.,
+arXiv:2108.10447) or come from files, instead of from an autoregressive teacher, and so the targets are the
+recordings, not a teacher's spectrograms; durations are rounded cumulatively, so that rounding does not
+change the pace; a speaker embedding is added to the encoder's input where there are several.
+
+Shapes: b batch, s symbols, t frames, m mel bins, d channels. Durations are in frames; 0 on padding.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unisono import Audio, Model
+from unisono.audio import MelSpec
+from unisono.duration import (
+    Aligner,
+    Alignment,
+    beta_binomial_prior,
+    binarisation_loss,
+    durations_from_log,
+    forward_sum_loss,
+    log_durations,
+    ramp,
+    round_durations,
+    search,
+)
+from unisono.model import OnStep
+from unisono.nn.temporal import TemporalPredictor
+from unisono.nn.transformer import FFTStack
+from unisono_tts.speaking import Reading, SpeechRequest, Voice, speak, stream
+
+
+@dataclass
+class Spoken:
+    """What the network says: ``mel`` [b, t, m] (natural log), how symbols lie on frames, and per-symbol tracks."""
+
+    mel: Float[Tensor, "b t m"]
+    alignment: Alignment
+    tracks: dict[str, Float[Tensor, "b s"]] = field(default_factory=dict)
+
+
+class FastSpeech(Model):
+    """Feed-forward text to speech.
+
+    ::
+
+        symbols ─ embedding ─ FFT × encoder_layers ─┬─ duration predictor ─ round ─┐
+                      │                             └────────── repeat ────────────┴─ FFT × decoder_layers ─ Linear ─ mel
+                      └─ aligner (training) ─ monotonic alignment search ─ durations
+
+    Args:
+        dim: channels of the transformer.
+        mel_loss: ``mse`` as published, or ``l1``, which blurs less.
+        align_steps: steps at the start that train the aligner alone, before there is anything to repeat.
+        binarise_start: step from which the alignment is pulled to its hard path, and
+        binarise_steps: over how many steps that grows to its full weight.
+        max_piece_characters: longest piece of a text that is spoken at once.
+    """
+
+    Media: ClassVar[type[Audio]] = Audio
+    Request: ClassVar[type[SpeechRequest]] = SpeechRequest
+    roles: ClassVar[dict[str, str]] = {"vocoder": "turns log mels into sound"}
+    builtin_components: ClassVar[dict[str, str]] = {"griffin-lim": "unisono_tts.speaking:griffin_lim"}
+    training_only: ClassVar[tuple[str, ...]] = ("aligner.",)
+
+    def __init__(
+        self,
+        dim: int = 384,
+        encoder_layers: int = 6,
+        decoder_layers: int = 6,
+        num_heads: int = 2,
+        head_dim: int = 192,
+        filter_dim: int = 1536,
+        kernel_size: int = 3,
+        dropout: float = 0.1,
+        predictor_dim: int = 256,
+        predictor_dropout: float = 0.1,
+        max_frames_per_symbol: int = 200,
+        mel_loss: Literal["mse", "l1"] = "mse",
+        duration_weight: float = 1.0,
+        align_weight: float = 1.0,
+        align_steps: int = 0,
+        binarise_start: int = 1000,
+        binarise_steps: int = 1000,
+        max_piece_characters: int = 220,
+    ):
+        super().__init__()
+        self.dim, self.encoder_layers, self.decoder_layers = dim, encoder_layers, decoder_layers
+        self.stack = dict(
+            dim=dim, num_heads=num_heads, head_dim=head_dim, filter_dim=filter_dim, kernel_size=kernel_size, dropout=dropout
+        )
+        self.predictor = dict(dim=dim, filter_dim=predictor_dim, dropout=predictor_dropout)
+        self.max_frames_per_symbol = max_frames_per_symbol
+        self.mel_loss = mel_loss
+        self.duration_weight, self.align_weight = duration_weight, align_weight
+        self.align_steps, self.binarise_start, self.binarise_steps = align_steps, binarise_start, binarise_steps
+        self.max_piece_characters = max_piece_characters
+
+    def build(self, facts: dict[str, Any]) -> None:
+        """Build for the symbols, speakers and mel statistics of the corpus."""
+        super().build(facts)
+        self.voice = Voice.from_facts(facts)
+        self.mel_spec = MelSpec.from_dict(facts["mel_spec"])
+        self.register_buffer("mel_mean", torch.tensor(facts["mel_mean"]), persistent=False)
+        self.register_buffer("mel_std", torch.tensor(facts["mel_std"]), persistent=False)
+        self.embedding = nn.Embedding(len(self.voice.symbols), self.dim)
+        nn.init.normal_(self.embedding.weight, std=self.dim**-0.5)
+        self.speaker = nn.Embedding(len(self.voice.speakers), self.dim) if len(self.voice.speakers) > 1 else None
+        self.encoder = FFTStack(self.encoder_layers, **self.stack)
+        self.durations = TemporalPredictor(**self.predictor)
+        self.decoder = FFTStack(self.decoder_layers, **self.stack)
+        self.to_mel = nn.Linear(self.dim, self.mel_spec.n_mels)
+        given = facts["durations"] == "given"
+        self.aligner = None if given else Aligner(self.dim, self.mel_spec.n_mels)
+
+    # ---- the network ---------------------------------------------------------------------------
+
+    def encode(
+        self, symbols: Int[Tensor, "b s"], mask: Bool[Tensor, "b s"], speaker: Int[Tensor, " b"]
+    ) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b s d"]]:
+        """Return what the symbols mean in context, and their plain embeddings."""
+        embedded = self.embedding(symbols)
+        x = embedded if self.speaker is None else embedded + self.speaker(speaker)[:, None]
+        return self.encoder(x, mask), embedded
+
+    def adapt(
+        self,
+        x: Float[Tensor, "b s d"],
+        mask: Bool[Tensor, "b s"],
+        targets: dict[str, Float[Tensor, "b s"]] | None,
+        readings: Sequence[Reading] | None,
+    ) -> tuple[Float[Tensor, "b s d"], dict[str, Float[Tensor, "b s"]]]:
+        """Add what else is predicted per symbol; FastSpeech has nothing, FastPitch pitch and energy."""
+        return x, {}
+
+    def decode(self, x: Float[Tensor, "b s d"], alignment: Alignment) -> Float[Tensor, "b t m"]:
+        """Repeat symbols over their frames and return the standardised mel."""
+        frames = self.decoder(alignment.expand(x), alignment.tgt_mask)
+        return self.to_mel(frames) * alignment.tgt_mask[..., None]
+
+    def say(self, symbols: Int[Tensor, "b s"], lengths: Int[Tensor, " b"], readings: Sequence[Reading]) -> Spoken:
+        """Speak a padded batch of pieces: predicted durations, each symbol's own pace."""
+        mask = torch.arange(symbols.shape[1], device=symbols.device) < lengths[:, None]
+        speaker = torch.tensor([reading.speaker for reading in readings], device=symbols.device)
+        x, _ = self.encode(symbols, mask, speaker)
+        predicted = durations_from_log(self.durations(x, mask), self.max_frames_per_symbol)
+        pace = torch.ones(symbols.shape, dtype=torch.float64)
+        for row, reading in enumerate(readings):
+            pace[row, : len(reading.pace)] = torch.tensor(reading.pace, dtype=torch.float64)
+        durations = round_durations(predicted, lengths, speed=pace)
+        x, tracks = self.adapt(x, mask, None, readings)
+        alignment = Alignment.from_durations(durations, lengths)
+        mel = self.decode(x, alignment) * self.mel_std + self.mel_mean
+        return Spoken(mel, alignment, tracks)
+
+    # ---- training ------------------------------------------------------------------------------
+
+    def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        parts: dict[str, Tensor] = {}
+        target = (batch["mel"] - self.mel_mean) / self.mel_std
+        symbol_lengths, mel_lengths = batch["symbol_lengths"], batch["mel_lengths"]
+        if self.aligner is None:
+            durations = batch["durations"]
+        else:
+            durations, aligning = self._align(batch, target)
+            parts |= aligning
+            if self.training and self.global_step < self.align_steps:
+                idle = sum(p.sum() for n, p in self.named_parameters() if not n.startswith(("aligner.", "embedding.")))
+                parts["loss"] = sum(parts.values()) + 0.0 * idle  # all ranks see a gradient for every weight
+                return parts
+        alignment = Alignment.from_durations(durations, symbol_lengths, mel_lengths)
+        spoken, predicted, targets = self.teach(batch, alignment)
+        distance = F.mse_loss if self.mel_loss == "mse" else F.l1_loss
+        parts["mel"] = self.global_mean(distance(spoken, target, reduction="none"), alignment.tgt_mask)
+        for name, weight in self.predicted_weights().items():
+            error = (predicted[name] - targets[name]).square()
+            parts[name] = weight * self.global_mean(error, alignment.src_mask)
+        parts["loss"] = sum(parts.values())
+        return parts
+
+    def predicted_weights(self) -> dict[str, float]:
+        """Return what is predicted per symbol, and the weight of its squared error."""
+        return {"log_duration": self.duration_weight}
+
+    def targets(self, batch: dict[str, Any], alignment: Alignment) -> dict[str, Float[Tensor, "b s"]]:
+        """Return the per-symbol targets."""
+        return {"log_duration": log_durations(alignment.durations)}
+
+    def teach(
+        self, batch: dict[str, Any], alignment: Alignment
+    ) -> tuple[Float[Tensor, "b t m"], dict[str, Tensor], dict[str, Tensor]]:
+        """Return the standardised mel for true durations (and tracks), the predictions, and their targets."""
+        mask = alignment.src_mask
+        targets = self.targets(batch, alignment)
+        x, _ = self.encode(batch["symbols"], mask, batch["speaker"])
+        log_duration = self.durations(x, mask)
+        x, predicted = self.adapt(x, mask, targets, None)
+        return self.decode(x, alignment), {"log_duration": log_duration, **predicted}, targets
+
+    @torch.no_grad()
+    def teacher_forced(self, batch: dict[str, Any]) -> list[Float[Tensor, "t m"]]:
+        """Return log mels with the recordings' own durations, pitch and energy, to tune a vocoder on."""
+        target = (batch["mel"] - self.mel_mean) / self.mel_std
+        durations = batch["durations"] if self.aligner is None else self._align(batch, target)[0]
+        alignment = Alignment.from_durations(durations, batch["symbol_lengths"], batch["mel_lengths"])
+        mel = self.teach(batch, alignment)[0] * self.mel_std + self.mel_mean
+        return [row[:length] for row, length in zip(mel, batch["mel_lengths"].tolist(), strict=True)]
+
+    def _align(self, batch: dict[str, Any], mel: Tensor) -> tuple[Int[Tensor, "b s"], dict[str, Tensor]]:
+        symbol_lengths, mel_lengths, ids = batch["symbol_lengths"], batch["mel_lengths"], batch["id"]
+        log_attn = self.aligner(
+            self.embedding(batch["symbols"]), mel, symbol_lengths, mel_lengths,
+            beta_binomial_prior(symbol_lengths, mel_lengths),
+        )
+        durations = search(log_attn.detach(), symbol_lengths, mel_lengths, ids=ids)
+        everyone = torch.ones_like(symbol_lengths, dtype=torch.bool)
+        total = forward_sum_loss(log_attn, symbol_lengths, mel_lengths, reduction="none", ids=ids)
+        parts = {"align": self.align_weight * self.global_mean(total, everyone)}
+        strength = ramp(self.global_step, self.binarise_start, self.binarise_steps)
+        if strength > 0:
+            hard = binarisation_loss(log_attn, durations, symbol_lengths, mel_lengths, reduction="none")
+            parts["binarise"] = self.align_weight * strength * self.global_mean(hard, everyone)
+        return durations, parts
+
+    def units(self, batch: dict[str, Any]) -> dict[str, int]:
+        return {"frames": int(batch["mel_lengths"].sum())}
+
+    # ---- speaking ------------------------------------------------------------------------------
+
+    @property
+    def vocoder(self) -> Any:
+        """The component that turns mels into sound."""
+        return self.component("vocoder")
+
+    def attach(self, role: str, component: Any) -> None:
+        self.voice.check_vocoder(component)
+        super().attach(role, component)
+
+    def synthesize(
+        self,
+        requests: Sequence[SpeechRequest],
+        generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> list[Audio]:
+        return speak(self, requests, on_step)
+
+    def stream(self, request: SpeechRequest, generator: torch.Generator | None = None) -> Iterator[Audio]:
+        return stream(self, request)
+
+    def preview_requests(self) -> list[SpeechRequest]:
+        texts = self.facts.get("preview_texts", [])[:3]
+        return [self.Request(text=text, speaker=name) for text in texts for name in self.voice.speakers[:2]]
