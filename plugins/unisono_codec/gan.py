@@ -6,7 +6,7 @@ Siuzdak, Vocos (arXiv:2306.00814), section 3.3::
     generator        hinge(MPD) + 0.1 · hinge(MRD) + FM(MPD) + 0.1 · FM(MRD) + 45 · log-mel L1
 
 Differences: the generator runs once per step, and its output serves both players; a GAN-free
-warm-up (``pretrain_steps``) and a start from another export's generator (``init_from``) are options.
+warm-up (``pretrain_steps``) and a start from another generator (``init_from``) are options.
 
 What to know about the loop:
 

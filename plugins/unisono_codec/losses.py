@@ -1,7 +1,7 @@
 """Adversarial losses on what discriminators say; each returns one value per item.
 
 Hinge losses and feature matching as in Vocos (arXiv:2306.00814, section 3.3): averaged over
-discriminators, so that their number changes no weight. Computed in float32.
+discriminators, so that their number changes no weight. Means are taken in float32.
 
 Shapes: b batch.
 """
@@ -32,11 +32,10 @@ def generator_hinge(fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
 
 def feature_matching(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
     """Mean absolute distance of features, summed over layers, averaged over discriminators."""
-    per_judge = [
-        sum(
-            (x.float() - y.float()).abs().flatten(1).mean(1)
-            for x, y in zip(r.features, f.features, strict=True)
-        )
-        for r, f in zip(real, fake, strict=True)
-    ]
-    return torch.stack(per_judge).mean(0)
+    total = 0.0
+    for r, f in zip(real, fake, strict=True):
+        for x, y in zip(r.features, f.features, strict=True):
+            # Not flattened: that would copy what lies channels last.
+            distance = (x - y).abs()
+            total = total + distance.mean(tuple(range(1, x.ndim)), dtype=torch.float32)
+    return total / len(real)
