@@ -19,20 +19,36 @@ from unisono.duration.losses import (
     shift_boundaries,
 )
 from unisono.duration.predict import durations_from_log, log_durations
+from unisono.duration.regulate import (
+    IntegrateAndFire,
+    LearnedUpsampling,
+    box,
+    filler_pad,
+    gaussian,
+    repeat,
+    uniform,
+)
 from unisono.duration.rounding import round_durations
 from unisono.duration.search import search
 
 __all__ = [
     "Aligner",
     "Alignment",
+    "IntegrateAndFire",
+    "LearnedUpsampling",
     "beta_binomial_prior",
     "binarisation_loss",
+    "box",
     "durations_from_log",
     "estimate_shift",
+    "filler_pad",
     "forward_sum_loss",
+    "gaussian",
     "log_durations",
     "ramp",
+    "repeat",
     "round_durations",
     "search",
     "shift_boundaries",
+    "uniform",
 ]

@@ -1,8 +1,8 @@
 """Learns which frame is which token, from pairs of texts and sounds alone.
 
-    text [b, s, d] ── conv3 ─ ReLU ─ conv1 ────────────── k [b, s, c] ┐
-                                                                      ├ -|q - k|² · scale ─ log-softmax over s ─ + log prior
-    mel [b, t, n]  ── conv3 ─ ReLU ─ conv1 ─ ReLU ─ conv1 ─ q [b, t, c] ┘
+    text [b, s, d] ── conv3 ─ ReLU ─ conv1 ───────────── k [b, s, c] ──┐
+    mel  [b, t, n] ── conv3 ─ ReLU ─ conv1 ─ ReLU ─ conv1 ─ q [b, t, c] ┴─ -scale · |q - k|² ─┐
+    log prior [b, t, s] ──────────────────────────────────────── + ── log-softmax over s ─────┘
 
 The network and the losses (see `losses.py`) are those of "One TTS alignment to rule them all"
 (Badlani et al. 2021, arXiv:2108.10447) and RAD-TTS. Differences from their code:

@@ -1,15 +1,15 @@
 """Which output frame belongs to which input token: one type for every model with a length.
 
-    tokens      s   |  h  |  e e e  | l l |        a frame t covers [t, t+1), its centre is t + 1/2;
-    frames      t   |0|1|2|3|4|5|6|7|8|9|...       token s covers [c_{s-1}, c_s), with c = cumsum(durations)
+    tokens s   |  h  |    e    | l |       token s covers [c_{s-1}, c_s), c = cumsum(durations)
+    frames t   |0|1|2|3|4|5|6|7|8|9|       frame t covers [t, t+1), its centre is t + 1/2
 
 `expand` goes from tokens to frames, `pool` from frames to tokens. There are three kinds:
 
 - *hard*: int64 durations. A frame takes its token by index.
 - *box*: float64 durations. A frame takes every token by the length of their overlap,
-  W[t, s] = max(0, min(c_s, t+1) - max(c_{s-1}, t)), which can be differentiated. Whole durations give the hard kind's
-  result exactly; durations below one make many tokens flow into a frame, which is continuous integrate-and-fire
-  (Dong & Xu, 2020, arXiv:1905.11235).
+  W[t, s] = max(0, min(c_s, t+1) - max(c_{s-1}, t)), which can be differentiated. Whole durations
+  give the hard kind's result; durations below one make many tokens flow into a frame, which is
+  continuous integrate-and-fire (Dong & Xu, 2020, arXiv:1905.11235).
 - *soft*: any matrix W, such as Gaussian or learned upsampling makes.
 
 Boundaries are int64 or float64, never the model's dtype: bfloat16 cannot tell frame 257 from 258.
@@ -34,7 +34,10 @@ POSITIONS = ("fraction", "elapsed", "remaining", "log_duration", "centre_distanc
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """Durations of a padded batch; make one with `from_durations`, `from_index`, `from_weights` or `uniform`."""
+    """Durations of a padded batch.
+
+    Make one with `from_durations`, `from_index`, `from_weights` or `uniform`.
+    """
 
     durations: Shaped[Tensor, "b s"]
     src_lengths: Int[Tensor, " b"]
@@ -50,8 +53,9 @@ class Alignment:
     ) -> Alignment:
         """Integers give a hard alignment, floats a box alignment through which gradients flow.
 
-        Durations past `src_lengths` are ignored. `tgt_lengths` is for the box kind alone: without it, the last frame is
-        the last one that any token touches; a shorter length cuts, a longer one leaves frames uncovered.
+        Durations past `src_lengths` are ignored. `tgt_lengths` is checked for the hard kind and
+        sets the length of the box kind: without it, the last frame is the last one that any token
+        touches; a shorter length cuts, a longer one leaves frames uncovered.
 
         Raises:
             UnisonoError: for a negative or non-finite duration, or for lengths that do not fit.
@@ -75,7 +79,7 @@ class Alignment:
                 row = int((sums != tgt_lengths.to(sums)).nonzero()[0])
                 raise UnisonoError(
                     f"durations of utterance {row} sum to {int(sums[row])} frames, but its target has "
-                    f"{int(tgt_lengths[row])}; make them equal, for example with round_durations(total=...)"
+                    f"{int(tgt_lengths[row])}; see round_durations(total=...)"
                 )
             tgt_lengths = sums
         elif tgt_lengths is None:
@@ -88,8 +92,12 @@ class Alignment:
         index: Int[Tensor, "b t"],
         src_lengths: Int[Tensor, " b"],
         tgt_lengths: Int[Tensor, " b"] | None = None,
+        num_tokens: int | None = None,
     ) -> Alignment:
-        """From the token of each frame, counted from 0 and never decreasing (a `mel2ph` table is this plus one)."""
+        """From the token of each frame, from 0 and never decreasing; a `mel2ph` table is this + 1.
+
+        `num_tokens` is the size of the padded batch, if it is more than the longest utterance's.
+        """
         b, t = index.shape
         tgt_lengths = _lengths(tgt_lengths, b, t, index.device)
         src_lengths = src_lengths.to(index.device)
@@ -106,7 +114,7 @@ class Alignment:
                 f"frame {column} of utterance {row} names token {int(index[row, column])}, "
                 f"but the tokens are 0 to {int(src_lengths[row]) - 1}"
             )
-        s = int(src_lengths.max()) if b else 0
+        s = _longest(src_lengths) if num_tokens is None else num_tokens
         durations = index.new_zeros(b, s + 1)
         durations.scatter_add_(1, torch.where(inside, index, s), torch.ones_like(index))
         return cls.from_durations(durations[:, :s], src_lengths)
@@ -119,21 +127,29 @@ class Alignment:
         src_lengths: Int[Tensor, " b"],
         tgt_lengths: Int[Tensor, " b"],
     ) -> Alignment:
-        """A soft alignment: `expand` is a product with these weights; everything about time reads the durations."""
+        """A soft alignment: `expand` is a product with the weights, times read the durations."""
         return replace(
             cls.from_durations(durations, src_lengths), tgt_lengths=tgt_lengths, weights=weights
         )
 
     @classmethod
-    def uniform(cls, src_lengths: Int[Tensor, " b"], tgt_lengths: Int[Tensor, " b"]) -> Alignment:
-        """Equal shares, as whole frames: token s of S ends at floor(T (s+1) / S)."""
+    def uniform(
+        cls,
+        src_lengths: Int[Tensor, " b"],
+        tgt_lengths: Int[Tensor, " b"],
+        num_tokens: int | None = None,
+    ) -> Alignment:
+        """Equal shares, as whole frames: token s of S ends at floor(T (s+1) / S).
+
+        `num_tokens` is the size of the padded batch, if it is more than the longest utterance's.
+        """
         src_lengths, tgt_lengths = src_lengths.long(), tgt_lengths.long()
         if ((src_lengths == 0) & (tgt_lengths > 0)).any():
             row = int(((src_lengths == 0) & (tgt_lengths > 0)).nonzero()[0])
             raise UnisonoError(
                 f"utterance {row} has {int(tgt_lengths[row])} frames to fill and no token"
             )
-        s = int(src_lengths.max()) if len(src_lengths) else 0
+        s = _longest(src_lengths) if num_tokens is None else num_tokens
         token = torch.arange(s + 1, device=src_lengths.device).minimum(src_lengths[:, None])
         ends = tgt_lengths[:, None] * token // src_lengths[:, None].clamp(min=1)
         return cls.from_durations(ends.diff(dim=1), src_lengths)
@@ -155,7 +171,7 @@ class Alignment:
         """Frames of the padded batch."""
         if self.weights is not None:
             return self.weights.shape[1]
-        return int(self.tgt_lengths.max()) if len(self.tgt_lengths) else 0
+        return _longest(self.tgt_lengths)
 
     @property
     def src_mask(self) -> Bool[Tensor, "b s"]:
@@ -192,7 +208,10 @@ class Alignment:
         return found.minimum((self.src_lengths - 1).clamp(min=0)[:, None])
 
     def matrix(self, start: int = 0, stop: int | None = None) -> Float[Tensor, "b t s"]:
-        """The weights W of frames [start, stop): each row sums to 1 inside the target (box: to the part covered)."""
+        """The weights W of frames [start, stop).
+
+        A row sums to 1 inside the target (box: to the part that is covered), else to 0.
+        """
         stop = self.num_frames if stop is None else stop
         if self.weights is not None:
             return self.weights[:, start:stop]
@@ -219,22 +238,18 @@ class Alignment:
             raise UnisonoError(
                 f"window [{start}, {stop}) is not inside the {self.num_frames} frames"
             )
-        frames = torch.arange(start, stop, device=x.device)
-        inside = _unsqueeze(frames < self.tgt_lengths[:, None], x.ndim)
-        if self.kind == "hard":
+        inside = torch.arange(start, stop, device=x.device) < self.tgt_lengths[:, None]
+        if self.kind == "hard" and x.shape[1] > 0:
             b, s = x.shape[:2]
-            if s == 0:
-                return x.new_full((b, stop - start, *x.shape[2:]), fill)
             flat = self._index(start, stop) + s * torch.arange(b, device=x.device)[:, None]
-            y = x.flatten(0, 1).index_select(0, flat.flatten()).unflatten(0, (b, stop - start))
+            y = x.flatten(0, 1).index_select(0, flat.flatten()).unflatten(0, flat.shape)
+        elif self.kind == "hard":
+            y = x.new_zeros(x.shape[0], stop - start, *x.shape[2:])
+        elif x.dtype.is_floating_point:
+            y = _product(self.matrix(start, stop).to(x.dtype), x)
         else:
-            weights = self.matrix(start, stop).to(_floating(x, "expand"))
-            y = (
-                (weights @ x.flatten(2)).unflatten(2, x.shape[2:])
-                if x.ndim > 2
-                else (weights @ x[..., None])[..., 0]
-            )
-        return torch.where(inside, y, torch.full((), fill, dtype=y.dtype, device=y.device))
+            raise UnisonoError(f"expand of {x.dtype} needs whole durations; convert it to float")
+        return y.masked_fill(~_unsqueeze(inside, y.ndim), fill)
 
     def expand2d(
         self, x: Shaped[Tensor, "b s s *d"], fill: float = 0.0
@@ -253,12 +268,14 @@ class Alignment:
         """Frames to tokens, the inverse of `expand`; tokens without a frame are `fill`.
 
         Args:
-            reduce: "mean", "sum", "max", "last" (a token's last frame), "nonzero_mean" (pitch: zeros are unvoiced and do
-                not count), or "softmax" (mean weighted by the softmax, within a token, of the scores in `weight`).
-            weight: a weight per frame for "mean", "sum" and "nonzero_mean"; the scores of "softmax".
+            reduce: "mean", "sum", "max", "last" (a token's last frame), "nonzero_mean" (for pitch:
+                zeros are unvoiced frames and do not count), or "softmax" (mean weighted by the
+                softmax, within a token, of the scores in `weight`).
+            weight: a weight per frame for the means and "sum"; the scores of "softmax".
 
         Raises:
-            UnisonoError: for "max" and "last" on a box or soft alignment, where a frame belongs to several tokens.
+            UnisonoError: for "max" and "last" on a box or soft alignment, where a frame belongs to
+                several tokens.
         """
         self._check(y, self.num_frames, "frames")
         if reduce not in REDUCTIONS:
@@ -273,45 +290,37 @@ class Alignment:
             return self._select(y, reduce, fill)
 
         mask = self.tgt_mask
-        shares = mask.to(y.dtype if y.dtype.is_floating_point else torch.float32)
+        # Half precision would round every partial sum.
+        half = y.dtype in (torch.float16, torch.bfloat16)
+        whole = not y.dtype.is_floating_point and reduce != "sum"
+        wide = y.float() if half or whole else y
+        wide = wide.masked_fill(~_unsqueeze(mask, y.ndim), 0)
+        shares = mask.to(wide)
         if reduce == "softmax":
-            shares = self._exponentials(weight, mask).to(shares)
+            shares = self._exponentials(weight.float(), mask)
         elif weight is not None:
-            shares = torch.where(mask, weight, 0).to(shares)
+            shares = weight.masked_fill(~mask, 0)
         shares = _unsqueeze(shares, y.ndim)
         if reduce == "nonzero_mean":
             shares = shares * (y != 0)
-        kept = torch.where(_unsqueeze(mask, y.ndim), y, 0)
+        pooled = self._sum(wide * shares)
         if reduce == "sum":
-            total = self._sum(kept if weight is None else kept * shares)
-            covered = _unsqueeze(self.durations > 0, y.ndim)
-            return torch.where(
-                covered, total, torch.full((), fill, dtype=total.dtype, device=y.device)
-            )
-        total, mass = self._sum(kept * shares), self._sum(shares)
-        mean = total / torch.where(mass == 0, 1, mass)
-        return torch.where(mass == 0, torch.full((), fill, dtype=mean.dtype, device=y.device), mean)
+            empty = _unsqueeze(self.durations == 0, y.ndim)
+        else:
+            mass = self._sum(shares)
+            empty = mass == 0
+            pooled = pooled / mass.masked_fill(empty, 1)
+        return pooled.masked_fill(empty, fill).to(y.dtype if half else pooled.dtype)
 
     def _sum(self, y: Shaped[Tensor, "b t *d"]) -> Shaped[Tensor, "b s *d"]:
-        """W^T y. Sums within a token, not differences of running sums, which lose the small among the large."""
+        """W^T y: sums within a token. Differences of running sums would lose the small."""
         if self.kind != "hard":
-            weights = self.matrix().to(y.dtype).transpose(1, 2)
-            return (
-                (weights @ y.flatten(2)).unflatten(2, y.shape[2:])
-                if y.ndim > 2
-                else (weights @ y[..., None])[..., 0]
-            )
+            return _product(self.matrix().to(y.dtype).transpose(1, 2), y)
         b, s = self.durations.shape
+        out = y.new_zeros(b * s, *y.shape[2:])
         if y.shape[1] == 0:
-            return y.new_zeros(b, s, *y.shape[2:])
-        # Half precision would round every partial sum.
-        wide = torch.float32 if y.dtype in (torch.float16, torch.bfloat16) else y.dtype
-        out = torch.zeros(b * s, *y.shape[2:], dtype=wide, device=y.device)
-        return (
-            out.index_add(0, self._flat_index, y.to(wide).flatten(0, 1))
-            .to(y.dtype)
-            .unflatten(0, (b, s))
-        )
+            return out.unflatten(0, (b, s))
+        return out.index_add(0, self._flat_index, y.flatten(0, 1)).unflatten(0, (b, s))
 
     @cached_property
     def _flat_index(self) -> Int[Tensor, " bt"]:
@@ -342,22 +351,19 @@ class Alignment:
                 f"reduce={reduce!r} needs whole durations, and this alignment is {self.kind}"
             )
         b, s = self.durations.shape
-        covered = _unsqueeze(self.durations > 0, y.ndim)
-        filler = torch.full((), fill, dtype=y.dtype, device=y.device)
+        empty = _unsqueeze(self.durations == 0, y.ndim)
         if y.shape[1] == 0:
-            return filler.expand(b, s, *y.shape[2:]).clone()
-        if reduce == "last":
-            last = (self.ends - 1).clamp(min=0) + y.shape[1] * torch.arange(b, device=y.device)[
-                :, None
-            ]
-            return torch.where(covered, y.flatten(0, 1)[last], filler)
-        low = torch.finfo(y.dtype).min if y.dtype.is_floating_point else torch.iinfo(y.dtype).min
-        masked = torch.where(_unsqueeze(self.tgt_mask, y.ndim), y, low).flatten(0, 1)
-        out = y.new_full((b * s, *y.shape[2:]), low)
-        where = _unsqueeze(self._flat_index, masked.ndim).expand_as(masked)
-        return torch.where(
-            covered, out.scatter_reduce(0, where, masked, "amax").unflatten(0, (b, s)), filler
-        )
+            out = y.new_zeros(b, s, *y.shape[2:])
+        elif reduce == "last":
+            first = y.shape[1] * torch.arange(b, device=y.device)[:, None]
+            out = y.flatten(0, 1)[first + (self.ends - 1).clamp(min=0)]
+        else:
+            info = torch.finfo if y.dtype.is_floating_point else torch.iinfo
+            inside = y.masked_fill(~_unsqueeze(self.tgt_mask, y.ndim), info(y.dtype).min)
+            where = _unsqueeze(self._flat_index, y.ndim - 1).expand_as(inside.flatten(0, 1))
+            out = y.new_full((b * s, *y.shape[2:]), info(y.dtype).min)
+            out = out.scatter_reduce(0, where, inside.flatten(0, 1), "amax").unflatten(0, (b, s))
+        return out.masked_fill(empty, fill)
 
     # ------------------------------------------------------------------ time
 
@@ -368,8 +374,9 @@ class Alignment:
     ) -> Float[Tensor, "b t k"]:
         """Where each frame's centre lies in its token: one channel per kind, 0 on padding.
 
-        "fraction" of the token gone by, 0 to 1; "elapsed" and "remaining" frames; "log_duration" log(1 + d);
-        "centre_distance" frames from the token's centre, signed; "absolute" frames from the start of the utterance.
+        "fraction" of the token gone by, 0 to 1; "elapsed" and "remaining" frames; "log_duration"
+        log(1 + d); "centre_distance" signed frames from the token's centre; "absolute" frames from
+        the start of the utterance.
         """
         unknown = [kind for kind in kinds if kind not in POSITIONS]
         if unknown:
@@ -394,7 +401,7 @@ class Alignment:
         return torch.where(self.tgt_mask[..., None], out, 0).to(dtype)
 
     def crop(self, start: int | Int[Tensor, " b"], length: int | Int[Tensor, " b"]) -> Alignment:
-        """The alignment of frames [start, start + length) of each utterance; tokens outside get duration 0."""
+        """The alignment of frames [start, start + length); tokens outside get duration 0."""
         b, device = len(self.durations), self.durations.device
         start = torch.as_tensor(start, device=device).expand(b).long()
         length = torch.as_tensor(length, device=device).expand(b).long()
@@ -410,7 +417,7 @@ class Alignment:
         durations = (self.ends.clamp(low, high) - self.starts.clamp(low, high)).clamp(min=0)
         if self.weights is None:
             return Alignment(durations, self.src_lengths, tgt_lengths)
-        frames = start[:, None] + torch.arange(int(tgt_lengths.max()) if b else 0, device=device)
+        frames = start[:, None] + torch.arange(_longest(tgt_lengths), device=device)
         inside = frames < (start + tgt_lengths)[:, None]
         rows = self.weights.gather(
             1, frames.clamp(max=self.num_frames - 1)[..., None].expand(-1, -1, self.num_tokens)
@@ -426,8 +433,8 @@ class Alignment:
         """
         if not torch.equal(self.tgt_lengths, finer.src_lengths):
             raise UnisonoError(
-                f"this alignment ends in {self.tgt_lengths.tolist()} positions, but the next one starts from "
-                f"{finer.src_lengths.tolist()}"
+                f"this alignment ends in {self.tgt_lengths.tolist()} positions, but the next "
+                f"one starts from {finer.src_lengths.tolist()}"
             )
         padding = finer.num_tokens - self.num_frames
         if self.kind == "hard" and finer.kind != "soft":
@@ -454,7 +461,7 @@ class Alignment:
         return torch.where(self.src_mask, groups, -1).amax(1) + 1
 
     def to_seconds(self, sample_rate: int, hop_length: int) -> Float[Tensor, "b s 2"]:
-        """Start and end of each token in seconds, float64; the last one ends at frames * hop_length / sample_rate."""
+        """Start and end of each token, float64; the last ends at frames * hop / sample rate."""
         frames = torch.stack([self.starts, self.ends], dim=-1).double()
         return frames * hop_length / sample_rate
 
@@ -478,7 +485,8 @@ class Alignment:
     def _check(self, x: Tensor, size: int, what: str) -> None:
         if x.shape[:2] != (len(self.durations), size):
             raise UnisonoError(
-                f"expected a batch of {len(self.durations)} with {size} {what}, got shape {tuple(x.shape)}"
+                f"expected a batch of {len(self.durations)} with {size} {what}, "
+                f"got shape {tuple(x.shape)}"
             )
 
 
@@ -495,9 +503,12 @@ def _unsqueeze(mask: Tensor, ndim: int) -> Tensor:
     return mask.reshape(*mask.shape, *[1] * (ndim - mask.ndim))
 
 
-def _floating(x: Tensor, verb: str) -> torch.dtype:
-    if not x.dtype.is_floating_point:
-        raise UnisonoError(
-            f"{verb} of {x.dtype} values needs whole durations; convert the values to float"
-        )
-    return x.dtype
+def _product(weights: Tensor, x: Tensor) -> Tensor:
+    """weights @ x over any trailing dimensions of x."""
+    if x.ndim == 2:
+        return (weights @ x[..., None])[..., 0]
+    return (weights @ x.flatten(2)).unflatten(2, x.shape[2:])
+
+
+def _longest(lengths: Tensor) -> int:
+    return int(lengths.max()) if len(lengths) else 0

@@ -1,7 +1,7 @@
 """What a duration predictor is trained on, and the exact way back.
 
-The target is log(1 + d), so that a token of no length is a number and not minus infinity. The way back is
-expm1: a target of log1p with an inverse of exp makes every token one frame longer.
+The target is log(1 + d), so that a token of no length is a number and not minus infinity. The way
+back is expm1: a target of log1p with an inverse of exp makes every token one frame longer.
 """
 
 import torch
@@ -19,7 +19,7 @@ def log_durations(durations: Shaped[Tensor, "*shape"]) -> Float[Tensor, "*shape"
 def durations_from_log(
     log_durations: Float[Tensor, "*shape"], max_frames: float | None = None
 ) -> Float[Tensor, "*shape"]:
-    """The inverse of `log_durations`, at least 0 and at most `max_frames`; still fractional (see `round_durations`)."""
+    """The inverse of `log_durations`, from 0 to `max_frames`; `round_durations` makes it whole."""
     if max_frames is not None and max_frames <= 0:
         raise UnisonoError(f"max_frames={max_frames} must be above 0")
     return torch.expm1(log_durations.float()).clamp(min=0, max=max_frames)

@@ -4,11 +4,13 @@ The default is cumulative rounding: boundaries are rounded, not durations,
 
     n_s = round(c_s) - round(c_{s-1}),   c_s = d_1 + ... + d_s,   round(x) = floor(x + 1/2),
 
-so that the total is never more than half a frame off and no token more than one frame, however long the text.
-Rounding every duration by itself drifts: `ceil` (VITS, Glow-TTS) adds about half a frame per token, which is
-half a second in a hundred tokens. The other methods are here for parity with published systems.
+so that the total is never more than half a frame off and no token more than one frame, however long
+the text. Rounding every duration by itself drifts: `ceil` (VITS, Glow-TTS) adds about half a frame
+per token, which is half a second in a hundred tokens. The other methods are here for parity with
+published systems.
 
-Letters: b utterances, s tokens. Durations are counted in frames; tokens past an utterance's length get 0.
+Letters: b utterances, s tokens. Durations are counted in frames; tokens past an utterance's length
+get 0.
 """
 
 import logging
@@ -41,21 +43,22 @@ def round_durations(
     Args:
         durations: predicted frames per token, at least 0; values past `lengths` are ignored.
         lengths: tokens per utterance; all of them when it is not given.
-        method: "cumulative" keeps the total; "nearest", "ceil" and "floor" round each token by itself.
+        method: "cumulative" keeps the total; "nearest", "ceil" and "floor" round each token.
         speed: above 1 is faster; one number, one per utterance, or one per token.
-        pause_speed: the speed of the tokens marked in `pauses`; the same as `speed` when it is not given.
-        total: exact number of frames of each utterance; durations are stretched to it ("cumulative" only).
-        min_frames: fewest frames of a token. "cumulative" takes them from the other tokens, so that the total
-            stays; the other methods clamp.
-        multiple_of: the total is filled up to a multiple of this, on the last pause if one is marked, or else
-            on the last token.
+        pause_speed: the speed of the tokens marked in `pauses`; `speed` when it is not given.
+        total: exact number of frames of each utterance; durations are stretched to it
+            ("cumulative" only).
+        min_frames: fewest frames of a token. "cumulative" takes them from the other tokens, so that
+            the total stays; the other methods clamp.
+        multiple_of: the total is filled up to a multiple of this, on the last pause if one is
+            marked, or else on the last token.
 
-    An utterance of which every token is predicted as zero gets one frame on its first token, and this is logged:
-    a model in its first steps does so, and a file with no sample in it is of use to nobody.
+    An utterance that comes out without a frame gets one on its first token, and this is logged: a
+    model in its first steps predicts so, and a file with no sample in it is of use to nobody.
 
     Raises:
-        UnisonoError: for a negative or non-finite duration, a speed that is not above 0, or a total that cannot
-            be met.
+        UnisonoError: for a negative or non-finite duration, a speed that is not above 0, or a total
+            that cannot be met.
     """
     if method not in METHODS:
         raise UnisonoError(
@@ -63,7 +66,8 @@ def round_durations(
         )
     if min_frames < 0 or multiple_of < 1:
         raise UnisonoError(
-            f"min_frames={min_frames} and multiple_of={multiple_of}: they must be at least 0 and at least 1"
+            f"min_frames={min_frames} and multiple_of={multiple_of} "
+            "must be at least 0 and at least 1"
         )
     b, s = durations.shape
     if lengths is None:
@@ -95,8 +99,8 @@ def round_durations(
         if too_short.any():
             row = int(too_short.nonzero()[0])
             raise UnisonoError(
-                f"total of {int(total[row])} frames in utterance {row} cannot hold {int(lengths[row])} tokens of at "
-                f"least {min_frames} frames; raise total or lower min_frames"
+                f"total of {int(total[row])} frames in utterance {row} cannot hold "
+                f"{int(lengths[row])} tokens of at least {min_frames} frames; raise total or lower min_frames"
             )
     if method == "cumulative":
         frames = _cumulative(exact, keep, lengths, total, min_frames)

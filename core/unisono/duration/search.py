@@ -1,17 +1,18 @@
 """Monotonic alignment search: the best way to hand every frame to a token, in order.
 
 Of all monotonic paths that start at the first token, end at the last one and give each token at
-least one frame, take the one with the largest sum of scores (Glow-TTS, Kim et al. 2020,
-arXiv:2005.11129, section 3.1):
+least one frame, take the one with the largest sum of scores L (Glow-TTS, Kim et al. 2020,
+arXiv:2005.11129, section 3.1). With Q[t, s] the best sum from cell (t, s) to the end,
 
-    Q[t, s] = max(Q[t-1, s], Q[t-1, s-1]) + L[t, s]
+    Q[t, s] = L[t, s] + max(Q[t+1, s], Q[t+1, s+1]),
 
-Where both are equal the path *stays*: going backwards, the later token keeps the frame. All
-backends add the same float32 numbers in the same order, so they return the same path.
+the path starts at (0, 0), and moves to the next token where Q[t+1, s+1] > Q[t+1, s]. Where both
+are equal it *stays*: of equal paths, the one on which earlier tokens last longer. All backends add
+the same float32 numbers in the same order, so they return the same path.
 
-What differs from the published code: rows are frames, so that a row of tokens is contiguous; the
-result is durations, not a B x T x S path; a cell stores one direction, not a score; cells that no
-path can reach are not computed; impossible inputs are refused instead of answered.
+What differs from the published code: rows are frames, so that the tokens of a row are contiguous;
+the result is durations, not a b x t x s path; a cell stores one direction, not a score; cells that
+no path can pass are not looked at; impossible inputs are refused instead of answered.
 
 Letters: b utterances, t frames, s tokens.
 """

@@ -1,7 +1,7 @@
 """Alignment search as a torch program: needs nothing else and runs on any device.
 
-One step per frame for the whole batch. Ragged batches need no masks: utterance b is read back from
-its own last cell, and no path from there leaves its own rectangle.
+One step per frame for the whole batch. Ragged batches need no masks in the loop: past its last
+frame, an utterance waits in a column of its own after its last token, at score 0.
 """
 
 import torch
@@ -15,37 +15,35 @@ def search_torch(
     """Durations, and the utterances that have a non-finite score (see `search`)."""
     b, _, s = scores.shape
     device = scores.device
-    src_lengths = torch.tensor(src, device=device)
-    tgt_lengths = torch.tensor(tgt, device=device)
     num_frames = max(tgt)
+    scores = scores[:, :num_frames].transpose(0, 1)
+    src_lengths = torch.tensor(src, device=device)[:, None]
+    tgt_lengths = torch.tensor(tgt, device=device)[:, None]
+    frame = torch.arange(num_frames, device=device)[:, None, None]
+    token = torch.arange(s + 1, device=device)
 
-    frame = torch.arange(num_frames, device=device)[None, :, None]
-    token = torch.arange(s, device=device)[None, None]
-    last = (tgt_lengths - src_lengths)[
-        :, None, None
-    ]  # cell (t, s) reaches the end if s >= t - last
-    reachable = (token <= frame) & (token >= frame - last) & (token < src_lengths[:, None, None])
-    reachable &= frame < tgt_lengths[:, None, None]
-    scores = scores[:, :num_frames]
-    bad = (reachable & ~torch.isfinite(scores)).flatten(1).any(1).nonzero()[:, 0].tolist()
+    inside = (frame < tgt_lengths) & (token < src_lengths)
+    reachable = inside & (token <= frame) & (token >= frame - (tgt_lengths - src_lengths))
+    bad = (reachable[..., :s] & ~torch.isfinite(scores)).any(0).any(1).nonzero()[:, 0].tolist()
+    rows = torch.full((num_frames, b, s + 1), -torch.inf, device=device)
+    rows[..., :s] = scores
+    rows.masked_fill_(~reachable, -torch.inf)
+    rows.masked_fill_((frame >= tgt_lengths) & (token == src_lengths), 0)
 
-    rows = scores.transpose(0, 1).contiguous()
-    moves = torch.empty(num_frames, b, s, dtype=torch.bool, device=device)
-    # One column of padding in front, so that "the token before" is a view.
-    best = torch.full((b, s + 1), -torch.inf, device=device)
-    best[:, 1] = rows[0, :, 0]
-    for t in range(1, num_frames):
-        stay, move = best[:, 1:], best[:, :-1]
+    moves = torch.empty(num_frames, b, s + 1, dtype=torch.bool, device=device)
+    best = torch.full((b, s + 2), -torch.inf, device=device)
+    best.scatter_(1, src_lengths, 0)
+    for t in range(num_frames - 1, -1, -1):
+        stay, move = best[:, :-1], best[:, 1:]
         torch.gt(move, stay, out=moves[t])
-        best[:, 1:] = torch.maximum(stay, move).add_(rows[t])
+        best[:, :-1] = torch.maximum(stay, move).add_(rows[t])
 
-    path = torch.empty(num_frames, b, dtype=torch.int64, device=device)
-    at = src_lengths - 1
-    for t in range(num_frames - 1, 0, -1):
+    moves = moves.long()
+    path = torch.empty(num_frames, b, 1, dtype=torch.int64, device=device)
+    at = torch.zeros(b, 1, dtype=torch.int64, device=device)
+    for t in range(num_frames):
         path[t] = at
-        step = moves[t].gather(1, at[:, None])[:, 0] & (t < tgt_lengths)
-        at = at - step.long()
-    path[0] = at
-    durations = torch.zeros(b, s, dtype=torch.int64, device=device)
-    durations.scatter_add_(1, path.T, (frame[..., 0] < tgt_lengths[:, None]).long())
-    return durations, bad
+        at = at + moves[t].gather(1, at)
+    durations = torch.zeros(b, s + 1, dtype=torch.int64, device=device)
+    durations.scatter_add_(1, path[..., 0].T, torch.ones_like(path[..., 0].T))
+    return durations.masked_fill(token >= src_lengths, 0)[:, :s], bad
