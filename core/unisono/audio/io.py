@@ -3,7 +3,7 @@
 A file that cannot be trusted is refused with ``DataError``: unreadable, zero-length, or cut off so
 that it holds less than its header promises (libsndfile reads such a wav without a word).
 
-Shapes: n samples, c channels.
+Shapes: n samples (m after resampling), c channels.
 """
 
 import os
@@ -104,7 +104,7 @@ def write_audio(
         raise DataError(f"{path}: cannot be written: {error}") from None
 
 
-def resample(wave: Float[Tensor, "n"], rate: int, new_rate: int) -> Float[Tensor, "n"]:
+def resample(wave: Float[Tensor, "n"], rate: int, new_rate: int) -> Float[Tensor, "m"]:
     """Resample a waveform with soxr at high quality."""
     if rate == new_rate:
         return wave

@@ -36,6 +36,8 @@ class MelSpec:
     f_max: float = 8000.0
 
     def __post_init__(self) -> None:
+        if self.n_mels < 1:
+            raise DataError(f"n_mels={self.n_mels} must be at least 1")
         if not 0 < self.hop_length <= self.n_fft // 2:
             raise DataError(
                 f"hop_length={self.hop_length} must lie between 1 and n_fft / 2 = {self.n_fft // 2}"

@@ -64,8 +64,8 @@ class Audit:
         """How many were dropped, by reason, most frequent first."""
         return dict(Counter(item.reason for item in self.dropped).most_common())
 
-    def by_speaker(self) -> dict[str, dict[str, float]]:
-        speakers: dict[str, dict[str, float]] = {}
+    def by_speaker(self) -> dict[str, dict[str, int | float]]:
+        speakers: dict[str, dict[str, int | float]] = {}
         for seconds, speaker in self._kept.values():
             row = speakers.setdefault(speaker, {"kept": 0, "hours": 0.0})
             row["kept"] += 1

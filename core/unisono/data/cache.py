@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -125,16 +126,17 @@ def _make(compute: Compute, task: tuple[Utterance, Path]) -> Drop | None:
         return drop
     except DataError as error:
         return Drop("unreadable", str(error))
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     aside = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
         save_file(tensors, aside, {"facts": json.dumps(facts)})
         os.replace(aside, path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            aside.unlink()
         raise DataError(
-            f"{path.parent}: the cache cannot be written ({error.strerror or error}); "
+            f"{path.parent}: the cache cannot be written ({error}); "
             "free some space, or set UNISONO_CACHE to a folder that you can write to"
         ) from None
     return None

@@ -59,7 +59,7 @@ class DataModule(LightningDataModule):
     # ---- what a data set defines ---------------------------------------------------------------
 
     def prepare(self, progress: bool = True) -> Audit:
-        """Read the corpus, make or read caches, fill the sets; end by ``return self.finish(audit)``."""
+        """Read the corpus, fill the sets, and end with ``return self.finish(audit)``."""
         raise TypeError(f"{type(self).__name__} defines no prepare()")
 
     def describe(self) -> dict[str, Any]:

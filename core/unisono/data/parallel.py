@@ -30,20 +30,15 @@ def map_processes(
     progress: bool = True,
     description: str = "preparing",
 ) -> list[Any]:
-    """Return ``[function(item) for item in items]``, worked out in spawned processes.
+    """Return ``[function(item) for item in items]``, worked out in ``num_processes`` (default:
+    cores).
 
-    ``function`` and the items must be picklable. Few items are not worth a process's start-up
-    (seconds, for torch's import) and are done here. Each process uses one torch thread. An
-    exception of the function is raised here.
+    ``function`` and the items must be picklable. Few items are not worth starting processes
+    (seconds, for the imports) and are done here. Each process uses one torch thread; none is a bare
+    fork of this one, whose threads may hold locks. An exception of the function is raised here.
     """
-    if num_processes is None:
-        num_processes = (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
     results: list[Any] = [None] * len(items)
-    todo = list(range(len(items)))
+    done: set[int] = set()
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -55,37 +50,59 @@ def map_processes(
     )
     with bar:
         task = bar.add_task(description, total=len(items))
+
+        def finish(index: int, result: Any) -> None:
+            results[index] = result
+            done.add(index)
+            bar.advance(task)
+
+        num_processes = num_processes or num_cores()
         if num_processes > 1 and len(items) > FEW:
-            chunks = [todo[i : i + CHUNK] for i in range(0, len(todo), CHUNK)]
-            context = multiprocessing.get_context("spawn")
-            done: set[int] = set()
             try:
-                with ProcessPoolExecutor(
-                    min(num_processes, len(chunks)), context, torch.set_num_threads, (1,)
-                ) as pool:
-                    futures = {
-                        pool.submit(_run_chunk, function, [items[i] for i in chunk]): chunk
-                        for chunk in chunks
-                    }
-                    try:
-                        for future in as_completed(futures):
-                            for index, result in zip(futures[future], future.result(), strict=True):
-                                results[index] = result
-                                done.add(index)
-                            bar.advance(task, len(futures[future]))
-                    except BaseException:
-                        pool.shutdown(wait=False, cancel_futures=True)
-                        raise
+                _run_pool(function, items, num_processes, finish)
             except BrokenProcessPool:
                 logging.getLogger("unisono").warning(
                     "worker processes died (a script needs `if __name__ == '__main__':` around its "
                     "calls); going on in one process"
                 )
-            todo = [i for i in todo if i not in done]
-        for index in todo:
-            results[index] = function(items[index])
-            bar.advance(task)
+        for index in range(len(items)):
+            if index not in done:
+                finish(index, function(items[index]))
     return results
+
+
+def num_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _run_pool(
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    num_processes: int,
+    finish: Callable[[int, Any], None],
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        # one clean process imports what is needed, and workers are forked from that one
+        context = multiprocessing.get_context("forkserver")
+        module = getattr(function, "func", function).__module__
+        context.set_forkserver_preload(["torch", __name__, module])
+    chunks = [range(i, min(i + CHUNK, len(items))) for i in range(0, len(items), CHUNK)]
+    workers = min(num_processes, len(chunks))
+    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
+        futures = {
+            pool.submit(_run_chunk, function, [items[i] for i in chunk]): chunk for chunk in chunks
+        }
+        try:
+            for future in as_completed(futures):
+                for index, result in zip(futures[future], future.result(), strict=True):
+                    finish(index, result)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _run_chunk(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:

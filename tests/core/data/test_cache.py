@@ -1,0 +1,185 @@
+"""The feature cache: by content, atomic, mended where damaged, the same in parallel."""
+
+import math
+import os
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+import torch
+from unisono.audio import read_audio, write_audio
+from unisono.data import Drop, Utterance, cache_root, map_processes, prepare_features
+from unisono.data import parallel as parallel_module
+from unisono.errors import DataError, MissingExtra
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNISONO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def utterances(tmp_path):
+    for i in range(4):
+        write_audio(tmp_path / f"{i}.wav", torch.full((100 + i,), i / 8), 8000)
+    return [Utterance(f"u{i}", tmp_path / f"{i}.wav", f"text {i}") for i in range(4)]
+
+
+def features_of(utterance, log=None):
+    """Picklable: what a plugin's compute function looks like."""
+    if log is not None:
+        with open(log, "a") as file:
+            file.write(utterance.id + "\n")
+    wave, rate = read_audio(utterance.audio)
+    if utterance.text == "drop me":
+        raise Drop("empty text", "no letters")
+    return {"wave": wave, "twice": 2 * wave[::2]}, {"rate": rate, "level": float(wave.max())}
+
+
+def entries(cache):
+    return sorted(p for p in cache.rglob("*") if p.is_file())
+
+
+def test_computed_once_then_found(utterances, tmp_path, cache):
+    compute = partial(features_of, log=tmp_path / "log")
+    first = prepare_features(utterances, compute, "v1", progress=False)
+    again = prepare_features(utterances, compute, "v1", progress=False)
+    assert (tmp_path / "log").read_text().split() == ["u0", "u1", "u2", "u3"]
+    assert len(entries(cache)) == 4
+    assert all(path.suffix == ".safetensors" for path in entries(cache))
+    for i, (a, b) in enumerate(zip(first, again, strict=True)):
+        assert a.utterance == utterances[i]
+        assert (
+            a.features.shapes
+            == b.features.shapes
+            == {"wave": (100 + i,), "twice": ((101 + i) // 2,)}
+        )
+        assert b.features.facts == {"rate": 8000, "level": pytest.approx(i / 8, abs=1e-4)}
+        assert torch.equal(b.features.load("wave"), read_audio(utterances[i].audio)[0])
+
+
+def test_slices_from_disk_and_from_memory(utterances):
+    (prepared, *_) = prepare_features(utterances[3:], features_of, "v1", progress=False)
+    whole = prepared.features.load("wave")
+    part = prepared.features.load("wave", 10, 20)
+    prepared.features.hold()
+    prepared.features.path.unlink()
+    assert torch.equal(part, whole[10:20])
+    assert torch.equal(prepared.features.load("wave", 10, 20), part)
+    assert torch.equal(prepared.features.load("wave"), whole)
+
+
+def test_the_key_is_content_version_and_extra_key(utterances, tmp_path, cache):
+    compute = partial(features_of, log=tmp_path / "log")
+
+    def calls():
+        return len((tmp_path / "log").read_text().split())
+
+    prepare_features(utterances, compute, "v1", progress=False)
+    moved = [Utterance(u.id, u.audio.rename(tmp_path / f"moved{u.audio.name}")) for u in utterances]
+    prepare_features(moved, compute, "v1", progress=False)
+    assert calls() == 4
+    prepare_features(moved, compute, "v2", progress=False)
+    assert calls() == 8
+    prepare_features(moved, compute, "v2", key=lambda u: u.id, progress=False)
+    assert calls() == 12
+    write_audio(moved[0].audio, torch.zeros(100), 8000)
+    write_audio(moved[1].audio, torch.full((101,), 0.3), 8000)
+    prepare_features(moved, compute, "v1", progress=False)
+    # the first is as it was (all zeros), the second has changed
+    assert calls() == 13
+
+
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty"])
+def test_a_damaged_entry_is_made_anew(utterances, cache, damage):
+    prepare_features(utterances, features_of, "v1", progress=False)
+    victim = entries(cache)[0]
+    data = victim.read_bytes()
+    victim.write_bytes(
+        {"truncated": data[:-5], "garbage": os.urandom(len(data)), "empty": b""}[damage]
+    )
+    again = prepare_features(utterances, features_of, "v1", progress=False)
+    assert victim.read_bytes() == data
+    assert all(
+        torch.equal(p.features.load("wave"), read_audio(p.utterance.audio)[0]) for p in again
+    )
+
+
+def test_broken_utterances_stop_nothing_else(utterances, tmp_path, cache):
+    (tmp_path / "zero.wav").touch()
+    (tmp_path / "cut.wav").write_bytes(utterances[3].audio.read_bytes()[:100])
+    broken = [
+        Utterance("zero", tmp_path / "zero.wav"),
+        Utterance("cut", tmp_path / "cut.wav"),
+        Utterance("gone", tmp_path / "gone.wav"),
+        Utterance("said", utterances[0].audio, "drop me"),
+    ]
+    mixed = [broken[0], utterances[1], broken[1], utterances[2], broken[2], broken[3]]
+    results = prepare_features(mixed, features_of, "v1", progress=False)
+    reasons = [r.reason if isinstance(r, Drop) else r.utterance.id for r in results]
+    assert reasons == ["unreadable", "u1", "unreadable", "u2", "unreadable", "empty text"]
+    assert "cut.wav: truncated" in results[2].detail
+    assert "gone.wav" in results[4].detail
+    assert len(entries(cache)) == 2
+
+
+def fails(utterance):
+    raise MissingExtra("swift-f0", "tts")
+
+
+def test_what_is_not_the_recordings_fault_is_raised(utterances):
+    with pytest.raises(MissingExtra, match="swift-f0"):
+        prepare_features(utterances, fails, "v1", progress=False)
+
+
+def test_an_unwritable_cache_says_what_to_do(utterances, cache):
+    cache.parent.joinpath("cache").write_text("a file where the folder should be")
+    with pytest.raises(DataError, match=r"cache cannot be written.*UNISONO_CACHE"):
+        prepare_features(utterances, features_of, "v1", progress=False)
+
+
+def test_cache_root(monkeypatch, tmp_path):
+    assert cache_root() == tmp_path / "cache"
+    monkeypatch.delenv("UNISONO_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_root() == tmp_path / ".cache" / "unisono"
+
+
+def fails_at(limit, value):
+    if value >= limit:
+        raise DataError(f"{value} is too much")
+    return value
+
+
+def test_processes_give_the_same_in_order(monkeypatch):
+    monkeypatch.setattr(parallel_module, "FEW", 4)
+    assert map_processes(math.sqrt, range(40), 2, progress=False) == [
+        math.sqrt(i) for i in range(40)
+    ]
+    with pytest.raises(DataError, match="is too much"):
+        map_processes(partial(fails_at, 20), range(40), 2, progress=False)
+
+
+def test_progress_goes_to_stderr(capsys):
+    assert map_processes(abs, [-1, -2], 1, progress=True, description="counting") == [1, 2]
+    out, err = capsys.readouterr()
+    assert "counting" in err and not out
+
+
+@pytest.mark.slow
+def test_an_unguarded_script_still_gets_its_answer(tmp_path):
+    # workers import the script again; where it has no guard they die, and one process goes on
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from unisono.data import map_processes, parallel\n"
+        "parallel.FEW = 1\n"
+        "print(map_processes(abs, [-3, -2, -1], 2, progress=False))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, env={**os.environ}, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "[3, 2, 1]"
+    assert "__main__" in run.stderr
