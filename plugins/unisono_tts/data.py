@@ -67,8 +67,8 @@ class SpeechData(DataModule):
         val_size: sentences held out: a share below 1, or a number of recordings.
         mel: the mel spec; recordings are resampled to its rate.
         limits: what a usable recording is.
-        trim_db: silence at both ends, this far below the loudest stretch, is cut; 0 cuts nothing.
-        pad_seconds: how much of that silence is kept at each end.
+        trim_db: what is this far below the loudest stretch is silence, cut at both ends; 0 cuts nothing.
+        pad_seconds: how much silence stays at each end, or is added where there is less.
         loudness_dbfs: recordings are brought to this level (speech only counted); None leaves them.
         durations: a JSONL of ``{"id", "times"}`` (boundaries of the symbols in seconds, one more than symbols)
             or ``{"id", "durations"}`` (frames per symbol), or a folder of one such JSON file per id.
@@ -129,7 +129,7 @@ class SpeechData(DataModule):
                 pad_seconds=self.pad_seconds,
                 loudness_dbfs=self.loudness_dbfs,
             ),
-            f"speech 1 {self.mel} {self.limits} {self.trim_db} {self.pad_seconds} {self.loudness_dbfs}",
+            f"speech 2 {self.mel} {self.limits} {self.trim_db} {self.pad_seconds} {self.loudness_dbfs}",
             num_processes=self.num_processes,
             progress=progress,
         )
@@ -290,10 +290,10 @@ def extract(
     verdict = limits.judge(wave_facts(wave, rate))
     if verdict:
         raise Drop(*verdict)
-    start, stop = speech_bounds(wave, rate, trim_db, pad_seconds)
-    if spec.frames(stop - start) < 2 or stop - start < spec.n_fft:
-        raise Drop("too short", f"{(stop - start) / rate:.2f} s without the silence around it")
-    wave = level(wave[start:stop], rate, loudness_dbfs)
+    wave, cut_seconds = trim(wave, rate, trim_db, pad_seconds)
+    if len(wave) < spec.n_fft:
+        raise Drop("too short", f"{len(wave) / rate:.2f} s without the silence around it")
+    wave = level(wave, rate, loudness_dbfs)
     log_mel = LogMel(spec)
     mel = log_mel(wave[None])[0]
     hertz, loud = pitch(wave, spec), energy(wave, spec)
@@ -301,30 +301,40 @@ def extract(
     bins, loud_log = mel.double(), loud.double().log1p()
     return {"mel": mel, "pitch": hertz, "energy": loud}, {
         "seconds": len(wave) / rate,
-        "cut_seconds": start / rate,
+        "cut_seconds": cut_seconds,
         "mel": [bins.sum(0).tolist(), bins.square().sum(0).tolist(), len(bins)],
         "pitch": [float(voiced.sum()), float(voiced.square().sum()), len(voiced)],
         "energy": [float(loud_log.sum()), float(loud_log.square().sum()), len(loud_log)],
     }
 
 
-def speech_bounds(
+def trim(
     wave: Float[Tensor, "n"], rate: int, trim_db: float, pad_seconds: float
-) -> tuple[int, int]:
-    """Return where speech begins and ends, in samples, with some of the silence around it.
+) -> tuple[Float[Tensor, "k"], float]:
+    """Cut a recording so that speech has ``pad_seconds`` of silence on either side; also return what was
+    cut off its beginning, in seconds (negative where silence was added).
 
-    Loudness is the RMS over 20 ms; silence is ``trim_db`` below the loudest 20 ms.
+    Loudness is the RMS over 20 ms; silence is ``trim_db`` below the loudest 20 ms. Where a recording begins
+    or ends with less silence than that, its own quietest stretch is repeated: every utterance then has the
+    silence that the start and end symbols stand for.
     """
-    if not trim_db:
-        return 0, len(wave)
     size = max(1, rate // 50)
     power = wave[: len(wave) // size * size].reshape(-1, size).square().mean(1)
     loud = (power > power.max() * 10 ** (-trim_db / 10)).nonzero()[:, 0]
-    if not len(loud):
-        return 0, len(wave)
+    if not trim_db or not len(loud):
+        return wave, 0.0
     pad = round(pad_seconds * rate)
-    start = max(0, int(loud[0]) * size - pad)
-    return start, min(len(wave), (int(loud[-1]) + 1) * size + pad)
+    start, stop = int(loud[0]) * size - pad, (int(loud[-1]) + 1) * size + pad
+    span = min(-(-pad // size), len(power))
+    quiet = size * int(power.unfold(0, span, 1).mean(1).argmin()) if span else 0
+    tone = wave[quiet : quiet + pad]
+    before, after = max(0, -start), max(0, stop - len(wave))
+    parts = [
+        tone[:before],
+        wave[max(0, start) : stop],
+        tone[len(tone) - after :] if after else tone[:0],
+    ]
+    return torch.cat(parts), (start if start > 0 else -len(parts[0])) / rate
 
 
 def level(wave: Float[Tensor, "n"], rate: int, dbfs: float | None) -> Float[Tensor, "n"]:
