@@ -78,8 +78,8 @@ class Alignment:
             if tgt_lengths is not None and not torch.equal(sums, tgt_lengths.to(sums)):
                 row = int((sums != tgt_lengths.to(sums)).nonzero()[0])
                 raise UnisonoError(
-                    f"durations of utterance {row} sum to {int(sums[row])} frames, but its target has "
-                    f"{int(tgt_lengths[row])}; see round_durations(total=...)"
+                    f"durations of utterance {row} sum to {int(sums[row])} frames, but its target "
+                    f"has {int(tgt_lengths[row])}; see round_durations(total=...)"
                 )
             tgt_lengths = sums
         elif tgt_lengths is None:
@@ -292,12 +292,12 @@ class Alignment:
         mask = self.tgt_mask
         # Half precision would round every partial sum.
         half = y.dtype in (torch.float16, torch.bfloat16)
-        whole = not y.dtype.is_floating_point and reduce != "sum"
-        wide = y.float() if half or whole else y
+        exact = reduce == "sum" and not half
+        wide = y if exact else y.to(torch.promote_types(y.dtype, torch.float32))
         wide = wide.masked_fill(~_unsqueeze(mask, y.ndim), 0)
         shares = mask.to(wide)
         if reduce == "softmax":
-            shares = self._exponentials(weight.float(), mask)
+            shares = self._exponentials(weight.to(wide), mask)
         elif weight is not None:
             shares = weight.masked_fill(~mask, 0)
         shares = _unsqueeze(shares, y.ndim)
@@ -436,29 +436,22 @@ class Alignment:
                 f"this alignment ends in {self.tgt_lengths.tolist()} positions, but the next "
                 f"one starts from {finer.src_lengths.tolist()}"
             )
-        padding = finer.num_tokens - self.num_frames
         if self.kind == "hard" and finer.kind != "soft":
             inner = finer.durations[:, : self.num_frames]
             return Alignment(self._sum(inner), self.src_lengths, finer.tgt_lengths)
-        weights = finer.matrix() @ torch.nn.functional.pad(self.matrix(), (0, 0, 0, padding)).to(
-            finer.matrix().dtype
-        )
+        outer, padding = finer.matrix(), finer.num_tokens - self.num_frames
+        weights = outer @ torch.nn.functional.pad(self.matrix(), (0, 0, 0, padding)).to(outer)
         return Alignment(weights.sum(1).double(), self.src_lengths, finer.tgt_lengths, weights)
 
     def coarsen(self, groups: Int[Tensor, "b s"]) -> Alignment:
-        """Tokens joined by group id (the word of each phone), counted from 0 and never decreasing."""
-        return Alignment.from_index(groups, self._num_groups(groups), self.src_lengths).compose(
-            self
-        )
-
-    def _num_groups(self, groups: Int[Tensor, "b s"]) -> Int[Tensor, " b"]:
+        """Tokens joined by group id (the word of each phone), from 0 and never decreasing."""
         if groups.shape != self.durations.shape:
             raise UnisonoError(
                 f"groups of shape {tuple(groups.shape)} for tokens {tuple(self.durations.shape)}"
             )
-        if groups.shape[1] == 0:
-            return self.src_lengths
-        return torch.where(self.src_mask, groups, -1).amax(1) + 1
+        ids = torch.where(self.src_mask, groups, -1)
+        num_groups = ids.amax(1) + 1 if self.num_tokens else self.src_lengths
+        return Alignment.from_index(groups, num_groups, self.src_lengths).compose(self)
 
     def to_seconds(self, sample_rate: int, hop_length: int) -> Float[Tensor, "b s 2"]:
         """Start and end of each token, float64; the last ends at frames * hop / sample rate."""

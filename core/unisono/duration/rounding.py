@@ -100,7 +100,8 @@ def round_durations(
             row = int(too_short.nonzero()[0])
             raise UnisonoError(
                 f"total of {int(total[row])} frames in utterance {row} cannot hold "
-                f"{int(lengths[row])} tokens of at least {min_frames} frames; raise total or lower min_frames"
+                f"{int(lengths[row])} tokens of at least {min_frames} frames; "
+                "raise total or lower min_frames"
             )
     if method == "cumulative":
         frames = _cumulative(exact, keep, lengths, total, min_frames)

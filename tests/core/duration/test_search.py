@@ -1,0 +1,263 @@
+"""Alignment search against brute force, an independent dynamic programme, CTC and a peer."""
+
+import itertools
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from unisono.duration import search
+from unisono.errors import UnisonoError
+
+BACKENDS = ["numba", "torch"]
+CORE = Path(__file__).resolve().parents[3] / "core"
+
+
+def ragged(seed, b=4, max_tokens=12, max_frames=30, whole=False):
+    g = torch.Generator().manual_seed(seed)
+    s = int(torch.randint(1, max_tokens + 1, (), generator=g))
+    t = int(torch.randint(s, max_frames + 1, (), generator=g))
+    src = torch.randint(1, s + 1, (b,), generator=g)
+    tgt = torch.stack([torch.randint(int(n), t + 1, (), generator=g) for n in src])
+    if whole:
+        return torch.randint(-2, 3, (b, t, s), generator=g).float(), src, tgt
+    return torch.randn(b, t, s, generator=g), src, tgt
+
+
+def path_score(scores, durations):
+    index = np.repeat(np.arange(len(durations)), durations)
+    return scores[np.arange(len(index)), index].sum()
+
+
+def compositions(frames, tokens):
+    """All C(T-1, S-1) ways to cut T frames into S tokens."""
+    for cuts in itertools.combinations(range(1, frames), tokens - 1):
+        yield np.diff([0, *cuts, frames])
+
+
+def dynamic_programme(scores):
+    """The best score, forwards in time, in float64."""
+    best = np.full(scores.shape[1], -np.inf)
+    best[0] = scores[0, 0]
+    for row in scores[1:]:
+        best = np.maximum(best, np.r_[-np.inf, best[:-1]]) + row
+    return best[-1]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_equals_enumeration_of_all_paths(backend):
+    for seed in range(60):
+        scores, src, tgt = ragged(seed, b=2, max_tokens=6, max_frames=9, whole=seed % 2 == 0)
+        durations = search(scores, src, tgt, backend=backend)
+        for row in range(2):
+            s, t = int(src[row]), int(tgt[row])
+            cell = scores[row, :t, :s].double().numpy()
+            paths = list(compositions(t, s))
+            values = np.array([path_score(cell, path) for path in paths])
+            found = durations[row].numpy()
+            assert found[s:].sum() == 0 and found[:s].min() >= 1 and found.sum() == t
+            assert path_score(cell, found[:s]) == pytest.approx(values.max(), abs=1e-5)
+            # Of the best paths, the one that stays longest on early tokens.
+            best = [
+                path for path, value in zip(paths, values, strict=True) if value == values.max()
+            ]
+            if seed % 2 == 0:
+                assert tuple(found[:s]) == max(map(tuple, best))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_score_equals_float64_dynamic_programme_on_long_ragged_batches(backend):
+    # float32 may choose another path of nearly the same score, so scores are compared: 300 sums
+    # of numbers near 1 are good to about 1e-4. Whole scores are exact.
+    for seed in range(10):
+        whole = seed % 2 == 0
+        scores, src, tgt = ragged(seed, max_tokens=60, max_frames=300, whole=whole)
+        durations = search(scores, src, tgt, backend=backend)
+        for row in range(len(src)):
+            s, t = int(src[row]), int(tgt[row])
+            cell = scores[row, :t, :s].double().numpy()
+            found = path_score(cell, durations[row, :s].numpy())
+            assert found == pytest.approx(dynamic_programme(cell), abs=0 if whole else 1e-3)
+
+
+def test_backends_return_the_same_path():
+    for seed in range(30):
+        scores, src, tgt = ragged(seed, max_tokens=40, max_frames=120, whole=seed % 3 == 0)
+        first, second = (search(scores, src, tgt, backend=backend) for backend in BACKENDS)
+        assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ties_stay(backend):
+    durations = search(torch.zeros(1, 6, 3), torch.tensor([3]), torch.tensor([6]), backend=backend)
+    assert durations.tolist() == [[4, 1, 1]]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_edges(backend):
+    ones = torch.ones(1, dtype=torch.int64)
+    scores = torch.randn(1, 5, 5)
+    assert search(scores, ones, 5 * ones, backend=backend).tolist() == [[5, 0, 0, 0, 0]]
+    assert search(scores, 5 * ones, 5 * ones, backend=backend).tolist() == [[1] * 5]
+    assert search(scores, ones, ones, backend=backend).tolist() == [[1, 0, 0, 0, 0]]
+    empty = torch.zeros(0, dtype=torch.int64)
+    assert search(torch.zeros(0, 0, 0), empty, empty, backend=backend).shape == (0, 0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_padding_and_company_change_nothing(backend):
+    scores, src, tgt = ragged(3, b=5, max_tokens=20, max_frames=50)
+    together = search(scores, src, tgt, backend=backend)
+    filled = F.pad(scores, (0, 3, 0, 7))
+    for row in range(5):
+        filled[row, :, src[row] :] = torch.nan
+        filled[row, tgt[row] :] = torch.nan
+    padded = search(filled, src, tgt, backend=backend)
+    assert torch.equal(padded[:, : scores.shape[2]], together)
+    for row in range(5):
+        alone = scores[row : row + 1, : tgt[row], : src[row]]
+        durations = search(alone, src[row : row + 1], tgt[row : row + 1], backend=backend)
+        assert torch.equal(durations[0], together[row, : src[row]])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_cells_off_every_path_are_not_looked_at(backend):
+    scores = torch.randn(1, 6, 4)
+    lengths = torch.tensor([4]), torch.tensor([6])
+    expected = search(scores, *lengths, backend=backend)
+    for t, s in itertools.product(range(6), range(4)):
+        if s > t or s < t - 2:
+            scores[0, t, s] = torch.nan
+    assert torch.equal(search(scores, *lengths, backend=backend), expected)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_refuses_scores_that_are_not_finite(backend, value):
+    scores = torch.randn(2, 6, 4)
+    lengths = torch.tensor([4, 4]), torch.tensor([6, 6])
+    for t, s in [(0, 0), (2, 1), (5, 3)]:
+        broken = scores.clone()
+        broken[1, t, s] = value
+        with pytest.raises(UnisonoError, match="'LJ-2' has a score that is NaN or infinite"):
+            search(broken, *lengths, ids=["LJ-1", "LJ-2"], backend=backend)
+
+
+def test_refuses_the_impossible_by_name():
+    scores, two = torch.zeros(2, 3, 4), torch.tensor([2, 2])
+    with pytest.raises(UnisonoError, match=r"utterance 'b' has 4 tokens but only 3 frames"):
+        search(scores, torch.tensor([2, 4]), torch.tensor([3, 3]), ids=["a", "b"])
+    with pytest.raises(UnisonoError, match="utterance 1 has no token"):
+        search(scores, torch.tensor([2, 0]), two)
+    with pytest.raises(UnisonoError, match="utterance 0 has lengths of 5 tokens"):
+        search(scores, torch.tensor([5, 2]), two)
+    with pytest.raises(UnisonoError, match="2 utterances, but 1 source"):
+        search(scores, torch.tensor([2]), two)
+    with pytest.raises(UnisonoError, match="'cuda' is unknown; use one of auto"):
+        search(scores, two, two, backend="cuda")
+
+
+def test_scores_are_not_changed_and_any_layout_and_dtype_is_taken():
+    scores = torch.randn(2, 9, 5, dtype=torch.float64)
+    lengths = torch.tensor([5, 3]), torch.tensor([9, 8])
+    before = scores.clone()
+    durations = search(scores, *lengths)
+    assert torch.equal(scores, before) and durations.dtype == torch.int64
+    turned = scores.transpose(1, 2).contiguous().transpose(1, 2).requires_grad_()
+    assert torch.equal(search(turned, *lengths), durations)
+
+
+def test_equals_ctc_forced_alignment_without_blanks():
+    """Viterbi through CTC's trellis with targets 1..S and a blank that is never taken."""
+    for seed in range(10):
+        scores, src, tgt = ragged(seed, b=1, max_tokens=10, max_frames=30)
+        s, t = int(src[0]), int(tgt[0])
+        log_probs = scores[0, :t, :s].log_softmax(-1).double().numpy()
+        states = 2 * s + 1  # blank, 1, blank, 2, ... blank
+        emit = np.full((t, states), -1e30)
+        emit[:, 1::2] = log_probs
+        best, back = np.full(states, -np.inf), np.zeros((t, states), int)
+        best[:2] = emit[0, :2]
+        for frame in range(1, t):
+            options = [best, np.r_[-np.inf, best[:-1]], np.r_[-np.inf, -np.inf, best[:-2]]]
+            options[2][::2] = -np.inf  # only a token may be skipped to, past a blank
+            back[frame] = np.argmax(options, axis=0)
+            best = np.max(options, axis=0) + emit[frame]
+        state = 2 * s - 1
+        durations = np.zeros(s, int)
+        for frame in range(t - 1, -1, -1):
+            durations[state // 2] += 1
+            state -= back[frame, state]
+        found = search(scores[:, :t, :s].log_softmax(-1), src, tgt)
+        assert found[0].tolist() == durations.tolist()
+
+
+def test_equals_the_package_that_others_install():
+    peer = pytest.importorskip("monotonic_alignment_search", reason="pip install --group bench")
+    scores, src, tgt = ragged(5, b=6, max_tokens=30, max_frames=90)
+    mask = torch.zeros_like(scores)
+    for row in range(6):
+        mask[row, : tgt[row], : src[row]] = 1
+    path = peer.maximum_path(scores.transpose(1, 2).contiguous(), mask.transpose(1, 2).contiguous())
+    assert torch.equal(search(scores, src, tgt), path.sum(2).long())
+
+
+def test_several_threads_at_once():
+    scores, src, tgt = torch.randn(8, 400, 100), torch.full((8,), 100), torch.full((8,), 400)
+    expected = search(scores, src, tgt, backend="torch")
+    results = [None] * 4
+
+    def work(i):
+        results[i] = search(scores, src, tgt, backend="numba")
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(result, expected) for result in results)
+
+
+INTERPRETED = """
+import torch
+from unisono.duration import search
+g = torch.Generator().manual_seed(0)
+for i in range(8):
+    s = int(torch.randint(1, 20, (), generator=g)); t = int(torch.randint(s, 40, (), generator=g))
+    scores = torch.randn(3, t, s, generator=g) if i % 2 else torch.zeros(3, t, s)
+    src = torch.randint(1, s + 1, (3,), generator=g)
+    tgt = torch.stack([torch.randint(int(n), t + 1, (), generator=g) for n in src])
+    a, b = (search(scores, src, tgt, backend=name) for name in ("triton", "torch"))
+    assert torch.equal(a, b), (a, b)
+scores[2, 0, 0] = torch.nan
+try:
+    search(scores, src, tgt, backend="triton")
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_triton_kernel_in_the_interpreter():
+    pytest.importorskip("triton", reason="triton has no wheel for this platform")
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(CORE)}
+    run = subprocess.run(
+        [sys.executable, "-c", INTERPRETED], env=environment, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("utterance 2 has a score that is NaN or infinite")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("backend", ["triton", "torch"])
+def test_on_a_gpu(backend):
+    for seed in range(5):
+        scores, src, tgt = ragged(seed, max_tokens=300, max_frames=900)
+        found = search(scores.cuda(), src.cuda(), tgt.cuda(), backend=backend)
+        assert found.is_cuda
+        assert torch.equal(found.cpu(), search(scores, src, tgt))
