@@ -197,6 +197,7 @@ class Vocos(Model):
         if held is not None and held.shape[1] > done:
             yield self.net(held)[:, done * hop :]
 
+    @torch.no_grad()
     def synthesize(
         self,
         requests: Sequence["Vocos.Request"],

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unisono.audio.mel import LogMel, MelSpec
+from unisono.errors import DataError
 
 
 class MultiResolutionSTFTLoss(nn.Module):
@@ -27,7 +28,7 @@ class MultiResolutionSTFTLoss(nn.Module):
     Differences: magnitudes are ``sqrt(re² + im² + floor²)`` rather than clamped, so that a bin
     below the floor still has a gradient and none has an unbounded one; ``floor`` also keeps the
     convergence of a silent item finite. ``resolutions`` are pairs of FFT size and hop; the window
-    has the FFT's size.
+    has the FFT's size. Raises ``DataError`` where a waveform is shorter than half the largest.
     """
 
     def __init__(
@@ -44,6 +45,12 @@ class MultiResolutionSTFTLoss(nn.Module):
     def forward(
         self, predicted: Float[Tensor, "b n"], target: Float[Tensor, "b n"]
     ) -> Float[Tensor, "b"]:
+        largest = max(n_fft for n_fft, _ in self.resolutions)
+        if target.shape[1] <= largest // 2:
+            raise DataError(
+                f"crops of {target.shape[1]} samples are too short for an STFT of {largest}: "
+                f"more than {largest // 2} samples are needed; raise data.crop_frames"
+            )
         total = torch.zeros(len(target), device=target.device)
         with torch.autocast(target.device.type, enabled=False):
             for n_fft, hop in self.resolutions:
