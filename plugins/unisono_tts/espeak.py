@@ -1,9 +1,10 @@
-"""espeak-ng in process: text to IPA phonemes, and text to speech with the exact time of every phoneme.
+"""espeak-ng in process: text to IPA phonemes, and text to speech with the exact time of every
+phoneme.
 
-A thin ctypes layer over the shared library that the ``espeakng-loader`` wheel carries (espeak-ng 1.52; GPL-3,
-hence the optional extra ``tts``; what it writes, phonemes and audio, is yours). espeak-ng keeps its state in
-process-wide globals, so there is one ``Espeak`` per process, behind a lock, and each call sets voice, rate and
-pitch anew: the result depends on the arguments alone.
+A thin ctypes layer over the shared library that the ``espeakng-loader`` wheel carries (espeak-ng
+1.52; GPL-3, hence the optional extra ``tts``; what it writes, phonemes and audio, is yours).
+espeak-ng keeps its state in process-wide globals, so there is one ``Espeak`` per process, behind a
+lock, and each call sets voice, rate and pitch anew: the result depends on the arguments alone.
 """
 
 import _ctypes
@@ -17,7 +18,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-
 from unisono.errors import MissingExtra, RequestError, did_you_mean
 
 SAMPLE_RATE = 22050
@@ -34,8 +34,9 @@ _IPA_SEPARATED = 0x02 | (ord("_") << 8)
 class Spoken:
     """Speech with the exact time of each phoneme.
 
-    ``phonemes[i]`` sounds from sample ``starts[i]`` to ``starts[i + 1]``; an empty string is a silence.
-    ``starts`` is non-decreasing, begins with 0 and has one entry more, the number of samples.
+    ``phonemes[i]`` sounds from sample ``starts[i]`` to ``starts[i + 1]``; an empty string is a
+    silence. ``starts`` is non-decreasing, begins with 0 and has one entry more, the number of
+    samples.
     """
 
     waveform: np.ndarray
@@ -105,8 +106,8 @@ class Espeak:
     def phonemes(self, text: str, language: str) -> list[list[str]]:
         """Return espeak's words, each a list of IPA phonemes with stress marks.
 
-        Numbers, abbreviations and symbols are read out; words that espeak runs together ("of the") are one.
-        Raises ``RequestError`` for an unknown language.
+        Numbers, abbreviations and symbols are read out; words that espeak runs together ("of the")
+        are one. Raises ``RequestError`` for an unknown language.
         """
         buffer = ctypes.create_string_buffer(text.replace("\0", " ").encode("utf-8", "replace"))
         pointer = ctypes.c_void_p(ctypes.addressof(buffer))
@@ -136,11 +137,13 @@ class Espeak:
     ) -> Spoken:
         """Speak a text: the waveform at 22,050 Hz with the exact time of every phoneme.
 
-        ``variant`` is one of espeak's voice variants ("f2", "m3"; empty is the plain voice), ``rate`` in words
-        per minute (80–450), ``pitch`` 0–99. The same arguments give the same samples.
+        ``variant`` is one of espeak's voice variants ("f2", "m3"; empty is the plain voice),
+        ``rate`` in words per minute (80–450), ``pitch`` 0–99. The same arguments give the same
+        samples.
         """
         with self._lock:
-            # flutter and breath run on from one utterance to the next and nothing but a reload resets them
+            # flutter and breath run on from one utterance to the next and nothing but a reload
+            # resets them
             self._library.espeak_Terminate()
             _ctypes.dlclose(self._library._handle)
             self._library = self._start()
@@ -229,7 +232,9 @@ class Espeak:
 
 @lru_cache(maxsize=1)
 def espeak() -> Espeak:
-    """Return this process's espeak-ng, started on first use; ``MissingExtra`` where the wheel is absent."""
+    """Return this process's espeak-ng, started on first use; ``MissingExtra`` where the wheel is
+    absent.
+    """
     with _quiet_stderr():
         return Espeak()
 

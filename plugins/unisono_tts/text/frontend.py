@@ -1,15 +1,15 @@
-"""Front ends: callables from a text to ``Symbols``, the symbols that a voice reads and the words that they spell.
+"""Front ends: callables from a text to ``Symbols``, the symbols that a voice reads and the words
+that they spell.
 
-``espeak``       IPA phonemes with stress, by espeak-ng (extra ``tts``); numbers and abbreviations read out
+``espeak``       IPA phonemes with stress, by espeak-ng (extra ``tts``)
 ``characters``   the letters themselves; needs nothing
-``module:attr``  any callable text → list of symbols, or list of words that are lists of symbols; named in a
-                 recipe or given in Python, never imported because an export names it
+``module:attr``  any callable text → list of symbols, or list of words that are lists of symbols;
+                 named in a recipe or given in Python, never imported because an export names it
 
 All of them keep punctuation as pause symbols and know which symbols spell which written word.
 """
 
 import importlib
-import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from unisono.errors import CheckpointError, DataError, RequestError, did_you_mean
+
 from unisono_tts.text.split import Token, nothing_to_speak, spoken_sign, tokenize
 from unisono_tts.text.symbols import (
     CHARACTERS,
@@ -41,9 +42,11 @@ class Word:
 
 @dataclass(frozen=True)
 class Symbols:
-    """What a text is read as. ``word_of[i]`` is the index into ``words`` of symbol i; −1 for pauses and spaces.
+    """What a text is read as. ``word_of[i]`` is the index into ``words`` of symbol i; −1 for pauses
+    and spaces.
 
-    ``symbols`` opens with ``<start>`` and closes with ``<end>``: the silence around an utterance is theirs.
+    ``symbols`` opens with ``<start>`` and closes with ``<end>``: the silence around an utterance is
+    theirs.
     """
 
     symbols: tuple[str, ...]
@@ -63,16 +66,20 @@ class FrontEnd(Protocol):
     table: SymbolTable
 
     def __call__(self, text: str) -> Symbols:
-        """Read a text; ``RequestError`` where there is nothing to speak or a character cannot be spoken."""
+        """Read a text; ``RequestError`` where there is nothing to speak or a character cannot be
+        spoken.
+        """
         ...
 
 
 class EspeakFrontEnd:
-    """IPA phonemes by espeak-ng: numbers, abbreviations and signs read out, stress marked, punctuation kept.
+    """IPA phonemes by espeak-ng: numbers, abbreviations and signs read out, stress marked,
+    punctuation kept.
 
-    Words are those of the written text: espeak-ng runs some together ("of the") and reads others as several
-    ("1999"); phonemes are given to the written words by aligning them with each word read alone.
-    Raises ``RequestError`` for an unknown language, ``MissingExtra`` where the wheel is absent.
+    Words are those of the written text: espeak-ng runs some together ("of the") and reads others as
+    several ("1999"); phonemes are given to the written words by aligning them with each word read
+    alone. Raises ``RequestError`` for an unknown language, ``MissingExtra`` where the wheel is
+    absent.
     """
 
     name = "espeak"
@@ -121,7 +128,9 @@ class EspeakFrontEnd:
 
 
 class CharacterFrontEnd:
-    """The small letters of the text, its digits and signs, and pauses for punctuation; needs no package."""
+    """The small letters of the text, its digits and signs, and pauses for punctuation; needs no
+    package.
+    """
 
     name = "characters"
     version = "characters 1"
@@ -137,7 +146,8 @@ class CharacterFrontEnd:
                 "NFC", token.text.replace("’", "'").replace("−", "-")
             ).lower()
             letters = "".join(c for c in letters if unicodedata.category(c) != "Cf")
-            # full stops within a word ("e.g", "3.14") are letters of it as far as this front end can tell
+            # full stops within a word ("e.g", "3.14") are letters of it as far as this front end
+            # can tell
             unknown = [c for c in dict.fromkeys(letters) if c not in self.table]
             if unknown:
                 raise _unspeakable(unknown, self.name, self.language)
@@ -149,8 +159,9 @@ class CharacterFrontEnd:
 class CustomFrontEnd:
     """A front end from any callable: text → symbols, or text → words of symbols.
 
-    The callable may carry ``symbols``, its fixed table; without one, the table is made from the corpus.
-    Words are counted from the groups that it returns; a flat list is one word per run between spaces.
+    The callable may carry ``symbols``, its fixed table; without one, the table is made from the
+    corpus. Words are counted from the groups that it returns; a flat list is one word per run
+    between spaces.
     """
 
     version = "1"
@@ -198,7 +209,9 @@ FRONT_ENDS: dict[str, type] = {"espeak": EspeakFrontEnd, "characters": Character
 
 
 def front_end(name: str | Callable[[str], Sequence[Any]], language: str = "en-us") -> FrontEnd:
-    """Make a front end from its name, from ``module:attr``, or from a callable. For recipes and Python only."""
+    """Make a front end from its name, from ``module:attr``, or from a callable. For recipes and
+    Python only.
+    """
     if callable(name):
         return CustomFrontEnd(
             name,
@@ -224,17 +237,20 @@ def front_end(name: str | Callable[[str], Sequence[Any]], language: str = "en-us
 def front_end_of(
     facts: dict[str, Any], custom: Callable[[str], Sequence[Any]] | None = None
 ) -> FrontEnd:
-    """Make the front end that a trained voice was made with; nothing is imported because ``facts`` names it.
+    """Make the front end that a trained voice was made with; nothing is imported because ``facts``
+    names it.
 
-    A voice whose front end is not one of this plugin's needs the caller to hand it over as ``custom``.
+    A voice whose front end is not one of this plugin's needs the caller to hand it over as
+    ``custom``.
     """
     name, language = facts["front_end"], facts["language"]
     if name in FRONT_ENDS:
         made = FRONT_ENDS[name](language)
         if list(made.table) != list(facts["symbols"]):
             raise CheckpointError(
-                f"this voice reads {len(facts['symbols'])} symbols of another version of the {name!r} front end "
-                f"({facts.get('front_end_version')}; installed: {made.version}): install the version it was made with"
+                f"this voice reads {len(facts['symbols'])} symbols, the {name!r} front end of this "
+                f"installation writes {len(made.table)} ({made.version}; the voice was made with "
+                f"{facts.get('front_end_version')}): install the version it was made with"
             )
         return made
     if custom is None:
@@ -248,7 +264,9 @@ def front_end_of(
 
 
 def refuse_unspeakable(text: str, name: str, language: str | None) -> None:
-    """Raise ``RequestError`` that names the characters which a front end cannot speak; None skips the scripts."""
+    """Raise ``RequestError`` that names the characters which a front end cannot speak; None skips
+    the scripts.
+    """
     unknown = []
     for character in dict.fromkeys(text):
         if character.isascii() and (character.isprintable() or character.isspace()):
@@ -273,14 +291,34 @@ def refuse_unspeakable(text: str, name: str, language: str | None) -> None:
 
 # Scripts other than Latin, by the language that is written in them (ISO 639)
 _SCRIPTS = {
-    "CYRILLIC": "ru uk be bg sr mk kk ky tt ba cv nog kaa uz tk az", "GREEK": "el grc",
-    "ARABIC": "ar fa ur sd ug ku", "HEBREW": "he", "DEVANAGARI": "hi mr ne kok", "BENGALI": "bn as bpy",
-    "GURMUKHI": "pa", "GUJARATI": "gu", "ORIYA": "or", "TAMIL": "ta", "TELUGU": "te", "KANNADA": "kn",
-    "MALAYALAM": "ml", "SINHALA": "si", "THAI": "th", "MYANMAR": "my shn", "GEORGIAN": "ka",
-    "ARMENIAN": "hy hyw", "ETHIOPIC": "am ti", "HANGUL": "ko", "HIRAGANA": "ja", "KATAKANA": "ja",
-    "KATAKANA-HIRAGANA": "ja", "CJK": "ja cmn zh yue hak", "IDEOGRAPHIC": "ja cmn zh yue hak",
-    "CHEROKEE": "chr", "SHAVIAN": "en-shaw",
-}  # fmt: skip
+    "CYRILLIC": "ru uk be bg sr mk kk ky tt ba cv nog kaa uz tk az",
+    "ARABIC": "ar fa ur sd ug ku",
+    "DEVANAGARI": "hi mr ne kok",
+    "BENGALI": "bn as bpy",
+    "GREEK": "el grc",
+    "HEBREW": "he",
+    "GURMUKHI": "pa",
+    "GUJARATI": "gu",
+    "ORIYA": "or",
+    "TAMIL": "ta",
+    "TELUGU": "te",
+    "KANNADA": "kn",
+    "MALAYALAM": "ml",
+    "SINHALA": "si",
+    "THAI": "th",
+    "MYANMAR": "my shn",
+    "GEORGIAN": "ka",
+    "ARMENIAN": "hy hyw",
+    "ETHIOPIC": "am ti",
+    "HANGUL": "ko",
+    "HIRAGANA": "ja",
+    "KATAKANA": "ja",
+    "KATAKANA-HIRAGANA": "ja",
+    "CJK": "ja cmn zh yue hak",
+    "IDEOGRAPHIC": "ja cmn zh yue hak",
+    "CHEROKEE": "chr",
+    "SHAVIAN": "en-shaw",
+}
 _SCRIPTS = {script: frozenset(languages.split()) for script, languages in _SCRIPTS.items()}
 
 
@@ -352,7 +390,9 @@ def _sentences(text: str, most: int = 60) -> Iterator[list[Token]]:
 def _align(
     spoken: Sequence[Sequence[str]], alone: Sequence[Sequence[Sequence[str]]]
 ) -> list[list[int]]:
-    """Give every symbol of a spoken sentence to a written word, by edit distance to the words read alone."""
+    """Give every symbol of a spoken sentence to a written word, by edit distance to the words read
+    alone.
+    """
 
     def plain(symbol: str) -> str:
         return symbol.lstrip("ˌˈ")
@@ -374,7 +414,8 @@ def _align(
     for i, symbol in enumerate(heard, 1):
         previous, row = row, [float(i)]
         for j, (other, _) in enumerate(read, 1):
-            # letters in common make a substitution cheap: əl for oʊl, ɾ for t it is not, but ɐ for eɪ neither
+            # letters in common make a substitution cheap: əl for oʊl, ɾ for t it is not, but ɐ for
+            # eɪ neither
             change = 0.0 if symbol == other else 0.7 if set(symbol) & set(other) else 1.1
             row.append(min(previous[j - 1] + change, previous[j] + 1.0, row[j - 1] + 1.0))
         table.append(row)

@@ -1,14 +1,14 @@
 """Text into words and pauses, and long text into pieces that a model reads one at a time.
 
-``tokenize`` finds the written words and the pause after each; ``split_text`` cuts at paragraphs, sentences,
-then clauses, then words, then letters, each only where the one before leaves a piece above the limit. Both are
-generators over a text of any length and keep character offsets into it.
+``tokenize`` finds the written words and the pause after each; ``split_text`` cuts at paragraphs,
+sentences, then clauses, then words, then letters, each only where the one before leaves a piece
+above the limit. Both are generators over a text of any length and keep character offsets into it.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unisono.errors import RequestError
 
@@ -16,7 +16,9 @@ PAUSE_SECONDS = {
     ",": 0.12, ";": 0.2, ":": 0.2, "—": 0.15, "…": 0.35, ".": 0.3, "!": 0.3, "?": 0.3,
     "paragraph": 0.6, "": 0.0,
 }  # fmt: skip
-"""The silence after a piece, by the punctuation that ends it; the model's own closing silence comes before it."""
+"""The silence after a piece, by the punctuation that ends it; the model's own closing silence comes
+before it.
+"""
 
 DIGIT_COST = 6
 """What a digit counts for against a limit on characters: "7" is read as "seven" and more."""
@@ -26,9 +28,10 @@ DIGIT_COST = 6
 class Token:
     """A written word: ``text == whole[start:end]`` without the punctuation around it.
 
-    ``after`` is where its trailing punctuation and white space end, so tokens tile the text from the first
-    token on. ``pause`` is one of ``PAUSES`` or empty. ``level`` says what ends after it:
-    0 nothing, 1 a clause, 2 a sentence, 3 a paragraph. ``dot`` holds for an abbreviation's full stop.
+    ``after`` is where its trailing punctuation and white space end, so tokens tile the text from
+    the first token on. ``pause`` is one of ``PAUSES`` or empty. ``level`` says what ends after it:
+    0 nothing, 1 a clause, 2 a sentence, 3 a paragraph. ``dot`` holds for an abbreviation's full
+    stop.
     """
 
     text: str
@@ -42,7 +45,9 @@ class Token:
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a long text: ``text == whole[start:end]``; pieces tile the whole. ``pause`` in seconds."""
+    """A stretch of a long text: ``text == whole[start:end]``; pieces tile the whole. ``pause`` in
+    seconds.
+    """
 
     text: str
     start: int
@@ -64,40 +69,22 @@ def tokenize(text: str) -> Iterator[Token]:
 def split_text(text: str, limit: int = 220, first_limit: int | None = None) -> Iterator[Piece]:
     """Yield the pieces of a long text, none above the limit; joined, they are the text.
 
-    ``limit`` counts characters from the first word to the last, a digit as ``DIGIT_COST``; ``first_limit`` (for streaming) holds for the first
-    piece, so that first audio comes early. Raises ``RequestError`` for a text with nothing to speak, before the
-    first piece.
+    ``limit`` counts characters from a piece's first word to its last, a digit as ``DIGIT_COST``;
+    ``first_limit`` (for streaming) holds for the first piece, so that first audio comes early. The
+    last piece has no pause. Raises ``RequestError``, at the first piece, for a text with nothing to
+    speak.
     """
-    if limit < 2 * DIGIT_COST or (first_limit is not None and first_limit < 2 * DIGIT_COST):
-        raise ValueError(f"a limit of at least {2 * DIGIT_COST} characters is needed")
-    spoken, sentence, begin, position = False, [], 0, 0
-    bound = first_limit or limit
-    for token in tokenize(text):
-        spoken = True
-        sentence.extend(_chop(text, token, bound))
-        # a full sentence, or more than a limit's worth of an endless one, is ready to be cut
-        while sentence and (
-            sentence[-1].level >= 2 or _cost(text, sentence[0].start, sentence[-1].end) > bound
-        ):
-            count = _take(text, sentence, bound)
-            last = sentence[count - 1]
-            pause = "paragraph" if last.level == 3 else last.pause if last.level else ""
-            yield Piece(text[begin : last.after], begin, last.after, PAUSE_SECONDS[pause])
-            begin, sentence, bound = last.after, sentence[count:], limit
-        position = token.after
-    if not spoken:
+    for name, value in (("limit", limit), ("first_limit", first_limit or limit)):
+        if value < 2 * DIGIT_COST:
+            raise RequestError(f"{name}={value} must be at least {2 * DIGIT_COST} characters")
+    held: Piece | None = None
+    for piece in _pieces(text, limit, first_limit or limit):
+        if held is not None:
+            yield held
+        held = piece
+    if held is None:
         raise nothing_to_speak(text)
-    while sentence:
-        count = _take(text, sentence, bound)
-        last = sentence[count - 1]
-        yield Piece(
-            text[begin : last.after],
-            begin,
-            last.after,
-            PAUSE_SECONDS[last.pause if last.level else ""],
-        )
-        begin, sentence, bound = last.after, sentence[count:], limit
-    assert begin == position == len(text)
+    yield replace(held, pause=0.0)
 
 
 def nothing_to_speak(text: str) -> RequestError:
@@ -117,7 +104,7 @@ _CANONICAL = {
     ",": ",", "、": ",", "，": ",", "،": ",", "՝": ",", "፣": ",",
     ";": ";", "；": ";", "؛": ";", "·": ";", "፤": ";",
     ":": ":", "：": ":", "፥": ":",
-    ".": ".", "。": ".", "．": ".", "।": ".", "॥": ".", "۔": ".", "։": ".", "።": ".", "။": ".", "‧": ".",
+    ".": ".", "。": ".", "．": ".", "।": ".", "॥": ".", "۔": ".", "։": ".", "።": ".", "။": ".",
     "!": "!", "！": "!", "¡": "", "‼": "!",
     "?": "?", "？": "?", "¿": "", "؟": "?", "፧": "?", "‽": "?", "⁇": "?",
     "…": "…", "—": "—", "–": "—", "―": "—",
@@ -127,32 +114,42 @@ _ENDS = frozenset(".!?…")
 _CLOSING = "\"'”’»›)]}」』）】"
 # a full stop after one of these never ends a sentence
 _TITLES = frozenset(
-    "mr mrs ms mx dr prof st ste sr jr rev hon fr gov sen rep gen col capt cpt lt sgt maj cmdr adm pres supt "
-    "messrs mme mlle vs viz cf e.g i.e mt ft approx dept univ bros".split()
+    str.split(
+        "mr mrs ms mx dr prof st ste sr jr rev hon fr gov sen rep gen col capt cpt lt sgt maj "
+        "cmdr adm pres supt messrs mme mlle vs viz cf e.g i.e mt ft approx dept univ bros"
+    )
 )
 # nor after these before a number
-_NUMBERED = frozenset("no nos vol vols p pp pg fig figs ch sec art ed".split())
+_NUMBERED = frozenset(str.split("no nos vol vols p pp pg fig figs ch sec art ed"))
 # may end a sentence: it does where the next word begins one
 _MAYBE = frozenset(
-    "etc al inc ltd co corp llc plc ave blvd rd sq a.m p.m am pm b.c a.d bc ad jan feb mar apr jun jul aug sep "
-    "sept oct nov dec mon tue wed thu fri sat sun oz lb lbs ft in yd mi kg km cm mm min hr hrs esq ph.d m.d "
-    "b.a m.a d.c u.s u.k u.n".split()
+    str.split(
+        "etc al inc ltd co corp llc plc ave blvd rd sq a.m p.m am pm b.c a.d bc ad jan feb mar "
+        "apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun oz lb lbs ft in yd mi "
+        "kg km cm mm min hr hrs esq ph.d m.d b.a m.a d.c u.s u.k u.n"
+    )
 )
 _STARTERS = frozenset(
-    "a an the he she it they we you i this that these those there here his her its their our my your in on at "
-    "but and so if when while after before as then now not no yes what who why how where for with to".split()
+    str.split(
+        "a an the he she it they we you i this that these those there here his her its their our "
+        "my your in on at but and so if when while after before as then now not no yes what who "
+        "why how where for with to"
+    )
 )
 # contractions that keep a leading apostrophe
-_ELIDED = frozenset("tis twas til em cause bout n round twere twill".split())
+_ELIDED = frozenset(str.split("tis twas til em cause bout n round twere twill"))
 _WORD = re.compile(r"\S+")
-# inside a run without spaces: dashes and ellipses always part words, commas and the like before a letter
+# inside a run without spaces: dashes and ellipses always part words, commas and the like before a
+# letter
 _INNER = re.compile(
     r"(?:--+|\.{2,}|[—―…。，、！？；：।॥،؛؟]|(?<!\d)–|–(?!\d)|(?<=[^\W\d])[,;:!?]+(?=[^\W\d]))+"
 )
 
 
 def _scan(text: str) -> Iterator[Token]:
-    """Yield words with their raw trailing text in ``text[end:after]``; pauses and levels are set by ``_close``."""
+    """Yield words with their raw trailing text in ``text[end:after]``; pauses and levels are set by
+    ``_close``.
+    """
     held: tuple[int, int] | None = None
     for run in _WORD.finditer(text):
         start = run.start()
@@ -217,7 +214,9 @@ def _boundary(text: str, end: int, following: int) -> int:
 
 
 def _close(text: str, token: Token, following: Token | None) -> Token:
-    """Decide the pause and the level after a token, from its trailing punctuation and the next word."""
+    """Decide the pause and the level after a token, from its trailing punctuation and the next
+    word.
+    """
     tail = text[token.end : token.after]
     marks = re.sub(r"\.{2,}", "…", re.sub(r"--+|(?<=\s)-(?=\s|$)", "—", tail))
     found = {_CANONICAL.get(mark, "") for mark in marks} - {""}
@@ -264,6 +263,27 @@ def _is_abbreviation(word: str, following: str) -> bool:
     return name in _MAYBE and not following[0].isupper()
 
 
+def _pieces(text: str, limit: int, bound: int) -> Iterator[Piece]:
+    begin, waiting = 0, []
+    for token in tokenize(text):
+        waiting.extend(_chop(text, token, bound))
+        # a whole sentence, or more of one than a piece may hold, is ready to be cut
+        while waiting and (
+            waiting[-1].level >= 2
+            or _exceeds(text, waiting[0].start, waiting[-1].end, bound)
+            or token.after == len(text)
+        ):
+            count = _take(text, waiting, bound)
+            last = waiting[count - 1]
+            ending = "paragraph" if last.level == 3 else last.pause if last.level else ""
+            yield Piece(text[begin : last.after], begin, last.after, PAUSE_SECONDS[ending])
+            begin, waiting, bound = last.after, waiting[count:], limit
+
+
+def _exceeds(text: str, start: int, end: int, limit: int) -> bool:
+    return end - start > limit or _cost(text, start, end) > limit
+
+
 def _cost(text: str, start: int, end: int) -> int:
     stretch = text[start:end]
     return len(stretch) + (DIGIT_COST - 1) * sum(c.isdigit() for c in stretch)
@@ -271,7 +291,7 @@ def _cost(text: str, start: int, end: int) -> int:
 
 def _chop(text: str, token: Token, limit: int) -> list[Token]:
     """Cut one token that is above the limit at letters, never between a letter and its marks."""
-    if _cost(text, token.start, token.end) <= limit:
+    if not _exceeds(text, token.start, token.end, limit):
         return [token]
     parts, begin, spent = [], token.start, 0
     for index in range(token.start, token.end):
@@ -295,10 +315,12 @@ def _chop(text: str, token: Token, limit: int) -> list[Token]:
 
 
 def _take(text: str, tokens: list[Token], limit: int) -> int:
-    """How many tokens the next piece takes: a whole sentence, else as many clauses as fit, else as many words."""
+    """How many tokens the next piece takes: a whole sentence, else as many clauses as fit, else as
+    many words.
+    """
     clause = word = 0
     for count, token in enumerate(tokens, 1):
-        if _cost(text, tokens[0].start, token.end) > limit:
+        if _exceeds(text, tokens[0].start, token.end, limit):
             return clause or word or 1
         word = count
         if token.level:

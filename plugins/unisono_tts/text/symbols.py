@@ -1,17 +1,18 @@
-"""The symbols that a voice reads: one fixed, documented table per front end, never made from a corpus.
+"""The symbols that a voice reads: one fixed, documented table per front end, never made from a
+corpus.
 
-A table that does not depend on the corpus lets a voice be trained on espeak-ng's speech and adapted to
-recordings, or to a new speaker, without changing a row of its embedding.
+A table that does not depend on the corpus lets a voice be trained on espeak-ng's speech and adapted
+to recordings, or to a new speaker, without changing a row of its embedding.
 
 ``IPA`` (front end ``espeak``), in order:
-    specials     padding, start and end of an utterance (the silences around it), the space between words
+    specials     padding, start and end of an utterance (the silences around it), space between words
     pauses       , ; : . ! ? … —
-    vowels       each plain, with secondary stress ˌ, with primary stress ˈ; diphthongs and r-coloured included
+    vowels       each plain, with secondary stress ˌ, with primary stress ˈ; with diphthongs
     consonants   affricates included
-    pieces       letters, marks and digits (tones) that spell every other phoneme that espeak-ng writes
+    pieces       letters, marks and digits (tones) that spell whatever else espeak-ng writes
 
-``CHARACTERS`` (front end ``characters``): the same specials and pauses, digits, common signs, and the small
-letters of the Latin, Greek and Cyrillic scripts.
+``CHARACTERS`` (front end ``characters``): the same specials and pauses, digits, common signs, and
+the small letters of the Latin, Greek and Cyrillic scripts.
 """
 
 import string
@@ -24,19 +25,20 @@ PAUSES = (",", ";", ":", ".", "!", "?", "…", "—")
 SPECIALS = (PAD, START, END, SPACE, *PAUSES)
 STRESS = ("ˌ", "ˈ")
 
-_VOWELS = (
+_VOWELS = str.split(
     "i y ɨ ʉ ɯ u ɪ ʏ ʊ e ø ɘ ɵ ɤ o ə ɛ œ ɜ ɞ ʌ ɔ æ ɐ a ɶ ɑ ɒ ᵻ ɚ ɝ "
     "iː yː ɨː ʉː ɯː uː ɪː ʊː eː øː oː əː ɛː œː ɜː ʌː ɔː æː aː ɑː ɒː "
     "aɪ aʊ eɪ oʊ əʊ ɔɪ iə eə ʊə aɪə aʊə aɪɚ aʊɚ ɪə ɛə "
     "ɑːɹ ɔːɹ oːɹ ɛɹ ɪɹ ʊɹ əl n̩ m̩ l̩ r̩ ɹ̩ ŋ̩ "
     "ɛɪ æɪ ʌɪ ɔø œy øy ei ai oi au eu ou iu ui ia ie io ua ue uo ju ja "
     "ã ẽ ĩ õ ũ ɛ̃ ɔ̃ ɑ̃ œ̃ ɐ̃"
-).split()
-_CONSONANTS = (
-    "p b t d ʈ ɖ c ɟ k ɡ q ɢ ʔ m ɱ n ɳ ɲ ŋ ɴ ʙ r ʀ ⱱ ɾ ɽ ɸ β f v θ ð s z ʃ ʒ ʂ ʐ ç ʝ x ɣ χ ʁ ħ ʕ h ɦ "
+)
+_CONSONANTS = str.split(
+    "p b t d ʈ ɖ c ɟ k ɡ q ɢ ʔ m ɱ n ɳ ɲ ŋ ɴ ʙ r ʀ ⱱ ɾ ɽ "
+    "ɸ β f v θ ð s z ʃ ʒ ʂ ʐ ç ʝ x ɣ χ ʁ ħ ʕ h ɦ "
     "ɬ ɮ ʋ ɹ ɻ j ɰ l ɭ ʎ ʟ ɫ w ʍ ɥ ɕ ʑ ɺ ɧ "
     "tʃ dʒ ts dz tɕ dʑ tʂ dʐ pf kx t̪ d̪ n̪ l̪ s̪ pʰ tʰ kʰ tʃʰ tʲ dʲ nʲ lʲ sʲ rʲ pː tː kː"
-).split()
+)
 _PIECES = [
     *STRESS, *"ːˑʰʲʷˠˤˀʱⁿᵝᵊ˞ʼ̩̯̪̬̥̝̞̟̠̺̻̼̘̙̃̊̚͡‿ʦʣʧʤε", *string.digits, *"gy", *string.ascii_uppercase,
     *"^`'\"#~@[]-.*+=",
@@ -77,7 +79,8 @@ class SymbolTable(Sequence[str]):
         return [self._ids[s] for s in symbols]
 
     def spell(self, phoneme: str) -> list[str]:
-        """Return a phoneme as symbols: itself where the table has it, else the longest known pieces.
+        """Return a phoneme as symbols: itself where the table has it, else the longest known
+        pieces.
 
         Raises ``RequestError`` for a letter that the table lacks.
         """
@@ -91,7 +94,8 @@ class SymbolTable(Sequence[str]):
             else:
                 letter = phoneme[start]
                 raise RequestError(
-                    f"the phoneme {phoneme!r} holds {letter!r} (U+{ord(letter):04X}), which the symbol table lacks"
+                    f"the phoneme {phoneme!r} holds {letter!r} (U+{ord(letter):04X}), "
+                    "which the symbol table lacks"
                 )
         return symbols
 
