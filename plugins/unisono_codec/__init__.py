@@ -1,4 +1,4 @@
-"""The codec plugin: from features to waveforms. The manifest only; models load when they are used."""
+"""The codec plugin: features to waveforms. The manifest only; models load when they are used."""
 
 from unisono import Plugin
 

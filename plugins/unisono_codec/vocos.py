@@ -177,10 +177,8 @@ class Vocos(Model):
         """
         return self.net(mel, lengths)
 
-    def decode_stream(
-        self, chunks: Iterable[Float[Tensor, "b t m"]]
-    ) -> Iterator[Float[Tensor, "b n"]]:
-        """Turn mel chunks of any sizes into waveforms that concatenate to ``decode`` of the whole.
+    def decode_stream(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Turn mel chunks [b, t, m] of any t into waves [b, n] that join up to ``decode``.
 
         Output lags ``net.context`` frames behind, which is all that the network sees ahead. Each
         chunk costs twice as many frames on top: prefer chunks longer than that.
