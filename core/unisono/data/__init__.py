@@ -5,7 +5,14 @@ from unisono.data.audit import AudioLimits, Audit, Drop, Dropped, wave_facts
 from unisono.data.cache import Features, Prepared, cache_root, prepare_features
 from unisono.data.collate import collate_items, pad_stack
 from unisono.data.loader import ReplayableLoader
-from unisono.data.manifest import Manifest, Utterance, find_audio, read_manifest, read_manifests
+from unisono.data.manifest import (
+    Manifest,
+    Utterance,
+    find_audio,
+    read_manifest,
+    read_manifests,
+    same_sentence,
+)
 from unisono.data.module import DataModule, ItemSet
 from unisono.data.parallel import map_processes
 from unisono.data.sampler import (
@@ -39,5 +46,6 @@ __all__ = [
     "prepare_features",
     "read_manifest",
     "read_manifests",
+    "same_sentence",
     "wave_facts",
 ]

@@ -80,6 +80,18 @@ class ReplayableLoader:
         ]
         yield from self._loader
 
+    @property
+    def _iterator(self) -> Any:
+        """The inner loader's iterator, where Lightning's teardown looks for workers to stop.
+
+        Left to the garbage collector, each worker would be waited for in vain for five seconds.
+        """
+        return self._loader._iterator
+
+    @_iterator.setter
+    def _iterator(self, value: Any) -> None:
+        self._loader._iterator = value
+
     def state_dict(self) -> dict[str, int]:
         return {
             "seed": self.seed,

@@ -16,6 +16,7 @@ recording is found when it is read, and drops that recording only.
 import csv
 import io
 import json
+import re
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -65,7 +66,7 @@ class Manifest:
 
         Which are held out depends on their texts (ids, where there is no text) alone: not on a
         seed, the order, or what else there is, so that two models of one corpus hold out the same
-        sentences. All recordings of one text go to the same side.
+        sentences. All recordings of one sentence, however it is written, go to the same side.
         """
         if not 0 <= val_size < max(len(self), 1):
             raise DataError(
@@ -74,10 +75,14 @@ class Manifest:
             )
         groups: dict[str, list[Utterance]] = {}
         for utterance in self:
-            groups.setdefault(utterance.text or utterance.id, []).append(utterance)
+            groups.setdefault(same_sentence(utterance.text) or utterance.id, []).append(utterance)
         held: set[str] = set()
         count = 0
-        for key in sorted(groups, key=lambda key: (derive_seed("split", key), key)):
+        ranks = {
+            key: derive_seed("split", min(u.text or u.id for u in group))
+            for key, group in groups.items()
+        }
+        for key in sorted(groups, key=lambda key: (ranks[key], key)):
             if count >= val_size:
                 break
             held.add(key)
@@ -89,8 +94,13 @@ class Manifest:
             )
         sides: tuple[list[Utterance], list[Utterance]] = ([], [])
         for utterance in self:
-            sides[(utterance.text or utterance.id) in held].append(utterance)
+            sides[(same_sentence(utterance.text) or utterance.id) in held].append(utterance)
         return Manifest(tuple(sides[0])), Manifest(tuple(sides[1]))
+
+
+def same_sentence(text: str) -> str:
+    """Return what two ways to write one sentence have in common: its words, in small letters."""
+    return " ".join(re.findall(r"\w+", text.lower())) or text
 
 
 def read_manifests(roots: Roots) -> Manifest:

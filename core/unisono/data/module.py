@@ -135,9 +135,10 @@ class DataModule(LightningDataModule):
     def _position(self) -> tuple[int, int]:
         if self.trainer is None:
             return 0, 0
-        loop = self.trainer.fit_loop
-        # `ready` counts this epoch's batches so far: on a restart, those before the checkpoint
-        return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.ready
+        # All batches of the run so far, rather than Lightning's epoch counters: those count an
+        # epoch twice when a run of max_steps is resumed from the end of an epoch.
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.total.completed
+        return divmod(done, int(self.trainer.num_training_batches))
 
     def __getstate__(self) -> dict[str, Any]:
         # `collate` travels to worker processes, the trainer must not
