@@ -34,7 +34,7 @@ from unisono.data import Manifest, Utterance, derive_seed, map_processes, read_m
 from unisono.errors import DataError
 from unisono.metrics import ErrorRate, Recogniser, Report, Row, Section
 
-from unisono_tts.data import _same_sentence as same_sentence
+from unisono.data import same_sentence
 from unisono_tts.data import level
 from unisono_tts.scoring import Clip, Score, score
 
@@ -67,9 +67,9 @@ def evaluate(
 
     ``data`` is a manifest or what ``read_manifests`` reads; a string ``"name=PATH,name=PATH"``
     names speakers. Of it, ``limit`` texts are taken (see ``held_out``), or ``texts``, which need
-    not be in it. Speakers that the voice does not know are spoken by its first one. ``jobs``
-    processes score. ``checkpoint`` is the export's folder: with it, start-up and memory are
-    measured in a fresh process. An utterance that fails is listed in ``failures``.
+    not be in it. Speakers that the voice does not know are spoken by its first one, and the report
+    says so. ``jobs`` processes score. ``checkpoint`` is the export's folder: with it, start-up and
+    memory are measured in a fresh process. An utterance that fails is listed in ``failures``.
 
     Raises ``MissingExtra`` without the extra ``evaluate``, ``DataError`` where nothing is left to
     measure.
@@ -80,18 +80,19 @@ def evaluate(
     if device is not None:
         synthesizer.to(device)
     manifest = data if isinstance(data, Manifest) else read_manifests(_roots(data))
-    chosen, seen = held_out(manifest, limit, texts, getattr(synthesizer.model, "facts", {}))
+    voice_facts = synthesizer.model.facts
+    chosen, seen = held_out(manifest, limit, texts, voice_facts)
     if not chosen:
         raise DataError(
             "no sentence is left to measure: give a limit above 0, and texts that are not empty"
         )
-    speakers = (getattr(synthesizer.model, "facts", {}) or {}).get("speakers", [])
+    speakers = voice_facts.get("speakers", [])
+    strangers = {u.speaker for u in chosen if u.speaker and u.speaker not in speakers}
 
     failures: list[dict[str, str]] = []
     clips: list[Clip] = []
     factors: list[float] = []
-    console = Console(stderr=True)
-    bar = {"console": console, "disable": not progress}
+    bar = {"console": Console(stderr=True), "disable": not progress}
     _attempt(failures, "warm-up", SYNTHESIS, synthesizer, chosen[0].text)
     for utterance in track(chosen, "speaking", **bar):
         speaker = utterance.speaker if utterance.speaker in speakers else None
@@ -117,6 +118,7 @@ def evaluate(
         "sentences": len(chosen),
         "with a recording": num_recorded,
         "held out": seen,
+        "speakers that the voice does not know": ", ".join(sorted(strangers)) or "none",
         "recogniser": hear.name,
         "vocoder": type(synthesizer.model.vocoder).__name__,
         "threads": torch.get_num_threads(),

@@ -19,7 +19,8 @@ from unisono.metrics import ErrorRate, Recogniser
 class Clip:
     """One waveform to score, with the recording to compare it with where there is one.
 
-    ``copy``: the clip has the recording's words at the recording's times."""
+    ``copy``: the clip has the recording's words at the recording's times.
+    """
 
     id: str
     system: str

@@ -195,7 +195,8 @@ def test_known_speakers_are_named_and_others_get_the_first_voice(corpus):
     evaluate(voice, {"ann": str(corpus)}, limit=1, recogniser=Hearer(), progress=False)
     assert {request.speaker for request in voice.asked} == {None, "ann"}
     voice = Voice()
-    evaluate(voice, f"bob={corpus}", limit=1, recogniser=Hearer(), progress=False)
+    report = evaluate(voice, f"bob={corpus}", limit=1, recogniser=Hearer(), progress=False)
+    assert report.facts["speakers that the voice does not know"] == "bob"
     assert {request.speaker for request in voice.asked} == {None}
 
 

@@ -53,7 +53,8 @@ def mel_cepstral_distortion(
 def cepstra(log_mel: Float[np.ndarray, "t m"]) -> Float[np.ndarray, "t k"]:
     """Return the coefficients c_1..c_13 of each frame."""
     num_mels = log_mel.shape[1]
-    return scipy.fft.dct(log_mel, type=2, axis=1)[:, 1 : NUM_COEFFICIENTS + 1] / num_mels
+    transformed = np.asarray(scipy.fft.dct(log_mel, type=2, axis=1))
+    return transformed[:, 1 : NUM_COEFFICIENTS + 1] / num_mels
 
 
 def align(

@@ -52,7 +52,7 @@ def _scorer():
     package, onnxruntime = optional("speechmos", "speechmos.dnsmos"), optional("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    folder = Path(package.__file__).parent / "dnsmos_models"
+    folder = Path(str(package.__file__)).parent / "dnsmos_models"
 
     class Scorer(package.DNSMOS):
         def __init__(self):

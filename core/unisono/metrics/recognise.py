@@ -44,7 +44,7 @@ class PocketSphinx:
 
     def __init__(self, padding: float = 0.3, **options: float | int | str | bool):
         package = optional("pocketsphinx")
-        settings = {"loglevel": "FATAL", "cmn": "batch", **options}
+        settings = {"loglevel": "FATAL", "cmn": "batch", "wip": 0.2, **options}
         self.name = f"pocketsphinx {version('pocketsphinx')}"
         self.padding = padding
         try:
@@ -77,7 +77,7 @@ class Whisper:
 
     def __init__(self, model: str = "base.en", device: str = "cpu", num_threads: int = 1):
         try:
-            import faster_whisper as package
+            import faster_whisper as package  # pyright: ignore[reportMissingImports]
         except ModuleNotFoundError:
             raise UnisonoError(
                 "'faster-whisper' is not installed: run  pip install faster-whisper"
