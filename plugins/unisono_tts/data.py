@@ -21,10 +21,8 @@ import json
 import math
 import os
 import random
-import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -169,9 +167,7 @@ class SpeechData(DataModule):
 
     def _split(self, kept: dict[str, "SpeechItem"]) -> None:
         """Hold out sentences; two ways to write one sentence are one."""
-        manifest = Manifest(
-            tuple(replace(i.utterance, text=same_sentence(i.utterance.text)) for i in kept.values())
-        )
+        manifest = Manifest(tuple(item.utterance for item in kept.values()))
         size = round(self.val_size * len(kept)) if self.val_size < 1 else int(self.val_size)
         size = max(size, 1) if self.val_size and len(kept) > 1 else size
         train, val = manifest.split(size)
@@ -209,7 +205,7 @@ class SpeechData(DataModule):
         }
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
-        """Pad to the longest (symbols with 0, words with −1, the rest with 0) and add the lengths."""
+        """Pad to the longest (words with −1, all else with 0) and add the lengths."""
         batch = collate_items(items, {"words": -1})
         batch["symbol_lengths"] = torch.tensor([len(item["symbols"]) for item in items])
         batch["mel_lengths"] = torch.tensor([len(item["mel"]) for item in items])
@@ -306,7 +302,7 @@ class SpeechItem:
         self.symbols = torch.tensor(reader.table.encode(read.symbols))
         self.words = torch.tensor(read.word_of)
         self.num_frames = self.features.shapes["mel"][0]
-        self.durations: Int[Tensor, "s"] | None = None
+        self.durations: Tensor | None = None
         if given is not None:
             if self.utterance.id not in given:
                 raise Drop("no durations", "the id is not in the file")
@@ -613,11 +609,6 @@ def _read_lines(source: str) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def same_sentence(text: str) -> str:
-    """Return what two ways to write one sentence have in common: its words, in small letters."""
-    return " ".join(re.findall(r"\w+", text.lower())) or text
-
-
 def _statistics(items: Sequence[SpeechItem], speakers: Sequence[str]) -> dict[str, Any]:
     """Means and standard deviations from the sums that came with the features."""
 
@@ -649,6 +640,3 @@ def _statistics(items: Sequence[SpeechItem], speakers: Sequence[str]) -> dict[st
 
 def _digest(*parts: str) -> str:
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
-
-
-_same_sentence = same_sentence

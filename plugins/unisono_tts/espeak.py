@@ -15,6 +15,7 @@ import re
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -197,6 +198,10 @@ class Espeak:
             raise RequestError(
                 f"espeak-ng knows no language {language!r}{did_you_mean(language, self.languages)}"
             )
+        variants = Path(self._paths[1], "voices", "!v")
+        if variant and not (variants / variant).is_file():
+            known = [path.name for path in variants.iterdir()]
+            raise RequestError(f"espeak-ng has no voice {variant!r}{did_you_mean(variant, known)}")
         name = self.languages[language] + (f"+{variant}" if variant else "")
         if self._library.espeak_SetVoiceByName(name.encode()) != 0:
             raise RequestError(f"espeak-ng cannot load the voice {name!r}")

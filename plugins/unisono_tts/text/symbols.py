@@ -5,7 +5,7 @@ A table that does not depend on the corpus lets a voice be trained on espeak-ng'
 to recordings, or to a new speaker, without changing a row of its embedding.
 
 ``IPA`` (front end ``espeak``), in order:
-    specials     padding, start and end of an utterance (the silences around it), space between words
+    specials     padding, start and end (the silences around an utterance), space between words
     pauses       , ; : . ! ? … —
     vowels       each plain, with secondary stress ˌ, with primary stress ˈ; with diphthongs
     consonants   affricates included
