@@ -43,14 +43,21 @@ class AudioData(DataModule):
     Waveforms are cached at the spec's rate in 16 bits and read crop by crop; the mel of a crop is
     that of the whole recording at those frames.
 
-    Args: root: a folder of audio files (any depth), a corpus in LJSpeech layout, a CSV or JSONL
-    manifest, a list of these, or a mapping from speaker to one. Of several, ids are ``speaker/id``.
-    mel: the mel spectrogram to invert. crop_frames: frames of a crop. batch_size: crops per step
-    over all processes. val_size: recordings held out for validation (one crop each); the same as
-    other models of the corpus hold out, if that has texts. mels: a folder of predicted mels,
-    ``<id>.npy`` [frames, m] on the recording's own frames, to be used instead of the recordings'
-    mels: to fine-tune on what an acoustic model says. in_memory: hold the waveforms in memory
-    instead of mapping the cache. num_workers: loading processes per rank.
+    Args:
+        root: a folder of audio files (any depth), a corpus in LJSpeech layout, a CSV or JSONL
+            manifest, a list of these, or a mapping from speaker to one. Of several, ids are
+            ``speaker/id``.
+        mel: the mel spectrogram to invert.
+        crop_frames: frames of a crop.
+        batch_size: crops per step over all processes.
+        val_size: recordings held out for validation (one crop each); the same as other models of
+            the corpus hold out, if that has texts.
+        mels: a folder of predicted mels, ``<id>.npy`` [frames, m] on the recording's own frames,
+            used instead of the recordings' mels: to fine-tune on what an acoustic model says.
+        gain_db: training crops are made louder or softer by up to this, so that the vocoder serves
+            speech of any level; not with ``mels``.
+        in_memory: hold the waveforms in memory instead of mapping the cache.
+        num_workers: loading processes per rank.
     """
 
     def __init__(
@@ -61,17 +68,21 @@ class AudioData(DataModule):
         batch_size: int = 16,
         val_size: int = 16,
         mels: str | None = None,
+        gain_db: float = 0.0,
         in_memory: bool = False,
         num_workers: int = 0,
     ):
         super().__init__(batch_size, num_workers)
         if crop_frames < 1:
             raise DataError(f"crop_frames={crop_frames} must be at least 1")
+        if gain_db < 0 or (gain_db and mels):
+            raise DataError(f"gain_db={gain_db} must be at least 0, and 0 with predicted mels")
         self.root = root
         self.mel = mel
         self.crop_frames = crop_frames
         self.val_size = val_size
         self.mels = mels
+        self.gain_db = gain_db
         self.in_memory = in_memory
 
     def prepare(self, progress: bool = True) -> Audit:
@@ -110,7 +121,7 @@ class AudioData(DataModule):
         usable = Manifest(tuple(u for u in manifest if u.id in recordings))
         train, val = usable.split(self.val_size)
         crops = partial(CropSet, spec=self.mel, crop_frames=self.crop_frames)
-        self.train_set = crops([recordings[u.id] for u in train], tiled=True)
+        self.train_set = crops([recordings[u.id] for u in train], tiled=True, gain_db=self.gain_db)
         self.val_set = crops([recordings[u.id] for u in val], tiled=False)
         return self.finish(audit)
 
@@ -145,10 +156,18 @@ class Recording:
 
 
 class CropSet:
-    """Crops of recordings. Tiled, item ``i`` is drawn from the i-th of equal stretches of all
-    recordings; else there is one crop per recording."""
+    """Crops of recordings; ``tiled``, as many of each as its frames hold, each from its own stretch
+    of it, else one crop per recording."""
 
-    def __init__(self, recordings: list[Recording], spec: MelSpec, crop_frames: int, tiled: bool):
+    def __init__(
+        self,
+        recordings: list[Recording],
+        spec: MelSpec,
+        crop_frames: int,
+        tiled: bool,
+        gain_db: float = 0.0,
+    ):
+        self.gain_db = gain_db
         self.recordings = recordings
         self.crop_frames = crop_frames
         self.log_mel = LogMel(spec)
@@ -167,20 +186,25 @@ class CropSet:
         starts = recording.num_frames - self.crop_frames + 1
         low, high = stretch * starts // num_stretches, (stretch + 1) * starts // num_stretches
         start = int(torch.randint(low, max(high, low + 1), (), generator=generator))
-        wave, mel = crop(recording, self.log_mel, start, self.crop_frames)
+        gain = 1.0
+        if self.gain_db:
+            share = float(torch.rand((), generator=generator))
+            gain = 10 ** ((2 * share - 1) * self.gain_db / 20)
+        wave, mel = crop(recording, self.log_mel, start, self.crop_frames, gain)
         return {"mel": mel, "wave": wave}
 
 
 def crop(
-    recording: Recording, log_mel: LogMel, start: int, num_frames: int
+    recording: Recording, log_mel: LogMel, start: int, num_frames: int, gain: float = 1.0
 ) -> tuple[Float[Tensor, "n"], Float[Tensor, "t m"]]:
-    """Read frames ``start`` to ``start + num_frames``: samples, and the mel as computed on the
-    whole."""
+    """Read frames ``start`` to ``start + num_frames``: their samples, and their mel as it is in the
+    mel of the whole recording, both at ``gain`` times the level."""
     hop = log_mel.spec.hop_length
     left, right = log_mel.context
     low, high = start * hop - left, (start + num_frames) * hop + right
     total = recording.features.shapes["wave"][0]
-    samples = recording.features.load("wave", max(low, 0), min(high, total)).float() / 32768
+    samples = recording.features.load("wave", max(low, 0), min(high, total)).float()
+    samples = samples * (gain / 32768)
     beyond = (max(-low, 0), max(high - total, 0))
     if any(beyond):  # as the transform of the whole recording reflects its ends
         samples = F.pad(samples[None, None], beyond, mode="reflect")[0, 0]

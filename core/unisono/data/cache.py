@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -79,10 +80,12 @@ def prepare_features(
 ) -> list[Prepared | Drop]:
     """Return each utterance's features, computed in parallel where the cache has none, in order.
 
-    Args: compute: picklable; raises ``Drop`` to drop an utterance with a reason. A ``DataError`` (a
-    file that cannot be read) becomes the drop "unreadable". version: names everything that the
-    features depend on beside the recording: the mel spec, the versions of the methods. Another
-    version is another entry. key: what else they depend on for an utterance, such as its text.
+    Args:
+        compute: picklable; raises ``Drop`` to drop an utterance with a reason. A ``DataError`` (a
+            file that cannot be read) becomes the drop "unreadable".
+        version: names everything that the features depend on beside the recording: the mel spec,
+            the versions of the methods. Another version is another entry.
+        key: what else they depend on for an utterance, such as its text.
     """
     folder = cache_root() / "features"
 
@@ -127,7 +130,7 @@ def _make(compute: Compute, task: tuple[Utterance, Path]) -> Drop | None:
     except DataError as error:
         return Drop("unreadable", str(error))
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    aside = path.with_suffix(f".{os.getpid()}.tmp")
+    aside = path.with_suffix(f".{uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, aside, {"facts": json.dumps(facts)})

@@ -26,10 +26,12 @@ class ReplayableLoader:
     ``DistributedSampler`` into it. Its state is what a resumed run must agree with; another number
     of processes is allowed.
 
-    Args: items: has ``item(index, generator) -> dict``. sampler: has ``batches(epoch) ->
-    list[list[int]]`` and ``len()``. collate: list of items → batch. position: returns the epoch and
-    the step within it to start at; asked once per iteration. seed: the run's seed; an item's
-    generator depends on it, the epoch and the item's index only.
+    Args:
+        items: has ``item(index, generator) -> dict``.
+        sampler: has ``batches(epoch) -> list[list[int]]`` and ``len()``.
+        collate: list of items → batch.
+        position: returns the epoch and the step within it to start at; asked once per iteration.
+        seed: the run's seed; an item's generator depends on it, the epoch and the item's index.
     """
 
     def __init__(

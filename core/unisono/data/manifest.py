@@ -16,8 +16,8 @@ recording is found when it is read, and drops that recording only.
 import csv
 import io
 import json
-import re
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise

@@ -35,9 +35,10 @@ class DataModule(LightningDataModule):
     Its loaders are not ``DataLoader`` objects, so Lightning leaves them alone; set
     ``use_distributed_sampler: false`` in the trainer anyway where other loaders are mixed in.
 
-    Args: batch_size: items of one optimiser step over *all* processes; their number must divide it.
-    num_workers: processes per rank that load items; 0 loads in the main process. Same batches
-    either way.
+    Args:
+        batch_size: items of one optimiser step over *all* processes; their number must divide it.
+        num_workers: processes per rank that load items; 0 loads in the main process. Same batches
+            either way.
 
     Attributes:
         seed: the recipe's seed; set before the loaders are made.

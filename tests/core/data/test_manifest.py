@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unisono.data import Manifest, Utterance, find_audio, read_manifest, read_manifests
+from unisono.data import (
+    Manifest,
+    Utterance,
+    find_audio,
+    read_manifest,
+    read_manifests,
+    same_sentence,
+)
 from unisono.errors import DataError
 
 
@@ -208,6 +215,16 @@ def test_split_depends_on_nothing_but_texts():
     fewer = [text for text in texts if text in held or text != texts[0]]
     assert {u.text for u in make(fewer).split(5)[1]} == held
     assert len(make(texts).split(0)[1]) == 0
+
+
+def test_one_sentence_written_in_two_ways_stays_on_one_side():
+    assert same_sentence("Hello,  World!") == same_sentence("hello world")
+    assert same_sentence("Hello") != same_sentence("Hell o")
+    assert same_sentence("…") == "…"
+    texts = [f"Sentence {i}." for i in range(20)] + [f"SENTENCE {i}" for i in range(20)]
+    train, val = make(texts).split(6)
+    assert not {same_sentence(u.text) for u in train} & {same_sentence(u.text) for u in val}
+    assert len(val) == 6
 
 
 def test_split_refuses_to_hold_out_everything():
