@@ -30,6 +30,9 @@ _END_OF_EVENTS, _PHONEME = 0, 7
 _UTF8, _POSITION_CHARACTER = 1, 1
 _IPA_SEPARATED = 0x02 | (ord("_") << 8)
 
+# for a few phonemes espeak-ng has no IPA and writes ASCII; marks that are also punctuation are not kept
+_LETTERS = str.maketrans({".": "`", ":": "ː", ";": "ʲ", "?": "ʔ", "!": "ʼ", ",": "ˌ", "ä": "a"})
+
 
 @dataclass(frozen=True)
 class Spoken:
@@ -124,7 +127,9 @@ class Espeak:
         # "(en)" and "(fr)" announce that espeak changed the language for a word
         clauses = [re.sub(r"\([a-z][a-z0-9-]*\)", "", clause) for clause in clauses]
         words = [
-            [p for p in word.split("_") if p] for clause in clauses for word in clause.split(" ")
+            [p.translate(_LETTERS) for p in word.split("_") if p]
+            for clause in clauses
+            for word in clause.split(" ")
         ]
         return [word for word in words if word]
 
@@ -230,7 +235,7 @@ class Espeak:
             if event.type == _PHONEME:
                 # an 8-byte field that a long phoneme fills without a closing zero
                 raw = bytes(event.id.string).split(b"\0")[0].decode("utf-8", "ignore")
-                self._events.append((event.sample, raw))
+                self._events.append((event.sample, raw.translate(_LETTERS)))
             index += 1
         return 0
 

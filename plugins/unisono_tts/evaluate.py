@@ -30,11 +30,17 @@ from rich.console import Console
 from rich.progress import track
 from unisono import metrics
 from unisono.audio import GriffinLim, LogMel, MelSpec, read_audio
-from unisono.data import Manifest, Utterance, derive_seed, map_processes, read_manifests
+from unisono.data import (
+    Manifest,
+    Utterance,
+    derive_seed,
+    map_processes,
+    read_manifests,
+    same_sentence,
+)
 from unisono.errors import DataError
 from unisono.metrics import ErrorRate, Recogniser, Report, Row, Section
 
-from unisono.data import same_sentence
 from unisono_tts.data import level
 from unisono_tts.scoring import Clip, Score, score
 
@@ -384,10 +390,10 @@ def _speed(
         )
         values += [
             ("process start to first audio", fresh.get("first_audio_seconds"), "s", 2, "lower"),
-            ("peak memory, 200 characters", fresh.get("short_peak_mib"), "MiB", 0, "lower"),
-            ("peak memory, 20,000 characters", fresh.get("long_peak_mib"), "MiB", 0, "lower"),
+            ("peak memory, short text", fresh.get("short_peak_mib"), "MiB", 0, "lower"),
+            ("peak memory, long text", fresh.get("long_peak_mib"), "MiB", 0, "lower"),
             (
-                "times real time, 20,000 characters",
+                "times real time, long text",
                 fresh.get("long_times_real_time"),
                 "×",
                 0,

@@ -5,7 +5,7 @@ version, which learns its own alignment (arXiv:2108.10447) and adds energy. Defa
 
 Differences: pitch is the logarithm of F0, standardised by speaker, so that a shift in semitones is one
 addition; symbols without voice take the pitch interpolated between their neighbours, where the published
-code gives them zero, which is also the mean; energy likewise is logarithmic.
+code gives them zero, which is also the mean.
 
 Shapes: b batch, s symbols, t frames, d channels. Pitch targets are in Hz per frame, 0 where unvoiced.
 """
@@ -84,8 +84,10 @@ class FastPitch(FastSpeech):
     def build(self, facts: dict[str, Any]) -> None:
         """Build also for the speakers' pitch and energy."""
         super().build(facts)
-        for name in ("pitch_mean", "pitch_std", "energy_mean", "energy_std"):
-            self.register_buffer(name, torch.tensor(facts[name], dtype=torch.float32), persistent=False)
+        for name in ("pitch", "energy"):
+            for part in ("mean", "std"):
+                values = [facts[name][speaker][part] for speaker in self.voice.speakers]
+                self.register_buffer(f"{name}_{part}", torch.tensor(values), persistent=False)
         self.pitch = TemporalPredictor(**self.predictor)
         self.energy = TemporalPredictor(**self.predictor)
         self.pitch_in = nn.Conv1d(1, self.dim, 3, padding=1)
@@ -109,8 +111,8 @@ class FastPitch(FastSpeech):
             return x, {"pitch": pitch, "energy": energy}
         speaker = [reading.speaker for reading in readings]
         hz = (used * self.pitch_std[speaker][:, None] + self.pitch_mean[speaker][:, None]).exp()
-        decibel = (loudness * self.energy_std[speaker][:, None] + self.energy_mean[speaker][:, None]) / DECIBEL
-        return x, {"pitch": hz, "energy": decibel}
+        norm = (loudness * self.energy_std[speaker][:, None] + self.energy_mean[speaker][:, None]).expm1()
+        return x, {"pitch": hz, "energy": norm.clamp(min=1e-3).log() / DECIBEL}
 
     def _pitch_asked(self, pitch: Float[Tensor, "b s"], readings: Sequence[Reading]) -> Float[Tensor, "b s"]:
         asked = [reading.request for reading in readings]
@@ -119,21 +121,24 @@ class FastPitch(FastSpeech):
         return pitch * span[:, None] + (shift / self.pitch_std[[r.speaker for r in readings]])[:, None]
 
     def _energy_asked(self, energy: Float[Tensor, "b s"], readings: Sequence[Reading]) -> Float[Tensor, "b s"]:
-        shift = torch.tensor([r.request.energy * DECIBEL for r in readings], device=energy.device)
-        return energy + (shift / self.energy_std[[r.speaker for r in readings]])[:, None]
+        gain = torch.tensor([r.request.energy * DECIBEL for r in readings], device=energy.device).exp()
+        speaker = [reading.speaker for reading in readings]
+        mean, std = self.energy_mean[speaker][:, None], self.energy_std[speaker][:, None]
+        norm = (energy * std + mean).expm1().clamp(min=0)
+        return ((norm * gain[:, None]).log1p() - mean) / std
 
     def predicted_weights(self) -> dict[str, float]:
         return {**super().predicted_weights(), "pitch": self.pitch_weight, "energy": self.energy_weight}
 
     def targets(self, batch: dict[str, Any], alignment: Alignment) -> dict[str, Float[Tensor, "b s"]]:
-        """Average voiced log-pitch and log-energy over each symbol's frames, standardised by speaker."""
+        """Voiced log-pitch and the logarithm of the energy, averaged over each symbol's frames, by speaker."""
         mask, speaker = alignment.src_mask, batch["speaker"]
         voiced = batch["pitch"] > 0
         log_pitch = batch["pitch"].clamp(min=1.0).log()
         shares = alignment.pool(voiced.float(), "mean")
         mean = alignment.pool(log_pitch * voiced, "sum") / alignment.pool(voiced.float(), "sum").clamp(min=1.0)
         pitch = (mean - self.pitch_mean[speaker][:, None]) / self.pitch_std[speaker][:, None]
-        energy = alignment.pool(batch["energy"].clamp(min=1e-5).log(), "mean")
+        energy = alignment.pool(batch["energy"], "mean").log1p()
         energy = (energy - self.energy_mean[speaker][:, None]) / self.energy_std[speaker][:, None]
         return {
             "log_duration": log_durations(alignment.durations),

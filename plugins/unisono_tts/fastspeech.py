@@ -118,7 +118,7 @@ class FastSpeech(Model):
         self.durations = TemporalPredictor(**self.predictor)
         self.decoder = FFTStack(self.decoder_layers, **self.stack)
         self.to_mel = nn.Linear(self.dim, self.mel_spec.n_mels)
-        given = facts["durations"] == "given"
+        given = facts["given_durations"]
         self.aligner = None if given else Aligner(self.dim, self.mel_spec.n_mels)
 
     # ---- the network ---------------------------------------------------------------------------
@@ -256,5 +256,5 @@ class FastSpeech(Model):
         return stream(self, request)
 
     def preview_requests(self) -> list[SpeechRequest]:
-        texts = self.facts.get("preview_texts", [])[:3]
+        texts = self.facts.get("sample_texts", [])[:3]
         return [self.Request(text=text, speaker=name) for text in texts for name in self.voice.speakers[:2]]

@@ -93,6 +93,8 @@ def train(
         callbacks.append(progress_bar())
     else:
         arguments["enable_progress_bar"] = False
+    if isinstance(arguments.get("val_check_interval"), int):
+        arguments["check_val_every_n_epoch"] = None  # the interval counts steps of the run, not of an epoch
     arguments["use_distributed_sampler"] = False  # the data module shards the global batch itself
     trainer = Trainer(
         **arguments,
