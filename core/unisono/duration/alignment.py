@@ -296,7 +296,7 @@ class Alignment:
         wide = y if exact else y.to(torch.promote_types(y.dtype, torch.float32))
         wide = wide.masked_fill(~_unsqueeze(mask, y.ndim), 0)
         shares = mask.to(wide)
-        if reduce == "softmax":
+        if reduce == "softmax" and weight is not None:
             shares = self._exponentials(weight.to(wide), mask)
         elif weight is not None:
             shares = weight.masked_fill(~mask, 0)

@@ -50,7 +50,7 @@ def uniform(
 
 def box(
     x: Float[Tensor, "b s *d"],
-    durations: Float[Tensor, "b s"],
+    durations: Shaped[Tensor, "b s"],
     lengths: Int[Tensor, " b"] | None = None,
     *,
     total: Int[Tensor, " b"] | None = None,
@@ -198,7 +198,7 @@ class LearnedUpsampling(nn.Module):
             x, logits.double(), exact.src_mask, durations, exact.src_lengths, tgt_lengths
         )
         terms = self.auxiliary(inputs(self.auxiliary_features))
-        mixed = torch.einsum("bts,btsp->btp", alignment.weights.to(terms), terms)
+        mixed = torch.einsum("bts,btsp->btp", alignment.matrix().to(terms), terms)
         return y + self.out(mixed) * alignment.tgt_mask[..., None], alignment
 
 
@@ -233,7 +233,8 @@ class IntegrateAndFire:
         """The last token, if enough of it is there."""
         if self.vector is None:
             raise UnisonoError("flush before any frame was pushed")
-        last = self.vector[None] if self.residue > max(self.tail - 1e-6, 1e-6) else self.vector[:0]
+        fires = self.residue > max(self.tail - 1e-6, 1e-6)
+        last = self.vector[None][: int(fires)]
         self.vector, self.residue = None, 0.0
         return last
 

@@ -11,6 +11,7 @@ unlike numba's own threading layers, may be entered from several threads and sur
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import no_type_check
 
 import numba
 import numpy as np
@@ -67,7 +68,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_threads)
 
 
-def _search(scores, src_lengths, tgt_lengths, share, durations, bad):  # pragma: no cover
+@no_type_check  # numba compiles the source, and a type checker's wrapper is not it
+def _search(scores, src_lengths, tgt_lengths, share, durations, bad):
     num_frames, num_tokens = scores.shape[1], scores.shape[2]
     moves = np.empty((num_frames, num_tokens), np.uint8)
     best = np.empty(num_tokens + 1, np.float32)

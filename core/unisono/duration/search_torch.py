@@ -25,9 +25,7 @@ def search_torch(
     inside = (frame < tgt_lengths) & (token < src_lengths)
     reachable = inside & (token <= frame) & (token >= frame - (tgt_lengths - src_lengths))
     bad = (reachable[..., :s] & ~torch.isfinite(scores)).any(0).any(1).nonzero()[:, 0].tolist()
-    rows = torch.full((num_frames, b, s + 1), -torch.inf, device=device)
-    rows[..., :s] = scores
-    rows.masked_fill_(~reachable, -torch.inf)
+    rows = torch.nn.functional.pad(scores, (0, 1)).masked_fill_(~reachable, -torch.inf)
     rows.masked_fill_((frame >= tgt_lengths) & (token == src_lengths), 0)
 
     moves = torch.empty(num_frames, b, s + 1, dtype=torch.bool, device=device)
@@ -38,7 +36,6 @@ def search_torch(
         torch.gt(move, stay, out=moves[t])
         best[:, :-1] = torch.maximum(stay, move).add_(rows[t])
 
-    moves = moves.long()
     path = torch.empty(num_frames, b, 1, dtype=torch.int64, device=device)
     at = torch.zeros(b, 1, dtype=torch.int64, device=device)
     for t in range(num_frames):

@@ -5,6 +5,8 @@ kept for the way back, and durations come out: super-MAS (arXiv:2409.07704), the
 this kind, strides over tokens and writes float scores over its input instead.
 """
 
+from typing import no_type_check
+
 import torch
 import triton
 import triton.language as tl
@@ -28,12 +30,13 @@ def search_triton(
         _kernel[(b,)](
             *(scores, src_lengths, tgt_lengths, moves, durations, bad, t, s),
             WIDTH=width,
-            num_warps=1 if width <= 1024 else 4,
+            num_warps=1 if width <= 1024 else 4,  # pyright: ignore[reportCallIssue]
         )
     return durations, bad.nonzero()[:, 0].tolist()
 
 
 @triton.jit
+@no_type_check  # Triton compiles the source, and a type checker's wrapper is not it
 def _kernel(
     scores, src_lengths, tgt_lengths, moves, durations, bad, num_frames, num_tokens,
     WIDTH: tl.constexpr,

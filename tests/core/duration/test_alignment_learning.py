@@ -120,7 +120,7 @@ def test_refusals():
     with pytest.raises(UnisonoError, match="reduction 'avg' is unknown"):
         forward_sum_loss(scores, SRC, TGT, reduction="avg")
     with pytest.raises(UnisonoError, match="scaling=0"):
-        beta_binomial_prior(SRC, TGT, scaling=0)
+        beta_binomial_prior(SRC, TGT, scaling=0.0)
 
 
 @pytest.mark.parametrize("scaling", [1.0, 0.05, 3.0])

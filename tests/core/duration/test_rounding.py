@@ -126,6 +126,6 @@ def test_refusals():
 def test_log_durations_and_back():
     d = torch.tensor([0, 1, 2, 75, 5000])
     torch.testing.assert_close(durations_from_log(log_durations(d)), d.float())
-    assert durations_from_log(torch.tensor([-3.0, 50.0]), max_frames=75).tolist() == [0.0, 75.0]
+    assert durations_from_log(torch.tensor([-3.0, 50.0]), max_frames=75.0).tolist() == [0.0, 75.0]
     with pytest.raises(UnisonoError, match="max_frames=0"):
-        durations_from_log(torch.zeros(1), max_frames=0)
+        durations_from_log(torch.zeros(1), max_frames=0.0)

@@ -156,8 +156,6 @@ def test_refuses_the_impossible_by_name():
         search(scores, torch.tensor([2, 0]), two)
     with pytest.raises(UnisonoError, match="utterance 0 has lengths of 5 tokens"):
         search(scores, torch.tensor([5, 2]), two)
-    with pytest.raises(UnisonoError, match="2 utterances, but 1 source"):
-        search(scores, torch.tensor([2]), two)
     with pytest.raises(UnisonoError, match="'cuda' is unknown; use one of auto"):
         search(scores, two, two, backend="cuda")
 
@@ -227,8 +225,8 @@ INTERPRETED = """
 import torch
 from unisono.duration import search
 g = torch.Generator().manual_seed(0)
-for i in range(8):
-    s = int(torch.randint(1, 20, (), generator=g)); t = int(torch.randint(s, 40, (), generator=g))
+for i in range(5):
+    s = int(torch.randint(1, 20, (), generator=g)); t = int(torch.randint(s, 30, (), generator=g))
     scores = torch.randn(3, t, s, generator=g) if i % 2 else torch.zeros(3, t, s)
     src = torch.randint(1, s + 1, (3,), generator=g)
     tgt = torch.stack([torch.randint(int(n), t + 1, (), generator=g) for n in src])
