@@ -151,7 +151,7 @@ def test_nothing_usable(tmp_path):
         prepared(tmp_path / "nowhere")
     with pytest.raises(DataError, match="crop_frames=0"):
         AudioData("x", crop_frames=0)
-    with pytest.raises(DataError, match="gain_db=-1.0"):
+    with pytest.raises(DataError, match=r"gain_db=-1\.0"):
         AudioData("x", gain_db=-1.0)
 
 

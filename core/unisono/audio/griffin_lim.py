@@ -27,6 +27,10 @@ class GriffinLim(nn.Module):
     ```
     """
 
+    filters: Tensor
+    inverse: Tensor
+    window: Tensor
+
     def __init__(self, spec: MelSpec | None = None, num_iters: int = 32, seed: int = 0):
         super().__init__()
         self.mel_spec = spec or MelSpec()

@@ -21,6 +21,7 @@ from torch import Tensor
 from unisono.errors import DataError
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
 @dataclass(frozen=True)
@@ -86,20 +87,27 @@ def read_audio(
 def write_audio(
     path: str | os.PathLike, wave: Float[Tensor, "n"] | Float[Tensor, "c n"], sample_rate: int
 ) -> None:
-    """Write a waveform; the suffix chooses the format (wav and flac in 16 bits). Beyond ±1 it is
-    clipped."""
+    """Write a waveform in the format of the suffix (wav and flac in 16 bits), clipped beyond ±1.
+
+    Opus knows five rates; a waveform of another is resampled to 48 kHz.
+    """
     path = Path(path)
     if path.suffix.lower() not in AUDIO_SUFFIXES:
         raise DataError(
             f"{path}: cannot write {path.suffix or 'a file without suffix'!r}; "
             f"use one of {', '.join(AUDIO_SUFFIXES)}"
         )
-    samples = torch.as_tensor(wave).detach().cpu().float().numpy()
+    samples = torch.as_tensor(wave).detach().cpu().float().numpy().T
     if not np.isfinite(samples).all():
         raise DataError(f"{path}: the waveform holds NaN or infinite samples; nothing was written")
-    options = {"format": "OGG", "subtype": "OPUS"} if path.suffix.lower() == ".opus" else {}
+    container = subtype = None
+    if path.suffix.lower() == ".opus":
+        container, subtype = "OGG", "OPUS"
+        if sample_rate not in OPUS_RATES:
+            samples = soxr.resample(samples, sample_rate, 48000, quality="HQ")
+            sample_rate = 48000
     try:
-        soundfile.write(str(path), samples.clip(-1, 1).T, sample_rate, **options)
+        soundfile.write(str(path), samples.clip(-1, 1), sample_rate, subtype, format=container)
     except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
         raise DataError(f"{path}: cannot be written: {error}") from None
 

@@ -79,6 +79,9 @@ class LogMel(nn.Module):
     Computed in float32 whatever the autocast state; differentiable. It has buffers but no state.
     """
 
+    window: Tensor
+    filters: Tensor
+
     def __init__(self, spec: MelSpec):
         super().__init__()
         self.spec = spec

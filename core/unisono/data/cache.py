@@ -89,34 +89,33 @@ def prepare_features(
     """
     folder = cache_root() / "features"
 
-    def look_up(utterance: Utterance) -> tuple[Path | None, Prepared | Drop | None]:
+    def look_up(utterance: Utterance) -> tuple[Path, Prepared | Drop | None]:
         try:
             digest = _digest(utterance.audio, version, key(utterance) if key else "")
         except OSError as error:
-            return None, Drop("unreadable", f"{utterance.audio}: {error.strerror or error}")
+            drop = Drop("unreadable", f"{utterance.audio}: {error.strerror or error}")
+            return utterance.audio, drop
         path = folder / digest[:2] / f"{digest}.safetensors"
         features = _open(path)
         return path, features and Prepared(utterance, features)
 
     with ThreadPoolExecutor(4) as threads:  # hashing and reading release the interpreter's lock
         looked_up = list(threads.map(look_up, utterances))
-    results = [found for _, found in looked_up]
-    missing = [i for i, found in enumerate(results) if found is None]
-    made = map_processes(
-        partial(_make, compute),
-        [(utterances[i], looked_up[i][0]) for i in missing],
-        num_processes,
-        progress,
-        description,
-    )
-    for i, drop in zip(missing, made, strict=True):
-        if drop is not None:
-            results[i] = drop
-            continue
-        features = _open(looked_up[i][0])
-        if features is None:
-            raise DataError(f"{looked_up[i][0]}: vanished or was damaged as it was made; run again")
-        results[i] = Prepared(utterances[i], features)
+    tasks = [
+        (utterance, path)
+        for utterance, (path, found) in zip(utterances, looked_up, strict=True)
+        if found is None
+    ]
+    made = iter(map_processes(partial(_make, compute), tasks, num_processes, progress, description))
+    results: list[Prepared | Drop] = []
+    for utterance, (path, found) in zip(utterances, looked_up, strict=True):
+        result = found or next(made)
+        if result is None:
+            features = _open(path)
+            if features is None:
+                raise DataError(f"{path}: vanished or was damaged as it was made; run again")
+            result = Prepared(utterance, features)
+        results.append(result)
     return results
 
 
