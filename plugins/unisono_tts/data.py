@@ -461,6 +461,11 @@ def make_corpus(
     folder = cache_root() / "espeak" / name
     if (folder / "corpus.jsonl").is_file():
         return folder
+    for voice in dict.fromkeys(voices):
+        try:
+            engine.speak("a", reader.language, "" if voice == "plain" else voice)
+        except RequestError as error:
+            raise DataError(str(error)) from None
     aside = folder.with_name(f"{name}.{os.getpid()}.tmp")
     (aside / "wavs").mkdir(parents=True, exist_ok=True)
     corpus, times, skipped = [], [], []

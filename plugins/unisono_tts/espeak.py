@@ -12,7 +12,10 @@ import contextlib
 import ctypes
 import os
 import re
+import shutil
+import tempfile
 import threading
+import weakref
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,7 +33,7 @@ _END_OF_EVENTS, _PHONEME = 0, 7
 _UTF8, _POSITION_CHARACTER = 1, 1
 _IPA_SEPARATED = 0x02 | (ord("_") << 8)
 
-# for a few phonemes espeak-ng has no IPA and writes ASCII; marks that are also punctuation are not kept
+# a few phonemes have no IPA in espeak-ng and come as ASCII, some with marks that are pauses here
 _LETTERS = str.maketrans({".": "`", ":": "ː", ";": "ʲ", "?": "ʔ", "!": "ʼ", ",": "ˌ", "ä": "a"})
 
 
@@ -102,7 +105,11 @@ class Espeak:
         self._waves: list[np.ndarray] = []
         self._events: list[tuple[int, str]] = []
         self._on_synth = _Callback(self._collect)
-        self._library = self._start()
+        self._library = self._start(self._paths[0])
+        # its own file is, to the loader, another library: see speak
+        folder = tempfile.mkdtemp(prefix="unisono-espeak-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._copy = shutil.copy(self._paths[0], folder)
         path = ctypes.c_char_p()
         self.version: str = self._library.espeak_Info(ctypes.byref(path)).decode().split()[0]
         self.languages: dict[str, str] = self._list_languages()
@@ -117,7 +124,7 @@ class Espeak:
         pointer = ctypes.c_void_p(ctypes.addressof(buffer))
         clauses = []
         with self._lock:
-            self._set_voice(language)
+            self._set_voice(self._library, language)
             while pointer.value:
                 clauses.append(
                     self._library.espeak_TextToPhonemes(
@@ -148,22 +155,26 @@ class Espeak:
         samples.
         """
         with self._lock:
-            # flutter and breath run on from one utterance to the next and nothing but a reload
-            # resets them
-            self._library.espeak_Terminate()
-            _ctypes.dlclose(self._library._handle)
-            self._library = self._start()
-            ctypes.CDLL(None).srand(1)
-            self._set_voice(language, variant)
-            self._library.espeak_SetParameter(_RATE, rate, 0)
-            self._library.espeak_SetParameter(_PITCH, pitch, 0)
-            self._waves.clear()
-            self._events.clear()
-            data = text.replace("\0", " ").encode("utf-8", "replace")
-            self._library.espeak_Synth(
-                data, len(data) + 1, 0, _POSITION_CHARACTER, 0, _UTF8, None, None
-            )
-            self._library.espeak_Synchronize()
+            # Flutter and breath run on from one utterance to the next, and only loading the library
+            # afresh resets them. A copy is loaded, which nobody else in this process has open.
+            library = self._start(self._copy)
+            try:
+                if os.name == "posix":
+                    ctypes.CDLL(None).srand(1)
+                self._set_voice(library, language, variant)
+                library.espeak_SetParameter(_RATE, rate, 0)
+                library.espeak_SetParameter(_PITCH, pitch, 0)
+                self._waves.clear()
+                self._events.clear()
+                data = text.replace("\0", " ").encode("utf-8", "replace")
+                library.espeak_Synth(
+                    data, len(data) + 1, 0, _POSITION_CHARACTER, 0, _UTF8, None, None
+                )
+                library.espeak_Synchronize()
+            finally:
+                library.espeak_Terminate()
+                unload = getattr(_ctypes, "dlclose", None) or _ctypes.FreeLibrary
+                unload(library._handle)
             waves, events = list(self._waves), list(self._events)
         pcm = np.concatenate(waves) if waves else np.zeros(0, np.int16)
         samples = [sample for sample, _ in events]
@@ -174,8 +185,8 @@ class Espeak:
         waveform = pcm.astype(np.float32) / 32768.0
         return Spoken(waveform, phonemes, np.minimum(starts, len(pcm)))
 
-    def _start(self) -> ctypes.CDLL:
-        path, data = self._paths
+    def _start(self, path: str) -> ctypes.CDLL:
+        data = self._paths[1]
         library, integer, text = ctypes.CDLL(path), ctypes.c_int, ctypes.c_char_p
         library.espeak_Initialize.argtypes = [integer, integer, text, integer]
         library.espeak_Info.argtypes = [ctypes.POINTER(text)]
@@ -198,7 +209,7 @@ class Espeak:
         library.espeak_SetSynthCallback(self._on_synth)
         return library
 
-    def _set_voice(self, language: str, variant: str = "") -> None:
+    def _set_voice(self, library: ctypes.CDLL, language: str, variant: str = "") -> None:
         if language not in self.languages:
             raise RequestError(
                 f"espeak-ng knows no language {language!r}{did_you_mean(language, self.languages)}"
@@ -208,7 +219,7 @@ class Espeak:
             known = [path.name for path in variants.iterdir()]
             raise RequestError(f"espeak-ng has no voice {variant!r}{did_you_mean(variant, known)}")
         name = self.languages[language] + (f"+{variant}" if variant else "")
-        if self._library.espeak_SetVoiceByName(name.encode()) != 0:
+        if library.espeak_SetVoiceByName(name.encode()) != 0:
             raise RequestError(f"espeak-ng cannot load the voice {name!r}")
 
     def _list_languages(self) -> dict[str, str]:

@@ -208,7 +208,7 @@ def _boundary(text: str, end: int, following: int) -> int:
     if opening > end:
         return opening
     # no white space between: all but opening marks belongs to the word before
-    while following > end and text[following - 1] in "\"'“‘«‹([{「『（【¿¡-−":
+    while following > end and text[following - 1] in "\"'“‘«‹([{「『（【¿¡":
         following -= 1
     return following
 
