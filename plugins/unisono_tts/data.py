@@ -216,7 +216,7 @@ class EspeakData(SpeechData):
     """A corpus spoken by espeak-ng, with its exact phoneme times: made on the spot, no download.
 
     Args:
-        num_sentences: how many; about 4 seconds each (900 make an hour, in some ten seconds).
+        num_sentences: how many; about 3 seconds each: 1,200 make an hour, in half a minute.
         voices: espeak-ng's voice variants, each a speaker ("plain", "f2", "m3"); sentences go round
             them.
         rates: words per minute, drawn per sentence.
