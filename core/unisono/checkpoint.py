@@ -96,9 +96,10 @@ def read_info(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{str(folder)!r} is not an export: it has no {INFO}{hint}")
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
-        assert isinstance(info, dict)
-    except (ValueError, AssertionError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{str(path)!r} is not valid JSON: fetch the export again ({error})") from None
+    if not isinstance(info, dict):
+        raise CheckpointError(f"{str(path)!r} holds a {type(info).__name__}, not an object: fetch the export again")
     version = info.get("format")
     if version != FORMAT:
         newer = isinstance(version, int) and version > FORMAT

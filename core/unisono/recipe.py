@@ -194,7 +194,7 @@ def build(target: Any, values: dict[str, Any], section: str, origin: str) -> Any
     parser = _parser(target)
     given = {key: value for key, value in values.items() if key != "name" or "name" in _names(target)}
     try:
-        namespace = parser.instantiate_classes(parser.parse_object(given))
+        namespace = parser.instantiate(parser.parse_object(given))
     except RecipeError:
         raise
     except Exception as error:

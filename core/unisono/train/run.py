@@ -116,6 +116,7 @@ _KNOWN_WARNINGS = (
     r".*You're using the WeightAveraging callback with a model that overrides.*",
     r".*Checkpoint directory .* exists and is not empty.*",  # resuming
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+    r".*Using ModelCheckpoint with manual optimization.*",  # a batch counts as one step there too
     r".*The number of training batches .* is smaller than the logging interval.*",
 )
 
