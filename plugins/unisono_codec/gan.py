@@ -66,6 +66,7 @@ class VocosGAN(Vocos):
         dim: int = 512,
         intermediate_dim: int = 1536,
         num_blocks: int = 8,
+        mel_inverse: bool = False,
         mel_weight: float = 45.0,
         resolution_weight: float = 0.1,
         periods: tuple[int, ...] = (2, 3, 5, 7, 11),
@@ -75,7 +76,7 @@ class VocosGAN(Vocos):
         pretrain_steps: int = 0,
         init_from: str | None = None,
     ):
-        super().__init__(dim, intermediate_dim, num_blocks)
+        super().__init__(dim, intermediate_dim, num_blocks, mel_inverse)
         self.adversarial_mel_weight = mel_weight
         self.resolution_weight = resolution_weight
         self.periods = periods
@@ -162,8 +163,8 @@ class VocosGAN(Vocos):
             facts, state = checkpoint["unisono"]["facts"], checkpoint["state_dict"]
         if facts.get("mel_spec") != self.facts["mel_spec"]:
             raise CheckpointError(
-                f"init_from={where!r} speaks mels of {facts.get('mel')}, "
-                f"the data has {self.facts['mel']}: prepare the data likewise"
+                f"init_from={where!r} speaks mels of {facts.get('mel_spec')}, "
+                f"the data has {self.facts['mel_spec']}: prepare the data likewise"
             )
         weights = {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}
         try:

@@ -22,7 +22,7 @@ from jaxtyping import Bool, Complex, Float, Int
 from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
-from unisono.audio import LogMel, MelSpec, istft_same, read_audio
+from unisono.audio import LogMel, MelInverse, MelSpec, istft_same, read_audio
 from unisono.audio.losses import LogMelLoss, MultiResolutionSTFTLoss
 from unisono.audio.mel import LOG_FLOOR
 from unisono.audio.stft import overlap_add, same_padding
@@ -49,9 +49,17 @@ class VocosNet(nn.Module):
     It sees ``context`` frames on each side of a frame; beyond that nothing matters.
     """
 
-    def __init__(self, mel_spec: MelSpec, dim: int, intermediate_dim: int, num_blocks: int):
+    def __init__(
+        self,
+        mel_spec: MelSpec,
+        dim: int,
+        intermediate_dim: int,
+        num_blocks: int,
+        prior: MelInverse | None = None,
+    ):
         super().__init__()
         self.mel_spec = mel_spec
+        self.prior = prior
         self.embed = nn.Conv1d(mel_spec.n_mels, dim, kernel_size=7, padding=3)
         self.embed_norm = nn.LayerNorm(dim, eps=1e-6)
         self.blocks = nn.ModuleList(
@@ -85,6 +93,8 @@ class VocosNet(nn.Module):
         # A phase in bfloat16 is off by up to 1 % of a turn.
         with torch.autocast(x.device.type, enabled=False):
             log_magnitude, phase = self.head(self.norm(x.float())).chunk(2, dim=-1)
+            if self.prior is not None:
+                log_magnitude = log_magnitude + self.prior(mel).clamp(min=LOG_FLOOR).log()
             magnitude = log_magnitude.exp().clamp(max=MAX_MAGNITUDE)
             if mask is not None:
                 magnitude = magnitude * mask[..., None]
@@ -119,6 +129,8 @@ class Vocos(Model):
         dim: channels of the blocks (published: 512).
         intermediate_dim: channels inside a block (published: 1536).
         num_blocks: ConvNeXt blocks (published: 8).
+        mel_inverse: let the network correct the least-squares inverse of the mel instead of making the
+            magnitudes from nothing (not in the paper); saves much of a short training.
         mel_weight: weight of the log-mel distance beside the STFT distance.
     """
 
@@ -147,12 +159,14 @@ class Vocos(Model):
         dim: int = 512,
         intermediate_dim: int = 1536,
         num_blocks: int = 8,
+        mel_inverse: bool = False,
         mel_weight: float = 1.0,
     ):
         super().__init__()
         self.dim = dim
         self.intermediate_dim = intermediate_dim
         self.num_blocks = num_blocks
+        self.mel_inverse = mel_inverse
         self.mel_weight = mel_weight
         self._previews: list[Vocos.Request] = []
 
@@ -160,7 +174,10 @@ class Vocos(Model):
         """Build for the mel spectrogram of ``facts["mel_spec"]``."""
         super().build(facts)
         self.mel_spec = MelSpec.from_dict(facts["mel_spec"])
-        self.net = VocosNet(self.mel_spec, self.dim, self.intermediate_dim, self.num_blocks)
+        prior = MelInverse(self.mel_spec, num_updates=4) if self.mel_inverse else None
+        self.net = VocosNet(
+            self.mel_spec, self.dim, self.intermediate_dim, self.num_blocks, prior
+        )
         self.log_mel = LogMel(self.mel_spec)
         self.mel_loss = LogMelLoss(self.mel_spec)
         self.stft_loss = MultiResolutionSTFTLoss()

@@ -2,7 +2,7 @@
 
 from unisono.audio.griffin_lim import GriffinLim
 from unisono.audio.io import AudioInfo, probe_audio, read_audio, resample, write_audio
-from unisono.audio.mel import LogMel, MelSpec
+from unisono.audio.mel import LogMel, MelInverse, MelSpec
 from unisono.audio.pitch import energy, pitch
 from unisono.audio.stft import istft_same, stft_same
 
@@ -10,6 +10,7 @@ __all__ = [
     "AudioInfo",
     "GriffinLim",
     "LogMel",
+    "MelInverse",
     "MelSpec",
     "energy",
     "istft_same",

@@ -1,8 +1,7 @@
 """Griffin-Lim: log mel → waveform without a learned vocoder; the floor that a learned one must
 beat.
 
-Two steps. Magnitudes: non-negative least squares through the mel filters, by Lee and Seung's (2001)
-multiplicative updates from the clipped pseudo-inverse. Phases: the fast Griffin-Lim algorithm of
+Two steps. Magnitudes: non-negative least squares through the mel filters (``MelInverse``). Phases: the fast Griffin-Lim algorithm of
 Perraudin, Balazs and Søndergaard (2013), momentum 0.99, from a fixed random start.
 
 Shapes: b batch, t frames, f frequencies, m mel channels, n = t * hop_length samples.
@@ -12,11 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from unisono.audio.mel import MelSpec, mel_filters
+from unisono.audio.mel import MelInverse, MelSpec
 from unisono.audio.stft import istft_same, same_padding, stft_same
 
 MOMENTUM = 0.99
-NUM_MAGNITUDE_UPDATES = 16
 
 
 class GriffinLim(nn.Module):
@@ -27,8 +25,6 @@ class GriffinLim(nn.Module):
     ```
     """
 
-    filters: Tensor
-    inverse: Tensor
     window: Tensor
 
     def __init__(self, spec: MelSpec | None = None, num_iters: int = 32, seed: int = 0):
@@ -36,9 +32,7 @@ class GriffinLim(nn.Module):
         self.mel_spec = spec or MelSpec()
         self.num_iters = num_iters
         self.seed = seed
-        filters = mel_filters(self.mel_spec)
-        self.register_buffer("filters", filters, persistent=False)
-        self.register_buffer("inverse", torch.linalg.pinv(filters), persistent=False)
+        self.inverse = MelInverse(self.mel_spec)
         self.register_buffer(
             "window", torch.hann_window(self.mel_spec.win_length), persistent=False
         )
@@ -58,7 +52,7 @@ class GriffinLim(nn.Module):
 
     def _invert(self, mel: Float[Tensor, "t m"]) -> Float[Tensor, "n"]:
         n_fft, hop = self.mel_spec.n_fft, self.mel_spec.hop_length
-        magnitude = self._magnitude(mel.exp())[None]
+        magnitude = self.inverse(mel)[None]
         generator = torch.Generator().manual_seed(self.seed)
         phase = torch.rand(magnitude.shape, generator=generator).to(mel.device) * (2 * torch.pi)
         estimate = torch.polar(magnitude, phase)
@@ -72,11 +66,3 @@ class GriffinLim(nn.Module):
             estimate = magnitude * ahead / ahead.abs().clamp(min=1e-16)
             previous = consistent
         return istft_same(estimate, n_fft, hop, self.window)[0]
-
-    def _magnitude(self, target: Float[Tensor, "t m"]) -> Float[Tensor, "t f"]:
-        magnitude = (target @ self.inverse).clamp(min=1e-8)
-        wanted = target @ self.filters.T
-        for _ in range(NUM_MAGNITUDE_UPDATES):
-            reached = magnitude @ self.filters @ self.filters.T
-            magnitude = magnitude * wanted / reached.clamp(min=1e-12)
-        return magnitude

@@ -112,6 +112,40 @@ class LogMel(nn.Module):
         return same_padding(self.spec.n_fft, self.spec.hop_length)
 
 
+class MelInverse(nn.Module):
+    """Log mel → the magnitudes that it was made from, as far as it tells: non-negative least squares.
+
+    Lee and Seung's (2001) multiplicative updates from the mel itself, interpolated over frequency:
+    smooth, positive, and with the level of the outermost filter beyond the filters' range. No state.
+    """
+
+    filters: Tensor
+    spread: Tensor
+
+    def __init__(self, spec: MelSpec, num_updates: int = 16):
+        super().__init__()
+        self.num_updates = num_updates
+        filters = mel_filters(spec)
+        cover = filters / filters.amax(0)
+        reached = (cover.sum(1) > 1e-3).nonzero()[:, 0]
+        cover[: reached[0]], cover[reached[-1] + 1 :] = 0.0, 0.0
+        cover[: reached[0], 0], cover[reached[-1] + 1 :, -1] = 1.0, 1.0
+        levels = cover / cover.sum(1, keepdim=True).clamp(min=1e-6) / filters.sum(0)
+        self.register_buffer("filters", filters, persistent=False)
+        self.register_buffer("spread", levels.T.contiguous(), persistent=False)
+
+    def forward(self, mel: Float[Tensor, "*b t m"]) -> Float[Tensor, "*b t f"]:
+        with torch.autocast(mel.device.type, enabled=False):
+            target = mel.float().exp()
+            magnitude = target @ self.spread
+            wanted = target @ self.filters.T
+            for _ in range(self.num_updates):
+                reached = (magnitude @ self.filters) @ self.filters.T
+                ratio = wanted / reached.clamp(min=1e-12)
+                magnitude = torch.where(reached > 1e-12, magnitude * ratio, magnitude)
+            return magnitude
+
+
 def mel_filters(spec: MelSpec) -> Float[Tensor, "f m"]:
     """Triangular filters of unit area on Slaney's mel scale: linear below 1 kHz, logarithmic
     above."""

@@ -1,0 +1,55 @@
+# make demo   hear a voice, train one, hear that too
+# make test   the whole test suite
+# Each does all of its own set-up, once, in .venv; it needs Python 3.10 or newer.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-slow lint docs wheel bench clean
+
+demo: $(READY)
+	$(BIN)/python demo.py
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/pyright --warnings
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/pyright --warnings
+
+docs: $(READY)
+	$(BIN)/python -m pip install -q --group docs
+	$(BIN)/python -m sphinx -W -b html docs docs/_build
+
+# The built wheel, alone in a fresh environment and far from this folder, must serve.
+wheel: $(READY)
+	rm -rf dist build/wheel && mkdir -p build/wheel
+	$(BIN)/python -m build --wheel --outdir dist .
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/python -m pip install -q "$$(ls dist/*.whl)[tts,codec]"
+	cd build/wheel && venv/bin/unisono doctor && venv/bin/unisono plugins --strict && \
+	  venv/bin/unisono train tts/fastpitch-tiny --no-progress && \
+	  venv/bin/unisono export runs/tts-fastpitch-tiny/0001 voice && \
+	  venv/bin/unisono generate voice "Out of the wheel." -o out.wav
+	rm -rf build/wheel
+
+bench: $(READY)
+	$(BIN)/python -m pip install -q --group bench
+	$(BIN)/python benchmarks/alignment_search.py
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "unisono needs Python 3.10 or newer: make PYTHON=python3.11 …")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install -q -e ".[all]" --group dev
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) build dist demo runs
