@@ -22,7 +22,7 @@ from torch import Tensor
 # Below this many cells, starting a thread costs more than it saves.
 CELLS_PER_THREAD = 300_000
 # Scores that are checked and then used while they are in the second-level cache.
-BLOCK_CELLS = 32 * 1024
+BLOCK_CELLS = 64 * 1024
 # The bits of a float32 without its sign; from INFINITY on they are infinity and NaN.
 MAGNITUDE, INFINITY = 0x7FFFFFFF, 0x7F800000
 

@@ -1,7 +1,5 @@
 """Alignment learning on speech of which every phoneme's time is known: espeak-ng's own."""
 
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -16,7 +14,7 @@ from unisono.duration import (
     search,
 )
 
-CORE_SECONDS = 30
+NUM_STEPS = 1200  # 30 seconds of one core
 
 
 def corpus(count):
@@ -56,21 +54,24 @@ def collate(items):
 
 @pytest.mark.slow
 def test_boundaries_of_espeak_are_found():
-    """In 30 core-seconds: about 17 ms off, 16 ms without the constant bias of a frame."""
+    """Half a minute of one core; measured 18 to 23 ms off, 15 to 18 without the bias."""
     items, num_symbols = corpus(620)
     held_out, train = collate(items[:20]), items[20:]
     torch.manual_seed(0)
     embed, aligner = torch.nn.Embedding(num_symbols, 128), Aligner(128, 80, 96)
     parameters = [*embed.parameters(), *aligner.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=5e-3)
-    rng, start, step = np.random.default_rng(0), time.process_time(), 0
-    while (part := (time.process_time() - start) / CORE_SECONDS) < 1:
+    rng = np.random.default_rng(0)
+    for step in range(NUM_STEPS):
+        part = step / NUM_STEPS
         ids, _, mel, src, tgt = collate([train[i] for i in rng.integers(len(train), size=4)])
-        log_attn = aligner(embed(ids), mel, src, tgt, beta_binomial_prior(src, tgt))
+        # The prior helps to start and then distorts: half way, it is gone.
+        prior = max(0.0, 1 - 2 * part) * beta_binomial_prior(src, tgt)
+        log_attn = aligner(embed(ids), mel, src, tgt, prior)
         loss = forward_sum_loss(log_attn, src, tgt)
         if part > 0.3:
             durations = search(log_attn, src, tgt)
-            weight = ramp(round(100 * part), 30, 20)
+            weight = ramp(step, int(0.3 * NUM_STEPS), int(0.2 * NUM_STEPS))
             loss = loss + weight * binarisation_loss(log_attn, durations, src, tgt)
         for group in optimiser.param_groups:
             group["lr"] = 5e-3 * min(1, (step + 1) / 50) * (1 - part) + 1e-5
@@ -78,7 +79,6 @@ def test_boundaries_of_espeak_are_found():
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
-        step += 1
 
     ids, truth, mel, src, tgt = held_out
     with torch.no_grad():
@@ -87,5 +87,5 @@ def test_boundaries_of_espeak_are_found():
     error = (truth.cumsum(1) - found.cumsum(1))[inner].double() * 256 / 22050 * 1e3
     bias = estimate_shift(found, truth, src) * 256 / 22050 * 1e3
     raw, left = error.abs().mean(), (error - bias).abs().mean()
-    print(f"{step} steps: off by {raw:.1f} ms, bias {-bias:.1f} ms, {left:.1f} ms without it")
+    print(f"off by {raw:.1f} ms, bias {-bias:.1f} ms, {left:.1f} ms without it")
     assert raw <= 45 and left <= 20
