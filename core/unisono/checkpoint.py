@@ -318,7 +318,18 @@ def _read_recipe(folder: Path) -> dict[str, Any]:
     return recipe
 
 
-def _load_weights(model: Any, folder: Path) -> None:
+def read_weights(source: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the facts and the weights (the average, where one was kept) of an export, a run or a ``.ckpt``."""
+    path = Path(source)
+    if path.exists() and not (path / INFO).is_file():
+        checkpoint = read_training_state(find_training_state(path))
+        return checkpoint["unisono"]["facts"], checkpoint["state_dict"]
+    folder = find(source)
+    return read_info(folder)["facts"], _read_safetensors(folder)
+
+
+def _read_safetensors(folder: Path) -> dict[str, Any]:
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -331,9 +342,12 @@ def _load_weights(model: Any, folder: Path) -> None:
         raise CheckpointError(
             f"{str(path)!r} is truncated or not safetensors: fetch the export again ({error})"
         ) from None
-    import torch
+    return {k: v.to(torch.float32) if v.is_floating_point() else v for k, v in state.items()}
 
-    state = {k: v.to(torch.float32) if v.is_floating_point() else v for k, v in state.items()}
+
+def _load_weights(model: Any, folder: Path) -> None:
+    path = folder / WEIGHTS
+    state = _read_safetensors(folder)
     expected = export_state(model)
     missing, surplus = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     shapes = [k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape]

@@ -161,6 +161,12 @@ class Model(LightningModule):
         """Return a few fixed requests that show, at each validation, what the model has learnt."""
         return []
 
+    def check_source(self, facts: dict[str, Any]) -> None:
+        """Raise ``CheckpointError`` where weights that were trained on ``facts`` would mean something else here.
+
+        Asked before ``run.init_from`` takes over weights of equal names and shapes.
+        """
+
     # ---- components ----------------------------------------------------------------------------
 
     def attach(self, role: str, component: Any) -> None:

@@ -32,12 +32,20 @@ class RunSpec:
     ema_decay: exponential moving average of the weights; 0 switches it off.
     checkpoint_every: optimiser steps between resumable checkpoints.
     preview_seconds: time budget of the previews at each validation, per rank; 0 switches them off.
+    init_from: a run, ``.ckpt`` or export whose weights to start from, as far as names and shapes agree.
     """
 
     dir: str = "runs"
     ema_decay: float = 0.999
     checkpoint_every: int = 1000
     preview_seconds: float = 20.0
+    init_from: str | None = None
+
+    def __post_init__(self):
+        if not 0 <= self.ema_decay < 1:
+            raise RecipeError(f"run.ema_decay={self.ema_decay} must be from 0 up to, not including, 1")
+        if self.checkpoint_every < 1:
+            raise RecipeError(f"run.checkpoint_every={self.checkpoint_every} must be at least 1")
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Exponential moving average of the weights, with a warm-up so that short runs profit too."""
 
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 
 
@@ -9,6 +10,7 @@ class WeightEMA(WeightAveraging):
 
     Without the warm-up an average of decay 0.999 is, after 300 steps, still three quarters the random
     initialisation. Validation, previews and exports use the average; resuming continues from the raw weights.
+    The average replaces the weights only after the last state is saved, so that a finished run can be extended.
     """
 
     def __init__(self, decay: float = 0.999):
@@ -22,3 +24,9 @@ class WeightEMA(WeightAveraging):
                     mean.copy_(new)
 
         super().__init__(multi_avg_fn=average, use_buffers=False)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pass
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)

@@ -4,6 +4,7 @@
 
     runs/<recipe>/<number>/
         recipe.yaml            the resolved recipe
+        init.json              with run.init_from: which weights were taken over, and which not
         audit.json             what was kept and dropped, with reasons
         checkpoints/           last.ckpt and the newest steps, for --resume and unisono export
         previews/              what the model made at each validation
@@ -13,12 +14,25 @@
 import json
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from unisono.checkpoint import find_training_state, load_component, read_training_state
 from unisono.errors import CheckpointError, RecipeError
 from unisono.recipe import Recipe
+from unisono.train.ema import WeightEMA
+from unisono.train.keep import KeepState
+from unisono.train.preview import Previews
+from unisono.train.progress import Throughput, progress_bar
+from unisono.train.steps import SamePlugins, StepSeed
+from unisono.train.warm import warm_start
 
 _RUN_DIR = "UNISONO_RUN_DIR"
 
@@ -34,22 +48,18 @@ class RunResult:
 
 
 def train(
-    recipe: Recipe, *, resume: str | Path | None = None, dry_run: bool = False, progress: bool = True
+    recipe: Recipe,
+    *,
+    resume: str | Path | None = None,
+    dry_run: bool = False,
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
 ) -> RunResult | None:
     """Run a recipe; ``resume`` is ``"last"`` (newest run of this recipe) or a run folder or ``.ckpt``.
 
-    ``dry_run`` prepares the data, builds the model and prints both, and trains nothing.
+    ``dry_run`` prepares the data, builds the model and prints both, and trains nothing. ``callbacks`` are
+    Lightning's, beside the run's own.
     """
-    from lightning.pytorch import Trainer
-    from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    from unisono.checkpoint import load_component
-    from unisono.train.ema import WeightEMA
-    from unisono.train.preview import Previews
-    from unisono.train.progress import Throughput, progress_bar
-    from unisono.train.steps import SamePlugins, StepSeed
-
     spec = recipe.run_spec
     state = _resume_state(recipe, resume) if resume is not None else None
     data = recipe.build_data()
@@ -57,40 +67,36 @@ def train(
     model = recipe.build_model(data.describe())
     for role, where in recipe.components.items():
         model.attach(role, load_component(type(model), role, where, model.facts))
+    started = warm_start(model, spec.init_from) if spec.init_from is not None and state is None else None
+    if started is not None:
+        rank_zero_only(print)(started)
     if dry_run:
         _describe(recipe, audit, model)
         return None
 
     folder = _run_folder(recipe, state)
     folder.mkdir(parents=True, exist_ok=True)
+    if started is not None:
+        (folder / "init.json").write_text(json.dumps(started.to_dict(), indent=1), encoding="utf-8")
     (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
     (folder / "audit.json").write_text(json.dumps(audit.to_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
 
     arguments = {key: value for key, value in recipe.trainer.items() if value is not None}
     if arguments.pop("callbacks", None) or arguments.pop("logger", None) not in (None, True):
-        raise RecipeError("trainer.callbacks and trainer.logger are the run's own: use the Python API to add more")
-    callbacks: list[Any] = [
+        raise RecipeError("trainer.callbacks and trainer.logger are the run's own: unisono.train.train takes callbacks")
+    own: list[Callback] = [
         StepSeed(recipe.seed),
         SamePlugins(),
         Throughput(),
         LearningRateMonitor("step"),
-        ModelCheckpoint(
-            folder / "checkpoints",
-            filename="{step:07d}",
-            every_n_train_steps=spec.checkpoint_every,
-            save_top_k=1,
-            monitor="step",
-            mode="max",
-            save_last=True,
-            auto_insert_metric_name=False,
-        ),
+        KeepState(folder / "checkpoints", spec.checkpoint_every),
     ]
     if spec.preview_seconds > 0:
-        callbacks.append(Previews(folder / "previews", spec.preview_seconds))
+        own.append(Previews(folder / "previews", spec.preview_seconds))
     if spec.ema_decay > 0:
-        callbacks.append(WeightEMA(spec.ema_decay))
+        own.append(WeightEMA(spec.ema_decay))
     if arguments.get("enable_progress_bar", True) and progress:
-        callbacks.append(progress_bar())
+        own.append(progress_bar())
     else:
         arguments["enable_progress_bar"] = False
     if isinstance(arguments.get("val_check_interval"), int):
@@ -99,14 +105,16 @@ def train(
     trainer = Trainer(
         **arguments,
         logger=TensorBoardLogger(str(folder), name=None, version="", default_hp_metric=False),
-        callbacks=callbacks,
+        callbacks=[*own, *callbacks],
         default_root_dir=str(folder),
     )
-    with warnings.catch_warnings():
-        for known in _KNOWN_WARNINGS:
-            warnings.filterwarnings("ignore", message=known)
-        trainer.fit(model, datamodule=data, ckpt_path=str(state) if state else None, weights_only=True)
-    os.environ.pop(_RUN_DIR, None)
+    try:
+        with warnings.catch_warnings():
+            for known in _KNOWN_WARNINGS:
+                warnings.filterwarnings("ignore", message=known)
+            trainer.fit(model, datamodule=data, ckpt_path=str(state) if state else None, weights_only=True)
+    finally:
+        os.environ.pop(_RUN_DIR, None)
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
     return RunResult(folder, model.eval(), metrics, audit)
 
@@ -114,9 +122,7 @@ def train(
 _KNOWN_WARNINGS = (
     r".*does not have many workers.*",  # small corpora are held in memory; workers would copy them
     r".*You're using the WeightAveraging callback with a model that overrides.*",
-    r".*Checkpoint directory .* exists and is not empty.*",  # resuming
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
-    r".*Using ModelCheckpoint with manual optimization.*",  # a batch counts as one step there too
     r".*The number of training batches .* is smaller than the logging interval.*",
 )
 
@@ -136,8 +142,6 @@ def _run_folder(recipe: Recipe, state: Path | None) -> Path:
 
 
 def _resume_state(recipe: Recipe, resume: str | Path) -> Path:
-    from unisono.checkpoint import find_training_state, read_training_state
-
     if str(resume) == "last":
         parent = Path(recipe.run_spec.dir) / recipe.name
         runs = sorted(p for p in parent.glob("*") if p.name.isdigit() and list(p.glob("checkpoints/*.ckpt")))

@@ -1,0 +1,61 @@
+"""Warm start: the weights of another run or export, as far as they fit (``run.init_from``)."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from unisono.checkpoint import read_weights
+from unisono.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """What was taken over; the rest by name.
+
+    taken: weights of the same name and shape.
+    fresh: weights of the model that the source lacks.
+    other_shape: weights that both have, in another shape here; drawn afresh.
+    unused: weights that only the source has.
+    """
+
+    source: str
+    taken: list[str]
+    fresh: list[str]
+    other_shape: list[str]
+    unused: list[str]
+
+    def __str__(self) -> str:
+        total = len(self.taken) + len(self.fresh) + len(self.other_shape)
+        lines = [f"init_from {self.source}: {len(self.taken)} of {total} weights taken"]
+        for what in ("fresh", "other_shape", "unused"):
+            if names := getattr(self, what):
+                lines.append(f"  {len(names)} {what.replace('_', ' ')}: {', '.join(names)}")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def warm_start(model: Any, source: str) -> WarmStart:
+    """Copy what fits, by name and shape, from a run, a ``.ckpt`` or an export into a built model.
+
+    Raises ``CheckpointError`` if nothing fits, or if the model refuses the source's facts.
+    """
+    facts, state = read_weights(source)
+    model.check_source(facts)
+    model.configure_model()  # weights that only training needs can be taken over too
+    own = model.state_dict()
+    shared = own.keys() & state.keys()
+    taken = {k: state[k] for k in own if k in shared and own[k].shape == state[k].shape}
+    if not taken:
+        raise CheckpointError(
+            f"run.init_from={source!r}: none of its {len(state)} weights has the name and shape of one of the "
+            f"{len(own)} of {type(model).__name__}: give a run or export of the same model and sizes"
+        )
+    model.load_state_dict(taken, strict=False)
+    return WarmStart(
+        source=source,
+        taken=list(taken),
+        fresh=[k for k in own if k not in shared],
+        other_shape=[k for k in own if k in shared and k not in taken],
+        unused=[k for k in state if k not in shared],
+    )
