@@ -15,7 +15,7 @@ Training state (``*.ckpt``) is Lightning's and serves to resume; it is read weig
 import json
 import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
 
 import yaml
@@ -203,7 +203,8 @@ def save_export(
         "card": vars(card),
     }
     (stage / INFO).write_text(json.dumps(info, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (stage / RECIPE).write_text(yaml.safe_dump(model.recipe, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    recipe = portable(model.recipe, tuple(builtins))
+    (stage / RECIPE).write_text(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), encoding="utf-8")
     save_file(_on_disk(export_state(model, state), dtype), stage / WEIGHTS)
     (stage / CARD).write_text(render_card(name, info, card), encoding="utf-8")
     for role, component in model.components.items():
@@ -219,6 +220,30 @@ def save_export(
     dest.parent.mkdir(parents=True, exist_ok=True)
     stage.rename(dest)
     return dest
+
+
+def portable(recipe: dict[str, Any], builtins: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return a recipe without what only the training machine knows.
+
+    Absolute paths keep their last name, components are named as they lie in the export, and where the run
+    was kept and what it started from are left out.
+    """
+
+    def bare(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: bare(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [bare(item) for item in value]
+        if isinstance(value, str) and (value[:1] in ("/", "~") or PureWindowsPath(value).is_absolute()):
+            return PureWindowsPath(value).name
+        return value
+
+    kept = {**recipe, "run": {**recipe.get("run", {}), "dir": "runs", "init_from": None}}
+    kept["components"] = {
+        role: where if role in builtins else f"components/{role}"
+        for role, where in recipe.get("components", {}).items()
+    }
+    return bare(kept)
 
 
 def export_state(model: Any, state: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -264,10 +289,12 @@ def export_run(
 
 
 def find_training_state(run: str | Path) -> Path:
-    """Return the newest checkpoint of a run folder, or the file itself."""
+    """Return the newest checkpoint of a run folder (or of a recipe's newest run), or the file itself."""
     run = Path(run)
     if run.is_file():
         return run
+    if numbered := sorted(p for p in run.glob("*") if p.name.isdigit() and list(p.glob("checkpoints/*.ckpt"))):
+        run = numbered[-1]
     last = run / "checkpoints" / "last.ckpt"
     if last.is_file():
         return last

@@ -1,0 +1,24 @@
+"""The conformance kit: what every plugin promises, as checks that run on its tiny recipes.
+
+In a plugin's own tests::
+
+    import pytest
+    from unisono.testing import checks
+
+    @pytest.mark.parametrize("check", checks("hum"))
+    def test_conformance(check):
+        check()
+
+On the command line: ``unisono check hum``. Every model needs a recipe ``<plugin>/<model>-tiny`` that
+trains two steps in seconds, on data made on the spot, without dropout; its components are used too.
+
+kit.py       Check, checks, run: which checks there are for a plugin
+promises.py  the checks themselves
+subject.py   one model under test: its runs, export and outputs, made once and shared
+compare.py   outputs as numbers, and how far two of them are apart
+fresh.py     the other process: load an export, synthesize, write numbers
+"""
+
+from unisono.testing.kit import Check, Outcome, all_checks, checks, run
+
+__all__ = ["Check", "Outcome", "all_checks", "checks", "run"]

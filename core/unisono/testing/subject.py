@@ -1,0 +1,230 @@
+"""One model under test: its tiny recipe, and the runs, export and outputs that several checks share."""
+
+import atexit
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from unisono import plugin as plugins
+from unisono.checkpoint import export_run, load, read_training_state
+from unisono.recipe import Recipe
+from unisono.testing.compare import CheckFailed, ensure, numbers
+from unisono.train import RunResult, train
+
+STEPS = 4
+"""Optimiser steps of the runs that are compared; one is killed after three, having saved two."""
+
+PLAIN = ("--optim.weight_decay=0", "--optim.eps=1e-20")
+"""AdamW that moves every weight which has any gradient at all, and no other."""
+
+PROPORTIONAL = ("--optim.weight_decay=0", "--optim.eps=1", "--optim.lr=0.1", "--trainer.max_steps=2")
+"""AdamW whose steps are proportional to gradients, so that rounding in a small one stays small."""
+
+
+class Subject:
+    """A registered model with its tiny recipe; everything is made on first use and kept."""
+
+    def __init__(self, plugin: str, model: str):
+        self.plugin = plugin
+        self.model_name = f"{plugin}/{model}"
+        self.recipe_name = f"{plugin}/{model}-tiny"
+        self.folder = _workspace() / plugin / model
+
+    @property
+    def target(self) -> Any:
+        """The model class."""
+        return plugins.resolve(self.model_name, "models")
+
+    def recipe(self, *overrides: str, run: str = "run") -> Recipe:
+        """Read the tiny recipe, its runs kept in the workspace."""
+        return Recipe.read(
+            self.recipe_name,
+            [f"--run.dir={self.folder / run}", "--trainer.enable_model_summary=false", *overrides],
+        )
+
+    def train(self, recipe: Recipe, callbacks: Sequence[Callback] = (), resume: str | None = None) -> RunResult:
+        """Train in this process, in an empty folder in which nothing may be left."""
+        with _empty_folder(self.folder / "cwd"):
+            result = train(recipe, progress=False, callbacks=callbacks, resume=resume)
+        if result is None:
+            raise CheckFailed("training returned nothing")
+        return result
+
+    @cached_property
+    def short(self) -> RunResult:
+        """The tiny recipe as it is shipped."""
+        return self.train(self.recipe(run="short"))
+
+    @cached_property
+    def straight(self) -> tuple[dict[str, Any], dict[str, torch.Tensor], set[str]]:
+        """An uninterrupted run: its last state, the weights it began with, the names of the trainable ones."""
+        start = Start()
+        result = self.train(self.recipe(*self._straight, run="straight"), [start])
+        return training_state(result.folder), start.weights, start.trainable
+
+    @cached_property
+    def resumed(self) -> dict[str, Any]:
+        """The last state of the same run, killed in its fourth step and resumed from its second."""
+        recipe = self.recipe(*self._straight, run="resumed")
+        try:
+            self.train(recipe, [Kill(STEPS - 1)])
+        except Killed:
+            pass
+        else:
+            raise CheckFailed(f"a run of {STEPS} steps took less than {STEPS}")
+        (folder,) = (self.folder / "resumed" / recipe.name).iterdir()
+        saved = training_state(folder)["global_step"]
+        ensure(saved == 2, f"the killed run saved step {saved}, not 2")
+        return training_state(self.train(recipe, resume=str(folder)).folder)
+
+    @property
+    def _straight(self) -> tuple[str, ...]:
+        return (*PLAIN, f"--trainer.max_steps={STEPS}", "--run.checkpoint_every=2")
+
+    @cached_property
+    def one_process(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """The last state of one process, and the weights it began with."""
+        start = Start()
+        result = self.train(self.recipe(*PROPORTIONAL, "--trainer.devices=1", run="one"), [start])
+        return training_state(result.folder), start.weights
+
+    @cached_property
+    def two_processes(self) -> dict[str, Any]:
+        """The last state of two gloo processes, started as a user does."""
+        recipe = self.recipe(run="two")
+        command = [
+            *("train", self.recipe_name, *PROPORTIONAL, f"--run.dir={self.folder / 'two'}", "--no-progress"),
+            *("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"),
+            *("--trainer.enable_model_summary=false", "--run.preview_seconds=0"),
+        ]
+        other_process(["-m", "unisono", *command])
+        (folder,) = (self.folder / "two" / recipe.name).iterdir()
+        return training_state(folder)
+
+    @cached_property
+    def export(self) -> Path:
+        """An export of the straight run, components inside."""
+        _ = self.straight
+        (run,) = (self.folder / "straight" / self.recipe().name).iterdir()
+        return export_run(run, self.folder / "export")
+
+    @cached_property
+    def synthesizer(self) -> Any:
+        """The export, loaded."""
+        return load(self.export)
+
+    @cached_property
+    def requests(self) -> list[Any]:
+        """What the model itself proposes to ask of it."""
+        requests = list(self.synthesizer.model.preview_requests())
+        ensure(bool(requests), "preview_requests() is empty: propose at least one request")
+        return requests
+
+    def synthesize(self, requests: Sequence[Any], **kwargs: Any) -> list[dict[str, np.ndarray]]:
+        """Synthesize in one batch and return numbers."""
+        return [numbers(made) for made in self.synthesizer(list(requests), **kwargs)]
+
+    @cached_property
+    def outputs(self) -> list[dict[str, np.ndarray]]:
+        """The numbers of all requests, synthesized in one batch."""
+        return self.synthesize(self.requests)
+
+    def fresh(self) -> dict[str, np.ndarray]:
+        """The numbers that another process makes of the export."""
+        out = self.folder / "fresh.npz"
+        requests = json.dumps([request.model_dump(mode="json") for request in self.requests])
+        other_process(["-m", "unisono.testing.fresh", str(self.export), str(out)], requests)
+        with np.load(out, allow_pickle=False) as arrays:
+            return dict(arrays)
+
+
+@cache
+def subject(plugin: str, model: str) -> Subject:
+    """Return the one subject of a model in this process."""
+    return Subject(plugin, model)
+
+
+class Start(Callback):
+    """Remember the weights that training begins with, and which of them are trainable."""
+
+    weights: dict[str, torch.Tensor]
+    trainable: set[str]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.weights = {k: v.detach().clone() for k, v in pl_module.state_dict().items()}
+        self.trainable = {name for name, p in pl_module.named_parameters() if p.requires_grad}
+
+
+class Killed(Exception):
+    """What ends a run in the middle."""
+
+
+class Kill(Callback):
+    """End the run before its step ``step`` (from 0) is taken."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == self.step:
+            raise Killed
+
+
+def training_state(run: Path) -> dict[str, Any]:
+    """Read the last state of a run folder."""
+    return read_training_state(run / "checkpoints" / "last.ckpt")
+
+
+def raw_weights(state: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the weights that the optimiser works on: beside the average where there is one."""
+    return state.get("current_model_state", state["state_dict"])
+
+
+def other_process(arguments: Sequence[str], stdin: str = "") -> str:
+    """Run Python with arguments, from an empty folder; a failure carries the end of what it printed."""
+    with tempfile.TemporaryDirectory(dir=_workspace()) as folder:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            cwd=folder,
+            env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        )
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip())[-2000:]
+        raise CheckFailed(f"python {' '.join(arguments)} ended with {done.returncode}: {last}")
+    return done.stdout
+
+
+@cache
+def _workspace() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="unisono-check-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@contextmanager
+def _empty_folder(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+    left = sorted(p.name for p in folder.iterdir())
+    ensure(not left, f"training left {left[0] if left else ''!r} in the working directory")
