@@ -9,8 +9,16 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test test-slow lint docs wheel bench clean
 
+SENTENCE = Hello! Every word of this sentence was spoken at once.
+
 demo: $(READY)
-	$(BIN)/python demo.py
+	$(BIN)/unisono generate checkpoints/tts-en "$(SENTENCE)" -o demo/hello.wav --plot demo/hello.png
+	$(BIN)/unisono train tts/quickstart --run.dir=demo/runs
+	$(BIN)/unisono export demo/runs/tts-quickstart demo/quickstart --overwrite
+	$(BIN)/unisono generate demo/quickstart "$(SENTENCE)" -o demo/hello-quickstart.wav --plot demo/hello-quickstart.png
+	@echo
+	@echo "The voice that ships:       demo/hello.wav             seen: demo/hello.png"
+	@echo "The one you just trained:   demo/hello-quickstart.wav  seen: demo/hello-quickstart.png"
 
 test: $(READY)
 	$(BIN)/ruff check .

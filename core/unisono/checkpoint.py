@@ -22,7 +22,7 @@ import yaml
 
 import unisono
 from unisono import plugin as plugins
-from unisono.errors import CheckpointError, RecipeError, UnisonoError
+from unisono.errors import CheckpointError, RequestError, UnisonoError, did_you_mean
 from unisono.recipe import Recipe, build, check_arguments
 
 FORMAT = 1
@@ -31,6 +31,7 @@ WEIGHTS = "model.safetensors"
 RECIPE = "recipe.yaml"
 CARD = "README.md"
 ALLOWED_SUFFIXES = {".json", ".yaml", ".safetensors", ".md", ".txt", ".png", ".wav", ".ogg", ".flac", ".gif", ".mp4"}
+_JSON_NAMES = {str: "a string", dict: "an object"}
 _DTYPES = {"float32": "float32", "float16": "float16", "bfloat16": "bfloat16"}
 
 
@@ -60,7 +61,12 @@ def load(folder_or_hub_id: str | Path, *, device: str = "cpu", components: dict[
     model, info = load_model(folder)
     for role, where in (components or {}).items():
         model.attach(role, load_component(type(model), role, where, model.facts))
-    return Synthesizer(model.to(device), info)
+    try:
+        model = model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch says so in either way
+        reason = str(error).partition("\n")[0]
+        raise RequestError(f"device {device!r} cannot be used: {reason}; take 'cpu', or see unisono doctor") from None
+    return Synthesizer(model, info)
 
 
 def find(folder_or_hub_id: str | Path) -> Path:
@@ -107,9 +113,15 @@ def read_info(folder: Path) -> dict[str, Any]:
             f"{str(folder)!r} has export format {version!r}, this version reads {FORMAT}: "
             + ("upgrade unisono" if newer else "export it again")
         )
-    for key in ("plugin", "api", "model", "facts"):
-        if key not in info:
-            raise CheckpointError(f"{str(path)!r} has no {key!r}: export it again")
+    for key, kind in (("plugin", str), ("api", str), ("model", str), ("facts", dict)):
+        if not isinstance(info.get(key), kind):
+            raise CheckpointError(
+                f"{str(path)!r} needs {key!r} as {_JSON_NAMES[kind]}, it has {info.get(key)!r:.60}: export it again"
+            )
+    if info["model"].partition("/")[0] != info["plugin"]:
+        raise CheckpointError(
+            f"{str(path)!r} names the plugin {info['plugin']!r} and the model {info['model']!r}: export it again"
+        )
     for file in folder.iterdir():
         if file.is_file() and file.suffix and file.suffix not in ALLOWED_SUFFIXES:
             raise CheckpointError(
@@ -129,20 +141,45 @@ def load_model(folder: Path) -> tuple[Any, dict[str, Any]]:
     recipe = _read_recipe(folder)
     try:
         target = plugins.resolve(info["model"], "models")
-        section = recipe.get("model") or {}
+        section = recipe["model"]
         values = check_arguments(target, {k: v for k, v in section.items() if k != "name"}, "model", RECIPE)
         model = build(target, values, "model", RECIPE)
         model.build(info["facts"])
-    except (RecipeError, plugins.PluginError) as error:
+    except UnisonoError as error:
         raise CheckpointError(f"{str(folder)!r}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{str(folder)!r}: the facts in {INFO} do not describe a {info['model']} "
+            f"({type(error).__name__}: {error}): export it again"
+        ) from error
     model.recipe = recipe
     _load_weights(model, folder)
-    for part in sorted((folder / "components").glob("*")):
-        if part.is_dir():
-            model.attach(part.name, load_component(type(model), part.name, part, model.facts))
-    for role, name in (info.get("builtin_components") or {}).items():
-        model.attach(role, load_component(type(model), role, name, model.facts))
+    for role, where in _travelling(model, info, folder).items():
+        model.attach(role, load_component(type(model), role, where, model.facts))
     return model.eval(), info
+
+
+def _travelling(model: Any, info: dict[str, Any], folder: Path) -> dict[str, str | Path]:
+    """Return the components of an export by role: folders inside it, or built-in names; nothing from elsewhere."""
+    inside: dict[str, str | Path] = {part.name: part for part in sorted(folder.glob("components/*")) if part.is_dir()}
+    named = info.get("builtin_components") or {}
+    for role, where in {**inside, **named}.items():
+        if role not in model.roles:
+            raise CheckpointError(
+                f"{str(folder)!r} holds a component {role!r}, which {info['model']} does not have"
+                f"{did_you_mean(role, model.roles)}: export it again"
+            )
+        if role in named and where not in model.builtin_components:
+            raise CheckpointError(
+                f"{str(folder)!r} names {where!r} as its {role}, which is none of the built-in ones"
+                f"{did_you_mean(str(where), model.builtin_components)}: export it again, so that the {role} lies inside"
+            )
+    for part in [folder / "components", *inside.values()]:
+        if Path(part).is_symlink():
+            raise CheckpointError(
+                f"{str(part)!r} is a link: an export holds its components itself; copy the folder there"
+            )
+    return {**inside, **named}
 
 
 def load_component(owner: Any, role: str, where: str | Path, facts: dict[str, Any]) -> Any:
@@ -338,10 +375,11 @@ def _read_recipe(folder: Path) -> dict[str, Any]:
         recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{str(folder)!r} has no {RECIPE}: fetch the export again") from None
-    except yaml.YAMLError as error:
-        raise CheckpointError(f"{str(path)!r} is not plain YAML: {error}") from None
-    if not isinstance(recipe, dict):
-        raise CheckpointError(f"{str(path)!r} is not a recipe: fetch the export again")
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{str(path)!r} is not plain YAML ({reason}): fetch the export again") from None
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("model"), dict):
+        raise CheckpointError(f"{str(path)!r} is not a recipe with a section 'model': fetch the export again")
     return recipe
 
 
