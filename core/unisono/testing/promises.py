@@ -28,7 +28,11 @@ from unisono.testing.kit import Skipped
 from unisono.testing.subject import STEPS, Subject, other_process, raw_weights
 
 BATCH_TOLERANCE = 1e-4
-"""Alone against in a batch, relative to the peak: products of another size are summed in another order."""
+"""Alone against in a batch, relative to the peak: products of another size are summed in another order. A
+model that magnifies rounding (Griffin-Lim does) is allowed ten times what rounding its weights does to it, up
+to ``BATCH_LIMIT``: padding that leaks does more."""
+
+BATCH_LIMIT = 0.05
 
 PROCESS_TOLERANCE = 1e-3
 """One process against two, relative to the largest movement of a weight tensor; and the float32 rounding of
@@ -175,12 +179,13 @@ def alone_equals_in_a_batch(subject: Subject) -> None:
     backwards = subject.synthesize(several[::-1])[::-1]
     for index, request in enumerate(requests):
         (alone,) = subject.synthesize([request])
+        allowed = max(BATCH_TOLERANCE, min(BATCH_LIMIT, 10 * subject.rounding(request)))
         for what, other in (("in a batch", together), ("in a permuted batch", backwards)):
             far, where = distance(alone, other[index])
             ensure(
-                far <= BATCH_TOLERANCE,
+                far <= allowed,
                 f"request {index} alone and {what} differ by {far:.1e} of the peak in {where}; "
-                f"at most {BATCH_TOLERANCE:.0e} is rounding",
+                f"at most {allowed:.0e} is rounding",
             )
 
 

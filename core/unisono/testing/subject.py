@@ -1,6 +1,7 @@
 """One model under test: its tiny recipe, and the runs, export and outputs that several checks share."""
 
 import atexit
+import copy
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from unisono import plugin as plugins
 from unisono.checkpoint import export_run, load, read_training_state
 from unisono.recipe import Recipe
-from unisono.testing.compare import CheckFailed, ensure, numbers
+from unisono.testing.compare import CheckFailed, distance, ensure, numbers
 from unisono.train import RunResult, train
 
 STEPS = 4
@@ -140,6 +141,23 @@ class Subject:
     def outputs(self) -> list[dict[str, np.ndarray]]:
         """The numbers of all requests, synthesized in one batch."""
         return self.synthesize(self.requests)
+
+    def rounding(self, request: Any, tries: int = 3) -> float:
+        """Return how far an output moves when the last bit of every weight does, at most of some tries."""
+        model = self.synthesizer.model
+        kept = copy.deepcopy(model.state_dict())
+        (exact,) = self.synthesize([request])
+        generator = torch.Generator().manual_seed(0)
+        farthest = 0.0
+        for _ in range(tries):
+            for name, value in model.state_dict().items():
+                if value.is_floating_point():
+                    sign = torch.randint(0, 2, value.shape, generator=generator) * 2 - 1
+                    value.copy_(kept[name] * (1 + sign * torch.finfo(value.dtype).eps))
+            (moved,) = self.synthesize([request])
+            farthest = max(farthest, distance(exact, moved)[0])
+        model.load_state_dict(kept)
+        return farthest
 
     def fresh(self) -> dict[str, np.ndarray]:
         """The numbers that another process makes of the export."""
