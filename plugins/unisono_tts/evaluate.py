@@ -42,7 +42,7 @@ from unisono.errors import DataError
 from unisono.metrics import ErrorRate, Recogniser, Report, Row, Section
 
 from unisono_tts.data import level
-from unisono_tts.scoring import Clip, Score, score
+from unisono_tts.scoring import HAS_PESQ, Clip, Score, score
 
 RECORDING, VOCODED, GRIFFIN_LIM, SYNTHESIS = "recording", "vocoded", "griffin-lim", "synthesis"
 SYSTEMS = [RECORDING, VOCODED, GRIFFIN_LIM, SYNTHESIS]
@@ -80,7 +80,7 @@ def evaluate(
     Raises ``MissingExtra`` without the extra ``evaluate``, ``DataError`` where nothing is left to
     measure.
     """
-    for package in ("jiwer", "pesq", "pystoi", "onnxruntime", "speechmos"):
+    for package in ("jiwer", "librosa", "pystoi", "onnxruntime", "speechmos"):
         metrics.optional(package)
     hear = metrics.recogniser(recogniser) if isinstance(recogniser, str) else recogniser
     if device is not None:
@@ -126,6 +126,7 @@ def evaluate(
         "held out": seen,
         "speakers that the voice does not know": ", ".join(sorted(strangers)) or "none",
         "recogniser": hear.name,
+        "PESQ": "measured" if HAS_PESQ else 'not measured: pip install "unisono[pesq]" (needs a compiler)',
         "vocoder": type(synthesizer.model.vocoder).__name__,
         "threads": torch.get_num_threads(),
         "device": str(synthesizer.model.device),

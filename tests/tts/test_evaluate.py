@@ -18,7 +18,7 @@ from unisono.errors import DataError
 from unisono_tts import evaluate as module
 from unisono_tts.evaluate import evaluate, held_out, long_text
 
-for package in ("jiwer", "pesq", "pystoi", "onnxruntime", "speechmos"):
+for package in ("jiwer", "librosa", "pystoi", "onnxruntime", "speechmos"):
     pytest.importorskip(package)
 
 RATE = 22050
@@ -136,7 +136,10 @@ def test_word_errors_are_pooled(report):
 def test_copies_have_pesq_and_synthesis_has_lengths(report):
     assert report.value("PESQ", "synthesis") is None
     assert report.value("PESQ", "recording") is None
-    assert 1 <= report.value("PESQ", "griffin-lim") <= 4.65
+    if HAS_PESQ:
+        assert 1 <= report.value("PESQ", "griffin-lim") <= 4.65
+    else:
+        assert report.value("PESQ", "griffin-lim") is None
     assert report.value("STOI", "vocoded") > 0.5
     assert report.value("length ratio", "synthesis") == pytest.approx(1.1, abs=0.04)
     assert report.value("duration error", "synthesis") == pytest.approx(10, abs=4)

@@ -19,7 +19,7 @@ def perceptual_quality(reference, reference_rate: int, waveform, sample_rate: in
 
     Raises ``DataError`` where PESQ finds no speech, ``MissingExtra`` without ``pesq``.
     """
-    pesq = optional("pesq")
+    pesq = optional("pesq", extra="pesq")
     original, copy = _pair(reference, reference_rate, waveform, sample_rate)
     if not original.any() or not copy.any():
         raise DataError("PESQ cannot score silence: give two waveforms of speech")

@@ -20,10 +20,10 @@ path.
 
 import math
 
-import librosa
 import numpy as np
-import scipy.fft
 from jaxtyping import Float, Int
+
+from unisono.metrics.waveform import optional
 
 NUM_COEFFICIENTS = 13
 DECIBELS = 10 * math.sqrt(2) / math.log(10)
@@ -53,7 +53,7 @@ def mel_cepstral_distortion(
 def cepstra(log_mel: Float[np.ndarray, "t m"]) -> Float[np.ndarray, "t k"]:
     """Return the coefficients c_1..c_13 of each frame."""
     num_mels = log_mel.shape[1]
-    transformed = np.asarray(scipy.fft.dct(log_mel, type=2, axis=1))
+    transformed = np.asarray(optional("scipy", "scipy.fft").dct(log_mel, type=2, axis=1))
     return transformed[:, 1 : NUM_COEFFICIENTS + 1] / num_mels
 
 
@@ -67,5 +67,5 @@ def align(
     """
     left, right = cepstra(np.asarray(reference, np.float64)), cepstra(np.asarray(other, np.float64))
     squared = (left**2).sum(1)[:, None] + (right**2).sum(1) - 2 * left @ right.T
-    _, path = librosa.sequence.dtw(C=np.sqrt(squared.clip(min=0)), backtrack=True)
+    _, path = optional("librosa").sequence.dtw(C=np.sqrt(squared.clip(min=0)), backtrack=True)
     return path[::-1]

@@ -9,11 +9,10 @@ unvoiced.
 
 from dataclasses import dataclass
 
-import librosa
 import numpy as np
 from jaxtyping import Float, Int
 
-from unisono.metrics.waveform import mono
+from unisono.metrics.waveform import mono, optional
 
 FRAME_SECONDS = 0.064  # four periods of the lowest pitch looked for
 
@@ -47,7 +46,7 @@ def track_pitch(
     if num_frames == 0:
         return np.zeros(0)
     padded = np.pad(samples, (before, frame_length - hop_length - before))
-    hz, voiced, _ = librosa.pyin(
+    hz, voiced, _ = optional("librosa").pyin(
         padded,
         fmin=f_min,
         fmax=f_max,

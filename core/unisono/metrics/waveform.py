@@ -29,13 +29,13 @@ def mono(waveform, sample_rate: int, to_rate: int | None = None) -> np.ndarray:
     return soxr.resample(samples, sample_rate, to_rate, quality="HQ")
 
 
-def optional(package: str, module: str | None = None) -> ModuleType:
-    """Import an optional package of the extra ``evaluate``, or raise ``MissingExtra`` with the
+def optional(package: str, module: str | None = None, extra: str = "evaluate") -> ModuleType:
+    """Import an optional package of an extra, or raise ``MissingExtra`` with the
     install line.
     """
     try:
         return import_module(module or package)
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] != (module or package).partition(".")[0]:
-            raise MissingExtra(f"{error.name} (for {package})", "evaluate") from error
-        raise MissingExtra(package, "evaluate") from None
+            raise MissingExtra(f"{error.name} (for {package})", extra) from error
+        raise MissingExtra(package, extra) from None
