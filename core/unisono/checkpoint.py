@@ -14,6 +14,7 @@ Training state (``*.ckpt``) is Lightning's and serves to resume; it is read weig
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
@@ -195,6 +196,17 @@ def load_component(owner: Any, role: str, where: str | Path, facts: dict[str, An
     component, _ = load_model(folder)
     component.origin = folder
     return component
+
+
+def parse_components(items: Sequence[str]) -> dict[str, str]:
+    """Read ``role=where`` as given on the command line."""
+    components = {}
+    for item in items:
+        role, _, where = item.partition("=")
+        if not role or not where:
+            raise RequestError(f"--component {item!r} is not ROLE=WHERE, such as vocoder=checkpoints/vocoder")
+        components[role] = where
+    return components
 
 
 def save_export(

@@ -19,14 +19,23 @@ class Media:
 
     def save(self, path: str | Path) -> Path:
         """Write the output to a file and return its path; the suffix chooses the format."""
+        path = self.check_path(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._write(path)
+        except OSError as error:
+            raise RequestError(f"cannot write {str(path)!r}: {error.strerror or error}; choose another place") from None
+        return path
+
+    @classmethod
+    def check_path(cls, path: str | Path) -> Path:
+        """Raise ``RequestError`` unless the suffix is one that this kind of output can be written as."""
         path = Path(path)
-        if path.suffix.lower() not in self.suffixes:
+        if path.suffix.lower() not in cls.suffixes:
+            shown = repr(path.suffix) if path.suffix else "a file without suffix"
             raise RequestError(
-                f"cannot write {type(self).__name__} as {path.suffix or 'a file without suffix'!r} "
-                f"({path.name}): use one of {', '.join(self.suffixes)}"
+                f"cannot write {cls.__name__} as {shown} ({path.name}): use one of {', '.join(cls.suffixes)}"
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._write(path)
         return path
 
     def _write(self, path: Path) -> None:
@@ -88,7 +97,10 @@ class Audio(Media):
 
         samples = np.clip(self.waveform.T, -1.0, 1.0)
         subtype = "PCM_16" if path.suffix.lower() in (".wav", ".flac") else None
-        soundfile.write(path, samples, self.sample_rate, subtype=subtype)
+        try:
+            soundfile.write(path, samples, self.sample_rate, subtype=subtype)
+        except soundfile.LibsndfileError as error:
+            raise OSError(error.error_string) from None
 
     def plot(self):
         """Draw the spectrogram with the phonemes' borders and the pitch over it."""

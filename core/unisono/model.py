@@ -28,7 +28,11 @@ from unisono.errors import RecipeError, RequestError, did_you_mean
 from unisono.media import Media
 
 OnStep = Callable[[int, int], None]
-"""Called as ``on_step(done, total)`` while a synthesis goes on."""
+"""Called as ``on_step(done, total)`` while a synthesis goes on.
+
+Counted in what the model knows beforehand (characters, frames, solver steps): ``total`` is the same at each
+call, ``done`` only grows, and the last call has ``done == total``.
+"""
 
 
 class Request(BaseModel):

@@ -51,8 +51,8 @@ class Synthesizer:
         on_step: OnStep | None = None,
         **fields: Any,
     ) -> Any:
-        """Synthesize one request, or a list of them in one padded batch; fields apply to all."""
-        many = isinstance(first, Sequence) and not isinstance(first, str)
+        """Synthesize one request, or a list (any sequence or iterator) of them together; fields apply to all."""
+        many = isinstance(first, Sequence | Iterator) and not isinstance(first, str | bytes)
         requests = [self.request(item, **fields) for item in (first if many else [first])]
         with torch.inference_mode():
             made = self.model.synthesize(requests, generator, on_step) if requests else []

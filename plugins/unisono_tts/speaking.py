@@ -43,7 +43,10 @@ class SpeechRequest(Request):
 
 @dataclass
 class Reading:
-    """One piece of a text, as symbols with their controls. ``pace`` is per symbol; ``pause`` in seconds."""
+    """One piece of a text, as symbols with their controls.
+
+    ``pace`` is per symbol; ``pause`` in seconds; ``characters`` is the piece's share of the text.
+    """
 
     request: Any
     symbols: Symbols
@@ -51,6 +54,7 @@ class Reading:
     speaker: int
     pace: list[float]
     pause: float
+    characters: int
 
 
 @dataclass
@@ -102,7 +106,7 @@ class Voice:
                     if word >= 0:
                         pace[index] *= paces[min(done + word, len(paces) - 1)]
                 done += len(symbols.words)
-            yield Reading(request, symbols, [ids[s] for s in symbols.symbols], speaker, pace, piece.pause)
+            yield Reading(request, symbols, [ids[s] for s in symbols.symbols], speaker, pace, piece.pause, len(piece.text))
 
     @staticmethod
     def _word_paces(request: SpeechRequest) -> list[float] | None:
@@ -126,7 +130,10 @@ class Voice:
 
 
 def speak(model: Any, requests: Sequence[SpeechRequest], on_step: OnStep | None = None) -> list[Audio]:
-    """Speak requests of any length; pieces of all of them share batches."""
+    """Speak requests of any length; pieces of all of them share batches.
+
+    ``on_step`` counts characters: how many pieces a text has is not known before all of it is read.
+    """
 
     def pieces() -> Iterator[tuple[int, Reading]]:
         for owner, request in enumerate(requests):
@@ -135,7 +142,7 @@ def speak(model: Any, requests: Sequence[SpeechRequest], on_step: OnStep | None 
 
     spoken: list[list[Audio]] = [[] for _ in requests]
     source = pieces()
-    done = 0
+    done, total = 0, sum(len(request.text) for request in requests)
     while window := list(islice(source, PIECES_AT_ONCE)):
         order = sorted(range(len(window)), key=lambda i: len(window[i][1].ids))
         made: dict[int, Audio] = {}
@@ -143,9 +150,9 @@ def speak(model: Any, requests: Sequence[SpeechRequest], on_step: OnStep | None 
         for start in range(0, len(order), size):
             chosen = order[start : start + size]
             made |= dict(zip(chosen, speak_batch(model, [window[i][1] for i in chosen]), strict=True))
-            done += len(chosen)
+            done += sum(window[i][1].characters for i in chosen)
             if on_step is not None:
-                on_step(done, done)
+                on_step(done, total)
         for index, (owner, _) in enumerate(window):
             spoken[owner].append(made[index])
     return [Audio.join(parts) for parts in spoken]

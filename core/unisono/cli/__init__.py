@@ -36,7 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=_version())
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, text in VERBS.items():
-        child = verbs.add_parser(verb, help=text, description=text[0].upper() + text[1:] + ".")
+        about = text[0].upper() + text[1:] + "."
+        child = verbs.add_parser(verb, help=text, description=about, conflict_handler="resolve")
         if argv[:1] == [verb]:
             import_module(f"unisono.cli.{verb}").add_arguments(child)
     args, rest = parser.parse_known_args(argv)

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     import json
     from pathlib import Path
 
-    from unisono.checkpoint import Card, export_run
+    from unisono.checkpoint import Card, export_run, parse_components
     from unisono.errors import CheckpointError
 
     metrics = {}
@@ -33,14 +33,13 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     card = Card(
         args.title, args.data, args.licence, args.command, args.hardware, args.time, metrics, args.notes
     )
-    components = {}
-    for item in args.component:
-        role, equals, where = item.partition("=")
-        if not equals:
-            raise CheckpointError(f"--component {item!r} is not ROLE=WHERE, such as vocoder=checkpoints/vocoder")
-        components[role] = where
     folder = export_run(
-        args.run, args.dest, card=card, dtype=args.dtype, components=components, overwrite=args.overwrite
+        args.run,
+        args.dest,
+        card=card,
+        dtype=args.dtype,
+        components=parse_components(args.component),
+        overwrite=args.overwrite,
     )
     print(f"export: {folder}")
     return 0

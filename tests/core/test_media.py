@@ -1,0 +1,126 @@
+"""Audio: joining, files, and how it shows itself."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+import soundfile
+from unisono import Audio, Media, Segment
+from unisono.errors import RequestError
+from unisono.media import Curve
+
+RATE = 8000
+
+
+def make_audio(seconds: float = 0.5, channels: int = 1, rate: int = RATE, seed: int = 0) -> Audio:
+    generator = np.random.default_rng(seed)
+    wave = 0.2 * generator.standard_normal((channels, round(seconds * rate))).astype(np.float32)
+    segments = (Segment("ɑ", 0.0, seconds / 2), Segment("n", seconds / 2, seconds), Segment("on", 0.0, seconds, "word"))
+    times = np.linspace(0, seconds, 5)
+    curves = {"pitch": Curve(times, np.array([np.nan, 120, 130, 125, np.nan]), "Hz")}
+    return Audio(wave.clip(-1, 1), rate, segments, curves)
+
+
+def test_join_moves_segments_and_curves():
+    first, second, third = make_audio(0.5), make_audio(0.25, seed=1), make_audio(1.0, seed=2)
+    joined = Audio.join([first, second, third])
+    assert joined.seconds == pytest.approx(1.75)
+    np.testing.assert_array_equal(joined.waveform[:, 4000:6000], second.waveform)
+    assert [s.label for s in joined.segments] == ["ɑ", "n", "on"] * 3
+    assert [(s.start, s.end, s.kind) for s in joined.segments[3:6]] == [
+        (0.5, 0.625, "phoneme"), (0.625, 0.75, "phoneme"), (0.5, 0.75, "word"),
+    ]  # fmt: skip
+    curve = joined.curves["pitch"]
+    np.testing.assert_allclose(curve.times[5:10], second.curves["pitch"].times + 0.5)
+    np.testing.assert_allclose(curve.times[10:], third.curves["pitch"].times + 0.75)
+    np.testing.assert_array_equal(curve.values, np.tile(first.curves["pitch"].values, 3))
+    assert curve.unit == "Hz"
+
+
+def test_join_is_associative_and_one_piece_is_itself():
+    a, b, c = (make_audio(0.3, seed=i) for i in range(3))
+    left, right = Audio.join([Audio.join([a, b]), c]), Audio.join([a, Audio.join([b, c])])
+    np.testing.assert_array_equal(left.waveform, right.waveform)
+    assert [s.label for s in left.segments] == [s.label for s in right.segments]
+    np.testing.assert_allclose(left.curves["pitch"].times, right.curves["pitch"].times)
+    assert Audio.join([a]).segments == a.segments
+
+
+def test_a_curve_of_some_pieces_keeps_their_times():
+    bare = Audio(np.zeros((1, RATE), np.float32), RATE)
+    joined = Audio.join([bare, make_audio(0.5)])
+    assert joined.curves["pitch"].times[0] == 1.0
+
+
+def test_join_refuses_nothing_and_mixed_rates():
+    with pytest.raises(RequestError, match="no audio to join"):
+        Audio.join([])
+    with pytest.raises(RequestError, match="cannot join 16000 Hz to 8000 Hz: resample"):
+        Audio.join([make_audio(), make_audio(rate=16000)])
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_saved_sound_is_the_same_within_sixteen_bits(tmp_path, suffix, channels):
+    audio = make_audio(channels=channels)
+    path = audio.save(tmp_path / "new" / f"sound{suffix}")
+    samples, rate = soundfile.read(path, always_2d=True)
+    assert rate == RATE
+    np.testing.assert_allclose(samples.T, audio.waveform, atol=2**-15)
+
+
+@pytest.mark.parametrize("suffix", [".ogg", ".mp3", ".WAV"])
+def test_lossy_formats_keep_length_and_rate(tmp_path, suffix):
+    samples, rate = soundfile.read(make_audio(1.0).save(tmp_path / f"sound{suffix}"))
+    assert rate == RATE
+    assert len(samples) == pytest.approx(RATE, abs=3000)
+
+
+def test_what_is_too_loud_is_clipped_not_wrapped(tmp_path):
+    loud = Audio(np.array([[0.0, 1.5, -2.0, 0.5]], np.float32), RATE)
+    samples, _ = soundfile.read(loud.save(tmp_path / "loud.wav"))
+    np.testing.assert_allclose(samples, [0, 1, -1, 0.5], atol=2**-14)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("x.txt", r"cannot write Audio as '\.txt' \(x\.txt\): use one of \.wav, \.flac, \.ogg, \.mp3"),
+        ("x", r"cannot write Audio as a file without suffix \(x\): use one of \.wav"),
+        ("file/x.wav", r"cannot write '.*x\.wav': .*; choose another place"),
+        ("folder.wav", r"cannot write '.*folder\.wav': .*; choose another place"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_named(tmp_path, name, message):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.wav").mkdir()
+    with pytest.raises(RequestError, match=message):
+        make_audio().save(tmp_path / name)
+
+
+def test_it_shows_itself_in_a_notebook():
+    audio = make_audio()
+    shown = audio._repr_html_()
+    assert 'title="Audio(0.50 s, 8000 Hz, 1 channel)"' in shown
+    data = re.search(r"base64,([^\"]+)", shown)
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(data[1])))
+    assert rate == RATE
+    np.testing.assert_allclose(samples, audio.waveform[0], atol=2**-15)
+    assert repr(make_audio(channels=2)) == "Audio(0.50 s, 8000 Hz, 2 channels)"
+
+
+def test_a_waveform_has_channels():
+    with pytest.raises(ValueError, match=r"waveform must be \[channels, samples\], got shape \(5,\)"):
+        Audio(np.zeros(5, np.float32), RATE)
+
+
+def test_a_kind_of_media_must_say_how_it_is_written_and_drawn(tmp_path):
+    class Poem(Media):
+        suffixes = (".txt",)
+
+    with pytest.raises(TypeError, match="Poem does not say how it is written"):
+        Poem().save(tmp_path / "x.txt")
+    with pytest.raises(TypeError, match="Poem does not say how it is drawn"):
+        Poem().plot()

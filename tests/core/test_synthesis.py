@@ -1,0 +1,91 @@
+"""Synthesizer: the three lines that a user writes."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import unisono
+from unisono.errors import RequestError
+from unisono.model import Request
+
+
+def test_three_lines(voice_export, tmp_path):
+    path = unisono.load(voice_export)("Hello world", pace=1.2, speaker="lj").save(tmp_path / "hello.wav")
+    samples, rate = soundfile.read(path)
+    assert rate == 22050
+    assert len(samples) > 1000
+
+
+def test_a_text_a_dict_and_a_request_are_one(voice):
+    kind = voice.model.Request
+    ways = [
+        voice.request("Hello", pace=1.5),
+        voice.request({"text": "Hello", "pace": 1.5}),
+        voice.request({"text": "Hello"}, pace=1.5),
+        voice.request(kind(text="Hello", pace=1.5)),
+        voice.request(kind(text="Hello", pace=1.1), pace=1.5),
+        voice.request(text="Hello", pace=1.5),
+    ]
+    assert all(type(way) is kind for way in ways)
+    assert all(way == ways[0] for way in ways)
+
+
+def test_lists_in_lists_out(voice):
+    assert voice([]) == []
+    one = voice(["Hello"])
+    assert isinstance(one, list)
+    np.testing.assert_array_equal(one[0].waveform, voice("Hello").waveform)
+    made = voice(("Hello", {"text": "So long", "pace": 2.0}, voice.request("Bye")), speaker="lj")
+    assert len(made) == 3
+    made = voice(text for text in ("Hello", "Bye"))
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "fields", "message"),
+    [
+        (None, {}, "text is required"),
+        ("Hello", {"pce": 2}, r"unknown field 'pce' \(did you mean 'pace'\?\)"),
+        ("Hello", {"pace": "fast"}, "pace='fast': input should be a valid number"),
+        ("Hello", {"pace": 0, "pitch_shift": 13}, r"pace=0: .*; pitch_shift=13: input should be less"),
+        ({"text": "Hello", "texts": 1}, {}, r"unknown field 'texts' \(did you mean 'text'\?\)"),
+        (5, {}, "text=5: input should be a valid string"),
+        (["Hello", 5], {}, "text=5: input should be a valid string"),
+        (Request(), {}, "Request belongs to another model; this one takes FastPitch.Request"),
+    ],
+)
+def test_what_cannot_be_asked_is_named(voice, first, fields, message):
+    with pytest.raises(RequestError, match=message):
+        voice(first, **fields)
+
+
+def test_fields_go_with_a_stream_too(voice):
+    with pytest.raises(RequestError, match="unknown field"):
+        next(voice.stream("Hello", pce=2))
+    assert sum(p.seconds for p in voice.stream("Hello", pace=4.0)) < sum(p.seconds for p in voice.stream("Hello"))
+
+
+def test_synthesis_keeps_no_graph_and_leaves_the_global_generator(voice):
+    before = torch.random.get_rng_state()
+    voice("Hello")
+    list(voice.stream("Hello"))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert not voice.model.training
+
+
+def test_components_move_along(voice_export):
+    loaded = unisono.load(voice_export)
+    assert loaded.to("meta") is loaded
+    assert {p.device.type for p in loaded.model.vocoder.parameters()} == {"meta"}
+
+
+def test_it_says_what_it_is(voice_export):
+    assert repr(unisono.load(voice_export)) == "Synthesizer(tts/fastpitch, cpu)"
+
+
+def test_every_field_of_a_request_is_explained(voice):
+    for name, field in voice.model.Request.model_fields.items():
+        assert field.description, name
+    schema = voice.model.Request.model_json_schema()
+    assert schema["required"] == ["text"]
+    assert schema["properties"]["pace"]["minimum"] == 0.25
