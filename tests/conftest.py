@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+collect_ignore = ["example_plugin"]  # a distribution of its own: test_packaging installs it and runs its tests
+
 FRAMES_PER_SYMBOL = 6
 
 

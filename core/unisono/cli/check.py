@@ -23,20 +23,21 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     console = Console(file=sys.stdout)  # before the noise of training is held back
     total = len(all_checks(args.plugin))
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    table = Table("check", "of", "state", "seconds", "promise, or what is not kept")
+    table = Table("check", "of", "state", "seconds", "what is not kept")
+    table.columns[0].no_wrap = True
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     outcomes = run_checks(args.plugin)
-    while True:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            outcome = next(outcomes, None)
-        if outcome is None:
-            break
-        counts[outcome.state] += 1
-        told = outcome.reason or outcome.check.promise
-        table.add_row(outcome.check.name, outcome.check.of, outcome.state, f"{outcome.seconds:.1f}", told)
+    with console.status("checking") as status:
+        while True:
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                outcome = next(outcomes, None)
+            if outcome is None:
+                break
+            counts[outcome.state] += 1
+            row = outcome.check.name, outcome.check.of, outcome.state, f"{outcome.seconds:.1f}", outcome.reason
+            table.add_row(*row, style={"failed": "red", "skipped": "yellow"}.get(outcome.state))
+            status.update(f"{sum(counts.values())} of {total} checks")
     console.print(table)
     ran = counts["passed"] + counts["failed"]
-    console.print(
-        f"{args.plugin}: {ran} run, {counts['skipped']} skipped, {total} in total; {counts['failed']} failed"
-    )
+    console.print(f"{args.plugin}: {ran} run, {counts['skipped']} skipped, {total} in total; {counts['failed']} failed")
     return int(ran < total or counts["failed"] > 0)
