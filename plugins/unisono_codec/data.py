@@ -4,7 +4,7 @@ Shapes: b batch, t frames of a crop, m mel channels, n = t * hop_length samples.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,10 @@ class AudioData(DataModule):
             the corpus hold out, if that has texts.
         mels: a folder of predicted mels, ``<id>.npy`` [frames, m] on the recording's own frames,
             used instead of the recordings' mels: to fine-tune on what an acoustic model says.
+        mels_share: of the training crops that have a predicted mel, the share that use it; below 1
+            the vocoder goes on hearing recordings too.
         gain_db: training crops are made louder or softer by up to this, so that the vocoder serves
-            speech of any level; not with ``mels``.
+            speech of any level; crops with a predicted mel keep theirs.
         in_memory: hold the waveforms in memory instead of mapping the cache.
         num_workers: loading processes per rank.
     """
@@ -68,6 +70,7 @@ class AudioData(DataModule):
         batch_size: int = 16,
         val_size: int = 16,
         mels: str | None = None,
+        mels_share: float = 1.0,
         gain_db: float = 0.0,
         in_memory: bool = False,
         num_workers: int = 0,
@@ -75,13 +78,16 @@ class AudioData(DataModule):
         super().__init__(batch_size, num_workers)
         if crop_frames < 1:
             raise DataError(f"crop_frames={crop_frames} must be at least 1")
-        if gain_db < 0 or (gain_db and mels):
-            raise DataError(f"gain_db={gain_db} must be at least 0, and 0 with predicted mels")
+        if gain_db < 0:
+            raise DataError(f"gain_db={gain_db} must be at least 0")
+        if not 0 < mels_share <= 1:
+            raise DataError(f"mels_share={mels_share} must be above 0, up to 1")
         self.root = root
         self.mel = mel
         self.crop_frames = crop_frames
         self.val_size = val_size
         self.mels = mels
+        self.mels_share = mels_share
         self.gain_db = gain_db
         self.in_memory = in_memory
 
@@ -121,7 +127,12 @@ class AudioData(DataModule):
         usable = Manifest(tuple(u for u in manifest if u.id in recordings))
         train, val = usable.split(self.val_size)
         crops = partial(CropSet, spec=self.mel, crop_frames=self.crop_frames)
-        self.train_set = crops([recordings[u.id] for u in train], tiled=True, gain_db=self.gain_db)
+        self.train_set = crops(
+            [recordings[u.id] for u in train],
+            tiled=True,
+            gain_db=self.gain_db,
+            mels_share=self.mels_share,
+        )
         self.val_set = crops([recordings[u.id] for u in val], tiled=False)
         return self.finish(audit)
 
@@ -166,8 +177,10 @@ class CropSet:
         crop_frames: int,
         tiled: bool,
         gain_db: float = 0.0,
+        mels_share: float = 1.0,
     ):
         self.gain_db = gain_db
+        self.mels_share = mels_share
         self.recordings = recordings
         self.crop_frames = crop_frames
         self.log_mel = LogMel(spec)
@@ -187,7 +200,10 @@ class CropSet:
         low, high = stretch * starts // num_stretches, (stretch + 1) * starts // num_stretches
         start = int(torch.randint(low, max(high, low + 1), (), generator=generator))
         gain = 1.0
-        if self.gain_db:
+        if recording.mel_path is not None and self.mels_share < 1:
+            if float(torch.rand((), generator=generator)) >= self.mels_share:
+                recording = replace(recording, mel_path=None)
+        if self.gain_db and recording.mel_path is None:
             share = float(torch.rand((), generator=generator))
             gain = 10 ** ((2 * share - 1) * self.gain_db / 20)
         wave, mel = crop(recording, self.log_mel, start, self.crop_frames, gain)

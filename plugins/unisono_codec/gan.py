@@ -50,6 +50,8 @@ class VocosGAN(Vocos):
         intermediate_dim: channels inside a block (published: 1536).
         num_blocks: ConvNeXt blocks (published: 8).
         mel_weight: weight of the log-mel distance beside the adversarial losses (published: 45).
+        stft_weight: weight of the multi-resolution STFT distance (published: none), which a training
+            too short for the game to settle needs.
         resolution_weight: weight of the multi-resolution discriminators (published: 0.1).
         periods: of the multi-period discriminators.
         period_channels: channels of their layers (published: 32, 128, 512, 1024, 1024).
@@ -68,6 +70,7 @@ class VocosGAN(Vocos):
         num_blocks: int = 8,
         mel_inverse: bool = False,
         mel_weight: float = 45.0,
+        stft_weight: float = 0.0,
         resolution_weight: float = 0.1,
         periods: tuple[int, ...] = (2, 3, 5, 7, 11),
         period_channels: tuple[int, ...] = (32, 128, 512, 1024, 1024),
@@ -78,6 +81,7 @@ class VocosGAN(Vocos):
     ):
         super().__init__(dim, intermediate_dim, num_blocks, mel_inverse)
         self.adversarial_mel_weight = mel_weight
+        self.stft_weight = stft_weight
         self.resolution_weight = resolution_weight
         self.periods = periods
         self.period_channels = period_channels
@@ -197,7 +201,11 @@ class VocosGAN(Vocos):
             features = features + weight * self._mean(feature_matching(truth, guess))
         mel = self._mean(self.mel_loss(fake, real))
         loss = adversarial + features + self.adversarial_mel_weight * mel
-        return {"loss": loss, "mel": mel, "adversarial": adversarial, "features": features}
+        parts = {"mel": mel, "adversarial": adversarial, "features": features}
+        if self.stft_weight:
+            parts["stft"] = self._mean(self.stft_loss(fake, real))
+            loss = loss + self.stft_weight * parts["stft"]
+        return {"loss": loss, **parts}
 
     def _players(self) -> tuple[tuple[str, float], ...]:
         return ("period", 1.0), ("resolution", self.resolution_weight)

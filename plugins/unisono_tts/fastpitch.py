@@ -70,6 +70,7 @@ class FastPitch(FastSpeech):
         energy_weight: float = 0.1,
         align_weight: float = 1.0,
         align_steps: int = 0,
+        prior_steps: int = 0,
         binarise_start: int = 1000,
         binarise_steps: int = 1000,
         max_piece_characters: int = 220,
@@ -77,7 +78,7 @@ class FastPitch(FastSpeech):
         super().__init__(
             dim, encoder_layers, decoder_layers, num_heads, head_dim, filter_dim, kernel_size, dropout,
             predictor_dim, predictor_dropout, max_frames_per_symbol, mel_loss, duration_weight,
-            align_weight, align_steps, binarise_start, binarise_steps, max_piece_characters,
+            align_weight, align_steps, prior_steps, binarise_start, binarise_steps, max_piece_characters,
         )
         self.pitch_weight, self.energy_weight = pitch_weight, energy_weight
 

@@ -60,6 +60,7 @@ class FastSpeech(Model):
         dim: channels of the transformer.
         mel_loss: ``mse`` as published, or ``l1``, which blurs less.
         align_steps: steps at the start that train the aligner alone, before there is anything to repeat.
+        prior_steps: over how many steps the aligner's prior fades to nothing; 0 keeps it, as published.
         binarise_start: step from which the alignment is pulled to its hard path, and
         binarise_steps: over how many steps that grows to its full weight.
         max_piece_characters: longest piece of a text that is spoken at once.
@@ -88,6 +89,7 @@ class FastSpeech(Model):
         duration_weight: float = 1.0,
         align_weight: float = 1.0,
         align_steps: int = 0,
+        prior_steps: int = 0,
         binarise_start: int = 1000,
         binarise_steps: int = 1000,
         max_piece_characters: int = 220,
@@ -101,7 +103,8 @@ class FastSpeech(Model):
         self.max_frames_per_symbol = max_frames_per_symbol
         self.mel_loss = mel_loss
         self.duration_weight, self.align_weight = duration_weight, align_weight
-        self.align_steps, self.binarise_start, self.binarise_steps = align_steps, binarise_start, binarise_steps
+        self.align_steps, self.prior_steps = align_steps, prior_steps
+        self.binarise_start, self.binarise_steps = binarise_start, binarise_steps
         self.max_piece_characters = max_piece_characters
 
     def build(self, facts: dict[str, Any]) -> None:
@@ -216,10 +219,10 @@ class FastSpeech(Model):
 
     def _align(self, batch: dict[str, Any], mel: Tensor) -> tuple[Int[Tensor, "b s"], dict[str, Tensor]]:
         symbol_lengths, mel_lengths, ids = batch["symbol_lengths"], batch["mel_lengths"], batch["id"]
-        log_attn = self.aligner(
-            self.embedding(batch["symbols"]), mel, symbol_lengths, mel_lengths,
-            beta_binomial_prior(symbol_lengths, mel_lengths),
-        )
+        prior = beta_binomial_prior(symbol_lengths, mel_lengths)
+        if self.prior_steps:
+            prior = prior * (1 - ramp(self.global_step, 0, self.prior_steps) if self.training else 0.0)
+        log_attn = self.aligner(self.embedding(batch["symbols"]), mel, symbol_lengths, mel_lengths, prior)
         durations = search(log_attn.detach(), symbol_lengths, mel_lengths, ids=ids)
         everyone = torch.ones_like(symbol_lengths, dtype=torch.bool)
         total = forward_sum_loss(log_attn, symbol_lengths, mel_lengths, reduction="none", ids=ids)
