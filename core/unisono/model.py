@@ -83,6 +83,21 @@ class OptimSpec:
     min_lr_ratio: float = 0.01
     clip_norm: float = 1.0
 
+    def __post_init__(self):
+        for name, value in (("lr", self.lr), ("eps", self.eps)):
+            if not 0 < value < math.inf:
+                raise RecipeError(f"optim.{name}={value} must be above 0")
+        for name, value in (
+            ("weight_decay", self.weight_decay),
+            ("warmup_steps", self.warmup_steps),
+            ("min_lr_ratio", self.min_lr_ratio),
+            ("clip_norm", self.clip_norm),
+        ):
+            if not 0 <= value < math.inf:
+                raise RecipeError(f"optim.{name}={value} must be at least 0")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise RecipeError(f"optim.betas={list(self.betas)} must each be from 0 up to, not including, 1")
+
     def factor(self, step: int, total_steps: int) -> float:
         """Return the learning rate at a step, relative to ``lr``."""
         if step < self.warmup_steps:

@@ -157,9 +157,8 @@ def recipe_names(plugin: Plugin) -> dict[str, Any]:
 
 def _load_manifest(found: Found) -> Plugin:
     if len(found.entry_points) > 1:
-        raise PluginError(
-            f"plugin {found.name!r} is offered by {found.distribution}: uninstall one of them"
-        )
+        offers = (f"{p.dist.name} {p.dist.version}" if p.dist else p.value for p in found.entry_points)
+        raise PluginError(f"plugin {found.name!r} is offered by {' and '.join(sorted(offers))}: uninstall one of them")
     point = found.entry_points[0]
     try:
         plugin = point.load()

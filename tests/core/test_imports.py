@@ -1,0 +1,109 @@
+"""Who imports whom, and what is light."""
+
+import ast
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CORE = sorted((ROOT / "core").rglob("*.py"))
+PLUGINS = sorted((ROOT / "plugins").glob("unisono_*"))
+EXAMPLE = ROOT / "tests/example_plugin/unisono_hum"
+HEAVY = ("torch", "lightning", "librosa", "matplotlib", "numba", "pandas", "transformers", "scipy")
+
+
+def imports(path: Path) -> list[tuple[str, str | None]]:
+    """Return (module, name) of each absolute import in a file, wherever it stands."""
+    found: list[tuple[str, str | None]] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, None) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found += [(node.module or "", alias.name) for alias in node.names]
+    return found
+
+
+def test_core_imports_no_plugin():
+    assert len(CORE) > 40
+    wrong = [f"{path.name}: {module}" for path in CORE for module, _ in imports(path) if module.startswith("unisono_")]
+    assert not wrong
+
+
+def test_core_names_no_plugin_in_a_string():
+    """Import strings would be a way around: 'unisono_tts.fastpitch:FastPitch'."""
+    wrong = [
+        f"{path.name}: {node.value!r}"
+        for path in CORE
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("unisono_")
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("package", [*PLUGINS, EXAMPLE], ids=lambda path: path.name)
+def test_plugins_import_public_names_and_no_other_plugin(package):
+    files = sorted(package.rglob("*.py"))
+    assert files
+    for path in files:
+        for module, name in imports(path):
+            top, *rest = module.split(".")
+            assert top == package.name or not top.startswith("unisono_"), f"{path.name} imports {module}"
+            if top == "unisono":
+                private = [part for part in [*rest, name or ""] if part.startswith("_") and part != "__version__"]
+                assert not private, f"{path.name} imports {module}.{name}, which is not public"
+
+
+def loaded(code: str, *arguments: str) -> set[str]:
+    """Run code in a clean process and return which heavy packages it has loaded."""
+    script = f"{code}\nimport sys\nprint('loaded:', *[m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (last,) = [line for line in done.stdout.splitlines() if line.startswith("loaded:")]
+    return set(last.split()[1:])
+
+
+CLI = "import sys\nfrom unisono.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    assert not end.code"
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments"),
+    [
+        ("import unisono; unisono.Plugin; unisono.__version__", []),
+        ("from unisono import plugin; [plugin.get(n) for n in plugin.discover()]", []),
+        (CLI, ["--help"]),
+        (CLI, ["--version"]),
+        (CLI, ["plugins"]),
+        (CLI, ["recipes"]),
+        *[(CLI, [verb, "--help"]) for verb in ("train", "generate", "export", "check", "data", "recipes", "doctor")],
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_these_load_nothing_heavy(code, arguments):
+    assert loaded(code, *arguments) == set()
+
+
+def test_the_probe_sees_what_is_heavy():
+    assert "torch" in loaded("import unisono; unisono.Model")
+
+
+def test_every_public_name_can_be_had():
+    import unisono
+
+    assert set(unisono.__all__) == set(dir(unisono))
+    for name in unisono.__all__:
+        assert getattr(unisono, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        unisono.lod  # noqa: B018
+
+
+def test_what_a_package_declares_public_exists():
+    packages = [".".join(p.relative_to(ROOT / "core").parent.parts) for p in CORE if p.name == "__init__.py"]
+    assert {"unisono", "unisono.data", "unisono.duration", "unisono.testing", "unisono.train"} <= set(packages)
+    for package in packages:
+        module = import_module(package)
+        missing = [name for name in getattr(module, "__all__", []) if not hasattr(module, name)]
+        assert not missing, f"{package}: {missing}"

@@ -1,0 +1,193 @@
+"""Plugins: found by metadata, imported on use, and one that is broken stops nothing but itself."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from unisono import PLUGIN_API, Plugin, cli
+from unisono import plugin as plugins
+from unisono.errors import PluginError, RecipeError
+from unisono.recipe import Recipe
+
+MAJOR, MINOR = map(int, PLUGIN_API.split("."))
+GOOD = "from unisono import Plugin\nplugin = Plugin(name={name!r}, api={api!r}, summary='made up'{more})\n"
+
+
+@pytest.fixture(autouse=True)
+def fresh_discovery(monkeypatch):
+    monkeypatch.delenv(plugins.ALLOW_LIST, raising=False)
+    plugins.discover.cache_clear()
+    yield
+    plugins.discover.cache_clear()
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch) -> Callable[..., None]:
+    """Return a function that installs a distribution with one plugin, as pip would leave it."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def install(
+        name: str,
+        source: str | None = None,
+        *,
+        api: str = PLUGIN_API,
+        more: str = "",
+        distribution: str | None = None,
+        version: str = "1.2.3",
+        module: str | None = None,
+    ) -> None:
+        distribution = distribution or f"unisono-{name}"
+        module = module or f"made_up_{name}"
+        (tmp_path / f"{module}.py").write_text(source or GOOD.format(name=name, api=api, more=more))
+        info = tmp_path / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[{plugins.GROUP}]\n{name} = {module}:plugin\n")
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        plugins.discover.cache_clear()
+
+    return install
+
+
+def reason(name: str) -> str:
+    """Ask for a broken plugin; its error must name plugin, distribution and version, and leave others alone."""
+    with pytest.raises(PluginError) as caught:
+        plugins.get(name)
+    states = {state.found.name: state for state in plugins.states()}
+    assert not states[name].ok and states[name].reason == str(caught.value)
+    assert states["tts"].ok and states["codec"].ok
+    assert plugins.get("tts").name == "tts"
+    return str(caught.value)
+
+
+def test_a_plugin_is_found_by_its_entry_point(install):
+    install("toy", more=", models={'toy': 'collections:OrderedDict'}")
+    assert plugins.discover()["toy"].identity == ("toy", "unisono-toy", "1.2.3")
+    assert plugins.get("toy").summary == "made up"
+    assert plugins.resolve("toy/toy", "models").__name__ == "OrderedDict"
+    assert "made_up_toy" in sys.modules
+
+
+def test_discovery_imports_nothing(install):
+    install("toy")
+    assert "toy" in plugins.discover()
+    assert "made_up_toy" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("source", "cause", "remedy"),
+    [
+        ("import a_package_that_is_missing", "ModuleNotFoundError: No module named 'a_package", "repair or uninstall"),
+        ("1 / 0", "ZeroDivisionError", "repair or uninstall"),
+        ("raise SystemError('no')", "SystemError: no", "repair or uninstall"),
+        ("def", "SyntaxError", "repair or uninstall"),
+        ("other = 1", "AttributeError", "repair or uninstall"),
+        ("plugin = {'name': 'toy'}", "is a dict", "not a unisono.Plugin"),
+        (GOOD.format(name="boy", api=PLUGIN_API, more=""), "calls itself 'boy'", "must agree"),
+        (GOOD.format(name="toy", api="one", more=""), "'one' is not of the form", "'1.0'"),
+        (GOOD.format(name="toy", api=f"{MAJOR + 1}.0", more=""), f"needs plugin API {MAJOR + 1}.0", "upgrade unisono"),
+        (GOOD.format(name="toy", api=f"{MAJOR}.{MINOR + 1}", more=""), f"this is {PLUGIN_API}", "upgrade unisono"),
+        (GOOD.format(name="toy", api="0.9", more=""), "needs plugin API 0.9", "upgrade the plugin"),
+    ],
+)
+def test_a_broken_plugin_says_who_it_is_why_and_what_helps(install, source, cause, remedy):
+    install("toy", source)
+    said = reason("toy")
+    for part in ("'toy'", "unisono-toy", "1.2.3", cause, remedy):
+        assert part in said, said
+
+
+def test_naming_a_recipe_or_model_of_a_broken_plugin_gives_its_reason(install):
+    install("toy", "1 / 0")
+    with pytest.raises(PluginError, match="unisono-toy 1.2.3.*ZeroDivisionError"):
+        Recipe.read("toy/toy-tiny")
+    with pytest.raises(PluginError, match="unisono-toy 1.2.3.*ZeroDivisionError"):
+        plugins.resolve("toy/toy", "models")
+    assert Recipe.read("codec/vocos-tiny").model["name"] == "codec/vocos"
+
+
+def test_a_name_claimed_twice_belongs_to_nobody(install):
+    install("toy", distribution="first-toy", module="toy_one")
+    install("toy", distribution="second-toy", version="4.5", module="toy_two")
+    said = reason("toy")
+    assert "first-toy" in said and "second-toy" in said and "1.2.3" in said and "4.5" in said
+    assert "uninstall one" in said
+
+
+def test_a_built_in_cannot_be_replaced_silently(install):
+    install("tts", distribution="other-tts")
+    with pytest.raises(PluginError, match=r"other-tts 1\.2\.3 and unisono"):
+        plugins.get("tts")
+
+
+def test_a_model_that_cannot_be_imported_names_the_extra(install):
+    install("toy", more=", models={'toy': 'a_package_that_is_missing:X', 'gone': 'json:Gone'}, extra='toy'")
+    with pytest.raises(PluginError, match=r"unisono-toy 1\.2\.3.*a_package_that_is_missing.*unisono\[toy\]"):
+        plugins.resolve("toy/toy", "models")
+    with pytest.raises(PluginError, match=r"json.*Gone"):
+        plugins.resolve("toy/gone", "models")
+
+
+def test_unknown_names_are_answered_with_the_nearest():
+    with pytest.raises(PluginError, match="did you mean 'tts'"):
+        plugins.get("tt")
+    with pytest.raises(PluginError, match="did you mean 'fastpitch'"):
+        plugins.resolve("tts/fastpich", "models")
+    with pytest.raises(PluginError, match="plugin/name"):
+        plugins.resolve("fastpitch", "models")
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [("tts", ["tts"]), ("codec, tts", ["codec", "tts"]), ("", []), (" , ", []), ("unheard-of", [])],
+)
+def test_the_allow_list_limits_what_is_found(monkeypatch, value, names):
+    monkeypatch.setenv(plugins.ALLOW_LIST, value)
+    plugins.discover.cache_clear()
+    assert sorted(plugins.discover()) == names
+    if "codec" not in names:
+        with pytest.raises(PluginError, match=plugins.ALLOW_LIST):
+            plugins.get("codec")
+        with pytest.raises(RecipeError, match="codec/vocos-tiny"):
+            Recipe.read("codec/vocos-tiny")
+
+
+def test_the_manifest_cannot_be_changed_and_takes_names_only():
+    with pytest.raises(AttributeError):
+        plugins.get("tts").name = "other"  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        Plugin("toy", "1.0", "made up")  # type: ignore[misc]
+
+
+def test_the_list_shows_each_plugin_with_its_reason_and_strict_fails(install, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    assert cli.main(["plugins", "--strict"]) == 0
+    install("toy", "1 / 0")
+    assert cli.main(["plugins"]) == 0
+    assert cli.main(["plugins", "--strict"]) == 1
+    printed = capsys.readouterr().out
+    assert "ZeroDivisionError" in printed and "unisono-toy" in printed and "codec" in printed
+
+
+def test_on_the_command_line_a_broken_plugin_is_one_sentence_and_exit_code_2(install, capsys):
+    install("toy", "1 / 0")
+    assert cli.main(["train", "toy/toy-tiny"]) == 2
+    assert cli.main(["check", "toy"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 2 and all(line.startswith("unisono: plugin 'toy' (unisono-toy 1.2.3)") for line in said)
+
+
+def test_an_editable_install_that_is_seen_twice_is_one_plugin(tmp_path):
+    """The metadata of one distribution may lie on the path twice, as in a checkout with an egg-info."""
+    folders = []
+    for name in ("a", "b"):
+        info = tmp_path / name / "unisono_toy-1.2.3.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: unisono-toy\nVersion: 1.2.3\n")
+        (info / "entry_points.txt").write_text(f"[{plugins.GROUP}]\ntoy = made_up_toy:plugin\n")
+        folders.append(str(info.parent))
+    code = f"import sys; sys.path[:0] = {folders}; from unisono import plugin; print(len(plugin.discover()['toy'].entry_points))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(tmp_path))
+    assert done.stdout.strip() == "1"

@@ -1,0 +1,250 @@
+"""Recipes: what a file says is what is run, and what it cannot mean is an error with a path."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from unisono import cli
+from unisono import plugin as plugins
+from unisono.errors import RecipeError
+from unisono.recipe import Recipe, RunSpec, all_recipes, find_recipe, parse_overrides
+
+TINY = "codec/vocos-tiny"
+
+
+def read(tmp_path: Path, text: str, *overrides: str) -> Recipe:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return Recipe.read(path, list(overrides))
+
+
+def minimal(**sections) -> dict:
+    return {"model": {"name": "codec/vocos"}, "data": {"name": "codec/tones"}, **sections}
+
+
+# ---- what is said is what is run ---------------------------------------------------------------
+
+
+def test_what_a_recipe_leaves_out_is_filled_with_defaults():
+    recipe = Recipe.from_dict(minimal())
+    assert recipe.model == {"name": "codec/vocos", "dim": 512, "intermediate_dim": 1536, "num_blocks": 8} | {
+        key: recipe.model[key] for key in ("mel_weight", "mel_inverse") if key in recipe.model
+    }
+    assert recipe.data["mel"]["n_fft"] == 1024
+    assert recipe.optim["lr"] == 1e-3
+    assert recipe.run_spec == RunSpec()
+    assert recipe.seed == 1
+
+
+def test_the_resolved_recipe_reads_back_as_itself():
+    recipe = Recipe.read(TINY, ["--optim.betas=[0.5, 0.6]", "--data.mel.n_mels=40"])
+    again = Recipe.from_dict(yaml.safe_load(recipe.to_yaml()), name=recipe.name)
+    assert again == recipe
+    recipe.to_dict()["model"]["dim"] = -1  # a copy
+    assert recipe.model["dim"] == again.model["dim"] == 32
+
+
+def test_the_objects_have_the_values_of_the_recipe():
+    recipe = Recipe.read(TINY, ["--data.mel.n_mels=40", "--optim.betas=[0.5, 0.6]", "--seed=7"])
+    data = recipe.build_data()
+    assert (data.mel.n_mels, data.crop_frames, data.seed) == (40, 16, 7)
+    model = recipe.build_model(data.describe())
+    assert (model.dim, model.mel_spec.n_mels, model.optim.betas) == (32, 40, (0.5, 0.6))
+    assert model.recipe == recipe.to_dict()
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.e-3", "1.0e-3", "+1e-3", "0.001"])
+def test_numbers_are_numbers(tmp_path, text):
+    raw = f"model: {{name: codec/vocos}}\ndata: {{name: codec/tones}}\noptim: {{lr: {text}}}\n"
+    assert read(tmp_path, raw).optim["lr"] == 1e-3
+    assert Recipe.read(TINY, [f"--optim.lr={text}"]).optim["lr"] == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "value"),
+    [
+        (["--model.dim=48"], ("model", "dim"), 48),
+        (["--model.dim", "48"], ("model", "dim"), 48),
+        (["--optim.lr=2e-4"], ("optim", "lr"), 2e-4),
+        (["--optim.betas=[0.8, 0.99]"], ("optim", "betas"), [0.8, 0.99]),
+        (["--data.mel={n_mels: 40, f_max: 4000}"], ("data", "mel", "n_mels"), 40),
+        (["--data.mel.f_max=4000"], ("data", "mel", "f_max"), 4000),
+        (["--data.mel.f_max=4000", "--data.mel.n_mels=40"], ("data", "mel", "n_mels"), 40),
+        (["--trainer.devices=2"], ("trainer", "devices"), 2),
+        (["--trainer.devices=[0, 1]"], ("trainer", "devices"), [0, 1]),
+        (["--trainer.max_steps=1", "--trainer.max_steps=2"], ("trainer", "max_steps"), 2),
+        (["--run.dir=a=b"], ("run", "dir"), "a=b"),
+        (["--seed=5"], ("seed",), 5),
+    ],
+)
+def test_overrides_reach_any_value(override, path, value):
+    found = Recipe.read(TINY, override).to_dict()
+    for key in path:
+        found = found[key]
+    assert found == value
+
+
+def test_a_mapping_and_a_list_can_be_given_where_a_text_can(tmp_path):
+    for text, value in (("{a: x, b: y}", {"a": "x", "b": "y"}), ("[x, y]", ["x", "y"]), ("x", "x")):
+        raw = f"model: {{name: codec/vocos}}\ndata: {{name: codec/audio, root: {text}}}\n"
+        assert read(tmp_path, raw).data["root"] == value
+        raw = "model: {name: codec/vocos}\ndata:\n  name: codec/audio\n  root: ???\n"
+        assert read(tmp_path, raw, f"--data.root={text}").data["root"] == value
+
+
+# ---- what cannot be meant ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "parts"),
+    [
+        (minimal(model={"name": "codec/vocos", "dimm": 3}), ["unknown key model.dimm", "did you mean 'dim'"]),
+        (minimal(data={"name": "codec/tones", "mel": {"n_mel": 3}}), ["data.mel.n_mel", "did you mean 'n_mels'"]),
+        (minimal(optim={"learning_rate": 1}), ["unknown key optim.learning_rate", "known: betas"]),
+        (minimal(trainer={"max_step": 1}), ["unknown key trainer.max_step", "did you mean 'max_steps'"]),
+        (minimal(run={"emadecay": 0.9}), ["unknown key run.emadecay", "did you mean 'ema_decay'"]),
+        (minimal(optimizer={}), ["unknown section 'optimizer'", "did you mean 'optim'"]),
+        (minimal(components={"vocoder": "x"}), ["unknown component 'vocoder'"]),
+        (minimal(model={"name": "codec/vocos", "dim": "wide"}), ["model", "dim", "wide"]),
+        (minimal(model={"name": "codec/vocos", "dim": 3.5}), ["model", "dim", "3.5"]),
+        (minimal(optim={"schedule": "cosin"}), ["optim", "schedule", "cosin"]),
+        (minimal(optim={"betas": [0.9]}), ["optim", "betas"]),
+        (minimal(seed=-1), ["seed=-1", "≥ 0"]),
+        (minimal(seed=True), ["seed=True"]),
+        (minimal(seed="one"), ["seed='one'"]),
+        (minimal(run={"ema_decay": 1.0}), ["ema_decay=1.0"]),
+        (minimal(optim={"lr": 0.0}), ["optim.lr=0.0", "above 0"]),
+        (minimal(optim={"lr": float("nan")}), ["optim.lr=nan", "above 0"]),
+        (minimal(optim={"betas": [0.9, 1.0]}), ["optim.betas=[0.9, 1.0]"]),
+        (minimal(optim={"warmup_steps": -1}), ["optim.warmup_steps=-1", "at least 0"]),
+        (minimal(run={"checkpoint_every": 0}), ["checkpoint_every=0", "at least 1"]),
+        (minimal(model=None), ["model.name is required"]),
+        (minimal(data={"num_items": 3}), ["data.name is required"]),
+        (minimal(model={"name": "codec/vocoss"}), ["vocoss", "did you mean 'vocos'"]),
+        (minimal(model={"name": "codecs/vocos"}), ["codecs", "did you mean 'codec'"]),
+        (minimal(model={"name": "vocos"}), ["'vocos'", "plugin/name"]),
+        (minimal(model=["codec/vocos"]), ["model.name is required"]),
+        (minimal(optim=[1, 2]), ["optim", "mapping"]),
+        ([1, 2], ["mapping"]),
+        (None, ["mapping"]),
+    ],
+    ids=lambda value: None if isinstance(value, list) else str(value)[60:],
+)
+def test_what_is_wrong_is_said_with_its_path(raw, parts):
+    with pytest.raises((RecipeError, plugins.PluginError)) as caught:
+        Recipe.from_dict(raw)
+    for part in parts:
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["--model.dimm=3"], ["model.dimm", "did you mean 'dim'"]),
+        (["--data.mel.n_mel=3"], ["data.mel.n_mel", "did you mean 'n_mels'"]),
+        (["--model.dim.x=3"], ["dim", "value, not a section"]),
+        (["--max_steps=3"], ["unknown section 'max_steps'"]),
+        (["model.dim=3"], ["model.dim=3", "--section.key=value"]),
+        (["--model.dim"], ["--model.dim has no value"]),
+        (["--model.dim", "--optim.lr=1"], ["--model.dim has no value"]),
+        (["--optim.betas=[0.9"], ["--optim.betas", "not valid YAML"]),
+        (["--model={dim: 3, dim: 4}"], ["'dim' is given twice"]),
+    ],
+)
+def test_a_wrong_override_is_named(overrides, parts):
+    with pytest.raises(RecipeError) as caught:
+        Recipe.read(TINY, overrides)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_a_missing_value_names_the_flag_that_gives_it(tmp_path):
+    with pytest.raises(RecipeError, match=r"data\.root is required: add --data\.root="):
+        Recipe.read("tts/fastpitch-ljspeech", ["--components.vocoder=griffin-lim"])
+    with pytest.raises(RecipeError, match=r"data\.root is required: add --data\.root="):
+        Recipe.from_dict(minimal(data={"name": "codec/audio"}))
+    with pytest.raises(RecipeError, match=r"optim\.lr is required: add --optim\.lr="):
+        Recipe.from_dict(minimal(optim={"lr": "???"}))
+    raw = {"model": {"name": "tts/fastpitch"}, "data": {"name": "tts/espeak"}, "components": {"vocoder": "???"}}
+    with pytest.raises(RecipeError, match=r"--components\.vocoder="):
+        Recipe.from_dict(raw)
+
+
+def test_a_key_given_twice_is_refused(tmp_path):
+    raw = "model: {name: codec/vocos}\ndata: {name: codec/tones}\noptim:\n  lr: 1\n  lr: 2\n"
+    with pytest.raises(RecipeError, match=r"'lr' is given twice \(line 5\)"):
+        read(tmp_path, raw)
+
+
+@pytest.mark.parametrize("raw", ["model: [", "a: b: c", "\tx: 1", "!!python/object/apply:os.getcwd []"])
+def test_what_is_not_plain_yaml_is_refused(tmp_path, raw):
+    with pytest.raises(RecipeError, match="mine.yaml"):
+        read(tmp_path, raw)
+
+
+def test_a_recipe_that_does_not_exist_is_answered_with_the_nearest(tmp_path):
+    with pytest.raises(RecipeError, match="did you mean 'tts/quickstart'"):
+        find_recipe("tts/quikstart")
+    with pytest.raises(RecipeError, match=r"nowhere\.yaml.*does not exist"):
+        find_recipe(tmp_path / "nowhere.yaml")
+
+
+def test_overrides_keep_the_last_and_read_yaml():
+    assert parse_overrides(["--a=1", "--b.c", "x y", "--a=null", "--d="]) == {"a": None, "b.c": "x y", "d": ""}
+
+
+# ---- what is shipped ---------------------------------------------------------------------------
+
+
+def test_every_recipe_file_is_a_recipe_of_its_plugin():
+    folder = Path(__file__).parents[2] / "recipes/unisono_recipes"
+    files = {f"{path.parent.name}/{path.stem}" for path in folder.rglob("*.yaml")}
+    assert files == set(all_recipes()) and len(files) >= 10
+
+
+@pytest.mark.parametrize("name", sorted(all_recipes()))
+def test_a_recipe_opens_with_what_one_must_know(name):
+    """The command, and hardware, time and the result to expect, in comments before anything else."""
+    text = all_recipes()[name].read_text(encoding="utf-8")
+    opening = text[: text.index("\nmodel:")]
+    assert all(line.startswith("#") for line in opening.splitlines() if line)
+    for part in (f"unisono train {name}", "hardware", "time", "expect"):
+        assert part in opening, part
+
+
+def test_recipes_are_listed_shown_and_copied(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.main(["recipes"]) == 0
+    assert set(all_recipes()) <= set(capsys.readouterr().out.split())
+    assert cli.main(["recipes", "copy", TINY, str(tmp_path)]) == 0
+    copied = tmp_path / "codec-vocos-tiny.yaml"
+    assert str(copied) in capsys.readouterr().out
+    assert Recipe.read(copied).to_dict() == Recipe.read(TINY).to_dict()
+    assert cli.main(["recipes", "show", TINY]) == 0
+    assert capsys.readouterr().out == copied.read_text(encoding="utf-8")
+    assert cli.main(["recipes", "copy", TINY, str(tmp_path / "new/own.yaml")]) == 0
+    assert (tmp_path / "new/own.yaml").is_file()
+    capsys.readouterr()
+    assert cli.main(["recipes", "copy", TINY, str(tmp_path)]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert cli.main(["recipes", "copy", "codec/vocos-tini", str(tmp_path)]) == 2
+    assert "did you mean 'codec/vocos-tiny'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "nowhere.yaml"],
+        ["train", TINY, "--model.dimm=3"],
+        ["train", TINY, "--model.dim=wide"],
+        ["train", TINY, "stray"],
+        ["train", "tts/fastpitch-ljspeech"],
+        ["train", TINY, "--resume", "nowhere"],
+        ["data", "audit", TINY, "--data.num_item=3"],
+    ],
+)
+def test_wrong_input_is_one_sentence_and_exit_code_2(arguments, capsys):
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("unisono: ") and "\n" not in said and "Traceback" not in said
