@@ -129,7 +129,7 @@ def read_info(folder: Path) -> dict[str, Any]:
                 f"{str(folder)!r} holds {file.name!r}; an export holds only numbers and text: remove that file"
             )
     try:
-        plugins.check_api(info["api"], f"{str(folder)!r}")
+        plugins.check_api(info["api"], "it")
         plugins.get(info["plugin"])
     except UnisonoError as error:
         raise CheckpointError(f"{str(folder)!r} was made by plugin {info['plugin']!r}: {error}") from error
@@ -145,9 +145,10 @@ def load_model(folder: Path) -> tuple[Any, dict[str, Any]]:
         section = recipe["model"]
         values = check_arguments(target, {k: v for k, v in section.items() if k != "name"}, "model", RECIPE)
         model = build(target, values, "model", RECIPE)
-        model.build(info["facts"])
     except UnisonoError as error:
         raise CheckpointError(f"{str(folder)!r}: {error}") from error
+    try:
+        model.build(info["facts"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{str(folder)!r}: the facts in {INFO} do not describe a {info['model']} "
@@ -164,6 +165,8 @@ def _travelling(model: Any, info: dict[str, Any], folder: Path) -> dict[str, str
     """Return the components of an export by role: folders inside it, or built-in names; nothing from elsewhere."""
     inside: dict[str, str | Path] = {part.name: part for part in sorted(folder.glob("components/*")) if part.is_dir()}
     named = info.get("builtin_components") or {}
+    if not isinstance(named, dict):
+        raise CheckpointError(f"{str(folder)!r}: builtin_components={named!r} must be an object: export it again")
     for role, where in {**inside, **named}.items():
         if role not in model.roles:
             raise CheckpointError(
@@ -432,6 +435,6 @@ def _load_weights(model: Any, folder: Path) -> None:
         first = (missing or surplus or shapes)[0]
         raise CheckpointError(
             f"{str(path)!r} does not fit {RECIPE}: {len(missing)} weights missing, {len(surplus)} unknown, "
-            f"{len(shapes)} of another shape (first: {first!r}); the files belong to different exports"
+            f"{len(shapes)} of another shape (first: {first!r}); the files belong to different exports: fetch the export again"
         )
     model.load_state_dict(state, strict=False)

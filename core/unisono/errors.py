@@ -39,9 +39,11 @@ class MissingExtra(UnisonoError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``" (did you mean 'x'?)"``, or the known names when none is near."""
+    """Return ``" (did you mean 'x'?)"``, or the known names (the first of many) when none is near."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if near:
         return f" (did you mean {near[0]!r}?)"
+    if len(known) > 20:
+        return f" (known: {', '.join(known[:12])}, … {len(known)} in all)"
     return f" (known: {', '.join(known)})" if known else ""

@@ -82,6 +82,9 @@ class Recipe:
             given = raw.get(section)
             if not isinstance(given, dict) or "name" not in given:
                 raise RecipeError(f"{name}: {section}.name is required, such as {section}: {{name: tts/…}}")
+        for section in set(SECTIONS) - {"seed"}:
+            if not isinstance(raw.get(section) or {}, dict):
+                raise RecipeError(f"{name}: {section}={raw[section]!r} must be a mapping of names to values")
         resolved: dict[str, Any] = {}
         for section in ("model", "data", "optim", "trainer", "run"):
             given = dict(raw.get(section) or {})
@@ -89,6 +92,8 @@ class Recipe:
             short = given.pop("name", None) if section in ("model", "data") else None
             values = check_arguments(target, given, section, name)
             resolved[section] = {"name": short, **values} if short is not None else values
+        for section in ("optim", "run"):
+            build(_target(section, {}), resolved[section], section, name)  # the values fit their limits
         components = raw.get("components") or {}
         known = _target("model", raw["model"]).roles
         for role, value in components.items():
@@ -193,7 +198,7 @@ def check_arguments(target: Any, given: dict[str, Any], section: str, origin: st
     try:
         namespace = parser.parse_object(given)
     except Exception as error:  # jsonargparse raises many kinds; each means that a value does not fit
-        raise RecipeError(f"{origin}: {section}: {_first_reason(error)}") from None
+        raise RecipeError(f"{origin}: {_misfit(section, error)}") from None
     return _plain(namespace.as_dict())
 
 
@@ -240,11 +245,11 @@ def _target(section: str, given: dict[str, Any]) -> Any:
 def _refuse_unknown(given: dict[str, Any], known: set[str], section: str, origin: str, prefix: str = "") -> None:
     for key, value in given.items():
         path = f"{prefix}{key}"
-        if path in known:
-            continue
         inside = {name for name in known if name.startswith(path + ".")}
         if inside and isinstance(value, dict):
             _refuse_unknown(value, known, section, origin, path + ".")
+            continue
+        if path in known:
             continue
         level = {name[len(prefix) :].split(".")[0] for name in known if name.startswith(prefix)}
         raise RecipeError(f"{origin}: unknown key {section}.{path}{did_you_mean(str(key), level)}")
@@ -266,6 +271,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value
+
+
+def _misfit(section: str, error: Exception) -> str:
+    """Say in one sentence which value is of which wrong type."""
+    reason = _first_reason(error)
+    found = re.match(r'Parser key "([^"]+)": Expected an? (.*?)\. Got value: (.*)', reason)
+    if not found:
+        return f"{section}: {reason}"
+    key, wanted, value = found.groups()
+    wanted = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", wanted)
+    wanted = re.sub(r"^typing\.Literal\[(.*)\]$", r"one of \1", wanted).replace("typing.", "")
+    return f"{section}.{key}={value} must be {wanted if wanted.startswith('one of') else f'of type {wanted}'}"
 
 
 def _first_reason(error: Exception) -> str:
@@ -311,5 +328,7 @@ _StrictLoader.add_implicit_resolver(
 def _load_yaml(text: str, origin: str) -> Any:
     try:
         return yaml.load(text, Loader=_StrictLoader)
+    except RecipeError as error:
+        raise RecipeError(f"{origin}: {error}") from None
     except yaml.YAMLError as error:
         raise RecipeError(f"{origin} is not valid YAML: {_first_reason(error)}") from None
