@@ -1,0 +1,139 @@
+"""The documentation mentions what there is, links to what exists, and builds."""
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from unisono import plugin
+from unisono.cli import VERBS
+from unisono.model import OptimSpec
+from unisono.recipe import RunSpec, all_recipes
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    [*DOCS.rglob("*.md"), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))],
+    key=str,
+)
+PAGES = [page for page in PAGES if "_build" not in page.parts]
+TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
+PACKAGES = [
+    "unisono",
+    "unisono.audio",
+    "unisono.data",
+    "unisono.duration",
+    "unisono.metrics",
+    "unisono.testing",
+    "unisono.train",
+]
+
+name_of = {page: page.relative_to(ROOT).as_posix() for page in PAGES}
+
+
+def page(name: str) -> str:
+    return TEXT[DOCS / name]
+
+
+def test_every_verb_has_a_section():
+    for verb in VERBS:
+        assert f"\n## {verb}\n" in page("command-line.md"), f"no section on {verb}"
+
+
+def test_every_verb_in_the_docs_exists():
+    for path, text in TEXT.items():
+        commands = re.findall(r"^(?:\$ )?unisono ([a-z]+)", text, re.MULTILINE)
+        commands += re.findall(r"`unisono ([a-z]+)", text)
+        assert set(commands) <= VERBS.keys(), f"{name_of[path]} names a verb that does not exist"
+
+
+def test_every_shipped_recipe_is_listed():
+    shipped = [name for name in all_recipes() if name.partition("/")[0] in ("tts", "codec")]
+    assert len(shipped) >= 11
+    for name in shipped:
+        assert f"`{name}`" in page("recipes.md"), f"recipes.md does not list {name}"
+
+
+def test_every_recipe_in_the_docs_exists():
+    known = {*all_recipes(), "tts/fastpitch", "tts/fastspeech", "tts/speech", "tts/espeak"}
+    known |= {"codec/vocos", "codec/vocos-gan", "codec/audio", "codec/tones"}
+    for path, text in TEXT.items():
+        named = set(re.findall(r"(?<![\w/.-])((?:tts|codec)/[a-z][a-z-]*)(?![\w/*.-])", text))
+        assert named <= known, f"{name_of[path]}: {sorted(named - known)}"
+
+
+@pytest.mark.parametrize(("section", "spec"), [("optim", OptimSpec), ("run", RunSpec)])
+def test_every_key_of_a_section_is_explained(section, spec):
+    body = page("recipes.md").partition(f"\n### {section}\n")[2].partition("\n### ")[0]
+    for field in fields(spec):
+        assert f"| `{field.name}` |" in body, f"recipes.md does not explain {section}.{field.name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [
+        ("tts/speech", "your-own-data.md"),
+        ("tts/espeak", "your-own-data.md"),
+        ("codec/audio", "vocoders.md"),
+        ("codec/tones", "vocoders.md"),
+    ],
+)
+def test_every_argument_of_a_data_set_is_explained(name, of):
+    for argument in inspect.signature(plugin.resolve(name, "data")).parameters:
+        assert f"`{argument}`" in page(of), f"{of} does not explain data.{argument} of {name}"
+
+
+def test_every_field_of_a_request_is_explained():
+    for name in ("fastspeech", "fastpitch"):
+        for field in plugin.resolve(f"tts/{name}", "models").Request.model_fields:
+            assert f"| `{field}` |" in page("synthesis-api.md"), f"{field} is not explained"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_is_in_the_reference(package):
+    section = page("reference.md").partition(f"\n## {package}\n")[2].partition("\n## ")[0]
+    listed = set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE))
+    public = set(importlib.import_module(package).__all__)
+    assert listed == public, f"{package}: missing {public - listed}, surplus {listed - public}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of.get)
+def test_links_and_included_files_resolve(path):
+    text = re.sub(r"```.*?```", "", TEXT[path], flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    links += re.findall(r"```\{literalinclude\} (\S+)", TEXT[path])
+    for link in links:
+        target = link.partition("#")[0]
+        if target and "://" not in target:
+            if "checkpoints/" in target and not (ROOT / "checkpoints/tts-en").exists():
+                continue  # a source distribution has no voice
+            assert (path.parent / target).exists(), f"{name_of[path]}: {link} does not exist"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of.get)
+def test_python_in_the_docs_compiles(path):
+    for snippet in re.findall(r"^```python\n(.*?)^```", TEXT[path], re.DOTALL | re.MULTILINE):
+        tree = ast.parse(snippet)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("unisono"):
+                module = importlib.import_module(node.module)
+                for alias in node.names:
+                    where = f"{name_of[path]}: no {node.module}.{alias.name}"
+                    assert hasattr(module, alias.name), where
+
+
+def test_the_pages_build_without_a_warning(tmp_path):
+    for package in ("sphinx", "myst_parser", "furo"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: pip install --group docs")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d"]
+    command += [str(tmp_path / "doctrees"), str(DOCS), str(tmp_path / "html")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "html" / "index.html").is_file()
