@@ -6,7 +6,8 @@ Siuzdak, Vocos (arXiv:2306.00814), section 3.3::
     generator        hinge(MPD) + 0.1 · hinge(MRD) + FM(MPD) + 0.1 · FM(MRD) + 45 · log-mel L1
 
 Differences: the generator runs once per step, and its output serves both players; a GAN-free
-warm-up (``pretrain_steps``) and a start from another generator (``init_from``) are options.
+warm-up (``pretrain_steps``) is an option, and so is a start from another generator, as of every
+model (``run.init_from``).
 
 What to know about the loop:
 
@@ -22,20 +23,11 @@ What to know about the loop:
 """
 
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
-from unisono.checkpoint import (
-    INFO,
-    WEIGHTS,
-    find_training_state,
-    read_info,
-    read_training_state,
-)
-from unisono.errors import CheckpointError, RecipeError
+from unisono.errors import RecipeError
 
 from unisono_codec.discriminators import MultiPeriodDiscriminator, MultiResolutionDiscriminator
 from unisono_codec.losses import discriminator_hinge, feature_matching, generator_hinge
@@ -58,7 +50,6 @@ class VocosGAN(Vocos):
         resolutions: FFT size and hop of the multi-resolution discriminators.
         resolution_channels: channels of their layers (published: 64).
         pretrain_steps: steps on the distance of spectra alone before the game begins.
-        init_from: folder of an export or of a run whose generator to start from, of the same sizes.
     """
 
     training_only: ClassVar[tuple[str, ...]] = ("discriminators.",)
@@ -77,7 +68,6 @@ class VocosGAN(Vocos):
         resolutions: tuple[tuple[int, int], ...] = ((1024, 256), (2048, 512), (512, 128)),
         resolution_channels: int = 64,
         pretrain_steps: int = 0,
-        init_from: str | None = None,
     ):
         super().__init__(dim, intermediate_dim, num_blocks, mel_inverse)
         self.adversarial_mel_weight = mel_weight
@@ -88,7 +78,6 @@ class VocosGAN(Vocos):
         self.resolutions = resolutions
         self.resolution_channels = resolution_channels
         self.pretrain_steps = pretrain_steps
-        self.init_from = init_from
         self.discriminators: nn.ModuleDict | None = None
         self.automatic_optimization = False
 
@@ -107,8 +96,6 @@ class VocosGAN(Vocos):
                 }
             )
         self.discriminators.to(self.device)
-        if self.init_from is not None:
-            self._start_from(self.init_from)
 
     def load_state_dict(self, state_dict, strict: bool = True, assign: bool = False):
         """Load weights; a model that is not in training leaves the discriminators' out."""
@@ -156,29 +143,6 @@ class VocosGAN(Vocos):
         generator_schedule.step()
         self.discriminators.requires_grad_(True)
         self.log_losses("train", parts)
-
-    def _start_from(self, where: str) -> None:
-        folder = Path(where)
-        if (folder / INFO).is_file():
-            facts = read_info(folder)["facts"]
-            state = load_file(folder / WEIGHTS)
-        else:
-            checkpoint = read_training_state(find_training_state(folder))
-            facts, state = checkpoint["unisono"]["facts"], checkpoint["state_dict"]
-        if facts.get("mel_spec") != self.facts["mel_spec"]:
-            raise CheckpointError(
-                f"init_from={where!r} speaks mels of {facts.get('mel_spec')}, "
-                f"the data has {self.facts['mel_spec']}: prepare the data likewise"
-            )
-        weights = {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}
-        try:
-            self.net.load_state_dict(weights)
-        except RuntimeError:
-            raise CheckpointError(
-                f"init_from={where!r} has a generator of another size than dim={self.dim}, "
-                f"intermediate_dim={self.intermediate_dim}, num_blocks={self.num_blocks}: "
-                "give the sizes that its recipe.yaml states"
-            ) from None
 
     def _discriminator_loss(self, fake: Tensor, real: Tensor) -> Tensor:
         self.discriminators.zero_grad()

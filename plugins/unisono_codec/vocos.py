@@ -26,7 +26,7 @@ from unisono.audio import LogMel, MelInverse, MelSpec, istft_same, read_audio
 from unisono.audio.losses import LogMelLoss, MultiResolutionSTFTLoss
 from unisono.audio.mel import LOG_FLOOR
 from unisono.audio.stft import overlap_add, same_padding
-from unisono.errors import RequestError
+from unisono.errors import CheckpointError, RequestError
 from unisono.media import Audio
 from unisono.model import Model, OnStep, Request
 from unisono.nn.convnext import ConvNeXtBlock
@@ -123,7 +123,7 @@ class VocosNet(nn.Module):
 class Vocos(Model):
     """The vocoder without a GAN: multi-resolution STFT and log-mel distances only.
 
-    Cheap and stable to train, a little buzzy; ``init_from`` of ``vocos-gan`` continues from it.
+    Cheap and stable to train, a little buzzy; ``vocos-gan`` can go on from it.
 
     Args:
         dim: channels of the blocks (published: 512).
@@ -181,6 +181,15 @@ class Vocos(Model):
         self.log_mel = LogMel(self.mel_spec)
         self.mel_loss = LogMelLoss(self.mel_spec)
         self.stft_loss = MultiResolutionSTFTLoss()
+
+    def check_source(self, facts: dict[str, Any]) -> None:
+        """Refuse a start from a vocoder of another mel spectrogram."""
+        its = facts.get("mel_spec")
+        if its != self.facts["mel_spec"]:
+            raise CheckpointError(
+                f"run.init_from speaks mels of {its}, the data has {self.facts['mel_spec']}: "
+                "prepare the data likewise"
+            )
 
     # ---- as a vocoder --------------------------------------------------------------------------
 

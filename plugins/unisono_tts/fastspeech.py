@@ -32,6 +32,7 @@ from unisono.duration import (
     round_durations,
     search,
 )
+from unisono.errors import CheckpointError
 from unisono.model import OnStep
 from unisono.nn.temporal import TemporalPredictor
 from unisono.nn.transformer import FFTStack
@@ -123,6 +124,15 @@ class FastSpeech(Model):
         self.to_mel = nn.Linear(self.dim, self.mel_spec.n_mels)
         given = facts["given_durations"]
         self.aligner = None if given else Aligner(self.dim, self.mel_spec.n_mels)
+
+    def check_source(self, facts: dict[str, Any]) -> None:
+        """Refuse a start from a voice of other symbols or another mel spectrogram."""
+        for name in ("symbols", "mel_spec"):
+            if facts.get(name) != self.facts[name]:
+                raise CheckpointError(
+                    f"run.init_from has {name}={facts.get(name)!s:.80}, the data has {self.facts[name]!s:.80}: "
+                    "prepare the data with the same front end and mel spectrogram"
+                )
 
     # ---- the network ---------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from unisono.data import DataModule
 from unisono.errors import CheckpointError, RecipeError
 from unisono.model import OptimSpec
 from unisono.recipe import Recipe
+from unisono.train.warm import warm_start
 from unisono_codec.gan import VocosGAN
 
 SIZES = {
@@ -182,24 +183,21 @@ def test_exports_hold_the_generator_alone(tmp_path):
         assert torch.equal(synth.model.decode(mel), model.eval().decode(mel))
 
 
-def test_training_starts_from_an_export(tmp_path):
+def test_the_game_goes_on_from_another_generator(tmp_path):
     model, data = make()
     fit(model, data, 1)
     folder = save_export(model, tmp_path / "export")
-    new, _ = make(init_from=str(folder))
-    new.configure_model()
+    new, _ = make()
+    started = warm_start(new, str(folder))
     for name, value in model.net.state_dict().items():
         assert torch.equal(value, new.net.state_dict()[name])
-    # The export of a fine-tuned model loads where the first export is gone.
-    again = save_export(new, tmp_path / "again")
-    (tmp_path / "export").rename(tmp_path / "moved")
-    load(again)
-    other, _ = make(init_from=str(tmp_path / "moved"), dim=6)
-    with pytest.raises(CheckpointError, match="dim=6"):
-        other.configure_model()
-    missing, _ = make(init_from=str(tmp_path / "nowhere"))
-    with pytest.raises(CheckpointError, match="nowhere"):
-        missing.configure_model()
+    assert started.fresh and all(name.startswith("discriminators.") for name in started.fresh)
+    assert not started.other_shape and not started.unused
+    info = json.loads((folder / "unisono.json").read_text())
+    info["facts"]["mel_spec"]["f_max"] = 11025.0
+    (folder / "unisono.json").write_text(json.dumps(info))
+    with pytest.raises(CheckpointError, match="11025"):
+        warm_start(new, str(folder))
 
 
 @pytest.mark.parametrize("stop", [1, 3])
