@@ -1,7 +1,8 @@
 """The command line: one file per verb; nothing heavy is imported before a verb needs it.
 
-A verb is a module with ``add_arguments(parser)`` and ``run(args, rest)``; its line of help is in ``VERBS``.
-Errors by a user's hand end in one sentence and exit code 2; anything else shows its traceback, because it is our bug.
+A verb is a module with ``add_arguments(parser)`` and ``run(args, rest)``; its line of help is in
+``VERBS``. Errors by a user's hand end in one sentence and exit code 2; anything else shows its
+traceback, because it is our bug.
 """
 
 import argparse
