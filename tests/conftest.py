@@ -1,4 +1,4 @@
-"""What tests share: tiny voices with made-up statistics, their export, and one real run of two steps.
+"""What tests share: tiny voices with made-up statistics, their export, and one real run.
 
 Weights are random: what is tested here is what holds for any weights.
 """
@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-collect_ignore = ["example_plugin"]  # a distribution of its own: test_packaging installs it and runs its tests
+collect_ignore = [
+    "example_plugin"
+]  # a distribution of its own: test_packaging installs it and runs its tests
 
 FRAMES_PER_SYMBOL = 6
 
@@ -39,7 +41,10 @@ def voice_facts(speakers: tuple[str, ...] = ("kathleen", "lj"), **changes: Any) 
         "mel_spec": MelSpec().to_dict(),
         "mel_mean": -5.0,
         "mel_std": 2.0,
-        "pitch": {s: {"mean": math.log(120 + 90 * i), "std": 0.2 + 0.1 * i} for i, s in enumerate(speakers)},
+        "pitch": {
+            s: {"mean": math.log(120 + 90 * i), "std": 0.2 + 0.1 * i}
+            for i, s in enumerate(speakers)
+        },
         "energy": {s: {"mean": 2.5 + i, "std": 0.5 + 0.2 * i} for i, s in enumerate(speakers)},
         "sample_texts": ["This is what it sounds like."],
         "held_out": [],
@@ -53,7 +58,11 @@ def voice_facts(speakers: tuple[str, ...] = ("kathleen", "lj"), **changes: Any) 
 def make_voice() -> Callable[..., Any]:
     """Return a function that makes an acoustic model whose symbols last about six frames."""
 
-    def make(recipe: str = "tts/fastpitch-tiny", speakers: tuple[str, ...] = ("kathleen", "lj"), **facts: Any):
+    def make(
+        recipe: str = "tts/fastpitch-tiny",
+        speakers: tuple[str, ...] = ("kathleen", "lj"),
+        **facts: Any,
+    ):
         import torch
         from unisono.recipe import Recipe
 
@@ -73,7 +82,11 @@ def make_vocoder() -> Callable[..., Any]:
         from unisono.audio import MelSpec
         from unisono.recipe import Recipe
 
-        return Recipe.read("codec/vocos-tiny").build_model({"mel_spec": MelSpec(**spec).to_dict()}).eval()
+        return (
+            Recipe.read("codec/vocos-tiny")
+            .build_model({"mel_spec": MelSpec(**spec).to_dict()})
+            .eval()
+        )
 
     return make
 
@@ -111,5 +124,10 @@ def voice_run(tmp_path_factory) -> Path:
     from unisono.train import train
 
     runs = tmp_path_factory.mktemp("runs")
-    overrides = [f"--run.dir={runs}", "--run.preview_seconds=0", "--data.num_sentences=6", "--data.num_processes=1"]
+    overrides = [
+        f"--run.dir={runs}",
+        "--run.preview_seconds=0",
+        "--data.num_sentences=6",
+        "--data.num_processes=1",
+    ]
     return train(Recipe.read("tts/fastpitch-tiny", overrides), progress=False).folder

@@ -301,8 +301,8 @@ def portable(recipe: dict[str, Any], builtins: tuple[str, ...] = ()) -> dict[str
 def export_state(model: Any, state: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the weights that belong in an export: all but what the model names as training-only."""
     training_only = tuple(getattr(model, "training_only", ()))
-    state = model.state_dict() if state is None else state
-    return {k: v for k, v in state.items() if not k.startswith(training_only)} if training_only else dict(state)
+    weights: dict[str, Any] = dict(model.state_dict() if state is None else state)
+    return {k: v for k, v in weights.items() if not training_only or not k.startswith(training_only)}
 
 
 def read_training_state(path: Path) -> dict[str, Any]:

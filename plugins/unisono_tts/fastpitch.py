@@ -18,9 +18,9 @@ import torch
 from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
-
 from unisono.duration import Alignment, log_durations
 from unisono.nn.temporal import TemporalPredictor
+
 from unisono_tts.fastspeech import FastSpeech
 from unisono_tts.speaking import Reading, SpeechRequest
 
@@ -156,6 +156,6 @@ def fill_gaps(values: Float[Tensor, "b s"], valid: Bool[Tensor, "b s"]) -> Float
     after = torch.where(valid, index, length).flip(1).cummin(1).values.flip(1)
     left = torch.where(before >= 0, before, after).clamp(max=length - 1)
     right = torch.where(after < length, after, before).clamp(min=0)
-    share = (index - left) / (right - left).clamp(min=1)
-    filled = torch.lerp(values.gather(1, left), values.gather(1, right), share.to(values.dtype).clamp(0, 1))
+    share = (index - left).to(values.dtype) / (right - left).clamp(min=1)
+    filled = torch.lerp(values.gather(1, left), values.gather(1, right), share.clamp(0, 1))
     return torch.where(valid.any(1, keepdim=True), filled, 0.0)

@@ -17,7 +17,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
-
 from unisono import Audio, Model
 from unisono.audio import MelSpec
 from unisono.duration import (
@@ -36,6 +35,7 @@ from unisono.errors import CheckpointError
 from unisono.model import OnStep
 from unisono.nn.temporal import TemporalPredictor
 from unisono.nn.transformer import FFTStack
+
 from unisono_tts.speaking import Reading, SpeechRequest, Voice, speak, stream
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from unisono.audio import read_audio, write_audio
 from unisono.checkpoint import find_training_state, read_training_state
 from unisono.errors import UnisonoError
 from unisono.recipe import Recipe
+
 from unisono_tts.data import level, trim
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import Field
-
 from unisono import Audio, Request, Segment
 from unisono.audio import GriffinLim, MelSpec
 from unisono.errors import RecipeError, RequestError, did_you_mean
 from unisono.media import Curve
 from unisono.model import OnStep
+
 from unisono_tts.text import FrontEnd, Symbols, front_end_of, split_text, tokenize
 from unisono_tts.text.symbols import PAUSES, SPECIALS
 

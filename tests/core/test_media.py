@@ -17,7 +17,11 @@ RATE = 8000
 def make_audio(seconds: float = 0.5, channels: int = 1, rate: int = RATE, seed: int = 0) -> Audio:
     generator = np.random.default_rng(seed)
     wave = 0.2 * generator.standard_normal((channels, round(seconds * rate))).astype(np.float32)
-    segments = (Segment("ɑ", 0.0, seconds / 2), Segment("n", seconds / 2, seconds), Segment("on", 0.0, seconds, "word"))
+    segments = (
+        Segment("ɑ", 0.0, seconds / 2),
+        Segment("n", seconds / 2, seconds),
+        Segment("on", 0.0, seconds, "word"),
+    )
     times = np.linspace(0, seconds, 5)
     curves = {"pitch": Curve(times, np.array([np.nan, 120, 130, 125, np.nan]), "Hz")}
     return Audio(wave.clip(-1, 1), rate, segments, curves)
@@ -87,7 +91,10 @@ def test_what_is_too_loud_is_clipped_not_wrapped(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("x.txt", r"cannot write Audio as '\.txt' \(x\.txt\): use one of \.wav, \.flac, \.ogg, \.mp3"),
+        (
+            "x.txt",
+            r"cannot write Audio as '\.txt' \(x\.txt\): use one of \.wav, \.flac, \.ogg, \.mp3",
+        ),
         ("x", r"cannot write Audio as a file without suffix \(x\): use one of \.wav"),
         ("file/x.wav", r"cannot write '.*x\.wav': .*; choose another place"),
         ("folder.wav", r"cannot write '.*folder\.wav': .*; choose another place"),
@@ -112,7 +119,9 @@ def test_it_shows_itself_in_a_notebook():
 
 
 def test_a_waveform_has_channels():
-    with pytest.raises(ValueError, match=r"waveform must be \[channels, samples\], got shape \(5,\)"):
+    with pytest.raises(
+        ValueError, match=r"waveform must be \[channels, samples\], got shape \(5,\)"
+    ):
         Audio(np.zeros(5, np.float32), RATE)
 
 

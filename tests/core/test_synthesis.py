@@ -10,7 +10,9 @@ from unisono.model import Request
 
 
 def test_three_lines(voice_export, tmp_path):
-    path = unisono.load(voice_export)("Hello world", pace=1.2, speaker="lj").save(tmp_path / "hello.wav")
+    path = unisono.load(voice_export)("Hello world", pace=1.2, speaker="lj").save(
+        tmp_path / "hello.wav"
+    )
     samples, rate = soundfile.read(path)
     assert rate == 22050
     assert len(samples) > 1000
@@ -47,7 +49,11 @@ def test_lists_in_lists_out(voice):
         (None, {}, "text is required"),
         ("Hello", {"pce": 2}, r"unknown field 'pce' \(did you mean 'pace'\?\)"),
         ("Hello", {"pace": "fast"}, "pace='fast': input should be a valid number"),
-        ("Hello", {"pace": 0, "pitch_shift": 13}, r"pace=0: .*; pitch_shift=13: input should be less"),
+        (
+            "Hello",
+            {"pace": 0, "pitch_shift": 13},
+            r"pace=0: .*; pitch_shift=13: input should be less",
+        ),
         ({"text": "Hello", "texts": 1}, {}, r"unknown field 'texts' \(did you mean 'text'\?\)"),
         (5, {}, "text=5: input should be a valid string"),
         (["Hello", 5], {}, "text=5: input should be a valid string"),
@@ -62,7 +68,9 @@ def test_what_cannot_be_asked_is_named(voice, first, fields, message):
 def test_fields_go_with_a_stream_too(voice):
     with pytest.raises(RequestError, match="unknown field"):
         next(voice.stream("Hello", pce=2))
-    assert sum(p.seconds for p in voice.stream("Hello", pace=4.0)) < sum(p.seconds for p in voice.stream("Hello"))
+    assert sum(p.seconds for p in voice.stream("Hello", pace=4.0)) < sum(
+        p.seconds for p in voice.stream("Hello")
+    )
 
 
 def test_synthesis_keeps_no_graph_and_leaves_the_global_generator(voice):

@@ -2,6 +2,7 @@
 
 import threading
 import weakref
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def test_phonemes_tile_the_audio_and_words_cover_theirs(voice):
     words = [s for s in audio.segments if s.kind == "word"]
     assert phonemes[0].start == 0
     assert all(s.start < s.end for s in phonemes)
-    gaps = [b.start - a.end for a, b in zip(phonemes, phonemes[1:], strict=False)]
+    gaps = [b.start - a.end for a, b in pairwise(phonemes)]
     pauses = [gap for gap in gaps if gap > 1e-9]
     pieces = list(voice.model.voice.read(voice.request(TEXT), voice.model.max_piece_characters))
     # Between pieces there is the pause of their punctuation, and nowhere else.
@@ -44,14 +45,17 @@ def test_phonemes_tile_the_audio_and_words_cover_theirs(voice):
     assert pauses == pytest.approx(wanted, abs=1e-9)
     assert phonemes[-1].end == pytest.approx(audio.seconds, abs=1e-9)
     assert [w.label for w in words] == [token.text for token in tokenize(TEXT)]
-    assert all(a.end <= b.start + 1e-9 for a, b in zip(words, words[1:], strict=False))
+    assert all(a.end <= b.start + 1e-9 for a, b in pairwise(words))
     borders = {round(t, 9) for s in phonemes for t in (s.start, s.end)}
     assert {round(t, 9) for w in words for t in (w.start, w.end)} <= borders
 
 
 def test_curves_run_through_the_audio_and_are_undefined_in_pauses(voice):
     audio = voice("Well, no.", speaker="lj")
-    assert {name: curve.unit for name, curve in audio.curves.items()} == {"pitch": "Hz", "energy": "dB"}
+    assert {name: curve.unit for name, curve in audio.curves.items()} == {
+        "pitch": "Hz",
+        "energy": "dB",
+    }
     for curve in audio.curves.values():
         assert (np.diff(curve.times) >= 0).all()
         assert (curve.times[0], curve.times[-1]) == pytest.approx((0, audio.seconds))
@@ -83,13 +87,20 @@ def test_word_paces_slow_their_words_across_pieces(voice):
 
 
 def test_the_first_speaker_is_the_default(voice):
-    default, first, other = voice([{"text": "So it is."}, *({"text": "So it is.", "speaker": s} for s in ("kathleen", "lj"))])
+    default, first, other = voice(
+        [{"text": "So it is."}, *({"text": "So it is.", "speaker": s} for s in ("kathleen", "lj"))]
+    )
     np.testing.assert_allclose(default.waveform, first.waveform, atol=TOLERANCE)
-    assert other.waveform.shape != first.waveform.shape or np.abs(other.waveform - first.waveform).max() > 1e-3
+    assert (
+        other.waveform.shape != first.waveform.shape
+        or np.abs(other.waveform - first.waveform).max() > 1e-3
+    )
 
 
 def test_an_unknown_speaker_is_named_with_the_nearest(voice):
-    with pytest.raises(RequestError, match=r"unknown speaker 'katleen' \(did you mean 'kathleen'\?\)"):
+    with pytest.raises(
+        RequestError, match=r"unknown speaker 'katleen' \(did you mean 'kathleen'\?\)"
+    ):
         voice("Hello", speaker="katleen")
 
 
@@ -121,7 +132,9 @@ def test_a_stream_says_the_same_words_whatever_its_pieces(voice):
 def test_the_first_sound_comes_before_the_second_piece_is_read(voice, monkeypatch):
     read = []
     front_end = voice.model.voice.front_end
-    monkeypatch.setattr(voice.model.voice, "_front_end", lambda text: read.append(text) or front_end(text))
+    monkeypatch.setattr(
+        voice.model.voice, "_front_end", lambda text: read.append(text) or front_end(text)
+    )
     stream = voice.stream(long_text(20_000))
     first = next(stream)
     assert len(read) == 1
@@ -204,13 +217,18 @@ def test_one_symbol_of_no_length_is_still_a_sound(make_voice, make_vocoder):
 
 
 def test_a_vocoder_of_another_mel_is_refused(make_voice, make_vocoder):
-    with pytest.raises(RecipeError, match=r"hop_length=200.*this model speaks .*hop_length=256.*: train"):
+    with pytest.raises(
+        RecipeError, match=r"hop_length=200.*this model speaks .*hop_length=256.*: train"
+    ):
         make_voice().attach("vocoder", make_vocoder(hop_length=200))
 
 
 def test_a_voice_without_vocoder_says_how_to_give_one(make_voice, tmp_path):
     folder = save_export(make_voice(), tmp_path / "mute")
-    with pytest.raises(RequestError, match=r"has no vocoder \(turns log mels into sound\): give one with .*griffin-lim"):
+    with pytest.raises(
+        RequestError,
+        match=r"has no vocoder \(turns log mels into sound\): give one with .*griffin-lim",
+    ):
         unisono.load(folder)("Hello")
     audio = unisono.load(folder, components={"vocoder": "griffin-lim"})("Hello", pace=4.0)
     assert audio.seconds > 0

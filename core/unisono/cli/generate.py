@@ -172,7 +172,7 @@ def _many(synthesizer: Any, args: argparse.Namespace, fields: dict[str, Any]) ->
     batches = [waiting[i : i + args.batch_size] for i in range(0, len(waiting), args.batch_size)]
     written = 0
     for batch in track(batches, "generating", console=Console(stderr=True), disable=not sys.stderr.isatty()):
-        for number, made, path in _batch(synthesizer, batch, failed):
+        for _, made, path in _batch(synthesizer, batch, failed):
             stage = path.with_name(f".part-{path.name}")
             made.save(stage).replace(path)
             written += 1

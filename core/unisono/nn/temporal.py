@@ -6,6 +6,8 @@ energy as well. Difference: padding is zeroed before every convolution.
 Shapes: b batch, t time, d channels.
 """
 
+from itertools import pairwise
+
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,7 +22,7 @@ class TemporalPredictor(nn.Module):
         super().__init__()
         sizes = [dim] + [filter_dim] * num_layers
         self.convs = nn.ModuleList(
-            nn.Conv1d(a, b, kernel_size, padding=kernel_size // 2) for a, b in zip(sizes, sizes[1:], strict=False)
+            nn.Conv1d(a, b, kernel_size, padding=kernel_size // 2) for a, b in pairwise(sizes)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(filter_dim) for _ in range(num_layers))
         self.dropout = nn.Dropout(dropout)

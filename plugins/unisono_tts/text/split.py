@@ -90,7 +90,9 @@ def split_text(text: str, limit: int = 220, first_limit: int | None = None) -> I
 def nothing_to_speak(text: str) -> RequestError:
     """Return the error for a text without a word."""
     shown = text if len(text) <= 40 else text[:40] + "…"
-    what = "holds punctuation only" if text.strip() else "is empty"
+    punctuation = all(unicodedata.category(character)[0] in "PZC" for character in text)
+    kind = "punctuation only" if punctuation else "neither letters nor digits"
+    what = f"holds {kind}" if text.strip() else "is empty"
     return RequestError(f"the text {shown!r} {what}: give at least one word to speak")
 
 

@@ -16,7 +16,10 @@ def make_audio(samples: int = 22050, rate: int = 22050) -> Audio:
         Segment("ah", seconds / 4, seconds, "word"),
     )
     times = np.linspace(0, seconds, 4)
-    curves = {"pitch": Curve(times, np.full(4, 120.0), "Hz"), "energy": Curve(times, np.full(4, -3.0), "dB")}
+    curves = {
+        "pitch": Curve(times, np.full(4, 120.0), "Hz"),
+        "energy": Curve(times, np.full(4, -3.0), "dB"),
+    }
     return Audio(wave, rate, segments, curves)
 
 
