@@ -258,7 +258,7 @@ class Vocos(Model):
         return self.log_mel(wave[None, : len(wave) // hop * hop])[0]
 
     def preview_requests(self) -> list["Vocos.Request"]:
-        """Two excerpts of the validation data; before any validation, a gliding buzz."""
+        """Two excerpts of the validation data; before any validation, a gliding buzz, long and short."""
         if self._previews:
             return self._previews
         seconds = torch.arange(self.mel_spec.sample_rate) / self.mel_spec.sample_rate
@@ -266,7 +266,8 @@ class Vocos(Model):
         buzz = sum(torch.sin(k * phase) / k for k in range(1, 12)) * 0.1
         hop = self.mel_spec.hop_length
         wave = buzz[None, : len(buzz) // hop * hop].to(self.device)
-        return [self.Request(mel=self.log_mel(wave)[0].cpu())]
+        mel = self.log_mel(wave)[0].cpu()
+        return [self.Request(mel=mel), self.Request(mel=mel[: len(mel) // 3])]
 
     # ---- training ------------------------------------------------------------------------------
 

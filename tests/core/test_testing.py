@@ -1,0 +1,198 @@
+"""The conformance kit finds what is wrong: each model of a sick plugin breaks one promise."""
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from unisono import cli
+from unisono import plugin as plugins
+from unisono.errors import PluginError
+from unisono.media import Audio, Segment
+from unisono.testing import Check, all_checks, checks, run
+from unisono.testing.compare import CheckFailed, distance, ensure, numbers
+
+TESTS = Path(__file__).parents[1]
+QUICK = (
+    *("tiny_recipe_trains", "gradient_reaches_every_parameter", "resumed_equals_uninterrupted", "output_is_what_it_says"),
+    *("alone_equals_in_a_batch", "same_seed_same_output", "global_randomness_is_left_alone"),
+    *("nothing_executable_is_kept", "unknown_names_are_refused", "steps_are_told"),
+)
+
+
+@pytest.fixture(scope="module")
+def sick(tmp_path_factory) -> dict[str, Check]:
+    """The checks of the sick plugin by id; it is installed for this module's tests only."""
+    site = tmp_path_factory.mktemp("site")
+    package = site / "unisono_sick"
+    (package / "recipes").mkdir(parents=True)
+    for file in (TESTS / "core/sick/unisono_sick").glob("*.py"):
+        (package / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+    (package / "recipes/__init__.py").touch()
+    tiny = (TESTS / "example_plugin/unisono_hum/recipes/hum-tiny.yaml").read_text(encoding="utf-8")
+    tiny = tiny.replace("name: hum/letters", "name: sick/letters")
+    info = site / "unisono_sick-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: unisono-sick\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text(f"[{plugins.GROUP}]\nsick = unisono_sick:plugin\n")
+    with pytest.MonkeyPatch.context() as patch:
+        for folder in (TESTS / "example_plugin", site):
+            patch.syspath_prepend(folder)
+        path = os.pathsep.join([str(site), str(TESTS / "example_plugin"), os.environ.get("PYTHONPATH", "")])
+        patch.setenv("PYTHONPATH", path.rstrip(os.pathsep))
+        for name in import_module("unisono_sick").NAMES:
+            if name != "Untrained":
+                recipe = tiny.replace("name: hum/hum", f"name: sick/{name.lower()}")
+                (package / f"recipes/{name.lower()}-tiny.yaml").write_text(recipe, encoding="utf-8")
+        plugins.discover.cache_clear()
+        yield {check.id: check for check in all_checks("sick")}
+    plugins.discover.cache_clear()
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_the_healthy_one_passes(sick, name):
+    sick[f"{name}[healthy]"]()
+
+
+@pytest.mark.parametrize(
+    ("check", "said"),
+    [
+        ("gradient_reaches_every_parameter[deaf]", "1 of 6 parameters get no gradient: unused"),
+        ("resumed_equals_uninterrupted[forgetful]", "differ after resuming"),
+        ("alone_equals_in_a_batch[leaky]", "request 0 alone and in a batch differ"),
+        ("same_seed_same_output[moody]", "differ by .* of the peak"),
+        ("global_randomness_is_left_alone[moody]", "synthesizing changes the global random state"),
+        ("global_randomness_is_left_alone[fidgety]", "synthesizing changes the global random state"),
+        ("nothing_executable_is_kept[talkative]", "unisono.json of the export names a folder of this machine"),
+        ("unknown_names_are_refused[lenient]", "'seedx' is accepted silently"),
+        ("steps_are_told[silent]", "on_step was never called"),
+        ("constructors_are_typed[sick]", r"Vague.__init__: others takes anything"),
+        ("output_is_what_it_says[infinite]", "waveform is not finite"),
+        ("output_is_what_it_says[mute]", "propose at least one request"),
+        ("tiny_recipe_trains[untrained]", "no recipe 'sick/untrained-tiny'"),
+        ("two_processes_equal_one[lopsided]", "use global_mean"),
+        ("fresh_process_gives_the_same[homesick]", "another process differs by"),
+    ],
+)
+def test_a_broken_promise_is_found(sick, check, said):
+    with pytest.raises((CheckFailed, ValueError), match=said):
+        sick[check]()
+
+
+@pytest.mark.parametrize("model", ["moody", "fidgety", "silent", "homesick"])
+def test_and_no_other_promise_is_blamed(sick, model):
+    for name in ("tiny_recipe_trains", "gradient_reaches_every_parameter", "unknown_names_are_refused"):
+        sick[f"{name}[{model}]"]()
+
+
+def test_a_manifest_that_loads_torch_is_found(tmp_path, sick, monkeypatch):
+    heavy = tmp_path / "unisono_heavy.py"
+    heavy.write_text("import torch\nfrom unisono import Plugin\n"
+                     "plugin = Plugin(name='heavy', api='1.0', summary='', models={'x': 'y:z'})\n")
+    info = tmp_path / "unisono_heavy-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: unisono-heavy\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text(f"[{plugins.GROUP}]\nheavy = unisono_heavy:plugin\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    plugins.discover.cache_clear()
+    with pytest.raises(CheckFailed, match="'torch'"):
+        all_checks("heavy")[0]()
+    plugins.discover.cache_clear()
+
+
+# ---- which checks there are, and how they are told ---------------------------------------------
+
+
+def test_every_model_has_every_check(sick):
+    names = {check.name for check in sick.values()}
+    assert len(names) == 16 and len(sick) == 4 + 12 * 15
+    assert all(check.promise.endswith(".") for check in sick.values())
+
+
+def test_expected_failures_are_strict_and_known(sick):
+    params = checks("sick", expected_failures={"steps_are_told[silent]": "it never learnt to"})
+    marks = {param.id: param.marks for param in params}
+    (mark,) = marks["steps_are_told[silent]"]
+    assert mark.name == "xfail" and mark.kwargs == {"reason": "it never learnt to", "strict": True}
+    assert not marks["steps_are_told[healthy]"]
+    with pytest.raises(PluginError, match=r"did you mean 'steps_are_told\[silent\]'"):
+        checks("sick", expected_failures={"step_are_told[silent]": ""})
+    with pytest.raises(PluginError, match="did you mean 'sick'"):
+        checks("sik")
+
+
+def made_up(name: str, error: Exception | None) -> Check:
+    def call() -> None:
+        if error is not None:
+            raise error
+
+    return Check(name, "toy", "It is made up.", call)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code", "last"),
+    [
+        ([None, None], 0, "toy: 2 run, 0 skipped, 2 in total; 0 failed"),
+        ([None, CheckFailed("it is not so")], 1, "toy: 2 run, 0 skipped, 2 in total; 1 failed"),
+        ([None, ZeroDivisionError("oh")], 1, "toy: 2 run, 0 skipped, 2 in total; 1 failed"),
+        ([None, "skip"], 1, "toy: 1 run, 1 skipped, 2 in total; 0 failed"),
+    ],
+)
+def test_the_command_counts_what_ran_and_fails_for_less(monkeypatch, capsys, outcomes, code, last):
+    from unisono.testing import kit
+
+    monkeypatch.setenv("COLUMNS", "200")
+    errors = [kit.Skipped("not here") if item == "skip" else item for item in outcomes]
+    made = [made_up(f"check_{i}", error) for i, error in enumerate(errors)]
+    monkeypatch.setattr(kit, "all_checks", lambda name: made)
+    monkeypatch.setattr("unisono.testing.all_checks", lambda name: made)
+    assert cli.main(["check", "toy"]) == code
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1] == last
+    for item in errors:
+        assert item is None or str(item) in printed
+
+
+def test_a_crash_of_a_plugin_is_the_outcome_of_its_check(monkeypatch):
+    from unisono.testing import kit
+
+    monkeypatch.setattr(kit, "all_checks", lambda name: [made_up("a", OSError("disk")), made_up("b", None)])
+    outcomes = list(run("toy"))
+    assert [o.state for o in outcomes] == ["failed", "passed"]
+    assert outcomes[0].reason == "OSError: disk"
+
+
+def test_the_command_serves_without_pytest():
+    code = "import sys; sys.modules['pytest'] = None; import unisono.testing.promises, unisono.cli.check"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---- outputs as numbers ------------------------------------------------------------------------
+
+
+def test_media_become_numbers_and_back_to_a_distance():
+    wave = np.sin(np.arange(100, dtype=np.float32))[None]
+    one = Audio(wave, 8000, (Segment("a", 0.0, 0.5),))
+    other = Audio(wave + np.float32(1e-3), 8000, (Segment("a", 0.0, 0.5),))
+    assert distance(numbers(one), numbers(one)) == (0.0, "")
+    far, where = distance(numbers(one), numbers(other))
+    assert where == "output.waveform" and far == pytest.approx(1e-3 / np.abs(wave).max(), rel=1e-3)
+    for changed in (
+        Audio(wave[:, :99], 8000, one.segments),
+        Audio(wave, 8001, one.segments),
+        Audio(wave, 8000, (Segment("b", 0.0, 0.5),)),
+        Audio(wave, 8000),
+    ):
+        assert distance(numbers(one), numbers(changed))[0] == float("inf")
+
+
+def test_what_is_undefined_in_both_is_equal():
+    holes = {"x": np.array([1.0, np.nan])}
+    assert distance(holes, {"x": np.array([1.0, np.nan])}) == (0.0, "")
+    assert distance(holes, {"x": np.array([1.0, 2.0])})[0] == float("inf")
+    with pytest.raises(CheckFailed, match="so it is"):
+        ensure(False, "so it is")
