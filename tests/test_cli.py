@@ -191,14 +191,11 @@ BAD_LINES = {
 
 def test_bad_lines_are_reported_and_the_others_go_on(many):
     lines = ["Good one."]
-    for bad in BAD_LINES:
-        lines += [bad, "Another good one."]
+    for line in BAD_LINES:
+        lines += [line, "Another good one."]
     done, bad = many("\n".join(lines)), len(BAD_LINES)
     assert done.code == 1
-    assert (
-        done.out
-        == f"{bad + 1} written, 0 kept from before, {bad} failed: {many.folder}\n"
-    )
+    assert done.out == f"{bad + 1} written, 0 kept from before, {bad} failed: {many.folder}\n"
     reports = done.err.strip().splitlines()
     assert len(reports) == len(BAD_LINES)
     for index, (report, reason) in enumerate(zip(reports, BAD_LINES.values(), strict=True)):
