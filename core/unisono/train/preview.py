@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from unisono.errors import RequestError
+from unisono.errors import UnisonoError
 from unisono.media import Audio
 
 
@@ -40,7 +40,7 @@ class Previews(Callback):
                 with torch.inference_mode():
                     (made,) = pl_module.synthesize([request])  # type: ignore[operator]
                 self._keep(trainer, index, made)
-        except RequestError as error:  # no vocoder attached, say: told once, and training goes on
+        except UnisonoError as error:  # no vocoder attached, say: told once, and training goes on
             self._silenced = True
             rank_zero_warn(f"no previews: {error}")
         finally:

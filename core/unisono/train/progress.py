@@ -37,6 +37,13 @@ class Throughput(Callback):
         self._last = None
 
 
-def progress_bar() -> RichProgressBar:
-    """Return the progress bar of every training run."""
-    return RichProgressBar(leave=False)
+class StepProgressBar(RichProgressBar):
+    """Lightning's bar; a run bounded by steps has no last epoch to show (Lightning shows -2)."""
+
+    def __init__(self):
+        super().__init__(leave=False)
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        if self.trainer.max_steps > 0:
+            return f"Epoch {current_epoch}"
+        return super()._get_train_description(current_epoch)

@@ -30,7 +30,7 @@ from unisono.recipe import Recipe
 from unisono.train.ema import WeightEMA
 from unisono.train.keep import KeepState
 from unisono.train.preview import Previews
-from unisono.train.progress import Throughput, progress_bar
+from unisono.train.progress import StepProgressBar, Throughput
 from unisono.train.steps import SamePlugins, StepSeed
 from unisono.train.warm import warm_start
 
@@ -96,7 +96,7 @@ def train(
     if spec.ema_decay > 0:
         own.append(WeightEMA(spec.ema_decay))
     if arguments.get("enable_progress_bar", True) and progress:
-        own.append(progress_bar())
+        own.append(StepProgressBar())
     else:
         arguments["enable_progress_bar"] = False
     if isinstance(arguments.get("val_check_interval"), int):
