@@ -108,7 +108,8 @@ def test_a_strangers_own_tests_pass(elsewhere):
     tests = shutil.copytree(EXAMPLE / "tests", elsewhere / "tests")
     quick = "not two_processes and not fresh_process"  # they ran in the test above
     printed = call(
-        *(elsewhere / "venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "-k", quick, tests),
+        *(elsewhere / "venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error"),
+        *("-k", quick, tests),
         cwd=elsewhere,
     )
     assert "16 passed, 2 deselected" in printed

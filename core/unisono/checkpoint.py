@@ -98,7 +98,8 @@ def read_info(folder: Path) -> dict[str, Any]:
     path = folder / INFO
     if folder.is_file() or not path.is_file():
         hint = ""
-        if folder.suffix in (".ckpt", ".pt", ".pth", ".bin") or list(folder.glob("*.ckpt")) or (folder / "checkpoints").is_dir():
+        states = [*folder.glob("*.ckpt"), *folder.glob("checkpoints/*.ckpt")]
+        if states or folder.suffix in (".ckpt", ".pt", ".pth", ".bin"):
             hint = "; a training run becomes an export by  unisono export RUN DEST"
         raise CheckpointError(f"{str(folder)!r} is not an export: it has no {INFO}{hint}")
     try:
@@ -435,6 +436,7 @@ def _load_weights(model: Any, folder: Path) -> None:
         first = (missing or surplus or shapes)[0]
         raise CheckpointError(
             f"{str(path)!r} does not fit {RECIPE}: {len(missing)} weights missing, {len(surplus)} unknown, "
-            f"{len(shapes)} of another shape (first: {first!r}); the files belong to different exports: fetch the export again"
+            f"{len(shapes)} of another shape (first: {first!r}); the files belong to different exports: "
+            "fetch the export again"
         )
     model.load_state_dict(state, strict=False)

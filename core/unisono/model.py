@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from unisono.errors import RecipeError, RequestError, did_you_mean
-from unisono.media import Media
+from unisono.media import Media as AnyMedia
 
 OnStep = Callable[[int, int], None]
 """Called as ``on_step(done, total)`` while a synthesis goes on.
@@ -63,6 +63,9 @@ class Request(BaseModel):
                 message = item["msg"].removeprefix("Value error, ")
                 problems.append(f"{name}={item['input']!r}: {message[:1].lower()}{message[1:]}")
         return "; ".join(problems)
+
+
+AnyRequest = Request  # within Model the name means the model's own
 
 
 @dataclass(frozen=True)
@@ -133,8 +136,8 @@ class OptimSpec:
 class Model(LightningModule):
     """The base of every generator; see the module's docstring for its life."""
 
-    Request: ClassVar[type[Request]] = Request
-    Media: ClassVar[type[Media]] = Media
+    Request: ClassVar[type[AnyRequest]] = AnyRequest
+    Media: ClassVar[type[AnyMedia]] = AnyMedia
     text_field: ClassVar[str] = "text"
     roles: ClassVar[dict[str, str]] = {}
     builtin_components: ClassVar[dict[str, str]] = {}
@@ -273,6 +276,6 @@ class Model(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["unisono"] = {"recipe": self.recipe, "facts": self.facts}
 
-    def request_generator(self, request: Request, generator: torch.Generator | None = None) -> torch.Generator:
+    def request_generator(self, request: AnyRequest, generator: torch.Generator | None = None) -> torch.Generator:
         """Return the generator for one request: the given one, or a fresh one from the request's seed."""
         return generator or torch.Generator().manual_seed(request.seed)

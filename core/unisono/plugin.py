@@ -156,10 +156,10 @@ def recipe_names(plugin: Plugin) -> dict[str, Any]:
 
 
 def _load_manifest(found: Found) -> Plugin:
-    if len(found.entry_points) > 1:
+    point, *others = found.entry_points
+    if others:
         offers = (f"{p.dist.name} {p.dist.version}" if p.dist else p.value for p in found.entry_points)
         raise PluginError(f"plugin {found.name!r} is offered by {' and '.join(sorted(offers))}: uninstall one of them")
-    point = found.entry_points[0]
     try:
         plugin = point.load()
     except Exception as error:  # whatever a stranger's module raises, the tool goes on

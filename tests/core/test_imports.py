@@ -66,7 +66,14 @@ def loaded(code: str, *arguments: str) -> set[str]:
     return set(last.split()[1:])
 
 
-CLI = "import sys\nfrom unisono.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    assert not end.code"
+CLI = """
+import sys
+from unisono.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    assert not end.code
+"""
 
 
 @pytest.mark.parametrize(

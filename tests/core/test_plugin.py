@@ -101,9 +101,9 @@ def test_a_broken_plugin_says_who_it_is_why_and_what_helps(install, source, caus
 
 def test_naming_a_recipe_or_model_of_a_broken_plugin_gives_its_reason(install):
     install("toy", "1 / 0")
-    with pytest.raises(PluginError, match="unisono-toy 1.2.3.*ZeroDivisionError"):
+    with pytest.raises(PluginError, match=r"unisono-toy 1\.2\.3.*ZeroDivisionError"):
         Recipe.read("toy/toy-tiny")
-    with pytest.raises(PluginError, match="unisono-toy 1.2.3.*ZeroDivisionError"):
+    with pytest.raises(PluginError, match=r"unisono-toy 1\.2\.3.*ZeroDivisionError"):
         plugins.resolve("toy/toy", "models")
     assert Recipe.read("codec/vocos-tiny").model["name"] == "codec/vocos"
 
@@ -188,6 +188,6 @@ def test_an_editable_install_that_is_seen_twice_is_one_plugin(tmp_path):
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: unisono-toy\nVersion: 1.2.3\n")
         (info / "entry_points.txt").write_text(f"[{plugins.GROUP}]\ntoy = made_up_toy:plugin\n")
         folders.append(str(info.parent))
-    code = f"import sys; sys.path[:0] = {folders}; from unisono import plugin; print(len(plugin.discover()['toy'].entry_points))"
+    code = f"import sys; sys.path[:0] = {folders}\nfrom unisono import plugin\nprint(plugin.discover()['toy'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(tmp_path))
-    assert done.stdout.strip() == "1"
+    assert done.stdout.count("made_up_toy:plugin") == 1

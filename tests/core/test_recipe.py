@@ -179,7 +179,7 @@ def test_a_key_given_twice_is_refused(tmp_path):
 
 @pytest.mark.parametrize("raw", ["model: [", "a: b: c", "\tx: 1", "!!python/object/apply:os.getcwd []"])
 def test_what_is_not_plain_yaml_is_refused(tmp_path, raw):
-    with pytest.raises(RecipeError, match="mine.yaml"):
+    with pytest.raises(RecipeError, match=r"mine\.yaml"):
         read(tmp_path, raw)
 
 

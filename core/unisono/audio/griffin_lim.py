@@ -1,8 +1,8 @@
 """Griffin-Lim: log mel → waveform without a learned vocoder; the floor that a learned one must
 beat.
 
-Two steps. Magnitudes: non-negative least squares through the mel filters (``MelInverse``). Phases: the fast Griffin-Lim algorithm of
-Perraudin, Balazs and Søndergaard (2013), momentum 0.99, from a fixed random start.
+Two steps. Magnitudes: non-negative least squares through the mel filters (``MelInverse``). Phases: the fast
+Griffin-Lim algorithm of Perraudin, Balazs and Søndergaard (2013), momentum 0.99, from a fixed random start.
 
 Shapes: b batch, t frames, f frequencies, m mel channels, n = t * hop_length samples.
 """

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     else:
         lines.append("cuda         not available")
     for state in states():
-        lines.append(f"plugin       {state.found.name} ({state.found.distribution} {state.found.version}): {state.reason}")
+        found = state.found
+        lines.append(f"plugin       {found.name} ({found.distribution} {found.version}): {state.reason}")
     print("\n".join(lines))
     return 0

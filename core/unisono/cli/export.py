@@ -6,7 +6,8 @@ import argparse
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a run folder or a .ckpt")
     parser.add_argument("dest", help="the folder to write")
-    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="weights on disk")
+    dtypes = ("float32", "float16", "bfloat16")
+    parser.add_argument("--dtype", choices=dtypes, default="float32", help="weights on disk")
     parser.add_argument(
         "--component", action="append", default=[], metavar="ROLE=WHERE",
         help="a component that travels inside, such as vocoder=checkpoints/vocoder",

@@ -1,9 +1,9 @@
 """``unisono generate CHECKPOINT [TEXT] -o FILE``, or ``--input FILE --output-dir DIR`` for many.
 
 The flags beside these are the fields of the model's request: ``unisono generate CHECKPOINT --help`` lists
-them with their ranges, ``--schema`` prints them as JSON schema. With ``--input`` every line is one request: plain text, or a JSON object of
-request fields. Lines are batched by length; outputs that exist are kept, so an interrupted run goes on
-where it stopped; a bad line is reported and the rest goes on (exit code 1).
+them with their ranges, ``--schema`` prints them as JSON schema. With ``--input`` every line is one request:
+plain text, or a JSON object of request fields. Lines are batched by length; outputs that exist are kept, so an
+interrupted run goes on where it stopped; a bad line is reported and the rest goes on (exit code 1).
 """
 
 import argparse

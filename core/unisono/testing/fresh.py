@@ -13,7 +13,7 @@ def main() -> None:
     export, out = sys.argv[1:]
     synthesizer = unisono.load(export)
     made = synthesizer(json.load(sys.stdin))
-    np.savez(out, **numbers(made))
+    np.savez(out, allow_pickle=False, **numbers(made))
 
 
 if __name__ == "__main__":

@@ -75,7 +75,8 @@ def checks(plugin_name: str, expected_failures: Mapping[str, str] | None = None)
     for name in expected:
         if name not in {check.id for check in found}:
             known = [check.id for check in found]
-            raise PluginError(f"expected_failures names {name!r}, no check of {plugin_name!r}{did_you_mean(name, known)}")
+            hint = did_you_mean(name, known)
+            raise PluginError(f"expected_failures names {name!r}, which is no check of {plugin_name!r}{hint}")
     return [
         pytest.param(
             check,
@@ -95,6 +96,8 @@ def run(plugin_name: str) -> Iterator[Outcome]:
             check()
         except Skipped as error:
             state, reason = "skipped", str(error)
+        except AssertionError as error:
+            state, reason = "failed", str(error)
         except Exception as error:  # whatever a plugin raises is the outcome of its check
-            state, reason = "failed", str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+            state, reason = "failed", f"{type(error).__name__}: {error}"
         yield Outcome(check, state, reason, time.perf_counter() - started)

@@ -71,7 +71,8 @@ def targets_import(plugin: Plugin) -> None:
         ensure(issubclass(data, DataModule), f"data {short!r} is no unisono.DataModule")
     for short in plugin.evaluators:
         ensure(short in plugin.models, f"evaluator {short!r} is for no model of the plugin")
-        ensure(callable(plugins.resolve(f"{plugin.name}/{short}", "evaluators")), f"evaluator {short!r} is not callable")
+        evaluator = plugins.resolve(f"{plugin.name}/{short}", "evaluators")
+        ensure(callable(evaluator), f"evaluator {short!r} is not callable")
 
 
 def constructors_are_typed(plugin: Plugin) -> None:
@@ -107,7 +108,8 @@ def recipes_parse(plugin: Plugin) -> None:
 def tiny_recipe_trains(subject: Subject) -> None:
     """The recipe <model>-tiny takes two steps on data made on the spot, and losses are finite."""
     recipe = subject.recipe()
-    ensure(recipe.trainer["max_steps"] == 2, f"{subject.recipe_name} has max_steps {recipe.trainer['max_steps']}, not 2")
+    steps = recipe.trainer["max_steps"]
+    ensure(steps == 2, f"{subject.recipe_name} has max_steps {steps}, not 2")
     ensure(recipe.model["name"] == subject.model_name, f"{subject.recipe_name} trains {recipe.model['name']}")
     metrics = {k: v for k, v in subject.short.metrics.items() if k.startswith("train/")}
     ensure(bool(metrics), "no loss was logged")
@@ -135,7 +137,8 @@ def resumed_equals_uninterrupted(subject: Subject) -> None:
     for what in ("state_dict", "current_model_state"):
         if what in straight:
             other = [k for k, v in straight[what].items() if not torch.equal(v, resumed[what][k])]
-            ensure(not other, f"{what}: {len(other)} of {len(straight[what])} differ after resuming: {', '.join(other[:5])}")
+            count = f"{len(other)} of {len(straight[what])}"
+            ensure(not other, f"{what}: {count} differ after resuming: {', '.join(other[:5])}")
 
 
 def two_processes_equal_one(subject: Subject) -> None:

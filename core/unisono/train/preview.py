@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from unisono.errors import UnisonoError
 from unisono.media import Audio
@@ -51,7 +51,7 @@ class Previews(Callback):
         made.save(stem.with_suffix(made.suffixes[0]))
         figure = made.plot()
         figure.savefig(stem.with_suffix(".png"), dpi=100)
-        board = trainer.logger.experiment if trainer.logger and trainer.is_global_zero else None
+        board = getattr(trainer.logger, "experiment", None) if trainer.is_global_zero else None
         if board is not None and hasattr(board, "add_figure"):
             board.add_figure(f"preview/{index}", figure, trainer.global_step)
             if isinstance(made, Audio):

@@ -29,7 +29,7 @@ class Throughput(Callback):
             return
         for unit, count in pl_module.units(batch).items():  # type: ignore[operator]
             rate = count * trainer.world_size / elapsed
-            previous = self._rates.get(unit, rate)
+            previous = self._rates.setdefault(unit, rate)
             self._rates[unit] = self.smoothing * previous + (1 - self.smoothing) * rate
             pl_module.log(f"{unit}/s", self._rates[unit], prog_bar=True, rank_zero_only=True)
 
