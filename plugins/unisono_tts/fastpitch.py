@@ -33,10 +33,10 @@ class FastPitch(FastSpeech):
 
     ::
 
-        symbols ─ embedding ─ FFT × encoder_layers ─┬─ duration predictor ─ round ────────────────────────────────┐
-                                                    ├─ pitch predictor ── conv ─(+)                                │
-                                                    └───────────────────────────(+)─┬─ energy predictor ─ conv ─(+)│
-                                                                                    └───────────────────────────(+)┴ repeat ─ FFT ─ mel
+        symbols ─ embedding ─ FFT ─┬─ duration predictor ─ round ───────────────────────────────────┐
+                                   ├─ pitch predictor ─ conv ─(+)                                   │
+                                   └──────────────────────────(+)─┬─ energy predictor ─ conv ─(+)   │
+                                                                  └───────────────────────────(+)───┴ repeat ─ FFT ─ mel
 
     Args (beside FastSpeech's):
         pitch_weight, energy_weight: weights of their squared errors.

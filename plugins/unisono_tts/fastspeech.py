@@ -54,7 +54,7 @@ class FastSpeech(Model):
     ::
 
         symbols ─ embedding ─ FFT × encoder_layers ─┬─ duration predictor ─ round ─┐
-                      │                             └────────── repeat ────────────┴─ FFT × decoder_layers ─ Linear ─ mel
+                      │                             └────────── repeat ────────────┴─ FFT × decoder_layers ─ mel
                       └─ aligner (training) ─ monotonic alignment search ─ durations
 
     Args:
@@ -97,9 +97,8 @@ class FastSpeech(Model):
     ):
         super().__init__()
         self.dim, self.encoder_layers, self.decoder_layers = dim, encoder_layers, decoder_layers
-        self.stack = dict(
-            dim=dim, num_heads=num_heads, head_dim=head_dim, filter_dim=filter_dim, kernel_size=kernel_size, dropout=dropout
-        )
+        heads = dict(num_heads=num_heads, head_dim=head_dim)
+        self.stack = dict(dim=dim, filter_dim=filter_dim, kernel_size=kernel_size, dropout=dropout, **heads)
         self.predictor = dict(dim=dim, filter_dim=predictor_dim, dropout=predictor_dropout)
         self.max_frames_per_symbol = max_frames_per_symbol
         self.mel_loss = mel_loss

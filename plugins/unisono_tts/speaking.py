@@ -106,7 +106,8 @@ class Voice:
                     if word >= 0:
                         pace[index] *= paces[min(done + word, len(paces) - 1)]
                 done += len(symbols.words)
-            yield Reading(request, symbols, [ids[s] for s in symbols.symbols], speaker, pace, piece.pause, len(piece.text))
+            rows = [ids[s] for s in symbols.symbols]
+            yield Reading(request, symbols, rows, speaker, pace, piece.pause, len(piece.text))
 
     @staticmethod
     def _word_paces(request: SpeechRequest) -> list[float] | None:
