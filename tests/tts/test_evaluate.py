@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,8 @@ from unisono.data import Manifest, Utterance
 from unisono.errors import DataError
 from unisono_tts import evaluate as module
 from unisono_tts.evaluate import evaluate, held_out, long_text
+
+HAS_PESQ = find_spec("pesq") is not None  # compiled at install, and so not a dependency
 
 for package in ("jiwer", "librosa", "pystoi", "onnxruntime", "speechmos"):
     pytest.importorskip(package)
