@@ -61,6 +61,7 @@ class FastPitch(FastSpeech):
         filter_dim: int = 1536,
         kernel_size: int = 3,
         dropout: float = 0.1,
+        norm_first: bool = False,
         predictor_dim: int = 256,
         predictor_dropout: float = 0.1,
         max_frames_per_symbol: int = 75,
@@ -76,7 +77,7 @@ class FastPitch(FastSpeech):
         max_piece_characters: int = 220,
     ):
         super().__init__(
-            dim, encoder_layers, decoder_layers, num_heads, head_dim, filter_dim, kernel_size, dropout,
+            dim, encoder_layers, decoder_layers, num_heads, head_dim, filter_dim, kernel_size, dropout, norm_first,
             predictor_dim, predictor_dropout, max_frames_per_symbol, mel_loss, duration_weight,
             align_weight, align_steps, prior_steps, binarise_start, binarise_steps, max_piece_characters,
         )

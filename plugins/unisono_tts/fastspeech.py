@@ -60,7 +60,9 @@ class FastSpeech(Model):
     Args:
         dim: channels of the transformer.
         mel_loss: ``mse`` as published, or ``l1``, which blurs less.
-        align_steps: steps at the start that train the aligner alone, before there is anything to repeat.
+        norm_first: normalise before each branch, not after (not as published): see ``unisono.nn.transformer``.
+        align_steps: steps at the start that train the aligner alone, before there is anything to repeat; the
+            schedule, with its warm-up, begins anew after them.
         prior_steps: over how many steps the aligner's prior fades to nothing; 0 keeps it, as published.
         binarise_start: step from which the alignment is pulled to its hard path, and
         binarise_steps: over how many steps that grows to its full weight.
@@ -83,6 +85,7 @@ class FastSpeech(Model):
         filter_dim: int = 1536,
         kernel_size: int = 3,
         dropout: float = 0.1,
+        norm_first: bool = False,
         predictor_dim: int = 256,
         predictor_dropout: float = 0.1,
         max_frames_per_symbol: int = 200,
@@ -98,7 +101,9 @@ class FastSpeech(Model):
         super().__init__()
         self.dim, self.encoder_layers, self.decoder_layers = dim, encoder_layers, decoder_layers
         heads = dict(num_heads=num_heads, head_dim=head_dim)
-        self.stack = dict(dim=dim, filter_dim=filter_dim, kernel_size=kernel_size, dropout=dropout, **heads)
+        self.stack = dict(
+            dim=dim, filter_dim=filter_dim, kernel_size=kernel_size, dropout=dropout, norm_first=norm_first, **heads
+        )
         self.predictor = dict(dim=dim, filter_dim=predictor_dim, dropout=predictor_dropout)
         self.max_frames_per_symbol = max_frames_per_symbol
         self.mel_loss = mel_loss
@@ -115,7 +120,6 @@ class FastSpeech(Model):
         self.register_buffer("mel_mean", torch.tensor(facts["mel_mean"]), persistent=False)
         self.register_buffer("mel_std", torch.tensor(facts["mel_std"]), persistent=False)
         self.embedding = nn.Embedding(len(self.voice.symbols), self.dim)
-        nn.init.normal_(self.embedding.weight, std=self.dim**-0.5)
         self.speaker = nn.Embedding(len(self.voice.speakers), self.dim) if len(self.voice.speakers) > 1 else None
         self.encoder = FFTStack(self.encoder_layers, **self.stack)
         self.durations = TemporalPredictor(**self.predictor)
@@ -241,6 +245,17 @@ class FastSpeech(Model):
             hard = binarisation_loss(log_attn, durations, symbol_lengths, mel_lengths, reduction="none")
             parts["binarise"] = self.align_weight * strength * self.global_mean(hard, everyone)
         return durations, parts
+
+    def configure_optimizers(self):
+        optimizer = self.optim.optimizer(self)
+
+        def factor(step: int) -> float:
+            if step < self.align_steps:
+                return self.optim.factor(step, 2**31)
+            return self.optim.factor(step - self.align_steps, self.total_steps - self.align_steps)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def units(self, batch: dict[str, Any]) -> dict[str, int]:
         return {"frames": int(batch["mel_lengths"].sum())}
