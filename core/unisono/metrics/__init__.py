@@ -1,4 +1,5 @@
-"""Measures of speech: words, quality, spectra, pitch, timing; and the report that shows them.
+"""Measures: of speech (words, quality, spectra, pitch, timing), of sets of features (Fréchet distance, retrieval,
+diversity); and the report that shows them.
 
 Waveforms are mono float arrays ``[n]`` with their rate, numpy or torch; measures return plain
 floats. Packages that only one measure needs come with the extra ``evaluate`` and are imported where
@@ -6,6 +7,7 @@ they are used.
 """
 
 from unisono.metrics.duration import length_ratio, segment_error, speech_span
+from unisono.metrics.frechet import frechet_distance, gaussian_distance
 from unisono.metrics.intrusive import intelligibility, perceptual_quality
 from unisono.metrics.mcd import align, mel_cepstral_distortion
 from unisono.metrics.mos import DNSMOS, dnsmos
@@ -13,6 +15,7 @@ from unisono.metrics.normalise import normalise_english
 from unisono.metrics.pitch import PitchError, median_shift_semitones, pitch_error, track_pitch
 from unisono.metrics.recognise import PocketSphinx, Recogniser, Whisper, recogniser
 from unisono.metrics.report import Report, Row, Section
+from unisono.metrics.retrieval import diversity, multimodality, paired_distance, r_precision
 from unisono.metrics.waveform import optional
 from unisono.metrics.wer import ErrorRate, character_error_rate, word_error_rate
 
@@ -28,15 +31,21 @@ __all__ = [
     "Whisper",
     "align",
     "character_error_rate",
+    "diversity",
     "dnsmos",
+    "frechet_distance",
+    "gaussian_distance",
     "intelligibility",
     "length_ratio",
     "median_shift_semitones",
     "mel_cepstral_distortion",
+    "multimodality",
     "normalise_english",
     "optional",
+    "paired_distance",
     "perceptual_quality",
     "pitch_error",
+    "r_precision",
     "recogniser",
     "segment_error",
     "speech_span",

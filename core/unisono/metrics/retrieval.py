@@ -1,0 +1,85 @@
+"""Measures in a space that texts and what they describe share: retrieval, distance, diversity.
+
+Guo et al., "Generating Diverse and Natural 3D Human Motions from Text" (CVPR 2022), §5: they serve motions
+there, and anything with a text here. Distances are Euclidean, in the space of the encoder that made the vectors.
+
+Differences: every item is asked about, each with a pool of its own, where the published code cuts a shuffled
+list into batches; a pool holds no second item with the asked one's label, so that a right answer never counts
+as a wrong one; ties count as misses.
+
+Shapes: n items, d dimensions, c captions, k samples of one caption.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from unisono.errors import DataError
+
+
+def r_precision(
+    texts: Float[np.ndarray, "n d"],
+    items: Float[np.ndarray, "n d"],
+    labels: Sequence[str] | None = None,
+    pool: int = 32,
+    tops: Sequence[int] = (1, 2, 3),
+    repeats: int = 10,
+    seed: int = 0,
+) -> tuple[float, ...]:
+    """Return, for each of ``tops``, how often an item's own text is among the nearest of ``pool`` texts, 0 to 1.
+
+    ``labels`` name what items show: the ``pool − 1`` other texts are drawn, ``repeats`` times, from items of
+    other labels (default: all others). Raises ``DataError`` where fewer than that are left.
+    """
+    _same(texts, items)
+    if pool < 2 or repeats < 1 or not tops or min(tops) < 1:
+        raise DataError(f"pool={pool}, repeats={repeats}, tops={tuple(tops)}: at least 2, 1 and 1")
+    names = np.asarray(range(len(items)) if labels is None else list(labels))
+    if len(names) != len(items):
+        raise DataError(f"{len(names)} labels for {len(items)} items: give one per item")
+    generator = np.random.default_rng(seed)
+    far = _distances(items, texts)
+    hits = np.zeros(len(tops))
+    for index in range(len(items)):
+        others = np.flatnonzero(names != names[index])
+        if len(others) < pool - 1:
+            raise DataError(
+                f"a pool of {pool} texts needs {pool - 1} items of other labels, item {index} has {len(others)}: "
+                "measure more items, or give a smaller pool"
+            )
+        for _ in range(repeats):
+            drawn = generator.choice(others, pool - 1, replace=False)
+            rank = int((far[index, drawn] <= far[index, index]).sum())
+            hits += [rank < top for top in tops]
+    return tuple((hits / (len(items) * repeats)).tolist())
+
+
+def paired_distance(texts: Float[np.ndarray, "n d"], items: Float[np.ndarray, "n d"]) -> float:
+    """Return the mean distance between each item and its own text ("multimodal distance")."""
+    _same(texts, items)
+    return float(np.linalg.norm(np.asarray(texts, np.float64) - np.asarray(items, np.float64), axis=1).mean())
+
+
+def diversity(items: Float[np.ndarray, "n d"]) -> float:
+    """Return the mean distance between two different items, over all pairs (the paper draws 300 of them)."""
+    if len(items) < 2:
+        raise DataError(f"{len(items)} items have no diversity: measure at least two")
+    return float(_distances(items, items).sum() / (len(items) * (len(items) - 1)))
+
+
+def multimodality(items: Float[np.ndarray, "c k d"]) -> float:
+    """Return the mean distance between two samples of one caption, over all pairs and captions."""
+    if items.ndim != 3 or items.shape[0] < 1:
+        raise DataError(f"items of shape {items.shape}: give [captions, samples of one caption, dimensions]")
+    return float(np.mean([diversity(samples) for samples in items]))
+
+
+def _distances(one: np.ndarray, other: np.ndarray) -> Float[np.ndarray, "n m"]:
+    one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    return np.linalg.norm(one[:, None] - other[None], axis=-1)
+
+
+def _same(texts: np.ndarray, items: np.ndarray) -> None:
+    if texts.shape != items.shape or texts.ndim != 2 or not len(texts):
+        raise DataError(f"texts of shape {texts.shape} and items of shape {items.shape}: give [n, d] of both")
