@@ -1,0 +1,206 @@
+"""The transformer that sees a caption and a partly known sequence of motion tokens.
+
+MMM (Pinyoanuntapong et al., arXiv:2312.03596, §3.3): self-attention over the tokens with the sentence in front,
+cross-attention to the words, a token distribution at every position. Differences: words are attended to in every
+block; blocks normalise first; several streams (body parts) are summed per frame and each has its own output; the
+number of frames, and whether the sequence begins and ends with the clip, are told in front as well, so that a
+window of a longer motion is not taken for a whole one; there is neither an end token nor a padding token.
+
+Shapes: b batch, t frames of tokens, q streams, w words, d channels, v codebook. Masks are True where kept.
+"""
+
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+from unisono.nn.transformer import sinusoids
+
+
+class Block(nn.Module):
+    """Self-attention, attention to a memory where there is one, feed-forward; each added to what went in.
+
+    ::
+
+        x ─┬─ norm ─ self-attention ─(+)─┬─ norm ─ attention to memory ─(+)─┬─ norm ─ GELU ─(+)─
+           └─────────────────────────┘   └──────────────────────────────┘   └────────────┘
+    """
+
+    def __init__(self, dim: int, num_heads: int, dropout: float = 0.1, cross: bool = False, expansion: int = 4):
+        super().__init__()
+        self.num_heads = num_heads
+        self.self_norm = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.self_out = nn.Linear(dim, dim)
+        if cross:
+            self.cross_norm = nn.LayerNorm(dim)
+            self.cross_q = nn.Linear(dim, dim)
+            self.cross_kv = nn.Linear(dim, 2 * dim)
+            self.cross_out = nn.Linear(dim, dim)
+        self.cross = cross
+        self.feed_norm = nn.LayerNorm(dim)
+        self.feed_in = nn.Linear(dim, expansion * dim)
+        self.feed_out = nn.Linear(expansion * dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b t d"],
+        mask: Bool[Tensor, "b t"],
+        memory: Float[Tensor, "b w d"] | None = None,
+        memory_mask: Bool[Tensor, "b w"] | None = None,
+    ) -> Float[Tensor, "b t d"]:
+        q, k, v = self.qkv(self.self_norm(x)).chunk(3, dim=-1)
+        x = x + self.dropout(self.self_out(self.attend(q, k, v, mask)))
+        if self.cross:
+            assert memory is not None and memory_mask is not None
+            k, v = self.cross_kv(memory).chunk(2, dim=-1)
+            x = x + self.dropout(self.cross_out(self.attend(self.cross_q(self.cross_norm(x)), k, v, memory_mask)))
+        return x + self.dropout(self.feed_out(F.gelu(self.feed_in(self.feed_norm(x)))))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Bool[Tensor, "b w"]) -> Tensor:
+        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
+        seen = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask[:, None, None], dropout_p=self.dropout.p if self.training else 0.0
+        )
+        return seen.transpose(1, 2).flatten(2)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a sequence of tokens depends on.
+
+    ``words`` [b, w, d] with ``mask`` and ``sentence`` [b, d] are the caption; ``length`` [b] is in frames of
+    tokens; ``begins`` and ``ends`` [b] say whether the sequence has the clip's beginning and end.
+    """
+
+    words: Float[Tensor, "b w d"]
+    mask: Bool[Tensor, "b w"]
+    sentence: Float[Tensor, "b d"]
+    length: Int[Tensor, " b"]
+    begins: Bool[Tensor, " b"]
+    ends: Bool[Tensor, " b"]
+
+    def rows(self, index: Int[Tensor, " n"]) -> "Condition":
+        """Some rows, in any order."""
+        return Condition(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+
+
+class Conditioner(nn.Module):
+    """Turns a caption into a memory of words, and the sentence with the sequence's place into one vector in front.
+
+    ``forget`` [b] drops a row's caption: what is left is the unconditional model that guidance needs.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.nothing = nn.Parameter(0.02 * torch.randn(dim))
+        self.place = nn.Embedding(4, dim)
+        self.length = nn.Linear(dim, dim)
+
+    def forward(
+        self, condition: Condition, forget: Bool[Tensor, " b"] | None = None
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b w d"], Bool[Tensor, "b w"]]:
+        """Return the vector in front, and the memory with the sentence (or nothing) before the words."""
+        sentence, mask = condition.sentence, condition.mask
+        if forget is not None:
+            sentence = torch.where(forget[:, None], self.nothing.to(sentence.dtype), sentence)
+            mask = mask & ~forget[:, None]
+        memory = torch.cat([sentence[:, None], condition.words.to(sentence.dtype)], dim=1)
+        kept = F.pad(mask, (1, 0), value=True)
+        place = self.place(condition.begins.long() + 2 * condition.ends.long())
+        dim = sentence.shape[1]
+        angles = sinusoids(int(condition.length.max()) + 1, dim, sentence.device)[condition.length]
+        return sentence + place + self.length(angles.to(sentence.dtype)), memory, kept
+
+
+class MaskedTransformer(nn.Module):
+    """Predicts every token of a partly known sequence, all streams of a frame at once.
+
+    ::
+
+        caption ─ conditioner ─┬─ front ──┐
+                               └─ memory ─│──────────┐
+        tokens, known ─ Σ over streams ───┴─ block × num_layers ─ norm ─ a linear per stream ─ logits
+
+    Args:
+        codebook_size: tokens of each stream.
+        num_streams: tokens per frame.
+    """
+
+    def __init__(
+        self, codebook_size: int, num_streams: int, dim: int, num_layers: int, num_heads: int, dropout: float = 0.1
+    ):
+        super().__init__()
+        self.codebook_size, self.num_streams, self.dim = codebook_size, num_streams, dim
+        self.embedding = nn.Embedding(num_streams * (codebook_size + 1), dim)
+        nn.init.normal_(self.embedding.weight, std=0.5)
+        self.conditioner = Conditioner(dim)
+        self.blocks = nn.ModuleList(Block(dim, num_heads, dropout, cross=True) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(dim)
+        self.to_logits = nn.Linear(dim, num_streams * codebook_size)
+        self.dropout = nn.Dropout(dropout)
+
+    def embed(self, tokens: Int[Tensor, "b t q"], known: Bool[Tensor, "b t q"]) -> Float[Tensor, "b t d"]:
+        """Return the sum over streams of what is known; each stream has a vector for "not known"."""
+        ids = torch.where(known, tokens, self.codebook_size)
+        ids = ids + torch.arange(self.num_streams, device=ids.device) * (self.codebook_size + 1)
+        return self.embedding(ids).sum(2)
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "b t q"],
+        known: Bool[Tensor, "b t q"],
+        condition: Condition,
+        forget: Bool[Tensor, " b"] | None = None,
+    ) -> Float[Tensor, "b t q v"]:
+        """Return the logits of every token. Frames from a row's ``length`` on are padding: seen by nobody."""
+        x = self.run(self.embed(tokens, known), condition, forget)
+        return self.to_logits(x).unflatten(-1, (self.num_streams, self.codebook_size))
+
+    def run(
+        self, x: Float[Tensor, "b t d"], condition: Condition, forget: Bool[Tensor, " b"] | None
+    ) -> Float[Tensor, "b t d"]:
+        """Run the blocks over embedded frames, with the condition in front and at their side."""
+        front, memory, memory_mask = self.conditioner(condition, forget)
+        t = x.shape[1]
+        x = x + sinusoids(t, self.dim, x.device).to(x.dtype)
+        x = self.dropout(torch.cat([front[:, None].to(x.dtype), x], dim=1))
+        mask = F.pad(torch.arange(t, device=x.device) < condition.length[:, None], (1, 0), value=True)
+        for block in self.blocks:
+            x = block(x, mask, memory, memory_mask)
+        return self.norm(x)[:, 1:]
+
+
+class ResidualTransformer(MaskedTransformer):
+    """MoMask's second network (Guo et al., arXiv:2312.00063, §3.3): a level's tokens from all levels below it.
+
+    Level j sees the sum of the embeddings of levels 0 to j − 1, whole, and gives level j in one step. As published,
+    embedding and output of a level share weights. Of the base network it takes the blocks and the conditioner.
+    """
+
+    def __init__(
+        self, codebook_size: int, num_levels: int, dim: int, num_layers: int, num_heads: int, dropout: float = 0.1
+    ):
+        super().__init__(codebook_size, num_levels, dim, num_layers, num_heads, dropout)
+        del self.to_logits
+        self.to_code = nn.Linear(dim, dim)
+        self.level = nn.Embedding(num_levels - 1, dim)
+
+    def level_logits(
+        self,
+        tokens: Int[Tensor, "b t q"],
+        level: Int[Tensor, " b"],
+        condition: Condition,
+        forget: Bool[Tensor, " b"] | None = None,
+    ) -> Float[Tensor, "b t v"]:
+        """Return the logits of each row's own ``level``, from 1 on; tokens of that level and above are not read."""
+        q, v = self.num_streams, self.codebook_size
+        levels = torch.arange(q, device=tokens.device)
+        below = levels < level[:, None]
+        embedded = self.embedding(tokens + levels * (v + 1))
+        x = (embedded * below[:, None, :, None]).sum(2) + self.level(level - 1)[:, None]
+        code = self.to_code(self.run(x, condition, forget))
+        table = self.embedding.weight.unflatten(0, (q, v + 1))[level, :v]
+        return code @ table.to(code.dtype).mT * self.dim**-0.5
