@@ -20,6 +20,7 @@ _LAZY = {
     "DataModule": "unisono.data",
     "Audio": "unisono.media",
     "Media": "unisono.media",
+    "Motion": "unisono.motion",
     "Segment": "unisono.media",
     "UnisonoError": "unisono.errors",
 }
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from unisono.errors import UnisonoError
     from unisono.media import Audio, Media, Segment
     from unisono.model import Model, OptimSpec, Request
+    from unisono.motion import Motion
     from unisono.recipe import Recipe
     from unisono.synthesis import Synthesizer
 
@@ -39,6 +41,7 @@ __all__ = [
     "DataModule",
     "Media",
     "Model",
+    "Motion",
     "OptimSpec",
     "Plugin",
     "Recipe",

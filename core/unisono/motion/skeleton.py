@@ -186,6 +186,7 @@ def nearest_rotation(matrix: Float[np.ndarray, "*n 3 3"]) -> Float[np.ndarray, "
     return u @ vh
 
 
+_ONE_LETTER = r"(?:(?<=[_.:\- ])|^)[LRlr](?=[_.:\- ]|$|[A-Z])|(?<=[a-z])[LR]$"
 _SIDES = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"))
 
 
@@ -197,7 +198,7 @@ def _other_side(name: str) -> list[str]:
             if one in name:
                 found.append(name.replace(one, other))
     swap = {"L": "R", "R": "L", "l": "r", "r": "l"}
-    for side in re.finditer(r"(?:(?<=[_.:\- ])|^)[LRlr](?=[_.:\- ]|$|[A-Z])|(?<=[_.:\- ])[LRlr]$|(?<=[a-z])[LR]$", name):
+    for side in re.finditer(_ONE_LETTER, name):
         at = side.start()
         found.append(name[:at] + swap[name[at]] + name[at + 1 :])
     return found
@@ -209,5 +210,5 @@ def _is_left(name: str) -> bool:
         return True
     if re.search("right", name, re.IGNORECASE):
         return False
-    found = re.search(r"(?:(?<=[_.:\- ])|^)[LRlr](?=[_.:\- ]|$|[A-Z])|(?<=[a-z])[LR]$", name)
+    found = re.search(_ONE_LETTER, name)
     return found is not None and found[0] in "Ll"

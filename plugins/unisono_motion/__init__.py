@@ -1,0 +1,20 @@
+"""The motion plugin: moving skeletons. The manifest only; models load when they are used."""
+
+from unisono import Plugin
+
+plugin = Plugin(
+    name="motion",
+    api="1.0",
+    summary="Motion of the human body: tokens, and motion from text",
+    models={
+        "tokenizer": "unisono_motion.tokenizer:MotionTokenizer",
+        "tokenizer-fsq": "unisono_motion.tokenizer:ScalarMotionTokenizer",
+        "tokenizer-parts": "unisono_motion.tokenizer:PartsMotionTokenizer",
+    },
+    data={
+        "clips": "unisono_motion.data:ClipData",
+        "figures": "unisono_motion.figures:FigureData",
+    },
+    recipes="unisono_recipes.motion",
+    extra="motion",
+)
