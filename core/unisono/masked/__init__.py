@@ -1,13 +1,211 @@
 """Masked parallel decoding: fill a canvas of tokens in a few passes of a network.
 
-canvas.py   Layout (what a position is) and Canvas (what is known, frozen, how old)
-random.py   counter-based randomness per row
-handle.py   the model, counted
+canvas.py       Layout (what a position is) and Canvas (what is known, frozen, how old)
+random.py       randomness by counter: a pure function of row, step, site and purpose
+handle.py       the model, counted; marginals.py what it believes
+plan.py         1 which positions are open and how many to commit; schedules.py, orders.py
+guide.py        2 one evaluation, or several combined
+warp.py         3 temperature and filters, for the draw only
+score.py        4 which positions first
+select.py       5 which to commit
+draw.py         6 tokens
+revise.py       7 mask again, or change
+stop.py         8 when a row is done
+strategy.py     the eight composed; presets.py, presets_text.py the published ones
+step.py         one step; moment.py what a stage sees of it
+execute.py      how steps are run; decode.py the call
+cache.py        what of the network's memory may be kept between steps
 
-Masks are boolean, True = keep. See docs/masked.md.
+Masks are boolean, True = keep. The equations are in docs/masked.md.
 """
 
 from unisono.masked.canvas import Canvas, Layout
-from unisono.masked.handle import Handle, Model, Unconditional
+from unisono.masked.decode import Decoded, decode
+from unisono.masked.draw import ArithmeticCodes, Categorical, FixedNoise, Greedy
+from unisono.masked.execute import Compact, rehearse, sync, unrolled
+from unisono.masked.guide import Autoregressive, ClassifierFree, Plain
+from unisono.masked.handle import Handle, Model, Unconditional, at_sites
+from unisono.masked.marginals import Marginals
+from unisono.masked.moment import Moment
+from unisono.masked.orders import halton_order, left_to_right, locality_aware
+from unisono.masked.plan import Even, Everything, Fixed, Plan, Planned, Proportional, Scheduled, Sizes
+from unisono.masked.presets import (
+    arpg,
+    by_rank,
+    choose_then_draw,
+    group_ipd,
+    halton,
+    locality,
+    maskgct,
+    maskgit,
+    mmm,
+    momask,
+    one_pass,
+    random_order,
+    soundstorm,
+    token_critic,
+    vampnet,
+)
+from unisono.masked.presets_text import (
+    block_diffusion,
+    credit,
+    dimple,
+    dream,
+    entropy_bounded,
+    fast_dllm,
+    first_hitting,
+    frechet,
+    kl_stable,
+    llada,
+    mdlm,
+    remdm,
+)
+from unisono.masked.random import row_seeds
+from unisono.masked.revise import Correct, Edit, KeepBest, Never, Remasking
+from unisono.masked.schedules import (
+    SCHEDULES,
+    arccos,
+    cosine,
+    cubic,
+    exponential,
+    linear,
+    logarithmic,
+    power,
+    square,
+    square_root,
+)
+from unisono.masked.score import (
+    Credit,
+    Critic,
+    Drawn,
+    Margin,
+    MaxProb,
+    NegativeEntropy,
+    Perturbed,
+    Random,
+    RandomOrder,
+    Rank,
+)
+from unisono.masked.select import (
+    All,
+    AtMost,
+    Bernoulli,
+    EntropyBound,
+    Factor,
+    Fallback,
+    Frechet,
+    KLStable,
+    Threshold,
+    TopK,
+)
+from unisono.masked.stop import Complete, EndOfSequence
+from unisono.masked.strategy import Strategy
+from unisono.masked.warp import Chain, Keep, Nucleus, Suppress, Temperature, TopTokens, Typical
 
-__all__ = ["Canvas", "Handle", "Layout", "Model", "Unconditional"]
+__all__ = [
+    "SCHEDULES",
+    "All",
+    "ArithmeticCodes",
+    "AtMost",
+    "Autoregressive",
+    "Bernoulli",
+    "Canvas",
+    "Categorical",
+    "Chain",
+    "ClassifierFree",
+    "Compact",
+    "Complete",
+    "Correct",
+    "Credit",
+    "Critic",
+    "Decoded",
+    "Drawn",
+    "Edit",
+    "EndOfSequence",
+    "EntropyBound",
+    "Even",
+    "Everything",
+    "Factor",
+    "Fallback",
+    "Fixed",
+    "FixedNoise",
+    "Frechet",
+    "Greedy",
+    "Handle",
+    "KLStable",
+    "Keep",
+    "KeepBest",
+    "Layout",
+    "Margin",
+    "Marginals",
+    "MaxProb",
+    "Model",
+    "Moment",
+    "NegativeEntropy",
+    "Never",
+    "Nucleus",
+    "Perturbed",
+    "Plain",
+    "Plan",
+    "Planned",
+    "Proportional",
+    "Random",
+    "RandomOrder",
+    "Rank",
+    "Remasking",
+    "Scheduled",
+    "Sizes",
+    "Strategy",
+    "Suppress",
+    "Temperature",
+    "Threshold",
+    "TopK",
+    "TopTokens",
+    "Typical",
+    "Unconditional",
+    "arccos",
+    "arpg",
+    "at_sites",
+    "block_diffusion",
+    "by_rank",
+    "choose_then_draw",
+    "cosine",
+    "credit",
+    "cubic",
+    "decode",
+    "dimple",
+    "dream",
+    "entropy_bounded",
+    "exponential",
+    "fast_dllm",
+    "first_hitting",
+    "frechet",
+    "group_ipd",
+    "halton",
+    "halton_order",
+    "kl_stable",
+    "left_to_right",
+    "linear",
+    "llada",
+    "locality",
+    "locality_aware",
+    "logarithmic",
+    "maskgct",
+    "maskgit",
+    "mdlm",
+    "mmm",
+    "momask",
+    "one_pass",
+    "power",
+    "random_order",
+    "rehearse",
+    "remdm",
+    "row_seeds",
+    "soundstorm",
+    "square",
+    "square_root",
+    "sync",
+    "token_critic",
+    "unrolled",
+    "vampnet",
+]

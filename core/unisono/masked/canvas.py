@@ -119,7 +119,7 @@ class Layout:
         whole = torch.tensor([0, self.vocab_size], device=self.vocab.device)
         return bool((self.vocab == whole).all())
 
-    def foreign(self, sites: Int[Tensor, "b k"] | None = None) -> Bool[Tensor, "... v"]:
+    def foreign(self, sites: Int[Tensor, "b k"] | None = None) -> Bool[Tensor, "*k v"]:
         """Where a token does not belong to its position: [l, v], or [b, k, v] at `sites`."""
         start, stop = (self.vocab if sites is None else self.vocab[sites]).split(1, -1)
         token = torch.arange(self.vocab_size, device=self.vocab.device)
@@ -167,18 +167,19 @@ class Canvas:
         seed = torch.as_tensor(seeds, dtype=torch.int64, device=device)
         if seed.dim() != 1:
             raise UnisonoError(f"seeds of shape {tuple(seed.shape)}: give one whole number per row")
-        b, l, device = len(seed), layout.length, seed.device
-        length = torch.full_like(seed, l)
+        b, device = len(seed), seed.device
+        length = torch.full_like(seed, layout.length)
         if lengths is not None:
             length = torch.as_tensor(lengths, dtype=torch.int64, device=device)
             if length.shape != seed.shape:
                 raise UnisonoError(f"{length.numel()} lengths for {b} seeds: give one length per row")
-            if b and not 0 <= int(length.min()) <= int(length.max()) <= l:
+            if b and not 0 <= int(length.min()) <= int(length.max()) <= layout.length:
                 raise UnisonoError(
-                    f"lengths from {int(length.min())} to {int(length.max())}: this layout holds 0 to {l} positions"
+                    f"lengths from {int(length.min())} to {int(length.max())}: "
+                    f"this layout holds 0 to {layout.length} positions"
                 )
-        padding = torch.arange(l, device=device) >= length[:, None]
-        tokens = torch.zeros(b, l, dtype=torch.int64, device=device)
+        padding = torch.arange(layout.length, device=device) >= length[:, None]
+        tokens = torch.zeros(b, layout.length, dtype=torch.int64, device=device)
         return cls(
             layout=layout.to(device),
             tokens=tokens,
@@ -190,7 +191,7 @@ class Canvas:
             length=length,
         )
 
-    def freeze(self, tokens: Int[Tensor, "b l"] | Int[Tensor, " l"], where: Bool[Tensor, "b l"] | Bool[Tensor, " l"]):
+    def freeze(self, tokens: Int[Tensor, "*b l"], where: Bool[Tensor, "*b l"]) -> Canvas:
         """These tokens are given at `where` (prompts, ends of an in-between, priors) and stay.
 
         Raises:
@@ -202,7 +203,9 @@ class Canvas:
         beyond = where & (torch.arange(self.layout.length, device=where.device) >= self.length[:, None])
         if bool(beyond.any()):
             row, at = _first(beyond)
-            raise UnisonoError(f"row {row}: a frozen token at position {at}, but the row ends at {int(self.length[row])}")
+            raise UnisonoError(
+                f"row {row}: a frozen token at position {at}, but the row has {int(self.length[row])} positions"
+            )
         wrong = where & ((tokens < start) | (tokens >= stop))
         if bool(wrong.any()):
             row, at = _first(wrong)
@@ -218,7 +221,7 @@ class Canvas:
             age=self.age.masked_fill(where, -1),
         )
 
-    def start_from(self, tokens: Int[Tensor, "b l"] | Int[Tensor, " l"], where: Bool[Tensor, "b l"] | Bool[Tensor, " l"]):
+    def start_from(self, tokens: Int[Tensor, "*b l"], where: Bool[Tensor, "*b l"]) -> Canvas:
         """Like `freeze`, but a stage that revises may mask these tokens again: a draft to improve."""
         return replace(self.freeze(tokens, where), frozen=self.frozen)
 
@@ -279,10 +282,12 @@ class Canvas:
         shape = self.tokens.shape
         for name, x in (("tokens", tokens), ("where", where)):
             if x.dim() not in (1, 2) or x.shape[-1] != shape[1] or (x.dim() == 2 and len(x) not in (1, shape[0])):
-                raise UnisonoError(f"{name} of shape {tuple(x.shape)}: this canvas has {tuple(shape)} [rows, positions]")
+                raise UnisonoError(
+                    f"{name} of shape {tuple(x.shape)}: this canvas has {tuple(shape)} [rows, positions]"
+                )
         if where.dtype != torch.bool:
             raise UnisonoError(f"where of type {where.dtype}: give a boolean mask, True = frozen")
-        return (x.to(self.tokens.device).expand(shape) for x in (tokens, where))  # pyright: ignore
+        return tokens.to(self.tokens).expand(shape), where.to(self.tokens.device).expand(shape)
 
 
 def _first(where: Tensor) -> tuple[int, int]:

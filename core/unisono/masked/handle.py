@@ -44,9 +44,11 @@ class Handle:
         self.positions = 0
 
     def __call__(
-        self, canvas: Canvas, query: Int[Tensor, "b k"] | None = None, model: Any = None
+        self, canvas: Canvas, query: Int[Tensor, "b k"] | None = None, model: Any = None, width: int | None = None
     ) -> Float[Tensor, "b k v"]:
         """Logits of every position, or of `query`, by the handle's model or by another one.
+
+        `width` is how many numbers per position are expected, if not the vocabulary's size.
 
         Raises:
             UnisonoError: if what the model returns is not [rows, positions, vocabulary].
@@ -56,17 +58,21 @@ class Handle:
             logits = model.attend(canvas, query)
         else:
             logits = model(canvas.tokens, canvas.known, query)
-        b, l = canvas.tokens.shape if query is None else query.shape
-        if logits.shape != (b, l, canvas.layout.vocab_size):
+        asked = (
+            *(canvas.tokens if query is None else query).shape,
+            canvas.layout.vocab_size if width is None else width,
+        )
+        if logits.shape != asked:
             raise UnisonoError(
                 f"the model returned logits of shape {tuple(logits.shape)}: "
-                f"({b}, {l}, {canvas.layout.vocab_size}) [rows, positions, vocabulary] was asked for"
+                f"{asked} [rows, positions, vocabulary] was asked for"
             )
         if not logits.dtype.is_floating_point:
             raise UnisonoError(f"the model returned logits of type {logits.dtype}: give real numbers")
-        self.nfe += 1
         computed = getattr(model, "computed", None)
-        self.positions += b * l if computed is None else computed
+        computed = asked[0] * asked[1] if computed is None else computed
+        self.nfe += computed > 0  # an answer from memory is no evaluation
+        self.positions += computed
         return logits
 
     def rows(self, index: Int[Tensor, " n"]) -> Handle:
@@ -109,7 +115,8 @@ def select_rows(model: Any, index: Int[Tensor, " n"]) -> Any:
     """The model conditioned on rows `index`; raises if it has no ``rows``."""
     if not hasattr(model, "rows"):
         raise UnisonoError(
-            f"{type(model).__name__} has no rows(index): add it, or wrap a model that depends on no row in Unconditional"
+            f"{type(model).__name__} has no rows(index): add it, "
+            "or wrap a model that treats every row alike in Unconditional"
         )
     return model.rows(index)
 

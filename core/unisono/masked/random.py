@@ -18,6 +18,8 @@ from torch import Tensor
 
 from unisono.errors import UnisonoError
 
+Sites = Int[Tensor, "b l"] | Int[Tensor, " l"]
+
 # What a number is for: two purposes never share a number.
 DRAW, SCORE, SELECT, REVISE, CHOICE, CORRUPT, PROPOSE, ACCEPT = range(8)
 
@@ -26,25 +28,19 @@ _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64
 
 
-def bits(
-    seed: Int[Tensor, " b"], step: Int[Tensor, " b"], sites: Int[Tensor, "b l"] | Int[Tensor, " l"], stream: int
-) -> Int[Tensor, "b l"]:
+def bits(seed: Int[Tensor, " b"], step: Int[Tensor, " b"], sites: Sites, stream: int) -> Int[Tensor, "b l"]:
     """64 random bits per site, as int64: output number `sites` of the SplitMix64 keyed by the rest."""
     key = _mix(_mix(_mix(seed) ^ (step * _GAMMA)) + stream * 2 + 1)
     return _mix(key[:, None] + (sites + 1) * _GAMMA)
 
 
-def uniform(
-    seed: Int[Tensor, " b"], step: Int[Tensor, " b"], sites: Int[Tensor, "b l"] | Int[Tensor, " l"], stream: int
-) -> Float[Tensor, "b l"]:
+def uniform(seed: Int[Tensor, " b"], step: Int[Tensor, " b"], sites: Sites, stream: int) -> Float[Tensor, "b l"]:
     """Uniform float64 in the open interval (0, 1): never 0, never 1, so that its logarithms are finite."""
     top = _shift(bits(seed, step, sites, stream), 12)
     return (top.double() + 0.5) * 2.0**-52
 
 
-def gumbel(
-    seed: Int[Tensor, " b"], step: Int[Tensor, " b"], sites: Int[Tensor, "b l"] | Int[Tensor, " l"], stream: int
-) -> Float[Tensor, "b l"]:
+def gumbel(seed: Int[Tensor, " b"], step: Int[Tensor, " b"], sites: Sites, stream: int) -> Float[Tensor, "b l"]:
     """Standard Gumbel float64, −log(−log u): the largest of several, each plus log p, is a draw from p."""
     return -(-uniform(seed, step, sites, stream).log()).log()
 

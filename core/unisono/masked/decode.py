@@ -1,0 +1,67 @@
+"""Fill a canvas: steps (`unisono.masked.step`) by an executor (`unisono.masked.execute`) until it is complete.
+
+Letters: b batch, l positions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from unisono.errors import UnisonoError
+from unisono.masked.canvas import Canvas
+from unisono.masked.execute import OnStep, sync, unrolled
+from unisono.masked.handle import Handle
+from unisono.masked.step import check_logits
+from unisono.masked.strategy import Strategy
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """What came out, and what it cost.
+
+    `nfe` counts batched evaluations, `positions` what they computed over all rows, `steps` the steps of
+    each row, `age` the step at which each token was committed (−1: given).
+    """
+
+    tokens: Int[Tensor, "b l"]
+    nfe: int
+    positions: int
+    steps: Int[Tensor, " b"]
+    age: Int[Tensor, "b l"]
+    canvas: Canvas
+
+
+def decode(
+    model: Any,
+    canvas: Canvas,
+    strategy: Strategy,
+    on_step: OnStep | None = None,
+    max_steps: int | None = None,
+    executor: Any = None,
+) -> Decoded:
+    """Fill the canvas with a model (see `unisono.masked.handle`) by a strategy.
+
+    `on_step` gets the canvas after every step, for previews. At the last of `max_steps` everything left is
+    committed at once. `executor` defaults to `unrolled` for strategies whose steps are known beforehand,
+    else `sync`; every executor gives the same tokens.
+
+    Raises:
+        UnisonoError: if the model's logits are NaN or infinite where a token is needed, or if steps pass in
+            which nothing is committed.
+    """
+    if max_steps is not None and max_steps < 1:
+        raise UnisonoError(f"max_steps {max_steps}: at least 1")
+    strategy.check(canvas.layout)
+    handle = model if isinstance(model, Handle) else Handle(model)
+    nfe, positions = handle.nfe, handle.positions
+    if executor is None:
+        executor = unrolled if strategy.static else sync
+    with torch.no_grad():
+        done = executor(handle, canvas, strategy, on_step, max_steps)
+    check_logits(done)
+    return Decoded(done.tokens, handle.nfe - nfe, handle.positions - positions, done.step, done.age, done)

@@ -1,0 +1,123 @@
+"""One step: plan → guide → warp → score → select → draw → revise → stop.
+
+A pure function from canvas to canvas that looks at no value, so that it can be traced, compiled and
+captured in a graph; how steps are run is an executor's business (`unisono.masked.execute`).
+
+Letters: b batch, l positions, k sites that are drawn, v vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from unisono.errors import UnisonoError
+from unisono.masked.canvas import Canvas
+from unisono.masked.handle import Handle
+from unisono.masked.marginals import Marginals, readable
+from unisono.masked.moment import Moment
+from unisono.masked.strategy import Strategy
+
+
+def step(handle: Handle, canvas: Canvas, strategy: Strategy, width: int | None = None, force: bool = False) -> Canvas:
+    """One step of every unfinished row; the others stay as they are.
+
+    `width` is the most tokens that any row commits, if known; else it is measured, which makes the host
+    wait for the device. `force` commits everything that is masked.
+    """
+    active = ~finished(canvas, strategy)
+    memo = dict(canvas.memo)
+    planned = strategy.plan(canvas, memo)
+    if force:
+        planned = replace(planned, window=canvas.masked, count=canvas.masked.sum(1))
+    planned = replace(planned, window=planned.window & active[:, None])
+    at = Moment(canvas, handle, planned, memo)
+
+    if strategy.query_only:
+        at._score = strategy.score(at)
+        at._commit = at.window if force else strategy.select(at._score, at)
+        sites, live = pack(at.commit, width)
+        logits = _guided(strategy, at, sites, live)
+        tokens = unpack(strategy.draw(strategy.warp(logits, planned), sites, live, at), sites, live, canvas)
+    else:
+        logits = _guided(strategy, at, None, at.window)
+        if strategy.uses_draw:
+            sites = canvas.sites.expand_as(canvas.tokens)
+            drawn = strategy.draw(strategy.warp(logits, planned), sites, at.window, at)
+            at._drawn = torch.where(at.window, drawn, canvas.tokens)
+        at._score = strategy.score(at)
+        at._commit = at.window if force else strategy.select(at._score, at)
+        if strategy.uses_draw:
+            tokens = at.drawn
+        else:
+            sites, live = pack(at.commit, width)
+            chosen = logits.gather(1, sites[..., None].expand(*sites.shape, logits.shape[-1]))
+            tokens = unpack(strategy.draw(strategy.warp(chosen, planned), sites, live, at), sites, live, canvas)
+
+    after = canvas.commit(at.commit, tokens)
+    if not force:
+        after = strategy.revise(at, after)
+    after = strategy.stop(replace(after, memo=memo))
+    keep = active[:, None]
+    return replace(
+        after,
+        tokens=torch.where(keep, after.tokens, canvas.tokens),
+        known=torch.where(keep, after.known, canvas.known),
+        age=torch.where(keep, after.age, canvas.age),
+        step=canvas.step + active,
+    )
+
+
+def finished(canvas: Canvas, strategy: Strategy) -> Bool[Tensor, " b"]:
+    """Which rows need no more steps."""
+    wanting = (canvas.masked.any(1) | strategy.revise.more(canvas)) & (~canvas.frozen).any(1)
+    return ~wanting
+
+
+def pack(where: Bool[Tensor, "b l"], width: int | None) -> tuple[Int[Tensor, "b k"], Bool[Tensor, "b k"]]:
+    """The chosen positions side by side, in order, and which of them are real; `width` None: as many as needed."""
+    if width is None:
+        width = int(where.sum(1).max()) if where.numel() else 0
+    sites = (~where).to(torch.uint8).argsort(1, stable=True)[:, :width]
+    return sites, where.gather(1, sites)
+
+
+def unpack(
+    tokens: Int[Tensor, "b k"], sites: Int[Tensor, "b k"], live: Bool[Tensor, "b k"], canvas: Canvas
+) -> Int[Tensor, "b l"]:
+    """Tokens back at their positions."""
+    return canvas.tokens.scatter(1, sites, torch.where(live, tokens, canvas.tokens.gather(1, sites)))
+
+
+def check_logits(canvas: Canvas) -> None:
+    """Raise `UnisonoError` if a step met logits from which nothing can be drawn."""
+    bad = canvas.memo.get("bad")
+    if bad is not None and bool((bad > 0).any()):
+        row = int((bad > 0).int().argmax())
+        raise UnisonoError(
+            f"row {row}, step {int(bad[row]) - 1}: the model's logits are NaN or infinite, or forbid every token, "
+            "at a position that was to be filled"
+        )
+
+
+def _guided(
+    strategy: Strategy, at: Moment, query: Int[Tensor, "b k"] | None, needed: Bool[Tensor, "b k"]
+) -> Float[Tensor, "b k v"]:
+    """Ask the model: raw marginals go to the moment, logits for the draw come back."""
+    layout = at.canvas.layout
+    foreign = None if layout.one_vocabulary else layout.foreign(query)
+    raw, logits = strategy.guide(at.handle, at.canvas, at.planned, query)
+    at._marginals = Marginals(readable(raw, foreign))
+    wrong = at._marginals.bad
+    if logits is not raw:
+        logits = readable(logits, foreign)
+        wrong = wrong | Marginals(logits).bad
+    else:
+        logits = at._marginals.logits
+    before = at.remembered("bad", at.canvas.step)
+    now = torch.where((wrong & needed).any(1), at.canvas.step + 1, 0)
+    at.memo["bad"] = torch.where(before > 0, before, now)
+    return logits

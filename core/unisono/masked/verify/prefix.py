@@ -1,0 +1,183 @@
+"""What propose-verify-commit passes around: a committed prefix, a proposal for what follows, a verdict on it.
+
+    prefix     x_1 … x_c                    committed; c differs from row to row
+    proposal   nodes 0 … n − 1 behind it    a chain, or a tree: the children of a node are alternatives
+
+Node i stands at position c + depth_i, counted from 0, so that a root's child (parent −1) stands at c.
+The target, evaluated on x_c and all nodes at once, gives n + 1 rows of logits: row 0 predicts position c,
+row i + 1 what follows node i.
+
+Letters: b batch, l room of the prefix, n nodes, d nodes along a path, v vocabulary. Masks: True = keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from unisono.errors import UnisonoError
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """Committed tokens. What stands behind a row's `length` is 0 and means nothing.
+
+    A row is done when it holds `limit` tokens, or its `end` token. `start` is its prompt's length.
+    """
+
+    tokens: Int[Tensor, "b l"]
+    length: Int[Tensor, " b"]
+    start: Int[Tensor, " b"]
+    seed: Int[Tensor, " b"]
+    done: Bool[Tensor, " b"]
+    end: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        prompt: Int[Tensor, "b n"],
+        limit: int,
+        seeds: Int[Tensor, " b"] | Sequence[int],
+        lengths: Int[Tensor, " b"] | None = None,
+        end: int | None = None,
+    ) -> Prefix:
+        """From a padded batch of prompts, each at least one token (a start token) long.
+
+        Raises:
+            UnisonoError: for a prompt that is empty, longer than `limit` or holds a negative token, or if
+                lengths or seeds are not one per row.
+        """
+        b, n = prompt.shape
+        seed = torch.as_tensor(seeds, dtype=torch.int64, device=prompt.device)
+        length = torch.full_like(seed, n) if lengths is None else lengths.to(seed)
+        for name, x in (("seeds", seed), ("lengths", length)):
+            if x.shape != (b,):
+                raise UnisonoError(f"{name} of shape {tuple(x.shape)} for {b} prompts: give one per row")
+        if b and int(length.min()) < 1:
+            raise UnisonoError("an empty prompt: give at least a start token, which the first prediction is made from")
+        if b and int(length.max()) > n:
+            raise UnisonoError(f"a prompt of {int(length.max())} tokens in a batch of {n} columns")
+        if b and int(length.max()) > limit:
+            raise UnisonoError(
+                f"a prompt of {int(length.max())} tokens, but max_length is {limit}: shorten it, or raise max_length"
+            )
+        inside = torch.arange(n, device=prompt.device) < length[:, None]
+        if bool((inside & (prompt < 0)).any()):
+            raise UnisonoError(f"token {int(prompt[inside].min())} in a prompt: tokens are numbered from 0")
+        tokens = prompt.new_zeros(b, max(limit, n), dtype=torch.int64)
+        tokens[:, :n] = torch.where(inside, prompt, 0)
+        return cls(tokens[:, :limit], length, length, seed, length >= limit, end)
+
+    @property
+    def limit(self) -> int:
+        return self.tokens.shape[1]
+
+    @property
+    def room(self) -> Int[Tensor, " b"]:
+        """How deep a row's proposal may go: one token per round is the target's own; 0 for what is done."""
+        return (self.limit - 1 - self.length).clamp_min(0).masked_fill(self.done, 0)
+
+    @property
+    def last(self) -> Int[Tensor, " b"]:
+        """The last committed token."""
+        return self.tokens.gather(1, self.length[:, None] - 1)[:, 0]
+
+    def commit(self, tokens: Int[Tensor, "b d"], count: Int[Tensor, " b"]) -> Prefix:
+        """Append the first `count` of a row's tokens, up to its limit or its first `end` token."""
+        d = tokens.shape[1]
+        count = torch.minimum(count, self.limit - self.length).masked_fill(self.done, 0)
+        done = self.done
+        if self.end is not None:
+            ends = (tokens == self.end) & (torch.arange(d, device=tokens.device) < count[:, None])
+            first = ends.int().argmax(1)
+            count = torch.where(ends.any(1), first + 1, count)
+            done = done | ends.any(1)
+        offset = torch.arange(self.limit, device=tokens.device) - self.length[:, None]
+        fresh = (offset >= 0) & (offset < count[:, None])
+        if d:
+            written = torch.where(fresh, tokens.gather(1, offset.clamp(0, d - 1)), self.tokens)
+        else:
+            written = self.tokens
+        length = self.length + count
+        return replace(self, tokens=written, length=length, done=done | (length >= self.limit))
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """Tokens that may follow a prefix. Only nodes that are `real` can be committed; the others are padding.
+
+    `parent` is None for a chain. `law` is what each token was drawn from, `vocab_size` how many tokens the
+    proposer's network knows, where it has one. `carry` is the proposer's own, given back to it next round;
+    `nfe` and `positions` bill its own network.
+    """
+
+    tokens: Int[Tensor, "b n"]
+    real: Bool[Tensor, "b n"]
+    parent: Int[Tensor, " n"] | None = None
+    law: Float[Tensor, "b n v"] | None = None
+    vocab_size: int | None = None
+    carry: Any = None
+    nfe: int = 0
+    positions: int = 0
+
+    @classmethod
+    def chain(cls, tokens: Int[Tensor, "b n"], count: Int[Tensor, " b"], **more: Any) -> Proposal:
+        """One node after the other, of which a row has its first `count`."""
+        real = torch.arange(tokens.shape[1], device=tokens.device) < count[:, None]
+        return cls(tokens.masked_fill(~real, 0), real, **more)
+
+    @property
+    def depth(self) -> Int[Tensor, " n"]:
+        """How many nodes stand between each node and the prefix."""
+        return self.ancestors.sum(1) - 1
+
+    @property
+    def ancestors(self) -> Bool[Tensor, "n n"]:
+        """[i, j]: node j lies on the way to node i, or is it."""
+        n, device = self.tokens.shape[1], self.tokens.device
+        if self.parent is None:
+            return torch.ones(n, n, dtype=torch.bool, device=device).tril()
+        seen = torch.eye(n, dtype=torch.bool, device=device)
+        for node, parent in enumerate(self.parent.tolist()):
+            if parent >= 0:
+                seen[node] |= seen[parent]
+        return seen
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What a rule decides: the first `accepted` nodes of `path`, and behind them the target's own `token`.
+
+    `drawn` are the target's draws after the root and after each node, where the rule makes them.
+    """
+
+    path: Int[Tensor, "b d"]
+    accepted: Int[Tensor, " b"]
+    token: Int[Tensor, " b"]
+    drawn: Int[Tensor, "b n+1"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """What happened last: a proposer may learn from it.
+
+    `logits` are as the target returned them, extra heads included.
+    """
+
+    proposal: Proposal
+    logits: Tensor
+    verdict: Verdict
+
+    @property
+    def leaf(self) -> Int[Tensor, " b"]:
+        """The row of `logits` that the committed token of this round was drawn from."""
+        path, accepted = self.verdict.path, self.verdict.accepted
+        if not path.shape[1]:
+            return torch.zeros_like(accepted)
+        last = path.gather(1, (accepted[:, None] - 1).clamp_min(0))[:, 0]
+        return torch.where(accepted > 0, last + 1, 0)

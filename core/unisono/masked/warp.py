@@ -1,0 +1,160 @@
+"""Stage 3, warp: what is done to logits before a token is drawn, and only then.
+
+Each warp maps logits [b, k, v] to logits; a removed token gets −inf, and at least one is always left.
+
+Letters: b batch, k positions, v vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unisono.errors import UnisonoError
+from unisono.masked.plan import Planned
+
+
+class Warp(Protocol):
+    """Logits to logits, knowing the step."""
+
+    def __call__(self, logits: Float[Tensor, "b k v"], planned: Planned) -> Float[Tensor, "b k v"]: ...
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Logits as they are."""
+
+    def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
+        return logits
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """Logits over T; 0 leaves only the likeliest token (the first of equals).
+
+    `value` is one temperature or one per group. `anneal` brings it linearly to 0 in the group's last
+    step, as aMUSEd and MaskGCT do; a group of one step is then greedy.
+    """
+
+    value: float | tuple[float, ...] = 1.0
+    anneal: bool = False
+
+    def __post_init__(self):
+        values = self.value if isinstance(self.value, tuple) else (self.value,)
+        if not values or min(values) < 0:
+            raise UnisonoError(f"temperature {self.value}: at least 0")
+
+    def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
+        if isinstance(self.value, tuple):
+            group = planned.group.clamp(0, len(self.value) - 1)
+            t = torch.zeros_like(logits[:, 0, 0])
+            for i, value in enumerate(self.value):
+                t = torch.where(group == i, value, t)
+        else:
+            t = torch.full_like(planned.progress, self.value)
+        if self.anneal:
+            t = t * (1 - planned.progress)
+        t = t.to(logits)[:, None, None]
+        greedy = logits.new_full((), -math.inf).expand_as(logits).scatter(-1, logits.argmax(-1, keepdim=True), 0.0)
+        return torch.where(t > 0, logits / torch.where(t > 0, t, 1), greedy)
+
+
+@dataclass(frozen=True)
+class TopTokens:
+    """The k likeliest tokens, or the likeliest `share` of the vocabulary (at least one)."""
+
+    k: int | None = None
+    share: float | None = None
+
+    def __post_init__(self):
+        if (self.k is None) == (self.share is None):
+            raise UnisonoError("top tokens: give either k or share")
+        if (self.k is not None and self.k < 1) or (self.share is not None and not 0 < self.share <= 1):
+            raise UnisonoError(f"top tokens k={self.k}, share={self.share}: k is at least 1, a share above 0 to 1")
+
+    def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
+        v = logits.shape[-1]
+        k = min(v, self.k if self.k is not None else max(1, math.ceil(v * (self.share or 1) - 1e-9)))
+        index = logits.topk(k, -1).indices
+        return torch.full_like(logits, -math.inf).scatter(-1, index, logits.gather(-1, index))
+
+
+@dataclass(frozen=True)
+class Nucleus:
+    """The smallest set of likeliest tokens whose probability reaches p (Holtzman et al., 2020).
+
+    The token that crosses p belongs to it. (Some published samplers drop it: same p, other support.)
+    """
+
+    p: float
+
+    def __post_init__(self):
+        if not 0 < self.p <= 1:
+            raise UnisonoError(f"nucleus p = {self.p}: above 0, at most 1")
+
+    def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
+        ordered, index = logits.sort(-1, descending=True, stable=True)
+        prob = ordered.double().softmax(-1)
+        before = prob.cumsum(-1) - prob
+        # 1e-12: a sum of probabilities that is p on paper must not miss it by a rounding
+        return _unsort(ordered, index, before < self.p - 1e-12)
+
+
+@dataclass(frozen=True)
+class Typical:
+    """Tokens whose surprise is nearest the entropy, up to mass p (Meister et al., 2023, arXiv:2202.00666)."""
+
+    p: float
+
+    def __post_init__(self):
+        if not 0 < self.p <= 1:
+            raise UnisonoError(f"typical p = {self.p}: above 0, at most 1")
+
+    def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
+        logp = logits.double().log_softmax(-1)
+        entropy = torch.special.entr(logp.exp()).sum(-1, keepdim=True)
+        _, index = (-logp - entropy).abs().sort(-1, stable=True)
+        prob = logp.exp().gather(-1, index)
+        return _unsort(logits.gather(-1, index), index, prob.cumsum(-1) - prob < self.p - 1e-12)
+
+
+@dataclass(frozen=True)
+class Suppress:
+    """Forbid tokens, such as an id that a network reserves for its mask."""
+
+    tokens: tuple[int, ...]
+
+    def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
+        outside = [t for t in self.tokens if not 0 <= t < logits.shape[-1]]
+        if outside:
+            raise UnisonoError(f"suppressed tokens {outside}: the vocabulary is 0 to {logits.shape[-1] - 1}")
+        keep = torch.ones(logits.shape[-1], dtype=torch.bool, device=logits.device)
+        for token in self.tokens:
+            keep[token] = False
+        return logits.masked_fill(~keep, -math.inf)
+
+
+class Chain:
+    """Several warps, one after the other."""
+
+    def __init__(self, *warps: Warp):
+        self.warps = warps
+
+    def __call__(self, logits: Float[Tensor, "b k v"], planned: Planned) -> Float[Tensor, "b k v"]:
+        for warp in self.warps:
+            logits = warp(logits, planned)
+        return logits
+
+    def __repr__(self) -> str:
+        return f"Chain({', '.join(map(repr, self.warps))})"
+
+
+def _unsort(ordered: Tensor, index: Tensor, keep: Tensor) -> Tensor:
+    """Undo a sort, with −inf where not kept; the first is always kept."""
+    keep = torch.cat([torch.ones_like(keep[..., :1]), keep[..., 1:]], -1)
+    return torch.full_like(ordered, -math.inf).scatter(-1, index, ordered.masked_fill(~keep, -math.inf))
