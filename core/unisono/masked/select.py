@@ -222,4 +222,4 @@ def _rank(score: Tensor, window: Tensor) -> Tensor:
     """Each position's place when ordered by score, the window first, equals by position."""
     lowest = torch.finfo(score.dtype).min  # a score of −inf in the window still comes before what is outside
     score = score.clamp_min(lowest).masked_fill(~window, -torch.inf)
-    return score.argsort(1, descending=True, stable=True).argsort(1)
+    return score.argsort(dim=1, descending=True, stable=True).argsort(1)

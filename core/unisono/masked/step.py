@@ -81,7 +81,7 @@ def pack(where: Bool[Tensor, "b l"], width: int | None) -> tuple[Int[Tensor, "b 
     """The chosen positions side by side, in order, and which of them are real; `width` None: as many as needed."""
     if width is None:
         width = int(where.sum(1).max()) if where.numel() else 0
-    sites = (~where).to(torch.uint8).argsort(1, stable=True)[:, :width]
+    sites = (~where).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
     return sites, where.gather(1, sites)
 
 

@@ -98,7 +98,7 @@ class Nucleus:
             raise UnisonoError(f"nucleus p = {self.p}: above 0, at most 1")
 
     def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
-        ordered, index = logits.sort(-1, descending=True, stable=True)
+        ordered, index = logits.sort(dim=-1, descending=True, stable=True)
         prob = ordered.double().softmax(-1)
         before = prob.cumsum(-1) - prob
         # 1e-12: a sum of probabilities that is p on paper must not miss it by a rounding
@@ -118,7 +118,7 @@ class Typical:
     def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
         logp = logits.double().log_softmax(-1)
         entropy = torch.special.entr(logp.exp()).sum(-1, keepdim=True)
-        _, index = (-logp - entropy).abs().sort(-1, stable=True)
+        _, index = (-logp - entropy).abs().sort(dim=-1, stable=True)
         prob = logp.exp().gather(-1, index)
         return _unsort(logits.gather(-1, index), index, prob.cumsum(-1) - prob < self.p - 1e-12)
 
