@@ -87,7 +87,9 @@ class Target:
             self.cache.truncate(prefix.length - 1)
             held = self.cache.length
         pending = prefix.length - held
-        width = (int(pending.max()) if b else 0) + n
+        # Columns that are padding in every row are left out; a tree keeps all of its nodes, to select from.
+        nodes = proposal.real.sum(1) if proposal.parent is None else n
+        width = int((pending + nodes).max()) if b else 0
         column = torch.arange(width, device=device).expand(b, width)
         node = column - pending[:, None]  # negative: the prefix; n and more: padding
         is_node = (node >= 0) & (node < n)
@@ -119,7 +121,7 @@ class Target:
         if self.cache is not None:
             self.cache.advance(width)
             self.cache.truncate(prefix.length + n)
-        wanted = (pending - 1)[:, None] + torch.arange(n + 1, device=device)
+        wanted = ((pending - 1)[:, None] + torch.arange(n + 1, device=device)).clamp_max(width - 1)
         logits = logits[torch.arange(b, device=device)[:, None], wanted]
         read = torch.cat([~prefix.done[:, None], proposal.real], 1)
         values = logits.flatten(2)
