@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from unisono.data import Audit, DataModule, Drop, Manifest, Utterance, collate_items, prepare_features
+from unisono.data import Audit, DataModule, Drop, Manifest, Utterance, collate_items, derive_seed, prepare_features
 from unisono.errors import DataError
 from unisono.motion import Motion, Skeleton, matrix_to_six, read_bvh, six_to_matrix
 
@@ -35,8 +35,9 @@ class Clip:
 
 
 class ClipSet:
-    """Items ``{"features" [t, d], "length", "caption", "row"}``; with ``crop_frames``, a random stretch of that
-    length (all of a shorter clip). Without ``random``, the first caption and whole clips."""
+    """Items ``{"features" [t, d], "length", "caption", "label", "row"}``; with ``crop_frames``, a random stretch of
+    that length (all of a shorter clip). Without ``random``, the first caption and whole clips. Clips of which the
+    same is said have the same ``label``, a number."""
 
     def __init__(self, clips: list[Clip], crop_frames: int | None, random: bool):
         self.clips = clips
@@ -59,7 +60,8 @@ class ClipSet:
             which = int(torch.randint(0, max(len(clip.captions), 1), (), generator=generator))
         features = torch.from_numpy(np.array(clip.features[start : start + size], dtype=np.float32))
         caption = clip.captions[which] if clip.captions else ""
-        return {"features": features, "length": size, "caption": caption, "row": index}
+        label = derive_seed("label", *(clip.captions or (clip.id,)))
+        return {"features": features, "length": size, "caption": caption, "label": label, "row": index}
 
 
 class MotionData(DataModule):

@@ -115,6 +115,30 @@ class Conditioner(nn.Module):
         return sentence + place + self.length(angles.to(sentence.dtype)), memory, kept
 
 
+class ConditionedStack(nn.Module):
+    """Blocks over embedded frames, with the condition in front and at their side; what both networks share."""
+
+    def __init__(self, dim: int, num_layers: int, num_heads: int, dropout: float):
+        super().__init__()
+        self.dim = dim
+        self.conditioner = Conditioner(dim)
+        self.blocks = nn.ModuleList(Block(dim, num_heads, dropout, cross=True) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Float[Tensor, "b t d"], condition: Condition, forget: Bool[Tensor, " b"] | None
+    ) -> Float[Tensor, "b t d"]:
+        front, memory, memory_mask = self.conditioner(condition, forget)
+        t = x.shape[1]
+        x = x + sinusoids(t, self.dim, x.device).to(x.dtype)
+        x = self.dropout(torch.cat([front[:, None].to(x.dtype), x], dim=1))
+        mask = F.pad(torch.arange(t, device=x.device) < condition.length[:, None], (1, 0), value=True)
+        for block in self.blocks:
+            x = block(x, mask, memory, memory_mask)
+        return self.norm(x)[:, 1:]
+
+
 class MaskedTransformer(nn.Module):
     """Predicts every token of a partly known sequence, all streams of a frame at once.
 
@@ -133,20 +157,11 @@ class MaskedTransformer(nn.Module):
         self, codebook_size: int, num_streams: int, dim: int, num_layers: int, num_heads: int, dropout: float = 0.1
     ):
         super().__init__()
-        self.codebook_size, self.num_streams, self.dim = codebook_size, num_streams, dim
+        self.codebook_size, self.num_streams = codebook_size, num_streams
         self.embedding = nn.Embedding(num_streams * (codebook_size + 1), dim)
         nn.init.normal_(self.embedding.weight, std=0.5)
-        self.conditioner = Conditioner(dim)
-        self.blocks = nn.ModuleList(Block(dim, num_heads, dropout, cross=True) for _ in range(num_layers))
-        self.norm = nn.LayerNorm(dim)
+        self.stack = ConditionedStack(dim, num_layers, num_heads, dropout)
         self.to_logits = nn.Linear(dim, num_streams * codebook_size)
-        self.dropout = nn.Dropout(dropout)
-
-    def embed(self, tokens: Int[Tensor, "b t q"], known: Bool[Tensor, "b t q"]) -> Float[Tensor, "b t d"]:
-        """Return the sum over streams of what is known; each stream has a vector for "not known"."""
-        ids = torch.where(known, tokens, self.codebook_size)
-        ids = ids + torch.arange(self.num_streams, device=ids.device) * (self.codebook_size + 1)
-        return self.embedding(ids).sum(2)
 
     def forward(
         self,
@@ -155,52 +170,67 @@ class MaskedTransformer(nn.Module):
         condition: Condition,
         forget: Bool[Tensor, " b"] | None = None,
     ) -> Float[Tensor, "b t q v"]:
-        """Return the logits of every token. Frames from a row's ``length`` on are padding: seen by nobody."""
-        x = self.run(self.embed(tokens, known), condition, forget)
+        """Return the logits of every token. Frames from a row's ``length`` on are padding: seen by nobody.
+
+        What is not known is embedded as a vector of its own, one for each stream.
+        """
+        ids = torch.where(known, tokens, self.codebook_size)
+        ids = ids + torch.arange(self.num_streams, device=ids.device) * (self.codebook_size + 1)
+        x = self.stack(self.embedding(ids).sum(2), condition, forget)
         return self.to_logits(x).unflatten(-1, (self.num_streams, self.codebook_size))
 
-    def run(
-        self, x: Float[Tensor, "b t d"], condition: Condition, forget: Bool[Tensor, " b"] | None
-    ) -> Float[Tensor, "b t d"]:
-        """Run the blocks over embedded frames, with the condition in front and at their side."""
-        front, memory, memory_mask = self.conditioner(condition, forget)
-        t = x.shape[1]
-        x = x + sinusoids(t, self.dim, x.device).to(x.dtype)
-        x = self.dropout(torch.cat([front[:, None].to(x.dtype), x], dim=1))
-        mask = F.pad(torch.arange(t, device=x.device) < condition.length[:, None], (1, 0), value=True)
-        for block in self.blocks:
-            x = block(x, mask, memory, memory_mask)
-        return self.norm(x)[:, 1:]
 
-
-class ResidualTransformer(MaskedTransformer):
+class ResidualTransformer(nn.Module):
     """MoMask's second network (Guo et al., arXiv:2312.00063, §3.3): a level's tokens from all levels below it.
 
-    Level j sees the sum of the embeddings of levels 0 to j − 1, whole, and gives level j in one step. As published,
-    embedding and output of a level share weights. Of the base network it takes the blocks and the conditioner.
+    ::
+
+        caption ─ conditioner ─┬─ front ──┐
+                               └─ memory ─│──────────────┐
+        Σ of levels 0 … j − 1, level j ───┴─ block × num_layers ─ norm ─ linear ─ · embeddings of level j ─ logits
+
+    Level j sees the levels below it whole, and is given in one step. A level's embedding, as input of those above
+    it, is its output as well. Differences: the parts of the body are summed, as in the base network, and each has
+    its own output; published, level j's output shares weights with its input through a projection.
+
+    Args:
+        codebook_size: tokens of each level.
+        num_parts: parts of the body, with ``num_levels`` each.
     """
 
     def __init__(
-        self, codebook_size: int, num_levels: int, dim: int, num_layers: int, num_heads: int, dropout: float = 0.1
-    ):
-        super().__init__(codebook_size, num_levels, dim, num_layers, num_heads, dropout)
-        del self.to_logits
-        self.to_code = nn.Linear(dim, dim)
-        self.level = nn.Embedding(num_levels - 1, dim)
-
-    def level_logits(
         self,
-        tokens: Int[Tensor, "b t q"],
+        codebook_size: int,
+        num_parts: int,
+        num_levels: int,
+        dim: int,
+        num_layers: int,
+        num_heads: int,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        self.codebook_size, self.num_parts, self.num_levels, self.dim = codebook_size, num_parts, num_levels, dim
+        self.embedding = nn.Embedding(num_parts * num_levels * codebook_size, dim)
+        nn.init.normal_(self.embedding.weight, std=0.5)
+        self.level = nn.Embedding(num_levels - 1, dim)
+        self.stack = ConditionedStack(dim, num_layers, num_heads, dropout)
+        self.to_code = nn.Linear(dim, num_parts * dim)
+        self.bias = nn.Parameter(torch.zeros(num_parts, num_levels - 1, codebook_size))
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "b t p l"],
         level: Int[Tensor, " b"],
         condition: Condition,
         forget: Bool[Tensor, " b"] | None = None,
-    ) -> Float[Tensor, "b t v"]:
+    ) -> Float[Tensor, "b t p v"]:
         """Return the logits of each row's own ``level``, from 1 on; tokens of that level and above are not read."""
-        q, v = self.num_streams, self.codebook_size
-        levels = torch.arange(q, device=tokens.device)
-        below = levels < level[:, None]
-        embedded = self.embedding(tokens + levels * (v + 1))
-        x = (embedded * below[:, None, :, None]).sum(2) + self.level(level - 1)[:, None]
-        code = self.to_code(self.run(x, condition, forget))
-        table = self.embedding.weight.unflatten(0, (q, v + 1))[level, :v]
-        return code @ table.to(code.dtype).mT * self.dim**-0.5
+        sizes = (self.num_parts, self.num_levels)
+        table = torch.arange(self.num_parts * self.num_levels, device=tokens.device).view(sizes)
+        below = torch.arange(self.num_levels, device=tokens.device) < level[:, None]
+        embedded = self.embedding(tokens + table * self.codebook_size)
+        x = (embedded * below[:, None, None, :, None]).sum((2, 3)) + self.level(level - 1)[:, None]
+        code = self.to_code(self.stack(x, condition, forget)).unflatten(-1, (self.num_parts, self.dim))
+        output = self.embedding.weight.unflatten(0, (*sizes, self.codebook_size))[:, level].to(code.dtype)
+        logits = torch.einsum("btpd,pbvd->btpv", code, output) * self.dim**-0.5
+        return logits + self.bias[:, level - 1].transpose(0, 1)[:, None].to(code.dtype)

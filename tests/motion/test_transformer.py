@@ -89,17 +89,18 @@ def test_forgetting_takes_the_caption_and_nothing_else():
     assert (net(tokens, known, one)[0] - net(tokens, known, one, every)[0]).abs().max() > 1e-3
 
 
-def test_a_level_sees_the_levels_below_it_and_no_other():
-    net = ResidualTransformer(V, 4, D, 2, 4, 0.0).eval()
-    tokens, _ = canvas(4)
+@pytest.mark.parametrize("num_parts", [1, 2])
+def test_a_level_sees_the_levels_below_it_and_no_other(num_parts):
+    net = ResidualTransformer(V, num_parts, 4, D, 2, 4, 0.0).eval()
+    tokens = torch.randint(0, V, (3, T, num_parts, 4))
     level, cond = torch.tensor([1, 3, 2]), condition()
-    logits = net.level_logits(tokens, level, cond)
-    assert logits.shape == (3, T, V)
-    below = torch.arange(4) < level[:, None, None]
-    torch.testing.assert_close(net.level_logits(torch.where(below, tokens, (tokens + 1) % V), level, cond), logits)
-    other = net.level_logits(torch.where(below, (tokens + 1) % V, tokens), level, cond)
-    assert ((other - logits).abs().amax((1, 2)) > 1e-3).all()
+    logits = net(tokens, level, cond)
+    assert logits.shape == (3, T, num_parts, V)
+    below = torch.arange(4) < level[:, None, None, None]
+    torch.testing.assert_close(net(torch.where(below, tokens, (tokens + 1) % V), level, cond), logits)
+    other = net(torch.where(below, (tokens + 1) % V, tokens), level, cond)
+    assert ((other - logits).abs().amax((1, 2, 3)) > 1e-3).all()
     for row in range(3):
         index = torch.tensor([row])
-        alone = net.level_logits(tokens[index], level[index], cond.rows(index))
+        alone = net(tokens[index], level[index], cond.rows(index))
         torch.testing.assert_close(alone[0], logits[row])

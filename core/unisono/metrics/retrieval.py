@@ -4,10 +4,11 @@ Guo et al., "Generating Diverse and Natural 3D Human Motions from Text" (CVPR 20
 there, and anything with a text here. Distances are Euclidean, in the space of the encoder that made the vectors.
 
 Differences: every item is asked about, each with a pool of its own, where the published code cuts a shuffled
-list into batches; a pool holds no second item with the asked one's label, so that a right answer never counts
-as a wrong one; ties count as misses.
+list into batches; a pool holds no second text with the asked item's label, so that a right answer never counts
+as a wrong one; the other texts may come from elsewhere than the items', where there are few of these; ties count
+as misses.
 
-Shapes: n items, d dimensions, c captions, k samples of one caption.
+Shapes: n items, m texts of a gallery, d dimensions, c captions, k samples of one caption.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ def r_precision(
     texts: Float[np.ndarray, "n d"],
     items: Float[np.ndarray, "n d"],
     labels: Sequence[str] | None = None,
+    gallery: tuple[Float[np.ndarray, "m d"], Sequence[str]] | None = None,
     pool: int = 32,
     tops: Sequence[int] = (1, 2, 3),
     repeats: int = 10,
@@ -29,28 +31,34 @@ def r_precision(
 ) -> tuple[float, ...]:
     """Return, for each of ``tops``, how often an item's own text is among the nearest of ``pool`` texts, 0 to 1.
 
-    ``labels`` name what items show: the ``pool − 1`` other texts are drawn, ``repeats`` times, from items of
-    other labels (default: all others). Raises ``DataError`` where fewer than that are left.
+    ``labels`` name what items show (default: each something else). The ``pool − 1`` other texts are drawn,
+    ``repeats`` times, from those of the ``gallery``, texts and their labels (default: the items' own), that have
+    another label. Raises ``DataError`` where there are fewer.
     """
     _same(texts, items)
     if pool < 2 or repeats < 1 or not tops or min(tops) < 1:
         raise DataError(f"pool={pool}, repeats={repeats}, tops={tuple(tops)}: at least 2, 1 and 1")
-    names = np.asarray(range(len(items)) if labels is None else list(labels))
+    names = [str(i) for i in range(len(items))] if labels is None else list(labels)
     if len(names) != len(items):
         raise DataError(f"{len(names)} labels for {len(items)} items: give one per item")
+    others, other_names = (texts, names) if gallery is None else gallery
+    if len(others) != len(other_names):
+        raise DataError(f"{len(other_names)} labels for the {len(others)} texts of the gallery: give one per text")
     generator = np.random.default_rng(seed)
-    far = _distances(items, texts)
+    own = np.linalg.norm(np.asarray(items, np.float64) - np.asarray(texts, np.float64), axis=1)
+    far = _distances(items, others)
+    label_of = np.asarray(other_names)
     hits = np.zeros(len(tops))
-    for index in range(len(items)):
-        others = np.flatnonzero(names != names[index])
-        if len(others) < pool - 1:
+    for index, name in enumerate(names):
+        choice = np.flatnonzero(label_of != name)
+        if len(choice) < pool - 1:
             raise DataError(
-                f"a pool of {pool} texts needs {pool - 1} items of other labels, item {index} has {len(others)}: "
-                "measure more items, or give a smaller pool"
+                f"a pool of {pool} texts needs {pool - 1} of other labels, item {index} has {len(choice)}: "
+                "measure more items, give a gallery, or a smaller pool"
             )
         for _ in range(repeats):
-            drawn = generator.choice(others, pool - 1, replace=False)
-            rank = int((far[index, drawn] <= far[index, index]).sum())
+            drawn = generator.choice(choice, pool - 1, replace=False)
+            rank = int((far[index, drawn] <= own[index]).sum())
             hits += [rank < top for top in tops]
     return tuple((hits / (len(items) * repeats)).tolist())
 

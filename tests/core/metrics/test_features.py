@@ -85,13 +85,23 @@ def test_r_precision_never_takes_a_text_of_the_same_label_for_a_wrong_answer():
     assert r_precision(texts, texts, pool=20)[0] == 0.0
 
 
+def test_the_other_texts_may_come_from_a_gallery():
+    texts = np.eye(3)
+    near, far = texts + 0.1, texts + 5.0
+    own = ["a", "b", "c"]
+    assert r_precision(texts, texts + 0.5, own, gallery=(far, own), pool=3)[0] == 1.0
+    assert r_precision(texts, texts + 0.5, own, gallery=(near + 0.4, ["x", "y", "z"]), pool=4) == (0.0, 1.0, 1.0)
+    with pytest.raises(DataError, match="2 labels for the 3 texts of the gallery"):
+        r_precision(texts, texts, own, gallery=(far, ["a", "b"]), pool=2)
+
+
 def test_an_encoder_that_says_the_same_of_everything_finds_nothing():
     same = np.ones((40, 3))
     assert r_precision(same, same) == (0.0, 0.0, 0.0)
 
 
 def test_r_precision_refuses_a_pool_that_cannot_be_filled():
-    with pytest.raises(DataError, match=r"needs 31 items of other labels, item 0 has 9"):
+    with pytest.raises(DataError, match=r"needs 31 of other labels, item 0 has 9"):
         r_precision(np.eye(10), np.eye(10))
     with pytest.raises(DataError, match="2 labels for 10 items"):
         r_precision(np.eye(10), np.eye(10), ["a", "b"], pool=2)
