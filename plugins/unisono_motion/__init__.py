@@ -10,6 +10,9 @@ plugin = Plugin(
         "tokenizer": "unisono_motion.tokenizer:MotionTokenizer",
         "tokenizer-fsq": "unisono_motion.tokenizer:ScalarMotionTokenizer",
         "tokenizer-parts": "unisono_motion.tokenizer:PartsMotionTokenizer",
+        "mmm": "unisono_motion.mmm:MMM",
+        "momask": "unisono_motion.momask:MoMask",
+        "matcher": "unisono_motion.matcher:MotionMatcher",
     },
     data={
         "clips": "unisono_motion.data:ClipData",

@@ -20,11 +20,12 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 from unisono import Model, Motion
 from unisono.data import derive_seed
 from unisono.errors import CheckpointError, RecipeError
-from unisono.masked import Canvas, Layout, at_sites, cosine, decode, random
+from unisono.masked import Canvas, Layout, Plan, Scheduled, at_sites, decode
+from unisono.masked.corrupt import Corrupted, PlanMasking
+from unisono.masked.losses import masked_cross_entropy
 from unisono.model import OnStep
 
 from unisono_motion.asking import MotionRequest, Task, read_request
@@ -32,6 +33,9 @@ from unisono_motion.composing import Unroller, Window, fill_all, join, report
 from unisono_motion.sampling import SAMPLERS, make_strategy
 from unisono_motion.text import make_text_encoder
 from unisono_motion.transformer import Condition, MaskedTransformer
+
+MASKING = PlanMasking(Plan(Scheduled(1)))
+"""What is masked while training: a share γ(r) of an item's tokens, γ MaskGIT's cosine and r uniform."""
 
 MIN_CROP = 4
 """Token positions of the shortest stretch that is cut from a clip while training."""
@@ -197,39 +201,30 @@ class MMM(Model):
     def token_losses(
         self, tokens: Int[Tensor, "b n q"], condition: Condition, forget: Bool[Tensor, " b"], seeds: list[int]
     ) -> dict[str, Tensor]:
-        """Return the cross-entropy of masked tokens and how many are right at once."""
-        known, wanted = self.corrupted(tokens, condition.length, seeds)
-        logits = self.net(tokens, known, condition, forget).float()
-        return self.scored(logits, tokens, wanted)
+        """Return the cross-entropy of masked tokens, and how many are right at once."""
+        layout = Layout.streams(tokens.shape[1], [self.codebook_size] * tokens.shape[2], shared=True)
+        corrupted = self.corrupted(layout, MASKING, tokens, condition.length, seeds)
+        seen, known = (x.view(tokens.shape) for x in (corrupted.canvas.tokens, corrupted.canvas.known))
+        return self.scored(self.net(seen, known, condition, forget), corrupted)
 
     def corrupted(
-        self, tokens: Int[Tensor, "b n q"], lengths: Int[Tensor, " b"], seeds: list[int]
-    ) -> tuple[Bool[Tensor, "b n q"], Bool[Tensor, "b n q"]]:
-        """Return what is known after masking, and what is to be predicted: MaskGIT's cosine share of each item."""
-        b, n, q = tokens.shape
-        seed = torch.tensor(seeds, device=tokens.device)
-        zero = torch.zeros_like(seed)
-        total = lengths * q
-        inside = torch.arange(n * q, device=tokens.device) < total[:, None]
-        share = cosine(random.uniform(seed, zero, zero[:, None], random.CORRUPT)[:, 0], total.double())
-        count = (share * total).ceil().long().clamp(min=1)
-        order = random.uniform(seed, zero + 1, torch.arange(n * q, device=tokens.device), random.CORRUPT)
-        rank = order.masked_fill(~inside, 2.0).argsort(1).argsort(1)
-        wanted = (rank < count[:, None]).view(b, n, q)
-        return ~wanted, wanted
+        self,
+        layout: Layout,
+        masking: PlanMasking,
+        tokens: Int[Tensor, "b n q"],
+        lengths: Int[Tensor, " b"],
+        seeds: list[int],
+    ) -> Corrupted:
+        """Return the canvas that the network is to fill, drawn from each item's own seed."""
+        blank = Canvas.blank(layout, seeds, lengths * tokens.shape[2], self.device)
+        return masking(blank, tokens.flatten(1))
 
-    def scored(
-        self, logits: Float[Tensor, "b n q v"], tokens: Int[Tensor, "b n q"], wanted: Bool[Tensor, "b n q"]
-    ) -> dict[str, Tensor]:
-        """Return cross-entropy and accuracy where ``wanted``."""
-        loss = F.cross_entropy(
-            logits.flatten(0, -2), tokens.flatten(), reduction="none", label_smoothing=self.label_smoothing
-        )
-        right = (logits.argmax(-1) == tokens).float()
-        return {
-            "tokens": self.global_mean(loss.view(tokens.shape), wanted),
-            "accuracy": self.global_mean(right, wanted).detach(),
-        }
+    def scored(self, logits: Float[Tensor, "b n q v"], corrupted: Corrupted) -> dict[str, Tensor]:
+        """Return cross-entropy and accuracy of what is to be learnt."""
+        flat, wanted = logits.flatten(1, 2).float(), corrupted.weights > 0
+        loss = masked_cross_entropy(flat, corrupted, self.label_smoothing, "none")
+        right = (flat.argmax(-1) == corrupted.targets).float()
+        return {"tokens": self.global_mean(loss, wanted), "accuracy": self.global_mean(right, wanted).detach()}
 
     @torch.no_grad()
     def tokens_of(self, batch: dict[str, Any]) -> tuple[Int[Tensor, "b n q"], Int[Tensor, " b"]]:

@@ -19,7 +19,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from unisono.data import derive_seed
 from unisono.errors import RecipeError
-from unisono.masked import Layout
+from unisono.masked import Layout, Plan, Scheduled
+from unisono.masked.corrupt import PlanMasking
 
 from unisono_motion.mmm import MMM
 from unisono_motion.transformer import Condition, MaskedTransformer, ResidualTransformer
@@ -96,15 +97,14 @@ class MoMask(MMM):
         self, tokens: Int[Tensor, "b n q"], condition: Condition, forget: Bool[Tensor, " b"], seeds: list[int]
     ) -> dict[str, Tensor]:
         """Return the base network's loss, and the residual network's on one drawn level of each item."""
-        levels = self.split(tokens)
-        parts = super().token_losses(levels[..., 0], condition, forget, seeds)
-        level = torch.tensor(
-            [1 + derive_seed(seed, "level") % (self.num_levels - 1) for seed in seeds], device=tokens.device
-        )
-        logits = self.residual(levels, level, condition, forget).float()
-        target = torch.take_along_dim(levels, level[:, None, None, None], dim=3)[..., 0]
-        kept = torch.arange(tokens.shape[1], device=tokens.device) < condition.length[:, None]
-        above = self.scored(logits, target, kept[..., None].expand_as(target))
+        parts = super().token_losses(self.split(tokens)[..., 0], condition, forget, seeds)
+        # One level above the base, drawn for each item, is hidden whole, with all above it: as in its decoding.
+        plan = Plan(Scheduled((1,) * self.num_levels))
+        masking = PlanMasking(plan, group_weights=(0.0, *[1.0] * (self.num_levels - 1)), on_steps=True)
+        own = [derive_seed(seed, "level") for seed in seeds]
+        corrupted = self.corrupted(self.layout(tokens.shape[1]), masking, tokens, condition.length, own)
+        seen, known = (x.view(tokens.shape) for x in (corrupted.canvas.tokens, corrupted.canvas.known))
+        above = self.scored(self.predict(seen, known, condition, forget), corrupted)
         parts["residual"], parts["residual_accuracy"] = above["tokens"], above["accuracy"]
         return parts
 
@@ -121,10 +121,10 @@ class MoMask(MMM):
         logits = torch.zeros(*levels.shape, self.codebook_size, device=tokens.device)
         base = lowest == 0
         if base.any():
-            logits[..., 0, :] = self.net(levels[..., 0], known[..., 0], condition, forget)
+            logits[..., 0, :] = self.net(levels[..., 0], known[..., 0], condition, forget).float()
         if not base.all():
             level = lowest.clamp(min=1)
-            above = self.residual(levels, level, condition, forget)
+            above = self.residual(levels, level, condition, forget).float()
             place = level[:, None, None, None, None].expand(*above.shape[:3], 1, above.shape[-1])
             logits = torch.where(
                 base[:, None, None, None, None], logits, logits.scatter(3, place, above[..., None, :])

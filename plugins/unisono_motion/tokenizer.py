@@ -16,7 +16,8 @@ Token models name one as their component: ``encode`` and ``decode`` work on feat
 normalises by its own statistics), ``spec`` says what they mean, ``motion`` makes media of them.
 
 Differences: features are normalised per group as HumanML3D does, the root's and the contacts' five times as
-strong; a velocity loss on places relative to the root, as published; frames beyond a multiple of the
+strong; beside the published velocity loss on places relative to the root, one on the way walked (``way_weight``),
+because small errors of turns and velocities add up along it; frames beyond a multiple of the
 downsampling repeat the last one.
 
 Shapes: b batch, t frames, n token positions, q codebooks, d features.
@@ -60,6 +61,7 @@ class MotionTokenizer(Model):
         dead_below: a code used less than this share of an even use is reset.
         commitment_weight: of the encoder's distance from its codes.
         velocity_weight: of the distance of velocities.
+        way_weight: of the distance, in metres, of the joints along the way walked from the item's first frame.
     """
 
     Media: ClassVar[type[Motion]] = Motion
@@ -92,9 +94,10 @@ class MotionTokenizer(Model):
         depth: int = 3,
         dilation_growth: int = 3,
         ema_decay: float = 0.99,
-        dead_below: float = 0.03,
+        dead_below: float = 0.1,
         commitment_weight: float = 0.02,
         velocity_weight: float = 0.5,
+        way_weight: float = 0.5,
     ):
         super().__init__()
         _check_downsampling(downsampling)
@@ -110,6 +113,7 @@ class MotionTokenizer(Model):
         self.dead_below = dead_below
         self.commitment_weight = commitment_weight
         self.velocity_weight = velocity_weight
+        self.way_weight = way_weight
         self._previews: list[Any] = []
 
     def build(self, facts: dict[str, Any]) -> None:
@@ -284,14 +288,18 @@ class MotionTokenizer(Model):
         places = self.spec.slices["places"]
         moved = made[:, :, places].diff(dim=1), target[:, :, places].diff(dim=1)
         velocity = F.smooth_l1_loss(*moved, reduction="none").mean(-1)
+        walked = self.spec.positions(made * self.std + self.mean), self.spec.positions(target * self.std + self.mean)
+        way = self.global_mean((walked[0] - walked[1]).abs().mean((-1, -2)), mask)
         features = self.global_mean(distance, mask)
         velocity = self.global_mean(velocity, mask[:, 1:])
         commitment = self.global_mean(quantised.commitment, mask[:, :: self.downsampling])
-        loss = features + self.velocity_weight * velocity + self.commitment_weight * commitment
+        loss = features + self.velocity_weight * velocity + self.way_weight * way
+        loss = loss + self.commitment_weight * commitment
         return {
             "loss": loss,
             "features": features,
             "velocity": velocity,
+            "way": way,
             "commitment": commitment,
             "perplexity": quantised.perplexity.mean(),
             "utilisation": quantised.utilisation.mean(),
@@ -333,7 +341,7 @@ class ScalarMotionTokenizer(MotionTokenizer):
     Args:
         levels: levels of each channel of a code; their product is the codebook (the paper: [8, 5, 5, 5] make
             1,000, [8, 6, 5] make 240).
-        width, code_dim, downsampling, depth, dilation_growth, velocity_weight: as of ``MotionTokenizer``.
+        width, code_dim, downsampling, depth, dilation_growth, velocity_weight, way_weight: as of ``MotionTokenizer``.
     """
 
     def __init__(
@@ -345,6 +353,7 @@ class ScalarMotionTokenizer(MotionTokenizer):
         depth: int = 3,
         dilation_growth: int = 3,
         velocity_weight: float = 0.5,
+        way_weight: float = 0.5,
     ):
         super().__init__(
             width=width,
@@ -353,6 +362,7 @@ class ScalarMotionTokenizer(MotionTokenizer):
             depth=depth,
             dilation_growth=dilation_growth,
             velocity_weight=velocity_weight,
+            way_weight=way_weight,
         )
         if not levels or min(levels) < 2:
             raise RecipeError(f"model.levels={levels} must be whole numbers of at least 2, one or more")

@@ -67,12 +67,13 @@ class VectorQuantizer(nn.Module):
         dim: channels of a vector.
         codebook_size: codes.
         decay: of the moving averages.
-        dead_below: a code used less than this share of an even use is reset; 0 never resets one.
+        dead_below: a code used less than this share of an even use is reset, at each step anew until it is used; 0
+            never resets one.
     """
 
     num_codebooks = 1
 
-    def __init__(self, dim: int, codebook_size: int, decay: float = 0.99, dead_below: float = 0.03):
+    def __init__(self, dim: int, codebook_size: int, decay: float = 0.99, dead_below: float = 0.1):
         super().__init__()
         if codebook_size < 2:
             raise ValueError(f"codebook_size={codebook_size} must be at least 2")
@@ -192,8 +193,10 @@ class VectorQuantizer(nn.Module):
         channel = torch.arange(self.dim, device=z.device)
         fresh = fresh + 0.01 * spread * turn * torch.cos((turn * (channel + 1)).float())
         self.codebook[places] = fresh
-        self.counts[places] = even
-        self.sums[places] = fresh * even
+        # On the brink: what is not used in the next batch is replaced again.
+        count = even * (self.dead_below or 1.0)
+        self.counts[places] = count
+        self.sums[places] = fresh * count
 
 
 class ResidualQuantizer(nn.Module):
@@ -214,7 +217,7 @@ class ResidualQuantizer(nn.Module):
         num_levels: int = 1,
         dropout: float = 0.0,
         decay: float = 0.99,
-        dead_below: float = 0.03,
+        dead_below: float = 0.1,
     ):
         super().__init__()
         if num_levels < 1:
@@ -271,7 +274,8 @@ class ScalarQuantizer(nn.Module):
 
     A channel with L levels is squashed to an interval that holds exactly L whole numbers, and rounded. Even
     L are shifted by a half, as in the paper's appendix A.1. Two learnt maps go from ``dim`` channels to
-    ``len(levels)`` and back.
+    ``len(levels)`` and back; vectors are normalised before the first (not in the paper), so that from the first
+    step on there is something to round and all codes are within reach.
 
     Args:
         dim: channels of a vector.
@@ -287,6 +291,7 @@ class ScalarQuantizer(nn.Module):
         self.dim = dim
         self.codebook_size = math.prod(levels)
         self.down = nn.Linear(dim, len(levels))
+        nn.init.normal_(self.down.weight, std=1 / math.sqrt(dim))
         self.up = nn.Linear(len(levels), dim)
         self.sizes: Tensor
         self.strides: Tensor
@@ -304,7 +309,7 @@ class ScalarQuantizer(nn.Module):
         """Quantise; there is no commitment to pay for, and nothing that follows."""
         mask = _everything(z) if mask is None else mask
         with torch.autocast(z.device.type, enabled=False):
-            bounded = self._bound(self.down(z.float()))
+            bounded = self._bound(self.down(nn.functional.layer_norm(z.float(), (self.dim,))))
             rounded = bounded + (bounded.round() - bounded).detach()
             tokens = ((rounded.detach().long() + self.sizes // 2) * self.strides).sum(-1).masked_fill(~mask, 0)
             vectors = self.up(rounded / (self.sizes // 2)) * mask[..., None]

@@ -1,0 +1,248 @@
+"""Quantisers: against the equations, against brute force, in parts and alone; codebooks of ranks and of padding."""
+
+import math
+import socket
+
+import pytest
+import torch
+from unisono.nn.quantize import GroupedQuantizer, ResidualQuantizer, ScalarQuantizer, VectorQuantizer
+
+
+def vectors(b=3, t=7, d=4, seed=0, dtype=torch.float32):
+    return torch.randn(b, t, d, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(0)
+        yield
+
+
+def mask_of(lengths, t=7):
+    return torch.arange(t) < torch.tensor(lengths)[:, None]
+
+
+MAKERS = {
+    "vector": lambda: VectorQuantizer(4, 6),
+    "residual": lambda: ResidualQuantizer(4, 6, num_levels=3),
+    "scalar": lambda: ScalarQuantizer(4, [5, 4, 2]),
+    "grouped": lambda: GroupedQuantizer([ResidualQuantizer(2, 6), ResidualQuantizer(2, 6, 2)]),
+}
+
+
+def test_the_nearest_code_is_taken():
+    quantizer = VectorQuantizer(4, 6).eval()
+    z = vectors()
+    made = quantizer(z)
+    for i in range(3):
+        for j in range(7):
+            distances = [float((z[i, j] - code).square().sum()) for code in quantizer.codebook]
+            assert int(made.tokens[i, j, 0]) == distances.index(min(distances))
+            assert float(made.commitment[i, j]) == pytest.approx(min(distances) / 4, rel=1e-5)
+
+
+def test_the_codebook_follows_as_the_paper_writes():
+    """van den Oord et al., appendix A.1, with a first batch that fills the codebook."""
+    quantizer = VectorQuantizer(4, 3, decay=0.9, dead_below=0.0)
+    quantizer(vectors(seed=1))
+    n, m = quantizer.counts.clone(), quantizer.sums.clone()
+    for step in range(2, 5):
+        z = vectors(seed=step)
+        tokens = quantizer(z).tokens[..., 0]
+        for code in range(3):
+            taken = z[tokens == code]
+            n[code] = 0.9 * n[code] + 0.1 * len(taken)
+            m[code] = 0.9 * m[code] + 0.1 * taken.sum(0)
+        torch.testing.assert_close(quantizer.counts, n)
+        torch.testing.assert_close(quantizer.codebook, m / n[:, None])
+
+
+def test_the_first_batch_fills_the_codebook_with_its_vectors():
+    quantizer = VectorQuantizer(4, 6)
+    z = vectors()
+    quantizer(z)
+    for code in quantizer.codebook:
+        assert (z - code).abs().sum(-1).min() < 1e-6
+    assert len(quantizer.codebook.unique(dim=0)) == 6
+
+
+def test_more_codes_than_vectors_are_moved_apart():
+    quantizer = VectorQuantizer(4, 20)
+    quantizer(vectors(1, 3))
+    assert len(quantizer.codebook.unique(dim=0)) == 20
+
+
+def test_dead_codes_come_back_to_life_and_live_ones_stay():
+    quantizer = VectorQuantizer(4, 6, dead_below=0.1)
+    for _ in range(60):
+        quantizer(vectors())
+    with torch.no_grad():
+        quantizer.codebook[2], quantizer.counts[2], quantizer.sums[2] = 1e3, 1e-6, 1e-3
+    live = quantizer.counts > 0.5
+    z = vectors(seed=1)
+    quantizer(z)
+    assert (z - quantizer.codebook[2]).abs().sum(-1).min() < 1e-6
+    assert live.any() and (quantizer.codebook[live].abs() < 10).all()
+
+
+def test_zero_never_resets():
+    quantizer = VectorQuantizer(4, 6, dead_below=0.0)
+    quantizer(vectors())
+    with torch.no_grad():
+        quantizer.codebook[2], quantizer.counts[2] = 1e3, 1e-9
+    quantizer(vectors(seed=1))
+    assert (quantizer.codebook[2] == 1e3).all()
+
+
+def test_nothing_moves_outside_training():
+    quantizer = VectorQuantizer(4, 6).eval()
+    before = {k: v.clone() for k, v in quantizer.state_dict().items()}
+    quantizer(vectors())
+    assert all(torch.equal(before[k], v) for k, v in quantizer.state_dict().items())
+
+
+def test_residual_levels_code_what_is_left_over():
+    quantizer = ResidualQuantizer(4, 6, num_levels=3).eval()
+    z = vectors()
+    made = quantizer(z)
+    left = z
+    for level, codes in enumerate(quantizer.levels):
+        alone = codes(left)
+        assert torch.equal(made.tokens[..., level], alone.tokens[..., 0])
+        left = left - codes.decode(alone.tokens)
+    torch.testing.assert_close(made.vectors, z - left)
+    torch.testing.assert_close(quantizer.decode(made.tokens), z - left)
+    first = quantizer.decode(made.tokens[..., :1])
+    torch.testing.assert_close(first, quantizer.levels[0].decode(made.tokens[..., :1]))
+
+
+def test_quantiser_dropout_leaves_levels_out_by_item():
+    quantizer = ResidualQuantizer(4, 6, num_levels=4, dropout=0.5).train()
+    z = vectors(400, 2)
+    made = quantizer(z, rows=torch.arange(400))
+    depth = quantizer._depth(z, torch.arange(400))
+    again = quantizer._depth(z.flip(0), torch.arange(400).flip(0)).flip(0)
+    assert torch.equal(depth, again)  # by row, not by place
+    full = float((depth == 4).float().mean())
+    assert full == pytest.approx(0.5 + 0.5 / 4, abs=0.08)  # 3 standard deviations of 400 draws
+    assert {1, 2, 3, 4} == set(depth.tolist())
+    assert made.tokens.shape == (400, 2, 4)
+    used = torch.stack([usage.sum() for usage in made.usage])
+    assert (used[1:] < used[:-1]).all() and used[0] == 800
+
+
+@pytest.mark.parametrize("levels", [[2], [3], [4, 5], [8, 6, 5], [7, 2, 3]])
+def test_scalar_codes_are_exactly_the_product(levels):
+    quantizer = ScalarQuantizer(len(levels), levels).eval()
+    with torch.no_grad():
+        quantizer.down.weight.copy_(torch.eye(len(levels)))
+        quantizer.down.bias.zero_()
+    z = 6 * torch.rand(1, 100000, len(levels), generator=torch.Generator().manual_seed(0)) - 3
+    tokens = quantizer(z).tokens
+    assert tokens.min() == 0 and tokens.max() == math.prod(levels) - 1
+    assert len(tokens.unique()) == math.prod(levels)
+    everything = torch.arange(math.prod(levels))[None, :, None]
+    assert len(quantizer.decode(everything)[0].unique(dim=0)) == math.prod(levels)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_tokens_decode_to_the_vectors(name):
+    quantizer = MAKERS[name]().eval()
+    made = quantizer(vectors())
+    assert made.tokens.shape == (3, 7, quantizer.num_codebooks)
+    assert made.tokens.min() >= 0 and made.tokens.max() < quantizer.codebook_size
+    torch.testing.assert_close(quantizer.decode(made.tokens), made.vectors, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_padding_changes_nothing(name):
+    together, alone = MAKERS[name](), MAKERS[name]()
+    alone.load_state_dict(together.state_dict())
+    z, mask = vectors(), mask_of([7, 4, 2])
+    short = torch.where(mask[..., None], z, 1e3)
+    rows = torch.tensor([5, 2, 9])
+    for _ in range(3):
+        made = together(short, mask, rows)
+        order = [2, 0, 1]
+        other = alone(torch.cat([short, 0 * short], 1)[order], torch.cat([mask, mask & False], 1)[order], rows[order])
+        assert torch.equal(made.tokens[order], other.tokens[:, :7])
+        torch.testing.assert_close(made.usage, other.usage)
+        assert (made.tokens[~mask] == 0).all() and (made.vectors[~mask] == 0).all()
+        for (key, one), two in zip(together.state_dict().items(), alone.state_dict().values(), strict=True):
+            torch.testing.assert_close(one, two, msg=key)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_gradient_goes_straight_through(name):
+    quantizer = MAKERS[name]().eval()
+    z = vectors().requires_grad_()
+    quantizer(z).vectors.sum().backward()
+    if name == "scalar":
+        assert (z.grad.abs().sum(-1) > 0).all()
+    else:
+        torch.testing.assert_close(z.grad, torch.ones_like(z))
+
+
+def test_perplexity_and_utilisation_by_hand():
+    quantizer = VectorQuantizer(2, 4).eval()
+    with torch.no_grad():
+        quantizer.codebook.copy_(torch.tensor([[0.0, 0], [1, 0], [0, 1], [9, 9]]))
+    z = torch.tensor([[[0.0, 0], [1, 0], [1, 0], [0, 1]]])
+    made = quantizer(z)
+    entropy = 2 * 0.25 * math.log(4) + 0.5 * math.log(2)
+    assert float(made.perplexity) == pytest.approx(math.exp(entropy), rel=1e-6)
+    assert float(made.utilisation) == 0.75
+
+
+def test_half_precision_outside_does_not_reach_the_codebook():
+    quantizer = VectorQuantizer(4, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = quantizer(vectors().bfloat16())
+    assert made.vectors.dtype == quantizer.codebook.dtype == torch.float32
+
+
+def _rank(rank, world, port, folder):
+    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+    quantizer = _steps([rank * 2, rank * 2 + 1] if world == 2 else [0, 1, 2, 3])
+    torch.save(quantizer.state_dict(), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def _steps(rows):
+    torch.random.manual_seed(0)  # in a process of its own, or within the fixture's fork
+    quantizer = ResidualQuantizer(4, 12, num_levels=2, dropout=0.5)
+    for step in range(4):
+        z = vectors(4, 6, seed=10 + step)
+        quantizer(z[rows], mask_of([6, 3, 5, 1], 6)[rows], torch.tensor(rows))
+    return quantizer
+
+
+def test_two_ranks_hold_the_codebook_of_one(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(_rank, (2, port, str(tmp_path)), nprocs=2)
+    one = _steps([0, 1, 2, 3]).state_dict()
+    for rank in range(2):
+        other = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        for key, value in one.items():
+            torch.testing.assert_close(other[key], value, msg=f"{key} of rank {rank}")
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: VectorQuantizer(4, 1), "codebook_size=1"),
+        (lambda: VectorQuantizer(4, 8, decay=1.0), "decay=1.0"),
+        (lambda: VectorQuantizer(4, 8, dead_below=1.0), "dead_below=1.0"),
+        (lambda: ResidualQuantizer(4, 8, num_levels=0), "num_levels=0"),
+        (lambda: ResidualQuantizer(4, 8, dropout=1.5), "dropout=1.5"),
+        (lambda: ScalarQuantizer(4, []), r"levels=\[\]"),
+        (lambda: ScalarQuantizer(4, [5, 1]), r"levels=\[5, 1\]"),
+        (lambda: GroupedQuantizer([ResidualQuantizer(2, 4), ResidualQuantizer(2, 5)]), "one size"),
+    ],
+)
+def test_limits_are_named(make, match):
+    with pytest.raises(ValueError, match=match):
+        make()
