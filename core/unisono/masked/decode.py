@@ -58,6 +58,10 @@ def decode(
         raise UnisonoError(f"max_steps {max_steps}: at least 1")
     strategy.check(canvas.layout)
     handle = model if isinstance(model, Handle) else Handle(model)
+    for part in (handle.model, strategy.guide):
+        begin = getattr(part, "begin", None)
+        if begin is not None:
+            begin(canvas)  # a cache forgets the canvas before
     nfe, positions = handle.nfe, handle.positions
     if executor is None:
         executor = unrolled if strategy.static else sync

@@ -121,4 +121,5 @@ def _locate(cdf: Float[Tensor, "*k v"], u: Float[Tensor, "*k"]) -> Int[Tensor, "
     total = cdf[..., -1]
     # A product that rounds up to the total would point past the end.
     target = torch.minimum(u * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cdf.contiguous(), target[..., None].contiguous(), right=True)[..., 0]
+    token = torch.searchsorted(cdf.contiguous(), target[..., None].contiguous(), right=True)[..., 0]
+    return token.clamp_max(cdf.shape[-1] - 1)  # NaN, at a site that is not live or will be reported

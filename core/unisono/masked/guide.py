@@ -74,6 +74,11 @@ class ClassifierFree:
             guided = guided * (1 - self.rescale + self.rescale * ratio)
         return (guided if self.scores else logits), guided
 
+    def begin(self, canvas: Canvas) -> None:
+        """Tell the other model that a new canvas begins, if it keeps anything."""
+        if hasattr(self.other, "begin"):
+            self.other.begin(canvas)
+
     def rows(self, index: Int[Tensor, " n"]) -> ClassifierFree:
         return self if self.other is None else replace(self, other=select_rows(self.other, index))
 
@@ -100,6 +105,11 @@ class Autoregressive:
             open_ = open_.gather(1, query)
         guided = logits + self.weight * opinion.masked_fill(~open_[..., None], 0)
         return (guided if self.scores else logits), guided
+
+    def begin(self, canvas: Canvas) -> None:
+        """Tell the other model that a new canvas begins, if it keeps anything."""
+        if hasattr(self.model, "begin"):
+            self.model.begin(canvas)
 
     def rows(self, index: Int[Tensor, " n"]) -> Autoregressive:
         return replace(self, model=select_rows(self.model, index))
