@@ -3,6 +3,7 @@
 Shapes: t frames, d features.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -283,12 +284,9 @@ class ClipData(MotionData):
             train, val = ([u.id for u in side] for side in kept.split(self.val_size))
         if not train:
             raise DataError(f"{root / 'train.txt'}: names none of the clips; mend it, or remove it")
-        cut = partial(_stretches, spec=self.spec, shortest=self.min_seconds)
-        return self.settle(
-            audit,
-            [clip for name in train for clip in cut(*loaded[name])],
-            [clip for name in val for clip in cut(*loaded[name])],
-        )
+        cut = partial(_stretches, spec=self.spec, judge=self._judge, audit=audit)
+        ready = [[clip for name in side for clip in cut(*loaded[name])] for side in (train, val)]
+        return self.settle(audit, *ready)
 
     def _judge(self, seconds: float) -> None:
         if seconds < self.min_seconds:
@@ -350,7 +348,11 @@ def _clip(listed: _Listed, motion: Motion, spec: MotionSpec) -> Clip:
 
 
 def _stretches(
-    source: humanml3d.Source, features: np.ndarray, spec: MotionSpec, shortest: float
+    source: humanml3d.Source,
+    features: np.ndarray,
+    spec: MotionSpec,
+    judge: Callable[[float], None],
+    audit: Audit,
 ) -> list[Clip]:
     """Return the clip with the captions that are about all of it, and each stretch with those about it alone."""
     whole = tuple(text for text, start, stop in source.captions if start == stop == 0)
@@ -361,8 +363,15 @@ def _stretches(
             parts.setdefault((start, stop), []).append(text)
     for (start, stop), texts in parts.items():
         part = features[int(start * spec.fps) : int(stop * spec.fps)]
-        if len(part) >= max(2, shortest * spec.fps):
-            clips.append(Clip(f"{source.id}@{start:g}-{stop:g}", part, tuple(texts)))
+        name = f"{source.id}@{start:g}-{stop:g}"
+        try:
+            if len(part) < 2:
+                raise Drop("one frame", "a stretch needs at least 2 frames")
+            judge(len(part) / spec.fps)
+        except Drop as drop:
+            audit.drop(name, drop.reason, drop.detail)
+            continue
+        clips.append(Clip(name, part, tuple(texts)))
     return clips
 
 
