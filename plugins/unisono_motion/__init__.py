@@ -18,6 +18,10 @@ plugin = Plugin(
         "clips": "unisono_motion.data:ClipData",
         "figures": "unisono_motion.figures:FigureData",
     },
+    evaluators={
+        "mmm": "unisono_motion.evaluate:evaluate",
+        "momask": "unisono_motion.evaluate:evaluate",
+    },
     recipes="unisono_recipes.motion",
     extra="motion",
 )

@@ -136,7 +136,7 @@ class MotionMatcher(Model):
         """Refuse a start from a matcher of other words or features."""
         for name in ("words", "motion"):
             if facts.get(name) != self.facts[name]:
-                raise CheckpointError(f"run.init_from knows other {name} than the data: start from a matcher of its kind")
+                raise CheckpointError(f"run.init_from knows other {name} than the data: start from one of its kind")
 
     # ---- the encoders --------------------------------------------------------------------------
 
