@@ -30,6 +30,7 @@ PACKAGES = [
     "unisono.data",
     "unisono.duration",
     "unisono.metrics",
+    "unisono.motion",
     "unisono.testing",
     "unisono.train",
 ]
@@ -82,6 +83,8 @@ def test_every_key_of_a_section_is_explained(section, spec):
         ("tts/espeak", "your-own-data.md"),
         ("codec/audio", "vocoders.md"),
         ("codec/tones", "vocoders.md"),
+        ("motion/clips", "motion.md"),
+        ("motion/figures", "motion.md"),
     ],
 )
 def test_every_argument_of_a_data_set_is_explained(name, of):
