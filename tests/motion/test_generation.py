@@ -5,7 +5,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from motion_models import figures, liven, make
 from unisono import Synthesizer
 from unisono.errors import RecipeError, RequestError
 from unisono_motion import untrained
@@ -18,13 +17,13 @@ FPS, DOWN = 20, 4
 
 
 @pytest.fixture(scope="module", params=RECIPES)
-def model(request):
-    return liven(make(request.param))
+def model(request, make_motion):
+    return make_motion(request.param)
 
 
 @pytest.fixture(scope="module")
-def parts():
-    return liven(make("motion/mmm-tiny"))
+def parts(make_motion):
+    return make_motion("motion/mmm-tiny")
 
 
 def filled(model, **fields):
@@ -116,8 +115,8 @@ def test_mmm_takes_steps_by_length(parts):
     assert counts == [2 * 4, 2 * 12]  # as many steps as tokens, two streams
 
 
-def test_levels_are_filled_from_the_base_up():
-    model, calls = liven(make("motion/momask-tiny")), []
+def test_levels_are_filled_from_the_base_up(make_motion):
+    model, calls = make_motion("motion/momask-tiny"), []
     predict = model.predict
 
     def spy(tokens, known, condition, forget):
@@ -323,8 +322,8 @@ def test_a_wrong_edit_is_one_sentence(parts, clip, name):
     assert len(str(error.value)) < 600 and "\n" not in str(error.value)
 
 
-def test_a_body_as_a_whole_has_no_parts(clip):
-    model = make("motion/momask-tiny")
+def test_a_body_as_a_whole_has_no_parts(make_motion, clip):
+    model = make_motion("motion/momask-tiny")
     with pytest.raises(RequestError, match="part='upper': this model's tokenizer knows the body as a whole"):
         Synthesizer(model)(motion=str(clip), part="upper", text="waves")
 
@@ -338,17 +337,17 @@ def test_more_steps_than_tokens_are_as_many_as_tokens(parts):
 # ---- components ------------------------------------------------------------------------------------
 
 
-def test_a_tokenizer_that_does_not_fit_is_refused():
-    facts = figures().describe()
-    whole, parts = make("motion/mmm-tiny", num_streams=1), make("motion/mmm-tiny")
+def test_a_tokenizer_that_does_not_fit_is_refused(make_motion, figures):
+    facts = figures.describe()
+    parts = make_motion("motion/mmm-tiny")
     with pytest.raises(RecipeError, match=r"model\.num_streams=2, the tokenizer has 1: set model.num_streams to 1"):
         parts.attach("tokenizer", untrained.whole(facts))
     with pytest.raises(RecipeError, match="residual levels, which motion/mmm does not make: take motion/momask"):
-        whole.attach("tokenizer", untrained.levels(facts))
+        parts.attach("tokenizer", untrained.levels(facts))
     with pytest.raises(RecipeError, match=r"model\.num_levels=4, the tokenizer has 3"):
-        make("motion/momask-tiny", num_levels=4)
+        make_motion("motion/momask-tiny", num_levels=4)
     with pytest.raises(RecipeError, match=r"model\.codebook_size=8, the tokenizer has 16"):
-        make("motion/mmm-tiny", codebook_size=8)
+        make_motion("motion/mmm-tiny", codebook_size=8)
     other = {**facts, "motion": {**facts["motion"], "fps": 30}}
     with pytest.raises(RecipeError, match="the tokenizer knows motions of another skeleton, rate or layout"):
         parts.attach("tokenizer", untrained.parts(other))
@@ -362,6 +361,6 @@ def test_a_tokenizer_that_does_not_fit_is_refused():
         ("num_heads", 3, "must be a multiple of twice num_heads=3"),
     ],
 )
-def test_sizes_have_limits(name, value, said):
+def test_sizes_have_limits(make_motion, name, value, said):
     with pytest.raises(RecipeError, match=said):
-        make("motion/mmm-tiny", **{name: value})
+        make_motion("motion/mmm-tiny", **{name: value})

@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from motion_models import figures, make
 from unisono import Synthesizer
 from unisono.errors import DataError, RequestError
 from unisono_motion.figures import make_figure
@@ -14,8 +13,8 @@ from unisono_motion.matcher import Place
 
 
 @pytest.fixture(scope="module")
-def matcher():
-    return make("motion/matcher-tiny")
+def matcher(make_motion):
+    return make_motion("motion/matcher-tiny")
 
 
 def test_places_have_length_one_and_do_not_depend_on_padding(matcher):
@@ -55,8 +54,8 @@ def test_clips_of_which_the_same_is_said_are_positives(matcher):
     assert wrong["found"].item() == 0
 
 
-def test_labels_say_of_which_clips_the_same_is_said():
-    data = figures()
+def test_labels_say_of_which_clips_the_same_is_said(figures):
+    data = figures
     generator = torch.Generator().manual_seed(0)
     items = [data.train_set.item(i, generator) for i in range(len(data.train_set))]
     for one in items:
