@@ -29,6 +29,8 @@ PACKAGES = [
     "unisono.audio",
     "unisono.data",
     "unisono.duration",
+    "unisono.masked",
+    "unisono.masked.verify",
     "unisono.metrics",
     "unisono.motion",
     "unisono.testing",
