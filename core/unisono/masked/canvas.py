@@ -47,6 +47,7 @@ class Layout:
             )
         if len(self.group) and int(self.group.min()) < 0:
             raise UnisonoError(f"group {int(self.group.min())}: groups are numbered from 0")
+        _ = self.one_vocabulary  # looked at now, so that no step has to
 
     @classmethod
     def sequence(cls, length: int, vocab_size: int) -> Layout:

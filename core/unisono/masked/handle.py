@@ -6,8 +6,9 @@ just those positions are returned; a model that cannot do so cheaply may gather 
 
 Two things a model may have beside the call:
 
-- ``attend(canvas, query)``, used instead of the call by what reads more of the canvas, such as ages or
-  rows' lengths (`unisono.masked.cache`); it may set ``computed``, the positions that its last call computed.
+- ``attend(canvas, query)``, used instead of the call by what reads more of the canvas: rows' lengths
+  (``canvas.padding``; known includes padding), or ages (`unisono.masked.cache`); it may set ``computed``,
+  the positions that its last call computed.
 - ``rows(index)``: the same model conditioned on some rows of the batch, which `compact` needs.
 
 A stage may call more than once per step, or other models (guidance, critics): every call counts.
