@@ -23,7 +23,7 @@ REFLECTIONS = [np.diag(s) for s in product((1.0, -1.0), repeat=3) if np.prod(s) 
 def resample(motion: Motion, fps: float) -> Motion:
     """Return the motion at another frame rate: the root on straight lines, rotations on shortest arcs."""
     if motion.fps == fps or len(motion.positions) < 2:
-        return replace(motion, fps=fps) if motion.fps == fps else motion
+        return motion
     count = int((len(motion.positions) - 1) / motion.fps * fps + 1e-6) + 1
     place = np.arange(count) * motion.fps / fps
     low = np.minimum(place.astype(int), len(motion.positions) - 2)

@@ -67,13 +67,18 @@ def read_bvh(path: str | Path, metres_per_unit: float = 0.01) -> Capture:
 def _hierarchy(path: Path, lines: list[str]) -> tuple[list[_Joint], int]:
     """Parse up to the line MOTION; return the joints and the index of the line after it."""
     words = _words(lines)
+    last = max((number for number, line in enumerate(lines, 1) if line.strip()), default=0)
+
+    def fault(number: int, what: str, otherwise: str) -> DataError:
+        """What is odd on the last line is so because the rest is missing."""
+        return DataError(f"{path}, line {number}: {what}; {'the file is truncated' if number == last else otherwise}")
 
     def expect(*wanted: str) -> tuple[int, str]:
         number, word = next(words, (0, ""))
         if not word:
             raise DataError(f"{path}: ends within the hierarchy, before {' or '.join(wanted)}; the file is truncated")
         if wanted and word not in wanted:
-            raise DataError(f"{path}, line {number}: {word!r} where {' or '.join(wanted)} was expected; not a BVH file")
+            raise fault(number, f"{word!r} where {' or '.join(wanted)} was expected", "not a BVH file")
         return number, word
 
     def number_() -> float:
@@ -81,7 +86,7 @@ def _hierarchy(path: Path, lines: list[str]) -> tuple[list[_Joint], int]:
         try:
             value = float(word)
         except ValueError:
-            raise DataError(f"{path}, line {number}: {word!r} is not a number; mend the hierarchy") from None
+            raise fault(number, f"{word!r} is not a number", "mend the hierarchy") from None
         if not math.isfinite(value):
             raise DataError(f"{path}, line {number}: {word!r} is not finite; mend the hierarchy")
         return value
@@ -121,10 +126,8 @@ def _hierarchy(path: Path, lines: list[str]) -> tuple[list[_Joint], int]:
         for _ in range(count):
             where, channel = expect()
             if not re.fullmatch("[XYZ](position|rotation)", channel):
-                raise DataError(
-                    f"{path}, line {where}: channel {channel!r} is unknown; "
-                    "channels are Xposition … Zposition and Xrotation … Zrotation"
-                )
+                known = "channels are Xposition … Zposition and Xrotation … Zrotation"
+                raise fault(where, f"channel {channel!r} is unknown", known)
             joint.channels.append(channel)
         stack.append(len(joints))
         joints.append(joint)
@@ -222,7 +225,10 @@ def _assemble(
             f"{path}: joint {worst!r} moves {stretch.max() * 100:.1f} cm on its parent; "
             f"bones keep their length (up to {MAX_STRETCH * 100:g} cm): bake it into the root's position"
         )
-    skeleton = Skeleton(tuple(names), tuple(parents), offsets, np.array(ends) * scale)
+    try:
+        skeleton = Skeleton(tuple(names), tuple(parents), offsets, np.array(ends) * scale)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     return Capture(skeleton, rotations, places[:, 0], fps)
 
 
