@@ -140,6 +140,7 @@ def fill_all(
                 for i, filled in zip(chosen, fill([waiting[i] for i in chosen]), strict=True):
                     advance(i, filled)
         on_fill()
+    on_fill()
     yield
 
 

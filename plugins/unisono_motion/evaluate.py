@@ -32,6 +32,7 @@ from unisono_motion.asking import read_request
 from unisono_motion.composing import Unroller, join
 from unisono_motion.data import Clip, ClipData, MotionData
 from unisono_motion.measures import foot_sliding, seam_jump, velocity_jumps
+from unisono_motion.text import MAX_WORDS, words_of
 
 REAL, TOKENIZER, MODEL = "real", "tokenizer", "model"
 SYSTEMS = [REAL, TOKENIZER, MODEL]
@@ -76,7 +77,8 @@ def evaluate(
     clips, seen = held_out(everything, model.facts["held_out"], limit)
     if len(clips) < 2:
         raise DataError(f"{data}: {len(clips)} clips with a caption are left to measure, at least 2 are needed")
-    captions = [clip.captions[derive_seed("evaluate", clip.id) % len(clip.captions)] for clip in clips]
+    phrasings = [clip.captions[derive_seed("evaluate", clip.id) % len(clip.captions)] for clip in clips]
+    captions = [" ".join(words_of(text)[:MAX_WORDS]) for text in phrasings]
     texts = matcher.place_texts(captions).detach().cpu().numpy()
     gallery = {clip.captions: clip.captions[0] for clip in everything if clip.captions}
     gallery_places = matcher.place_texts(list(gallery.values())).detach().cpu().numpy()
@@ -180,7 +182,7 @@ def evaluate(
 
 def held_out(clips: Sequence[Clip], names: Sequence[str], limit: int) -> tuple[list[Clip], bool]:
     """Return at most ``limit`` captioned clips that were kept out of training, and whether there were any."""
-    known = [clip for clip in clips if clip.captions and len(clip.features) >= 3]
+    known = [clip for clip in clips if any(map(words_of, clip.captions)) and len(clip.features) >= 4]
     kept = [clip for clip in known if clip.id in set(names)]
     chosen = kept or known
     chosen = sorted(chosen, key=lambda clip: derive_seed("chosen", clip.id))

@@ -30,7 +30,7 @@ from unisono.nn.transformer import sinusoids
 
 from unisono_motion.features import MotionSpec
 from unisono_motion.fit import fit
-from unisono_motion.text import SmallTextEncoder
+from unisono_motion.text import SmallTextEncoder, read_caption
 from unisono_motion.transformer import Block
 
 
@@ -218,6 +218,7 @@ class MotionMatcher(Model):
         places = []
         for done, request in enumerate(requests, 1):
             if request.text is not None:
+                read_caption(request.text)
                 vector = self.place_texts([request.text])[0].cpu().numpy()
                 places.append(Place(vector, request.text))
             else:

@@ -107,7 +107,7 @@ class MMM(Model):
         self.text_encoder_name, self.text_layers = text_encoder, text_layers
         self.text_dropout, self.spell_share, self.crop_share = text_dropout, spell_share, crop_share
         self.length_weight, self.label_smoothing = length_weight, label_smoothing
-        self.evaluations = 0
+        self.evaluations = 0  # of the network, counted by every decoding
         self._known_tokens: dict[tuple[int, int, float], Tensor] = {}
 
     def build(self, facts: dict[str, Any]) -> None:
@@ -180,11 +180,8 @@ class MMM(Model):
         tokens, lengths = self.tokens_of(batch)
         seeds = self.row_seeds(batch)
         told = torch.tensor([bool(caption.strip()) for caption in batch["caption"]], device=self.device)
-        words, mask, sentence = self.text.read(
-            [caption if caption.strip() else "none" for caption in batch["caption"]],
-            self.spell_share if self.training else 0.0,
-            seeds,
-        )
+        share = self.spell_share if self.training else 0.0
+        words, mask, sentence = self.text.read(batch["caption"], share, seeds)
         parts = {}
         log_length = self.length(sentence).float().log_softmax(-1)
         bucket = lengths.clamp(max=self.max_tokens) - 1
@@ -294,7 +291,7 @@ class MMM(Model):
         canvas = Canvas.blank(
             self.layout(max(sizes)), [window.seed for window in windows], length * self.num_streams, self.device
         ).freeze(tokens.flatten(1), known.flatten(1))
-        words, mask, sentence = self.text.read([window.caption or "none" for window in windows])
+        words, mask, sentence = self.text.read([window.caption or "" for window in windows])
         begins, ends, forget = torch.tensor(
             [[window.begins, window.ends, window.caption is None] for window in windows], device=self.device
         ).unbind(1)

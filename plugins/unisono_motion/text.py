@@ -117,7 +117,7 @@ class SmallTextEncoder(nn.Module):
     def tokenize(
         self, captions: Sequence[Sequence[str]], spell_share: float = 0.0, seeds: Sequence[int] = ()
     ) -> tuple[Int[Tensor, "b w"], Bool[Tensor, "b w"]]:
-        """Return padded tokens of captions given as words, and their mask.
+        """Return padded tokens of captions given as words, and their mask; no word is one unknown letter.
 
         ``spell_share`` of the known words are spelled, drawn for each caption from its own of ``seeds``.
         """
@@ -126,7 +126,7 @@ class SmallTextEncoder(nn.Module):
             spell = None
             if spell_share:
                 spell = [derive_seed(seeds[index], i) < spell_share * 2**63 for i in range(len(words))]
-            rows.append(self.vocabulary.encode(words, spell))
+            rows.append(self.vocabulary.encode(words, spell) or [0])
         tokens = torch.zeros(len(rows), max(map(len, rows), default=1), dtype=torch.int64)
         mask = torch.zeros(tokens.shape, dtype=torch.bool)
         for index, row in enumerate(rows):
@@ -150,8 +150,8 @@ class SmallTextEncoder(nn.Module):
     def read(
         self, captions: Sequence[str], spell_share: float = 0.0, seeds: Sequence[int] = ()
     ) -> tuple[Float[Tensor, "b w d"], Bool[Tensor, "b w"], Float[Tensor, "b d"]]:
-        """Return words, their mask and sentences of captions."""
-        tokens, mask = self.tokenize([read_caption(caption) for caption in captions], spell_share, seeds)
+        """Return words, their mask and sentences of captions, as far as their first ``MAX_WORDS`` words."""
+        tokens, mask = self.tokenize([words_of(caption)[:MAX_WORDS] for caption in captions], spell_share, seeds)
         words, sentence = self(tokens, mask)
         return words, mask, sentence
 
@@ -193,8 +193,6 @@ class ClipTextEncoder(nn.Module):
         self, captions: Sequence[str], spell_share: float = 0.0, seeds: Sequence[int] = ()
     ) -> tuple[Float[Tensor, "b w d"], Bool[Tensor, "b w"], Float[Tensor, "b d"]]:
         """Return words, their mask and sentences; CLIP has letters of its own and never spells."""
-        for caption in captions:
-            read_caption(caption)
         limit = self._tower[0].config.max_position_embeddings
         rows = self.tokenizer(list(captions), padding=True, truncation=True, max_length=limit, return_tensors="pt")
         device = self.words.weight.device
