@@ -15,6 +15,8 @@ strategy.py     the eight composed; presets.py, presets_text.py the published on
 step.py         one step; moment.py what a stage sees of it
 execute.py      how steps are run; decode.py the call
 cache.py        what of the network's memory may be kept between steps
+corrupt.py      training inputs, from the same plan and layout; losses.py what they cost
+verify/         the sibling for autoregressive networks: propose, verify, commit a prefix
 
 Masks are boolean, True = keep. The equations are in docs/masked.md.
 """
@@ -34,11 +36,24 @@ from unisono.masked.cache import (
     ReuseUnchanged,
 )
 from unisono.masked.canvas import Canvas, Layout
+from unisono.masked.corrupt import (
+    BlockDiffusion,
+    Complementary,
+    Corrupted,
+    Corruption,
+    Diffusion,
+    Glancing,
+    PlanMasking,
+    block_causal,
+    corruption_for,
+    noised_and_clean,
+)
 from unisono.masked.decode import Decoded, decode
 from unisono.masked.draw import ArithmeticCodes, Categorical, FixedNoise, Greedy
 from unisono.masked.execute import Compact, rehearse, sync, unrolled
 from unisono.masked.guide import Autoregressive, ClassifierFree, Plain
 from unisono.masked.handle import Handle, Model, Unconditional, at_sites
+from unisono.masked.losses import masked_cross_entropy, negative_elbo, subs
 from unisono.masked.marginals import Marginals
 from unisono.masked.moment import Moment
 from unisono.masked.orders import halton_order, left_to_right, locality_aware
@@ -124,18 +139,23 @@ __all__ = [
     "Audit",
     "Autoregressive",
     "Bernoulli",
+    "BlockDiffusion",
     "Cached",
     "Canvas",
     "Categorical",
     "Chain",
     "ClassifierFree",
     "Compact",
+    "Complementary",
     "Complete",
     "Correct",
+    "Corrupted",
+    "Corruption",
     "Credit",
     "Critic",
     "Decoded",
     "Delayed",
+    "Diffusion",
     "Drawn",
     "Edit",
     "EndOfSequence",
@@ -149,6 +169,7 @@ __all__ = [
     "Frechet",
     "FreeCache",
     "FrozenPerBlock",
+    "Glancing",
     "Greedy",
     "Handle",
     "KLStable",
@@ -169,6 +190,7 @@ __all__ = [
     "Perturbed",
     "Plain",
     "Plan",
+    "PlanMasking",
     "Planned",
     "PrefixExact",
     "Proportional",
@@ -192,9 +214,11 @@ __all__ = [
     "arccos",
     "arpg",
     "at_sites",
+    "block_causal",
     "block_diffusion",
     "by_rank",
     "choose_then_draw",
+    "corruption_for",
     "cosine",
     "credit",
     "cubic",
@@ -216,11 +240,14 @@ __all__ = [
     "locality",
     "locality_aware",
     "logarithmic",
+    "masked_cross_entropy",
     "maskgct",
     "maskgit",
     "mdlm",
     "mmm",
     "momask",
+    "negative_elbo",
+    "noised_and_clean",
     "one_pass",
     "power",
     "random_order",
@@ -230,6 +257,7 @@ __all__ = [
     "soundstorm",
     "square",
     "square_root",
+    "subs",
     "sync",
     "token_critic",
     "unrolled",
