@@ -63,7 +63,6 @@ def unrolled(
 
 def rehearse(canvas: Canvas, strategy: Strategy) -> list[int]:
     """For each step of a static strategy, the most tokens that any row commits; found on counts alone."""
-    canvas = replace(canvas.rows(torch.arange(len(canvas.step), device=canvas.step.device)), memo=dict(canvas.memo))
     canvas = replace(
         canvas,
         **{

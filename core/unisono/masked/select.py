@@ -9,7 +9,7 @@ Letters: b batch, l positions.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -171,6 +171,9 @@ class Bernoulli:
             a_t, a_s = (1 - t, 1 - s) if self.alpha is None else (self.alpha(t), self.alpha(s))
             rate = torch.where(at.planned.step + 1 >= at.planned.steps, 1.0, (a_s - a_t) / (1 - a_t))
         return at.window & (at.uniform(random.SELECT) < rate[:, None])
+
+    def rows(self, index: Int[Tensor, " n"]) -> Bernoulli:
+        return self if self.remasking is None else replace(self, remasking=self.remasking.rows(index))
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,7 +52,7 @@ class Temperature:
     def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
         if isinstance(self.value, tuple):
             group = planned.group.clamp(0, len(self.value) - 1)
-            t = torch.zeros_like(logits[:, 0, 0])
+            t = torch.zeros_like(planned.progress)
             for i, value in enumerate(self.value):
                 t = torch.where(group == i, value, t)
         else:

@@ -165,7 +165,7 @@ def test_entropys_sign():
 def test_the_nucleus_holds_the_token_that_crosses():
     """BD3-LM's nucleus keeps cumulative ≤ p and drops the token that crosses p: another support."""
     planned = um.Plan(um.Fixed(1))(Canvas.blank(Layout.sequence(1, V), [0]), {})
-    p = torch.tensor([0.5, 0.3, 0.15, 0.05])
+    p = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.double)
     for mass, size in ((0.5, 1), (0.51, 2), (0.8, 2), (0.81, 3), (0.96, 4), (1.0, 4)):
         assert int((um.Nucleus(mass)(p.log()[None, None], planned) > -math.inf).sum()) == size
 
