@@ -70,9 +70,9 @@ def _surprise(logits: Tensor, corrupted: Corrupted, smoothing: float) -> Float[T
     if logits.shape != expected:
         raise UnisonoError(f"logits of shape {tuple(logits.shape)}: {expected} [rows, positions, vocabulary] expected")
     foreign = None if layout.one_vocabulary else layout.foreign()
-    log_p = readable(logits, foreign).log_softmax(-1)
     counts = corrupted.weights > 0
-    # Where nothing counts, targets may be padding; and infinity times a weight of 0 is NaN.
+    # Where nothing counts, targets may be padding and logits anything: NaN times a gradient of 0 is NaN.
+    log_p = readable(logits.masked_fill(~counts[:, :, None], 0.0), foreign).log_softmax(-1)
     targets = torch.where(counts, corrupted.targets, layout.vocab[:, 0])
     losses = -log_p.gather(2, targets[:, :, None])[:, :, 0]
     if smoothing:
