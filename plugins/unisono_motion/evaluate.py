@@ -71,12 +71,13 @@ def evaluate(
         str(data), fps=tokenizer.spec.fps, crop_frames=None, mirror=False, val_size=0
     )
     module.setup()
+    name = "the data" if isinstance(data, MotionData) else str(data)
     if module.spec.to_dict() != tokenizer.spec.to_dict():
-        raise DataError(f"{data}: its motions have another skeleton or rate than the model's")
+        raise DataError(f"{name}: its motions have another skeleton or rate than the model's")
     everything = [*module.train_set.clips, *(module.val_set.clips if module.val_set else [])]
     clips, seen = held_out(everything, model.facts["held_out"], limit)
     if len(clips) < 2:
-        raise DataError(f"{data}: {len(clips)} clips with a caption are left to measure, at least 2 are needed")
+        raise DataError(f"{name}: {len(clips)} clips with a caption are left to measure, at least 2 are needed")
     phrasings = [clip.captions[derive_seed("evaluate", clip.id) % len(clip.captions)] for clip in clips]
     captions = [" ".join(words_of(text)[:MAX_WORDS]) for text in phrasings]
     texts = matcher.place_texts(captions).detach().cpu().numpy()
@@ -201,7 +202,7 @@ def edits(
     model = synthesizer.model
     tokenizer = model.tokenizer
     fps, down = tokenizer.spec.fps, tokenizer.downsampling
-    long = [i for i, motion in enumerate(real) if motion.seconds >= 16 * down / fps][:NUM_EDITS]
+    long = [i for i, motion in enumerate(real) if motion.seconds >= 8 * down / fps][:NUM_EDITS]
     seams: list[float | None] = []
     changed = frozen = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -276,7 +277,7 @@ def _through(tokenizer: Any, clip: Clip) -> torch.Tensor:
     features = torch.from_numpy(np.array(clip.features))[None].to(tokenizer.device)
     lengths = torch.tensor([features.shape[1]])
     with torch.inference_mode():
-        return tokenizer.decode(tokenizer.encode(features, lengths), lengths)[0].cpu()
+        return tokenizer.decode(tokenizer.encode(features, lengths), lengths)[0, : len(clip.features)].cpu()
 
 
 def _reconstruction(real: Sequence[Motion], copied: Sequence[Motion]) -> float:
