@@ -8,7 +8,8 @@
 
 Guo et al., "Generating Diverse and Natural 3D Human Motions From Text" (CVPR 2022). The features are used as they
 are (``MotionSpec`` with ``tilt=False``), so that numbers stay comparable with published ones; ``Mean.npy`` and
-``Std.npy`` are not needed. Joints and their tree are those of the data sets; bone lengths are measured on the
+``Std.npy`` are not needed. Joints and their tree are those of the data sets (the two whose contacts
+are kept on each side are the ones called foot or toe, or ankle and foot of 22); bone lengths are measured on the
 first clips, and bones at rest point along the axes.
 """
 
@@ -62,12 +63,12 @@ JOINTS_21 = (
     ("left_wrist", 9, _LEFT),
     ("right_hip", 0, _RIGHT),
     ("right_knee", 11, _DOWN),
-    ("right_ankle", 12, _DOWN),
+    ("right_heel", 12, _DOWN),
     ("right_midfoot", 13, _AHEAD),
     ("right_toe", 14, _AHEAD),
     ("left_hip", 0, _LEFT),
     ("left_knee", 16, _DOWN),
-    ("left_ankle", 17, _DOWN),
+    ("left_heel", 17, _DOWN),
     ("left_midfoot", 18, _AHEAD),
     ("left_toe", 19, _AHEAD),
 )
