@@ -11,7 +11,7 @@ Letters: b batch, l positions, v vocabulary.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -39,8 +39,8 @@ class Score(Protocol):
 class Random:
     """Another random order in every step, of each row's own."""
 
-    uses_draw: ClassVar[bool] = False
-    blind: ClassVar[bool] = True
+    uses_draw = False
+    blind = True
 
     def __call__(self, at: Moment) -> Tensor:
         return at.uniform(random.SCORE)
@@ -56,8 +56,8 @@ class Rank:
 
     rank: Int[Tensor, " l"]
     roll: bool = False
-    uses_draw: ClassVar[bool] = False
-    blind: ClassVar[bool] = True
+    uses_draw = False
+    blind = True
 
     def __call__(self, at: Moment) -> Tensor:
         l_ = at.canvas.layout.length
@@ -75,8 +75,8 @@ class Rank:
 class MaxProb:
     """The largest probability."""
 
-    uses_draw: ClassVar[bool] = False
-    blind: ClassVar[bool] = False
+    uses_draw = False
+    blind = False
 
     def __call__(self, at: Moment) -> Tensor:
         return at.marginals.top
@@ -86,8 +86,8 @@ class MaxProb:
 class Margin:
     """The largest probability less the second (Kim et al., 2025, arXiv:2502.06768)."""
 
-    uses_draw: ClassVar[bool] = False
-    blind: ClassVar[bool] = False
+    uses_draw = False
+    blind = False
 
     def __call__(self, at: Moment) -> Tensor:
         return at.marginals.margin
@@ -97,8 +97,8 @@ class Margin:
 class NegativeEntropy:
     """−H: the most certain first."""
 
-    uses_draw: ClassVar[bool] = False
-    blind: ClassVar[bool] = False
+    uses_draw = False
+    blind = False
 
     def __call__(self, at: Moment) -> Tensor:
         return -at.marginals.entropy
@@ -113,8 +113,8 @@ class Drawn:
     """
 
     log: bool = True
-    uses_draw: ClassVar[bool] = True
-    blind: ClassVar[bool] = False
+    uses_draw = True
+    blind = False
 
     def __call__(self, at: Moment) -> Tensor:
         logp = at.marginals.logp.gather(-1, at.drawn[..., None])[..., 0]
@@ -129,8 +129,8 @@ class Critic:
     """
 
     critic: Any
-    uses_draw: ClassVar[bool] = True
-    blind: ClassVar[bool] = False
+    uses_draw = True
+    blind = False
 
     def __call__(self, at: Moment) -> Tensor:
         return at.handle(at.canvas.commit(at.window, at.drawn), model=self.critic, width=1)[..., 0]
@@ -151,8 +151,8 @@ class Credit:
     strength: float = 0.7
     gamma: float = 0.2
     decay: float = 0.8
-    uses_draw: ClassVar[bool] = False
-    blind: ClassVar[bool] = False
+    uses_draw = False
+    blind = False
 
     def __call__(self, at: Moment) -> Tensor:
         p, token = at.marginals.top, at.marginals.token
@@ -202,8 +202,8 @@ class Perturbed:
 class RandomOrder:
     """One random order per row, kept through all steps (ARPG draws one for the whole batch)."""
 
-    uses_draw: ClassVar[bool] = False
-    blind: ClassVar[bool] = True
+    uses_draw = False
+    blind = True
 
     def __call__(self, at: Moment) -> Tensor:
         zero = torch.zeros_like(at.canvas.step)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -34,7 +34,7 @@ class Select(Protocol):
 class TopK:
     """As many as the plan says, from the highest score down."""
 
-    static: ClassVar[bool] = True
+    static = True
 
     def __call__(self, score: Tensor, at: Moment) -> Tensor:
         return best(score, at.window, at.planned.count)
@@ -44,7 +44,7 @@ class TopK:
 class All:
     """Everything that is open."""
 
-    static: ClassVar[bool] = True
+    static = True
 
     def __call__(self, score: Tensor, at: Moment) -> Tensor:
         return at.window
@@ -55,7 +55,7 @@ class Threshold:
     """Every score above `value`: Fast-dLLM (arXiv:2505.22618), Dimple, dInfer."""
 
     value: float
-    static: ClassVar[bool] = False
+    static = False
 
     def __call__(self, score: Tensor, at: Moment) -> Tensor:
         return at.window & (score > self.value)
@@ -66,7 +66,7 @@ class Factor:
     """The largest n with (n + 1)·(1 − c_n) < factor, c the top probabilities, descending (Fast-dLLM)."""
 
     factor: float
-    static: ClassVar[bool] = False
+    static = False
 
     def __call__(self, score: Tensor, at: Moment) -> Tensor:
         def rule(error: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ class Frechet:
     """
 
     slack: float = 0.0
-    static: ClassVar[bool] = False
+    static = False
 
     def __call__(self, score: Tensor, at: Moment) -> Tensor:
         def rule(error: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class EntropyBound:
     """
 
     gamma: float
-    static: ClassVar[bool] = False
+    static = False
 
     def __post_init__(self):
         if self.gamma < 0:
@@ -128,7 +128,7 @@ class KLStable:
     epsilon: float = 0.01
     confidence: float = 0.9
     patience: int = 2
-    static: ClassVar[bool] = False
+    static = False
 
     def __call__(self, score: Tensor, at: Moment) -> Tensor:
         m = at.marginals
@@ -154,7 +154,7 @@ class Bernoulli:
 
     alpha: Callable[[Tensor], Tensor] | None = None
     remasking: Any = None
-    static: ClassVar[bool] = False
+    static = False
 
     def __post_init__(self):
         if self.alpha is not None:
@@ -183,7 +183,7 @@ class Fallback:
     select: Any
     count: int | None = 1
 
-    static: ClassVar[bool] = False
+    static = False
 
     def __call__(self, score: Tensor, at: Moment) -> Tensor:
         chosen = self.select(score, at)
@@ -196,7 +196,7 @@ class AtMost:
     """A rule, and of what it commits the plan's count at most, best scores first."""
 
     select: Any
-    static: ClassVar[bool] = False
+    static = False
 
     def __call__(self, score: Tensor, at: Moment) -> Tensor:
         return best(score, self.select(score, at), at.planned.count)
