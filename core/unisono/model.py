@@ -144,6 +144,7 @@ class Model(LightningModule):
 
     def __init__(self):
         super().__init__()
+        self.evaluations: int | None = None  # of the network, so far; a model that makes its output in steps counts
         self.facts: dict[str, Any] = {}
         self.optim = OptimSpec()
         self.recipe: dict[str, Any] = {}

@@ -25,7 +25,8 @@ class Plugin:
     """One plugin's manifest: names and import strings, nothing heavy.
 
     ``models`` and ``data`` map a short name to ``"module:attribute"``; ``recipes`` is a package whose YAML
-    files are this plugin's recipes. ``evaluators`` maps a model name to the function that measures it.
+    files are this plugin's recipes. ``evaluators`` maps a model name to the function that measures it, ``sweeps``
+    to the one that says what ``unisono sweep`` measures of it.
     ``api`` is the plugin API it was written for: the major must equal the core's, the minor may not exceed it.
     """
 
@@ -35,6 +36,7 @@ class Plugin:
     models: dict[str, str] = field(default_factory=dict)
     data: dict[str, str] = field(default_factory=dict)
     evaluators: dict[str, str] = field(default_factory=dict)
+    sweeps: dict[str, str] = field(default_factory=dict)
     recipes: str | None = None
     extra: str | None = None
 
@@ -104,15 +106,16 @@ def get(name: str) -> Plugin:
     return _load_manifest(found)
 
 
-def resolve(reference: str, role: Literal["models", "data", "evaluators"]) -> Any:
-    """Import what ``"plugin/name"`` stands for in a role: a model class, a data module or an evaluator."""
+def resolve(reference: str, role: Literal["models", "data", "evaluators", "sweeps"]) -> Any:
+    """Import what ``"plugin/name"`` stands for in a role: a model class, a data module, an evaluator or a probe."""
     plugin_name, slash, short = reference.partition("/")
     if not slash:
         raise PluginError(f"{reference!r} is not of the form plugin/name, such as 'tts/fastpitch'")
     plugin = get(plugin_name)
     targets: dict[str, str] = getattr(plugin, role)
     if short not in targets:
-        what = {"models": "model", "data": "data set", "evaluators": "evaluator"}[role]
+        kinds = {"models": "model", "data": "data set", "evaluators": "evaluator", "sweeps": "measure to sweep for"}
+        what = kinds[role]
         raise PluginError(
             f"plugin {plugin_name!r} has no {what} {short!r}{did_you_mean(short, targets)}"
         )

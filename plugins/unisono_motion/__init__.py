@@ -22,6 +22,10 @@ plugin = Plugin(
         "mmm": "unisono_motion.evaluate:evaluate",
         "momask": "unisono_motion.evaluate:evaluate",
     },
+    sweeps={
+        "mmm": "unisono_motion.evaluate:probe",
+        "momask": "unisono_motion.evaluate:probe",
+    },
     recipes="unisono_recipes.motion",
     extra="motion",
 )

@@ -15,6 +15,7 @@ Shapes: n clips, k samples of each, e dimensions of the matcher's space.
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -63,32 +64,16 @@ def evaluate(
     """
     if device is not None:
         synthesizer.to(device)
-    model = synthesizer.model
-    matcher, tokenizer = model.component("matcher"), model.tokenizer
-    if limit < 2 or samples < 2:
-        raise DataError(f"limit={limit} and samples={samples} must be at least 2: spreads are measured")
-    module = data if isinstance(data, MotionData) else ClipData(
-        str(data), fps=tokenizer.spec.fps, crop_frames=None, mirror=False, val_size=0
-    )
-    module.setup()
-    name = "the data" if isinstance(data, MotionData) else str(data)
-    if module.spec.to_dict() != tokenizer.spec.to_dict():
-        raise DataError(f"{name}: its motions have another skeleton or rate than the model's")
-    everything = [*module.train_set.clips, *(module.val_set.clips if module.val_set else [])]
-    clips, seen = held_out(everything, model.facts["held_out"], limit)
-    if len(clips) < 2:
-        raise DataError(f"{name}: {len(clips)} clips with a caption are left to measure, at least 2 are needed")
-    phrasings = [clip.captions[derive_seed("evaluate", clip.id) % len(clip.captions)] for clip in clips]
-    captions = [" ".join(words_of(text)[:MAX_WORDS]) for text in phrasings]
-    texts = matcher.place_texts(captions).detach().cpu().numpy()
-    gallery = {clip.captions: clip.captions[0] for clip in everything if clip.captions}
-    gallery_places = matcher.place_texts(list(gallery.values())).detach().cpu().numpy()
+    if samples < 2:
+        raise DataError(f"samples={samples} must be at least 2: spreads are measured")
+    held = Held.read(synthesizer, data, limit, pool)
+    matcher, tokenizer = synthesizer.model.component("matcher"), synthesizer.model.tokenizer
+    clips, captions, seconds, texts = held.clips, held.captions, held.seconds, held.texts
 
     bar = {"console": Console(stderr=True), "disable": not progress}
     real = [tokenizer.motion(torch.from_numpy(np.array(clip.features))) for clip in clips]
     copied = [tokenizer.motion(_through(tokenizer, clip)) for clip in track(clips, "tokenizing", **bar)]
     spent, made = time.perf_counter(), []
-    seconds = [len(clip.features) / tokenizer.spec.fps for clip in clips]
     for sample in track(range(samples), "making", **bar):
         asked = [
             {"text": text, "seconds": length, "seed": derive_seed("evaluate", sample, clip.id), **fields}
@@ -102,14 +87,7 @@ def evaluate(
         system: np.stack([matcher.place_motions(motions_) for motions_ in rounds])
         for system, rounds in motions.items()
     }
-    label = {captions_: str(i) for i, captions_ in enumerate(gallery)}
-    labels = [label[clip.captions] for clip in clips]
-    against = gallery_places, list(label.values())
-    pool = min(pool, len(gallery))
-    found = {
-        system: np.mean([metrics.r_precision(texts, p, labels, against, pool, TOPS) for p in rounds], axis=0)
-        for system, rounds in places.items()
-    }
+    found = {s: np.mean([held.r_precision(p) for p in rounds], axis=0) for s, rounds in places.items()}
     text_rows = [
         *(
             Row(f"R-precision top {top}", {s: float(found[s][i]) for s in SYSTEMS}, "", 3, "higher")
@@ -166,9 +144,9 @@ def evaluate(
         ],
         facts={
             "clips": len(clips),
-            "held out": "yes" if seen else "no: the data has none of the clips that were kept out of training",
-            "pool": pool,
-            "captions": len(gallery),
+            "held out": "yes" if held.seen else "no: the data has none of the clips that were kept out of training",
+            "pool": held.pool,
+            "captions": len(held.gallery[1]),
             **{name: value for name, value in fields.items()},
             "threads": torch.get_num_threads(),
         },
@@ -178,6 +156,80 @@ def evaluate(
             ]}
             for i, (clip, text, length) in enumerate(zip(clips, captions, seconds, strict=True))
         ],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """Clips to measure on, and where their texts stand among all captions of the corpus.
+
+    ``seen``: they are those that the model's facts name as held out. ``texts`` [n, e] are the captions' places;
+    ``gallery`` has every distinct caption's place and label, ``labels`` those of the clips; R-precision asks among
+    ``pool`` of them.
+    """
+
+    clips: list[Clip]
+    seen: bool
+    captions: list[str]
+    seconds: list[float]
+    texts: np.ndarray
+    labels: list[str]
+    gallery: tuple[np.ndarray, list[str]]
+    pool: int
+
+    @classmethod
+    def read(cls, synthesizer: Any, data: str | Path | MotionData, limit: int, pool: int = 32) -> "Held":
+        """Read a corpus for a model that has a matcher; raises ``DataError`` as ``evaluate`` does."""
+        model = synthesizer.model
+        matcher, tokenizer = model.component("matcher"), model.tokenizer
+        if limit < 2:
+            raise DataError(f"limit={limit} must be at least 2: spreads are measured")
+        module = data if isinstance(data, MotionData) else ClipData(
+            str(data), fps=tokenizer.spec.fps, crop_frames=None, mirror=False, val_size=0
+        )
+        module.setup()
+        name = "the data" if isinstance(data, MotionData) else str(data)
+        if module.spec.to_dict() != tokenizer.spec.to_dict():
+            raise DataError(f"{name}: its motions have another skeleton or rate than the model's")
+        everything = [*module.train_set.clips, *(module.val_set.clips if module.val_set else [])]
+        clips, seen = held_out(everything, model.facts["held_out"], limit)
+        if len(clips) < 2:
+            raise DataError(f"{name}: {len(clips)} clips with a caption are left to measure, at least 2 are needed")
+        phrasings = [clip.captions[derive_seed("evaluate", clip.id) % len(clip.captions)] for clip in clips]
+        captions = [" ".join(words_of(text)[:MAX_WORDS]) for text in phrasings]
+        gallery = {clip.captions: clip.captions[0] for clip in everything if clip.captions}
+        label = {captions_: str(i) for i, captions_ in enumerate(gallery)}
+        texts, places = (matcher.place_texts(said).detach().cpu().numpy() for said in (captions, [*gallery.values()]))
+        return cls(
+            clips, seen, captions, [len(clip.features) / tokenizer.spec.fps for clip in clips], texts,
+            [label[clip.captions] for clip in clips], (places, list(label.values())), min(pool, len(gallery)),
+        )  # fmt: skip
+
+    def r_precision(self, places: np.ndarray) -> list[float]:
+        """Return the R-precision of motions at places [n, e], one of each clip's caption, for each of ``TOPS``."""
+        return metrics.r_precision(self.texts, places, self.labels, self.gallery, self.pool, TOPS)
+
+
+def probe(synthesizer: Any, data: str | Path | MotionData, *, limit: int = 32) -> metrics.Probe:
+    """Return what ``unisono sweep`` asks of a motion model, and how near its motions are to clips and captions.
+
+    Requests are captions of held-out clips at the clips' lengths; measured are FID, to the same clips, and
+    R-precision. The Fréchet distance of a few clips is biased upwards, by the same amount in every row.
+    """
+    held = Held.read(synthesizer, data, limit)
+    matcher, tokenizer = synthesizer.model.component("matcher"), synthesizer.model.tokenizer
+    real = matcher.place_motions([tokenizer.motion(torch.from_numpy(np.array(clip.features))) for clip in held.clips])
+    top = f"R-precision top {TOPS[-1]}"
+
+    def measure(made: list[Motion]) -> dict[str, float]:
+        places = matcher.place_motions(made)
+        return {"FID": metrics.frechet_distance(real, places), top: float(held.r_precision(places)[-1])}
+
+    return metrics.Probe(
+        [{"text": text, "seconds": length} for text, length in zip(held.captions, held.seconds, strict=True)],
+        measure,
+        {"FID": "lower", top: "higher"},
+        {"held out": "yes" if held.seen else "no", "pool": held.pool},
     )
 
 

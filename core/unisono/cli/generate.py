@@ -110,7 +110,13 @@ def request_flags(kind: Any, rest: list[str]) -> tuple[dict[str, Any], list[str]
 
     Also return what is no flag: argparse leaves a text here that stands behind a flag it does not know.
     """
-    fields: dict[str, Any] = {}
+    written, texts = written_flags(kind, rest)
+    return {name: flag_value(name, value, kind.model_fields[name].annotation) for name, value in written.items()}, texts
+
+
+def written_flags(kind: Any, rest: list[str]) -> tuple[dict[str, str], list[str]]:
+    """As ``request_flags``, with the values as they are written."""
+    fields: dict[str, str] = {}
     texts: list[str] = []
     rest = list(rest)
     while rest:
@@ -126,11 +132,12 @@ def request_flags(kind: Any, rest: list[str]) -> tuple[dict[str, Any], list[str]
             if not rest:
                 raise RequestError(f"--{name} has no value: write --{name}=VALUE")
             value = rest.pop(0)
-        fields[name] = _flag_value(name, value, kind.model_fields[name].annotation)
+        fields[name] = value
     return fields, texts
 
 
-def _flag_value(name: str, value: str, annotation: Any) -> Any:
+def flag_value(name: str, value: str, annotation: Any) -> Any:
+    """Read a flag's value as its field's type asks for."""
     if annotation is str or str in get_args(annotation):
         return value
     import yaml

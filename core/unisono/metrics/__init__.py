@@ -1,5 +1,5 @@
 """Measures: of speech (words, quality, spectra, pitch, timing), of sets of features (Fréchet distance, retrieval,
-diversity); and the report that shows them.
+diversity); the report that shows them; and the sweep that shows them against their cost.
 
 Waveforms are mono float arrays ``[n]`` with their rate, numpy or torch; measures return plain
 floats. Packages that only one measure needs come with the extra ``evaluate`` and are imported where
@@ -16,6 +16,7 @@ from unisono.metrics.pitch import PitchError, median_shift_semitones, pitch_erro
 from unisono.metrics.recognise import PocketSphinx, Recogniser, Whisper, recogniser
 from unisono.metrics.report import Report, Row, Section
 from unisono.metrics.retrieval import diversity, multimodality, paired_distance, r_precision
+from unisono.metrics.sweep import Point, Probe, Sweep, sweep
 from unisono.metrics.waveform import optional
 from unisono.metrics.wer import ErrorRate, character_error_rate, word_error_rate
 
@@ -24,10 +25,13 @@ __all__ = [
     "ErrorRate",
     "PitchError",
     "PocketSphinx",
+    "Point",
+    "Probe",
     "Recogniser",
     "Report",
     "Row",
     "Section",
+    "Sweep",
     "Whisper",
     "align",
     "character_error_rate",
@@ -49,6 +53,7 @@ __all__ = [
     "recogniser",
     "segment_error",
     "speech_span",
+    "sweep",
     "track_pitch",
     "word_error_rate",
 ]

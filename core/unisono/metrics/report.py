@@ -84,7 +84,7 @@ class Report:
         """Return plain values; NaN and infinity become None, which is all that JSON knows of
         them.
         """
-        return _plain(asdict(self))
+        return plain(asdict(self))
 
     def to_json(self, path: str | Path) -> Path:
         """Write the report, items included, and return the path."""
@@ -101,9 +101,10 @@ def _cell(value: float | str | None, digits: int) -> str:
     return value if isinstance(value, str) else f"{value:.{digits}f}"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value with NaN and infinity as None, which is all that JSON knows of them."""
     if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -69,10 +69,11 @@ def targets_import(plugin: Plugin) -> None:
     for short in plugin.data:
         data = plugins.resolve(f"{plugin.name}/{short}", "data")
         ensure(issubclass(data, DataModule), f"data {short!r} is no unisono.DataModule")
-    for short in plugin.evaluators:
-        ensure(short in plugin.models, f"evaluator {short!r} is for no model of the plugin")
-        evaluator = plugins.resolve(f"{plugin.name}/{short}", "evaluators")
-        ensure(callable(evaluator), f"evaluator {short!r} is not callable")
+    for role, shorts in (("evaluators", plugin.evaluators), ("sweeps", plugin.sweeps)):
+        for short in shorts:
+            ensure(short in plugin.models, f"{role}: {short!r} is no model of the plugin")
+            function = plugins.resolve(f"{plugin.name}/{short}", role)  # type: ignore[arg-type]
+            ensure(callable(function), f"{role}: what {short!r} names is not callable")
 
 
 def constructors_are_typed(plugin: Plugin) -> None:
