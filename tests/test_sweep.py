@@ -55,7 +55,7 @@ def motions(tmp_path_factory):
 
 def test_motions_are_measured_and_evaluations_counted(command, motions, tmp_path):
     export, clips = motions
-    options = ("--limit=3", "--repeats=2", "--guidance-scale=1")
+    options = ("--limit=3", "--repeats=2", "--guidance-scale=1", "--sampler=maskgit")
     code, out, _ = command(export, clips, "--num_steps=1,2,4", *options)
     assert code == 0
     assert "FID ↓" in out and "R-precision top 3 ↑" in out and "cheapest" in out
@@ -72,10 +72,10 @@ def test_motions_are_measured_and_evaluations_counted(command, motions, tmp_path
 def test_guidance_doubles_the_evaluations_and_samplers_are_swept(command, motions, tmp_path):
     export, clips = motions
     options = ("--limit=2", "--repeats=2", "--num_steps=2", "--json=a/b.json", "--plot=b.png")
-    assert command(export, "--guidance_scale=1,3", "--sampler", "mmm,halton", clips, *options)[0] == 0
+    assert command(export, "--guidance_scale=1,3", "--sampler", "maskgit,halton", clips, *options)[0] == 0
     kept = json.loads((tmp_path / "a" / "b.json").read_text())
     found = {(row["setting"]["guidance_scale"], row["setting"]["sampler"]): row["evaluations"] for row in kept["points"]}
-    assert found == {(1, "mmm"): 2, (1, "halton"): 2, (3, "mmm"): 4, (3, "halton"): 4}
+    assert found == {(1, "maskgit"): 2, (1, "halton"): 2, (3, "maskgit"): 4, (3, "halton"): 4}
     assert (tmp_path / "b.png").exists()
 
 
