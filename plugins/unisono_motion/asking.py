@@ -44,9 +44,9 @@ class MotionRequest(Request):
     durations: list[float] | None = Field(None, description="seconds of each of texts; default: predicted")
     transition: float = Field(0.5, ge=0, le=4, description="seconds made anew around each border between texts")
     num_steps: int = Field(10, ge=1, le=1000, description="evaluations of the network for each window")
-    sampler: str = Field("mmm", description="how tokens are chosen: a preset of masked decoding")
+    sampler: str = Field("maskgit", description="how tokens are chosen: a preset of masked decoding")
     guidance_scale: float = Field(
-        3.0, ge=1, le=20, description="how much the text counts; 1 is no guidance and halves the work"
+        1.0, ge=1, le=20, description="how much more the text counts; above 1 every step costs two evaluations"
     )
     temperature: float = Field(1.0, ge=0, le=10, description="of the tokens' draw; 0 takes the likeliest")
     motion: str | None = Field(None, description="path of a BVH or NPZ file to edit")
