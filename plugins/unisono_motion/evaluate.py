@@ -255,7 +255,7 @@ def edits(
     tokenizer = model.tokenizer
     fps, down = tokenizer.spec.fps, tokenizer.downsampling
     long = [i for i, motion in enumerate(real) if motion.seconds >= 8 * down / fps][:NUM_EDITS]
-    seams: list[float | None] = []
+    seams: dict[str, list[float | None]] = {system: [] for system in SYSTEMS}
     changed = frozen = 0
     with tempfile.TemporaryDirectory() as folder:
         for i in long:
@@ -266,7 +266,8 @@ def edits(
             own = tokenizer.encode(tokenizer.read(str(path))[None].to(model.device))[0].cpu()[:, model.columns]
             changed += int((task.tokens != own)[task.frozen].sum())
             frozen += int(task.frozen.sum())
-            seams.append(seam_jump(motion.positions, fps, task.seams(down)))
+            for system, shown in ((REAL, real[i]), (TOKENIZER, copied[i]), (MODEL, motion)):
+                seams[system].append(seam_jump(shown.positions, fps, task.seams(down)))
     borders = []
     for first, second in zip(captions[: 2 * NUM_EDITS : 2], captions[1 : 2 * NUM_EDITS : 2], strict=False):
         task, motion = _made(model, {"texts": [first, second], "durations": [3.0, 3.0], **fields})
@@ -286,7 +287,7 @@ def edits(
         [
             Row("velocity jump inside clips, mean", {s: _mean(inside[s]) for s in inside}, unit, 3),
             Row("velocity jump inside clips, 95th percentile", {s: high[s] for s in inside}, unit, 3),
-            Row("velocity jump at edits' seams, mean", {MODEL: _mean(seams)}, unit, 3, "lower"),
+            Row("velocity jump at edits' seams, mean", {s: _mean(seams[s]) for s in SYSTEMS}, unit, 3, "lower"),
             Row("velocity jump between captions, mean", {MODEL: _mean(borders)}, unit, 3, "lower"),
             Row("frozen tokens changed", {MODEL: f"{changed} of {frozen}"} if long else {}),
         ],
