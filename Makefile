@@ -51,6 +51,7 @@ wheel: $(READY)
 bench: $(READY)
 	$(BIN)/python -m pip install -q --group bench
 	$(BIN)/python benchmarks/alignment_search.py
+	$(BIN)/python benchmarks/masked.py
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "unisono needs Python 3.10 or newer: make PYTHON=python3.11 …")'
