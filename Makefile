@@ -49,7 +49,6 @@ wheel: $(READY)
 	rm -rf build/wheel
 
 bench: $(READY)
-	$(BIN)/python -m pip install -q --group bench
 	$(BIN)/python benchmarks/alignment_search.py
 
 $(READY): pyproject.toml
