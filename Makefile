@@ -56,6 +56,8 @@ $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install -q -e ".[all]" --group dev
+	$(BIN)/python -c 'import triton' 2>/dev/null || \
+	  $(BIN)/python -m pip install -q --upgrade --no-deps --target $(VENV)/triton --group triton
 	touch $(READY)
 
 clean:
