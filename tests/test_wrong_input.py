@@ -406,6 +406,20 @@ RECIPES = {
         "must be from 0 up to, not including, 1",
     ),
     "resume": ([TINY, "--resume=/nowhere"], "no training checkpoint under '/nowhere'"),
+    "one of many types": (
+        [TINY, "--trainer.precision=16-mixd"],
+        "trainer.precision=16-mixd must be one of",
+        "'16-mixed'",
+    ),
+    "a type or none": (
+        [TINY, "--trainer.max_epochs=x"],
+        "trainer.max_epochs=x must be one of: int, null",
+    ),
+    "batch size": ([TINY, "--data.batch_size=0"], "batch_size=0 must be at least 1"),
+    "strategy": ([TINY, "--trainer.strategy=dpp"], "trainer: ", "strategy='dpp'"),
+    "steps": ([TINY, "--trainer.max_steps=-5"], "trainer: ", "max_steps", "-5"),
+    "devices": ([TINY, "--trainer.accelerator=cpu", "--trainer.devices=0"], "devices=0"),
+    "share of batches": ([TINY, "--trainer.limit_val_batches=-1"], "-1 for limit_val_batches"),
     "init from": ([TINY, "--run.init_from=/nowhere"], "'/nowhere'"),
 }
 
@@ -661,6 +675,36 @@ def test_what_is_no_export_at_all(complaint, voice_run, tmp_path):
         "unisono export RUN DEST",
     )
     matches(generate(tmp_path), "is not an export: it has no unisono.json")
+
+
+def test_places_that_cannot_be_written(complaint, voice_run, voice_export, corpus, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    inside = tmp_path / "file" / "x"
+    parts = "cannot write", str(inside), "choose another place"
+    small = ("--data.num_sentences=4", "--data.num_processes=1", "--no-progress")
+    matches(complaint("train", TINY, *small, f"--run.dir={inside}"), *parts)
+    matches(complaint("recipes", "copy", TINY, inside), *parts)
+    matches(complaint("export", voice_run, inside), *parts)
+    matches(complaint("evaluate", voice_export, corpus, "--json", inside), *parts)
+    matches(complaint(*AUDIT, f"--data.root={corpus}", "--json", inside), *parts)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_export_replaces_nothing_but_an_export(complaint, voice_run, tmp_path):
+    precious = tmp_path / "home" / "diary.txt"
+    precious.parent.mkdir()
+    precious.write_text("mine")
+    matches(complaint("export", voice_run, precious), "is a file: an export is a folder")
+    matches(complaint("export", voice_run, precious.parent), "not empty", "--overwrite")
+    matches(
+        complaint("export", voice_run, precious.parent, "--overwrite"),
+        "is not an export, so it is not overwritten",
+    )
+    assert precious.read_text() == "mine"
+
+
+def test_a_limit_below_one(complaint, voice_export, corpus):
+    matches(complaint("evaluate", voice_export, corpus, "--limit=-3"), "--limit -3 must be")
 
 
 def test_exporting_what_is_no_run(complaint, voice_run, tmp_path):

@@ -275,14 +275,22 @@ def _plain(value: Any) -> Any:
 
 def _misfit(section: str, error: Exception) -> str:
     """Say in one sentence which value is of which wrong type."""
-    reason = _first_reason(error)
-    found = re.match(r'Parser key "([^"]+)": Expected an? (.*?)\. Got value: (.*)', reason)
-    if not found:
-        return f"{section}: {reason}"
-    key, wanted, value = found.groups()
-    wanted = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", wanted)
-    wanted = re.sub(r"^typing\.Literal\[(.*)\]$", r"one of \1", wanted).replace("typing.", "")
-    return f"{section}.{key}={value} must be {wanted if wanted.startswith('one of') else f'of type {wanted}'}"
+    text = " ".join(str(error).split())
+    found = re.match(r'Parser key "([^"]+)": Expected an? (.*?)\. Got value: (.*)', text)
+    if found:
+        key, wanted, value = found.groups()
+        wanted = re.sub(r"^typing\.Literal\[(.*)\]$", r"one of \1", _type_name(wanted)).replace("typing.", "")
+        return f"{section}.{key}={value} must be {wanted if wanted.startswith('one of') else f'of type {wanted}'}"
+    found = re.match(r'Parser key "([^"]+)": .* Subtypes: \[(.*)\] Errors: .* Given value: (.*)', text)
+    if found:
+        key, wanted, value = found.groups()
+        wanted = re.sub(r"typing\.Literal\[(.*?)\]", r"\1", _type_name(wanted)).replace("NoneType", "null")
+        return f"{section}.{key}={value} must be one of: {wanted.replace('typing.', '')}"
+    return f"{section}: {_first_reason(error)}"
+
+
+def _type_name(text: str) -> str:
+    return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text)
 
 
 def _first_reason(error: Exception) -> str:
