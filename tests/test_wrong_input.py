@@ -370,6 +370,7 @@ RECIPES = {
     "nested key": ([TINY, "--data.mel.hop=3"], "unknown key data.mel.hop"),
     "type": ([TINY, "--model.dim=wide"], "model.dim=wide must be of type int"),
     "type of a list": ([TINY, "--optim.betas=[a, b]"], "optim.betas", "must be of type", "float"),
+    "size": ([TINY, "--model.dim=-4"], "cannot be built from the model section", "check its sizes"),
     "choice": ([TINY, "--model.mel_loss=l3"], "model.mel_loss=l3 must be one of 'mse', 'l1'"),
     "seed": ([TINY, "--seed=-1"], "seed=-1 must be a whole number"),
     "missing root": (["tts/fastspeech-ljspeech"], "data.root is required", "--data.root=VALUE"),

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from unisono import plugin as plugins
-from unisono.errors import RecipeError, did_you_mean
+from unisono.errors import RecipeError, UnisonoError, did_you_mean
 
 REQUIRED = "???"
 SECTIONS = ("model", "data", "optim", "trainer", "run", "components", "seed")
@@ -127,7 +127,15 @@ class Recipe:
         model = build(plugins.resolve(self.model["name"], "models"), self.model, "model", self.name)
         with torch.random.fork_rng(devices=[]):
             torch.random.manual_seed(self.seed)
-            model.build(facts)
+            try:
+                model.build(facts)
+            except UnisonoError:
+                raise
+            except (ValueError, TypeError, RuntimeError, AssertionError, ZeroDivisionError) as error:
+                raise RecipeError(
+                    f"{self.name}: {self.model['name']} cannot be built from the model section ({error}): "
+                    "check its sizes"
+                ) from error
         model.optim = build(_target("optim", {}), self.optim, "optim", self.name)
         model.recipe = self.to_dict()
         return model
