@@ -49,7 +49,6 @@ wheel: $(READY)
 	rm -rf build/wheel
 
 bench: $(READY)
-	$(BIN)/python -m pip install -q --group bench
 	$(BIN)/python benchmarks/alignment_search.py
 	$(BIN)/python benchmarks/masked.py
 
@@ -58,6 +57,8 @@ $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install -q -e ".[all]" --group dev
+	$(BIN)/python -c 'import triton' 2>/dev/null || \
+	  $(BIN)/python -m pip install -q --upgrade --no-deps --target $(VENV)/triton --group triton
 	touch $(READY)
 
 clean:

@@ -2,7 +2,7 @@
 
     python benchmarks/alignment_search.py [--repeats 15] [--threads N]
 
-Needs `monotonic-alignment-search` (dependency group `bench`). Same scores for all, one process,
+Needs `monotonic-alignment-search` (dependency group `dev`). Same scores for all, one process,
 taken in turns so that a busy moment of the machine hits everyone. The peer gets its own layout
 (tokens x frames, contiguous, with a mask) prepared outside of the clock, and returns a path; ours
 includes all checks and returns durations. Times are medians in ms, the fastest run in brackets.

@@ -370,6 +370,7 @@ RECIPES = {
     "nested key": ([TINY, "--data.mel.hop=3"], "unknown key data.mel.hop"),
     "type": ([TINY, "--model.dim=wide"], "model.dim=wide must be of type int"),
     "type of a list": ([TINY, "--optim.betas=[a, b]"], "optim.betas", "must be of type", "float"),
+    "size": ([TINY, "--model.dim=-4"], "cannot be built from the model section", "check its sizes"),
     "choice": ([TINY, "--model.mel_loss=l3"], "model.mel_loss=l3 must be one of 'mse', 'l1'"),
     "seed": ([TINY, "--seed=-1"], "seed=-1 must be a whole number"),
     "missing root": (["tts/fastspeech-ljspeech"], "data.root is required", "--data.root=VALUE"),
@@ -406,6 +407,20 @@ RECIPES = {
         "must be from 0 up to, not including, 1",
     ),
     "resume": ([TINY, "--resume=/nowhere"], "no training checkpoint under '/nowhere'"),
+    "one of many types": (
+        [TINY, "--trainer.precision=16-mixd"],
+        "trainer.precision=16-mixd must be one of",
+        "'16-mixed'",
+    ),
+    "a type or none": (
+        [TINY, "--trainer.max_epochs=x"],
+        "trainer.max_epochs=x must be one of: int, null",
+    ),
+    "batch size": ([TINY, "--data.batch_size=0"], "batch_size=0 must be at least 1"),
+    "strategy": ([TINY, "--trainer.strategy=dpp"], "trainer: ", "strategy='dpp'"),
+    "steps": ([TINY, "--trainer.max_steps=-5"], "trainer: ", "max_steps", "-5"),
+    "devices": ([TINY, "--trainer.accelerator=cpu", "--trainer.devices=0"], "devices=0"),
+    "share of batches": ([TINY, "--trainer.limit_val_batches=-1"], "-1 for limit_val_batches"),
     "init from": ([TINY, "--run.init_from=/nowhere"], "'/nowhere'"),
 }
 
@@ -661,6 +676,36 @@ def test_what_is_no_export_at_all(complaint, voice_run, tmp_path):
         "unisono export RUN DEST",
     )
     matches(generate(tmp_path), "is not an export: it has no unisono.json")
+
+
+def test_places_that_cannot_be_written(complaint, voice_run, voice_export, corpus, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    inside = tmp_path / "file" / "x"
+    parts = "cannot write", str(inside), "choose another place"
+    small = ("--data.num_sentences=4", "--data.num_processes=1", "--no-progress")
+    matches(complaint("train", TINY, *small, f"--run.dir={inside}"), *parts)
+    matches(complaint("recipes", "copy", TINY, inside), *parts)
+    matches(complaint("export", voice_run, inside), *parts)
+    matches(complaint("evaluate", voice_export, corpus, "--json", inside), *parts)
+    matches(complaint(*AUDIT, f"--data.root={corpus}", "--json", inside), *parts)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_export_replaces_nothing_but_an_export(complaint, voice_run, tmp_path):
+    precious = tmp_path / "home" / "diary.txt"
+    precious.parent.mkdir()
+    precious.write_text("mine")
+    matches(complaint("export", voice_run, precious), "is a file: an export is a folder")
+    matches(complaint("export", voice_run, precious.parent), "not empty", "--overwrite")
+    matches(
+        complaint("export", voice_run, precious.parent, "--overwrite"),
+        "is not an export, so it is not overwritten",
+    )
+    assert precious.read_text() == "mine"
+
+
+def test_a_limit_below_one(complaint, voice_export, corpus):
+    matches(complaint("evaluate", voice_export, corpus, "--limit=-3"), "--limit -3 must be")
 
 
 def test_exporting_what_is_no_run(complaint, voice_run, tmp_path):

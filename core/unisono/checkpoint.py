@@ -23,7 +23,7 @@ import yaml
 
 import unisono
 from unisono import plugin as plugins
-from unisono.errors import CheckpointError, RequestError, UnisonoError, did_you_mean
+from unisono.errors import CheckpointError, RequestError, UnisonoError, did_you_mean, writing
 from unisono.recipe import Recipe, build, check_arguments
 
 FORMAT = 1
@@ -232,15 +232,21 @@ def save_export(
     dest = Path(dest)
     if dtype not in _DTYPES:
         raise CheckpointError(f"dtype={dtype!r} must be one of {', '.join(_DTYPES)}")
-    if dest.exists() and any(dest.iterdir()) and not overwrite:
-        raise CheckpointError(f"{str(dest)!r} exists and is not empty: choose another folder or add --overwrite")
+    if dest.is_file():
+        raise CheckpointError(f"{str(dest)!r} is a file: an export is a folder, choose another name")
+    if dest.exists() and any(dest.iterdir()):
+        if not overwrite:
+            raise CheckpointError(f"{str(dest)!r} exists and is not empty: choose another folder or add --overwrite")
+        if not (dest / INFO).is_file():
+            raise CheckpointError(f"{str(dest)!r} is not an export, so it is not overwritten: choose another folder")
     card = card or Card()
     name = model.recipe["model"]["name"]
     plugin = plugins.get(name.partition("/")[0])
     found = plugins.discover()[plugin.name]
     stage = dest.with_name(f".{dest.name}.part")
-    shutil.rmtree(stage, ignore_errors=True)
-    stage.mkdir(parents=True)
+    with writing(dest):
+        shutil.rmtree(stage, ignore_errors=True)
+        stage.mkdir(parents=True)
     builtins = {r: c.builtin_name for r, c in model.components.items() if hasattr(c, "builtin_name")}
     info = {
         "format": FORMAT,

@@ -4,7 +4,9 @@ The command line prints the sentence and exits with 2; anything else is our bug 
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class UnisonoError(ValueError):
@@ -36,6 +38,15 @@ class MissingExtra(UnisonoError):
 
     def __init__(self, package: str, extra: str):
         super().__init__(f'{package!r} is not installed: run  pip install "unisono[{extra}]"')
+
+
+@contextmanager
+def writing(path: str | Path, kind: type[UnisonoError] = UnisonoError) -> Iterator[None]:
+    """Turn a place that cannot be written (no such folder, no permission, disk full) into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"cannot write {str(path)!r}: {error.strerror or error}; choose another place") from None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from unisono.errors import RequestError
+from unisono.errors import RequestError, writing
 
 
 class Media:
@@ -20,11 +20,9 @@ class Media:
     def save(self, path: str | Path) -> Path:
         """Write the output to a file and return its path; the suffix chooses the format."""
         path = self.check_path(path)
-        try:
+        with writing(path, RequestError):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._write(path)
-        except OSError as error:
-            raise RequestError(f"cannot write {str(path)!r}: {error.strerror or error}; choose another place") from None
         return path
 
     @classmethod

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from unisono import plugin as plugins
-from unisono.errors import RecipeError, did_you_mean
+from unisono.errors import RecipeError, UnisonoError, did_you_mean
 
 REQUIRED = "???"
 SECTIONS = ("model", "data", "optim", "trainer", "run", "components", "seed")
@@ -127,7 +127,15 @@ class Recipe:
         model = build(plugins.resolve(self.model["name"], "models"), self.model, "model", self.name)
         with torch.random.fork_rng(devices=[]):
             torch.random.manual_seed(self.seed)
-            model.build(facts)
+            try:
+                model.build(facts)
+            except UnisonoError:
+                raise
+            except (ValueError, TypeError, RuntimeError, AssertionError, ZeroDivisionError) as error:
+                raise RecipeError(
+                    f"{self.name}: {self.model['name']} cannot be built from the model section ({error}): "
+                    "check its sizes"
+                ) from error
         model.optim = build(_target("optim", {}), self.optim, "optim", self.name)
         model.recipe = self.to_dict()
         return model
@@ -275,14 +283,22 @@ def _plain(value: Any) -> Any:
 
 def _misfit(section: str, error: Exception) -> str:
     """Say in one sentence which value is of which wrong type."""
-    reason = _first_reason(error)
-    found = re.match(r'Parser key "([^"]+)": Expected an? (.*?)\. Got value: (.*)', reason)
-    if not found:
-        return f"{section}: {reason}"
-    key, wanted, value = found.groups()
-    wanted = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", wanted)
-    wanted = re.sub(r"^typing\.Literal\[(.*)\]$", r"one of \1", wanted).replace("typing.", "")
-    return f"{section}.{key}={value} must be {wanted if wanted.startswith('one of') else f'of type {wanted}'}"
+    text = " ".join(str(error).split())
+    found = re.match(r'Parser key "([^"]+)": Expected an? (.*?)\. Got value: (.*)', text)
+    if found:
+        key, wanted, value = found.groups()
+        wanted = re.sub(r"^typing\.Literal\[(.*)\]$", r"one of \1", _type_name(wanted)).replace("typing.", "")
+        return f"{section}.{key}={value} must be {wanted if wanted.startswith('one of') else f'of type {wanted}'}"
+    found = re.match(r'Parser key "([^"]+)": .* Subtypes: \[(.*)\] Errors: .* Given value: (.*)', text)
+    if found:
+        key, wanted, value = found.groups()
+        wanted = re.sub(r"typing\.Literal\[(.*?)\]", r"\1", _type_name(wanted)).replace("NoneType", "null")
+        return f"{section}.{key}={value} must be one of: {wanted.replace('typing.', '')}"
+    return f"{section}: {_first_reason(error)}"
+
+
+def _type_name(text: str) -> str:
+    return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text)
 
 
 def _first_reason(error: Exception) -> str:

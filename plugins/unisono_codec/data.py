@@ -1,5 +1,8 @@
 """Data for vocoders: random crops of recordings with their log mels, and tones made on the spot.
 
+Items are ``{"mel": [t, m], "wave": [n]}``; with ``pitch: true`` also ``pitch`` [t] in hertz, interpolated where
+there is no voice, ``voiced`` [t], and ``start``, the number of the crop's first sample in its recording.
+
 Shapes: b batch, t frames of a crop, m mel channels, n = t * hop_length samples.
 """
 
@@ -14,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-from unisono.audio import LogMel, MelSpec, read_audio
+from unisono.audio import LogMel, MelSpec, fill_gaps, pitch, read_audio
 from unisono.data import (
     AudioLimits,
     Audit,
@@ -34,10 +37,13 @@ from unisono.errors import DataError
 
 DEFAULT_MEL = MelSpec()
 MAX_SECONDS = 3600.0
+LOWEST_HZ, HIGHEST_HZ = 50.0, 800.0
+UNHEARD_HZ = 150.0
+"""The pitch of a recording without any."""
 
 
 class AudioData(DataModule):
-    """Crops of recordings: items ``{"mel": [t, m], "wave": [n]}``, drawn anew each epoch.
+    """Crops of recordings, drawn anew each epoch.
 
     An epoch draws as many crops as would tile the recordings, each from its own stretch of them.
     Waveforms are cached at the spec's rate in 16 bits and read crop by crop; the mel of a crop is
@@ -60,6 +66,7 @@ class AudioData(DataModule):
             speech of any level; crops with a predicted mel keep theirs.
         in_memory: hold the waveforms in memory instead of mapping the cache.
         num_workers: loading processes per rank.
+        pitch: measure the recordings' pitch too, for ``model.source: harmonic``.
     """
 
     def __init__(
@@ -74,6 +81,7 @@ class AudioData(DataModule):
         gain_db: float = 0.0,
         in_memory: bool = False,
         num_workers: int = 0,
+        pitch: bool = False,
     ):
         super().__init__(batch_size, num_workers)
         if crop_frames < 1:
@@ -90,13 +98,15 @@ class AudioData(DataModule):
         self.mels_share = mels_share
         self.gain_db = gain_db
         self.in_memory = in_memory
+        self.pitch = pitch
 
     def prepare(self, progress: bool = True) -> Audit:
         manifest = _read_roots(self.root)
+        spec = self.mel
         results = prepare_features(
             manifest.utterances,
-            partial(read_wave, sample_rate=self.mel.sample_rate),
-            f"wave-1 {self.mel.sample_rate}",
+            partial(read_wave, spec=spec, with_pitch=self.pitch),
+            f"wave-1 {spec.sample_rate}" + f" pitch-1 {spec.hop_length}" * self.pitch,
             progress=progress,
             description="reading audio",
         )
@@ -151,7 +161,7 @@ class AudioData(DataModule):
         return path
 
     def describe(self) -> dict[str, Any]:
-        return {"mel_spec": self.mel.to_dict()}
+        return {"mel_spec": self.mel.to_dict(), "pitch": self.pitch}
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         return collate_items(items)
@@ -207,7 +217,12 @@ class CropSet:
             share = float(torch.rand((), generator=generator))
             gain = 10 ** ((2 * share - 1) * self.gain_db / 20)
         wave, mel = crop(recording, self.log_mel, start, self.crop_frames, gain)
-        return {"mel": mel, "wave": wave}
+        item = {"mel": mel, "wave": wave}
+        if "pitch" in recording.features.shapes:
+            pitch = recording.features.load("pitch", start, start + self.crop_frames)
+            item |= {"pitch": pitch.abs(), "voiced": pitch > 0}
+            item["start"] = torch.tensor(start * self.log_mel.spec.hop_length)
+        return item
 
 
 def crop(
@@ -231,11 +246,20 @@ def crop(
     return wave, torch.from_numpy(mels[start : start + num_frames].astype(np.float32))
 
 
-def read_wave(utterance: Utterance, sample_rate: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a recording for the cache: 16-bit samples at the wanted rate."""
-    wave, _ = read_audio(utterance.audio, sample_rate)
+def read_wave(
+    utterance: Utterance, spec: MelSpec, with_pitch: bool = False
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a recording for the cache: 16-bit samples at the wanted rate, and its pitch [t] in hertz, negative where
+    it is not heard but interpolated."""
+    wave, _ = read_audio(utterance.audio, spec.sample_rate)
     samples = (wave * 32768).round().clamp(-32768, 32767).to(torch.int16)
-    return {"wave": samples}, wave_facts(wave, sample_rate)
+    features = {"wave": samples}
+    if with_pitch:
+        hz = pitch(wave, spec, LOWEST_HZ, HIGHEST_HZ)
+        voiced = hz > 0
+        between = fill_gaps(hz.clamp(min=1).log()[None], voiced[None])[0].exp()
+        features["pitch"] = torch.where(voiced, hz, -between if voiced.any() else torch.tensor(-UNHEARD_HZ))
+    return features, wave_facts(wave, spec.sample_rate)
 
 
 def _read_roots(root: str | list[str] | dict[str, str]) -> Manifest:
@@ -249,7 +273,7 @@ def _read_roots(root: str | list[str] | dict[str, str]) -> Manifest:
 class ToneData(DataModule):
     """Harmonic tones that glide, over a little noise, made on the spot: for tests and tiny recipes.
 
-    Items as of ``AudioData``: ``{"mel": [t, m], "wave": [n]}``. No file is read or written.
+    Items as of ``AudioData``, with the pitch that they were made of. No file is read or written.
 
     Args:
         num_items: tones to train on.
@@ -281,7 +305,7 @@ class ToneData(DataModule):
         return self.finish(audit)
 
     def describe(self) -> dict[str, Any]:
-        return {"mel_spec": self.mel.to_dict()}
+        return {"mel_spec": self.mel.to_dict(), "pitch": True}
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         return collate_items(items)
@@ -303,28 +327,37 @@ class ToneSet:
 
     def item(self, index: int, generator: torch.Generator) -> dict[str, Tensor]:
         spec = self.log_mel.spec
-        wave = make_tone(
-            self.numbers[index], 2 * self.crop_frames * spec.hop_length, spec.sample_rate
-        )
+        hop = spec.hop_length
+        number, num_samples = self.numbers[index], 2 * self.crop_frames * hop
+        wave, hz = make_tone(number, num_samples, spec.sample_rate), tone_pitch(number, num_samples)
         mel = self.log_mel(wave[None])[0]
         start = int(torch.randint(0, self.crop_frames + 1, (), generator=generator))
         stop = start + self.crop_frames
         return {
             "mel": mel[start:stop],
-            "wave": wave[start * spec.hop_length : stop * spec.hop_length],
+            "wave": wave[start * hop : stop * hop],
+            "pitch": hz[hop // 2 :: hop][start:stop],
+            "voiced": torch.ones(self.crop_frames, dtype=torch.bool),
+            "start": torch.tensor(start * hop),
         }
 
 
 def make_tone(number: int, num_samples: int, sample_rate: int) -> Float[Tensor, "n"]:
     """Make the tone of a number: 80 to 400 Hz, gliding up to half an octave, 12 harmonics, faint
     noise."""
-    generator = torch.Generator().manual_seed(derive_seed("tone", number))
-    start, glide, tilt = torch.rand(3, generator=generator).tolist()
-    progress = torch.linspace(0, 1, num_samples)
-    hz = 80 * 5**start * 2 ** ((glide - 0.5) * progress)
+    hz = tone_pitch(number, num_samples)
+    generator = torch.Generator().manual_seed(derive_seed("noise", number))
+    tilt = torch.rand((), generator=generator)
     phase = 2 * math.pi * torch.cumsum(hz.double(), 0) / sample_rate
     harmonics = torch.arange(1, 13)[:, None]
     level = harmonics ** -(0.7 + tilt) * (harmonics * hz < 0.45 * sample_rate)
     tone = (level * torch.sin(harmonics * phase)).sum(0)
     noise = torch.randn(num_samples, generator=generator)
     return (0.3 * tone / tone.abs().max() + 0.003 * noise).float()
+
+
+def tone_pitch(number: int, num_samples: int) -> Float[Tensor, "n"]:
+    """Return the pitch in hertz of the tone of a number, at every sample."""
+    generator = torch.Generator().manual_seed(derive_seed("tone", number))
+    start, glide = torch.rand(2, generator=generator).tolist()
+    return 80 * 5**start * 2 ** ((glide - 0.5) * torch.linspace(0, 1, num_samples))

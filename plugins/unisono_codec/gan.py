@@ -23,7 +23,7 @@ What to know about the loop:
 """
 
 from contextlib import nullcontext
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,8 @@ class VocosGAN(Vocos):
         intermediate_dim: channels inside a block (published: 1536).
         num_blocks: ConvNeXt blocks (published: 8).
         mel_weight: weight of the log-mel distance beside the adversarial losses (published: 45).
+        source: as of ``Vocos``.
+        pitch_weight: weight of the pitch's cross entropy, where there is a source.
         stft_weight: weight of the multi-resolution STFT distance (published: none), which a training
             too short for the game to settle needs.
         resolution_weight: weight of the multi-resolution discriminators (published: 0.1).
@@ -59,8 +61,9 @@ class VocosGAN(Vocos):
         dim: int = 512,
         intermediate_dim: int = 1536,
         num_blocks: int = 8,
-        mel_inverse: bool = False,
+        source: Literal["none", "harmonic"] = "none",
         mel_weight: float = 45.0,
+        pitch_weight: float = 1.0,
         stft_weight: float = 0.0,
         resolution_weight: float = 0.1,
         periods: tuple[int, ...] = (2, 3, 5, 7, 11),
@@ -69,7 +72,7 @@ class VocosGAN(Vocos):
         resolution_channels: int = 64,
         pretrain_steps: int = 0,
     ):
-        super().__init__(dim, intermediate_dim, num_blocks, mel_inverse)
+        super().__init__(dim, intermediate_dim, num_blocks, source, pitch_weight=pitch_weight)
         self.adversarial_mel_weight = mel_weight
         self.stft_weight = stft_weight
         self.resolution_weight = resolution_weight
@@ -125,7 +128,7 @@ class VocosGAN(Vocos):
         if self.global_step < self.pretrain_steps:
             parts = self.losses(batch)
         else:
-            wave, target = self.net(batch["mel"]), batch["wave"]
+            (wave, beside), target = self.net.teach(batch), batch["wave"]
             hinge = self._discriminator_loss(wave.detach(), target)
             self._backward(hinge, self.discriminators)
             self._clip(discriminator)
@@ -135,6 +138,9 @@ class VocosGAN(Vocos):
             # Frozen, they still hand the gradient on, but spend no time on their own.
             self.discriminators.requires_grad_(False)
             parts = self._generator_losses(wave, target)
+            for name, counted in beside.items():
+                parts[name] = self.global_mean(*counted)
+                parts["loss"] = parts["loss"] + self.pitch_weight * parts[name]
             parts["discriminator"] = hinge
         generator.zero_grad()
         self._backward(parts["loss"], self.net)

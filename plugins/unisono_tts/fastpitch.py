@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
+from unisono.audio import fill_gaps
 from unisono.duration import Alignment, log_durations
 from unisono.nn.temporal import TemporalPredictor
 
@@ -147,16 +148,3 @@ class FastPitch(FastSpeech):
             "pitch": fill_gaps(pitch, (shares > 0) & mask) * mask,
             "energy": energy * mask,
         }
-
-
-def fill_gaps(values: Float[Tensor, "b s"], valid: Bool[Tensor, "b s"]) -> Float[Tensor, "b s"]:
-    """Interpolate linearly between valid neighbours; the ends repeat the nearest; 0 where none is valid."""
-    length = values.shape[1]
-    index = torch.arange(length, device=values.device).expand_as(values)
-    before = torch.where(valid, index, -1).cummax(1).values
-    after = torch.where(valid, index, length).flip(1).cummin(1).values.flip(1)
-    left = torch.where(before >= 0, before, after).clamp(max=length - 1)
-    right = torch.where(after < length, after, before).clamp(min=0)
-    share = (index - left).to(values.dtype) / (right - left).clamp(min=1)
-    filled = torch.lerp(values.gather(1, left), values.gather(1, right), share.clamp(0, 1))
-    return torch.where(valid.any(1, keepdim=True), filled, 0.0)

@@ -102,9 +102,14 @@ class Voice:
                 raise RequestError(f"this voice has no symbol {unknown[0]!r}, needed for {piece.text.strip()[:40]!r}")
             pace = [request.pace] * len(symbols)
             if paces is not None:
+                if done + len(symbols.words) > len(paces):
+                    raise RequestError(
+                        f"word_paces cannot be told apart in {piece.text.strip()[:40]!r}, which reads as more words "
+                        "than are written: set pace instead"
+                    )
                 for index, word in enumerate(symbols.word_of):
                     if word >= 0:
-                        pace[index] *= paces[min(done + word, len(paces) - 1)]
+                        pace[index] *= paces[done + word]
                 done += len(symbols.words)
             rows = [ids[s] for s in symbols.symbols]
             yield Reading(request, symbols, rows, speaker, pace, piece.pause, len(piece.text))

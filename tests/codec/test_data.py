@@ -6,7 +6,7 @@ import torch
 from unisono.audio import LogMel, MelSpec, read_audio, write_audio
 from unisono.data import item_generator
 from unisono.errors import DataError
-from unisono_codec.data import AudioData, ToneData, crop, make_tone
+from unisono_codec.data import AudioData, ToneData, crop, make_tone, tone_pitch
 
 SMALL = MelSpec(sample_rate=16000, n_fft=512, win_length=512, hop_length=128, n_mels=40)
 
@@ -35,7 +35,7 @@ def prepared(root, **kwargs):
 def test_batches(folder):
     data = prepared(folder)
     assert data.audit.kept == 6
-    assert data.describe() == {"mel_spec": SMALL.to_dict()}
+    assert data.describe() == {"mel_spec": SMALL.to_dict(), "pitch": False}
     assert MelSpec.from_dict(data.describe()["mel_spec"]) == SMALL
     for loader in (data.train_dataloader(), data.val_dataloader()):
         for batch in loader:
@@ -57,6 +57,29 @@ def test_every_crop_equals_the_whole(folder):
             wave, cropped = crop(recording, log_mel, start, 20)
             assert torch.equal(wave, whole[start * 128 : (start + 20) * 128])
             torch.testing.assert_close(cropped, mel[start : start + 20], atol=1e-5, rtol=0)
+
+
+def test_pitch_is_cropped_with_the_sound(folder):
+    data = prepared(folder, pitch=True, val_size=0)
+    assert data.describe()["pitch"]
+    for index in range(0, len(data.train_set), 7):
+        item = data.train_set.item(index, torch.Generator().manual_seed(index))
+        first = int(item["start"])
+        number = data.train_set.places[index][0]
+        truth = tone_pitch(number, 16000 + 1500 * number + 7)[first + 64 :: 128][:20]
+        assert item["voiced"].float().mean() > 0.8
+        cents = 1200 * (item["pitch"] / truth).log2().abs()
+        assert cents.median() < 30
+        assert torch.isfinite(item["pitch"]).all() and (item["pitch"] >= 50).all()
+
+
+def test_a_recording_without_pitch_has_a_pitch_all_the_same(tmp_path):
+    (tmp_path / "v").mkdir()
+    noise = 0.1 * torch.randn(16000, generator=torch.Generator().manual_seed(0))
+    write_audio(tmp_path / "v" / "hiss.wav", noise, 16000)
+    item = prepared(tmp_path / "v", pitch=True, val_size=0).train_set.item(0, torch.Generator().manual_seed(0))
+    assert not item["voiced"].any()
+    assert (item["pitch"] == 150).all()
 
 
 def test_one_crop_may_be_the_whole_recording(tmp_path):

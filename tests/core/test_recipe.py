@@ -28,7 +28,7 @@ def minimal(**sections) -> dict:
 def test_what_a_recipe_leaves_out_is_filled_with_defaults():
     recipe = Recipe.from_dict(minimal())
     assert recipe.model == {"name": "codec/vocos", "dim": 512, "intermediate_dim": 1536, "num_blocks": 8} | {
-        key: recipe.model[key] for key in ("mel_weight", "mel_inverse") if key in recipe.model
+        key: recipe.model[key] for key in ("source", "mel_weight", "pitch_weight")
     }
     assert recipe.data["mel"]["n_fft"] == 1024
     assert recipe.optim["lr"] == 1e-3

@@ -3,7 +3,7 @@
 from unisono.audio.griffin_lim import GriffinLim
 from unisono.audio.io import AudioInfo, probe_audio, read_audio, resample, write_audio
 from unisono.audio.mel import LogMel, MelInverse, MelSpec
-from unisono.audio.pitch import energy, pitch
+from unisono.audio.pitch import energy, fill_gaps, pitch
 from unisono.audio.stft import istft_same, stft_same
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "MelInverse",
     "MelSpec",
     "energy",
+    "fill_gaps",
     "istft_same",
     "pitch",
     "probe_audio",

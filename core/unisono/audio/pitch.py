@@ -5,14 +5,14 @@ frames) and brought to the mel grid: frame ``i`` is centred on sample ``(i + 1/2
 measurements the logarithm of the frequency is interpolated; a frame is voiced if the interpolated
 confidence is at least 0.5.
 
-Shapes: n samples, t frames.
+Shapes: n samples, t frames; b batch, s symbols or frames.
 """
 
 from functools import cache
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unisono.audio.mel import LogMel, MelSpec
@@ -40,6 +40,19 @@ def pitch(
 def energy(wave: Float[Tensor, "n"], spec: MelSpec) -> Float[Tensor, "t"]:
     """Return the L2 norm of each frame's magnitude spectrum (as in FastSpeech 2)."""
     return _log_mel(spec).magnitude(wave[None])[0].norm(dim=-1)
+
+
+def fill_gaps(values: Float[Tensor, "b s"], valid: Bool[Tensor, "b s"]) -> Float[Tensor, "b s"]:
+    """Interpolate linearly between valid neighbours; the ends repeat the nearest; 0 where none is valid."""
+    length = values.shape[1]
+    index = torch.arange(length, device=values.device).expand_as(values)
+    before = torch.where(valid, index, -1).cummax(1).values
+    after = torch.where(valid, index, length).flip(1).cummin(1).values.flip(1)
+    left = torch.where(before >= 0, before, after).clamp(max=length - 1)
+    right = torch.where(after < length, after, before).clamp(min=0)
+    share = (index - left).to(values.dtype) / (right - left).clamp(min=1)
+    filled = torch.lerp(values.gather(1, left), values.gather(1, right), share.clamp(0, 1))
+    return torch.where(valid.any(1, keepdim=True), filled, 0.0)
 
 
 @cache

@@ -16,10 +16,12 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 
     from rich.console import Console
 
+    from unisono.errors import writing
     from unisono.recipe import Recipe
 
     audit = Recipe.read(args.recipe, rest).build_data().prepare(progress=not args.no_progress)
     Console().print(audit.table())
     if args.json:
-        Path(args.json).write_text(json.dumps(audit.to_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
+        with writing(args.json):
+            Path(args.json).write_text(json.dumps(audit.to_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
     return 0

@@ -12,11 +12,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
+    from pathlib import Path
+
     from rich.console import Console
 
     from unisono import plugin
     from unisono.checkpoint import load
+    from unisono.errors import UnisonoError, writing
 
+    if args.limit < 1:
+        raise UnisonoError(f"--limit {args.limit} must be at least 1")
+    target = Path(args.json)
+    with writing(target):  # said before minutes are spent on measuring
+        target.parent.mkdir(parents=True, exist_ok=True)
+        there = target.exists()
+        target.open("a").close()
+        if not there:
+            target.unlink()
     synthesizer = load(args.checkpoint, device=args.device)
     evaluate = plugin.resolve(synthesizer.info["model"], "evaluators")
     report = evaluate(synthesizer, args.data, limit=args.limit, checkpoint=args.checkpoint)

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     from pathlib import Path
 
-    from unisono.errors import RecipeError
+    from unisono.errors import RecipeError, writing
     from unisono.recipe import all_recipes, find_recipe
 
     if args.action is None:
@@ -38,7 +38,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         dest = dest / f"{name}.yaml"
     if dest.exists():
         raise RecipeError(f"{str(dest)!r} exists: give another name")
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    dest.write_text(text, encoding="utf-8")
+    with writing(dest):
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        dest.write_text(text, encoding="utf-8")
     print(f"{dest}\nnext: unisono train {dest}")
     return 0

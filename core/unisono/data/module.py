@@ -48,6 +48,8 @@ class DataModule(LightningDataModule):
 
     def __init__(self, batch_size: int = 16, num_workers: int = 0):
         super().__init__()
+        if batch_size < 1:
+            raise DataError(f"batch_size={batch_size} must be at least 1")
         if num_workers < 0:
             raise DataError(f"num_workers={num_workers} must be at least 0")
         self.batch_size = batch_size

@@ -8,8 +8,8 @@ this kind, strides over tokens and writes float scores over its input instead.
 from typing import no_type_check
 
 import torch
-import triton
-import triton.language as tl
+import triton  # pyright: ignore[reportMissingImports] where it has no wheel
+import triton.language as tl  # pyright: ignore[reportMissingImports]
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -27,7 +27,7 @@ def search_triton(
     bad = torch.zeros(b, dtype=torch.int32, device=device)
     width = max(16, triton.next_power_of_2(s))
     with torch.accelerator.device_index(device.index):
-        _kernel[(b,)](
+        _kernel[(b,)](  # pyright: ignore[reportIndexIssue]
             *(scores, src_lengths, tgt_lengths, moves, durations, bad, t, s),
             WIDTH=width,
             num_warps=1 if width <= 1024 else 4,  # pyright: ignore[reportCallIssue]

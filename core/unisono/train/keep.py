@@ -37,7 +37,7 @@ class KeepState(Checkpoint):
             return
         self._saved = trainer.global_step
         path = self.folder / f"{self._saved:07d}.ckpt"
-        trainer.save_checkpoint(path)
+        trainer.save_checkpoint(path, weights_only=False)
         if trainer.is_global_zero:
             last, aside = self.folder / "last.ckpt", self.folder / "last.part"
             aside.unlink(missing_ok=True)

@@ -12,20 +12,23 @@
 """
 
 import json
+import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from unisono.checkpoint import find_training_state, load_component, read_training_state
-from unisono.errors import CheckpointError, RecipeError
+from unisono.errors import CheckpointError, RecipeError, writing
 from unisono.recipe import Recipe
 from unisono.train.ema import WeightEMA
 from unisono.train.keep import KeepState
@@ -60,8 +63,19 @@ def train(
     ``dry_run`` prepares the data, builds the model and prints both, and trains nothing. ``callbacks`` are
     Lightning's, beside the run's own.
     """
-    spec = recipe.run_spec
     state = _resume_state(recipe, resume) if resume is not None else None
+    folder = _run_folder(recipe, state)
+    try:
+        return _train(recipe, folder, state, dry_run, progress, callbacks)
+    finally:
+        os.environ.pop(_RUN_DIR, None)
+
+
+def _train(
+    recipe: Recipe, folder: Path, state: Path | None, dry_run: bool, progress: bool, callbacks: Sequence[Callback]
+) -> RunResult | None:
+    spec = recipe.run_spec
+    trainer = _trainer(recipe, folder, progress, callbacks)  # first: its complaints should not wait for the data
     data = recipe.build_data()
     audit = data.prepare(progress=progress)
     model = recipe.build_model(data.describe())
@@ -74,13 +88,23 @@ def train(
         _describe(recipe, audit, model)
         return None
 
-    folder = _run_folder(recipe, state)
-    folder.mkdir(parents=True, exist_ok=True)
-    if started is not None:
-        (folder / "init.json").write_text(json.dumps(started.to_dict(), indent=1), encoding="utf-8")
-    (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-    (folder / "audit.json").write_text(json.dumps(audit.to_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if started is not None:
+            (folder / "init.json").write_text(json.dumps(started.to_dict(), indent=1), encoding="utf-8")
+        (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        (folder / "audit.json").write_text(json.dumps(audit.to_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
+    with warnings.catch_warnings(), _misconfigured(recipe):
+        for known in _KNOWN_WARNINGS:
+            warnings.filterwarnings("ignore", message=known)
+        trainer.fit(model, datamodule=data, ckpt_path=str(state) if state else None, weights_only=True)
+    metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
+    return RunResult(folder, model.eval(), metrics, audit)
 
+
+def _trainer(recipe: Recipe, folder: Path, progress: bool, callbacks: Sequence[Callback]) -> Trainer:
+    """Make Lightning's Trainer with the run's own callbacks; nothing is written yet."""
+    spec = recipe.run_spec
     arguments = {key: value for key, value in recipe.trainer.items() if value is not None}
     if arguments.pop("callbacks", None) or arguments.pop("logger", None) not in (None, True):
         raise RecipeError("trainer.callbacks and trainer.logger are the run's own: unisono.train.train takes callbacks")
@@ -102,21 +126,34 @@ def train(
     if isinstance(arguments.get("val_check_interval"), int):
         arguments["check_val_every_n_epoch"] = None  # the interval counts steps of the run, not of an epoch
     arguments["use_distributed_sampler"] = False  # the data module shards the global batch itself
-    trainer = Trainer(
-        **arguments,
-        logger=TensorBoardLogger(str(folder), name=None, version="", default_hp_metric=False),
-        callbacks=[*own, *callbacks],
-        default_root_dir=str(folder),
-    )
+    with _misconfigured(recipe, ValueError), _without_greeting():
+        return Trainer(
+            **arguments,
+            logger=TensorBoardLogger(str(folder), name=None, version="", default_hp_metric=False),
+            callbacks=[*own, *callbacks],
+            default_root_dir=str(folder),
+        )
+
+
+@contextmanager
+def _misconfigured(recipe: Recipe, *more: type[Exception]) -> Iterator[None]:
+    """Hand on Lightning's complaints about the ``trainer:`` section as the user's to mend."""
     try:
-        with warnings.catch_warnings():
-            for known in _KNOWN_WARNINGS:
-                warnings.filterwarnings("ignore", message=known)
-            trainer.fit(model, datamodule=data, ckpt_path=str(state) if state else None, weights_only=True)
+        yield
+    except (MisconfigurationException, *more) as error:
+        raise RecipeError(f"{recipe.name}: trainer: {' '.join(str(error).split())}") from error
+
+
+@contextmanager
+def _without_greeting() -> Iterator[None]:
+    """Hold back Lightning's list of absent devices, and its advice to use a service that needs an account."""
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
     finally:
-        os.environ.pop(_RUN_DIR, None)
-    metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
-    return RunResult(folder, model.eval(), metrics, audit)
+        logger.setLevel(before)
 
 
 _KNOWN_WARNINGS = (
