@@ -49,6 +49,7 @@ wheel: $(READY)
 	rm -rf build/wheel
 
 bench: $(READY)
+	$(BIN)/python -m pip install -q --group bench
 	$(BIN)/python benchmarks/alignment_search.py
 	$(BIN)/python benchmarks/masked.py
 
