@@ -9,9 +9,10 @@ short-time Fourier transforms of pulses and noise instead of inventing coefficie
     X = exp(a) · e^{iφ} · P + exp(b) · N         P pulses, N noise, unit level; a, b, φ from the head
     |Y| = M^{1−w} · (E · |X|)^w · exp(c)         M the mel's least-squares inverse, E its smooth envelope
     Y = |Y| · X / |X|                            w per frequency, learnt, from 1/2
+    Z = |Y| · STFT(ISTFT(Y)) / |STFT(ISTFT(Y))|  one step of Griffin and Lim: neighbouring frames agree on phases
 
 Differences: source and filter meet at the frame rate, so that nothing runs at the sample rate but two sines and a
-hash; the noise is a function of the sample's number, so that a waveform is the same alone, in a batch, in pieces and
+hash, and transforms; the noise is a function of the sample's number, so that a waveform is the same alone, in a batch, in pieces and
 at every call; the magnitudes lean on the mel's own inverse, which tells them well where harmonics are far apart.
 
 Shapes: b batch, t frames, f frequencies, n samples (t · hop), m mel bins, k bins of pitch. Phases are in turns.
@@ -80,8 +81,10 @@ class HarmonicNet(VocosNet):
 
     @property
     def context(self) -> int:
-        """Frames on each side that a frame's samples depend on: as in Vocos, and once more for the source's frames."""
-        return 2 * super().context - 3 * (1 + len(self.blocks))
+        """Frames on each side that must be there: as in Vocos, once more for the source's frames, and all frames that
+        overlap for the last step. (The pitch of all frames before counts too: see ``stream``.)"""
+        overlapping = math.ceil(self.mel_spec.n_fft / self.mel_spec.hop_length) - 1
+        return 2 * super().context - 3 * (1 + len(self.blocks)) + overlapping
 
     def filters(self, mel: Float[Tensor, "b t m"], mask: Bool[Tensor, "b t"] | None = None) -> Filters:
         """Return what the head says."""
@@ -118,10 +121,10 @@ class HarmonicNet(VocosNet):
                 pulses, noise = pulses * sounding, noise * sounding
             pulses = stft_same(pulses, n_fft, hop, self.window, "constant") / (self.window.sum() / 2)
             noise = stft_same(noise, n_fft, hop, self.window, "constant") / self.window.square().sum().sqrt()
-            spectrum = self.combine(mel, filters, pulses, noise)
-            if mask is not None:
-                spectrum = spectrum * mask[..., None]
-            return self.invert(spectrum, mask)
+            kept = 1.0 if mask is None else mask[..., None]
+            spectrum = self.combine(mel, filters, pulses, noise) * kept
+            agreed = stft_same(self.invert(spectrum, mask), n_fft, hop, self.window, "constant")
+            return self.invert(agreed * (magnitude(spectrum) / magnitude(agreed)) * kept, mask)
 
     def combine(
         self,
@@ -133,11 +136,11 @@ class HarmonicNet(VocosNet):
         """Return the coefficients: see the module's equations."""
         turn = torch.complex(filters.phase.cos(), filters.phase.sin())
         mixed = pulses * turn * filters.gain.clamp(max=7).exp() + noise * (filters.noise - 1).clamp(max=7).exp()
-        level = (mixed.real.square() + mixed.imag.square() + 1e-12).sqrt()
+        level = magnitude(mixed)
         own = self.envelope(mel).clamp(min=LOG_FLOOR).log() + level.log()
         given = self.inverse(mel).clamp(min=LOG_FLOOR).log()
-        magnitude = torch.lerp(given, own, self.share.sigmoid()) + filters.correction
-        return mixed * (magnitude.clamp(max=math.log(MAX_MAGNITUDE)).exp() / level)
+        wanted = torch.lerp(given, own, self.share.sigmoid()) + filters.correction
+        return mixed * (wanted.clamp(max=math.log(MAX_MAGNITUDE)).exp() / level)
 
     def teach(self, batch: dict[str, Tensor]) -> tuple[Float[Tensor, "b n"], dict[str, tuple[Tensor, Tensor]]]:
         """Return waveforms over the true pitch, and the pitch's cross entropy [b, t] with the frames that count."""
@@ -172,6 +175,11 @@ class HarmonicNet(VocosNet):
         if clock.pitch is not None:
             pitch = torch.cat([clock.pitch, pitch[:, clock.pitch.shape[1] :]], dim=1)
         return self.render(held, filters, pitch, None, clock), pitch
+
+
+def magnitude(spectrum: Complex[Tensor, "b t f"]) -> Float[Tensor, "b t f"]:
+    """Return the magnitudes, never zero, so that each has a phase and a gradient."""
+    return (spectrum.real.square() + spectrum.imag.square() + 1e-12).sqrt()
 
 
 def pitch_hz(logits: Float[Tensor, "*b k"]) -> Float[Tensor, "*b"]:
