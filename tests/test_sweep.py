@@ -74,8 +74,8 @@ def test_guidance_doubles_the_evaluations_and_samplers_are_swept(command, motion
     options = ("--limit=2", "--repeats=2", "--num_steps=2", "--json=a/b.json", "--plot=b.png")
     assert command(export, "--guidance_scale=1,3", "--sampler", "maskgit,halton", clips, *options)[0] == 0
     kept = json.loads((tmp_path / "a" / "b.json").read_text())
-    found = {(row["setting"]["guidance_scale"], row["setting"]["sampler"]): row["evaluations"] for row in kept["points"]}
-    assert found == {(1, "maskgit"): 2, (1, "halton"): 2, (3, "maskgit"): 4, (3, "halton"): 4}
+    found = {(*row["setting"].values(), row["evaluations"]) for row in kept["points"]}
+    assert found == {(1, "maskgit", 2), (1, "halton", 2), (3, "maskgit", 4), (3, "halton", 4)}
     assert (tmp_path / "b.png").exists()
 
 
@@ -104,7 +104,8 @@ WRONG = {
     "two corpora": (["a", "b", "--pace=1,2"], "'b' is one corpus too many"),
     "a corpus without measures": (["a", "--pace=1,2"], "has no measure to sweep for 'fastpitch'"),
     "text and corpus": (["a", "--pace=1,2", "--text=x"], "--text does not go with a corpus"),
-    "nowhere to write": (["--pace=1,2", "--repeats=2", "--text=a", "--plot=x.nonsense"], "cannot be written"),
+    "no kind of picture": (["--pace=1,2", "--plot=x.nonsense"], "cannot draw into 'x.nonsense': end it in one of"),
+    "nowhere to write": (["--pace=1,2", "--json=/dev/null/x.json"], "cannot write '/dev/null/x.json'"),
 }
 
 

@@ -1,6 +1,7 @@
 """``unisono evaluate CHECKPOINT DATA``: one table, and the same as JSON."""
 
 import argparse
+from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,23 +13,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
-    from pathlib import Path
-
     from rich.console import Console
 
     from unisono import plugin
     from unisono.checkpoint import load
-    from unisono.errors import UnisonoError, writing
+    from unisono.errors import UnisonoError
 
     if args.limit < 1:
         raise UnisonoError(f"--limit {args.limit} must be at least 1")
-    target = Path(args.json)
-    with writing(target):  # said before minutes are spent on measuring
-        target.parent.mkdir(parents=True, exist_ok=True)
-        there = target.exists()
-        target.open("a").close()
-        if not there:
-            target.unlink()
+    check_writable(args.json)
     synthesizer = load(args.checkpoint, device=args.device)
     evaluate = plugin.resolve(synthesizer.info["model"], "evaluators")
     report = evaluate(synthesizer, args.data, limit=args.limit, checkpoint=args.checkpoint)
@@ -36,3 +29,16 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     report.to_json(args.json)
     print(f"numbers: {args.json}")
     return 0
+
+
+def check_writable(path: str) -> None:
+    """Say that a place cannot be written before minutes are spent on what is to be written there."""
+    from unisono.errors import writing
+
+    target = Path(path)
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        there = target.exists()
+        target.open("a").close()
+        if not there:
+            target.unlink()

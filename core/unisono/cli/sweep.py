@@ -8,6 +8,7 @@ JSON and as a picture.
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from unisono.errors import RequestError
@@ -27,14 +28,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
     from rich.console import Console
     from rich.progress import track
 
     from unisono import plugin
     from unisono.checkpoint import load, parse_components
+    from unisono.cli.evaluate import check_writable
     from unisono.cli.generate import flag_value, written_flags
     from unisono.metrics import Probe, sweep
 
+    known = FigureCanvasAgg(Figure()).get_supported_filetypes()
+    if Path(args.plot).suffix[1:].lower() not in known:
+        raise RequestError(f"cannot draw into {args.plot!r}: end it in one of {', '.join(f'.{x}' for x in known)}")
+    for target in (args.json, args.plot):
+        check_writable(target)
     synthesizer = load(args.checkpoint, device=args.device, components=parse_components(args.component))
     model = synthesizer.model
     written, texts = written_flags(model.Request, rest)
@@ -65,11 +74,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         track=lambda turns: track(turns, "sweeping", console=console, disable=not sys.stderr.isatty()),
     )  # fmt: skip
     Console().print(result.table())
-    try:
-        result.to_json(args.json)
-        result.figure().savefig(args.plot, dpi=120)
-    except (ValueError, OSError) as error:
-        raise RequestError(f"{args.json!r} or {args.plot!r} cannot be written: {error}") from None
+    result.to_json(args.json)
+    result.figure().savefig(args.plot, dpi=120)
     print(f"numbers: {args.json}\npicture: {args.plot}")
     return 0
 

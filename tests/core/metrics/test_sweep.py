@@ -37,7 +37,8 @@ class Counter:
         self.calls.append(len(requests))
         self.seeds.extend(request.seed for request in requests)
         return [
-            SimpleNamespace(worth=min(r.num_steps, 4) + r.noise * math.sin(r.seed % 1000), seconds=2.0) for r in requests
+            SimpleNamespace(worth=min(r.num_steps, 4) + r.noise * math.sin(r.seed % 1000), seconds=2.0)
+            for r in requests
         ]
 
 
@@ -48,7 +49,7 @@ def mean_worth(made):
 PROBE = Probe([{"text": "a"}, {"text": "b"}, {"text": "c"}], mean_worth, {"worth": "higher"})
 
 
-def point(cost, *values, way="higher", seconds=1.0):
+def point(cost, *values, seconds=1.0):
     return Point({"num_steps": cost}, cost, (seconds,) * len(values), None, {"m": values})
 
 
@@ -165,7 +166,7 @@ def test_what_cannot_be_swept_is_refused_before_anything_is_made(values, fields,
     counter = Counter()
     with pytest.raises(RequestError, match=message):
         sweep(counter, PROBE, values, fields, **options)
-    assert len(counter.calls) <= 1  # a good setting before the bad one is tried once
+    assert len(counter.calls) <= 1  # a good setting before the bad one is tried
 
 
 def test_nothing_to_ask_for():
