@@ -11,9 +11,10 @@ short-time Fourier transforms of pulses and noise instead of inventing coefficie
     Y = |Y| · X / |X|                            w per frequency, learnt, from 1/2
     Z = |Y| · STFT(ISTFT(Y)) / |STFT(ISTFT(Y))|  one step of Griffin and Lim: neighbouring frames agree on phases
 
-Differences: source and filter meet at the frame rate, so that nothing runs at the sample rate but two sines and a
-hash, and transforms; the noise is a function of the sample's number, so that a waveform is the same alone, in a batch, in pieces and
-at every call; the magnitudes lean on the mel's own inverse, which tells them well where harmonics are far apart.
+Differences: source and filter meet at the frame rate, so that nothing runs at the sample rate but transforms, two
+sines and a hash; the noise is a function of the sample's number, so that a waveform is the same alone, in a batch, in
+pieces and at every call; the magnitudes lean on the mel's own inverse, which tells them well where harmonics are far
+apart.
 
 Shapes: b batch, t frames, f frequencies, n samples (t · hop), m mel bins, k bins of pitch. Phases are in turns.
 """

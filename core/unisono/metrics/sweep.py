@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, median, stdev
@@ -160,7 +160,7 @@ class Sweep:
 def sweep(
     synthesizer: Any,
     probe: Probe,
-    values: dict[str, Sequence[Any]],
+    values: Mapping[str, Sequence[Any]],
     fields: dict[str, Any] | None = None,
     *,
     repeats: int = 3,
@@ -242,7 +242,7 @@ def sweep(
     )
 
 
-def judged(points: Sequence[Point], better: dict[str, str]) -> list[Point]:
+def judged(points: Sequence[Point], better: Mapping[str, str]) -> list[Point]:
     """Return points by cost, with their gains and a verdict; see the module's docstring for the rule."""
     ordered = sorted(points, key=lambda point: (point.cost, min(point.seconds)))
     done = []

@@ -80,7 +80,7 @@ def write_video(motion: "Motion", path: Path) -> None:
     from matplotlib.animation import FFMpegWriter
 
     figure, update = _stage(motion)
-    writer = FFMpegWriter(fps=motion.fps)
+    writer = FFMpegWriter(fps=motion.fps)  # pyright: ignore[reportArgumentType]  # ffmpeg takes fractions
     with writer.saving(figure, str(path), DPI):
         for frame in range(len(motion.positions)):
             update(frame)

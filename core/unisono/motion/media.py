@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -92,7 +92,7 @@ class Motion(Media):
             root = self.positions[:, 0]
             path.write_text(format_bvh(self.skeleton, self.local_rotations, root, self.fps), encoding="utf-8")
         elif suffix == ".npz":
-            parts = {} if self.rotations is None else {"rotations": self.rotations}
+            parts: dict[str, Any] = {} if self.rotations is None else {"rotations": self.rotations}
             with path.open("wb") as file:
                 np.savez_compressed(
                     file,

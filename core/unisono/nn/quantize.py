@@ -241,9 +241,9 @@ class ResidualQuantizer(nn.Module):
         depth = self._depth(z, rows)
         left, total = z.float() * mask[..., None], 0.0
         tokens, usage, commitment = [], [], z.new_zeros(mask.shape, dtype=torch.float32)
-        for level, quantizer in enumerate(self.levels):
+        for level in range(len(self.levels)):
             used = mask & (depth > level)[:, None]
-            made = quantizer(left, used, rows)
+            made = self.levels[level](left, used, rows)
             total = total + made.vectors.detach()
             left = left - made.vectors.detach()
             commitment = commitment + made.commitment * used
