@@ -71,7 +71,8 @@ if hasattr(os, "register_at_fork"):
 @no_type_check  # numba compiles the source, and a type checker's wrapper is not it
 def _search(scores, src_lengths, tgt_lengths, share, durations, bad):
     num_frames, num_tokens = scores.shape[1], scores.shape[2]
-    moves = np.empty((num_frames, num_tokens), np.uint8)
+    # Zeros: sums of finite scores may overflow and lead the way back off the path, and it must stay inside the arrays.
+    moves = np.zeros((num_frames, num_tokens), np.uint8)
     best = np.empty(num_tokens + 1, np.float32)
     block = 1 + BLOCK_CELLS // num_tokens
     for b in share:
@@ -100,6 +101,8 @@ def _search(scores, src_lengths, tgt_lengths, share, durations, bad):
                 move[j] = moved > stays
                 cell[j] = (moved if moved > stays else stays) + row[j]
         bad[b] = largest >= INFINITY
+        if bad[b]:
+            continue
         at = 0
         for t in range(last):
             durations[b, at] += 1

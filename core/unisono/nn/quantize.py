@@ -241,9 +241,9 @@ class ResidualQuantizer(nn.Module):
         depth = self._depth(z, rows)
         left, total = z.float() * mask[..., None], 0.0
         tokens, usage, commitment = [], [], z.new_zeros(mask.shape, dtype=torch.float32)
-        for level in range(len(self.levels)):
+        for level, quantizer in enumerate(self.levels):
             used = mask & (depth > level)[:, None]
-            made = self.levels[level](left, used, rows)
+            made = quantizer(left, used, rows)
             total = total + made.vectors.detach()
             left = left - made.vectors.detach()
             commitment = commitment + made.commitment * used
@@ -255,7 +255,10 @@ class ResidualQuantizer(nn.Module):
 
     def decode(self, tokens: Int[Tensor, "b t q"]) -> Float[Tensor, "b t d"]:
         """Return the sum of the levels' vectors; fewer levels than there are give a coarser one."""
-        vectors = [self.levels[i].decode(tokens[..., i : i + 1]) for i in range(tokens.shape[-1])]
+        vectors = [
+            self.levels[i].decode(tokens[..., i : i + 1])  # pyright: ignore[reportCallIssue]
+            for i in range(tokens.shape[-1])
+        ]
         return torch.stack(vectors).sum(0)
 
     def _depth(self, z: Float[Tensor, "b t d"], rows: Int[Tensor, "b"] | None) -> Int[Tensor, "b"]:

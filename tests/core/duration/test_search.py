@@ -148,6 +148,27 @@ def test_refuses_scores_that_are_not_finite(backend, value):
             search(broken, *lengths, ids=["LJ-1", "LJ-2"], backend=backend)
 
 
+def test_the_compiled_search_never_leaves_its_arrays():
+    """The kernel as plain Python, where an index beyond an array raises: compiled, it would write over memory."""
+    from unisono.duration.search_numba import _search
+
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        b, t = 3, int(rng.integers(1, 9))
+        s = int(rng.integers(1, t + 1))
+        scores = rng.normal(size=(b, t, s)).astype(np.float32)
+        strange = rng.choice([np.nan, np.inf, -np.inf, 3e38, -3e38], size=scores.shape)
+        scores = np.where(rng.random(scores.shape) < 0.3, strange, scores).astype(np.float32)
+        src = rng.integers(1, s + 1, size=b)
+        tgt = np.array([int(rng.integers(n, t + 1)) for n in src])
+        durations, bad = np.zeros((b, s), np.int64), np.zeros(b, np.bool_)
+        with np.errstate(all="ignore"):
+            _search(scores, src, tgt, np.arange(b), durations, bad)
+        for row in range(b):
+            assert durations[row].sum() == (0 if bad[row] else tgt[row])
+            assert (durations[row, src[row] :] == 0).all()
+
+
 def test_refuses_the_impossible_by_name():
     scores, two = torch.zeros(2, 3, 4), torch.tensor([2, 2])
     with pytest.raises(UnisonoError, match=r"utterance 'b' has 4 tokens but only 3 frames"):
