@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, median, stdev
@@ -160,7 +160,7 @@ class Sweep:
 def sweep(
     synthesizer: Any,
     probe: Probe,
-    values: dict[str, Sequence[Any]],
+    values: Mapping[str, Sequence[Any]],
     fields: dict[str, Any] | None = None,
     *,
     repeats: int = 3,
@@ -184,7 +184,7 @@ def sweep(
     if len(settings) < 2:
         raise RequestError("nothing to sweep: give a field several values, such as --num_steps=1,2,4,8")
     if any(settings[i] in settings[:i] for i in range(len(settings))):
-        raise RequestError(f"a value is given twice in {values}: give each once")
+        raise RequestError(f"a value is given twice in {dict(values)}: give each once")
     if not probe.requests:
         raise RequestError("there is nothing to ask the model for: give a text, or the data to measure on")
     for setting in settings:  # refuses, and warms up
@@ -242,7 +242,7 @@ def sweep(
     )
 
 
-def judged(points: Sequence[Point], better: dict[str, str]) -> list[Point]:
+def judged(points: Sequence[Point], better: Mapping[str, str]) -> list[Point]:
     """Return points by cost, with their gains and a verdict; see the module's docstring for the rule."""
     ordered = sorted(points, key=lambda point: (point.cost, min(point.seconds)))
     done = []
