@@ -184,7 +184,7 @@ def sweep(
     if len(settings) < 2:
         raise RequestError("nothing to sweep: give a field several values, such as --num_steps=1,2,4,8")
     if any(settings[i] in settings[:i] for i in range(len(settings))):
-        raise RequestError(f"a value is given twice in {values}: give each once")
+        raise RequestError(f"a value is given twice in {dict(values)}: give each once")
     if not probe.requests:
         raise RequestError("there is nothing to ask the model for: give a text, or the data to measure on")
     for setting in settings:  # refuses, and warms up
