@@ -38,7 +38,7 @@ from unisono_motion.text import MAX_WORDS, words_of
 REAL, TOKENIZER, MODEL = "real", "tokenizer", "model"
 SYSTEMS = [REAL, TOKENIZER, MODEL]
 TOPS = (1, 2, 3)
-NUM_EDITS = 12
+NUM_EDITS = 40
 SPEED_SECONDS, SPEED_STEPS, SPEED_REPEATS = 2.0, 10, 5
 AT_ONCE = 16
 
