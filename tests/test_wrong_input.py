@@ -420,7 +420,7 @@ RECIPES = {
     "strategy": ([TINY, "--trainer.strategy=dpp"], "trainer: ", "strategy='dpp'"),
     "steps": ([TINY, "--trainer.max_steps=-5"], "trainer: ", "max_steps", "-5"),
     "devices": ([TINY, "--trainer.accelerator=cpu", "--trainer.devices=0"], "devices=0"),
-    "share of batches": ([TINY, "--trainer.limit_val_batches=-1"], "-1 for limit_val_batches"),
+    "share of batches": ([TINY, "--trainer.limit_val_batches=-1"], "for limit_val_batches"),
     "init from": ([TINY, "--run.init_from=/nowhere"], "'/nowhere'"),
 }
 
