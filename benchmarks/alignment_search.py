@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from unisono.duration import search
 
+BLOCK = 10
 SIZES = [(16, 512, 128), (16, 800, 200), (16, 2048, 512)]
 
 
@@ -39,21 +40,26 @@ def contenders(scores: torch.Tensor) -> dict:
 
 
 def measure(runs: dict, repeats: int) -> dict[str, list[float]]:
+    """Time the runs in turn, in blocks of calls: a training loop calls one of them again and again, not all in turn.
+
+    Before a block is a pause, in which the threads of the block before stop spinning, and an untimed call."""
     times = {name: [] for name in runs}
-    for turn in range(repeats + 1):
+    for _ in range(repeats):
         for name, run in runs.items():
-            start = time.perf_counter()
+            time.sleep(0.3)
             run()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if turn > 0:  # the first turn compiles
+            for _ in range(BLOCK):
+                start = time.perf_counter()
+                run()
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
                 times[name].append(1e3 * (time.perf_counter() - start))
     return times
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, help="CPU threads (default: what torch takes)")
     options = parser.parse_args()
     if options.threads:
