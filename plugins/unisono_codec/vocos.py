@@ -170,7 +170,7 @@ class Vocos(Model):
         intermediate_dim: channels inside a block (published: 1536).
         num_blocks: ConvNeXt blocks (published: 8).
         source: ``none``, as published, or ``harmonic``: pulses and noise that the network filters (see
-            ``harmonic``); needs data with ``pitch: true``, and an hour's training says more.
+            ``harmonic``); needs data with ``pitch: true``.
         mel_weight: weight of the log-mel distance beside the STFT distance.
         pitch_weight: weight of the pitch's cross entropy, where there is a source.
     """
