@@ -1,6 +1,6 @@
 """Monotonic alignment search, side by side with the package that Glow-TTS and coqui users install.
 
-    python benchmarks/alignment_search.py [--repeats 15] [--threads N]
+    python benchmarks/alignment_search.py [--repeats 5] [--threads N]
 
 Needs `monotonic-alignment-search` (dependency group `dev`). Same scores for all, one process,
 taken in turns so that a busy moment of the machine hits everyone. The peer gets its own layout
@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from unisono.duration import search
 
-BLOCK = 10
+BLOCK_SECONDS = 0.4
 SIZES = [(16, 512, 128), (16, 800, 200), (16, 2048, 512)]
 
 
@@ -40,7 +40,8 @@ def contenders(scores: torch.Tensor) -> dict:
 
 
 def measure(runs: dict, repeats: int) -> dict[str, list[float]]:
-    """Time the runs in turn, in blocks of calls: a training loop calls one of them again and again, not all in turn.
+    """Time the runs in turn, in blocks of calls of equal duration: a training loop calls one of them again and again,
+    not all in turn, and a processor that has just been idle is slow at first.
 
     Before a block is a pause, in which the threads of the block before stop spinning, and an untimed call."""
     times = {name: [] for name in runs}
@@ -48,7 +49,8 @@ def measure(runs: dict, repeats: int) -> dict[str, list[float]]:
         for name, run in runs.items():
             time.sleep(0.3)
             run()
-            for _ in range(BLOCK):
+            end = time.perf_counter() + BLOCK_SECONDS
+            while time.perf_counter() < end:
                 start = time.perf_counter()
                 run()
                 if torch.cuda.is_available():

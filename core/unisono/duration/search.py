@@ -30,7 +30,6 @@ from unisono.errors import UnisonoError
 BACKENDS = ("auto", "numba", "torch", "triton")
 
 
-@torch.no_grad()
 def search(
     scores: Float[Tensor, "b t s"],
     src_lengths: Int[Tensor, " b"],

@@ -148,25 +148,45 @@ def test_refuses_scores_that_are_not_finite(backend, value):
             search(broken, *lengths, ids=["LJ-1", "LJ-2"], backend=backend)
 
 
-def test_the_compiled_search_never_leaves_its_arrays():
+def test_the_compiled_search_never_leaves_its_arrays(monkeypatch):
     """The kernel as plain Python, where an index beyond an array raises: compiled, it would write over memory."""
-    from unisono.duration.search_numba import _search
+    from unisono.duration import search_numba
 
+    lanes = search_numba.LANES
+
+    def vectors(array, first):
+        assert 0 <= first <= len(array) - lanes
+        return array[first : first + lanes]
+
+    def row(scores, first, best, start, stop, moves, word):
+        """What the vectors do, in numpy, bounds checked."""
+        assert start % lanes == stop % lanes == 0 and start < stop
+        for j in range(start, stop, lanes):
+            score, stays = vectors(scores, first + j), vectors(best, j).copy()
+            moved = np.append(stays[1:], vectors(best, j + lanes)[0])
+            greater = moved > stays
+            best[j : j + lanes] = np.where(greater, moved, stays) + score + (score - score)
+            moves[word + (j - start) // lanes] = np.packbits(greater, bitorder="little").view(np.uint16)[0]
+
+    monkeypatch.setattr(search_numba, "_row", row)
     rng = np.random.default_rng(0)
     for _ in range(200):
-        b, t = 3, int(rng.integers(1, 9))
-        s = int(rng.integers(1, t + 1))
+        b, s = 3, int(rng.integers(lanes, 3 * lanes))
+        t = int(rng.integers(1, 3 * lanes))
         scores = rng.normal(size=(b, t, s)).astype(np.float32)
         strange = rng.choice([np.nan, np.inf, -np.inf, 3e38, -3e38], size=scores.shape)
-        scores = np.where(rng.random(scores.shape) < 0.3, strange, scores).astype(np.float32)
-        src = rng.integers(1, s + 1, size=b)
+        often = rng.choice([0.0, 0.001, 0.3])
+        scores = np.where(rng.random(scores.shape) < often, strange, scores).astype(np.float32)
+        src = rng.integers(1, min(s, t) + 1, size=b)
         tgt = np.array([int(rng.integers(n, t + 1)) for n in src])
         durations, bad = np.zeros((b, s), np.int64), np.zeros(b, np.bool_)
         with np.errstate(all="ignore"):
-            _search(scores, src, tgt, np.arange(b), durations, bad)
-        for row in range(b):
-            assert durations[row].sum() == (0 if bad[row] else tgt[row])
-            assert (durations[row, src[row] :] == 0).all()
+            search_numba._search(scores, src, tgt, np.arange(b), durations, bad)
+        for n in range(b):
+            assert durations[n].sum() == (0 if bad[n] else tgt[n])
+            assert (durations[n, src[n] :] == 0).all()
+        compiled, also_bad = search_numba.search_numba(torch.from_numpy(scores), src.tolist(), tgt.tolist())
+        assert compiled.tolist() == durations.tolist() and also_bad == bad.nonzero()[0].tolist()
 
 
 def test_refuses_the_impossible_by_name():
@@ -227,12 +247,20 @@ def test_equals_the_package_that_others_install():
 
 
 def test_several_threads_at_once():
-    scores, src, tgt = torch.randn(8, 400, 100), torch.full((8,), 100), torch.full((8,), 400)
-    expected = search(scores, src, tgt, backend="torch")
-    results = [None] * 4
+    from unisono.duration.search_numba import CELLS_PER_THREAD
+
+    scores, src, tgt = torch.randn(9, 800, 200), torch.full((9,), 200), torch.full((9,), 800)
+    assert scores.numel() > CELLS_PER_THREAD  # each of them has a helper
+    scores[4, 300, 100] = torch.nan
+    expected = search(scores, src.clone().index_fill_(0, torch.tensor(4), 1), tgt, backend="torch")
+    results, refused = [None] * 4, [None] * 4
 
     def work(i):
-        results[i] = search(scores, src, tgt, backend="numba")
+        results[i] = search(scores, src.clone().index_fill_(0, torch.tensor(4), 1), tgt, backend="numba")
+        try:
+            search(scores, src, tgt, backend="numba")
+        except UnisonoError as error:
+            refused[i] = str(error)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
     for thread in threads:
@@ -240,6 +268,27 @@ def test_several_threads_at_once():
     for thread in threads:
         thread.join()
     assert all(torch.equal(result, expected) for result in results)
+    assert all("utterance 4 has a score" in error for error in refused)
+
+
+FORKED = """
+import os
+import torch
+from unisono.duration import search
+torch.set_num_threads(2)
+scores, src, tgt = torch.randn(8, 800, 200), torch.full((8,), 200), torch.full((8,), 800)
+expected = search(scores, src, tgt, backend="numba")
+child = os.fork()
+if child == 0:
+    os._exit(0 if torch.equal(search(scores, src, tgt, backend="numba"), expected) else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_a_forked_child_has_helpers_of_its_own():
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=100)
+    assert done.stdout.strip() == "0", done.stderr
 
 
 INTERPRETED = """
