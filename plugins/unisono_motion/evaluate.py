@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean, median, stdev
 from typing import Any
 
 import numpy as np
@@ -288,6 +288,7 @@ def edits(
             Row("velocity jump inside clips, mean", {s: _mean(inside[s]) for s in inside}, unit, 3),
             Row("velocity jump inside clips, 95th percentile", {s: high[s] for s in inside}, unit, 3),
             Row("velocity jump at edits' seams, mean", {s: _mean(seams[s]) for s in SYSTEMS}, unit, 3, "lower"),
+            Row("the same, less that of the real clips", {MODEL: _paired(seams[MODEL], seams[REAL])}, unit),
             Row("velocity jump between captions, mean", {MODEL: _mean(borders)}, unit, 3, "lower"),
             Row("frozen tokens changed", {MODEL: f"{changed} of {frozen}"} if long else {}),
         ],
@@ -345,3 +346,12 @@ def _reconstruction(real: Sequence[Motion], copied: Sequence[Motion]) -> float:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
+
+
+def _paired(values: Sequence[float | None], others: Sequence[float | None]) -> str | None:
+    """Return the mean difference of pairs and its standard error; None for fewer than two."""
+    pairs = zip(values, others, strict=True)
+    differences = [value - other for value, other in pairs if value is not None and other is not None]
+    if len(differences) < 2:
+        return None
+    return f"{fmean(differences):+.3f} ± {stdev(differences) / len(differences) ** 0.5:.3f}"
