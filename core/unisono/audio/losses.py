@@ -27,25 +27,30 @@ class MultiResolutionSTFTLoss(nn.Module):
 
     Differences: magnitudes are ``sqrt(re² + im² + floor²)`` rather than clamped, so that a bin
     below the floor still has a gradient and none has an unbounded one; ``floor`` also keeps the
-    convergence of a silent item finite. ``resolutions`` are pairs of FFT size and hop; the window
-    has the FFT's size. Raises ``DataError`` where a waveform is shorter than half the largest.
+    convergence of a silent item finite. ``resolutions`` are FFT size, hop and, where it is not the
+    FFT size, the length of the window, which then stands in the middle of the frame. Raises
+    ``DataError`` where a waveform is shorter than half the largest FFT.
     """
 
     def __init__(
         self,
-        resolutions: Sequence[tuple[int, int]] = ((256, 64), (512, 128), (1024, 256), (2048, 512)),
+        resolutions: Sequence[Sequence[int]] = ((256, 64), (512, 128), (1024, 256), (2048, 512)),
         floor: float = 1e-3,
     ):
         super().__init__()
-        self.resolutions = tuple((int(n_fft), int(hop)) for n_fft, hop in resolutions)
+        self.resolutions = tuple((n_fft, hop, *(width or [n_fft])) for n_fft, hop, *width in resolutions)
         self.floor = floor
-        for n_fft, _ in self.resolutions:
-            self.register_buffer(f"window_{n_fft}", torch.hann_window(n_fft), persistent=False)
+        for n_fft, _, width in self.resolutions:
+            if not 0 < width <= n_fft:
+                raise DataError(f"a window of {width} samples does not fit an FFT of {n_fft}: at most {n_fft}")
+            left = (n_fft - width) // 2
+            window = F.pad(torch.hann_window(width), (left, n_fft - width - left))
+            self.register_buffer(f"window_{n_fft}_{width}", window, persistent=False)
 
     def forward(
         self, predicted: Float[Tensor, "b n"], target: Float[Tensor, "b n"]
     ) -> Float[Tensor, "b"]:
-        largest = max(n_fft for n_fft, _ in self.resolutions)
+        largest = max(n_fft for n_fft, _, _ in self.resolutions)
         if target.shape[1] <= largest // 2:
             raise DataError(
                 f"crops of {target.shape[1]} samples are too short for an STFT of {largest}: "
@@ -53,8 +58,8 @@ class MultiResolutionSTFTLoss(nn.Module):
             )
         total = torch.zeros(len(target), device=target.device)
         with torch.autocast(target.device.type, enabled=False):
-            for n_fft, hop in self.resolutions:
-                window = self.get_buffer(f"window_{n_fft}")
+            for n_fft, hop, width in self.resolutions:
+                window = self.get_buffer(f"window_{n_fft}_{width}")
                 estimate = magnitude(predicted.float(), n_fft, hop, window, self.floor)
                 truth = magnitude(target.float(), n_fft, hop, window, self.floor)
                 distance = (truth - estimate).flatten(1)
