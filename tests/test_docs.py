@@ -33,6 +33,7 @@ PACKAGES = [
     "unisono.masked.verify",
     "unisono.metrics",
     "unisono.motion",
+    "unisono.speech",
     "unisono.testing",
     "unisono.train",
 ]

@@ -40,8 +40,8 @@ from unisono.data import (
 )
 from unisono.errors import DataError
 from unisono.metrics import ErrorRate, Recogniser, Report, Row, Section
+from unisono.speech import level
 
-from unisono_tts.data import level
 from unisono_tts.scoring import HAS_PESQ, Clip, Score, score
 
 RECORDING, VOCODED, GRIFFIN_LIM, SYNTHESIS = "recording", "vocoded", "griffin-lim", "synthesis"

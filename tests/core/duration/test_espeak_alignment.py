@@ -20,9 +20,9 @@ NUM_STEPS = 1200  # 30 seconds of one core
 def corpus(count):
     """(token ids, frames per token, mel) of spoken sentences; phonemes under a frame are left out,
     because a search gives every token a frame."""
-    espeak = pytest.importorskip("unisono_tts.espeak", reason="the tts plugin is not installed")
     pytest.importorskip("espeakng_loader", reason='pip install "unisono[tts]"')
-    from unisono_tts.text.sentences import sentences
+    from unisono.speech import espeak
+    from unisono.speech.sentences import sentences
 
     spec = MelSpec()
     log_mel, symbols, items = LogMel(spec), {}, []

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unisono.errors import RequestError
-from unisono_tts.text.split import DIGIT_COST, PAUSE_SECONDS, split_text, tokenize
+from unisono.speech.split import DIGIT_COST, PAUSE_SECONDS, split_text, tokenize
 
 PROSE = st.lists(
     st.one_of(

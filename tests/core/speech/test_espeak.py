@@ -7,10 +7,9 @@ pytest.importorskip("espeakng_loader", reason="espeak-ng's wheel is not installe
 
 from unisono.data import Drop
 from unisono.errors import RequestError
-from unisono_tts.data import symbol_times
-from unisono_tts.espeak import SAMPLE_RATE, espeak
-from unisono_tts.text import front_end
-from unisono_tts.text.sentences import sentences
+from unisono.speech import front_end, symbol_times
+from unisono.speech.espeak import SAMPLE_RATE, espeak
+from unisono.speech.sentences import sentences
 
 TEXT = "The quick brown fox, he said, jumps over 13 lazy dogs."
 

@@ -17,9 +17,8 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from unisono.errors import CheckpointError, DataError, RequestError, did_you_mean
-
-from unisono_tts.text.split import Token, nothing_to_speak, spoken_sign, tokenize
-from unisono_tts.text.symbols import (
+from unisono.speech.split import Token, nothing_to_speak, spoken_sign, tokenize
+from unisono.speech.symbols import (
     CHARACTERS,
     END,
     IPA,
@@ -86,7 +85,7 @@ class EspeakFrontEnd:
     table = IPA
 
     def __init__(self, language: str = "en-us"):
-        from unisono_tts.espeak import espeak
+        from unisono.speech.espeak import espeak
 
         self._espeak = espeak()
         if not self._espeak.phonemes("1 a o", language):
@@ -230,6 +229,7 @@ def front_end(name: str | Callable[[str], Sequence[Any]], language: str = "en-us
             f"no front end is named {name!r}{did_you_mean(name, [*FRONT_ENDS, 'module:attr'])}"
         )
     module, _, attribute = name.partition(":")
+    function: Any
     try:
         function = importlib.import_module(module)
         for part in attribute.split("."):
@@ -245,7 +245,7 @@ def front_end_of(
     """Make the front end that a trained voice was made with; nothing is imported because ``facts``
     names it.
 
-    A voice whose front end is not one of this plugin's needs the caller to hand it over as
+    A voice whose front end is not one of the toolkit's needs the caller to hand it over as
     ``custom``.
     """
     name, language = facts["front_end"], facts["language"]

@@ -2,7 +2,7 @@
 phoneme.
 
 A thin ctypes layer over the shared library that the ``espeakng-loader`` wheel carries (espeak-ng
-1.52; GPL-3, hence the optional extra ``tts``; what it writes, phonemes and audio, is yours).
+1.52; GPL-3, hence the optional extras ``tts`` and ``codec``; what it writes, phonemes and audio, is yours).
 espeak-ng keeps its state in process-wide globals, so there is one ``Espeak`` per process, behind a
 lock, and each call sets voice, rate and pitch anew: the result depends on the arguments alone.
 """
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from unisono.errors import MissingExtra, RequestError, did_you_mean
 
 SAMPLE_RATE = 22050
@@ -173,7 +174,7 @@ class Espeak:
                 library.espeak_Synchronize()
             finally:
                 library.espeak_Terminate()
-                unload = getattr(_ctypes, "dlclose", None) or _ctypes.FreeLibrary
+                unload = getattr(_ctypes, "dlclose", None) or _ctypes.FreeLibrary  # type: ignore[attr-defined]
                 unload(library._handle)
             waves, events = list(self._waves), list(self._events)
         pcm = np.concatenate(waves) if waves else np.zeros(0, np.int16)

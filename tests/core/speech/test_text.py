@@ -6,12 +6,12 @@ import types
 from itertools import pairwise
 
 import pytest
-import unisono_tts.text.frontend as module
+import unisono.speech.frontend as module
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unisono.errors import CheckpointError, DataError, MissingExtra, RequestError
-from unisono_tts.text import CHARACTERS, IPA, front_end, front_end_of
-from unisono_tts.text.symbols import END, SPACE, SPECIALS, START
+from unisono.speech import CHARACTERS, IPA, front_end, front_end_of
+from unisono.speech.symbols import END, SPACE, SPECIALS, START
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_unknown_language_and_front_end():
 
 
 def test_missing_wheel_names_the_install_line(monkeypatch):
-    import unisono_tts.espeak as engine
+    import unisono.speech.espeak as engine
 
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     engine.espeak.cache_clear()
