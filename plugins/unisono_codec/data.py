@@ -1,7 +1,8 @@
 """Data for vocoders: random crops of recordings with their log mels, and tones made on the spot.
 
 Items are ``{"mel": [t, m], "wave": [n]}``; with ``pitch: true`` also ``pitch`` [t] in hertz, interpolated where
-there is no voice, ``voiced`` [t], and ``start``, the number of the crop's first sample in its recording.
+there is no voice, ``voiced`` [t], and ``start``, the number of the crop's first sample in its recording. ``row``
+numbers the crop in the set.
 
 Shapes: b batch, t frames of a crop, m mel channels, n = t * hop_length samples.
 """
@@ -217,7 +218,7 @@ class CropSet:
             share = float(torch.rand((), generator=generator))
             gain = 10 ** ((2 * share - 1) * self.gain_db / 20)
         wave, mel = crop(recording, self.log_mel, start, self.crop_frames, gain)
-        item = {"mel": mel, "wave": wave}
+        item = {"mel": mel, "wave": wave, "row": index}
         if "pitch" in recording.features.shapes:
             pitch = recording.features.load("pitch", start, start + self.crop_frames)
             item |= {"pitch": pitch.abs(), "voiced": pitch > 0}
@@ -339,6 +340,7 @@ class ToneSet:
             "pitch": hz[hop // 2 :: hop][start:stop],
             "voiced": torch.ones(self.crop_frames, dtype=torch.bool),
             "start": torch.tensor(start * hop),
+            "row": index,
         }
 
 

@@ -46,21 +46,6 @@ def generator_squares(fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
     return torch.stack([(1 - f.scores.float()).square().mean(1) for f in fake]).mean(0)
 
 
-def discriminator_least_squares(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
-    """``(D(x) − 1)² + D(x̂)²``, averaged over regions and discriminators."""
-    return torch.stack(
-        [
-            (r.scores.float() - 1).square().mean(1) + f.scores.float().square().mean(1)
-            for r, f in zip(real, fake, strict=True)
-        ]
-    ).mean(0)
-
-
-def generator_least_squares(fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
-    """``(D(x̂) − 1)²``."""
-    return torch.stack([(f.scores.float() - 1).square().mean(1) for f in fake]).mean(0)
-
-
 def feature_matching(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
     """Mean absolute distance of features, summed over layers, averaged over discriminators."""
     total = 0.0
