@@ -18,7 +18,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     for row in rows:
         offers = ""
         if row.plugin is not None:
-            offers = f"{len(row.plugin.models)} models, {len(row.plugin.data)} data sets: {row.plugin.summary}"
+            verbs = "".join(f", unisono {verb}" for verb in row.plugin.verbs)
+            offers = f"{len(row.plugin.models)} models, {len(row.plugin.data)} data sets{verbs}: {row.plugin.summary}"
         api = row.plugin.api if row.plugin else "?"
         table.add_row(row.found.name, row.found.distribution, row.found.version, api, offers, row.reason)
     Console().print(table)
