@@ -7,8 +7,10 @@ plugin = Plugin(
     api="1.0",
     summary="Neural vocoders: log mel spectrograms to waveforms",
     models={
+        "parallel-wavegan": "unisono_codec.parallel_wavegan:ParallelWaveGAN",
         "vocos": "unisono_codec.vocos:Vocos",
         "vocos-gan": "unisono_codec.gan:VocosGAN",
+        "rvq": "unisono_codec.rvq:ResidualCodec",
     },
     data={
         "audio": "unisono_codec.data:AudioData",
