@@ -98,6 +98,12 @@ class ResidualCodec(Codec):
         self.mel_loss = LogMelLoss(spec)
         self.stft_loss = MultiResolutionSTFTLoss()
 
+    def read_source(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Take a vocoder's network for the decoder's head; weights of a codec are taken as they are."""
+        if any(name.startswith("net.encoder.") for name in state):
+            return state
+        return {f"net.decoder.head.{name.removeprefix('net.')}": value for name, value in state.items()}
+
     def _quantizer(self, dim: int) -> nn.Module:
         sizes = (dim, self.size, self.levels)
         if self.codes == "average":
