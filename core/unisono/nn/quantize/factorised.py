@@ -8,8 +8,8 @@ L2-normalised codes; in audio Kumar et al., DAC (arXiv:2306.06546), section 3.2:
 
 Differences: the two maps begin as each other's transpose, orthonormal, so that a level takes something away from
 what is left over from the first step on; the first batch fills the codebook, and codes that fall out of use are reset
-to vectors of the batch, as those of ``VectorQuantizer`` (published: neither); a fresh code has the time of an even use
-to prove itself.
+to vectors of the batch, as those of ``VectorQuantizer`` (published: neither); a fresh code has ``PROBATION`` steps to
+be used.
 
 Shapes: b batch, t positions, d channels, c channels of a code, k codes. Masks are True where a position is kept.
 """
@@ -20,6 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unisono.nn.quantize.base import Quantised, counts, everything, replacements, total
+
+PROBATION = 10
+"""Steps after which a fresh code that nothing used is replaced again."""
 
 
 class FactorisedQuantizer(nn.Module):
@@ -43,8 +46,8 @@ class FactorisedQuantizer(nn.Module):
             raise ValueError(f"codebook_size={codebook_size} must be at least 2")
         if not 1 <= code_dim <= dim:
             raise ValueError(f"code_dim={code_dim} must be from 1 to dim={dim}")
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay={decay} must be from 0 up to, not including, 1")
+        if not 0 < decay < 1:
+            raise ValueError(f"decay={decay} must be between 0 and 1")
         if not 0 <= dead_below < 1:
             raise ValueError(f"dead_below={dead_below} must be from 0 up to, not including, 1")
         self.dim = dim
@@ -119,5 +122,5 @@ class FactorisedQuantizer(nn.Module):
         fresh = replacements(e, mask, rows, number, int(self.updates)) if number else None
         if fresh is not None:
             self.codes.weight[dead] = fresh
-            self.counts[dead] = even
+            self.counts[dead] = even * (self.dead_below or 1.0) / self.decay**PROBATION
         self.updates += 1
