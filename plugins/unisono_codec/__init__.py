@@ -16,6 +16,11 @@ plugin = Plugin(
         "audio": "unisono_codec.data:AudioData",
         "tones": "unisono_codec.data:ToneData",
     },
+    evaluators={
+        "parallel-wavegan": "unisono_codec.compare:evaluate",
+        "vocos": "unisono_codec.compare:evaluate",
+        "vocos-gan": "unisono_codec.compare:evaluate",
+    },
     recipes="unisono_recipes.codec",
     extra="codec",
 )

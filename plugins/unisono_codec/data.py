@@ -102,7 +102,7 @@ class AudioData(DataModule):
         self.pitch = pitch
 
     def prepare(self, progress: bool = True) -> Audit:
-        manifest = _read_roots(self.root)
+        manifest = read_recordings(self.root)
         spec = self.mel
         results = prepare_features(
             manifest.utterances,
@@ -263,7 +263,8 @@ def read_wave(
     return features, wave_facts(wave, spec.sample_rate)
 
 
-def _read_roots(root: str | list[str] | dict[str, str]) -> Manifest:
+def read_recordings(root: str | list[str] | dict[str, str]) -> Manifest:
+    """List the recordings of what ``AudioData`` has as its root."""
     if isinstance(root, str) and Path(root).expanduser().is_dir():
         folder = Path(root).expanduser()
         if not (folder / "metadata.csv").is_file():
