@@ -49,9 +49,9 @@ def evaluate(
 ) -> Report:
     """Measure a vocoder, and the exports ``against`` which it is set, on the same recordings.
 
-    ``data`` is a manifest or what ``AudioData`` reads as its root, ``"name=PATH,name=PATH"`` too. Quality is measured where the vocoder is; the
-    real-time factor on one CPU core, and on a GPU too where there is one, the vocoders taking turns clip by clip.
-    ``jobs`` processes score. A clip that cannot be read is listed in ``failures``.
+    ``data`` is a manifest or what ``AudioData`` reads as its root, ``"name=PATH,name=PATH"`` too. Quality is measured
+    where the vocoder is; the real-time factor on one CPU core, and on a GPU too where there is one, the vocoders taking
+    turns clip by clip. ``jobs`` processes score. A clip that cannot be read is listed in ``failures``.
 
     Raises ``MissingExtra`` without the extra ``evaluate``, ``UnisonoError`` where an export is no vocoder, speaks
     another sample rate or hop, or shares its name with another; ``DataError`` where nothing could be measured.
