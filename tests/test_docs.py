@@ -66,7 +66,7 @@ def test_every_shipped_recipe_is_listed():
 
 def test_every_recipe_in_the_docs_exists():
     known = {*all_recipes(), "tts/fastpitch", "tts/fastspeech", "tts/speech", "tts/espeak"}
-    known |= {"codec/vocos", "codec/vocos-gan", "codec/audio", "codec/tones"}
+    known |= {"codec/vocos", "codec/vocos-gan", "codec/parallel-wavegan", "codec/audio", "codec/tones"}
     for path, text in TEXT.items():
         named = set(re.findall(r"(?<![\w/.-])((?:tts|codec)/[a-z][a-z-]*)(?![\w/*.-])", text))
         assert named <= known, f"{name_of[path]}: {sorted(named - known)}"
