@@ -10,6 +10,7 @@ Shapes: b batch, n samples, u mel frames, t token frames (u / downsampling), m m
 where a token frame is kept.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from unisono.errors import RecipeError
 from unisono.nn.convnext import ConvNeXtBlock
 
 from unisono_codec.harmonic import HarmonicNet
+from unisono_codec.streaming import windows
 from unisono_codec.vocoder import SILENCE
 from unisono_codec.vocos import VocosNet
 
@@ -64,6 +66,7 @@ class FrameEncoder(nn.Module):
     """
 
     reads = "mel"
+    causal = False
 
     def __init__(self, spec: MelSpec, sizes: FrameSizes, latent_dim: int):
         super().__init__()
@@ -85,6 +88,14 @@ class FrameEncoder(nn.Module):
         """Token frames on each side that a vector depends on, the windows of the mels included."""
         mel_frames = 3 * (1 + len(self.frame_blocks)) + 1 + max(self.log_mel.context) // self.log_mel.spec.hop_length
         return 3 * len(self.token_blocks) + -(-mel_frames // self.downsampling)
+
+    def check_stream(self) -> None:
+        """What it sees has an end: it can be streamed."""
+
+    @property
+    def lookahead(self) -> int:
+        """Of these, the frames that lie ahead."""
+        return self.context
 
     def read(self, wave: Float[Tensor, "b n"]) -> Float[Tensor, "b u m"]:
         """Return the log mel, with silence before and after."""
@@ -115,6 +126,8 @@ class FrameDecoder(nn.Module):
         z ─ Linear ─ LayerNorm ─ M × ConvNeXt ─ Linear, unstack s frames ─ N × ConvNeXt ─ LayerNorm ─ Linear ─ log mel
                                                                                           log mel ─ head ─ wave
     """
+
+    causal = False
 
     def __init__(self, spec: MelSpec, sizes: FrameSizes, latent_dim: int):
         super().__init__()
@@ -155,18 +168,28 @@ class FrameDecoder(nn.Module):
         lengths = None if mask is None else mask.sum(1) * self.downsampling
         return self.head(self.mel(z, mask), lengths)
 
+    def stream(
+        self, chunks: Iterable[Tensor], embed: Callable[[Tensor], Float[Tensor, "b t d"]], block: int
+    ) -> Iterator[Float[Tensor, "b n"]]:
+        """Turn tokens that come in pieces into waves, ``block`` token frames at once; ``embed`` makes their vectors."""
+        sees = self.context, self.context
+        return self.head.stream(windows(chunks, lambda tokens: self.mel(embed(tokens)), *sees, block=block))
+
     def teach(
-        self, z: Float[Tensor, "b t d"], batch: dict[str, Any], mel_alone: bool = False
-    ) -> tuple[Float[Tensor, "b n"] | None, dict[str, tuple[Tensor, Tensor]]]:
-        """Return a training batch's waveforms (None where the mel alone is taught), and losses of what they are made
-        from: values and where they count."""
+        self, z: Float[Tensor, "b t d"], batch: dict[str, Any]
+    ) -> tuple[Float[Tensor, "b n"], dict[str, tuple[Tensor, Tensor]]]:
+        """Return a training batch's waveforms, and losses of what they are made from: values and where they count."""
         mel = self.mel(z)
+        wave, beside = self.head.teach({**batch, "mel": mel})
+        return wave, {**self._spectrogram(mel, batch), **beside}
+
+    def teach_mel(self, z: Float[Tensor, "b t d"], batch: dict[str, Any]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return the loss of the mel alone; the head rests."""
+        return self._spectrogram(self.mel(z), batch)
+
+    def _spectrogram(self, mel: Float[Tensor, "b u m"], batch: dict[str, Any]) -> dict[str, tuple[Tensor, Tensor]]:
         distance = (mel - batch["mel"]).abs().mean(-1)
-        beside = {"spectrogram": (distance, torch.ones_like(distance, dtype=torch.bool))}
-        if mel_alone:
-            return None, beside
-        wave, of_head = self.head.teach({**batch, "mel": mel})
-        return wave, {**beside, **of_head}
+        return {"spectrogram": (distance, torch.ones_like(distance, dtype=torch.bool))}
 
 
 def _blocks(count: int, dim: int, intermediate_dim: int, layer_scale: float) -> nn.ModuleList:

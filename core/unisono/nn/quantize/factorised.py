@@ -116,7 +116,7 @@ class FactorisedQuantizer(nn.Module):
             return
         first = int(self.counts.sum() == 0)
         self.counts.lerp_(usage, 1.0 if first else 1 - self.decay)
-        even = self.counts.sum() / self.codebook_size
+        even = usage.sum() / self.codebook_size  # of this batch: the averages still hold what codes were born with
         dead = torch.ones_like(self.counts, dtype=torch.bool) if first else self.counts < self.dead_below * even
         number = int(dead.sum())
         fresh = replacements(e, mask, rows, number, int(self.updates)) if number else None
