@@ -19,7 +19,7 @@ Shapes: b batch, n samples, t token frames, q codebooks, d channels. Lengths are
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -33,6 +33,7 @@ from unisono.media import Audio
 from unisono.model import OnStep, Request
 
 from unisono_codec.adversarial import Adversarial
+from unisono_codec.streaming import BLOCK, checked, windows
 
 
 class CodecNet(nn.Module):
@@ -151,6 +152,9 @@ class Codec(Adversarial):
         """
         levels = self.check_levels(levels)
         wave, mask = self._whole(wave, lengths)
+        if self.net.encoder.causal:  # block by block, so that a stream is the same to the last bit
+            tokens = torch.cat(list(self.encode_stream([wave], levels)), dim=1)
+            return tokens.masked_fill(~mask[..., None], 0)
         z = self.net.encoder(self.net.encoder.read(wave), mask)  # type: ignore[operator]
         return self.net.quantizer.tokens(z, mask, levels)  # type: ignore[operator]
 
@@ -167,8 +171,47 @@ class Codec(Adversarial):
         counts = self._counts(lengths, len(tokens), n).to(tokens.device)
         frames = torch.arange(tokens.shape[1], device=tokens.device)
         mask = frames < -(-counts // self.hop_length)[:, None]
-        wave = self.net.decoder(self.embed(tokens) * mask[..., None], mask).float()
+        if self.net.decoder.causal:  # as in encode
+            wave = torch.cat(list(self.decode_stream([tokens])), dim=1)
+        else:
+            wave = self.net.decoder(self.embed(tokens) * mask[..., None], mask).float()
         return wave * (torch.arange(n, device=tokens.device) < counts[:, None])
+
+    def encode_stream(
+        self, chunks: Iterable[Float[Tensor, "b n"]], levels: int | None = None, block: int = BLOCK
+    ) -> Iterator[Int[Tensor, "b t q"]]:
+        """Encode waves that come in pieces of any length; the tokens join up to those of ``encode``.
+
+        ``block`` token frames come out at once, when what the encoder sees ahead of them is there; the same tokens
+        whatever the pieces, and to the bit those of ``encode`` where the encoder is causal. Memory does not grow. All
+        items have the length of the pieces. Raises as ``encode`` does.
+        """
+        levels, encoder = self.check_levels(levels), self.net.encoder
+        past: dict[nn.Module, Any] = {}
+        if encoder.causal:
+            sees, go_on, least = (0, 0), (past,), int(encoder.least)  # type: ignore[arg-type]
+        else:
+            encoder.check_stream()  # type: ignore[operator]
+            sees, go_on, least = (int(encoder.context), int(encoder.lookahead)), (), 1  # type: ignore[arg-type]
+
+        @torch.no_grad()
+        def tokens(wave: Float[Tensor, "b n"]) -> Int[Tensor, "b t q"]:
+            z = encoder(encoder.read(wave), None, *go_on)  # type: ignore[operator]
+            return self.net.quantizer.tokens(z, None, levels)  # type: ignore[operator]
+
+        return windows(checked(chunks), tokens, *sees, self.hop_length, block, least)
+
+    @torch.no_grad()
+    def decode_stream(
+        self, chunks: Iterable[Int[Tensor, "b t q"]], block: int = BLOCK
+    ) -> Iterator[Float[Tensor, "b n"]]:
+        """Decode tokens that come in pieces of any length; the waves join up to that of ``decode``.
+
+        ``block`` token frames are decoded at once, as in ``encode_stream``: the same waves whatever the pieces, and
+        to the bit that of ``decode`` where the decoder is causal.
+        """
+        for wave in self.net.decoder.stream(chunks, self.embed, block):  # type: ignore[operator]
+            yield wave.float()
 
     def embed(self, tokens: Int[Tensor, "b t q"]) -> Float[Tensor, "b t d"]:
         """Return the quantiser's vectors of tokens; the last axis may hold fewer levels than there are."""

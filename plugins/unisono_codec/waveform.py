@@ -13,12 +13,14 @@ One pair of classes spans the family; ``WaveformSizes`` says which member:
   both ends, tanh at the end, a wider decoder.
 
 What stands beyond an item's length is zeroed before every convolution, so that an item alone and in a padded batch
-agree. Causal networks see nothing to the right: a prefix of the wave has a prefix of the vectors.
+agree. Causal networks see nothing to the right: a prefix of the wave has a prefix of the vectors. They can go on where
+they stopped: a ``past`` keeps, for each layer, the last samples that it has seen.
 
 Shapes: b batch, n samples, t token frames, c, d channels. Masks are True where a token frame is kept.
 """
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,7 +29,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
-from unisono.errors import RecipeError
+from unisono.errors import RecipeError, RequestError
+
+from unisono_codec.streaming import windows
+
+Past = dict[nn.Module, Any]
+"""What each layer has seen last: samples, or the state of an LSTM."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,25 @@ class WaveformEncoder(nn.Module):
         self.last = Conv(sizes, c, latent_dim, sizes.last_kernel[0])
 
     @property
+    def causal(self) -> bool:
+        """Whether it can go on from a ``past``."""
+        return self.sizes.causal
+
+    @property
+    def least(self) -> int:
+        """Token frames to begin a stream with: those that can be mirrored before the start."""
+        longest, rate = 1, 1
+        for conv in (m for m in self.modules() if isinstance(m, Conv)):
+            longest = max(longest, (conv.left + 1) * rate if conv.reflect else 1)
+            rate *= conv.stride
+        return -(-longest // self.sizes.hop_length)
+
+    def check_stream(self) -> None:
+        """Raise ``RequestError`` where no number of frames is all that is seen."""
+        if self.memory is not None and not self.causal:
+            raise RequestError("a codec with an LSTM that is not causal cannot be streamed: take encode and decode")
+
+    @property
     def context(self) -> int:
         """Token frames before one that its vector depends on; more with an LSTM."""
         return -(-self._reach()[0] // self.sizes.hop_length)
@@ -129,18 +155,19 @@ class WaveformEncoder(nn.Module):
         return wave
 
     def forward(
-        self, wave: Float[Tensor, "b n"], mask: Bool[Tensor, "b t"] | None = None
+        self, wave: Float[Tensor, "b n"], mask: Bool[Tensor, "b t"] | None = None, past: Past | None = None
     ) -> Float[Tensor, "b t d"]:
+        """Return vectors; with ``past``, those of a wave that goes on where the last one ended (causal only)."""
         counts = None if mask is None else mask.sum(1) * self.sizes.hop_length
-        x = self.first(wave[:, None], counts)
+        x = self.first(wave[:, None], counts, past)
         for *units, act, down in self.stages:  # type: ignore[misc]
             for unit in units:
-                x = unit(x, counts)
-            x = down(act(x), counts)
+                x = unit(x, counts, past)
+            x = down(act(x), counts, past)
             counts = None if counts is None else counts // down.stride
         if self.memory is not None:
-            x = self.memory(x)
-        return self.last(self.act(x), counts).mT.float()
+            x = self.memory(x, past)
+        return self.last(self.act(x), counts, past).mT.float()
 
 
 class WaveformDecoder(nn.Module):
@@ -159,6 +186,27 @@ class WaveformDecoder(nn.Module):
             c //= 2
         self.act = activation(sizes, c)
         self.last = Conv(sizes, c, 1, sizes.last_kernel[1])
+
+    @property
+    def causal(self) -> bool:
+        """Whether it can go on from a ``past``."""
+        return self.sizes.causal
+
+    @property
+    def least(self) -> int:
+        """Token frames to begin a stream with: those that can be mirrored before the start."""
+        longest, rate = 1.0, 1.0
+        for layer in (m for m in self.modules() if isinstance(m, Conv | UpConv)):
+            if isinstance(layer, UpConv):
+                rate /= layer.stride
+            elif layer.reflect:
+                longest = max(longest, (layer.left + 1) * rate)
+        return math.ceil(longest)
+
+    def check_stream(self) -> None:
+        """Raise ``RequestError`` where no number of frames is all that is seen."""
+        if self.memory is not None and not self.causal:
+            raise RequestError("a codec with an LSTM that is not causal cannot be streamed: take encode and decode")
 
     @property
     def context(self) -> int:
@@ -181,22 +229,34 @@ class WaveformDecoder(nn.Module):
         return left, right
 
     def forward(
-        self, z: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None = None
+        self, z: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None = None, past: Past | None = None
     ) -> Float[Tensor, "b n"]:
+        """Return waves; with ``past``, of vectors that go on where the last ones ended (causal only)."""
         counts = None if mask is None else mask.sum(1)
         if counts is None and self.sizes.short_odd:
             counts = torch.full((len(z),), z.shape[1], device=z.device)
-        x = self.first(z.mT, counts)
+        x = self.first(z.mT, counts, past)
         if self.memory is not None:
-            x = self.memory(x)
+            x = self.memory(x, past)
         for act, up, *units in self.stages:  # type: ignore[misc]
-            x = up(act(x), counts)
+            x = up(act(x), counts, past)
             if counts is not None:
                 counts = counts * up.stride - (up.stride % 2 if self.sizes.short_odd else 0)
             for unit in units:
-                x = unit(x, counts)
-        x = only(self.last(self.act(x), counts), counts)[:, 0].float()
+                x = unit(x, counts, past)
+        x = only(self.last(self.act(x), counts, past), counts)[:, 0].float()
         return x.tanh() if self.sizes.tanh else x
+
+    def stream(
+        self, chunks: Iterable[Tensor], embed: Callable[[Tensor], Float[Tensor, "b t d"]], block: int
+    ) -> Iterator[Float[Tensor, "b n"]]:
+        """Turn tokens that come in pieces into waves, ``block`` token frames at once; ``embed`` makes their vectors."""
+        past: Past = {}
+        if self.causal:
+            return windows(chunks, lambda t: self(embed(t), None, past), 0, 0, block=block, least=self.least)
+        self.check_stream()
+        ahead = self.lookahead + self.sizes.short_odd  # whose windows end in zeros
+        return windows(chunks, lambda tokens: self(embed(tokens)), self.context, ahead, block=block)
 
     def teach(
         self, z: Float[Tensor, "b t d"], batch: dict[str, Any]
@@ -221,14 +281,20 @@ class Conv(nn.Module):
         conv = nn.Conv1d(inward, outward, kernel, stride, dilation=dilation)
         self.conv = weight_norm(conv) if sizes.weight_normed else conv
 
-    def forward(self, x: Float[Tensor, "b c n"], counts: Int[Tensor, "b"] | None) -> Float[Tensor, "b d m"]:
+    def forward(
+        self, x: Float[Tensor, "b c n"], counts: Int[Tensor, "b"] | None, past: Past | None = None
+    ) -> Float[Tensor, "b d m"]:
         x = only(x, counts)
-        if self.reflect and self.left:
+        if past is not None and self in past:
+            x = torch.cat([past[self], x], dim=-1)
+        elif self.reflect and self.left:
             short = max(self.left + 1 - x.shape[-1], 0)  # zeros where there is nothing to mirror
             x = F.pad(F.pad(x, (0, short)), (self.left, 0), mode="reflect")
             x = x[..., : x.shape[-1] - short]
         else:
             x = F.pad(x, (self.left, self.right))
+        if past is not None:
+            past[self] = x[..., x.shape[-1] - self.left :]
         return self.conv(x)
 
 
@@ -243,9 +309,17 @@ class UpConv(nn.Module):
         conv = nn.ConvTranspose1d(inward, outward, 2 * stride, stride)
         self.conv = weight_norm(conv, dim=1) if sizes.weight_normed else conv
 
-    def forward(self, x: Float[Tensor, "b c n"], counts: Int[Tensor, "b"] | None) -> Float[Tensor, "b d m"]:
-        n = x.shape[-1] * self.stride
-        return self.conv(only(x, counts))[..., self.left : self.left + n]
+    def forward(
+        self, x: Float[Tensor, "b c n"], counts: Int[Tensor, "b"] | None, past: Past | None = None
+    ) -> Float[Tensor, "b d m"]:
+        first, n = self.left, x.shape[-1] * self.stride
+        x = only(x, counts)
+        if past is not None:
+            last = x[..., -1:]
+            if self in past:
+                x, first = torch.cat([past[self], x], dim=-1), self.stride
+            past[self] = last
+        return self.conv(x)[..., first : first + n]
 
 
 class ResidualUnit(nn.Module):
@@ -260,9 +334,11 @@ class ResidualUnit(nn.Module):
         self.point = Conv(sizes, inner, channels, 1)
         self.beside = Conv(sizes, channels, channels, 1) if sizes.shortcut else None
 
-    def forward(self, x: Float[Tensor, "b c n"], counts: Int[Tensor, "b"] | None) -> Float[Tensor, "b c n"]:
-        made = self.point(self.act_out(self.wide(self.act_in(x), counts)), counts)
-        return made + (x if self.beside is None else self.beside(x, counts))
+    def forward(
+        self, x: Float[Tensor, "b c n"], counts: Int[Tensor, "b"] | None, past: Past | None = None
+    ) -> Float[Tensor, "b c n"]:
+        made = self.point(self.act_out(self.wide(self.act_in(x), counts, past)), counts, past)
+        return made + (x if self.beside is None else self.beside(x, counts, past))
 
 
 class Snake(nn.Module):
@@ -283,8 +359,11 @@ class Memory(nn.Module):
         super().__init__()
         self.lstm = nn.LSTM(channels, channels, num_layers, batch_first=True)
 
-    def forward(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b c t"]:
-        return self.lstm(x.mT)[0].mT + x
+    def forward(self, x: Float[Tensor, "b c t"], past: Past | None = None) -> Float[Tensor, "b c t"]:
+        made, state = self.lstm(x.mT, None if past is None else past.get(self))
+        if past is not None:
+            past[self] = state
+        return made.mT + x
 
 
 def activation(sizes: WaveformSizes, channels: int) -> nn.Module:
