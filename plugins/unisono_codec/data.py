@@ -100,6 +100,8 @@ class AudioData(DataModule):
         self.gain_db = gain_db
         self.in_memory = in_memory
         self.pitch = pitch
+        self.held_out: list[str] = []
+        """Texts (ids, where there is none) of the recordings that are kept for validation."""
 
     def prepare(self, progress: bool = True) -> Audit:
         manifest = read_recordings(self.root)
@@ -145,6 +147,7 @@ class AudioData(DataModule):
             mels_share=self.mels_share,
         )
         self.val_set = crops([recordings[u.id] for u in val], tiled=False)
+        self.held_out = sorted({u.text or u.id for u in val})
         return self.finish(audit)
 
     def _mel_path(self, utterance: Utterance, num_frames: int) -> Path | None:
@@ -162,7 +165,7 @@ class AudioData(DataModule):
         return path
 
     def describe(self) -> dict[str, Any]:
-        return {"mel_spec": self.mel.to_dict(), "pitch": self.pitch}
+        return {"mel_spec": self.mel.to_dict(), "pitch": self.pitch, "held_out": self.held_out}
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         return collate_items(items)
