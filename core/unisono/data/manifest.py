@@ -7,6 +7,8 @@ Read as they are found in the field:
 - a table with a header that names ``audio`` and ``text``, and perhaps ``speaker`` and ``id``;
   separated by commas (quoted as usual), or by bars or tabs (never quoted); more columns are ignored
 - JSON lines, an object per line with the same names
+- a folder of spoken digits as the Free Spoken Digit Dataset has them, without a list:
+  ``recordings/{digit}_{speaker}_{number}.wav``; the text is the digit's name
 
 Paths are relative to the manifest's folder. UTF-8, with or without byte order mark; any line ends.
 What is wrong with a manifest is a ``DataError`` with file, line and remedy; what is wrong with a
@@ -27,6 +29,8 @@ from typing import Any
 from unisono.audio.io import AUDIO_SUFFIXES
 from unisono.data.sampler import derive_seed
 from unisono.errors import DataError, did_you_mean
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 Roots = str | os.PathLike | Sequence[str] | dict[str, str]
 
@@ -128,13 +132,16 @@ def read_manifests(roots: Roots) -> Manifest:
 
 
 def read_manifest(root: str | os.PathLike, speaker: str | None = None) -> Manifest:
-    """Read one corpus: a folder in LJSpeech layout, or a .csv, .tsv, .txt or .jsonl file.
+    """Read one corpus: a folder in LJSpeech layout or of spoken digits, or a .csv, .tsv, .txt or
+    .jsonl file.
 
     ``speaker`` names those whose line does not; else it is the folder's name.
     """
     path = Path(root).expanduser()
     if path.is_dir():
         path = path / "metadata.csv"
+        if not path.is_file() and (path.parent / "recordings").is_dir():
+            return _spoken_digits(path.parent / "recordings")
         if not path.is_file():
             raise DataError(
                 f"{path.parent}: no metadata.csv in it; give a folder in LJSpeech layout "
@@ -203,6 +210,27 @@ def find_audio(root: str | os.PathLike) -> Manifest:
                 f"{first.audio} and {second.audio} differ by suffix only; remove one of them"
             )
     return Manifest(tuple(found))
+
+
+def _spoken_digits(folder: Path) -> Manifest:
+    """Read names as those of the Free Spoken Digit Dataset, by digit, speaker and number."""
+    found = []
+    for path in folder.iterdir():
+        if path.suffix.lower() not in AUDIO_SUFFIXES:
+            continue
+        named = re.fullmatch(r"(\d)_(.+)_(\d+)", path.stem)
+        if named is None:
+            raise DataError(
+                f"{path}: a recording of a spoken digit is named digit_speaker_number, such as "
+                "7_jackson_32.wav; rename it, or put a metadata.csv beside the folder"
+            )
+        digit, speaker, number = named.groups()
+        found.append((int(digit), speaker, int(number), path))
+    if not found:
+        raise DataError(f"{folder}: holds no audio ({', '.join(AUDIO_SUFFIXES)})")
+    return Manifest(
+        tuple(Utterance(p.stem, p, DIGITS[digit], speaker) for digit, speaker, _, p in sorted(found))
+    )
 
 
 def _folder_name(path: Path) -> str:

@@ -57,15 +57,17 @@ class MadeSpeech:
         self.voices, self.rates, self.pitches = tuple(voices), tuple(rates), tuple(pitches)
         self.texts, self.corpus_seed = texts, corpus_seed
 
+    def lines(self) -> list[str]:
+        """Return what is spoken, an utterance each: made-up sentences, or those of ``texts``."""
+        if self.texts is None:
+            return sentences(self.num_sentences, self.corpus_seed)
+        return _read_lines(self.texts)[: self.num_sentences]
+
     def prepare(self, progress: bool = True) -> Audit:
         corpus: Any = self
         reader = make_front_end(corpus.front_end_name, corpus.language)
-        if self.texts is None:
-            lines = sentences(self.num_sentences, self.corpus_seed)
-        else:
-            lines = _read_lines(self.texts)[: self.num_sentences]
         made = make_corpus(
-            lines, reader, self.voices, self.rates, self.pitches, self.corpus_seed, corpus.pad_seconds
+            self.lines(), reader, self.voices, self.rates, self.pitches, self.corpus_seed, corpus.pad_seconds
         )
         corpus.root, corpus.durations = str(made / "corpus.jsonl"), str(made / "durations.jsonl")
         audit = super().prepare(progress)  # type: ignore[misc]

@@ -232,3 +232,31 @@ def test_split_refuses_to_hold_out_everything():
         make(["a", "b", "c"]).split(3)
     with pytest.raises(DataError, match="1 different texts; lower val_size"):
         make(["a", "a", "a"]).split(1)
+
+
+def digits(folder, *names):
+    (folder / "recordings").mkdir(parents=True)
+    for name in names:
+        (folder / "recordings" / name).touch()
+    return folder
+
+
+def test_spoken_digits_are_read_from_their_names(tmp_path):
+    names = ["3_jackson_10.wav", "3_jackson_9.wav", "0_van_der_berg_0.wav", "notes.txt", "3_george_2.wav"]
+    found = read_manifest(digits(tmp_path / "fsdd", *names))
+    assert [u.id for u in found] == ["0_van_der_berg_0", "3_george_2", "3_jackson_9", "3_jackson_10"]
+    assert [u.text for u in found] == ["zero", "three", "three", "three"]
+    assert found.speakers == ["van_der_berg", "george", "jackson"]
+    both = read_manifests({"a": tmp_path / "fsdd"})
+    assert both[0].id == "a/0_van_der_berg_0" and both[0].speaker == "van_der_berg"
+
+
+@pytest.mark.parametrize("name", ["seven_jackson_1.wav", "7_jackson.wav", "7__1.wav", "17_jackson_1.wav"])
+def test_a_digit_with_another_name_is_refused(tmp_path, name):
+    with pytest.raises(DataError, match="digit_speaker_number"):
+        read_manifest(digits(tmp_path, "3_jackson_9.wav", name))
+
+
+def test_a_folder_without_digits_is_refused(tmp_path):
+    with pytest.raises(DataError, match="holds no audio"):
+        read_manifest(digits(tmp_path, "notes.txt"))
