@@ -1,26 +1,32 @@
 """The codec plugin: features to waveforms. The manifest only; models load when they are used."""
 
-from unisono import Plugin
+from unisono import Plugin, Verb
 
 plugin = Plugin(
     name="codec",
-    api="1.0",
+    api="1.1",
     summary="Neural vocoders: log mel spectrograms to waveforms",
     models={
         "parallel-wavegan": "unisono_codec.parallel_wavegan:ParallelWaveGAN",
         "vocos": "unisono_codec.vocos:Vocos",
         "vocos-gan": "unisono_codec.gan:VocosGAN",
         "rvq": "unisono_codec.rvq:ResidualCodec",
+        "grvq": "unisono_codec.rvq:GroupedCodec",
+        "fsq": "unisono_codec.rvq:ScalarCodec",
+        "soundstorm": "unisono_codec.soundstorm:SoundStorm",
     },
     data={
         "audio": "unisono_codec.data:AudioData",
         "tones": "unisono_codec.data:ToneData",
+        "voice": "unisono_codec.voice:VoiceData",
+        "spoken": "unisono_codec.voice:SpokenData",
     },
     evaluators={
         "parallel-wavegan": "unisono_codec.compare:evaluate",
         "vocos": "unisono_codec.compare:evaluate",
         "vocos-gan": "unisono_codec.compare:evaluate",
     },
+    verbs={"codec": Verb("unisono_codec.cli", "encode sound into small files of tokens, and decode them")},
     recipes="unisono_recipes.codec",
     extra="codec",
 )

@@ -43,7 +43,7 @@ class TokenHeads(nn.Module):
     def __init__(self, num_streams: int, codebook_size: int, dim: int):
         super().__init__()
         self.num_streams, self.codebook_size = num_streams, codebook_size
-        self.weight = nn.Parameter(torch.randn(num_streams, codebook_size, dim) * dim**-0.5)
+        self.weight = nn.Parameter(0.02 * torch.randn(num_streams, codebook_size, dim))
         self.bias = nn.Parameter(torch.zeros(num_streams, codebook_size))
 
     def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t q v"]:

@@ -18,7 +18,7 @@ SIZES = FrameSizes(
 
 def rvq(facts: dict[str, Any]) -> ResidualCodec:
     """Three residual levels of 16 codes, 43 frames a second."""
-    codec = ResidualCodec(SIZES, latent_dim=8, codebook_size=16, num_levels=3, code_dim=4)
+    codec = ResidualCodec(frames=SIZES, latent_dim=8, codebook_size=16, num_levels=3, code_dim=4)
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(0)
         codec.build({"mel_spec": MelSpec().to_dict()})
