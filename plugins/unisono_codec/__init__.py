@@ -13,6 +13,8 @@ plugin = Plugin(
         "rvq": "unisono_codec.rvq:ResidualCodec",
         "grvq": "unisono_codec.rvq:GroupedCodec",
         "fsq": "unisono_codec.rvq:ScalarCodec",
+        "grvq": "unisono_codec.rvq:GroupedCodec",
+        "fsq": "unisono_codec.rvq:ScalarCodec",
         "soundstorm": "unisono_codec.soundstorm:SoundStorm",
     },
     data={
