@@ -13,8 +13,6 @@ plugin = Plugin(
         "rvq": "unisono_codec.rvq:ResidualCodec",
         "grvq": "unisono_codec.rvq:GroupedCodec",
         "fsq": "unisono_codec.rvq:ScalarCodec",
-        "grvq": "unisono_codec.rvq:GroupedCodec",
-        "fsq": "unisono_codec.rvq:ScalarCodec",
         "soundstorm": "unisono_codec.soundstorm:SoundStorm",
     },
     data={
@@ -27,6 +25,14 @@ plugin = Plugin(
         "parallel-wavegan": "unisono_codec.compare:evaluate",
         "vocos": "unisono_codec.compare:evaluate",
         "vocos-gan": "unisono_codec.compare:evaluate",
+        "rvq": "unisono_codec.evaluate:evaluate",
+        "grvq": "unisono_codec.evaluate:evaluate",
+        "fsq": "unisono_codec.evaluate:evaluate",
+    },
+    sweeps={
+        "rvq": "unisono_codec.evaluate:probe",
+        "grvq": "unisono_codec.evaluate:probe",
+        "fsq": "unisono_codec.evaluate:probe",
     },
     verbs={"codec": Verb("unisono_codec.cli", "encode sound into small files of tokens, and decode them")},
     recipes="unisono_recipes.codec",
