@@ -8,7 +8,8 @@ Read as they are found in the field:
   separated by commas (quoted as usual), or by bars or tabs (never quoted); more columns are ignored
 - JSON lines, an object per line with the same names
 - a folder of spoken digits as the Free Spoken Digit Dataset has them, without a list:
-  ``recordings/{digit}_{speaker}_{number}.wav``; the text is the digit's name
+  ``recordings/{digit}_{speaker}_{number}.wav``; the text is the digit's name; numbers below 5
+  are held out, as that set's own split has it
 
 Paths are relative to the manifest's folder. UTF-8, with or without byte order mark; any line ends.
 What is wrong with a manifest is a ``DataError`` with file, line and remedy; what is wrong with a
@@ -31,18 +32,23 @@ from unisono.data.sampler import derive_seed
 from unisono.errors import DataError, did_you_mean
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+HELD_OUT_NUMBERS = 5
 
 Roots = str | os.PathLike | Sequence[str] | dict[str, str]
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One recording."""
+    """One recording.
+
+    ``held_out`` is what the corpus itself says of training and validation, where it does.
+    """
 
     id: str
     audio: Path
     text: str = ""
     speaker: str = ""
+    held_out: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,10 @@ class Manifest:
         return list(dict.fromkeys(utterance.speaker for utterance in self))
 
     def split(self, val_size: int) -> tuple["Manifest", "Manifest"]:
-        """Return (training, validation), at least ``val_size`` utterances in the latter.
+        """Return (training, validation), at least ``val_size`` utterances in the latter; none for 0.
+
+        Where a corpus says itself what is held out, it is; those come on top, and ``val_size``
+        counts the others.
 
         Which are held out depends on their texts (ids, where there is no text) alone: not on a
         seed, the order, or what else there is, so that two models of one corpus hold out the same
@@ -77,8 +86,12 @@ class Manifest:
                 f"val_size={val_size} must lie between 0 and {max(len(self) - 1, 0)}: "
                 f"there are {len(self)} usable utterances"
             )
+        if not val_size:
+            return self, Manifest(())
         groups: dict[str, list[Utterance]] = {}
         for utterance in self:
+            if utterance.held_out is not None:
+                continue
             groups.setdefault(same_sentence(utterance.text) or utterance.id, []).append(utterance)
         held: set[str] = set()
         count = 0
@@ -91,14 +104,16 @@ class Manifest:
                 break
             held.add(key)
             count += len(groups[key])
-        if len(held) == len(groups):
-            raise DataError(
-                f"val_size={val_size} leaves nothing to train on: the {len(self)} usable "
-                f"utterances have {len(groups)} different texts; lower val_size"
-            )
         sides: tuple[list[Utterance], list[Utterance]] = ([], [])
         for utterance in self:
-            sides[(same_sentence(utterance.text) or utterance.id) in held].append(utterance)
+            drawn = (same_sentence(utterance.text) or utterance.id) in held
+            sides[drawn if utterance.held_out is None else utterance.held_out].append(utterance)
+        if not sides[0]:
+            raise DataError(
+                f"val_size={val_size} leaves nothing to train on: the {len(self)} usable "
+                f"utterances have {len({same_sentence(u.text) or u.id for u in self})} different "
+                "texts; lower val_size"
+            )
         return Manifest(tuple(sides[0])), Manifest(tuple(sides[1]))
 
 
@@ -229,7 +244,10 @@ def _spoken_digits(folder: Path) -> Manifest:
     if not found:
         raise DataError(f"{folder}: holds no audio ({', '.join(AUDIO_SUFFIXES)})")
     return Manifest(
-        tuple(Utterance(p.stem, p, DIGITS[digit], speaker) for digit, speaker, _, p in sorted(found))
+        tuple(
+            Utterance(path.stem, path, DIGITS[digit], speaker, number < HELD_OUT_NUMBERS)
+            for digit, speaker, number, path in sorted(found)
+        )
     )
 
 

@@ -260,3 +260,25 @@ def test_a_digit_with_another_name_is_refused(tmp_path, name):
 def test_a_folder_without_digits_is_refused(tmp_path):
     with pytest.raises(DataError, match="holds no audio"):
         read_manifest(digits(tmp_path, "notes.txt"))
+
+
+def test_the_digits_own_split_wins_and_comes_on_top(tmp_path, corpus):
+    folder, write = corpus
+    write("a|one two\nb|two three\nc|three four")
+    digits(tmp_path / "fsdd", *(f"{d}_theo_{n}.wav" for d in (1, 2) for n in range(8)))
+    both = read_manifests({"voice": str(folder), "fsdd": str(tmp_path / "fsdd")})
+    train, val = both.split(1)
+    assert [u.id for u in val if u.speaker == "theo"] == [f"fsdd/{d}_theo_{n}" for d in (1, 2) for n in range(5)]
+    assert [u.id for u in train if u.speaker == "theo"] == [f"fsdd/{d}_theo_{n}" for d in (1, 2) for n in range(5, 8)]
+    alone, _ = read_manifests({"voice": str(folder)}).split(1)
+    assert [u.id for u in train if u.speaker == "voice"] == [u.id for u in alone]
+    only, held = read_manifest(tmp_path / "fsdd").split(2)
+    assert len(only) == 6 and len(held) == 10
+    assert [len(side) for side in both.split(0)] == [19, 0]
+
+
+def test_nothing_left_to_train_on_is_refused_where_all_else_is_held_out(tmp_path):
+    held = Utterance("a", tmp_path / "a.wav", "one", "s", held_out=True)
+    rest = Utterance("b", tmp_path / "b.wav", "two", "s")
+    with pytest.raises(DataError, match="leaves nothing to train on"):
+        Manifest((held, rest)).split(1)
