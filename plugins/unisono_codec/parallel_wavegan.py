@@ -10,8 +10,8 @@ is what rectification amounts to (Ma and Yarats, arXiv:1910.04209); one of the h
 the paper halves its rate once, after 200,000 of 400,000 steps; spectral convergence is averaged over items, not taken
 of the whole batch.
 
-Every sample goes through every layer, so that this costs some hundred times Vocos; what it gains is waveforms that are
-made up from noise as speech is, with no phase to be guessed.
+Every sample goes through every layer: at the published sizes this takes some 45 times the CPU time of Vocos, 1.1 s of a
+core for a second of sound. What it gains is a waveform made up from noise, as breath is, with no phase to be guessed.
 
 Shapes: b batch, t frames, n samples (t · hop), m mel bins, c channels.
 """
