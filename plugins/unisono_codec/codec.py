@@ -19,7 +19,7 @@ Shapes: b batch, n samples, t token frames, q codebooks, d channels. Lengths are
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -153,7 +153,11 @@ class Codec(Adversarial):
         levels = self.check_levels(levels)
         wave, mask = self._whole(wave, lengths)
         if self.net.encoder.causal:  # block by block, so that a stream is the same to the last bit
-            tokens = torch.cat(list(self.encode_stream([wave], levels)), dim=1)
+
+            def run(part: Float[Tensor, "b m"]) -> Int[Tensor, "b t q"]:
+                return torch.cat(list(self.encode_stream([part], levels)), dim=1)
+
+            tokens = short_alone(run, wave, mask.sum(1), int(self.net.encoder.least), self.hop_length)  # type: ignore
             return tokens.masked_fill(~mask[..., None], 0)
         z = self.net.encoder(self.net.encoder.read(wave), mask)  # type: ignore[operator]
         return self.net.quantizer.tokens(z, mask, levels)  # type: ignore[operator]
@@ -172,7 +176,11 @@ class Codec(Adversarial):
         frames = torch.arange(tokens.shape[1], device=tokens.device)
         mask = frames < -(-counts // self.hop_length)[:, None]
         if self.net.decoder.causal:  # as in encode
-            wave = torch.cat(list(self.decode_stream([tokens])), dim=1)
+
+            def run(part: Int[Tensor, "b t q"]) -> Float[Tensor, "b n"]:
+                return torch.cat(list(self.decode_stream([part])), dim=1)
+
+            wave = short_alone(run, tokens, mask.sum(1), int(self.net.decoder.least))  # type: ignore[arg-type]
         else:
             wave = self.net.decoder(self.embed(tokens) * mask[..., None], mask).float()
         return wave * (torch.arange(n, device=tokens.device) < counts[:, None])
@@ -305,3 +313,19 @@ class Codec(Adversarial):
                 f"crops of {wave.shape[1]} samples are not whole token frames of {self.hop_length}: "
                 "choose data.crop_frames accordingly"
             )
+
+
+def short_alone(
+    run: Callable[[Tensor], Tensor], items: Tensor, frames: Int[Tensor, "b"], least: int, unit: int = 1
+) -> Tensor:
+    """Run a causal network on a padded batch, and on each item of fewer than ``least`` frames by itself.
+
+    The future reaches a causal network by one way only: where its start is mirrored, an item that is shorter than the
+    mirror would see its padding.
+    """
+    made = run(items)
+    total = items.shape[1] // unit
+    for row in (frames < min(least, total)).nonzero()[:, 0].tolist():
+        own = run(items[row : row + 1, : int(frames[row]) * unit])
+        made[row, : own.shape[1]] = own[0]
+    return made
