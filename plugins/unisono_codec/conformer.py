@@ -47,7 +47,14 @@ class ConformerBlock(nn.Module):
         self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"], angles: Float[Tensor, "t a"]
     ) -> Float[Tensor, "b t d"]:
         x = x + 0.5 * self.before(x)
-        q, k, v = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        x = self.convolve(self.attend(x, mask, angles), mask)
+        return self.norm(x + 0.5 * self.after(x))
+
+    def attend(
+        self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"], angles: Float[Tensor, "t a"]
+    ) -> Float[Tensor, "b t d"]:
+        """Add what attention sees."""
+        q, k, v = self.heads(self.qkv(self.attention_norm(x)), 3)
         seen = F.scaled_dot_product_attention(
             rotate(q, angles),
             rotate(k, angles),
@@ -55,11 +62,24 @@ class ConformerBlock(nn.Module):
             attn_mask=mask[:, None, None],
             dropout_p=self.dropout.p if self.training else 0.0,
         )
-        x = x + self.dropout(self.attention_out(seen.transpose(1, 2).flatten(2)))
-        near = F.glu(self.conv_in(self.conv_norm(x)), -1) * mask[..., None]
-        near = self.depthwise_norm(self.depthwise(near.mT).mT)
-        x = x + self.dropout(self.conv_out(F.silu(near)))
-        return self.norm(x + 0.5 * self.after(x))
+        return x + self.dropout(self.attention_out(seen.transpose(1, 2).flatten(2)))
+
+    def convolve(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
+        """Add what the convolution makes of the frames nearby."""
+        near = self.gated(x) * mask[..., None]
+        return x + self.mixed(self.depthwise(near.mT).mT)
+
+    def heads(self, x: Float[Tensor, "b t c"], count: int) -> Float[Tensor, "n b h t a"]:
+        """Return ``count`` tensors of channels, each cut into heads."""
+        return x.unflatten(-1, (count, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+
+    def gated(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
+        """Return what the depthwise convolution reads."""
+        return F.glu(self.conv_in(self.conv_norm(x)), -1)
+
+    def mixed(self, near: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
+        """Return what is made of the depthwise convolution's output."""
+        return self.dropout(self.conv_out(F.silu(self.depthwise_norm(near))))
 
 
 class FeedForward(nn.Module):

@@ -172,7 +172,7 @@ class PromptedData(VoiceData):
 
     def describe(self) -> dict[str, Any]:
         """Return the facts of ``codec/voice``, and ``prompts`` (codes by speaker, of training recordings),
-        ``max_prompt_frames``, ``max_frames``, ``max_join``; ``words``, where texts are single words.
+        ``max_prompt_frames``, ``max_frames``, ``max_join``; ``words`` with their symbols, where texts are words.
         """
         prompts = {}
         for number, name in enumerate(self.speakers):
@@ -187,7 +187,10 @@ class PromptedData(VoiceData):
             "max_frames": self.max_frames,
             "max_join": self.max_join,
         }
-        return facts | {"words": words_of(self.train_set.items)} if self.single_words else facts
+        if not self.single_words:
+            return facts
+        symbols = {item.utterance.text: item.symbols.tolist() for item in self.train_set.items}
+        return facts | {"words": {word: symbols[word] for word in words_of(self.train_set.items)}}
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super().collate(items)
