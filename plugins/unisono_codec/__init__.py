@@ -17,6 +17,7 @@ plugin = Plugin(
         "dac": "unisono_codec.imported:DacCodec",
         "soundstorm": "unisono_codec.soundstorm:SoundStorm",
         "listener": "unisono_codec.listener:Listener",
+        "gmlm": "unisono_codec.gmlm:GroupMaskedLM",
     },
     data={
         "audio": "unisono_codec.data:AudioData",
