@@ -259,11 +259,16 @@ def peak_memory(checkpoint: str | Path, wave: np.ndarray, sample_rate: int) -> d
 
 
 _FRESH = """
-import json, resource, sys
+import json, sys
 import unisono
 from unisono_codec.files import decode_file, encode_file
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    try:  # of this program alone: ru_maxrss begins with what its parent had
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 2**10
+    except OSError:
+        import resource
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 codec = unisono.load(sys.argv[1]).model
 found = {"loaded": peak()}
 encode_file(codec, sys.argv[2] + "/in.flac", sys.argv[2] + "/x.uc")

@@ -20,7 +20,7 @@ import soundfile
 import soxr
 import torch
 import unisono
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from unisono.audio import probe_audio
 from unisono.audio.io import AUDIO_SUFFIXES, OPUS_RATES
@@ -28,9 +28,12 @@ from unisono.checkpoint import export_state
 from unisono.errors import DataError, RequestError, writing
 
 from unisono_codec.rans import MAX_CODES, CodeTable
+from unisono_codec.streaming import BLOCK
 from unisono_codec.uc import CODINGS, Header, UcReader, UcWriter, check_codec
 
 READ_SECONDS = 5.0
+BLOCK_SECONDS = 5.0
+"""What is coded at once where a network sees ahead: of shorter blocks the surroundings would cost more."""
 CHUNK_SECONDS = 10.0
 UNSEEN = 0.02
 """The share of a histogram that is spread evenly: codes that training did not see."""
@@ -95,17 +98,16 @@ def encode_file(codec: Any, source: str | Path, dest: str | Path, *, levels: int
 
     with _whole_or_nothing(dest) as part, part.open("wb") as file:
         writer = UcWriter(file, header, code_table(codec))
-        held: list[Int[np.ndarray, "c t q"]] = []
+        held = np.zeros((channels, 0, len(header.streams)), np.int64)
         wanted = max(round(CHUNK_SECONDS * codec.frame_rate), 1)
-        for tokens in codec.encode_stream(chunks(), levels):
-            held.append(tokens.cpu().numpy())
-            if sum(part.shape[1] for part in held) >= wanted:
-                codes = np.concatenate(held, 1)
-                writer.write(codes[:, :wanted])
-                held = [codes[:, wanted:]]
-        if not held:
+        for tokens in codec.encode_stream(chunks(), levels, block_of(codec)):
+            held = np.concatenate([held, tokens.cpu().numpy()], 1)
+            while held.shape[1] >= wanted:
+                writer.write(held[:, :wanted])
+                held = held[:, wanted:]
+        if not counted[0]:
             raise DataError(f"{source}: holds not one sample at {codec.sample_rate} Hz; give a longer sound")
-        writer.write(np.concatenate(held, 1))
+        writer.write(held)
         writer.close(counted[0])
     return describe(dest)
 
@@ -128,7 +130,7 @@ def decode_file(codec: Any, source: str | Path, dest: str | Path) -> UcInfo:
         tokens = (torch.from_numpy(c.codes(header, table)).to(codec.device) for c in reader.chunks())
         with _whole_or_nothing(dest) as part, _sound(part, dest.suffix, header) as write:
             held = np.zeros((header.num_channels, 0), np.float32)
-            for wave in codec.decode_stream(tokens):
+            for wave in codec.decode_stream(tokens, block_of(codec)):
                 held = np.concatenate([held, wave.float().cpu().numpy()], 1)
                 # Where the sound ends is known at the end: the last frame waits.
                 ready = max(held.shape[1] - header.hop_length, 0)
@@ -163,6 +165,13 @@ def header_of(codec: Any, num_channels: int, levels: int | None) -> Header:
         name, fingerprint(codec), unisono.__version__, codec.sample_rate, codec.hop_length, num_channels,
         codec.codebook_size, tuple(codec.streams[:count]),
     )  # fmt: skip
+
+
+def block_of(codec: Any) -> int:
+    """Return the token frames that files are coded in; of a causal codec those of ``encode``, whose tokens they are."""
+    if codec.net.encoder.causal and codec.net.decoder.causal:
+        return BLOCK
+    return max(round(BLOCK_SECONDS * codec.frame_rate), BLOCK)
 
 
 def fingerprint(codec: Any) -> str:

@@ -18,7 +18,7 @@ from unisono.recipe import Recipe
 from unisono_codec import files
 from unisono_codec.codec import Codec
 from unisono_codec.data import make_tone
-from unisono_codec.files import code_table, decode_file, describe, encode_file, fingerprint
+from unisono_codec.files import block_of, code_table, decode_file, describe, encode_file, fingerprint
 from unisono_codec.uc import UcReader
 
 RATE, HOP = 22050, 512
@@ -65,7 +65,7 @@ def sound(tmp_path) -> Path:
 def test_a_file_holds_the_codecs_tokens(codec, sound, tmp_path, levels):
     made = encode_file(codec, sound, tmp_path / "x.uc", levels=levels)
     wave = torch.from_numpy(tone(3 * RATE + 77))[None]
-    wanted = torch.cat(list(codec.encode_stream([wave], levels)), 1)
+    wanted = torch.cat(list(codec.encode_stream([wave], levels, block_of(codec))), 1)
     with (tmp_path / "x.uc").open("rb") as file:
         reader = UcReader(file)
         found = np.concatenate([chunk.codes(reader.header, code_table(codec)) for chunk in reader.chunks()], 1)
@@ -80,8 +80,8 @@ def test_a_file_holds_the_codecs_tokens(codec, sound, tmp_path, levels):
 def test_what_is_decoded_is_what_the_codec_decodes(codec, sound, tmp_path):
     encode_file(codec, sound, tmp_path / "x.uc")
     decode_file(codec, tmp_path / "x.uc", tmp_path / "out.wav")
-    tokens = codec.encode_stream([torch.from_numpy(tone(3 * RATE + 77))[None]])
-    wanted = torch.cat(list(codec.decode_stream(tokens)), 1)[0, : 3 * RATE + 77]
+    tokens = codec.encode_stream([torch.from_numpy(tone(3 * RATE + 77))[None]], None, block_of(codec))
+    wanted = torch.cat(list(codec.decode_stream(tokens, block_of(codec))), 1)[0, : 3 * RATE + 77]
     samples, rate = soundfile.read(tmp_path / "out.wav", dtype="float32")
     assert (rate, len(samples)) == (RATE, 3 * RATE + 77)
     # A sample of 16 bits is off by half a step at most.
@@ -138,7 +138,7 @@ def test_the_fingerprint_is_of_the_weights(codec, export):
 
 
 def test_memory_does_not_grow_with_length(codec, tmp_path, monkeypatch):
-    """No network sees more frames of two minutes than of ten seconds: a block, and what it sees around it."""
+    """No network sees more frames of two minutes than of twenty seconds: a block, and what it sees around it."""
     seen: dict[str, list[int]] = {}
     for name, part in (("encoder", codec.net.encoder), ("mel", codec.net.decoder)):
         method = "forward" if name == "encoder" else "mel"
@@ -150,14 +150,15 @@ def test_memory_does_not_grow_with_length(codec, tmp_path, monkeypatch):
 
         monkeypatch.setattr(part, method, watched)
     most = []
-    for seconds in (10, 120):
+    for seconds in (20, 120):
         seen.clear()
         write_sound(tmp_path / "in.wav", np.tile(tone(RATE), seconds))
         encode_file(codec, tmp_path / "in.wav", tmp_path / "x.uc")
         decode_file(codec, tmp_path / "x.uc", tmp_path / "out.wav")
         most.append({name: max(lengths) for name, lengths in seen.items()})
     assert most[0] == most[1]
-    assert most[0]["mel"] == 32 + 2 * codec.net.decoder.context
+    assert most[0]["mel"] == block_of(codec) + 2 * codec.net.decoder.context
+    assert block_of(codec) == round(5 * RATE / HOP)
 
 
 # ---- whatever a sound can be -------------------------------------------------------------------
