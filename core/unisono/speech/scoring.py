@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from unisono import metrics
 from unisono.audio import LogMel, MelSpec, resample
 from unisono.metrics import ErrorRate, Recogniser
@@ -106,7 +107,8 @@ def score(clip: Clip) -> Score:
         tracks = [
             metrics.track_pitch(x, spec.sample_rate, spec.hop_length) for x in (reference, other)
         ]
-        return metrics.mel_cepstral_distortion(*mels, path), metrics.pitch_error(*tracks, path)
+        distance = metrics.mel_cepstral_distortion(mels[0], mels[1], path)
+        return distance, metrics.pitch_error(tracks[0], tracks[1], path)
 
     result.mcd, result.pitch = attempt("MCD and pitch", spectra_and_pitch) or (None, None)
     return result
