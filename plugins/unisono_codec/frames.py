@@ -62,7 +62,10 @@ class FrameEncoder(nn.Module):
 
     ::
 
-        wave ─ log mel ─ conv 7 ─ LayerNorm ─ N × ConvNeXt ─ stack s frames, Linear ─ M × ConvNeXt ─ LayerNorm ─ Linear
+        wave ─ log mel ─┬─ conv 7 ─ LayerNorm ─ N × ConvNeXt ─ stack s frames, Linear ─ M × ConvNeXt ─ LayerNorm ─ Linear ─┐
+                        └──────────────────────── stack s frames, Linear ──────────────────────────────────────────────── (+)
+
+    The way past the layers begins as an isometry: before anything is learnt, vectors are the mel itself.
     """
 
     reads = "mel"
@@ -82,6 +85,7 @@ class FrameEncoder(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.out = nn.Linear(dim, latent_dim)
         _initialise(self)
+        self.past = _isometry(spec.n_mels * sizes.downsampling, latent_dim)
 
     @property
     def context(self) -> int:
@@ -105,6 +109,7 @@ class FrameEncoder(nn.Module):
         self, mel: Float[Tensor, "b u m"], mask: Bool[Tensor, "b t"] | None = None
     ) -> Float[Tensor, "b t d"]:
         kept = None if mask is None else mask.repeat_interleave(self.downsampling, dim=1)
+        past = ((mel - CENTRE) / SPREAD).unflatten(1, (-1, self.downsampling)).flatten(2)
         x = (mel - SILENCE) / -SILENCE  # zero padding is silence
         if kept is not None:
             x = x * kept[..., None]
@@ -115,7 +120,7 @@ class FrameEncoder(nn.Module):
         for block in self.token_blocks:
             x = block(x, mask)
         with torch.autocast(x.device.type, enabled=False):
-            return self.out(self.norm(x.float()))
+            return self.past(past.float()) + self.out(self.norm(x.float()))
 
 
 class FrameDecoder(nn.Module):
@@ -123,7 +128,8 @@ class FrameDecoder(nn.Module):
 
     ::
 
-        z ─ Linear ─ LayerNorm ─ M × ConvNeXt ─ Linear, unstack s frames ─ N × ConvNeXt ─ LayerNorm ─ Linear ─ log mel
+        z ─┬─ Linear ─ LayerNorm ─ M × ConvNeXt ─ Linear, unstack s frames ─ N × ConvNeXt ─ LayerNorm ─ Linear ─┐
+           └──────────────────── Linear, unstack s frames ──────────────────────────────────────────────────── (+) ─ log mel
                                                                                           log mel ─ head ─ wave
     """
 
@@ -142,6 +148,7 @@ class FrameDecoder(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.out = nn.Linear(dim, spec.n_mels)
         _initialise(self)
+        self.past = _isometry(latent_dim, spec.n_mels * sizes.downsampling)
         head = HarmonicNet if sizes.head == "harmonic" else VocosNet
         self.head: VocosNet = head(spec, sizes.head_dim, sizes.head_intermediate_dim, sizes.head_blocks)
 
@@ -160,7 +167,8 @@ class FrameDecoder(nn.Module):
         for block in self.frame_blocks:
             x = block(x, kept)
         with torch.autocast(x.device.type, enabled=False):
-            return CENTRE + SPREAD * self.out(self.norm(x.float()))
+            past = self.past(z.float()).unflatten(-1, (self.downsampling, -1)).flatten(1, 2)
+            return CENTRE + SPREAD * (past + self.out(self.norm(x.float())))
 
     def forward(
         self, z: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None = None
@@ -201,3 +209,15 @@ def _initialise(net: nn.Module) -> None:
         if isinstance(module, nn.Conv1d | nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)
             nn.init.zeros_(module.bias)
+
+
+def _isometry(wide: int, narrow: int) -> nn.Linear:
+    """A map that changes no length, as far as there is room; the identity between equals."""
+    linear = nn.Linear(wide, narrow)
+    with torch.no_grad():
+        if wide == narrow:
+            linear.weight.copy_(torch.eye(wide))
+        else:
+            nn.init.orthogonal_(linear.weight)
+        linear.bias.zero_()
+    return linear

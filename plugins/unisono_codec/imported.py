@@ -292,7 +292,6 @@ def _encodec_weights(config: dict[str, Any], state: dict[str, Tensor]) -> dict[s
         theirs, level = name.removesuffix("embed"), name.split(".")[2]
         ours = f"net.quantizer.levels.{level}"
         weights[f"{ours}.codebook"] = state[name]
-        weights[f"{ours}.sums"] = state[f"{theirs}embed_avg"]
         weights[f"{ours}.counts"] = state[f"{theirs}cluster_size"]
         weights[f"{ours}.updates"] = torch.ones((), dtype=torch.int64)
     return weights

@@ -42,11 +42,9 @@ class VectorQuantizer(nn.Module):
         self.dead_below = dead_below
         self.codebook: Tensor
         self.counts: Tensor
-        self.sums: Tensor
         self.updates: Tensor
         self.register_buffer("codebook", torch.randn(codebook_size, dim))
         self.register_buffer("counts", torch.zeros(codebook_size))
-        self.register_buffer("sums", torch.zeros(codebook_size, dim))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def forward(
@@ -101,17 +99,13 @@ class VectorQuantizer(nn.Module):
         rows: Int[Tensor, "b"] | None,
     ) -> None:
         kept, code = z[mask], tokens[mask]
-        sums = total(torch.zeros_like(self.sums).index_add_(0, code, kept))
+        new = total(torch.zeros_like(self.codebook).index_add_(0, code, kept))
         weight = 1 - self.decay if self.updates else 1.0
+        # The published average of sums is codebook · counts: it need not be kept.
+        sums = torch.lerp(self.codebook * self.counts[:, None], new, weight)
         self.counts.lerp_(usage, weight)
-        self.sums.lerp_(sums, weight)
-        self.codebook.copy_(
-            torch.where(
-                (self.counts > COUNT_FLOOR)[:, None],
-                self.sums / self.counts.clamp(min=COUNT_FLOOR)[:, None],
-                self.codebook,
-            )
-        )
+        moved = sums / self.counts.clamp(min=COUNT_FLOOR)[:, None]
+        self.codebook.copy_(torch.where((self.counts > COUNT_FLOOR)[:, None], moved, self.codebook))
         even = self.counts.sum() / self.codebook_size
         if not self.updates:  # what it was born with is of no use: every code comes from the first batch
             self._reset(torch.ones_like(self.counts, dtype=torch.bool), z, mask, rows, even)
@@ -139,4 +133,3 @@ class VectorQuantizer(nn.Module):
         # On the brink: what is not used in the next batch is replaced again.
         count = even * (self.dead_below or 1.0)
         self.counts[places] = count
-        self.sums[places] = fresh * count
