@@ -36,11 +36,13 @@ plugin = Plugin(
         "rvq": "unisono_codec.evaluate:evaluate",
         "grvq": "unisono_codec.evaluate:evaluate",
         "fsq": "unisono_codec.evaluate:evaluate",
+        "soundstorm": "unisono_codec.voice_report:evaluate",
     },
     sweeps={
         "rvq": "unisono_codec.evaluate:probe",
         "grvq": "unisono_codec.evaluate:probe",
         "fsq": "unisono_codec.evaluate:probe",
+        "soundstorm": "unisono_codec.voice_report:probe",
     },
     verbs={"codec": Verb("unisono_codec.cli", "encode sound into small files of tokens, and decode them")},
     recipes="unisono_recipes.codec",

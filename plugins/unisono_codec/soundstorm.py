@@ -64,7 +64,10 @@ class SoundStorm(Model):
 
     Media: ClassVar[type[Audio]] = Audio
     Request: ClassVar[type[VoiceRequest]] = VoiceRequest
-    roles: ClassVar[dict[str, str]] = {"codec": "turns sound into tokens and back"}
+    roles: ClassVar[dict[str, str]] = {
+        "codec": "turns sound into tokens and back",
+        "listener": "tells how alike two voices are; evaluation uses it where it is there",
+    }
     builtin_components: ClassVar[dict[str, str]] = {"untrained": "unisono_codec.untrained:rvq"}
 
     def __init__(

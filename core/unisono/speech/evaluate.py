@@ -94,7 +94,7 @@ def evaluate_voice(
     hear = metrics.recogniser(recogniser) if isinstance(recogniser, str) else recogniser
     if device is not None:
         synthesizer.to(device)
-    manifest = data if isinstance(data, Manifest) else read_manifests(_roots(data))
+    manifest = data if isinstance(data, Manifest) else read_corpora(data)
     voice_facts = synthesizer.model.facts
     chosen, seen = held_out(manifest, limit, texts, voice_facts)
     if not chosen:
@@ -490,8 +490,8 @@ def _percent(pick: Callable[[Score], float | None]) -> Callable[[Score], float |
     return lambda result: None if (value := pick(result)) is None else 100 * value
 
 
-def _roots(data: str | Path | dict[str, str] | Sequence[str]):
-    """Read ``"name=PATH,name=PATH"`` as a mapping from speakers to corpora."""
+def read_corpora(data: str | Path | dict[str, str] | Sequence[str]) -> Manifest:
+    """Read what ``read_manifests`` reads, and ``"name=PATH,name=PATH"`` as a mapping from speakers to corpora."""
     if isinstance(data, str) and "=" in data and not Path(data).exists():
-        return dict(part.strip().split("=", 1) for part in data.split(",") if "=" in part)
-    return data
+        return read_manifests(dict(part.strip().split("=", 1) for part in data.split(",") if "=" in part))
+    return read_manifests(data)
