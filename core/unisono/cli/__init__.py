@@ -67,6 +67,7 @@ def plugin_verbs() -> dict[str, str]:
 
 
 def _module(verb: str) -> Any:
+    """The module of a verb, of the core or of a plugin."""
     if verb in VERBS:
         return import_module(f"unisono.cli.{verb}")
     from unisono import plugin
@@ -75,6 +76,7 @@ def _module(verb: str) -> Any:
 
 
 def _version() -> str:
+    """What `--version` prints."""
     import unisono
 
     return f"unisono {unisono.__version__}"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `unisono evaluate` takes."""
     parser.add_argument("checkpoint", help="an export folder or hub id")
     parser.add_argument("data", help="a corpus: a folder or manifest that the plugin reads")
     parser.add_argument("--limit", type=int, default=40, help="items to measure (default 40)")
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
+    """Measure an export on a corpus; print the report and write it if asked."""
     from rich.console import Console
 
     from unisono import plugin

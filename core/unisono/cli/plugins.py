@@ -4,10 +4,12 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `unisono plugins` takes."""
     parser.add_argument("--strict", action="store_true", help="exit with 1 if any plugin is not ok")
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
+    """List the plugins that were found, and those that cannot be imported."""
     from rich.console import Console
     from rich.table import Table
 
