@@ -66,8 +66,9 @@ def test_every_shipped_recipe_is_listed():
 
 
 def test_every_recipe_in_the_docs_exists():
-    known = {*all_recipes(), "tts/fastpitch", "tts/fastspeech", "tts/speech", "tts/espeak"}
-    known |= {"codec/vocos", "codec/vocos-gan", "codec/parallel-wavegan", "codec/audio", "codec/tones"}
+    known = set(all_recipes())
+    for name in ("tts", "codec"):
+        known |= {f"{name}/{short}" for short in (*plugin.get(name).models, *plugin.get(name).data)}
     for path, text in TEXT.items():
         named = set(re.findall(r"(?<![\w/.-])((?:tts|codec)/[a-z][a-z-]*)(?![\w/*.-])", text))
         assert named <= known, f"{name_of[path]}: {sorted(named - known)}"
@@ -87,6 +88,8 @@ def test_every_key_of_a_section_is_explained(section, spec):
         ("tts/espeak", "your-own-data.md"),
         ("codec/audio", "vocoders.md"),
         ("codec/tones", "vocoders.md"),
+        ("codec/voice", "soundstorm.md"),
+        ("codec/spoken", "soundstorm.md"),
         ("motion/clips", "motion.md"),
         ("motion/figures", "motion.md"),
     ],
@@ -100,6 +103,8 @@ def test_every_field_of_a_request_is_explained():
     for name in ("fastspeech", "fastpitch"):
         for field in plugin.resolve(f"tts/{name}", "models").Request.model_fields:
             assert f"| `{field}` |" in page("synthesis-api.md"), f"{field} is not explained"
+    for field in plugin.resolve("codec/soundstorm", "models").Request.model_fields:
+        assert f"| `{field}` |" in page("soundstorm.md"), f"{field} is not explained"
 
 
 @pytest.mark.parametrize("package", PACKAGES)

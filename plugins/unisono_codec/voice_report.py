@@ -85,12 +85,14 @@ def evaluate(
     return report
 
 
-def probe(synthesizer: Any, data: str | Path, *, limit: int = 16, recogniser: str = "pocketsphinx") -> metrics.Probe:
+def probe(
+    synthesizer: Any, data: str | Path, *, limit: int = 16, recogniser: str | Recogniser = "pocketsphinx"
+) -> metrics.Probe:
     """Return what ``unisono sweep`` asks of a token voice: held-out sentences, and the word error rate of them all."""
     model = synthesizer.model
     chosen, why = held_out(read_corpora(data), limit, None, model.facts)
     speakers = model.voice.speakers
-    hear = metrics.recogniser(recogniser)
+    hear = metrics.recogniser(recogniser) if isinstance(recogniser, str) else recogniser
     texts = [utterance.text for utterance in chosen]
 
     def measure(made: list[Any]) -> dict[str, float]:
