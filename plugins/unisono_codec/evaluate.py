@@ -72,7 +72,7 @@ def evaluate(
     depths = [codec.check_levels(count) for count in levels] if levels else depths_of(codec.num_levels)
     chosen, seen = held_out(data, codec, limit)
     spec = MelSpec.from_dict(codec.facts["mel_spec"])
-    rates = sorted({max(codec.bit_rate(depth), LOWEST_RATE) for depth in depths}, reverse=True)
+    rates = opus_rates([codec.bit_rate(depth) for depth in depths])
     systems = [*(_name(depth) for depth in depths), *(_opus_name(rate) for rate in rates), GRIFFIN_LIM]
 
     failures: list[dict[str, str]] = []
@@ -226,6 +226,15 @@ def depths_of(num_levels: int) -> list[int]:
         power = 2 ** int(math.log2(max(depths[-1] * 2 / 3, 1)))  # 14, 8, 4, …: no two of nearly one bit rate
         depths.append(power if len(depths) < MAX_DEPTHS - 1 else 1)
     return depths
+
+
+def opus_rates(bit_rates: Sequence[float]) -> list[float]:
+    """Return the rates to ask Opus for, high ones first: none below its lowest, and no two within a tenth."""
+    rates: list[float] = []
+    for rate in sorted((max(rate, LOWEST_RATE) for rate in bit_rates), reverse=True):
+        if not rates or rate < 0.9 * rates[-1]:
+            rates.append(rate)
+    return rates
 
 
 def codebook_use(codec: Codec, codes: Int[np.ndarray, "t q"], system: str) -> tuple[Section, list[dict[str, Any]]]:

@@ -17,7 +17,7 @@ from unisono.errors import DataError, RequestError
 from unisono.recipe import Recipe
 from unisono.synthesis import Synthesizer
 from unisono_codec.codec import Codec
-from unisono_codec.evaluate import codebook_use, depths_of, evaluate, held_out
+from unisono_codec.evaluate import codebook_use, depths_of, evaluate, held_out, opus_rates
 from unisono_codec.opus import LOWEST_RATE, opus_copy, payload_size
 
 pytest.importorskip("pystoi")
@@ -98,6 +98,14 @@ def test_packets_are_counted_without_their_container():
 )  # fmt: skip
 def test_depths(levels, depths):
     assert depths_of(levels) == depths
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [([6029, 3445, 430], [6029]), ([500], [6000]), ([24000, 12000, 6000, 1500], [24000, 12000, 6000]), ([7000], [7000])],
+)
+def test_opus_is_asked_for_each_rate_once(ours, theirs):
+    assert opus_rates(ours) == theirs
 
 
 def test_clips_are_those_that_the_codec_was_kept_from(codec):
