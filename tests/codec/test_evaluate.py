@@ -102,7 +102,7 @@ def test_depths(levels, depths):
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
-    [([6029, 3445, 430], [6029]), ([500], [6000]), ([24000, 12000, 6000, 1500], [24000, 12000, 6000]), ([7000], [7000])],
+    [([6029, 3445, 430], [6029]), ([500], [6000]), ([24000, 9000, 6000, 1500], [24000, 9000, 6000]), ([7000], [7000])],
 )
 def test_opus_is_asked_for_each_rate_once(ours, theirs):
     assert opus_rates(ours) == theirs
