@@ -176,7 +176,7 @@ class SoundStorm(Model):
         seen, known = (x.view(codes.shape) for x in (corrupted.canvas.tokens, corrupted.canvas.known))
         parts = self.token_losses(self.net(seen, known, semantic, speaker, mask), codes, corrupted)
         if self.speaks:
-            parts |= self.symbol_losses(batch, codes, mask)
+            parts |= self.symbol_losses(batch, codes, speaker, mask)
         parts["loss"] = parts["tokens"] + sum(
             weight * parts[name]
             for name, weight in (("log_duration", self.duration_weight), ("align", self.align_weight))
@@ -215,12 +215,16 @@ class SoundStorm(Model):
         return parts
 
     def symbol_losses(
-        self, batch: dict[str, Any], codes: Int[Tensor, "b t q"], mask: Bool[Tensor, "b t"]
+        self,
+        batch: dict[str, Any],
+        codes: Int[Tensor, "b t q"],
+        speaker: Int[Tensor, " b"],
+        mask: Bool[Tensor, "b t"],
     ) -> dict[str, Tensor]:
         """Return the squared error of log durations, and the cross-entropy of the symbol of each frame."""
         symbols, lengths = batch["symbols"], batch["symbol_lengths"]
         kept = torch.arange(symbols.shape[1], device=symbols.device) < lengths[:, None]
-        predicted = self.durations(symbols, kept, batch["speaker"])
+        predicted = self.durations(symbols, kept, speaker)
         error = (predicted.float() - log_durations(batch["durations"])).square()
         seen = self.net.embedding(codes, torch.ones_like(codes, dtype=torch.bool)).detach()
         logits = self.aligner(seen, mask).float()
@@ -357,8 +361,11 @@ class SoundStormNet(nn.Module):
         mask: Bool[Tensor, "b t"],
     ) -> Float[Tensor, "b t d"]:
         """Return a vector per frame, for the heads; tokens that are not known are not read."""
-        x = self.embedding(tokens, known) + self.semantic(semantic) + self.speaker(speaker)[:, None]
-        return self.conformer(self.dropout(x), mask)
+        return self.conformer(self.dropout(self.embedding(tokens, known) + self.condition(semantic, speaker)), mask)
+
+    def condition(self, semantic: Int[Tensor, "b t"], speaker: Int[Tensor, " b"]) -> Float[Tensor, "b t d"]:
+        """Return what is added to the tokens of each frame."""
+        return self.semantic(semantic) + self.speaker(speaker)[:, None]
 
 
 class Denoiser:
