@@ -1,4 +1,4 @@
-"""``unisono codec``: encode sound into .uc files, decode them, and say what is in them."""
+"""``unisono codec``: encode sound into .uc files, decode them, say what is in them; and import codecs of others."""
 
 import argparse
 import json
@@ -27,9 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     info.add_argument("file", help="the .uc file")
     info.add_argument("--json", action="store_true", help="as JSON")
 
+    take = actions.add_parser("import", help="EnCodec or DAC in transformers' format into an export")
+    take.add_argument("folder", help="a folder with config.json and model.safetensors")
+    take.add_argument("dest", help="the export folder to write")
+    take.add_argument("--licence", default="", help="of the weights, for the card")
+    take.add_argument("--dtype", default="float32", choices=["float32", "float16", "bfloat16"])
+    take.add_argument("--overwrite", action="store_true", help="replace an export that is there")
+
 
 def run(args: argparse.Namespace, rest: list[str]) -> None:
-    {"encode": _encode, "decode": _decode, "info": _info}[args.action](args)
+    {"encode": _encode, "decode": _decode, "info": _info, "import": _import}[args.action](args)
 
 
 def _encode(args: argparse.Namespace) -> None:
@@ -81,6 +88,19 @@ def _info(args: argparse.Namespace) -> None:
     ]  # fmt: skip
     for name, text in rows:
         print(f"{name:<12}{text}")
+
+
+def _import(args: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from unisono.checkpoint import Card, save_export
+
+    from unisono_codec.imported import from_transformers
+
+    codec = from_transformers(args.folder)
+    source = Path(args.folder).resolve().name
+    card = Card(data=f"imported from {source!r} in transformers' format", licence=args.licence)
+    print(f"export: {save_export(codec, args.dest, card=card, dtype=args.dtype, overwrite=args.overwrite)}")
 
 
 def _load(args: argparse.Namespace):

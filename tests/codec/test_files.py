@@ -128,6 +128,33 @@ def test_the_table_is_that_of_each_stream(codec):
         assert counts[row.argmax()] == counts.max()
 
 
+def test_the_table_of_groups_follows_the_streams():
+    """Every codebook is told its own favourite code: the table's rows have them in the tokens' order."""
+    recipe = Recipe.read("codec/grvq-tiny")
+    codec = recipe.build_model(recipe.build_data().describe())
+    tokens = codec.encode(torch.from_numpy(tone(RATE))[None])[0]
+    assert tokens.shape[1] == codec.num_codebooks == codec.num_groups * codec.num_levels > codec.num_groups > 1
+    vectors = torch.zeros(1, 1, codec.num_codebooks, dtype=torch.int64)
+    books = [m for m in codec.net.quantizer.modules() if isinstance(getattr(m, "counts", None), torch.Tensor)]
+    for index, book in enumerate(books):
+        book.counts.zero_()
+        book.counts[index] = 100.0
+    favourites = code_table(codec).frequencies.argmax(1)
+    for place, favourite in enumerate(favourites):
+        # The codebook of this favourite is the one that changes when the token at this place does.
+        changed = vectors.clone()
+        changed[..., place] = 1
+        before = codec.embed(vectors)
+        weight = next(p for name, p in books[favourite].named_parameters() if p.shape[0] == codec.codebook_size)
+        kept = weight.detach().clone()
+        with torch.no_grad():
+            weight[1] += 1
+            assert torch.equal(codec.embed(vectors), before)
+            moved = codec.embed(changed)
+            weight.copy_(kept)
+        assert not torch.equal(moved, codec.embed(changed))
+
+
 def test_the_fingerprint_is_of_the_weights(codec, export):
     assert fingerprint(codec) == fingerprint(unisono.load(export).model) == fingerprint(make_codec())
     assert fingerprint(codec) != fingerprint(make_codec(1))
@@ -320,6 +347,30 @@ def test_what_cannot_be_decoded_is_one_sentence(command, codec, export, sound, t
     for path, message in ((tmp_path / "cut.uc", "truncated"), (sound, "is not a .uc file")):
         code, _, err = command("codec", "info", path)
         assert code == 2 and message in err
+
+
+def test_codecs_of_transformers_are_imported(command, sound, tmp_path):
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    config = transformers.EncodecConfig(
+        num_filters=4, hidden_size=8, upsampling_ratios=[4, 5, 2], num_lstm_layers=1, codebook_size=16,
+        target_bandwidths=[2.4, 9.6], sampling_rate=24000,
+    )  # fmt: skip
+    transformers.EncodecModel(config).save_pretrained(tmp_path / "theirs")
+    code, out, err = command("codec", "import", tmp_path / "theirs", tmp_path / "ours", "--licence=MIT")
+    assert (code, out) == (0, f"export: {tmp_path / 'ours'}\n"), err
+    assert unisono.load(tmp_path / "ours").info["card"]["licence"] == "MIT"
+    assert command("codec", "encode", sound, tmp_path / "x.uc", "--codec", tmp_path / "ours")[0] == 0
+    assert command("codec", "decode", tmp_path / "x.uc", tmp_path / "out.wav", "--codec", tmp_path / "ours")[0] == 0
+    codec = unisono.load(tmp_path / "ours").model
+    with (tmp_path / "x.uc").open("rb") as file:
+        reader = UcReader(file)
+        found = np.concatenate([chunk.codes(reader.header, code_table(codec)) for chunk in reader.chunks()], 1)
+    wave = torch.from_numpy(np.concatenate(list(files.read_blocks(sound, 24000))).T.copy())
+    assert np.array_equal(found, codec.encode(wave).numpy())  # causal: a file has the very tokens of encode
+    code, _, err = command("codec", "import", tmp_path / "theirs", tmp_path / "ours")
+    assert code == 2 and "add --overwrite" in err
+    code, _, err = command("codec", "import", tmp_path, tmp_path / "new")
+    assert code == 2 and "has no config.json" in err
 
 
 def test_a_model_that_is_no_codec_is_refused(command, vocoder_export, sound, tmp_path):
