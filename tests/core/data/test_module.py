@@ -194,6 +194,7 @@ def test_a_run_goes_on_with_its_own_data_only():
 
 
 def test_more_workers_than_cores_do_not_warn():
+    # a warning is an error in these tests
     module(num_workers=64).train_dataloader()
     module(num_workers=64).val_dataloader()
 
