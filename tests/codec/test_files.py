@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -186,6 +188,39 @@ def test_memory_does_not_grow_with_length(codec, tmp_path, monkeypatch):
     assert most[0] == most[1]
     assert most[0]["mel"] == block_of(codec) + 2 * codec.net.decoder.context
     assert block_of(codec) == round(5 * RATE / HOP)
+
+
+FRESH = """
+import sys
+import unisono
+from unisono_codec.files import decode_file, encode_file
+codec = unisono.load(sys.argv[1]).model
+encode_file(codec, sys.argv[2], sys.argv[2] + ".uc")
+decode_file(codec, sys.argv[2] + ".uc", sys.argv[2] + ".flac")
+with open("/proc/self/status") as status:
+    print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 2**10)
+"""
+HOUR = 60
+"""Minutes."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory of a process is read from /proc")
+def test_an_hour_takes_the_memory_of_a_minute(export, tmp_path):
+    """Of a process of its own, in MiB; an hour of samples alone would be 300."""
+    peaks = []
+    for minutes in (1, HOUR):
+        sound = tmp_path / f"{minutes}.wav"
+        with soundfile.SoundFile(sound, "w", RATE, 1) as file:
+            for _ in range(minutes):
+                file.write(np.tile(tone(RATE), 60))
+        command = [sys.executable, "-c", FRESH, export, sound]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1700)
+        assert done.returncode == 0, done.stderr
+        peaks.append(float(done.stdout))
+        assert soundfile.info(f"{sound}.flac").frames == minutes * 60 * RATE
+    assert peaks[1] < peaks[0] + 60
 
 
 # ---- whatever a sound can be -------------------------------------------------------------------
