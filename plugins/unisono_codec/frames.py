@@ -65,7 +65,8 @@ class FrameEncoder(nn.Module):
         wave ─ log mel ─┬─ conv 7 ─ LayerNorm ─ N × ConvNeXt ─ stack s frames, Linear ─ M × ConvNeXt ─ LayerNorm ─ Linear ─┐
                         └──────────────────────── stack s frames, Linear ──────────────────────────────────────────────── (+)
 
-    The way past the layers begins as an isometry: before anything is learnt, vectors are the mel itself.
+    The way past the layers begins as an isometry: before anything is learnt, vectors are the mel itself, low bins
+    first, and so groups of channels are bands.
     """
 
     reads = "mel"
@@ -109,7 +110,7 @@ class FrameEncoder(nn.Module):
         self, mel: Float[Tensor, "b u m"], mask: Bool[Tensor, "b t"] | None = None
     ) -> Float[Tensor, "b t d"]:
         kept = None if mask is None else mask.repeat_interleave(self.downsampling, dim=1)
-        past = ((mel - CENTRE) / SPREAD).unflatten(1, (-1, self.downsampling)).flatten(2)
+        past = ((mel - CENTRE) / SPREAD).unflatten(1, (-1, self.downsampling)).mT.flatten(2)  # low bins first
         x = (mel - SILENCE) / -SILENCE  # zero padding is silence
         if kept is not None:
             x = x * kept[..., None]
@@ -167,7 +168,7 @@ class FrameDecoder(nn.Module):
         for block in self.frame_blocks:
             x = block(x, kept)
         with torch.autocast(x.device.type, enabled=False):
-            past = self.past(z.float()).unflatten(-1, (self.downsampling, -1)).flatten(1, 2)
+            past = self.past(z.float()).unflatten(-1, (-1, self.downsampling)).mT.flatten(1, 2)
             return CENTRE + SPREAD * (past + self.out(self.norm(x.float())))
 
     def forward(
