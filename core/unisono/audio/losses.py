@@ -93,9 +93,8 @@ class MultiScaleMelLoss(nn.Module):
     """Mean absolute distance of log mel spectrograms, summed over window lengths.
 
     Kumar et al., DAC (arXiv:2306.06546), section 3.4: seven windows from 32 to 2048 samples, a quarter of a window
-    apart, with 5 to 320 mels up to half the sample rate, decimal logarithms of magnitudes floored at 1e-5. Filters
-    that hold no frequency bin (many of the 320 do at 44.1 kHz) are left out; published, they count as zero distance.
-    Raises ``DataError`` where a waveform is not longer than half the largest window.
+    apart, with 5 to 320 mels up to half the sample rate, decimal logarithms of magnitudes floored at 1e-5. Raises
+    ``DataError`` where a waveform is not longer than half the largest window.
     """
 
     def __init__(
@@ -110,7 +109,7 @@ class MultiScaleMelLoss(nn.Module):
         for window, n_mels in scales:
             spec = MelSpec(sample_rate, window, window, window // 4, n_mels, 0.0, sample_rate / 2)
             self.register_buffer(f"window_{window}", torch.hann_window(window), persistent=False)
-            self.register_buffer(f"filters_{window}", mel_filters(spec, drop_empty=True), persistent=False)
+            self.register_buffer(f"filters_{window}", mel_filters(spec), persistent=False)
 
     def forward(self, predicted: Float[Tensor, "b n"], target: Float[Tensor, "b n"]) -> Float[Tensor, "b"]:
         if target.shape[1] <= max(self.windows) // 2:

@@ -146,11 +146,9 @@ class MelInverse(nn.Module):
             return magnitude
 
 
-def mel_filters(spec: MelSpec, drop_empty: bool = False) -> Float[Tensor, "f m"]:
-    """Triangular filters of unit area on Slaney's mel scale: linear below 1 kHz, logarithmic above.
-
-    Filters so narrow that they hold no frequency bin raise ``DataError``, or are left out (``drop_empty``).
-    """
+def mel_filters(spec: MelSpec) -> Float[Tensor, "f m"]:
+    """Triangular filters of unit area on Slaney's mel scale: linear below 1 kHz, logarithmic
+    above."""
     log_step = math.log(6.4) / 27  # 27 steps from 1 kHz to 6.4 kHz
 
     def to_mel(hz: float) -> float:
@@ -165,10 +163,8 @@ def mel_filters(spec: MelSpec, drop_empty: bool = False) -> Float[Tensor, "f m"]
     rising = (bins[:, None] - low) / (centre - low)
     falling = (high - bins[:, None]) / (high - centre)
     triangles = torch.minimum(rising, falling).clamp(min=0)
-    held = triangles.any(0)
-    if drop_empty:
-        return (triangles * 2 / (high - low)).float()[:, held]
-    if empty := int((~held).sum()):
+    empty = int((~triangles.any(0)).sum())
+    if empty:
         raise DataError(
             f"n_mels={spec.n_mels} is too many for n_fft={spec.n_fft}: {empty} filters hold "
             "no frequency bin; lower n_mels or raise n_fft"
