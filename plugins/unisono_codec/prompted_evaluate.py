@@ -13,6 +13,8 @@ their microphones), so its numbers compare systems on these voices and nothing e
 Shapes: n recordings, e dimensions of the listener's space.
 """
 
+import atexit
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -183,10 +185,11 @@ def probe(synthesizer: Any, data: str | Path, *, limit: int = 32) -> Probe:
     """Say what ``unisono sweep CHECKPOINT DATA --num_steps=2,6,12`` asks of a model of words, and what it measures."""
     model: GroupMaskedLM = synthesizer.model
     listener: Listener = model.component("listener")
-    folder = tempfile.TemporaryDirectory()
-    held = Held.read(model, data, limit, Path(folder.name))
+    folder = Path(tempfile.mkdtemp(prefix="unisono-prompts-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # the sweep reads the prompts after this has returned
+    held = Held.read(model, data, limit, folder)
 
-    def measure(made: list[Audio], _keep: Any = folder) -> dict[str, float]:
+    def measure(made: list[Audio]) -> dict[str, float]:
         heard = [listener.hear([torch.from_numpy(a.waveform[0])], a.sample_rate)[0] for a in made]
         return {
             "words": right_words(held, heard),
