@@ -62,8 +62,8 @@ class FrameEncoder(nn.Module):
 
     ::
 
-        wave ─ log mel ─┬─ conv 7 ─ LayerNorm ─ N × ConvNeXt ─ stack s frames, Linear ─ M × ConvNeXt ─ LayerNorm ─ Linear ─┐
-                        └──────────────────────── stack s frames, Linear ──────────────────────────────────────────────── (+)
+        wave ─ log mel ─┬─ conv 7 ─ norm ─ N × ConvNeXt ─ stack s frames, Linear ─ M × ConvNeXt ─ norm ─ Linear ─┐
+                        └──────────────────────── stack s frames, Linear ────────────────────────────────────── (+)
 
     The way past the layers begins as an isometry: before anything is learnt, vectors are the mel itself, low bins
     first, and so groups of channels are bands.
@@ -129,8 +129,8 @@ class FrameDecoder(nn.Module):
 
     ::
 
-        z ─┬─ Linear ─ LayerNorm ─ M × ConvNeXt ─ Linear, unstack s frames ─ N × ConvNeXt ─ LayerNorm ─ Linear ─┐
-           └──────────────────── Linear, unstack s frames ──────────────────────────────────────────────────── (+) ─ log mel
+        z ─┬─ Linear ─ norm ─ M × ConvNeXt ─ Linear, unstack s frames ─ N × ConvNeXt ─ norm ─ Linear ─┐
+           └──────────────────── Linear, unstack s frames ────────────────────────────────────────── (+) ─ log mel
                                                                                           log mel ─ head ─ wave
     """
 

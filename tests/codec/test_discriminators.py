@@ -129,7 +129,7 @@ def test_a_band_hears_its_own_frequencies_alone():
     moved = [float((x - y).abs().max() / x.abs().max()) for x, y in pairs]
     for band in range(5):
         of_band = moved[5 * band : 5 * band + 5]
-        assert min(of_band) > 0.1 if band == 3 else max(of_band) < 0.05
+        assert of_band[0] > 0.1 if band == 3 else max(of_band) < 1e-3
 
 
 @torch.no_grad()

@@ -292,6 +292,7 @@ def test_each_distance_moves_its_own_side():
         assert gradient is None or not gradient.any()
 
 
+@torch.no_grad()
 def test_factorised_levels_take_something_away_from_the_first_step_on():
     quantizer = factorised(levels=3)
     z = vectors(8, 30, 12)

@@ -94,7 +94,8 @@ class MultiScaleMelLoss(nn.Module):
 
     Kumar et al., DAC (arXiv:2306.06546), section 3.4: seven windows from 32 to 2048 samples, a quarter of a window
     apart, with 5 to 320 mels up to half the sample rate, decimal logarithms of magnitudes floored at 1e-5. Raises
-    ``DataError`` where a waveform is not longer than half the largest window.
+    ``DataError`` where a waveform is not longer than half the largest window, and at rates (from 48 kHz on) whose
+    narrowest filters hold no frequency bin of the shortest one.
     """
 
     def __init__(

@@ -32,12 +32,17 @@ def test_silence_has_a_gradient_that_is_finite():
     assert (MultiScaleMelLoss(24000)(torch.zeros(2, 6000), torch.zeros(2, 6000)) == 0).all()
 
 
-@pytest.mark.parametrize("rate", [16000, 22050, 24000, 44100, 48000])
+@pytest.mark.parametrize("rate", [16000, 22050, 24000, 44100])
 def test_every_filter_of_every_window_holds_a_bin(rate):
     loss = MultiScaleMelLoss(rate)
     assert len(loss.windows) == 7
     for window in loss.windows:
         assert loss.get_buffer(f"filters_{window}").any(0).all()
+
+
+def test_a_rate_too_high_for_the_shortest_window_is_named():
+    with pytest.raises(DataError, match="n_mels=5 is too many for n_fft=32"):
+        MultiScaleMelLoss(48000)
 
 
 def test_a_crop_that_is_too_short_is_named():
