@@ -47,7 +47,8 @@ class ResidualLevels(nn.Module):
         """Quantise level by level; a level that an item does without gets token 0 and adds nothing."""
         mask = everything(z) if mask is None else mask
         depth = self._depth(z, rows)
-        left, total = z.float() * mask[..., None], 0.0
+        left = z.float() * mask[..., None]
+        total = torch.zeros_like(left)
         nothing = z.new_zeros(mask.shape, dtype=torch.float32)
         tokens, usage, commitment, codebook = [], [], nothing, nothing
         for level, quantizer in enumerate(self.levels):
