@@ -90,6 +90,10 @@ def test_every_key_of_a_section_is_explained(section, spec):
         ("codec/tones", "vocoders.md"),
         ("codec/voice", "soundstorm.md"),
         ("codec/spoken", "soundstorm.md"),
+        ("codec/prompted", "gmlm.md"),
+        ("codec/made-prompted", "gmlm.md"),
+        ("codec/words", "gmlm.md"),
+        ("codec/made-words", "gmlm.md"),
         ("motion/clips", "motion.md"),
         ("motion/figures", "motion.md"),
     ],
@@ -103,8 +107,9 @@ def test_every_field_of_a_request_is_explained():
     for name in ("fastspeech", "fastpitch"):
         for field in plugin.resolve(f"tts/{name}", "models").Request.model_fields:
             assert f"| `{field}` |" in page("synthesis-api.md"), f"{field} is not explained"
-    for field in plugin.resolve("codec/soundstorm", "models").Request.model_fields:
-        assert f"| `{field}` |" in page("soundstorm.md"), f"{field} is not explained"
+    for name in ("soundstorm", "gmlm"):
+        for field in plugin.resolve(f"codec/{name}", "models").Request.model_fields:
+            assert f"| `{field}` |" in page(f"{name}.md"), f"{field} is not explained"
 
 
 @pytest.mark.parametrize("package", PACKAGES)
