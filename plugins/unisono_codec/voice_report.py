@@ -162,9 +162,10 @@ def joints(model: Any, sentences: Sequence[Utterance], spec: MelSpec) -> Section
             Row(f"jump of {name} elsewhere, mean", {SYNTHESIS: rest}, unit, 3),
         ]
         if found is not None and rest:
-            error = np.std(at[name]) / np.sqrt(len(at[name]))
             rows.append(Row(f"jump of {name} at joints, of elsewhere", {SYNTHESIS: found / rest}, "×", 3, "1"))
-            rows.append(Row("standard error of it", {SYNTHESIS: float(error / rest)}, "×", 3))
+            if len(at[name]) > 1:
+                error = float(np.std(at[name], ddof=1) / np.sqrt(len(at[name])) / rest)
+                rows.append(Row(f"jump of {name}, standard error of that", {SYNTHESIS: error}, "×", 3))
     return Section(f"joints of windows of {window} frames: {len(at['mel'])}", rows)
 
 
