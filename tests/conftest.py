@@ -30,7 +30,7 @@ def cache(tmp_path_factory) -> Path:
 def voice_facts(speakers: tuple[str, ...] = ("kathleen", "lj"), **changes: Any) -> dict[str, Any]:
     """What a corpus would say of itself; every speaker has statistics of their own."""
     from unisono.audio import MelSpec
-    from unisono_tts.text import IPA
+    from unisono.speech import IPA
 
     return {
         "symbols": list(IPA),

@@ -1,4 +1,4 @@
-"""The command line: each verb does what it says; errors are in test_wrong_input.py."""
+"""The command line: each verb does what it says; errors are in wrong_input/."""
 
 import json
 import shutil

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from unisono import plugin
-from unisono.cli import VERBS
+from unisono.cli import VERBS, plugin_verbs
 from unisono.model import OptimSpec
 from unisono.recipe import RunSpec, all_recipes
 
@@ -33,6 +33,7 @@ PACKAGES = [
     "unisono.masked.verify",
     "unisono.metrics",
     "unisono.motion",
+    "unisono.speech",
     "unisono.testing",
     "unisono.train",
 ]
@@ -45,7 +46,8 @@ def page(name: str) -> str:
 
 
 def test_every_verb_has_a_section():
-    for verb in VERBS:
+    assert "codec" in plugin_verbs()
+    for verb in {**VERBS, **plugin_verbs()}:
         assert f"\n## {verb}\n" in page("command-line.md"), f"no section on {verb}"
 
 
@@ -53,7 +55,7 @@ def test_every_verb_in_the_docs_exists():
     for path, text in TEXT.items():
         commands = re.findall(r"^(?:\$ )?unisono ([a-z]+)", text, re.MULTILINE)
         commands += re.findall(r"`unisono ([a-z]+)", text)
-        assert set(commands) <= VERBS.keys(), f"{name_of[path]} names a verb that does not exist"
+        assert set(commands) <= {*VERBS, *plugin_verbs()}, f"{name_of[path]} names a verb that does not exist"
 
 
 def test_every_shipped_recipe_is_listed():
@@ -64,8 +66,9 @@ def test_every_shipped_recipe_is_listed():
 
 
 def test_every_recipe_in_the_docs_exists():
-    known = {*all_recipes(), "tts/fastpitch", "tts/fastspeech", "tts/speech", "tts/espeak"}
-    known |= {"codec/vocos", "codec/vocos-gan", "codec/audio", "codec/tones"}
+    known = set(all_recipes())
+    for name in ("tts", "codec"):
+        known |= {f"{name}/{short}" for short in (*plugin.get(name).models, *plugin.get(name).data)}
     for path, text in TEXT.items():
         named = set(re.findall(r"(?<![\w/.-])((?:tts|codec)/[a-z][a-z-]*)(?![\w/*.-])", text))
         assert named <= known, f"{name_of[path]}: {sorted(named - known)}"
@@ -85,6 +88,12 @@ def test_every_key_of_a_section_is_explained(section, spec):
         ("tts/espeak", "your-own-data.md"),
         ("codec/audio", "vocoders.md"),
         ("codec/tones", "vocoders.md"),
+        ("codec/voice", "soundstorm.md"),
+        ("codec/spoken", "soundstorm.md"),
+        ("codec/prompted", "gmlm.md"),
+        ("codec/made-prompted", "gmlm.md"),
+        ("codec/words", "gmlm.md"),
+        ("codec/made-words", "gmlm.md"),
         ("motion/clips", "motion.md"),
         ("motion/figures", "motion.md"),
     ],
@@ -98,6 +107,9 @@ def test_every_field_of_a_request_is_explained():
     for name in ("fastspeech", "fastpitch"):
         for field in plugin.resolve(f"tts/{name}", "models").Request.model_fields:
             assert f"| `{field}` |" in page("synthesis-api.md"), f"{field} is not explained"
+    for name in ("soundstorm", "gmlm"):
+        for field in plugin.resolve(f"codec/{name}", "models").Request.model_fields:
+            assert f"| `{field}` |" in page(f"{name}.md"), f"{field} is not explained"
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -6,7 +6,7 @@ Importing this package loads no torch; the heavy names below are imported on fir
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from unisono.plugin import PLUGIN_API, Plugin
+from unisono.plugin import PLUGIN_API, Plugin, Verb
 
 __version__ = "0.1.0"
 
@@ -49,6 +49,7 @@ __all__ = [
     "Segment",
     "Synthesizer",
     "UnisonoError",
+    "Verb",
     "__version__",
     "load",
 ]

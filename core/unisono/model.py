@@ -190,6 +190,11 @@ class Model(LightningModule):
         Asked before ``run.init_from`` takes over weights of equal names and shapes.
         """
 
+    def read_source(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return a source's weights (``run.init_from``) under the names that they have here; as they are, unless a
+        model can begin with a part of itself."""
+        return state
+
     # ---- components ----------------------------------------------------------------------------
 
     def attach(self, role: str, component: Any) -> None:

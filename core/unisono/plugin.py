@@ -7,6 +7,7 @@ and naming it raises ``PluginError``.
 """
 
 import os
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module, resources
@@ -16,8 +17,17 @@ from typing import Any, Literal
 from unisono.errors import PluginError, did_you_mean
 
 GROUP = "unisono.plugins"
-PLUGIN_API = "1.0"
+PLUGIN_API = "1.1"
 ALLOW_LIST = "UNISONO_PLUGINS"
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A plugin's own verb on the command line: ``module`` has ``add_arguments(parser)`` and ``run(args, rest)``, as
+    core's verbs have; ``help`` is its line in ``unisono --help``, which imports no module of a verb."""
+
+    module: str
+    help: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +36,7 @@ class Plugin:
 
     ``models`` and ``data`` map a short name to ``"module:attribute"``; ``recipes`` is a package whose YAML
     files are this plugin's recipes. ``evaluators`` maps a model name to the function that measures it, ``sweeps``
-    to the one that says what ``unisono sweep`` measures of it.
+    to the one that says what ``unisono sweep`` measures of it. ``verbs`` (since API 1.1) are verbs of the plugin's own.
     ``api`` is the plugin API it was written for: the major must equal the core's, the minor may not exceed it.
     """
 
@@ -37,6 +47,7 @@ class Plugin:
     data: dict[str, str] = field(default_factory=dict)
     evaluators: dict[str, str] = field(default_factory=dict)
     sweeps: dict[str, str] = field(default_factory=dict)
+    verbs: dict[str, Verb] = field(default_factory=dict)
     recipes: str | None = None
     extra: str | None = None
 
@@ -119,20 +130,43 @@ def resolve(reference: str, role: Literal["models", "data", "evaluators", "sweep
         raise PluginError(
             f"plugin {plugin_name!r} has no {what} {short!r}{did_you_mean(short, targets)}"
         )
-    try:
-        return import_string(targets[short])
-    except (ImportError, AttributeError) as error:
-        origin = discover()[plugin_name].origin
-        install = f'; if a package is missing: pip install "unisono[{plugin.extra}]"' if plugin.extra else ""
-        raise PluginError(
-            f"{origin}: {targets[short]!r} cannot be imported: {type(error).__name__}: {error}{install}"
-        ) from error
+    return _import(plugin, targets[short])
+
+
+def verbs() -> dict[str, dict[str, Verb]]:
+    """Return verb → plugin → ``Verb`` of every plugin that is well; a verb of two plugins is neither's."""
+    offered: dict[str, dict[str, Verb]] = {}
+    for state in states():
+        for name, verb in state.plugin.verbs.items() if state.plugin else ():
+            offered.setdefault(name, {})[state.found.name] = verb
+    return dict(sorted(offered.items()))
+
+
+def verb_module(name: str) -> Any:
+    """Import the module of a plugin's verb; raises ``PluginError`` where two plugins claim it, or it is broken."""
+    (first, verb), *others = verbs()[name].items()
+    if others:
+        origins = " and ".join(discover()[plugin].origin for plugin in (first, *(other for other, _ in others)))
+        raise PluginError(f"the verb {name!r} is claimed by {origins}: uninstall one, or leave one out of {ALLOW_LIST}")
+    return _import(get(first), verb.module)
 
 
 def import_string(target: str) -> Any:
     """Import ``"package.module:attribute"``."""
     module, _, attribute = target.partition(":")
     return getattr(import_module(module), attribute)
+
+
+def _import(plugin: Plugin, target: str) -> Any:
+    """Import ``"package.module"`` or ``"package.module:attribute"``, or raise ``PluginError`` that says whose it is."""
+    try:
+        return import_string(target) if ":" in target else import_module(target)
+    except (ImportError, AttributeError) as error:
+        origin = discover()[plugin.name].origin
+        install = f'; if a package is missing: pip install "unisono[{plugin.extra}]"' if plugin.extra else ""
+        raise PluginError(
+            f"{origin}: {target!r} cannot be imported: {type(error).__name__}: {error}{install}"
+        ) from error
 
 
 def states() -> list[State]:
@@ -179,6 +213,12 @@ def _load_manifest(found: Found) -> Plugin:
             f"{found.origin} calls itself {plugin.name!r}: entry point and manifest must agree"
         )
     check_api(plugin.api, found.origin)
+    from unisono.cli import VERBS
+
+    for name in plugin.verbs:
+        if name in VERBS or not re.fullmatch("[a-z][a-z0-9-]*", name):
+            why = "is unisono's own" if name in VERBS else "is not of small letters, digits and dashes"
+            raise PluginError(f"{found.origin} offers the verb {name!r}, which {why}: give it another name")
     return plugin
 
 

@@ -115,9 +115,18 @@ class Recipe:
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
 
     def build_data(self):
-        """Make the data module (nothing is read yet)."""
+        """Make the data module, with the components that it uses (no data is read yet).
+
+        A built-in component is made for it without the facts, which it is there to help finding.
+        """
+        from unisono.checkpoint import load_component
+
         data = build(plugins.resolve(self.data["name"], "data"), self.data, "data", self.name)
         data.seed = self.seed
+        owner = plugins.resolve(self.model["name"], "models")
+        for role in data.uses:
+            if role in self.components:
+                data.attach(role, load_component(owner, role, self.components[role], {}))
         return data
 
     def build_model(self, facts: dict[str, Any]):

@@ -1,7 +1,8 @@
 """Data for vocoders: random crops of recordings with their log mels, and tones made on the spot.
 
 Items are ``{"mel": [t, m], "wave": [n]}``; with ``pitch: true`` also ``pitch`` [t] in hertz, interpolated where
-there is no voice, ``voiced`` [t], and ``start``, the number of the crop's first sample in its recording.
+there is no voice, ``voiced`` [t], and ``start``, the number of the crop's first sample in its recording. ``row``
+numbers the crop in the set.
 
 Shapes: b batch, t frames of a crop, m mel channels, n = t * hop_length samples.
 """
@@ -99,9 +100,11 @@ class AudioData(DataModule):
         self.gain_db = gain_db
         self.in_memory = in_memory
         self.pitch = pitch
+        self.held_out: list[str] = []
+        """Texts (ids, where there is none) of the recordings that are kept for validation."""
 
     def prepare(self, progress: bool = True) -> Audit:
-        manifest = _read_roots(self.root)
+        manifest = read_recordings(self.root)
         spec = self.mel
         results = prepare_features(
             manifest.utterances,
@@ -144,6 +147,7 @@ class AudioData(DataModule):
             mels_share=self.mels_share,
         )
         self.val_set = crops([recordings[u.id] for u in val], tiled=False)
+        self.held_out = sorted({u.text or u.id for u in val})
         return self.finish(audit)
 
     def _mel_path(self, utterance: Utterance, num_frames: int) -> Path | None:
@@ -161,7 +165,7 @@ class AudioData(DataModule):
         return path
 
     def describe(self) -> dict[str, Any]:
-        return {"mel_spec": self.mel.to_dict(), "pitch": self.pitch}
+        return {"mel_spec": self.mel.to_dict(), "pitch": self.pitch, "held_out": self.held_out}
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         return collate_items(items)
@@ -217,7 +221,7 @@ class CropSet:
             share = float(torch.rand((), generator=generator))
             gain = 10 ** ((2 * share - 1) * self.gain_db / 20)
         wave, mel = crop(recording, self.log_mel, start, self.crop_frames, gain)
-        item = {"mel": mel, "wave": wave}
+        item = {"mel": mel, "wave": wave, "row": index}
         if "pitch" in recording.features.shapes:
             pitch = recording.features.load("pitch", start, start + self.crop_frames)
             item |= {"pitch": pitch.abs(), "voiced": pitch > 0}
@@ -262,7 +266,8 @@ def read_wave(
     return features, wave_facts(wave, spec.sample_rate)
 
 
-def _read_roots(root: str | list[str] | dict[str, str]) -> Manifest:
+def read_recordings(root: str | list[str] | dict[str, str]) -> Manifest:
+    """List the recordings of what ``AudioData`` has as its root."""
     if isinstance(root, str) and Path(root).expanduser().is_dir():
         folder = Path(root).expanduser()
         if not (folder / "metadata.csv").is_file():
@@ -339,6 +344,7 @@ class ToneSet:
             "pitch": hz[hop // 2 :: hop][start:stop],
             "voiced": torch.ones(self.crop_frames, dtype=torch.bool),
             "start": torch.tensor(start * hop),
+            "row": index,
         }
 
 

@@ -154,3 +154,92 @@ class SpectrogramDiscriminator(nn.Module):
             features.append(x)
         x = self.score(x)
         return Judgement(x.flatten(1), [*features, x])
+
+
+DAC_BANDS = ((0.0, 0.1), (0.1, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0))
+"""DAC's bands, as shares of the frequencies."""
+
+
+class MultiBandDiscriminator(nn.Module):
+    """One ``ComplexDiscriminator`` per window length (DAC, arXiv:2306.06546, section 3.3: 2048, 1024, 512 samples)."""
+
+    def __init__(
+        self,
+        windows: Sequence[int] = (2048, 1024, 512),
+        channels: int = 32,
+        bands: Sequence[tuple[float, float]] = DAC_BANDS,
+    ):
+        super().__init__()
+        self.judges = nn.ModuleList(ComplexDiscriminator(n, channels, bands, (1, 1, 1), SLOPE) for n in windows)
+
+    def forward(self, wave: Float[Tensor, "b n"]) -> list[Judgement]:
+        return [judge(wave) for judge in self.judges]
+
+
+class MultiScaleSTFTDiscriminator(nn.Module):
+    """One ``ComplexDiscriminator`` of the whole band per window length (EnCodec, arXiv:2210.13438, section 3.4)."""
+
+    def __init__(self, windows: Sequence[int] = (2048, 1024, 512, 256, 128), channels: int = 32):
+        super().__init__()
+        whole = ((0.0, 1.0),)
+        self.judges = nn.ModuleList(ComplexDiscriminator(n, channels, whole, (1, 2, 4), 0.2) for n in windows)
+
+    def forward(self, wave: Float[Tensor, "b n"]) -> list[Judgement]:
+        return [judge(wave) for judge in self.judges]
+
+
+class ComplexDiscriminator(nn.Module):
+    """A complex spectrogram, real and imaginary parts as two channels, band by band.
+
+    ::
+
+        wave ─ STFT ─ split ─ [ conv 3×9 ─ 3 × conv 3×9, halving frequency ─ conv 3×3 ] × bands ─ join ─ conv 3×3
+
+    ``dilations`` are those of the three strided convolutions over time. Frames are a quarter of a window apart.
+    Differences: transforms are scaled so that a sine's peak does not depend on the window; DAC levels the waveform to a
+    peak of 0.8 first, which is not done here.
+    """
+
+    def __init__(
+        self,
+        n_fft: int,
+        channels: int,
+        bands: Sequence[tuple[float, float]],
+        dilations: tuple[int, int, int],
+        slope: float,
+    ):
+        super().__init__()
+        self.n_fft = n_fft
+        self.slope = slope
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        count = n_fft // 2 + 1
+        self.edges = [(int(low * count), int(high * count)) for low, high in bands]
+        self.bands = nn.ModuleList(
+            nn.ModuleList(
+                weight_norm(conv)
+                for conv in (
+                    nn.Conv2d(2, channels, (3, 9), padding=(1, 4)),
+                    *(
+                        nn.Conv2d(channels, channels, (3, 9), (1, 2), (dilation, 4), (dilation, 1))
+                        for dilation in dilations
+                    ),
+                    nn.Conv2d(channels, channels, 3, padding=1),
+                )
+            )
+            for _ in bands
+        )
+        self.score = weight_norm(nn.Conv2d(channels, 1, 3, padding=1))
+
+    def forward(self, wave: Float[Tensor, "b n"]) -> Judgement:
+        with torch.autocast(wave.device.type, enabled=False):
+            spectrum = stft_same(wave.float(), self.n_fft, self.n_fft // 4, self.window)
+            x = torch.view_as_real(spectrum).permute(0, 3, 1, 2) * (2 / self.window.sum())
+        features, ends = [], []
+        for (low, high), convs in zip(self.edges, self.bands, strict=True):
+            part = x[..., low:high]
+            for conv in convs:
+                part = F.leaky_relu(conv(part), self.slope)
+                features.append(part)
+            ends.append(part)
+        score = self.score(torch.cat(ends, dim=-1))
+        return Judgement(score.flatten(1), [*features, score])

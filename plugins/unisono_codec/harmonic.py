@@ -31,6 +31,7 @@ from torch.nn import functional as F
 from unisono.audio import MelInverse, MelSpec, stft_same
 from unisono.audio.mel import LOG_FLOOR
 
+from unisono_codec.noise import numbered_noise
 from unisono_codec.vocos import MAX_MAGNITUDE, SILENCE, VocosNet
 
 LOWEST_HZ, BINS_PER_OCTAVE, NUM_BINS = 50.0, 24, 96
@@ -226,15 +227,3 @@ def pulse_train(
     small = half.abs() < 1e-4
     ratio = torch.sin((num_harmonics + 0.5) * x) / (2 * torch.where(small, 1.0, half))
     return torch.where(small, num_harmonics, ratio - 0.5)
-
-
-def numbered_noise(first: int | Int[Tensor, " b"], like: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
-    """Return white noise of unit variance, uniform, a function of the samples' numbers from ``first`` alone: the
-    finaliser of MurmurHash3 (Appleby, public domain)."""
-    number = torch.arange(like.shape[1], device=like.device)
-    number = number + (first[:, None] if isinstance(first, Tensor) else first)
-    x = (number * 0x9E3779B1) & 0xFFFFFFFF
-    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-        x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF
-    x = x ^ (x >> 16)
-    return ((x.double() / 2**31 - 1) * math.sqrt(3)).float().expand_as(like)

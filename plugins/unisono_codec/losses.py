@@ -1,7 +1,8 @@
 """Adversarial losses on what discriminators say; each returns one value per item.
 
-Hinge losses and feature matching as in Vocos (arXiv:2306.00814, section 3.3): averaged over
-discriminators, so that their number changes no weight. Means are taken in float32.
+Hinge losses and feature matching as in Vocos (arXiv:2306.00814, section 3.3), least squares as in
+Parallel WaveGAN (arXiv:1910.11480, equations 1 and 2): averaged over discriminators, so that their
+number changes no weight. Means are taken in float32.
 
 Shapes: b batch.
 """
@@ -28,6 +29,21 @@ def discriminator_hinge(real: Sequence[Judgement], fake: Sequence[Judgement]) ->
 def generator_hinge(fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
     """``max(0, 1 − D(x̂))``: a region that passes for real pulls no more."""
     return torch.stack([(1 - f.scores.float()).relu().mean(1) for f in fake]).mean(0)
+
+
+def discriminator_squares(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
+    """``(1 − D(x))² + D(x̂)²``, averaged over regions and discriminators."""
+    return torch.stack(
+        [
+            (1 - r.scores.float()).square().mean(1) + f.scores.float().square().mean(1)
+            for r, f in zip(real, fake, strict=True)
+        ]
+    ).mean(0)
+
+
+def generator_squares(fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
+    """``(1 − D(x̂))²``."""
+    return torch.stack([(1 - f.scores.float()).square().mean(1) for f in fake]).mean(0)
 
 
 def feature_matching(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Float[Tensor, "b"]:

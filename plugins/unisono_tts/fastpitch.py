@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from unisono.audio import fill_gaps
 from unisono.duration import Alignment, log_durations
 from unisono.nn.temporal import TemporalPredictor
+from unisono.speech import Reading, SpeechRequest
 
 from unisono_tts.fastspeech import FastSpeech
-from unisono_tts.speaking import Reading, SpeechRequest
 
 SEMITONE = math.log(2) / 12
 DECIBEL = math.log(10) / 20

@@ -35,8 +35,9 @@ from unisono.errors import CheckpointError
 from unisono.model import OnStep
 from unisono.nn.temporal import TemporalPredictor
 from unisono.nn.transformer import FFTStack
+from unisono.speech import Reading, SpeechRequest, Voice
 
-from unisono_tts.speaking import Reading, SpeechRequest, Voice, speak, stream
+from unisono_tts.speaking import check_vocoder, speak, stream
 
 
 @dataclass
@@ -268,7 +269,7 @@ class FastSpeech(Model):
         return self.component("vocoder")
 
     def attach(self, role: str, component: Any) -> None:
-        self.voice.check_vocoder(component)
+        check_vocoder(self.facts, component)
         super().attach(role, component)
 
     def synthesize(

@@ -20,8 +20,7 @@ from unisono.audio import read_audio, write_audio
 from unisono.checkpoint import find_training_state, read_training_state
 from unisono.errors import UnisonoError
 from unisono.recipe import Recipe
-
-from unisono_tts.data import level, trim
+from unisono.speech import level, trim
 
 
 def write_pairs(run: str | Path, dest: str | Path, batch_size: int = 16) -> int:

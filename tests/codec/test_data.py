@@ -35,7 +35,9 @@ def prepared(root, **kwargs):
 def test_batches(folder):
     data = prepared(folder)
     assert data.audit.kept == 6
-    assert data.describe() == {"mel_spec": SMALL.to_dict(), "pitch": False}
+    held_out = data.describe()["held_out"]
+    assert data.describe() == {"mel_spec": SMALL.to_dict(), "pitch": False, "held_out": held_out}
+    assert len(held_out) == 2 and set(held_out) < {f"wavs/{i}" for i in range(6)}
     assert MelSpec.from_dict(data.describe()["mel_spec"]) == SMALL
     for loader in (data.train_dataloader(), data.val_dataloader()):
         for batch in loader:

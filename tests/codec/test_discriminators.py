@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 from unisono_codec.discriminators import (
+    MultiBandDiscriminator,
     MultiPeriodDiscriminator,
     MultiResolutionDiscriminator,
+    MultiScaleSTFTDiscriminator,
     PeriodDiscriminator,
     SpectrogramDiscriminator,
 )
@@ -68,6 +70,8 @@ def test_an_item_is_judged_the_same_in_any_batch():
     for judges in (
         MultiPeriodDiscriminator((2, 5), (2, 4)),
         MultiResolutionDiscriminator(channels=2),
+        MultiBandDiscriminator((512, 256), 2),
+        MultiScaleSTFTDiscriminator((512, 128), 2),
     ):
         for together, alone in zip(judges(wave), judges(wave[1:2]), strict=True):
             first, rest = together.split(1)
@@ -81,6 +85,8 @@ def test_gradients_reach_the_waveform_and_every_parameter():
     for judges in (
         MultiPeriodDiscriminator((2, 5), (2, 4)),
         MultiResolutionDiscriminator(channels=2),
+        MultiBandDiscriminator((512, 256), 2),
+        MultiScaleSTFTDiscriminator((512, 128), 2),
     ):
         wave = torch.zeros(2, 2048)  # bins of zero magnitude must not yield NaN
         wave[1] = torch.randn(2048)
@@ -90,3 +96,47 @@ def test_gradients_reach_the_waveform_and_every_parameter():
         assert wave.grad[1].any()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in judges.parameters())
         assert all(p.grad.any() for p in judges.parameters())
+
+
+def test_published_sizes_without_the_lengths_of_weight_norm():
+    """HiFi-GAN's multi-period discriminators have 41.1 M weights; the others by their layers, one by one."""
+
+    def weights(net):  # lengths of weight norm are no weights of their own
+        return sum(p.numel() for n, p in net.named_parameters() if not n.endswith("original0"))
+
+    assert weights(MultiPeriodDiscriminator()) / 1e6 == pytest.approx(41.1, abs=0.05)
+    first, strided, last, score = 2 * 32 * 27 + 32, 32 * 32 * 27 + 32, 32 * 32 * 9 + 32, 32 * 9 + 1
+    assert weights(MultiBandDiscriminator()) == 3 * (5 * (first + 3 * strided + last) + score)
+    assert weights(MultiScaleSTFTDiscriminator()) == 5 * (first + 3 * strided + last + score)
+
+
+def test_bands_share_the_spectrum_out_without_gap():
+    for judge in MultiBandDiscriminator(channels=1).judges:
+        edges = judge.edges
+        assert edges[0][0] == 0 and edges[-1][1] == judge.n_fft // 2 + 1
+        assert all(left[1] == right[0] for left, right in itertools.pairwise(edges))
+
+
+@torch.no_grad()
+def test_a_band_hears_its_own_frequencies_alone():
+    (judge,) = MultiBandDiscriminator((512,), 3).judges
+    time = torch.arange(4096) / 24000
+    base = 0.1 * torch.randn(1, 4096)
+    louder = base + 0.3 * torch.sin(2 * torch.pi * 7500 * time)  # 0.625 of 12 kHz: the fourth band
+    before, after = (judge(wave).features for wave in (base, louder))
+    inside = slice(8, -8)  # the sine is bent where the ends are mirrored, which all bands hear
+    pairs = [(x[:, :, inside], y[:, :, inside]) for x, y in zip(before, after, strict=True)]
+    moved = [float((x - y).abs().max() / x.abs().max()) for x, y in pairs]
+    for band in range(5):
+        of_band = moved[5 * band : 5 * band + 5]
+        assert of_band[0] > 0.1 if band == 3 else max(of_band) < 1e-3
+
+
+@torch.no_grad()
+def test_shapes_halve_the_frequencies_thrice():
+    wave = torch.randn(2, 4096)
+    (judgement,) = MultiScaleSTFTDiscriminator((512,), 3)(wave)
+    assert [tuple(f.shape) for f in judgement.features] == [
+        (2, 3, 32, 257), (2, 3, 32, 129), (2, 3, 32, 65), (2, 3, 32, 33), (2, 3, 32, 33), (2, 1, 32, 33),
+    ]
+    assert judgement.scores.shape == (2, 32 * 33)

@@ -8,7 +8,13 @@ from unisono.audio import MelSpec
 from unisono.audio.losses import LogMelLoss, MultiResolutionSTFTLoss
 from unisono.errors import DataError
 from unisono_codec.discriminators import Judgement
-from unisono_codec.losses import discriminator_hinge, feature_matching, generator_hinge
+from unisono_codec.losses import (
+    discriminator_hinge,
+    discriminator_squares,
+    feature_matching,
+    generator_hinge,
+    generator_squares,
+)
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -94,3 +100,31 @@ def test_feature_matching_sums_layers_and_averages_discriminators():
     fake = [judgement([[0.0]] * 2, scale * ones, -scale * ones), judgement([[0.0]] * 2, ones)]
     expected = torch.tensor([(1 + 1 + 1) / 2, (2 + 2 + 1) / 2])
     torch.testing.assert_close(feature_matching(real, fake), expected)
+
+
+def test_stft_loss_with_parallel_wavegans_windows_equals_torch_stft():
+    """Yamamoto et al., equations 4 to 6, at the resolutions of their table 1."""
+    resolutions = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
+    target, estimate = noise(1, 6000, seed=1), noise(1, 6000, seed=2)
+    total = 0.0
+    for n_fft, hop, width in resolutions:
+        s, e = (
+            torch.stft(w[0], n_fft, hop, width, torch.hann_window(width), return_complex=True).abs()
+            for w in (target, estimate)
+        )
+        total += (s - e).norm() / s.norm() + (s.log() - e.log()).abs().mean()
+    loss = MultiResolutionSTFTLoss(resolutions, floor=1e-6)
+    # 1e-4: logarithms of a few near-zero bins amplify rounding.
+    torch.testing.assert_close(loss(estimate, target)[0], total / 3, atol=1e-4, rtol=0)
+    with pytest.raises(DataError, match="513"):
+        MultiResolutionSTFTLoss(((512, 128, 513),))
+
+
+def test_least_squares_by_hand():
+    real = [Judgement(torch.tensor([[1.0, 0.0], [2.0, 1.0]]), [])]
+    fake = [Judgement(torch.tensor([[0.0, 0.5], [-1.0, 1.0]]), [])]
+    # (0 + 1)/2 + (0 + 1/4)/2 and (1 + 0)/2 + (1 + 1)/2
+    torch.testing.assert_close(discriminator_squares(real, fake), torch.tensor([0.625, 1.5]))
+    # (1 + 1/4)/2 and (4 + 0)/2
+    torch.testing.assert_close(generator_squares(fake), torch.tensor([0.625, 2.0]))
+    torch.testing.assert_close(generator_squares(fake * 2), torch.tensor([0.625, 2.0]))

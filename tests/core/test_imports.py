@@ -85,6 +85,7 @@ except SystemExit as end:
         (CLI, ["--version"]),
         (CLI, ["plugins"]),
         (CLI, ["recipes"]),
+        (CLI, ["codec", "encode", "--help"]),
         *[(CLI, [verb, "--help"]) for verb in ("train", "generate", "export", "check", "data", "recipes", "doctor")],
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

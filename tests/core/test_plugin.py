@@ -179,6 +179,111 @@ def test_on_the_command_line_a_broken_plugin_is_one_sentence_and_exit_code_2(ins
     assert len(said) == 2 and all(line.startswith("unisono: plugin 'toy' (unisono-toy 1.2.3)") for line in said)
 
 
+# ---- verbs -------------------------------------------------------------------------------------
+
+VERB = """
+def add_arguments(parser):
+    parser.add_argument("times", type=int)
+
+
+def run(args, rest):
+    from unisono.errors import RequestError
+
+    if args.times < 1:
+        raise RequestError(f"times={args.times} must be at least 1")
+    print("hum " * args.times)
+    return None if args.times == 1 else 3
+"""
+OFFERS = ", verbs={{{verb!r}: unisono.Verb({module!r}, 'hum a tune, and no more')}}"
+
+
+@pytest.fixture
+def install_verb(install, tmp_path):
+    """Return a function that installs a plugin with a verb, and the verb's module, which says so when imported."""
+
+    def make(name: str = "toy", verb: str = "hum", source: str = VERB) -> None:
+        module = f"made_up_{name}_verb"
+        (tmp_path / f"{module}.py").write_text(source)
+        sys.modules.pop(module, None)
+        more = OFFERS.format(verb=verb, module=module)
+        install(name, "import unisono\n" + GOOD.format(name=name, api=PLUGIN_API, more=more))
+
+    return make
+
+
+def test_a_plugin_brings_a_verb(install_verb, capsys):
+    install_verb()
+    assert cli.main(["hum", "1"]) == 0
+    assert capsys.readouterr().out == "hum \n"
+    assert cli.main(["hum", "2"]) == 3
+    assert cli.main(["hum", "0"]) == 2
+    assert capsys.readouterr().err == "unisono: times=0 must be at least 1\n"
+    for wrong in (["hum", "one"], ["hum", "1", "--loud"], ["hum"], ["hmm"]):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(wrong)
+        assert stop.value.code == 2
+    assert "unknown argument '--loud'; see unisono hum --help" in capsys.readouterr().err
+
+
+def test_help_lists_a_plugins_verb_without_importing_its_module(install_verb, capsys):
+    install_verb()
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert "hum a tune, and no more" in capsys.readouterr().out
+    assert "made_up_toy_verb" not in sys.modules
+    with pytest.raises(SystemExit):
+        cli.main(["hum", "--help"])
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: unisono hum") and "Hum a tune, and no more." in shown
+    assert cli.main(["plugins"]) == 0
+    assert "unisono hum" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_core_verb_does_not_ask_the_plugins(install, capsys):
+    install("toy", "raise SystemExit('imported')")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["export", "--help"])
+    assert stop.value.code == 0
+
+
+@pytest.mark.parametrize(
+    ("verb", "why"), [("train", "is unisono's own"), ("Hum", "small"), ("--hum", "small"), ("", "small letters")]
+)
+def test_a_verb_that_cannot_be_is_refused(install_verb, verb, why):
+    install_verb(verb=verb)
+    said = reason("toy")
+    assert f"offers the verb {verb!r}" in said and why in said and "give it another name" in said
+
+
+def test_a_verb_of_two_plugins_is_neithers(install_verb, capsys):
+    install_verb("one")
+    install_verb("two")
+    assert cli.main(["hum", "1"]) == 2
+    said = capsys.readouterr().err
+    for part in ("the verb 'hum' is claimed by", "'one' (unisono-one", "'two' (unisono-two", "uninstall one"):
+        assert part in said
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert "claimed by the plugins one and two" in capsys.readouterr().out
+    assert cli.main(["plugins", "--strict"]) == 0
+
+
+def test_a_verb_whose_module_is_broken_says_whose_it_is(install_verb, capsys):
+    install_verb(source="import a_package_that_is_missing")
+    assert cli.main(["hum", "1"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("unisono: plugin 'toy' (unisono-toy 1.2.3): 'made_up_toy_verb' cannot be imported")
+
+
+def test_a_broken_plugin_takes_no_verb_from_the_others(install, install_verb, capsys):
+    install_verb()
+    install("bad", "1 / 0")
+    assert cli.main(["hum", "1"]) == 0
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert "hum a tune" in capsys.readouterr().out
+
+
 def test_an_editable_install_that_is_seen_twice_is_one_plugin(tmp_path):
     """The metadata of one distribution may lie on the path twice, as in a checkout with an egg-info."""
     folders = []

@@ -5,7 +5,14 @@ import socket
 
 import pytest
 import torch
-from unisono.nn.quantize import GroupedQuantizer, ResidualQuantizer, ScalarQuantizer, VectorQuantizer
+from unisono.nn.quantize import (
+    FactorisedQuantizer,
+    FactorisedResidualQuantizer,
+    GroupedQuantizer,
+    ResidualQuantizer,
+    ScalarQuantizer,
+    VectorQuantizer,
+)
 
 
 def vectors(b=3, t=7, d=4, seed=0, dtype=torch.float32):
@@ -28,6 +35,8 @@ MAKERS = {
     "residual": lambda: ResidualQuantizer(4, 6, num_levels=3),
     "scalar": lambda: ScalarQuantizer(4, [5, 4, 2]),
     "grouped": lambda: GroupedQuantizer([ResidualQuantizer(2, 6), ResidualQuantizer(2, 6, 2)]),
+    "factorised": lambda: FactorisedQuantizer(4, 6, 3),
+    "factorised levels": lambda: FactorisedResidualQuantizer(4, 6, 3, code_dim=2),
 }
 
 
@@ -46,7 +55,8 @@ def test_the_codebook_follows_as_the_paper_writes():
     """van den Oord et al., appendix A.1, with a first batch that fills the codebook."""
     quantizer = VectorQuantizer(4, 3, decay=0.9, dead_below=0.0)
     quantizer(vectors(seed=1))
-    n, m = quantizer.counts.clone(), quantizer.sums.clone()
+    n = quantizer.counts.clone()
+    m = quantizer.codebook * n[:, None]
     for step in range(2, 5):
         z = vectors(seed=step)
         tokens = quantizer(z).tokens[..., 0]
@@ -78,7 +88,7 @@ def test_dead_codes_come_back_to_life_and_live_ones_stay():
     for _ in range(60):
         quantizer(vectors())
     with torch.no_grad():
-        quantizer.codebook[2], quantizer.counts[2], quantizer.sums[2] = 1e3, 1e-6, 1e-3
+        quantizer.codebook[2], quantizer.counts[2] = 1e3, 1e-6
     live = quantizer.counts > 0.5
     z = vectors(seed=1)
     quantizer(z)
@@ -177,7 +187,7 @@ def test_the_gradient_goes_straight_through(name):
     quantizer = MAKERS[name]().eval()
     z = vectors().requires_grad_()
     quantizer(z).vectors.sum().backward()
-    if name == "scalar":
+    if name == "scalar" or name.startswith("factorised"):
         assert (z.grad.abs().sum(-1) > 0).all()
     else:
         torch.testing.assert_close(z.grad, torch.ones_like(z))
@@ -237,6 +247,8 @@ def test_two_ranks_hold_the_codebook_of_one(tmp_path):
         (lambda: VectorQuantizer(4, 8, dead_below=1.0), "dead_below=1.0"),
         (lambda: ResidualQuantizer(4, 8, num_levels=0), "num_levels=0"),
         (lambda: ResidualQuantizer(4, 8, dropout=1.5), "dropout=1.5"),
+        (lambda: FactorisedQuantizer(4, 8, 5), "code_dim=5"),
+        (lambda: FactorisedQuantizer(4, 8, 2, decay=0.0), "decay=0.0"),
         (lambda: ScalarQuantizer(4, []), r"levels=\[\]"),
         (lambda: ScalarQuantizer(4, [5, 1]), r"levels=\[5, 1\]"),
         (lambda: GroupedQuantizer([ResidualQuantizer(2, 4), ResidualQuantizer(2, 5)]), "one size"),
@@ -245,3 +257,113 @@ def test_two_ranks_hold_the_codebook_of_one(tmp_path):
 def test_limits_are_named(make, match):
     with pytest.raises(ValueError, match=match):
         make()
+
+
+def factorised(levels=3, **options):
+    return FactorisedResidualQuantizer(12, 6, levels, code_dim=4, **options)
+
+
+@torch.no_grad()
+def test_factorised_codes_are_the_nearest_by_angle():
+    """Brute force over codes, and DAC's equations by hand."""
+    quantizer = FactorisedQuantizer(12, 6, 4).eval()
+    z = vectors(d=12)
+    made = quantizer(z)
+    for i in range(3):
+        for j in range(7):
+            e = quantizer.down.weight @ z[i, j] + quantizer.down.bias
+            cosines = [float(e @ c / e.norm() / c.norm()) for c in quantizer.codes.weight]
+            best = cosines.index(max(cosines))
+            assert int(made.tokens[i, j, 0]) == best
+            code = quantizer.codes.weight[best]
+            torch.testing.assert_close(made.vectors[i, j], quantizer.up.weight @ code + quantizer.up.bias)
+            distance = float((e - code).square().mean())
+            assert float(made.commitment[i, j]) == pytest.approx(distance, rel=1e-4)
+            assert float(made.codebook[i, j]) == pytest.approx(distance, rel=1e-4)
+
+
+def test_each_distance_moves_its_own_side():
+    quantizer = FactorisedQuantizer(12, 6, 4).eval()
+    for name, moved, still in (("commitment", "down", "codes"), ("codebook", "codes", "down")):
+        quantizer.zero_grad()
+        getattr(quantizer(vectors(d=12)), name).sum().backward()
+        assert getattr(quantizer, moved).weight.grad.abs().sum() > 0
+        gradient = getattr(quantizer, still).weight.grad
+        assert gradient is None or not gradient.any()
+
+
+@torch.no_grad()
+def test_factorised_levels_take_something_away_from_the_first_step_on():
+    quantizer = factorised(levels=3)
+    z = vectors(8, 30, 12)
+    quantizer(z)  # fills the codebooks
+    quantizer.eval()
+    tokens = quantizer.tokens(z)
+    errors = [float((z - quantizer.decode(tokens[..., :k])).square().mean()) for k in (1, 2, 3)]
+    assert float(z.square().mean()) > errors[0] > errors[1] > errors[2]
+
+
+def test_the_gradient_passes_through_the_maps_of_every_level():
+    """By finite differences of the sum with tokens held: straight through means that a code follows its vector."""
+    quantizer = factorised().double().eval()
+    z = vectors(1, 2, 12, dtype=torch.float64).float().double().requires_grad_()
+
+    def straight(z):
+        left, total = z, 0.0
+        for level in quantizer.levels:
+            made = level.up(level.down(left) + offsets[level])
+            total, left = total + made, left - made
+        return total
+
+    offsets, left = {}, z.detach()
+    for level in quantizer.levels:
+        e = level.down(left)
+        offsets[level] = level.codes(level._nearest(e)) - e
+        left = left - level.up(level.codes(level._nearest(e)))
+    weight = vectors(1, 2, 12, seed=3).double()
+    (expected,) = torch.autograd.grad((straight(z) * weight).sum(), z)
+    quantizer.float()
+    z32 = z.detach().float().requires_grad_()
+    (made,) = torch.autograd.grad((quantizer(z32).vectors * weight.float()).sum(), z32)
+    torch.testing.assert_close(made, expected.float(), atol=1e-5, rtol=1e-4)
+
+
+def test_unused_factorised_codes_come_back_and_used_ones_stay():
+    quantizer = FactorisedQuantizer(12, 6, 4, dead_below=0.1)
+    for _ in range(3):
+        quantizer(vectors(4, 20, 12))
+    with torch.no_grad():
+        quantizer.codes.weight[2], quantizer.counts[2] = 1e3, 1e-6
+    before = quantizer.codes.weight.detach().clone()
+    z = vectors(4, 20, 12, seed=1)
+    quantizer(z)
+    assert (quantizer.down(z) - quantizer.codes.weight[2]).abs().sum(-1).min() < 1e-5
+    kept = [0, 1, 3, 4, 5]
+    assert torch.equal(quantizer.codes.weight[kept], before[kept])
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_tokens_alone_are_those_of_the_forward_pass_and_move_nothing(name):
+    quantizer = MAKERS[name]().train()
+    quantizer(vectors(seed=5))
+    before = {k: v.clone() for k, v in quantizer.state_dict().items()}
+    mask = mask_of([7, 4, 2])
+    tokens = quantizer.tokens(vectors(), mask)
+    assert all(torch.equal(before[k], v) for k, v in quantizer.state_dict().items())
+    assert torch.equal(tokens, quantizer.eval()(vectors(), mask).tokens)
+
+
+def test_groups_by_level_stand_level_by_level():
+    parts = [ResidualQuantizer(2, 6, 3), ResidualQuantizer(2, 6, 3)]
+    grouped = GroupedQuantizer(parts, by_level=True).eval()
+    z = vectors()
+    made = grouped(z)
+    alone = [part(half) for part, half in zip(parts, z.split(2, -1), strict=True)]
+    for level in range(3):
+        for group in range(2):
+            assert torch.equal(made.tokens[..., 2 * level + group], alone[group].tokens[..., level])
+            assert torch.equal(made.usage[2 * level + group], alone[group].usage[level])
+    coarse = torch.cat([p.decode(a.tokens[..., :2]) for p, a in zip(parts, alone, strict=True)], -1)
+    torch.testing.assert_close(grouped.decode(grouped.tokens(z, levels=2)), coarse)
+    with pytest.raises(ValueError, match="equally many"):
+        GroupedQuantizer([ResidualQuantizer(2, 6, 1), ResidualQuantizer(2, 6, 2)], by_level=True)

@@ -16,7 +16,8 @@ pytest.importorskip("swift_f0", reason="the pitch tracker is not installed")
 
 from unisono.audio import MelSpec
 from unisono.errors import DataError
-from unisono_tts.data import EspeakData, SpeechData, level, trim
+from unisono.speech import level, trim
+from unisono_tts.data import EspeakData, SpeechData
 
 RATE = 22050
 SHARED = Path(os.environ.get("UNISONO_SHARED", Path(__file__).parents[3] / "shared"))
@@ -255,7 +256,7 @@ def test_symbols_are_cached_by_front_end_and_text(tmp_path, monkeypatch):
     root = corpus(tmp_path / "voice", good(2))
     first = SpeechData(str(root), val_size=0)
     first.prepare(progress=False)
-    from unisono_tts.text import EspeakFrontEnd
+    from unisono.speech import EspeakFrontEnd
 
     def refuse(self, text):
         raise AssertionError("read again")

@@ -16,8 +16,9 @@ from unisono import Audio, metrics
 from unisono.audio import GriffinLim, MelSpec, write_audio
 from unisono.data import Manifest, Utterance
 from unisono.errors import DataError
-from unisono_tts import evaluate as module
-from unisono_tts.evaluate import evaluate, held_out, long_text
+from unisono.speech import evaluate as module
+from unisono.speech.evaluate import held_out, long_text
+from unisono_tts.evaluate import evaluate
 
 HAS_PESQ = find_spec("pesq") is not None  # compiled at install, and so not a dependency
 

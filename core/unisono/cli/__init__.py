@@ -1,13 +1,14 @@
 """The command line: one file per verb; nothing heavy is imported before a verb needs it.
 
 A verb is a module with ``add_arguments(parser)`` and ``run(args, rest)``; its line of help is in
-``VERBS``. Errors by a user's hand end in one sentence and exit code 2; anything else shows its
-traceback, because it is our bug.
+``VERBS``, or in the manifest of the plugin that offers it. Errors by a user's hand end in one sentence
+and exit code 2; anything else shows its traceback, because it is our bug.
 """
 
 import argparse
 import sys
 from importlib import import_module
+from typing import Any
 
 from unisono.errors import UnisonoError
 
@@ -37,16 +38,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=_version())
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for verb, text in VERBS.items():
-        about = text[0].upper() + text[1:] + "."
-        child = verbs.add_parser(verb, help=text, description=about, conflict_handler="resolve")
-        if argv[:1] == [verb]:
-            import_module(f"unisono.cli.{verb}").add_arguments(child)
-    args, rest = parser.parse_known_args(argv)
-    if rest and args.verb not in FREE_FORM:
-        parser.error(f"unknown argument {rest[0]!r}; see unisono {args.verb} --help")
     try:
-        return import_module(f"unisono.cli.{args.verb}").run(args, rest) or 0
+        for verb, text in {**VERBS, **({} if argv[:1] and argv[0] in VERBS else plugin_verbs())}.items():
+            about = text[0].upper() + text[1:] + "."
+            child = verbs.add_parser(verb, help=text, description=about, conflict_handler="resolve")
+            if argv[:1] == [verb]:
+                _module(verb).add_arguments(child)
+        args, rest = parser.parse_known_args(argv)
+        if rest and args.verb not in FREE_FORM:
+            parser.error(f"unknown argument {rest[0]!r}; see unisono {args.verb} --help")
+        return _module(args.verb).run(args, rest) or 0
     except UnisonoError as error:
         print(f"unisono: {error}", file=sys.stderr)
         return 2
@@ -55,7 +56,27 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
+def plugin_verbs() -> dict[str, str]:
+    """Return the verbs that plugins offer, each with its line of help. A plugin that is broken offers none."""
+    from unisono import plugin
+
+    return {
+        name: next(iter(by.values())).help if len(by) == 1 else f"claimed by the plugins {' and '.join(by)}"
+        for name, by in plugin.verbs().items()
+    }
+
+
+def _module(verb: str) -> Any:
+    """The module of a verb, of the core or of a plugin."""
+    if verb in VERBS:
+        return import_module(f"unisono.cli.{verb}")
+    from unisono import plugin
+
+    return plugin.verb_module(verb)
+
+
 def _version() -> str:
+    """What `--version` prints."""
     import unisono
 
     return f"unisono {unisono.__version__}"

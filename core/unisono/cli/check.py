@@ -4,11 +4,13 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `unisono check` takes."""
     parser.add_argument("plugin", help="a plugin's name (unisono plugins)")
     parser.epilog = "exit code 1 if a check fails or cannot run; trains every <model>-tiny recipe a few times"
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
+    """Run a plugin's promises and print how each ended; 1 if one was broken."""
     import contextlib
     import io
     import logging

@@ -4,6 +4,7 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `unisono data` takes."""
     parser.add_argument("action", choices=("audit",))
     parser.add_argument("recipe", help="a recipe's name or file; --data.root=DIR and other overrides may follow")
     parser.add_argument("--json", metavar="FILE", help="write the audit as JSON too")
@@ -11,6 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
+    """Audit a corpus: print what is kept and what is dropped, with reasons."""
     import json
     from pathlib import Path
 

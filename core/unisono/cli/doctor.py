@@ -4,10 +4,12 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `unisono doctor` takes."""
     parser.epilog = "nothing is sent anywhere"
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
+    """Print what is installed, what is missing and what the machine offers."""
     import os
     import platform
     from importlib import metadata

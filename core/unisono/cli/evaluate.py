@@ -1,18 +1,27 @@
 """``unisono evaluate CHECKPOINT DATA``: one table, and the same as JSON."""
 
 import argparse
+import inspect
 from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `unisono evaluate` takes."""
     parser.add_argument("checkpoint", help="an export folder or hub id")
     parser.add_argument("data", help="a corpus: a folder or manifest that the plugin reads")
     parser.add_argument("--limit", type=int, default=40, help="items to measure (default 40)")
     parser.add_argument("--json", metavar="FILE", default="evaluation.json", help="where to write the numbers")
+    parser.add_argument(
+        "--against",
+        metavar="CHECKPOINT",
+        action="append",
+        help="another export to measure on the same items; may be repeated, where the plugin compares models",
+    )
     parser.add_argument("--device", default="cpu")
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
+    """Measure an export on a corpus; print the report and write it if asked."""
     from rich.console import Console
 
     from unisono import plugin
@@ -24,7 +33,12 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     check_writable(args.json)
     synthesizer = load(args.checkpoint, device=args.device)
     evaluate = plugin.resolve(synthesizer.info["model"], "evaluators")
-    report = evaluate(synthesizer, args.data, limit=args.limit, checkpoint=args.checkpoint)
+    rivals = {"against": args.against} if args.against else {}
+    if rivals and "against" not in inspect.signature(evaluate).parameters:
+        raise UnisonoError(
+            f"--against: what a {synthesizer.info['model']} is measured beside is its plugin's choice; leave it out"
+        )
+    report = evaluate(synthesizer, args.data, limit=args.limit, checkpoint=args.checkpoint, **rivals)
     Console().print(report.table())
     report.to_json(args.json)
     print(f"numbers: {args.json}")

@@ -4,6 +4,7 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `unisono export` takes."""
     parser.add_argument("run", help="a run folder or a .ckpt")
     parser.add_argument("dest", help="the folder to write")
     dtypes = ("float32", "float16", "bfloat16")
@@ -19,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
+    """Turn a run's checkpoint into a folder that can be shared."""
     import json
     from pathlib import Path
 

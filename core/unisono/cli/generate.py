@@ -19,6 +19,7 @@ class _Help(argparse.Action):
     """``--help``; after a checkpoint, with the fields of its request."""
 
     def __call__(self, parser, namespace, values, option_string=None):
+        """Print it and end."""
         parser.print_help()
         if getattr(namespace, "checkpoint", None):
             from unisono import plugin
@@ -37,6 +38,7 @@ class _Help(argparse.Action):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `unisono generate` takes."""
     parser.add_argument("-h", "--help", action=_Help, nargs=0, help="show this; after CHECKPOINT, its fields too")
     parser.add_argument("checkpoint", help="an export folder or hub id")
     parser.add_argument("text", nargs="?", help="the text (or other main input) of one request")
@@ -53,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
+    """Synthesize one request, or one per line of a file."""
     from unisono.checkpoint import load, parse_components
 
     synthesizer = load(args.checkpoint, device=args.device, components=parse_components(args.component))
@@ -149,6 +152,7 @@ def flag_value(name: str, value: str, annotation: Any) -> Any:
 
 
 def _many(synthesizer: Any, args: argparse.Namespace, fields: dict[str, Any]) -> int:
+    """One request per line of a file, in batches; 1 if any failed."""
     from rich.console import Console
     from rich.progress import track
 
@@ -205,6 +209,7 @@ def _batch(synthesizer: Any, batch: list[tuple[int, Any, Path]], failed: list[tu
 
 
 def _reason(error: Exception) -> str:
+    """An error in one sentence."""
     if isinstance(error, json.JSONDecodeError):
         return f"not a JSON object ({error.msg} at column {error.colno}); a text must not begin with a brace"
     return str(error)

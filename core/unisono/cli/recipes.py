@@ -4,6 +4,7 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `unisono recipes` takes."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     copy = actions.add_parser("copy", help="copy a recipe out, to edit and train by path")
     copy.add_argument("name")
@@ -13,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
+    """List, show or copy recipes."""
     from pathlib import Path
 
     from unisono.errors import RecipeError, writing

@@ -15,6 +15,7 @@ from unisono.errors import RequestError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `unisono sweep` takes."""
     parser.add_argument("checkpoint", help="an export folder or hub id")
     parser.add_argument("data", nargs="?", help="a corpus that the plugin reads; without it, only time is measured")
     parser.add_argument("--limit", type=int, default=32, help="items of the corpus to measure (default 32)")
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
+    """Evaluate every combination of settings; print quality against evaluations and time."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from rich.console import Console

@@ -4,6 +4,7 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `unisono train` takes."""
     parser.add_argument("recipe", help="a recipe's name (unisono recipes) or a YAML file")
     parser.add_argument(
         "--resume", nargs="?", const="last", metavar="WHERE",
@@ -15,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
+    """Train by a recipe; print where the run is and how to export it."""
     from unisono.recipe import Recipe
 
     recipe = Recipe.read(args.recipe, rest)

@@ -7,6 +7,9 @@ Read as they are found in the field:
 - a table with a header that names ``audio`` and ``text``, and perhaps ``speaker`` and ``id``;
   separated by commas (quoted as usual), or by bars or tabs (never quoted); more columns are ignored
 - JSON lines, an object per line with the same names
+- a folder of spoken digits as the Free Spoken Digit Dataset has them, without a list:
+  ``recordings/{digit}_{speaker}_{number}.wav``; the text is the digit's name; numbers below 5
+  are held out, as that set's own split has it
 
 Paths are relative to the manifest's folder. UTF-8, with or without byte order mark; any line ends.
 What is wrong with a manifest is a ``DataError`` with file, line and remedy; what is wrong with a
@@ -28,17 +31,24 @@ from unisono.audio.io import AUDIO_SUFFIXES
 from unisono.data.sampler import derive_seed
 from unisono.errors import DataError, did_you_mean
 
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+HELD_OUT_NUMBERS = 5
+
 Roots = str | os.PathLike | Sequence[str] | dict[str, str]
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One recording."""
+    """One recording.
+
+    ``held_out`` is what the corpus itself says of training and validation, where it does.
+    """
 
     id: str
     audio: Path
     text: str = ""
     speaker: str = ""
+    held_out: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,10 @@ class Manifest:
         return list(dict.fromkeys(utterance.speaker for utterance in self))
 
     def split(self, val_size: int) -> tuple["Manifest", "Manifest"]:
-        """Return (training, validation), at least ``val_size`` utterances in the latter.
+        """Return (training, validation), at least ``val_size`` utterances in the latter; none for 0.
+
+        Where a corpus says itself what is held out, it is; those come on top, and ``val_size``
+        counts the others.
 
         Which are held out depends on their texts (ids, where there is no text) alone: not on a
         seed, the order, or what else there is, so that two models of one corpus hold out the same
@@ -73,8 +86,12 @@ class Manifest:
                 f"val_size={val_size} must lie between 0 and {max(len(self) - 1, 0)}: "
                 f"there are {len(self)} usable utterances"
             )
+        if not val_size:
+            return self, Manifest(())
         groups: dict[str, list[Utterance]] = {}
         for utterance in self:
+            if utterance.held_out is not None:
+                continue
             groups.setdefault(same_sentence(utterance.text) or utterance.id, []).append(utterance)
         held: set[str] = set()
         count = 0
@@ -87,14 +104,16 @@ class Manifest:
                 break
             held.add(key)
             count += len(groups[key])
-        if len(held) == len(groups):
-            raise DataError(
-                f"val_size={val_size} leaves nothing to train on: the {len(self)} usable "
-                f"utterances have {len(groups)} different texts; lower val_size"
-            )
         sides: tuple[list[Utterance], list[Utterance]] = ([], [])
         for utterance in self:
-            sides[(same_sentence(utterance.text) or utterance.id) in held].append(utterance)
+            drawn = (same_sentence(utterance.text) or utterance.id) in held
+            sides[drawn if utterance.held_out is None else utterance.held_out].append(utterance)
+        if not sides[0]:
+            raise DataError(
+                f"val_size={val_size} leaves nothing to train on: the {len(self)} usable "
+                f"utterances have {len({same_sentence(u.text) or u.id for u in self})} different "
+                "texts; lower val_size"
+            )
         return Manifest(tuple(sides[0])), Manifest(tuple(sides[1]))
 
 
@@ -128,13 +147,16 @@ def read_manifests(roots: Roots) -> Manifest:
 
 
 def read_manifest(root: str | os.PathLike, speaker: str | None = None) -> Manifest:
-    """Read one corpus: a folder in LJSpeech layout, or a .csv, .tsv, .txt or .jsonl file.
+    """Read one corpus: a folder in LJSpeech layout or of spoken digits, or a .csv, .tsv, .txt or
+    .jsonl file.
 
     ``speaker`` names those whose line does not; else it is the folder's name.
     """
     path = Path(root).expanduser()
     if path.is_dir():
         path = path / "metadata.csv"
+        if not path.is_file() and (path.parent / "recordings").is_dir():
+            return _spoken_digits(path.parent / "recordings")
         if not path.is_file():
             raise DataError(
                 f"{path.parent}: no metadata.csv in it; give a folder in LJSpeech layout "
@@ -203,6 +225,30 @@ def find_audio(root: str | os.PathLike) -> Manifest:
                 f"{first.audio} and {second.audio} differ by suffix only; remove one of them"
             )
     return Manifest(tuple(found))
+
+
+def _spoken_digits(folder: Path) -> Manifest:
+    """Read names as those of the Free Spoken Digit Dataset, by digit, speaker and number."""
+    found = []
+    for path in folder.iterdir():
+        if path.suffix.lower() not in AUDIO_SUFFIXES:
+            continue
+        named = re.fullmatch(r"(\d)_(.+)_(\d+)", path.stem)
+        if named is None:
+            raise DataError(
+                f"{path}: a recording of a spoken digit is named digit_speaker_number, such as "
+                "7_jackson_32.wav; rename it, or put a metadata.csv beside the folder"
+            )
+        digit, speaker, number = named.groups()
+        found.append((int(digit), speaker, int(number), path))
+    if not found:
+        raise DataError(f"{folder}: holds no audio ({', '.join(AUDIO_SUFFIXES)})")
+    return Manifest(
+        tuple(
+            Utterance(path.stem, path, DIGITS[digit], speaker, number < HELD_OUT_NUMBERS)
+            for digit, speaker, number, path in sorted(found)
+        )
+    )
 
 
 def _folder_name(path: Path) -> str:

@@ -6,7 +6,7 @@ the model), ``collate``. What it gets: the global batch at (epoch, step) is a pu
 next batch, whatever ``num_workers`` is. Nothing reads or sets a global seed.
 """
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -41,13 +41,18 @@ class DataModule(LightningDataModule):
             either way.
 
     Attributes:
+        uses: roles of the recipe's components that items are made with, such as the codec whose tokens they hold;
+            ``attach`` is called with each before ``prepare``.
         seed: the recipe's seed; set before the loaders are made.
         train_set, val_set: filled by ``prepare``; ``val_set`` may stay None.
         audit: what ``prepare`` returned.
     """
 
+    uses: ClassVar[tuple[str, ...]] = ()
+
     def __init__(self, batch_size: int = 16, num_workers: int = 0):
         super().__init__()
+        self._components: dict[str, Any] = {}
         if batch_size < 1:
             raise DataError(f"batch_size={batch_size} must be at least 1")
         if num_workers < 0:
@@ -72,6 +77,22 @@ class DataModule(LightningDataModule):
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         """Turn a list of items into one batch."""
         raise TypeError(f"{type(self).__name__} defines no collate()")
+
+    # ---- components ----------------------------------------------------------------------------
+
+    def attach(self, role: str, component: Any) -> None:
+        """Take a component that items are made with; it is the same export that the model is given."""
+        if role not in self.uses:
+            raise DataError(f"{type(self).__name__} uses no component {role!r}")
+        self._components[role] = component
+
+    def component(self, role: str) -> Any:
+        """Return a component, or raise ``DataError`` that says how to give one."""
+        if role not in self._components:
+            raise DataError(
+                f"{type(self).__name__} makes its items with a {role}: add --components.{role}=FOLDER to the recipe"
+            )
+        return self._components[role]
 
     # ---- what it gets --------------------------------------------------------------------------
 
@@ -144,5 +165,5 @@ class DataModule(LightningDataModule):
         return divmod(done, int(self.trainer.num_training_batches))
 
     def __getstate__(self) -> dict[str, Any]:
-        # `collate` travels to worker processes, the trainer must not
-        return {**self.__dict__, "trainer": None}
+        # `collate` travels to worker processes; the trainer must not, and components need not
+        return {**self.__dict__, "trainer": None, "_components": {}}

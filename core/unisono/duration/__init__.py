@@ -7,10 +7,12 @@ predict.py     targets of a duration predictor and their inverse
 search.py      monotonic alignment search: numba, torch or Triton
 aligner.py     the soft aligner and its prior
 losses.py      forward sum, binarisation, calibration
+learn.py       durations of a whole corpus, learnt before anything else
 """
 
 from unisono.duration.aligner import Aligner, beta_binomial_prior
 from unisono.duration.alignment import Alignment
+from unisono.duration.learn import learn_alignment
 from unisono.duration.losses import (
     binarisation_loss,
     estimate_shift,
@@ -44,6 +46,7 @@ __all__ = [
     "filler_pad",
     "forward_sum_loss",
     "gaussian",
+    "learn_alignment",
     "log_durations",
     "ramp",
     "repeat",

@@ -114,7 +114,10 @@ class ArithmeticCodes:
 
 def invert(logits: Float[Tensor, "b k v"], u: Float[Tensor, "b k"]) -> Int[Tensor, "b k"]:
     """The token at which the distribution function passes u, in float64; never one of probability 0."""
-    return _locate(logits.double().softmax(-1).cumsum(-1), u)
+    # In one place, and not divided by the total, which u is multiplied by: at this size memory is what costs.
+    cdf = logits.to(torch.double, copy=True)
+    cdf -= cdf.amax(-1, keepdim=True)
+    return _locate(cdf.exp_().cumsum_(-1), u)
 
 
 def _locate(cdf: Float[Tensor, "*k v"], u: Float[Tensor, "*k"]) -> Int[Tensor, "*k"]:

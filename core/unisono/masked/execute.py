@@ -18,7 +18,6 @@ from torch import Tensor
 from unisono.errors import UnisonoError
 from unisono.masked.canvas import Canvas
 from unisono.masked.handle import Handle
-from unisono.masked.select import best
 from unisono.masked.step import check_logits, finished, step
 from unisono.masked.strategy import Strategy
 
@@ -62,7 +61,7 @@ def unrolled(
 
 
 def rehearse(canvas: Canvas, strategy: Strategy) -> list[int]:
-    """For each step of a static strategy, the most tokens that any row commits; found on counts alone."""
+    """For each step of a static strategy, the most positions at which any row draws; found on counts alone."""
     canvas = replace(
         canvas,
         **{
@@ -75,8 +74,8 @@ def rehearse(canvas: Canvas, strategy: Strategy) -> list[int]:
     while bool(canvas.masked.any()):
         memo = dict(canvas.memo)
         planned = strategy.plan(canvas, memo)
-        widths.append(int(planned.count.max()))
-        chosen = best(torch.zeros_like(canvas.tokens, dtype=torch.double), planned.window, planned.count)
+        widths.append(int((planned.window.sum(1) if strategy.uses_draw else planned.count).max()))
+        chosen = planned.window & (planned.window.cumsum(1) <= planned.count[:, None])
         canvas = replace(canvas.commit(chosen, canvas.tokens), memo=memo, step=canvas.step + 1)
     return widths
 

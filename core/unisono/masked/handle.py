@@ -139,5 +139,4 @@ def at_sites(values: torch.Tensor, query: Int[Tensor, "b k"] | None) -> torch.Te
     """What a model may use to honour `query`: gather [b, l, …] at [b, k]."""
     if query is None:
         return values
-    index = query.reshape(*query.shape, *[1] * (values.dim() - 2)).expand(*query.shape, *values.shape[2:])
-    return values.gather(1, index)
+    return values[torch.arange(len(query), device=query.device)[:, None], query]

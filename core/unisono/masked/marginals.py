@@ -55,7 +55,8 @@ class Marginals:
     @cached_property
     def entropy(self) -> Float[Tensor, "b k"]:
         """In nats."""
-        return torch.special.entr(self.p).sum(-1)
+        # A token of probability 0 has surprise ∞ and adds nothing; 0 times a number is 0.
+        return -(self.p * self.logp.clamp_min(torch.finfo(self.logp.dtype).min)).sum(-1)
 
     @cached_property
     def _peak(self) -> Float[Tensor, "b k"]:

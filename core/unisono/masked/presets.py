@@ -14,6 +14,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from unisono.masked.canvas import Layout
+from unisono.masked.draw import Greedy
 from unisono.masked.guide import ClassifierFree, Guide, Plain
 from unisono.masked.orders import halton_order, locality_aware
 from unisono.masked.plan import Even, Fixed, Plan, Proportional, Scheduled, Sizes, Steps
@@ -32,7 +33,7 @@ def random_order(tokens_per_step: int = 1) -> Strategy:
 
 def one_pass() -> Strategy:
     """Every open group in one pass, the likeliest tokens: Paraformer's decoder (arXiv:2206.08317)."""
-    return Strategy(Plan(Even(1)), MaxProb(), warp=Temperature(0), name="one_pass")
+    return Strategy(Plan(Even(1)), MaxProb(), draw=Greedy(), name="one_pass")
 
 
 def maskgit(
@@ -184,13 +185,12 @@ def vampnet(
     Prompts are frozen tokens: periodic, compressed, or around a gap. Put coarse codebooks in group 0 and
     fine ones in group 1. Differs: the schedule counts each row's own masks, not the batch's.
     """
-    warps: list[Warp] = [Temperature(temperature)]
-    if typical is not None:
-        warps.append(Typical(typical))
+    warps: list[Warp] = [Temperature(temperature)] if temperature != 1 else []
+    warps += [Typical(typical)] if typical is not None else []
     return Strategy(
         Plan(Scheduled(num_steps)),
         Perturbed(Drawn(), choice_temperature),
-        warp=Chain(*warps),
+        warp=Chain(*warps) if warps else Keep(),
         guide=guide or Plain(),
         name="vampnet",
     )

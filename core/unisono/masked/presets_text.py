@@ -12,7 +12,7 @@ from typing import Literal
 from torch import Tensor
 
 from unisono.errors import UnisonoError
-from unisono.masked.draw import Greedy
+from unisono.masked.draw import Categorical, Greedy
 from unisono.masked.guide import ClassifierFree, Guide, Plain
 from unisono.masked.plan import Even, Everything, Fixed, Plan, Scheduled, Steps
 from unisono.masked.revise import Edit, Never, Remasking
@@ -75,7 +75,8 @@ def llada(num_steps: Steps = 32, temperature: float = 0.0, guidance: float = 0.0
     vocabulary (such as the mask's) cannot be drawn.
     """
     guide: Guide = ClassifierFree(guidance, scores=True) if guidance else Plain()
-    return Strategy(Plan(Even(num_steps)), Drawn(), warp=Temperature(temperature), guide=guide, name="llada")
+    draw, warp = (Categorical(), Temperature(temperature)) if temperature else (Greedy(), Keep())
+    return Strategy(Plan(Even(num_steps)), Drawn(), draw=draw, warp=warp, guide=guide, name="llada")
 
 
 def dream(

@@ -95,11 +95,10 @@ class Correct:
         return self.how == "random" and self.size == 1
 
     def __call__(self, at: Moment, canvas: Canvas) -> Canvas:
-        confidence = _confidence(at, canvas)
         done = at.remembered("correct.rounds", canvas.step)
         due = canvas.known.all(1) & (done < self.rounds)
         at.memo["correct.rounds"] = done + due
-        score = at.uniform(random.REVISE) if self.how == "random" else -confidence
+        score = at.uniform(random.REVISE) if self.how == "random" else -_confidence(at, canvas)
         chosen = best(score, ~canvas.frozen, torch.full_like(done, self.size))
         return canvas.remask(chosen & due[:, None])
 
@@ -192,11 +191,10 @@ class Remasking:
         return self.rates(at)[1]
 
     def __call__(self, at: Moment, canvas: Canvas) -> Canvas:
-        confidence = _confidence(at, canvas)
         old = at.canvas.known & ~canvas.frozen
         sigma = self.rates(at)[0][:, None].expand(old.shape)
         if self.kind == "conf":
-            sigma = sigma * (-confidence).masked_fill(~old, -torch.inf).softmax(1).nan_to_num(0)
+            sigma = sigma * (-_confidence(at, canvas)).masked_fill(~old, -torch.inf).softmax(1).nan_to_num(0)
         return canvas.remask(old & (at.uniform(random.REVISE) < sigma))
 
     def more(self, canvas: Canvas) -> Tensor:
@@ -209,7 +207,7 @@ class Remasking:
 
 def _confidence(at: Moment, canvas: Canvas) -> Float[Tensor, "b l"]:
     """Each token's raw probability when it was committed, remembered; 1 for what was given."""
-    p = at.marginals.p.gather(-1, canvas.tokens[..., None])[..., 0].double()
+    p = at.marginals.logp.gather(-1, canvas.tokens[..., None])[..., 0].exp().double()
     before = at.memo.get("commit.p", torch.ones_like(p))
     at.memo["commit.p"] = torch.where(at.commit, p, before)
     return at.memo["commit.p"]

@@ -71,34 +71,32 @@ class Rank:
         return -rank.double()
 
 
-@dataclass(frozen=True)
-class MaxProb:
-    """The largest probability."""
+class _Undrawn:
+    """A score of marginals, before anything is drawn."""
 
     uses_draw = False
     blind = False
+
+
+@dataclass(frozen=True)
+class MaxProb(_Undrawn):
+    """The largest probability."""
 
     def __call__(self, at: Moment) -> Tensor:
         return at.marginals.top
 
 
 @dataclass(frozen=True)
-class Margin:
+class Margin(_Undrawn):
     """The largest probability less the second (Kim et al., 2025, arXiv:2502.06768)."""
-
-    uses_draw = False
-    blind = False
 
     def __call__(self, at: Moment) -> Tensor:
         return at.marginals.margin
 
 
 @dataclass(frozen=True)
-class NegativeEntropy:
+class NegativeEntropy(_Undrawn):
     """−H: the most certain first."""
-
-    uses_draw = False
-    blind = False
 
     def __call__(self, at: Moment) -> Tensor:
         return -at.marginals.entropy
@@ -140,7 +138,7 @@ class Critic:
 
 
 @dataclass(frozen=True)
-class Credit:
+class Credit(_Undrawn):
     """The largest probability, raised for a token that stays the likeliest (dInfer, arXiv:2510.08666).
 
     A position's credit is c ← decay·c + p^gamma while its likeliest token stays the same, else p^gamma;
@@ -151,8 +149,6 @@ class Credit:
     strength: float = 0.7
     gamma: float = 0.2
     decay: float = 0.8
-    uses_draw = False
-    blind = False
 
     def __call__(self, at: Moment) -> Tensor:
         p, token = at.marginals.top, at.marginals.token

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unisono.errors import UnisonoError
 from unisono.masked.canvas import Canvas
-from unisono.masked.handle import Handle
+from unisono.masked.handle import Handle, at_sites
 from unisono.masked.marginals import Marginals, readable
 from unisono.masked.moment import Moment
 from unisono.masked.strategy import Strategy
@@ -25,8 +25,8 @@ from unisono.masked.strategy import Strategy
 def step(handle: Handle, canvas: Canvas, strategy: Strategy, width: int | None = None, force: bool = False) -> Canvas:
     """One step of every unfinished row; the others stay as they are.
 
-    `width` is the most tokens that any row commits, if known; else it is measured, which makes the host
-    wait for the device. `force` commits everything that is masked.
+    `width` is the most positions at which any row draws, if known; else it is measured, which makes the
+    host wait for the device. `force` commits everything that is masked.
     """
     active = ~finished(canvas, strategy)
     memo = dict(canvas.memo)
@@ -36,26 +36,26 @@ def step(handle: Handle, canvas: Canvas, strategy: Strategy, width: int | None =
     planned = replace(planned, window=planned.window & active[:, None])
     at = Moment(canvas, handle, planned, memo)
 
-    if strategy.query_only:
+    def choose() -> Bool[Tensor, "b l"]:
         at._score = strategy.score(at)
         at._commit = at.window if force else strategy.select(at._score, at)
-        sites, live = pack(at.commit, width)
-        logits = _guided(strategy, at, sites, live)
-        tokens = unpack(strategy.draw(strategy.warp(logits, planned), sites, live, at), sites, live, canvas)
+        return at._commit
+
+    def draw(logits: Tensor, sites: Tensor, live: Tensor) -> Int[Tensor, "b l"]:
+        return unpack(strategy.draw(strategy.warp(logits, planned), sites, live, at), sites, live, canvas)
+
+    if strategy.query_only:
+        sites, live = pack(choose(), width)
+        tokens = draw(_guided(strategy, at, sites, live), sites, live)
     else:
         logits = _guided(strategy, at, None, at.window)
         if strategy.uses_draw:
-            sites = canvas.sites.expand_as(canvas.tokens)
-            drawn = strategy.draw(strategy.warp(logits, planned), sites, at.window, at)
-            at._drawn = torch.where(at.window, drawn, canvas.tokens)
-        at._score = strategy.score(at)
-        at._commit = at.window if force else strategy.select(at._score, at)
-        if strategy.uses_draw:
-            tokens = at.drawn
+            sites, live = pack(at.window, width)
+            tokens = at._drawn = draw(at_sites(logits, sites), sites, live)
+            choose()
         else:
-            sites, live = pack(at.commit, width)
-            chosen = logits.gather(1, sites[..., None].expand(*sites.shape, logits.shape[-1]))
-            tokens = unpack(strategy.draw(strategy.warp(chosen, planned), sites, live, at), sites, live, canvas)
+            sites, live = pack(choose(), width)
+            tokens = draw(at_sites(logits, sites), sites, live)
 
     after = canvas.commit(at.commit, tokens)
     if not force:

@@ -11,8 +11,9 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unisono.errors import UnisonoError
@@ -50,6 +51,8 @@ class Temperature:
             raise UnisonoError(f"temperature {self.value}: at least 0")
 
     def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
+        if not isinstance(self.value, tuple) and self.value > 0 and not self.anneal:
+            return logits / self.value
         if isinstance(self.value, tuple):
             group = planned.group.clamp(0, len(self.value) - 1)
             t = torch.zeros_like(planned.progress)
@@ -98,11 +101,8 @@ class Nucleus:
             raise UnisonoError(f"nucleus p = {self.p}: above 0, at most 1")
 
     def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
-        ordered, index = logits.sort(dim=-1, descending=True, stable=True)
-        prob = ordered.double().softmax(-1)
-        before = prob.cumsum(-1) - prob
-        # 1e-12: a sum of probabilities that is p on paper must not miss it by a rounding
-        return _unsort(ordered, index, before < self.p - 1e-12)
+        below = logits.amax(-1, keepdim=True) - logits
+        return logits.masked_fill(~_up_to(self.p, logits.softmax(-1), below), -math.inf)
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,10 @@ class Typical:
             raise UnisonoError(f"typical p = {self.p}: above 0, at most 1")
 
     def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
-        logp = logits.double().log_softmax(-1)
-        entropy = torch.special.entr(logp.exp()).sum(-1, keepdim=True)
-        _, index = (-logp - entropy).abs().sort(dim=-1, stable=True)
-        prob = logp.exp().gather(-1, index)
-        return _unsort(logits.gather(-1, index), index, prob.cumsum(-1) - prob < self.p - 1e-12)
+        logp = logits.log_softmax(-1).clamp_min_(torch.finfo(logits.dtype).min)  # 0 times −∞ is no number
+        prob = logp.exp()
+        entropy = -(prob * logp).sum(-1, keepdim=True)
+        return logits.masked_fill(~_up_to(self.p, prob, (logp + entropy).abs_()), -math.inf)
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,27 @@ class Chain:
         return f"Chain({', '.join(map(repr, self.warps))})"
 
 
-def _unsort(ordered: Tensor, index: Tensor, keep: Tensor) -> Tensor:
-    """Undo a sort, with −inf where not kept; the first is always kept."""
-    keep = torch.cat([torch.ones_like(keep[..., :1]), keep[..., 1:]], -1)
-    return torch.full_like(ordered, -math.inf).scatter(-1, index, ordered.masked_fill(~keep, -math.inf))
+_TOKEN = 2**29 - 1
+
+
+def _up_to(p: float, prob: Float[Tensor, "b k v"], distance: Float[Tensor, "b k v"]) -> Bool[Tensor, "b k v"]:
+    """Tokens by ascending distance, equals by position, up to the one at which their probability reaches p.
+
+    Distances that are the same number in float32 are equal.
+    """
+    # A positive float's bits, read as a whole number, are ordered as it is; a float32 leaves float64 room for an id.
+    place = distance.float().double().view(torch.int64)
+    place |= torch.arange(prob.shape[-1], device=prob.device)
+    ordered = _ascending(place)
+    mass = prob.gather(-1, ordered & _TOKEN).cumsum(-1, dtype=torch.double)
+    # A sum of probabilities that is p on paper must not miss it by a rounding; all of them are all of them.
+    reach = p - max(1e-12, 4 * torch.finfo(prob.dtype).eps) if p < 1 else math.inf
+    last = (mass < reach).sum(-1, keepdim=True).clamp_max(prob.shape[-1] - 1)
+    return place <= ordered.gather(-1, last)
+
+
+def _ascending(place: Int[Tensor, "b k v"]) -> Int[Tensor, "b k v"]:
+    """Sorted; on a CPU by NumPy, whose sort of plain numbers is many times faster than torch's of pairs."""
+    if place.device.type != "cpu":
+        return place.sort(-1).values
+    return torch.from_numpy(np.sort(place.numpy(), -1))

@@ -6,6 +6,7 @@ floats. Packages that only one measure needs come with the extra ``evaluate`` an
 they are used.
 """
 
+from unisono.metrics.distance import log_spectral_distance, mel_distance, scale_invariant_sdr
 from unisono.metrics.duration import length_ratio, segment_error, speech_span
 from unisono.metrics.frechet import frechet_distance, gaussian_distance
 from unisono.metrics.intrusive import intelligibility, perceptual_quality
@@ -41,8 +42,10 @@ __all__ = [
     "gaussian_distance",
     "intelligibility",
     "length_ratio",
+    "log_spectral_distance",
     "median_shift_semitones",
     "mel_cepstral_distortion",
+    "mel_distance",
     "multimodality",
     "normalise_english",
     "optional",
@@ -51,6 +54,7 @@ __all__ = [
     "pitch_error",
     "r_precision",
     "recogniser",
+    "scale_invariant_sdr",
     "segment_error",
     "speech_span",
     "sweep",

@@ -74,6 +74,10 @@ def targets_import(plugin: Plugin) -> None:
             ensure(short in plugin.models, f"{role}: {short!r} is no model of the plugin")
             function = plugins.resolve(f"{plugin.name}/{short}", role)  # type: ignore[arg-type]
             ensure(callable(function), f"{role}: what {short!r} names is not callable")
+    for verb in plugin.verbs:
+        module = plugins.verb_module(verb)
+        for name in ("add_arguments", "run"):
+            ensure(callable(getattr(module, name, None)), f"verb {verb!r}: its module has no {name}()")
 
 
 def constructors_are_typed(plugin: Plugin) -> None:

@@ -42,6 +42,7 @@ def warm_start(model: Any, source: str) -> WarmStart:
     """
     facts, state = read_weights(source)
     model.check_source(facts)
+    state = model.read_source(state)
     model.configure_model()  # weights that only training needs can be taken over too
     own = model.state_dict()
     shared = own.keys() & state.keys()

@@ -232,3 +232,53 @@ def test_split_refuses_to_hold_out_everything():
         make(["a", "b", "c"]).split(3)
     with pytest.raises(DataError, match="1 different texts; lower val_size"):
         make(["a", "a", "a"]).split(1)
+
+
+def digits(folder, *names):
+    (folder / "recordings").mkdir(parents=True)
+    for name in names:
+        (folder / "recordings" / name).touch()
+    return folder
+
+
+def test_spoken_digits_are_read_from_their_names(tmp_path):
+    names = ["3_jackson_10.wav", "3_jackson_9.wav", "0_van_der_berg_0.wav", "notes.txt", "3_george_2.wav"]
+    found = read_manifest(digits(tmp_path / "fsdd", *names))
+    assert [u.id for u in found] == ["0_van_der_berg_0", "3_george_2", "3_jackson_9", "3_jackson_10"]
+    assert [u.text for u in found] == ["zero", "three", "three", "three"]
+    assert found.speakers == ["van_der_berg", "george", "jackson"]
+    both = read_manifests({"a": tmp_path / "fsdd"})
+    assert both[0].id == "a/0_van_der_berg_0" and both[0].speaker == "van_der_berg"
+
+
+@pytest.mark.parametrize("name", ["seven_jackson_1.wav", "7_jackson.wav", "7__1.wav", "17_jackson_1.wav"])
+def test_a_digit_with_another_name_is_refused(tmp_path, name):
+    with pytest.raises(DataError, match="digit_speaker_number"):
+        read_manifest(digits(tmp_path, "3_jackson_9.wav", name))
+
+
+def test_a_folder_without_digits_is_refused(tmp_path):
+    with pytest.raises(DataError, match="holds no audio"):
+        read_manifest(digits(tmp_path, "notes.txt"))
+
+
+def test_the_digits_own_split_wins_and_comes_on_top(tmp_path, corpus):
+    folder, write = corpus
+    write("a|one two\nb|two three\nc|three four")
+    digits(tmp_path / "fsdd", *(f"{d}_theo_{n}.wav" for d in (1, 2) for n in range(8)))
+    both = read_manifests({"voice": str(folder), "fsdd": str(tmp_path / "fsdd")})
+    train, val = both.split(1)
+    assert [u.id for u in val if u.speaker == "theo"] == [f"fsdd/{d}_theo_{n}" for d in (1, 2) for n in range(5)]
+    assert [u.id for u in train if u.speaker == "theo"] == [f"fsdd/{d}_theo_{n}" for d in (1, 2) for n in range(5, 8)]
+    alone, _ = read_manifests({"voice": str(folder)}).split(1)
+    assert [u.id for u in train if u.speaker == "voice"] == [u.id for u in alone]
+    only, held = read_manifest(tmp_path / "fsdd").split(2)
+    assert len(only) == 6 and len(held) == 10
+    assert [len(side) for side in both.split(0)] == [19, 0]
+
+
+def test_nothing_left_to_train_on_is_refused_where_all_else_is_held_out(tmp_path):
+    held = Utterance("a", tmp_path / "a.wav", "one", "s", held_out=True)
+    rest = Utterance("b", tmp_path / "b.wav", "two", "s")
+    with pytest.raises(DataError, match="leaves nothing to train on"):
+        Manifest((held, rest)).split(1)

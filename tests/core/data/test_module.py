@@ -194,6 +194,7 @@ def test_a_run_goes_on_with_its_own_data_only():
 
 
 def test_more_workers_than_cores_do_not_warn():
+    # a warning is an error in these tests
     module(num_workers=64).train_dataloader()
     module(num_workers=64).val_dataloader()
 
@@ -302,3 +303,19 @@ def test_lightning_puts_no_sampler_of_its_own_into_it():
     before = copy.copy(loader.__dict__)
     processed = _process_dataloader(trainer, TrainerFn.FITTING, RunningStage.TRAINING, loader)
     assert processed is loader and loader.__dict__ == before
+
+
+class CodedData(NumberData):
+    uses = ("codec",)
+
+
+def test_components_that_items_are_made_with():
+    data = CodedData(4)
+    with pytest.raises(DataError, match=r"--components\.codec=FOLDER"):
+        data.component("codec")
+    with pytest.raises(DataError, match="uses no component 'vocoder'"):
+        data.attach("vocoder", object())
+    codec = object()
+    data.attach("codec", codec)
+    assert data.component("codec") is codec
+    assert pickle.loads(pickle.dumps(data))._components == {}  # workers read items, they make none

@@ -336,6 +336,29 @@ def test_warps_on_paper():
     assert left(um.Chain(um.TopTokens(2), um.Temperature(0))) == [1, 0, 0, 0]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("p", [0.15, 0.9, 1.0])
+def test_filters_keep_what_a_sorted_list_keeps(dtype, ties, p):
+    generator = torch.Generator().manual_seed(4)
+    logits = torch.randn(1, 8, 301, generator=generator, dtype=dtype) * 2
+    logits = (logits.round() if ties else logits).masked_fill(logits > 3.5, -torch.inf)
+    prob = logits.double().softmax(-1)[0]
+    surprise = -logits.double().log_softmax(-1)[0]
+    entropy = torch.special.entr(prob).sum(-1, keepdim=True)
+    for warp, far in ((um.Nucleus(p), -prob), (um.Typical(p), (surprise - entropy).abs().float())):
+        kept = warp(logits, None)[0]
+        for row in range(8):
+            total, expected = 0.0, set()
+            for token in sorted(range(301), key=lambda t: (float(far[row, t]), t)):
+                if total >= p - 1e-6 and (p < 1 or prob[row, token] == 0):
+                    break
+                expected.add(token)
+                total += float(prob[row, token])
+            assert set(kept[row].isfinite().nonzero()[:, 0].tolist()) == expected
+            assert torch.equal(kept[row, sorted(expected)], logits[0, row, sorted(expected)])
+
+
 def test_per_row_steps():
     canvas, net = Canvas.blank(FLAT, [1, 2, 3]), net_for(FLAT)
     done = decode(net, canvas, um.maskgit(torch.tensor([2, 5, 12])))

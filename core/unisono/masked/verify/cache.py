@@ -49,12 +49,13 @@ class KVCache:
         if num_rows < 0:
             raise UnisonoError(f"a cache of {num_rows} rows: at least 0")
         self.length = torch.zeros(num_rows, dtype=torch.int64, device=device)
+        self._longest: int | None = 0
         self.layers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def append(
         self, layer: int, key: Float[Tensor, "b h n d"], value: Float[Tensor, "b h n d"]
     ) -> tuple[Float[Tensor, "b h m d"], Float[Tensor, "b h m d"]]:
-        """Write behind each row's length, and return all slots in use.
+        """Write behind each row's length, and return all slots in use: views, which the next call writes to.
 
         Raises:
             UnisonoError: if the batch is not the cache's.
@@ -74,7 +75,7 @@ class KVCache:
                     bigger[:, :, :have] = old
                 old = bigger
             assert old is not None
-            kept.append(old.scatter(2, slots.expand_as(new), new))
+            kept.append(old.scatter_(2, slots.expand_as(new), new))  # in place: a copy of all costs more each time
         self.layers[layer] = (kept[0], kept[1])
         return kept[0][:, :, :used], kept[1][:, :, :used]
 
@@ -86,21 +87,21 @@ class KVCache:
         return held[:, None].repeat(1, n, 1).scatter(2, slots[:, None].expand(b, n, n), visible)
 
     def advance(self, count: int) -> None:
-        self.length = self.length + count
+        self.length, self._longest = self.length + count, None
 
     def truncate(self, length: Int[Tensor, " b"]) -> None:
-        self.length = torch.minimum(self.length, length)
+        self.length, self._longest = torch.minimum(self.length, length), None
 
     def select(self, start: Int[Tensor, " b"], path: Int[Tensor, "b d"]) -> None:
         d = path.shape[1]
         source = (start[:, None] + path)[:, None, :, None]
         slots = (start[:, None] + torch.arange(d, device=path.device))[:, None, :, None]
-        for layer, pair in self.layers.items():
-            moved = []
+        for pair in self.layers.values():
             for x in pair:
                 shape = (*x.shape[:2], d, x.shape[3])
-                moved.append(x.scatter(2, slots.expand(shape), x.gather(2, source.expand(shape))))
-            self.layers[layer] = (moved[0], moved[1])
+                x.scatter_(2, slots.expand(shape), x.gather(2, source.expand(shape)))
 
     def _used(self, n: int) -> int:
-        return n + (int(self.length.max()) if len(self.length) else 0)
+        if self._longest is None:  # looked at once for all layers: the host waits for the device
+            self._longest = int(self.length.max()) if len(self.length) else 0
+        return n + self._longest

@@ -1,0 +1,128 @@
+"""Durations of a whole corpus, learnt from nothing but its symbols and spectrograms.
+
+The aligner and losses of "One TTS alignment to rule them all" (Badlani et al. 2021, arXiv:2108.10447), trained by
+themselves for some hundred steps, and the best monotonic path of every utterance: what a model needs whose targets
+depend on durations before its own training begins. A model that can wait learns both together, as FastSpeech here.
+
+What differs: the beta-binomial prior fades to nothing half way, after which the aligner decides by what it hears;
+the path's own probability is added to the loss from then on. Boundaries come out early by a constant, some 25 ms:
+`estimate_shift` measures it where some are known.
+
+Letters: s symbols, t frames, m mel bins.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from unisono.data.cache import cache_root
+from unisono.duration.aligner import Aligner, beta_binomial_prior
+from unisono.duration.losses import binarisation_loss, forward_sum_loss, ramp
+from unisono.duration.search import search
+from unisono.errors import UnisonoError
+
+VERSION = "alignment 1"
+
+
+def learn_alignment(
+    symbols: Sequence[Int[Tensor, " s"]],
+    mels: Sequence[Float[Tensor, "t m"]],
+    num_symbols: int,
+    *,
+    num_steps: int = 1200,
+    batch_size: int = 4,
+    dim: int = 128,
+    channels: int = 96,
+    lr: float = 5e-3,
+    seed: int = 0,
+    cache: bool = True,
+) -> list[Int[Tensor, " s"]]:
+    """Frames of every symbol of every utterance, at least one each; they sum to the utterance's frames.
+
+    1,200 steps of four utterances of 3 s take half a minute of one core. What was learnt is kept in the cache, by
+    the content of symbols and mels and by the arguments. `mels` may be any sequence that makes a mel when it is asked
+    for. Learning draws from a generator of its own.
+
+    Raises:
+        UnisonoError: for no utterance, an utterance with fewer frames than symbols or without a symbol, or a symbol
+            that is not from 0 to `num_symbols` − 1.
+    """
+    if len(symbols) != len(mels) or not len(symbols):
+        raise UnisonoError(f"{len(symbols)} utterances of symbols and {len(mels)} mels: give as many, at least one")
+    for row, ids in enumerate(symbols):
+        if not len(ids) or not 0 <= int(ids.min()) <= int(ids.max()) < num_symbols:
+            raise UnisonoError(f"utterance {row}: give at least one symbol, each from 0 to {num_symbols - 1}")
+    setting = repr((VERSION, num_symbols, num_steps, batch_size, dim, channels, lr, seed))
+    path = cache_root() / "alignments" / f"{_content(symbols, mels, setting)}.safetensors"
+    if cache and path.is_file():
+        return list(load_file(path)["frames"].split([len(ids) for ids in symbols]))
+    embed, aligner, mean, std = _learn(
+        symbols, mels, num_symbols, num_steps, batch_size, dim, channels, lr, seed
+    )
+    found = []
+    with torch.no_grad():
+        for ids, mel in zip(symbols, mels, strict=True):
+            src, tgt = torch.tensor([len(ids)]), torch.tensor([len(mel)])
+            scores = aligner(embed(ids[None]), (mel[None] - mean) / std, src, tgt)
+            found.append(search(scores, src, tgt)[0])
+    if cache:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(f".{os.getpid()}.tmp")
+        save_file({"frames": torch.cat(found)}, aside)
+        os.replace(aside, path)
+    return found
+
+
+def _learn(
+    symbols: Sequence[Tensor],
+    mels: Sequence[Tensor],
+    num_symbols: int,
+    num_steps: int,
+    batch_size: int,
+    dim: int,
+    channels: int,
+    lr: float,
+    seed: int,
+) -> tuple[nn.Embedding, Aligner, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    some = torch.cat([mels[i] for i in range(0, len(mels), -(-len(mels) // 200))])
+    mean, std = some.mean(), some.std().clamp(min=1e-6)
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(seed)
+        embed, aligner = nn.Embedding(num_symbols, dim), Aligner(dim, some.shape[1], channels)
+    parameters = [*embed.parameters(), *aligner.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=lr)
+    with torch.enable_grad():
+        for step in range(num_steps):
+            part = step / num_steps
+            chosen = torch.randint(len(symbols), (batch_size,), generator=generator).tolist()
+            ids = nn.utils.rnn.pad_sequence([symbols[i] for i in chosen], batch_first=True)
+            heard = [(mels[i] - mean) / std for i in chosen]
+            mel = nn.utils.rnn.pad_sequence(heard, batch_first=True)
+            src, tgt = (torch.tensor([len(x) for x in rows]) for rows in ([symbols[i] for i in chosen], heard))
+            prior = max(0.0, 1 - 2 * part) * beta_binomial_prior(src, tgt)
+            scores = aligner(embed(ids), mel, src, tgt, prior)
+            loss = forward_sum_loss(scores, src, tgt)
+            if part > 0.3:
+                weight = ramp(step, round(0.3 * num_steps), round(0.2 * num_steps))
+                loss = loss + weight * binarisation_loss(scores, search(scores, src, tgt), src, tgt)
+            for group in optimiser.param_groups:
+                group["lr"] = lr * min(1, (step + 1) / 50) * (1 - part) + 1e-5
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+    return embed, aligner, mean, std
+
+
+def _content(symbols: Sequence[Tensor], mels: Sequence[Tensor], setting: str) -> str:
+    digest = hashlib.blake2b(setting.encode(), digest_size=20)
+    for ids, mel in zip(symbols, mels, strict=True):
+        digest.update(repr((tuple(ids.tolist()), tuple(mel.shape))).encode())
+        digest.update(mel.contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,110 @@
+"""What all quantisers share: their result, counts over ranks, and what replaces codes that nothing uses.
+
+Shapes: b batch, t positions, d channels, q codebooks, k codes. Masks are True where a position is kept.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+
+@dataclass
+class Quantised:
+    """What a quantiser makes of vectors.
+
+    vectors: [b, t, d], with a straight-through gradient.
+    tokens: [b, t, q].
+    commitment: [b, t], the squared distance of the vectors from their codes, summed over codebooks; its gradient
+        goes to the vectors alone.
+    codebook: [b, t], the same distance; its gradient goes to the codes alone. 0 where codes do not learn by gradient.
+    usage: [q, k], how often each code was taken in this batch (in training, over all ranks).
+    """
+
+    vectors: Float[Tensor, "b t d"]
+    tokens: Int[Tensor, "b t q"]
+    commitment: Float[Tensor, "b t"]
+    codebook: Float[Tensor, "b t"]
+    usage: Float[Tensor, "q k"]
+
+    @property
+    def perplexity(self) -> Float[Tensor, "q"]:
+        """2 to the entropy of each codebook's use: as if so many codes were used evenly."""
+        share = self.usage / self.usage.sum(-1, keepdim=True).clamp(min=1)
+        return torch.special.entr(share).sum(-1).exp()
+
+    @property
+    def utilisation(self) -> Float[Tensor, "q"]:
+        """The share of each codebook's codes that occur in this batch."""
+        return (self.usage > 0).float().mean(-1)
+
+
+def everything(z: Float[Tensor, "b t d"]) -> Bool[Tensor, "b t"]:
+    """Return the mask that keeps all."""
+    return torch.ones(z.shape[:2], dtype=torch.bool, device=z.device)
+
+
+def counts(tokens: Int[Tensor, "b t"], mask: Bool[Tensor, "b t"], size: int) -> Float[Tensor, "k"]:
+    """Return how often each code occurs where ``mask`` holds."""
+    return torch.zeros(size, device=tokens.device).index_add_(0, tokens.flatten(), mask.flatten().float())
+
+
+@torch.no_grad()
+def replacements(
+    z: Float[Tensor, "b t d"],
+    mask: Bool[Tensor, "b t"],
+    rows: Int[Tensor, "b"] | None,
+    number: int,
+    updates: int,
+) -> Float[Tensor, "k d"] | None:
+    """Return ``number`` vectors of the global batch, drawn without replacement as far as there are any.
+
+    Copies are moved apart a little, each in its own direction. The draw is a function of ``rows`` (the items'
+    numbers in the global batch) and ``updates``. None where nothing is kept.
+    """
+    rows = torch.arange(len(z)) if rows is None else rows.cpu()
+    keys = torch.full(mask.shape, -1.0, dtype=torch.float64)
+    for index, row in enumerate(rows.tolist()):
+        generator = torch.Generator().manual_seed((row * 1_000_003 + updates) % 2**63)
+        # A row's numbers are drawn one after another: what stands behind it in the batch changes none.
+        keys[index] = torch.rand(mask.shape[1], dtype=torch.float64, generator=generator)
+    keys = keys.to(z.device).masked_fill(~mask, -1.0).flatten()
+    best = keys.topk(min(number, len(keys)))
+    keys, vectors = gathered(best.values, z.flatten(0, 1)[best.indices], number)
+    order = keys.argsort(descending=True, stable=True)
+    order = order[: min(number, int((keys >= 0).sum()))]
+    if len(order) == 0:
+        return None
+    chosen = vectors[order]
+    spread = chosen.std(0, unbiased=False) if len(chosen) > 1 else torch.zeros_like(chosen[0])
+    rounds = torch.arange(number, device=z.device)
+    turn = (rounds // len(chosen))[:, None]
+    channel = torch.arange(z.shape[-1], device=z.device)
+    return chosen[rounds % len(chosen)] + 0.01 * spread * turn * torch.cos((turn * (channel + 1)).float())
+
+
+def _distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def total(value: Tensor) -> Tensor:
+    """Sum over all ranks."""
+    if _distributed():
+        value = value.contiguous()
+        torch.distributed.all_reduce(value)
+    return value
+
+
+def gathered(keys: Float[Tensor, "n"], vectors: Float[Tensor, "n d"], number: int) -> tuple[Tensor, Tensor]:
+    """Collect up to ``number`` keyed vectors of every rank."""
+    if not _distributed():
+        return keys, vectors
+    keys = nn.functional.pad(keys, (0, number - len(keys)), value=-1.0)
+    vectors = nn.functional.pad(vectors, (0, 0, 0, number - len(vectors)))
+    world = torch.distributed.get_world_size()
+    all_keys = [torch.empty_like(keys) for _ in range(world)]
+    all_vectors = [torch.empty_like(vectors) for _ in range(world)]
+    torch.distributed.all_gather(all_keys, keys)
+    torch.distributed.all_gather(all_vectors, vectors.contiguous())
+    return torch.cat(all_keys), torch.cat(all_vectors)

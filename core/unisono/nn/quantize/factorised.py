@@ -1,0 +1,126 @@
+"""One codebook of few channels, looked up by angle and learnt by gradient.
+
+Yu et al., "Vector-quantized Image Modeling with Improved VQGAN" (arXiv:2110.04627), section 3.2: factorised,
+L2-normalised codes; in audio Kumar et al., DAC (arXiv:2306.06546), section 3.2::
+
+    e = W_in z       i = argmax_j cos(e, c_j)       commitment |e − sg(c_i)|²,  codebook |sg(e) − c_i|²
+    out = W_out (e + sg(c_i − e))
+
+Differences: the two maps begin as each other's transpose, orthonormal, so that a level takes something away from
+what is left over from the first step on; the first batch fills the codebook, and codes that fall out of use are reset
+to vectors of the batch, as those of ``VectorQuantizer`` (published: neither); a fresh code has ``PROBATION`` steps to
+be used.
+
+Shapes: b batch, t positions, d channels, c channels of a code, k codes. Masks are True where a position is kept.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unisono.nn.quantize.base import Quantised, counts, everything, replacements, total
+
+PROBATION = 10
+"""Steps after which a fresh code that nothing used is replaced again."""
+
+
+class FactorisedQuantizer(nn.Module):
+    """A codebook ``[k, c]`` between two linear maps.
+
+    Args:
+        dim: channels of a vector.
+        codebook_size: codes.
+        code_dim: channels of a code (published: 8).
+        decay: of the average by which a code's use is judged.
+        dead_below: a code used less than this share of an even use is reset; 0 resets none (published).
+    """
+
+    num_codebooks = 1
+
+    def __init__(
+        self, dim: int, codebook_size: int, code_dim: int = 8, decay: float = 0.99, dead_below: float = 0.1
+    ):
+        super().__init__()
+        if codebook_size < 2:
+            raise ValueError(f"codebook_size={codebook_size} must be at least 2")
+        if not 1 <= code_dim <= dim:
+            raise ValueError(f"code_dim={code_dim} must be from 1 to dim={dim}")
+        if not 0 < decay < 1:
+            raise ValueError(f"decay={decay} must be between 0 and 1")
+        if not 0 <= dead_below < 1:
+            raise ValueError(f"dead_below={dead_below} must be from 0 up to, not including, 1")
+        self.dim = dim
+        self.codebook_size = codebook_size
+        self.decay = decay
+        self.dead_below = dead_below
+        self.down = nn.Linear(dim, code_dim)
+        self.up = nn.Linear(code_dim, dim)
+        self.codes = nn.Embedding(codebook_size, code_dim)
+        nn.init.orthogonal_(self.down.weight)
+        with torch.no_grad():
+            self.up.weight.copy_(self.down.weight.T)
+        nn.init.zeros_(self.down.bias)
+        nn.init.zeros_(self.up.bias)
+        self.counts: Tensor
+        self.updates: Tensor
+        self.register_buffer("counts", torch.zeros(codebook_size))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    def forward(
+        self,
+        z: Float[Tensor, "b t d"],
+        mask: Bool[Tensor, "b t"] | None = None,
+        rows: Int[Tensor, "b"] | None = None,
+    ) -> Quantised:
+        """Quantise; ``rows`` numbers the items of the global batch (default: their places on this rank)."""
+        mask = everything(z) if mask is None else mask
+        with torch.autocast(z.device.type, enabled=False):
+            e = self.down(z.float())
+            tokens = self._nearest(e).masked_fill(~mask, 0)
+            codes = self.codes(tokens)
+            vectors = self.up(e + (codes - e).detach()) * mask[..., None]
+            commitment = (e - codes.detach()).square().mean(-1) * mask
+            codebook = (e.detach() - codes).square().mean(-1) * mask
+            usage = counts(tokens, mask, self.codebook_size)
+            if self.training:  # all ranks train in step, but they need not validate in step
+                usage = total(usage)
+                self._judge(e.detach(), mask, usage, rows)
+        return Quantised(vectors, tokens[..., None], commitment, codebook, usage[None])
+
+    def tokens(
+        self, z: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None = None, levels: int | None = None
+    ) -> Int[Tensor, "b t 1"]:
+        """Return tokens and nothing else; there is one level."""
+        with torch.autocast(z.device.type, enabled=False):
+            tokens = self._nearest(self.down(z.float()))
+        return (tokens if mask is None else tokens.masked_fill(~mask, 0))[..., None]
+
+    def decode(self, tokens: Int[Tensor, "b t 1"]) -> Float[Tensor, "b t d"]:
+        """Return the vectors of tokens."""
+        return self.up(self.codes(tokens[..., 0]))
+
+    def _nearest(self, e: Float[Tensor, "b t c"]) -> Int[Tensor, "b t"]:
+        return (F.normalize(e, dim=-1) @ F.normalize(self.codes.weight, dim=-1).T).argmax(-1)
+
+    @torch.no_grad()
+    def _judge(
+        self,
+        e: Float[Tensor, "b t c"],
+        mask: Bool[Tensor, "b t"],
+        usage: Float[Tensor, "k"],
+        rows: Int[Tensor, "b"] | None,
+    ) -> None:
+        """Follow how often codes are used, and replace those that are not."""
+        if usage.sum() == 0:  # a level that no item of this batch reaches
+            return
+        first = int(self.counts.sum() == 0)
+        self.counts.lerp_(usage, 1.0 if first else 1 - self.decay)
+        even = usage.sum() / self.codebook_size  # of this batch: the averages still hold what codes were born with
+        dead = torch.ones_like(self.counts, dtype=torch.bool) if first else self.counts < self.dead_below * even
+        number = int(dead.sum())
+        fresh = replacements(e, mask, rows, number, int(self.updates)) if number else None
+        if fresh is not None:
+            self.codes.weight[dead] = fresh
+            self.counts[dead] = even * (self.dead_below or 1.0) / self.decay**PROBATION
+        self.updates += 1

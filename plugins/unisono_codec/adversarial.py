@@ -1,0 +1,185 @@
+"""The game of a generator against discriminators: two players, and their alternating steps.
+
+``Adversarial`` is mixed into a model whose generator is ``self.net``. The model says what it makes of a batch and
+what that is worth by itself (``play``), which discriminators judge it and with which weight (``judges``), and how the
+game is scored (``scoring``). VocosGAN, the codecs and Parallel WaveGAN train by this one loop::
+
+    discriminators   Σ_k w_k · score_D(k)
+    generator        loss of play + adversarial_weight · Σ_k w_k · score_G(k) + feature_weight · Σ_k w_k · FM(k)
+
+What to know about it:
+
+- The generator runs once per step, and its output serves both players.
+- ``global_step``, ``trainer.max_steps``, checkpoints and schedules count batches. Lightning counts every optimiser
+  step under manual optimisation, two per batch here; the discriminators' step therefore goes through the strategy,
+  uncounted.
+- The discriminators exist only while training: exports hold the generator alone.
+- Gradients are averaged over ranks here, after each backward, because part of the parameters take no part in each:
+  plain ``ddp`` works, and needs no search for unused parameters.
+- Precisions ``32-true`` and ``bf16-mixed``. Two losses cannot share the one gradient scaler of ``16-mixed``, which
+  is refused.
+
+Shapes: b batch, n samples.
+"""
+
+from contextlib import nullcontext
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from unisono.errors import RecipeError
+from unisono.model import Model
+
+from unisono_codec import losses
+
+
+class Played(NamedTuple):
+    """What a generator made of a batch, what it should have been, and losses: ``loss`` and its parts, scalars."""
+
+    fake: Float[Tensor, "b n"]
+    real: Float[Tensor, "b n"]
+    parts: dict[str, Tensor]
+
+
+class Adversarial(Model):
+    """A model that trains against discriminators; mix it in before the model.
+
+    Attributes that a model may set:
+        pretrain_steps: steps on ``losses`` alone before the game begins.
+        scoring: ``hinge`` (Vocos, EnCodec) or ``squares`` (HiFi-GAN, DAC, Parallel WaveGAN).
+        adversarial_weight, feature_weight: of the generator's two terms; 0 leaves one out.
+        discriminator_lr: learning rate of the discriminators, relative to ``optim.lr``.
+    """
+
+    training_only: ClassVar[tuple[str, ...]] = ("discriminators.",)
+    net: nn.Module
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.pretrain_steps = 0
+        self.scoring: Literal["hinge", "squares"] = "hinge"
+        self.adversarial_weight = 1.0
+        self.feature_weight = 1.0
+        self.discriminator_lr = 1.0
+        self.discriminators: nn.ModuleDict | None = None
+        self.automatic_optimization = False
+
+    # ---- what a model defines ------------------------------------------------------------------
+
+    def play(self, batch: dict[str, Any]) -> Played:
+        """Make waveforms of a batch."""
+        raise TypeError(f"{type(self).__name__} defines no play()")
+
+    def judges(self) -> dict[str, tuple[nn.Module, float]]:
+        """Make the discriminators, each with its weight; none, and there is no game."""
+        raise TypeError(f"{type(self).__name__} defines no judges()")
+
+    # ---- the players ---------------------------------------------------------------------------
+
+    def configure_model(self) -> None:
+        """Add what only training needs; Lightning calls it before it restores a checkpoint."""
+        if self.discriminators is not None:
+            return
+        with torch.random.fork_rng(devices=[]):
+            torch.random.manual_seed(self.recipe.get("seed", 0) + 1)
+            judges = self.judges()
+        self.discriminators = nn.ModuleDict({name: judge for name, (judge, _) in judges.items()})
+        self.judge_weights = {name: weight for name, (_, weight) in judges.items()}
+        self.discriminators.to(self.device)
+
+    def load_state_dict(self, state_dict, strict: bool = True, assign: bool = False):
+        """Load weights; a model that is not in training leaves the discriminators' out."""
+        if self.discriminators is None:
+            state_dict = {k: v for k, v in state_dict.items() if not k.startswith(self.training_only)}
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def configure_optimizers(self):
+        if self.trainer.precision == "16-mixed":
+            raise RecipeError(
+                "trainer.precision='16-mixed': two losses cannot share one gradient scaler; "
+                "use bf16-mixed or 32-true"
+            )
+        generator = self.optim.optimizer(self.net)
+        schedule = self.optim.scheduler(generator, self.total_steps)
+        if not self.discriminators:
+            return [generator], [schedule]
+        discriminator = self.optim.optimizer(self.discriminators)
+        for group in discriminator.param_groups:
+            group["lr"] *= self.discriminator_lr
+        adversarial_steps = max(self.total_steps - self.pretrain_steps, 1)
+        return [generator, discriminator], [schedule, self.optim.scheduler(discriminator, adversarial_steps)]
+
+    # ---- the steps -----------------------------------------------------------------------------
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        optimizers, schedules = self.optimizers(), self.lr_schedulers()
+        if not isinstance(optimizers, list):
+            optimizers, schedules = [optimizers], [schedules]
+        if not self.discriminators or self.global_step < self.pretrain_steps:
+            parts = self.losses(batch)
+        else:
+            played = self.play(batch)
+            score = self._discriminator_loss(played.fake.detach(), played.real)
+            self._backward(score, self.discriminators)
+            self._clip(optimizers[1])
+            # Not optimizers[1].step(), which Lightning would count as a training step.
+            self.trainer.strategy.optimizer_step(optimizers[1].optimizer, lambda: None)
+            schedules[1].step()
+            # Frozen, they still hand the gradient on, but spend no time on their own.
+            self.discriminators.requires_grad_(False)
+            parts = self._generator_losses(played)
+            parts["discriminator"] = score
+        optimizers[0].zero_grad()
+        self._backward(parts["loss"], self.net)
+        self._clip(optimizers[0])
+        optimizers[0].step()
+        schedules[0].step()
+        self.discriminators.requires_grad_(True)
+        self.log_losses("train", parts)
+
+    def _discriminator_loss(self, fake: Tensor, real: Tensor) -> Tensor:
+        self.discriminators.zero_grad()
+        score = losses.discriminator_hinge if self.scoring == "hinge" else losses.discriminator_squares
+        total = 0.0
+        for name, judge in self.discriminators.items():
+            halves = [judgement.split(len(real)) for judgement in judge(torch.cat([real, fake]))]
+            values = score([r for r, _ in halves], [f for _, f in halves])
+            total = total + self.judge_weights[name] * self.mean(values)
+        return total
+
+    def _generator_losses(self, played: Played) -> dict[str, Tensor]:
+        score = losses.generator_hinge if self.scoring == "hinge" else losses.generator_squares
+        adversarial, features = 0.0, 0.0
+        for name, judge in self.discriminators.items():
+            weight, guess = self.judge_weights[name], judge(played.fake)
+            adversarial = adversarial + weight * self.mean(score(guess))
+            if self.feature_weight:
+                with torch.no_grad():
+                    truth = judge(played.real)
+                features = features + weight * self.mean(losses.feature_matching(truth, guess))
+        parts = {**played.parts, "adversarial": adversarial}
+        parts["loss"] = played.parts["loss"] + self.adversarial_weight * adversarial
+        if self.feature_weight:
+            parts["features"] = features
+            parts["loss"] = parts["loss"] + self.feature_weight * features
+        return parts
+
+    def mean(self, values: Float[Tensor, "b"]) -> Float[Tensor, ""]:
+        """Return the mean over the items of all ranks."""
+        return self.global_mean(values, torch.ones_like(values, dtype=torch.bool))
+
+    def _backward(self, loss: Tensor, module: nn.Module) -> None:
+        strategy = self.trainer.strategy
+        alone = self.trainer.world_size == 1
+        with nullcontext() if alone else strategy.block_backward_sync():
+            self.manual_backward(loss)
+        if not alone:
+            gradients = [p.grad for p in module.parameters() if p.grad is not None]
+            flat = nn.utils.parameters_to_vector(gradients)
+            torch.distributed.all_reduce(flat)
+            nn.utils.vector_to_parameters(flat / self.trainer.world_size, gradients)
+
+    def _clip(self, optimizer: Any) -> None:
+        if self.optim.clip_norm:
+            self.clip_gradients(optimizer, self.optim.clip_norm, "norm")

@@ -1,0 +1,213 @@
+"""Recordings as codes and semantic tokens: items, prompts, caches; and what a token voice's report counts."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+pytest.importorskip("espeakng_loader", reason="espeak-ng's wheel is not installed")
+
+from unisono import Synthesizer
+from unisono.audio import MelSpec
+from unisono.errors import DataError, RecipeError
+from unisono.recipe import Recipe
+from unisono_codec import voice_report
+from unisono_codec.untrained import rvq
+from unisono_codec.voice import SpokenData, VoiceData, check_codec, facts_of
+
+CODEC = rvq({})
+RATE = CODEC.sample_rate
+
+
+def spoken(**options):
+    options = {"num_sentences": 8, "voices": ("plain", "f2"), "val_size": 2, "batch_size": 2, **options}
+    data = SpokenData(**options)
+    data.attach("codec", rvq({}))
+    return data
+
+
+@pytest.fixture(scope="module")
+def made():
+    data = spoken()
+    data.audit = data.prepare(progress=False)
+    return data
+
+
+def item(data, index, seed=0):
+    return data.train_set.item(index, torch.Generator().manual_seed(seed))
+
+
+def test_items_are_codes_of_the_recording_and_tokens_of_the_text(made):
+    assert (len(made.train_set), len(made.val_set)) == (6, 2)
+    for held in made.train_set.items:
+        codes = held.features.load("codes")
+        assert codes.shape == (held.num_frames, 3) and len(held.semantic) == held.num_frames
+        # every symbol that lasts is there, in order
+        kept = torch.unique_consecutive(held.semantic)
+        order = iter(held.symbols.tolist())
+        assert all(any(symbol == other for other in order) for symbol in kept.tolist())
+        assert int(held.durations.sum()) == held.features.shapes["mel"][0]
+
+
+def test_prompts_are_drawn_as_often_as_they_should(made):
+    kinds = {"none": 0, "own": 0, "joined": 0}
+    for seed in range(120):
+        got = item(made, seed % 6, seed)
+        own = made.train_set.items[seed % 6].num_frames
+        kinds["joined" if len(got["codes"]) > own else "own" if got["given"] else "none"] += 1
+        assert len(got["codes"]) == len(got["semantic"]) > got["given"] >= 0
+        assert not (got["hidden"] or got["anonymous"]) or got["given"]
+    # half own prompts (a few of them empty), a quarter joined: three standard errors of 120
+    assert abs(kinds["joined"] / 120 - 0.25) < 0.12 and abs(kinds["own"] / 120 - 0.5) < 0.14
+
+
+def test_a_joined_prompt_is_the_end_of_the_same_speakers(made):
+    for seed in range(60):
+        got = item(made, 0, seed)
+        mine = made.train_set.items[0]
+        if len(got["codes"]) <= mine.num_frames:
+            continue
+        given = got["given"]
+        ends = [
+            other for other in made.train_set.items
+            if other.speaker == mine.speaker
+            and torch.equal(other.features.load("codes")[-given:].long(), got["codes"][:given])
+        ]  # fmt: skip
+        assert ends and torch.equal(ends[0].semantic[-given:], got["semantic"][:given])
+        assert torch.equal(got["codes"][given:], mine.features.load("codes").long())
+        return
+    raise AssertionError("no prompt was joined in 60 draws")
+
+
+def test_long_items_are_cut():
+    data = spoken(max_frames=40, max_prompt_frames=10, prompt_share=0.0, join_share=1.0)
+    data.prepare(progress=False)
+    starts = set()
+    for seed in range(12):
+        got = item(data, 1, seed)
+        assert len(got["codes"]) <= 40 and 1 <= got["given"] <= 10
+        starts.add(tuple(got["semantic"][got["given"] :].tolist()))
+    assert len(starts) > 3
+
+
+def test_batches_are_padded_and_facts_are_json(made):
+    batch = made.collate([item(made, 0), item(made, 1)])
+    assert batch["codes"].shape[:2] == batch["semantic"].shape
+    assert batch["lengths"].tolist() == [len(item(made, i)["codes"]) for i in (0, 1)]
+    facts = json.loads(json.dumps(made.describe()))
+    assert facts["codec"] == facts_of(CODEC) and facts["duration_rate"] == RATE / 256
+    assert facts["semantic"] == {"provider": "phonemes", "vocabulary": len(facts["symbols"]),
+                                 "frame_rate": CODEC.frame_rate}  # fmt: skip
+    assert facts["speakers"] == ["plain", "f2"]
+
+
+def test_codes_are_made_once(made, monkeypatch):
+    again = spoken()
+    monkeypatch.setattr(type(CODEC), "encode", None)
+    again.prepare(progress=False)
+    assert torch.equal(again.train_set.items[0].features.load("codes"), made.train_set.items[0].features.load("codes"))
+
+
+def test_durations_are_learnt_where_none_are_given(tmp_path, monkeypatch):
+    (tmp_path / "wavs").mkdir()
+    rng = np.random.default_rng(0)
+    names = ("one", "two", "three", "four")
+    for name in names:
+        soundfile.write(tmp_path / "wavs" / f"{name}.wav", 0.1 * rng.standard_normal(RATE), RATE)
+    (tmp_path / "metadata.csv").write_text("\n".join(f"{n}|{n}|Number {n}." for n in names), "utf-8")
+    data = VoiceData(str(tmp_path), val_size=1, batch_size=1, align_steps=2, trim_db=0.0)
+    with pytest.raises(DataError, match=r"--components\.codec=FOLDER"):
+        data.prepare(progress=False)
+    data.attach("codec", rvq({}))
+    assert data.prepare(progress=False).kept == 4
+    for held in [*data.train_set.items, *data.val_set.items]:
+        assert int(held.durations.min()) >= 1 and len(held.semantic) == held.num_frames == 44
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"semantic": "letters"}, "'phonemes' or 'hubert:FOLDER'"),
+        ({"semantic": "hubert"}, "'phonemes' or 'hubert:FOLDER'"),
+        ({"prompt_share": 0.8, "join_share": 0.3}, "must not exceed 1 together"),
+        ({"hide_share": 2.0}, "from 0 to 1"),
+        ({"max_prompt_frames": 512}, "below max_frames=512"),
+        ({"align_steps": 0}, "at least 1"),
+    ],
+)
+def test_wrong_options(options, message):
+    with pytest.raises(DataError, match=message):
+        VoiceData("somewhere", **options)
+
+
+def test_a_codec_of_another_rate_is_refused():
+    data = VoiceData("somewhere", mel=MelSpec(sample_rate=16000, f_max=8000.0))
+    with pytest.raises(DataError, match=r"22050 Hz, data\.mel at 16000 Hz"):
+        data.attach("codec", rvq({}))
+    with pytest.raises(DataError, match="fingerprint"):
+        check_codec(rvq({}), {**facts_of(CODEC), "fingerprint": "0" * 16})
+
+
+def test_a_recipe_without_a_codec_says_so():
+    with pytest.raises(RecipeError, match=r"components\.codec is required"):
+        Recipe.read("codec/soundstorm-small", ["--data.root=somewhere"])
+
+
+# ---- the report --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(made):
+    model = Recipe.read("codec/soundstorm-tiny").build_model(made.describe())
+    model.attach("codec", rvq({}))
+    return model.eval()
+
+
+def test_evaluations_are_counted_beside_those_of_one_at_a_time(model, made):
+    sentences = [held.utterance for held in made.val_set.items]
+    rows = {row.measure: row.values["synthesis"] for row in voice_report.cost(model, sentences).rows}
+    told = [passage for sentence in sentences for passage in voice_report._told(model, sentence)]
+    windows = sum(1 + len(passage.joints) for passage in told)
+    assert rows["evaluations for a sentence"] == 18 * windows / 2
+    tokens = sum(len(passage.own.codes) for passage in told) * 3
+    assert rows["evaluations, one token at a time"] == tokens / 2
+    assert rows["as many times fewer"] == pytest.approx(tokens / (18 * windows))
+    assert rows["seconds, one token at a time"] > 0
+
+
+def test_jumps_are_where_the_sound_changes():
+    wave = torch.zeros(20 * 512)
+    wave[:5120] = 0.1 * torch.sin(torch.arange(5120) * 0.05)
+    wave[5120:] = 0.01 * torch.sin(torch.arange(5120) * 0.5)
+    found = voice_report.jumps(wave, MelSpec(), 512)
+    assert len(found["mel"]) == len(found["level"]) == 19
+    assert found["mel"].argmax() in (8, 9, 10) and found["level"].argmax() == 9
+    assert found["level"][9] == pytest.approx(20, abs=0.5)
+
+
+def test_joints_are_found_and_the_window_is_put_back(model, made):
+    before = model.max_frames
+    section = voice_report.joints(model, [held.utterance for held in made.train_set.items[:3]], MelSpec())
+    assert model.max_frames == before
+    count = int(section.name.rpartition(": ")[2])
+    rows = {row.measure: row.values["synthesis"] for row in section.rows}
+    assert count > 0 and rows["jump of mel at joints, mean"] > 0
+    assert rows["jump of mel at joints, of elsewhere"] == pytest.approx(
+        rows["jump of mel at joints, mean"] / rows["jump of mel elsewhere, mean"]
+    )
+
+
+def test_a_sweep_asks_for_held_out_sentences(model, made):
+    class Deaf:
+        name = "deaf"
+
+        def transcribe(self, wave, rate):
+            return "nothing at all"
+
+    asked = voice_report.probe(Synthesizer(model), made.root, limit=2, recogniser=Deaf())
+    assert {request["text"] for request in asked.requests} == set(model.facts["held_out"])
+    assert all(request["speaker"] in ("plain", "f2") for request in asked.requests)
+    made_sounds = Synthesizer(model)([dict(request) for request in asked.requests])
+    assert asked.measure(made_sounds)["word error rate"] > 50
