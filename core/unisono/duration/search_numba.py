@@ -52,10 +52,18 @@ def search_numba(
     bad = np.zeros(len(src), np.bool_)
     cells = list(map(mul, src, tgt))
     threads = min(torch.get_num_threads(), len(src), 1 + sum(cells) // CELLS_PER_THREAD)
-    order = sorted(range(len(src)), key=cells.__getitem__, reverse=True)
     lengths = np.array(src), np.array(tgt)
-    jobs = [(rows, *lengths, np.array(order[i::threads]), durations, bad) for i in range(threads)]
-    helpers = _borrow(threads - 1)
+    if threads == 1:
+        _kernel(rows, *lengths, np.arange(len(src)), durations, bad)
+    else:
+        order = sorted(range(len(src)), key=cells.__getitem__, reverse=True)
+        _share([(rows, *lengths, np.array(order[i::threads]), durations, bad) for i in range(threads)])
+    return torch.from_numpy(durations).to(scores.device), np.flatnonzero(bad).tolist()
+
+
+def _share(jobs: list[tuple]) -> None:
+    """Run the kernel on every job, the first one on this thread."""
+    helpers = _borrow(len(jobs) - 1)
     try:
         for helper, job in zip(helpers, jobs[1:], strict=True):
             helper.start(job)
@@ -64,7 +72,6 @@ def search_numba(
         for helper in helpers:
             helper.wait()
         _helpers.extend(helpers)
-    return torch.from_numpy(durations).to(scores.device), bad.nonzero()[0].tolist()
 
 
 class _Helper:
