@@ -186,11 +186,18 @@ def _search(scores, src_lengths, tgt_lengths, share, durations, bad):
         bad[b] = wrong
         if wrong:
             continue
+        # The way back, from word to word: within one, no load waits for the step before.
         ends = durations[b]
-        at = 0
-        for t in range(last):
-            ends[at] = t + 1
-            at += (moves[t * words + at // LANES] >> (at % LANES)) & 1
+        t = at = 0
+        for word in range(words):
+            bit = 0
+            while t < last and bit < LANES:
+                ends[word * LANES + bit] = t + 1
+                bit += (moves[t * words + word] >> bit) & 1
+                t += 1
+            at = word * LANES + bit
+            if t == last:
+                break
         ends[at] = last + 1
         for j in range(at, 0, -1):
             ends[j] -= ends[j - 1]
