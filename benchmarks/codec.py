@@ -13,11 +13,8 @@ are counted by torch: convolutions and matrix products, a multiplication and an 
 """
 
 import argparse
-import json
 import math
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,6 +26,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
+from unisono.metrics import in_fresh_process
 from unisono.recipe import Recipe
 
 OURS = "unisono codec/rvq-small"
@@ -163,37 +161,27 @@ def memory(console: Console, args: argparse.Namespace) -> None:
             with soundfile.SoundFile(sound, "w", 22050, 1) as file:
                 for _ in range(minutes):
                     file.write(noise)
-            command = [sys.executable, "-c", FRESH, folder, str(args.threads)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                raise SystemExit(done.stderr)
-        found = json.loads(done.stdout.strip().splitlines()[-1])
+            found = in_fresh_process(FRESH, {"folder": folder, "threads": args.threads}, timeout=7200)
         peaks = [f"{found[name]:.0f}" for name in ("loaded", "encoded", "decoded")]
         table.add_row(str(minutes), *peaks, f"{found['kbit']:.2f}", f"{60 * minutes / found['seconds']:.1f}")
     console.print(table)
 
 
 FRESH = """
-import json, sys, time
+import time
 import torch
 from unisono.recipe import Recipe
 from unisono_codec.files import decode_file, encode_file
-torch.set_num_threads(int(sys.argv[2]))
-def peak():
-    try:  # of this program alone: ru_maxrss begins with what its parent had
-        with open("/proc/self/status") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 2**10
-    except OSError:
-        import resource
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+torch.set_num_threads(asked["threads"])
+sound, coded, back = (asked["folder"] + name for name in ("/in.wav", "/x.uc", "/out.wav"))
 recipe = Recipe.read("codec/rvq-small", ["--data.root=unused"])
 codec = recipe.build_model(recipe.build_data().describe()).eval()
-found, start = {"loaded": peak()}, time.perf_counter()
-made = encode_file(codec, sys.argv[1] + "/in.wav", sys.argv[1] + "/x.uc")
-found["encoded"], found["kbit"] = peak(), made.bit_rate / 1000
-decode_file(codec, sys.argv[1] + "/x.uc", sys.argv[1] + "/out.wav")
-found["decoded"], found["seconds"] = peak(), time.perf_counter() - start
-print(json.dumps(found))
+start = time.perf_counter()
+result["loaded"] = peak_memory()
+made = encode_file(codec, sound, coded)
+result["encoded"], result["kbit"] = peak_memory(), made.bit_rate / 1000
+decode_file(codec, coded, back)
+result["decoded"], result["seconds"] = peak_memory(), time.perf_counter() - start
 """
 
 

@@ -12,11 +12,8 @@ some 6 kbit/s there is no Opus: its lowest rate stands for all of those.
 Shapes: n samples, t frames, q codebooks.
 """
 
-import json
 import math
-import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -140,7 +137,7 @@ def evaluate(
     ]
     if checkpoint is not None:
         try:
-            peaks = peak_memory(checkpoint, pairs[0].reference, codec.sample_rate)
+            peaks = memory_peaks(checkpoint, pairs[0].reference, codec.sample_rate)
             system = _name(depths[0])
             speed_rows += [Row(f"peak memory, {what}", {system: mib}, "MiB", 0) for what, mib in peaks.items()]
         except (RuntimeError, subprocess.TimeoutExpired) as error:
@@ -254,37 +251,25 @@ def codebook_use(codec: Codec, codes: Int[np.ndarray, "t q"], system: str) -> tu
     return Section(f"codebooks of {codec.codebook_size} ({most:.3g} bits), over {frames} frames", rows), records
 
 
-def peak_memory(checkpoint: str | Path, wave: np.ndarray, sample_rate: int) -> dict[str, float]:
+def memory_peaks(checkpoint: str | Path, wave: np.ndarray, sample_rate: int) -> dict[str, float]:
     """Return the peak memory in MiB of a fresh process: once the codec is loaded, and after coding a minute."""
     with tempfile.TemporaryDirectory() as folder:
         minute = np.resize(wave, int(MEMORY_SECONDS * sample_rate))
         write_audio(Path(folder) / "in.flac", torch.from_numpy(minute), sample_rate)
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-        command = [sys.executable, "-c", _FRESH, str(checkpoint), folder]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
-        if done.returncode:
-            raise RuntimeError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
-        return json.loads(done.stdout.strip().splitlines()[-1])
+        asked = {"checkpoint": str(checkpoint), "folder": folder}
+        return metrics.in_fresh_process(_FRESH, asked, timeout=600)
 
 
 _FRESH = """
-import json, sys
 import unisono
 from unisono_codec.files import decode_file, encode_file
-def peak():
-    try:  # of this program alone: ru_maxrss begins with what its parent had
-        with open("/proc/self/status") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 2**10
-    except OSError:
-        import resource
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-codec = unisono.load(sys.argv[1]).model
-found = {"loaded": peak()}
-encode_file(codec, sys.argv[2] + "/in.flac", sys.argv[2] + "/x.uc")
-found["a minute encoded"] = peak()
-decode_file(codec, sys.argv[2] + "/x.uc", sys.argv[2] + "/out.flac")
-found["and decoded"] = peak()
-print(json.dumps(found))
+codec = unisono.load(asked["checkpoint"]).model
+sound, coded, back = (asked["folder"] + name for name in ("/in.flac", "/x.uc", "/out.flac"))
+result["loaded"] = peak_memory()
+encode_file(codec, sound, coded)
+result["a minute encoded"] = peak_memory()
+decode_file(codec, coded, back)
+result["and decoded"] = peak_memory()
 """
 
 

@@ -16,7 +16,6 @@ Shapes: n recordings, e dimensions of the listener's space.
 import atexit
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -134,11 +133,8 @@ def evaluate(
     failures = []
     if checkpoint is not None:
         try:
-            loaded, spoken = peak_memory(checkpoint, held.requests[0]["text"])
-            speed_rows += [
-                Row("peak memory, loaded", {first: loaded}, "MiB", 0),
-                Row("peak memory, after speaking", {first: spoken}, "MiB", 0),
-            ]
+            peaks = memory_peaks(checkpoint, held.requests[0]["text"])
+            speed_rows += [Row(f"peak memory, {what}", {first: mib}, "MiB", 0) for what, mib in peaks.items()]
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             failures.append({"id": "peak memory", "system": first, "reason": str(error)})
     return Report(
@@ -368,30 +364,17 @@ def sequence_of(model: GroupMaskedLM) -> str:
     return " ".join(words[: min(SEQUENCE, model.facts["max_join"])])
 
 
-def peak_memory(checkpoint: str | Path, text: str) -> tuple[float, float]:
+def memory_peaks(checkpoint: str | Path, text: str) -> dict[str, float]:
     """Return the peak memory in MiB of a fresh process, once loaded and after speaking a text."""
-    command = [sys.executable, "-c", _FRESH, str(checkpoint), text]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    if done.returncode:
-        raise RuntimeError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
-    loaded, spoken = done.stdout.split()[-2:]
-    return float(loaded), float(spoken)
+    return metrics.in_fresh_process(_FRESH, {"checkpoint": str(checkpoint), "text": text}, timeout=600)
 
 
 _FRESH = """
-import sys
 import unisono
-def peak():
-    try:  # of this program alone: ru_maxrss begins with what its parent had
-        with open("/proc/self/status") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 2**10
-    except OSError:
-        import resource
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-voice = unisono.load(sys.argv[1])
-loaded = peak()
-voice(sys.argv[2])
-print(loaded, peak())
+voice = unisono.load(asked["checkpoint"])
+result["loaded"] = peak_memory()
+voice(asked["text"])
+result["after speaking"] = peak_memory()
 """
 
 

@@ -14,6 +14,7 @@ from unisono.metrics.mcd import align, mel_cepstral_distortion
 from unisono.metrics.mos import DNSMOS, dnsmos
 from unisono.metrics.normalise import normalise_english
 from unisono.metrics.pitch import PitchError, median_shift_semitones, pitch_error, track_pitch
+from unisono.metrics.process import in_fresh_process, peak_memory
 from unisono.metrics.recognise import PocketSphinx, Recogniser, Whisper, recogniser
 from unisono.metrics.report import Report, Row, Section
 from unisono.metrics.retrieval import diversity, multimodality, paired_distance, r_precision
@@ -40,6 +41,7 @@ __all__ = [
     "dnsmos",
     "frechet_distance",
     "gaussian_distance",
+    "in_fresh_process",
     "intelligibility",
     "length_ratio",
     "log_spectral_distance",
@@ -50,6 +52,7 @@ __all__ = [
     "normalise_english",
     "optional",
     "paired_distance",
+    "peak_memory",
     "perceptual_quality",
     "pitch_error",
     "r_precision",

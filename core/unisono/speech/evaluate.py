@@ -14,10 +14,6 @@ times: a model that heard another take has seen the sentence. One take of each t
 Shapes: n samples, t frames, m mel bins.
 """
 
-import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
@@ -410,43 +406,24 @@ def _speed(
 
 def cold_start(checkpoint: str | Path, text: str, long: str) -> dict[str, float]:
     """Stream a text, then a long one, in a fresh process; return times and memory peaks."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    command = [sys.executable, "-c", _FRESH]
-    request = json.dumps(
-        {"checkpoint": str(checkpoint), "text": text, "long": long, "started": time.time()}
-    )
-    done = subprocess.run(
-        command, input=request, capture_output=True, text=True, env=environment, timeout=1200
-    )
-    if done.returncode:
-        last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RuntimeError(f"exit code {done.returncode}: {last_line}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    asked = {"checkpoint": str(checkpoint), "text": text, "long": long, "started": time.time()}
+    return metrics.in_fresh_process(_FRESH, asked)
 
 
 _FRESH = """
-import json, sys, time
-asked = json.load(sys.stdin)
+import time
 import unisono
 synthesizer = unisono.load(asked["checkpoint"])
 stream = synthesizer.stream(asked["text"])
 next(stream)
-result = {"first_audio_seconds": time.time() - asked["started"]}
+result["first_audio_seconds"] = time.time() - asked["started"]
 for _ in stream:
     pass
-def peak():
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin"
-    else 2**10)
-result["short_peak_mib"] = peak()
+result["short_peak_mib"] = peak_memory()
 start = time.perf_counter()
 seconds = sum(piece.seconds for piece in synthesizer.stream(asked["long"]))
 result["long_times_real_time"] = seconds / (time.perf_counter() - start)
-result["long_peak_mib"] = peak()
-print(json.dumps(result))
+result["long_peak_mib"] = peak_memory()
 """
 
 
