@@ -31,16 +31,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
-from unisono import Audio, Model
-from unisono.data import derive_seed
+from unisono import Audio
 from unisono.duration import durations_from_log, log_durations
-from unisono.errors import CheckpointError, RecipeError, RequestError, UnisonoError
+from unisono.errors import RecipeError, RequestError
 from unisono.masked import (
     Canvas,
     Layout,
-    Plan,
-    PlanMasking,
-    Scheduled,
     Strategy,
     at_sites,
     decode,
@@ -50,19 +46,17 @@ from unisono.masked import (
 from unisono.masked.corrupt import Corrupted
 from unisono.model import OnStep
 from unisono.nn.temporal import TemporalPredictor
-from unisono.speech import Voice
 
 from unisono_codec.conformer import Conformer, ConformerBlock, rotary_angles
 from unisono_codec.pacing import TYPICAL_FRAMES
 from unisono_codec.prompting import Part, PromptedRequest, parts_of, prompt_of, sound_of
-from unisono_codec.semantic import PHONEMES, Phonemes, SemanticSpec
+from unisono_codec.token_model import TokenModel
 from unisono_codec.tokens import TokenEmbedding, TokenHeads
-from unisono_codec.voice import check_codec
 
 ROWS_AT_ONCE = 32
 
 
-class GroupMaskedLM(Model):
+class GroupMaskedLM(TokenModel):
     """A Conformer over the tokens of a grouped codec, which looks at a prompt.
 
     ::
@@ -83,10 +77,10 @@ class GroupMaskedLM(Model):
         max_piece_characters: longest piece of a text that is spoken at once, where texts are not single words.
     """
 
-    Media: ClassVar[type[Audio]] = Audio
     Request: ClassVar[type[PromptedRequest]] = PromptedRequest
+    salt: ClassVar[str] = "gmlm"
     roles: ClassVar[dict[str, str]] = {
-        "codec": "turns sound into tokens and back",
+        **TokenModel.roles,
         "listener": "tells who speaks and which word it is; evaluation needs it",
     }
     builtin_components: ClassVar[dict[str, str]] = {"untrained": "unisono_codec.untrained:grvq"}
@@ -118,16 +112,12 @@ class GroupMaskedLM(Model):
         self.order, self.order_weights = order, order_weights
         self.duration_weight, self.max_frames_per_symbol = duration_weight, max_frames_per_symbol
         self.label_smoothing, self.max_piece_characters = label_smoothing, max_piece_characters
-        self.evaluations = 0  # of the network, counted by every decoding
         self.prompts_read = 0  # of the prompt's encoder: rows, not calls
 
     def build(self, facts: dict[str, Any]) -> None:
         """Build for the codec, the semantic tokens and the symbols of the data."""
         super().build(facts)
-        self.voice = Voice.from_facts(facts)
-        self.spec = SemanticSpec(**facts["semantic"])
         self.streams = [(int(group), int(level)) for group, level in facts["codec"]["streams"]]
-        self.codebook_size = int(facts["codec"]["codebook_size"])
         ranks = [group if self.order == "groups" else level for group, level in self.streams]
         self.num_sets = max(ranks) + 1
         self.set_of = ranks
@@ -135,45 +125,13 @@ class GroupMaskedLM(Model):
             raise RecipeError(
                 "the codec has one group: train codec/grvq, or set model.order to levels, which is SoundStorm's"
             )
-        if self.order_weights is not None and len(self.order_weights) != self.num_sets:
-            raise RecipeError(
-                f"model.order_weights has {len(self.order_weights)} numbers for {self.num_sets} {self.order}: "
-                "give one for each"
-            )
-        self.masking = PlanMasking(Plan(Scheduled((1,) * self.num_sets)), self.order_weights)
+        self.masking = self.masking_of(self.num_sets, self.order_weights, "order_weights", self.order)
         self.net = GroupNet(
             len(self.streams), self.codebook_size, self.spec.vocabulary, self.dim, self.table_dim, self.prompt_layers,
             **self.sizes,
         )  # fmt: skip
-        self.speaks = self.spec.provider == PHONEMES
         if self.speaks:
-            self.phonemes = Phonemes(self.voice.symbols, self.spec.frame_rate, facts["duration_rate"])
             self.durations = PromptedDurations(len(self.voice.symbols), self.dim, self.sizes["dropout"])
-
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from a model of other symbols, semantic tokens or codes."""
-        for name in ("symbols", "semantic", "codec"):
-            if facts.get(name) != self.facts[name]:
-                raise CheckpointError(
-                    f"run.init_from has {name}={facts.get(name)!s:.80}, the data has {self.facts[name]!s:.80}: "
-                    "prepare the data with the same codec, provider and front end"
-                )
-
-    # ---- components ----------------------------------------------------------------------------
-
-    @property
-    def codec(self) -> Any:
-        """The component that turns sound into tokens and back."""
-        return self.component("codec")
-
-    def attach(self, role: str, component: Any) -> None:
-        """Take the codec whose codes were learnt; raises ``RecipeError`` for another one."""
-        if role == "codec":
-            try:
-                check_codec(component, self.facts["codec"])
-            except UnisonoError as error:
-                raise RecipeError(str(error)) from None
-        super().attach(role, component)
 
     def layout(self, num_frames: int, num_steps: int | None = None) -> Layout:
         """Return what each place of a canvas is: frame · q + stream, group = the set that is decoded together.
@@ -193,7 +151,9 @@ class GroupMaskedLM(Model):
         corrupted = self.corrupted(codes, lengths, self.row_seeds(batch))
         seen, known = (x.view(codes.shape) for x in (corrupted.canvas.tokens, corrupted.canvas.known))
         mask = torch.arange(codes.shape[1], device=codes.device) < lengths[:, None]
-        parts = self.token_losses(self.net(seen, known, batch["semantic"], mask, memory), codes, corrupted)
+        sets = torch.tensor(self.set_of)
+        apart = {f"tokens_{number}": sets == number for number in range(self.num_sets)}
+        parts = self.token_losses(self.net(seen, known, batch["semantic"], mask, memory), codes, corrupted, apart)
         parts["loss"] = parts["tokens"]
         if self.speaks:
             symbols = batch["symbols"]
@@ -207,35 +167,6 @@ class GroupMaskedLM(Model):
         """Return the canvas to fill: of a set that is drawn, a share is hidden, and all that comes after it."""
         blank = Canvas.blank(self.layout(codes.shape[1]), list(seeds), lengths * codes.shape[2], codes.device)
         return self.masking(blank, codes.flatten(1))
-
-    def token_losses(
-        self, x: Float[Tensor, "b t d"], codes: Int[Tensor, "b t q"], corrupted: Corrupted
-    ) -> dict[str, Tensor]:
-        """Return cross-entropy and accuracy of the hidden tokens of the drawn sets, and of each set by itself."""
-        wanted = corrupted.weights.view(codes.shape) > 0
-        row, frame, stream = place = wanted.nonzero(as_tuple=True)
-        logits = self.net.heads.of(x[row, frame], stream).float()
-        targets = codes[place]
-        loss = F.cross_entropy(logits, targets, reduction="none", label_smoothing=self.label_smoothing)
-        right = (logits.argmax(-1) == targets).float()
-        blank = torch.zeros(codes.shape, device=codes.device)
-        whole = blank.index_put(place, loss)
-        parts = {
-            "tokens": self.global_mean(whole, wanted),
-            "accuracy": self.global_mean(blank.index_put(place, right), wanted).detach(),
-        }
-        sets = torch.tensor(self.set_of, device=codes.device)
-        for number in range(self.num_sets):
-            parts[f"tokens_{number}"] = self.global_mean(whole.detach(), wanted & (sets == number))
-        return parts
-
-    def row_seeds(self, batch: dict[str, Any]) -> list[int]:
-        """Return one seed per item, of the run's seed, the step and the item: on any rank the same."""
-        step = self.global_step if self.training else -1
-        return [derive_seed("gmlm", self.recipe.get("seed", 0), step, row) for row in batch["row"].tolist()]
-
-    def units(self, batch: dict[str, Any]) -> dict[str, int]:
-        return {"frames": int(batch["lengths"].sum())}
 
     # ---- synthesis -----------------------------------------------------------------------------
 
@@ -329,20 +260,16 @@ class GroupMaskedLM(Model):
         if not requests:
             return []
         made: list[list[Audio]] = [[] for _ in requests]
-        for number, audio in self.speak(requests, [self._seed(r, generator) for r in requests], on_step):
+        for number, audio in self.speak(requests, [self.seed_of(r, generator) for r in requests], on_step):
             made[number].append(audio)
         return [Audio.join(audios) for audios in made]
 
     def stream(self, request: PromptedRequest, generator: torch.Generator | None = None) -> Iterator[Audio]:
         """Yield the sound of each part of a text as soon as it is made."""
         memory = self.remember([prompt_of(self, request)])
-        for part in parts_of(self, 0, request, self._seed(request, generator), memory):
+        for part in parts_of(self, 0, request, self.seed_of(request, generator), memory):
             (codes,) = self.fill([part], memory)
             yield sound_of(self, part, codes)
-
-    @staticmethod
-    def _seed(request: PromptedRequest, generator: torch.Generator | None) -> int:
-        return request.seed if generator is None else int(torch.randint(2**62, (), generator=generator))
 
     def preview_requests(self) -> list[PromptedRequest]:
         if not self.speaks:

@@ -22,24 +22,22 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
-from unisono import Audio, Model
-from unisono.data import derive_seed
+from unisono import Audio
 from unisono.duration import log_durations
-from unisono.errors import CheckpointError, RecipeError, RequestError, UnisonoError
-from unisono.masked import Canvas, Layout, Plan, PlanMasking, Scheduled, Strategy, at_sites, decode, soundstorm
+from unisono.errors import RecipeError, RequestError
+from unisono.masked import Canvas, Layout, Strategy, at_sites, decode, soundstorm
 from unisono.masked.corrupt import Corrupted
 from unisono.model import OnStep
-from unisono.speech import Reading, SpeechRequest, Voice
+from unisono.speech import Reading, SpeechRequest
 
 from unisono_codec.conformer import Conformer
 from unisono_codec.pacing import PromptAligner, SymbolDurations
 from unisono_codec.passages import VoiceRequest, Window, speak_all, stream_one
-from unisono_codec.semantic import PHONEMES, Phonemes, SemanticSpec
+from unisono_codec.token_model import TokenModel
 from unisono_codec.tokens import TokenEmbedding, TokenHeads
-from unisono_codec.voice import check_codec
 
 
-class SoundStorm(Model):
+class SoundStorm(TokenModel):
     """A Conformer over summed tokens, with a head per level.
 
     ::
@@ -62,10 +60,10 @@ class SoundStorm(Model):
         max_piece_characters: longest piece of a text that is spoken at once.
     """
 
-    Media: ClassVar[type[Audio]] = Audio
     Request: ClassVar[type[VoiceRequest]] = VoiceRequest
+    salt: ClassVar[str] = "soundstorm"
     roles: ClassVar[dict[str, str]] = {
-        "codec": "turns sound into tokens and back",
+        **TokenModel.roles,
         "listener": "tells how alike two voices are; evaluation uses it where it is there",
     }
     builtin_components: ClassVar[dict[str, str]] = {"untrained": "unisono_codec.untrained:rvq"}
@@ -105,60 +103,25 @@ class SoundStorm(Model):
         self.duration_weight, self.align_weight = duration_weight, align_weight
         self.label_smoothing = label_smoothing
         self.max_piece_characters = max_piece_characters
-        self.evaluations = 0  # of the network, counted by every decoding
 
     def build(self, facts: dict[str, Any]) -> None:
         """Build for the codec, the semantic tokens, the symbols and the speakers of the data."""
         super().build(facts)
-        self.voice = Voice.from_facts(facts)
-        self.spec = SemanticSpec(**facts["semantic"])
-        streams, size = facts["codec"]["streams"], facts["codec"]["codebook_size"]
+        streams = facts["codec"]["streams"]
         if any(group for group, _ in streams):
             raise RecipeError("the codec has groups of residual levels, which codec/soundstorm does not make")
         self.num_levels = self.wanted_levels or len(streams)
         if self.num_levels > len(streams):
             raise RecipeError(f"model.num_levels={self.num_levels}, but the codec has {len(streams)} levels")
-        if self.level_weights is not None and len(self.level_weights) != self.num_levels:
-            raise RecipeError(
-                f"model.level_weights has {len(self.level_weights)} numbers for {self.num_levels} levels: one for each"
-            )
-        self.codebook_size = size
-        self.masking = PlanMasking(Plan(Scheduled((1,) * self.num_levels)), self.level_weights)
+        self.masking = self.masking_of(self.num_levels, self.level_weights, "level_weights", "levels")
         speakers = len(self.voice.speakers)
         self.net = SoundStormNet(
-            self.num_levels, size, self.spec.vocabulary, speakers, self.dim, self.table_dim, **self.sizes
+            self.num_levels, self.codebook_size, self.spec.vocabulary, speakers, self.dim, self.table_dim, **self.sizes
         )
-        self.speaks = self.spec.provider == PHONEMES
         if self.speaks:
             symbols = len(self.voice.symbols)
-            self.phonemes = Phonemes(self.voice.symbols, self.spec.frame_rate, facts["duration_rate"])
             self.durations = SymbolDurations(symbols, speakers, **self.predictor)
             self.aligner = PromptAligner(self.dim, symbols, self.predictor["dim"])
-
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from a model of other symbols, semantic tokens or codes."""
-        for name in ("symbols", "semantic", "codec"):
-            if facts.get(name) != self.facts[name]:
-                raise CheckpointError(
-                    f"run.init_from has {name}={facts.get(name)!s:.80}, the data has {self.facts[name]!s:.80}: "
-                    "prepare the data with the same codec, provider and front end"
-                )
-
-    # ---- the codec -----------------------------------------------------------------------------
-
-    @property
-    def codec(self) -> Any:
-        """The component that turns sound into tokens and back."""
-        return self.component("codec")
-
-    def attach(self, role: str, component: Any) -> None:
-        """Take the codec whose codes were learnt; raises ``RecipeError`` for another one."""
-        if role == "codec":
-            try:
-                check_codec(component, self.facts["codec"])
-            except UnisonoError as error:
-                raise RecipeError(str(error)) from None
-        super().attach(role, component)
 
     def layout(self, num_frames: int) -> Layout:
         """Return what each place of a canvas is: frame · q + level, group = level."""
@@ -174,7 +137,10 @@ class SoundStorm(Model):
         speaker = torch.where(batch["anonymous"], len(self.voice.speakers), batch["speaker"])
         corrupted = self.corrupted(codes, lengths, given, self.row_seeds(batch))
         seen, known = (x.view(codes.shape) for x in (corrupted.canvas.tokens, corrupted.canvas.known))
-        parts = self.token_losses(self.net(seen, known, semantic, speaker, mask), codes, corrupted)
+        first = torch.arange(self.num_levels) == 0
+        parts = self.token_losses(
+            self.net(seen, known, semantic, speaker, mask), codes, corrupted, {"tokens_0": first}
+        )
         if self.speaks:
             parts |= self.symbol_losses(batch, codes, speaker, mask)
         parts["loss"] = parts["tokens"] + sum(
@@ -193,26 +159,6 @@ class SoundStorm(Model):
         blank = Canvas.blank(self.layout(codes.shape[1]), list(seeds), lengths * self.num_levels, codes.device)
         tokens, prompt = codes.flatten(1), given.repeat_interleave(self.num_levels, 1) & ~blank.padding
         return self.masking(blank.freeze(tokens, prompt), tokens)
-
-    def token_losses(
-        self, x: Float[Tensor, "b t d"], codes: Int[Tensor, "b t q"], corrupted: Corrupted
-    ) -> dict[str, Tensor]:
-        """Return cross-entropy and accuracy of the masked tokens of the drawn levels, and nothing else's."""
-        wanted = corrupted.weights.view(codes.shape) > 0
-        row, frame, level = wanted.nonzero(as_tuple=True)
-        logits = self.net.heads.of(x[row, frame], level).float()
-        targets = codes[row, frame, level]
-        loss = F.cross_entropy(logits, targets, reduction="none", label_smoothing=self.label_smoothing)
-        right = (logits.argmax(-1) == targets).float()
-        place = (row, frame, level)
-        blank = torch.zeros(codes.shape, device=codes.device)
-        parts = {
-            "tokens": self.global_mean(blank.index_put(place, loss), wanted),
-            "accuracy": self.global_mean(blank.index_put(place, right), wanted).detach(),
-        }
-        first = wanted & (torch.arange(self.num_levels, device=codes.device) == 0)
-        parts["tokens_0"] = self.global_mean(blank.index_put(place, loss.detach()), first)
-        return parts
 
     def symbol_losses(
         self,
@@ -233,14 +179,6 @@ class SoundStorm(Model):
             "log_duration": self.global_mean(error, kept),
             "align": self.global_mean(surprise.view(mask.shape), mask),
         }
-
-    def row_seeds(self, batch: dict[str, Any]) -> list[int]:
-        """Return one seed per item, of the run's seed, the step and the item: on any rank the same."""
-        step = self.global_step if self.training else -1
-        return [derive_seed("soundstorm", self.recipe.get("seed", 0), step, row) for row in batch["row"].tolist()]
-
-    def units(self, batch: dict[str, Any]) -> dict[str, int]:
-        return {"frames": int(batch["lengths"].sum())}
 
     # ---- synthesis -----------------------------------------------------------------------------
 
@@ -307,14 +245,10 @@ class SoundStorm(Model):
         generator: torch.Generator | None = None,
         on_step: OnStep | None = None,
     ) -> list[Audio]:
-        return speak_all(self, requests, [self._seed(request, generator) for request in requests], on_step)
+        return speak_all(self, requests, [self.seed_of(request, generator) for request in requests], on_step)
 
     def stream(self, request: VoiceRequest, generator: torch.Generator | None = None) -> Iterator[Audio]:
-        return stream_one(self, request, self._seed(request, generator))
-
-    @staticmethod
-    def _seed(request: VoiceRequest, generator: torch.Generator | None) -> int:
-        return request.seed if generator is None else int(torch.randint(2**62, (), generator=generator))
+        return stream_one(self, request, self.seed_of(request, generator))
 
     def preview_requests(self) -> list[VoiceRequest]:
         texts = self.facts.get("sample_texts", [])[:2]

@@ -141,11 +141,13 @@ def test_every_hidden_token_costs_its_cross_entropy_and_no_other(model):
     tokens = torch.stack([codes(10, i) for i in range(6)])
     corrupted = model.corrupted(tokens, torch.full((6,), 10), list(range(6)))
     x = torch.randn(6, 10, 16, generator=torch.Generator().manual_seed(0))
-    parts = model.token_losses(x, tokens, corrupted)
+    last = torch.arange(tokens.shape[2]) == tokens.shape[2] - 1
+    parts = model.token_losses(x, tokens, corrupted, {"last": last})
     log = model.net.heads(x).log_softmax(-1)
     wanted = (corrupted.weights > 0).view(tokens.shape)
     loss = -log.gather(-1, tokens[..., None])[..., 0]
     assert torch.allclose(parts["tokens"], loss[wanted].mean(), atol=1e-6)
+    assert torch.allclose(parts["last"], loss[wanted & last].mean(), atol=1e-6)
     assert torch.allclose(parts["accuracy"], (log.argmax(-1) == tokens)[wanted].float().mean())
 
 
