@@ -9,7 +9,6 @@ decoding, and memory does not grow with the text.
 Shapes: t codec frames of a passage, p of a prompt, q levels, s symbols.
 """
 
-import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from unisono import Audio
 from unisono.audio import read_audio
 from unisono.data import derive_seed
 from unisono.errors import RequestError
+from unisono.masked import cut, in_step
 from unisono.model import OnStep, Request
 from unisono.speech import Reading, SpeechRequest, level, segments
 
@@ -202,7 +202,7 @@ class Telling:
 
 def fill_passage(passage: Passage, limit: int, seed: int) -> Generator[Window, Int[Tensor, "n q"], None]:
     """Yield a passage's windows one after the other; the filled tokens of each are to be sent back."""
-    for number, (start, stop) in enumerate(cut(len(passage.codes), limit, limit // OVERLAP)):
+    for number, (start, stop) in enumerate(cut(0, len(passage.codes), limit, limit // OVERLAP)):
         fresh = ~passage.known[start:stop]
         if fresh.any():
             if start + int(fresh.int().argmax()) > passage.given:
@@ -211,39 +211,11 @@ def fill_passage(passage: Passage, limit: int, seed: int) -> Generator[Window, I
             passage.known[start:stop] = True
 
 
-def cut(length: int, limit: int, overlap: int) -> list[tuple[int, int]]:
-    """Return windows of at most ``limit`` frames over a length, each with ``overlap`` of the one before."""
-    if length <= limit:
-        return [(0, length)]
-    count = math.ceil((length - overlap) / (limit - overlap))
-    fresh = [round(overlap + (length - overlap) * i / count) for i in range(count + 1)]
-    return [(fresh[i] - overlap, fresh[i + 1]) for i in range(count)]
-
-
 def tell_all(
     tellings: Sequence[Telling], fill: Callable[[list[Window]], list[Int[Tensor, "n q"]]]
 ) -> Iterator[None]:
     """Fill the windows of all requests in step; yields after each round, so that what is finished can be heard."""
-    waiting: dict[int, Window] = {}
-
-    def advance(i: int, filled: Tensor | None) -> None:
-        try:
-            waiting[i] = next(tellings[i].windows) if filled is None else tellings[i].windows.send(filled)
-        except StopIteration:
-            waiting.pop(i, None)
-
-    for i in range(len(tellings)):
-        advance(i, None)
-    while waiting:
-        kinds: dict[tuple[Any, ...], list[int]] = {}
-        for i in sorted(waiting, key=lambda i: (waiting[i].stop - waiting[i].start, i)):
-            kinds.setdefault(waiting[i].kind, []).append(i)
-        for rows in kinds.values():
-            for first in range(0, len(rows), ROWS_AT_ONCE):
-                chosen = rows[first : first + ROWS_AT_ONCE]
-                for i, filled in zip(chosen, fill([waiting[i] for i in chosen]), strict=True):
-                    advance(i, filled)
-        yield
+    return in_step([telling.windows for telling in tellings], fill, ROWS_AT_ONCE)
 
 
 def speak_all(

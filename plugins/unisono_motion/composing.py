@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from unisono import Motion
 from unisono.data import derive_seed
+from unisono.masked import cut, in_step
 from unisono.model import OnStep
 
 from unisono_motion.asking import Task
@@ -96,16 +97,6 @@ def windows(task: Task, limit: int, border: int, seed: int) -> Generator[Window,
     task.final = len(task.tokens)
 
 
-def cut(start: int, stop: int, limit: int, overlap: int) -> list[tuple[int, int]]:
-    """Return windows of at most ``limit`` positions over a range, each with ``overlap`` of the one before."""
-    length = stop - start
-    if length <= limit:
-        return [(start, stop)]
-    count = math.ceil((length - overlap) / (limit - overlap))
-    fresh = [round(start + overlap + (length - overlap) * i / count) for i in range(count + 1)]
-    return [(fresh[i] - overlap, fresh[i + 1]) for i in range(count)]
-
-
 def fill_all(
     tasks: Sequence[Task],
     seeds: Sequence[int],
@@ -118,29 +109,11 @@ def fill_all(
 
     ``fill`` fills windows of one kind; it is handed no more than ``ROWS_AT_ONCE``.
     """
-    runs = {i: windows(task, limit, border(task), seeds[i]) for i, task in enumerate(tasks)}
-    waiting: dict[int, Window] = {}
-
-    def advance(i: int, filled: Tensor | None) -> None:
-        try:
-            waiting[i] = next(runs[i]) if filled is None else runs[i].send(filled)
-        except StopIteration:
-            waiting.pop(i, None)
-
-    for i in runs:
-        advance(i, None)
-    while waiting:
-        yield
-        kinds: dict[tuple[Any, ...], list[int]] = {}
-        for i in sorted(waiting, key=lambda i: (waiting[i].stop - waiting[i].start, i)):
-            kinds.setdefault(waiting[i].kind, []).append(i)
-        for rows in kinds.values():
-            for first in range(0, len(rows), ROWS_AT_ONCE):
-                chosen = rows[first : first + ROWS_AT_ONCE]
-                for i, filled in zip(chosen, fill([waiting[i] for i in chosen]), strict=True):
-                    advance(i, filled)
+    runs = [windows(task, limit, border(task), seed) for task, seed in zip(tasks, seeds, strict=True)]
+    for _ in in_step(runs, fill, ROWS_AT_ONCE):
         on_fill()
-    on_fill()
+        yield
+    on_fill()  # a task that had nothing to fill is final too
     yield
 
 

@@ -1,7 +1,6 @@
 """SoundStorm: what is masked and learnt, what never leaks, prompts, windows, and the voice around it."""
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from unisono.recipe import Recipe
 from unisono.speech import IPA
 from unisono_codec.conformer import Conformer, rotary_angles, rotate
 from unisono_codec.pacing import PromptAligner
-from unisono_codec.passages import CONTEXT_SECONDS, Telling, cut, tell_all
+from unisono_codec.passages import CONTEXT_SECONDS, Telling, tell_all
 from unisono_codec.soundstorm import SoundStorm
 from unisono_codec.tokens import TokenEmbedding, TokenHeads
 from unisono_codec.untrained import rvq
@@ -265,15 +264,6 @@ def test_decoding_asks_for_the_lowest_open_level_alone(model):
             assert torch.allclose(logits[row, :, level], whole[row, :, level], atol=1e-5)
         one = denoiser.rows(torch.tensor([1]))(tokens[1:].flatten(1), known[1:].flatten(1), None)
         assert torch.allclose(one.view(6, 3, 16)[:, 1], logits[1, :, 1], atol=1e-5)
-
-
-@pytest.mark.parametrize(("length", "limit"), [(10, 16), (64, 64), (65, 64), (200, 64), (1000, 64), (97, 32)])
-def test_windows_cover_all_and_overlap(length, limit):
-    windows = cut(length, limit, limit // 4)
-    assert windows[0][0] == 0 and windows[-1][1] == length
-    assert all(0 < stop - start <= limit for start, stop in windows)
-    for (_, stop), (start, _) in pairwise(windows):
-        assert stop - start == limit // 4
 
 
 def test_a_long_passage_is_filled_window_by_window(model):

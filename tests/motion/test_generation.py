@@ -1,6 +1,5 @@
 """Motion from text, and editing: what is frozen stays, whatever chooses the rest; windows, streams, wrong requests."""
 
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ from unisono import Synthesizer
 from unisono.errors import RecipeError, RequestError
 from unisono_motion import untrained
 from unisono_motion.asking import read_request
-from unisono_motion.composing import Unroller, context_of, cut, join
+from unisono_motion.composing import Unroller, context_of, join
 from unisono_motion.sampling import SAMPLERS
 
 RECIPES = ("motion/mmm-tiny", "motion/momask-tiny")
@@ -206,14 +205,6 @@ def test_an_edit_may_do_without_a_text(parts, clip):
 
 
 # ---- windows, borders, streams ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("length", [1, 11, 12, 13, 14, 21, 22, 100, 1000])
-def test_windows_cover_a_span_and_overlap(length):
-    found = cut(5, 5 + length, 12, 3)
-    assert found[0][0] == 5 and found[-1][1] == 5 + length
-    assert all(stop - start <= 12 for start, stop in found)
-    assert all(later[0] == earlier[1] - 3 for earlier, later in pairwise(found))
 
 
 def test_ten_minutes_are_made_window_by_window(parts):

@@ -15,6 +15,7 @@ strategy.py     the eight composed; presets.py, presets_text.py the published on
 step.py         one step; moment.py what a stage sees of it
 execute.py      how steps are run; decode.py the call
 cache.py        what of the network's memory may be kept between steps
+windows.py      what is longer than a model fills at once
 corrupt.py      training inputs, from the same plan and layout; losses.py what they cost
 verify/         the sibling for autoregressive networks: propose, verify, commit a prefix
 
@@ -130,6 +131,7 @@ from unisono.masked.select import (
 from unisono.masked.stop import Complete, EndOfSequence
 from unisono.masked.strategy import Strategy
 from unisono.masked.warp import Chain, Keep, Nucleus, Suppress, Temperature, TopTokens, Typical
+from unisono.masked.windows import cut, in_step
 
 __all__ = [
     "SCHEDULES",
@@ -222,6 +224,7 @@ __all__ = [
     "cosine",
     "credit",
     "cubic",
+    "cut",
     "decode",
     "dimple",
     "dream",
@@ -233,6 +236,7 @@ __all__ = [
     "group_ipd",
     "halton",
     "halton_order",
+    "in_step",
     "kl_stable",
     "left_to_right",
     "linear",
