@@ -7,6 +7,7 @@ from unisono.errors import UnisonoError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the actions and their flags."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     encode = actions.add_parser("encode", help="a sound file into a .uc file")
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> None:
+    """Carry the chosen action out."""
     {"encode": _encode, "decode": _decode, "info": _info, "import": _import}[args.action](args)
 
 

@@ -205,11 +205,12 @@ def probe(synthesizer: Any, data: str | Path, *, limit: int = 32) -> Probe:
 def held_out(data: Any, codec: Codec, limit: int) -> tuple[list[Utterance], str]:
     """Return one take of each of ``limit`` sentences that are new to the codec, and how that is known.
 
-    A codec that lists what it was kept from is measured on that; a corpus with none of it is taken as new.
+    A codec that lists what it was kept from is measured on that, but not on recordings that their corpus gives to
+    training; a corpus with none of it is taken as new.
     """
     manifest = data if isinstance(data, Manifest) else read_recordings(_roots(data))
     known = {same_sentence(text) or text for text in codec.facts.get("held_out", ())}
-    own = [u for u in manifest if (same_sentence(u.text) or u.id) in known]
+    own = [u for u in manifest if (same_sentence(u.text) or u.id) in known and u.held_out is not False]
     if own:
         return clips(Manifest(tuple(own)), limit), "listed by the codec"
     why = "the codec lists none of this corpus" if known else "first of the split; not listed"

@@ -211,7 +211,7 @@ def load_hubert(name: str) -> tuple[Any, bool]:
     try:
         from transformers import HubertModel, Wav2Vec2FeatureExtractor
     except ImportError as error:
-        raise MissingExtra("transformers", "clip") from error
+        raise MissingExtra("transformers", "hubert") from error
     try:
         model = HubertModel.from_pretrained(name, use_safetensors=True)
     except (OSError, ValueError) as error:
@@ -258,6 +258,7 @@ def write_units(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Cluster what HuBERT hears of a corpus, from the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m unisono_codec.semantic", description=__doc__.partition("\n")[0])
     parser.add_argument("model", help="a HuBERT model: a folder or a hub id")
     parser.add_argument("dest", help="the folder to write")

@@ -196,6 +196,7 @@ class MotionSpec:
 
 
 def about_y(angle: Float[np.ndarray, "t"]) -> Float[np.ndarray, "t 3 3"]:
+    """Return rotations about the upright axis, in radians, from z towards x."""
     sine, cosine, zero, one = np.sin(angle), np.cos(angle), np.zeros_like(angle), np.ones_like(angle)
     rows = [[cosine, zero, sine], [zero, one, zero], [-sine, zero, cosine]]
     return np.stack([np.stack(row, -1) for row in rows], -2)

@@ -64,6 +64,7 @@ def write_pairs(run: str | Path, dest: str | Path, batch_size: int = 16) -> int:
 
 
 def main() -> int:
+    """Write the pairs of a run, from the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m unisono_tts.pairs", description=__doc__.partition("\n")[0])
     parser.add_argument("run", help="a run folder of an acoustic model, or its .ckpt")
     parser.add_argument("dest", help="the folder to write")

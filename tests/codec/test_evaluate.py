@@ -124,6 +124,13 @@ def test_clips_are_those_that_the_codec_was_kept_from(codec):
         codec.facts = facts
 
 
+def test_a_recording_that_its_corpus_trains_on_is_not_new_for_its_text(codec):
+    takes = {"two_0": True, "two_7": False}
+    spoken = Manifest(tuple(Utterance(n, Path(f"{n}.wav"), "Two!", held_out=held) for n, held in takes.items()))
+    chosen, why = held_out(spoken, codec, 10)
+    assert ([u.id for u in chosen], why) == (["two_0"], "listed by the codec")
+
+
 def test_codebook_use(codec):
     codes = np.stack([[0, 1, 2, 3] * 6, [5] * 24], 1)
     section, records = codebook_use(codec, codes, "2 levels")

@@ -7,6 +7,7 @@ import numpy as np
 
 
 def main() -> None:
+    """Load the export, ask it, and write what it makes as numbers."""
     import unisono
     from unisono.testing.compare import numbers
 
