@@ -1,0 +1,55 @@
+"""Parallel diffusion samplers: the serial chain of a sampler in a few batched rounds, with its sample as the result.
+
+recurrence.py  the chain: evaluate, advance, hold, snapshot and restore
+replay.py      any diffusers scheduler as a chain; levels.py what its network's output means
+picard.py      Serial, Jacobi, Identity, Picard; anderson.py, newton.py, parareal.py the other solvers
+window.py      what solvers over a sliding window share
+accept.py      when a step is done
+evaluate.py    where rows are evaluated; purity.py what a network must not do
+solve.py       the call; report.py its bill
+gradient.py    gradients through the fixed point
+guide.py       classifier-free guidance; tree.py states of several tensors
+oracles.py     exact networks of Gaussians and mixtures
+
+The equations are in docs/diffusion.md.
+"""
+
+from unisono.diffusion.accept import Accept, Exact, FixedSteps, Tolerance
+from unisono.diffusion.evaluate import Evaluator, Local
+from unisono.diffusion.guide import ClassifierFree
+from unisono.diffusion.levels import Levels, levels_of
+from unisono.diffusion.picard import Identity, Jacobi, Picard, Serial
+from unisono.diffusion.purity import check_pure
+from unisono.diffusion.recurrence import Recurrence
+from unisono.diffusion.replay import SchedulerRecurrence
+from unisono.diffusion.report import NonFiniteError, Report, Round
+from unisono.diffusion.solve import Job, Solution, Solver, solve
+from unisono.diffusion.window import Lane, WindowSolver
+
+__all__ = [
+    "Accept",
+    "ClassifierFree",
+    "Evaluator",
+    "Exact",
+    "FixedSteps",
+    "Identity",
+    "Jacobi",
+    "Job",
+    "Lane",
+    "Levels",
+    "Local",
+    "NonFiniteError",
+    "Picard",
+    "Recurrence",
+    "Report",
+    "Round",
+    "SchedulerRecurrence",
+    "Serial",
+    "Solution",
+    "Solver",
+    "Tolerance",
+    "WindowSolver",
+    "check_pure",
+    "levels_of",
+    "solve",
+]

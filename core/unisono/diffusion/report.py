@@ -1,0 +1,81 @@
+"""The bill of a parallel run: rounds, rows, how far accepted states had still moved, and time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from unisono.errors import UnisonoError
+
+if TYPE_CHECKING:
+    from unisono.diffusion.solve import Solution
+
+
+@dataclass(frozen=True)
+class Round:
+    """One batched evaluation and what came of it.
+
+    `number` counts from 1, `rows` were evaluated, `accepted` steps per sample, `residual` is the largest relative
+    movement of a guess that an accepted state rests on, `done` the share of all steps that are done, 0..1.
+    """
+
+    number: int
+    rows: int
+    accepted: list[int]
+    residual: float
+    done: float
+
+
+@dataclass
+class Report:
+    """What a run cost: counts are measured. Times in seconds; `wall` includes everything.
+
+    `rows_of` and `rounds_of` are per sample, `failures` has the step at which a sample's output was not finite.
+    """
+
+    solver: str
+    window: int
+    num_steps: int
+    num_samples: int
+    rounds: int = 0
+    rows: int = 0
+    rows_of: list[int] = field(default_factory=list)
+    rounds_of: list[int] = field(default_factory=list)
+    history: list[Round] = field(default_factory=list)
+    residual: float = 0.0
+    wall: float = 0.0
+    network_wall: float = 0.0
+    failures: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def work(self) -> float:
+        """Rows evaluated, relative to the serial sampler's."""
+        return self.rows / (self.num_steps * self.num_samples)
+
+    @property
+    def speedup(self) -> float:
+        """Serial rounds over rounds: the gain in time if a batch took no longer than a row, and an upper limit."""
+        return self.num_steps / max(self.rounds, 1)
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.solver}: {self.num_steps} steps in {self.rounds} rounds ({self.speedup:.1f}x fewer), "
+            f"window {self.window}, work {self.work:.2f}, residual {self.residual:.1e}, {self.wall:.2f} s"
+        )
+        if self.failures:
+            text += f", not finite: {', '.join(f'sample {s} at step {i}' for s, i in self.failures.items())}"
+        return text
+
+
+class NonFiniteError(UnisonoError):
+    """The network gave NaN or infinity for some samples; `solution` has the others, finished."""
+
+    def __init__(self, solution: Solution):
+        self.solution = solution
+        failures = solution.report.failures
+        named = ", ".join(f"sample {sample} at step {step}" for sample, step in sorted(failures.items()))
+        super().__init__(
+            f"the network's output is not finite for {named}; {solution.report.num_samples - len(failures)} of "
+            f"{solution.report.num_samples} samples finished and are in this error's .solution: "
+            "look at these rows' inputs, or use a wider dtype"
+        )
