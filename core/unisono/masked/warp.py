@@ -101,8 +101,8 @@ class Nucleus:
             raise UnisonoError(f"nucleus p = {self.p}: above 0, at most 1")
 
     def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
-        below = logits.amax(-1, keepdim=True) - logits
-        return logits.masked_fill(~_up_to(self.p, logits.softmax(-1), below), -math.inf)
+        below = logits - logits.amax(-1, keepdim=True)
+        return _up_to(self.p, logits, below, -below.logsumexp(-1, keepdim=True))
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,8 @@ class Typical:
 
     def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
         logp = logits.log_softmax(-1).clamp_min_(torch.finfo(logits.dtype).min)  # 0 times −∞ is no number
-        prob = logp.exp()
-        entropy = -(prob * logp).sum(-1, keepdim=True)
-        return logits.masked_fill(~_up_to(self.p, prob, (logp + entropy).abs_()), -math.inf)
+        entropy = -logp.exp().mul_(logp).sum(-1, keepdim=True)
+        return _up_to(self.p, logits, logp.add_(entropy), -entropy)
 
 
 @dataclass(frozen=True)
@@ -153,27 +152,74 @@ class Chain:
         return f"Chain({', '.join(map(repr, self.warps))})"
 
 
-_TOKEN = 2**29 - 1
+_SMALL = 256
+"""A vocabulary up to this size is sorted whole at once."""
 
 
-def _up_to(p: float, prob: Float[Tensor, "b k v"], distance: Float[Tensor, "b k v"]) -> Bool[Tensor, "b k v"]:
-    """Tokens by ascending distance, equals by position, up to the one at which their probability reaches p.
+def _up_to(
+    p: float, logits: Float[Tensor, "b k v"], distance: Float[Tensor, "b k v"], less: Float[Tensor, "b k 1"]
+) -> Float[Tensor, "b k v"]:
+    """Logits of the tokens by ascending |distance|, up to the one at which their probability reaches p; −∞ elsewhere.
 
-    Distances that are the same number in float32 are equal.
+    A token's probability is exp(distance + less), distance in float32. Of equal |distance| a positive one is
+    first; of equal distances, the one at the lower position.
     """
-    # A positive float's bits, read as a whole number, are ordered as it is; a float32 leaves float64 room for an id.
-    place = distance.float().double().view(torch.int64)
-    place |= torch.arange(prob.shape[-1], device=prob.device)
-    ordered = _ascending(place)
-    mass = prob.gather(-1, ordered & _TOKEN).cumsum(-1, dtype=torch.double)
-    # A sum of probabilities that is p on paper must not miss it by a rounding; all of them are all of them.
-    reach = p - max(1e-12, 4 * torch.finfo(prob.dtype).eps) if p < 1 else math.inf
-    last = (mass < reach).sum(-1, keepdim=True).clamp_max(prob.shape[-1] - 1)
-    return place <= ordered.gather(-1, last)
+    if p >= 1:
+        return logits
+    # A sum of probabilities that is p on paper must not miss it by a rounding.
+    reach = p - max(1e-6, 4 * torch.finfo(logits.dtype).eps)
+    key = _key(distance)
+    if key.device.type == "cpu":
+        v = key.shape[-1]
+        # Were all tokens as likely as any other, p of them would reach p; a large p is reached by few where it matters.
+        few = v if v <= _SMALL else math.ceil(v * (p + 1 / 16 if p < 1 / 2 else 1 / 8))
+        kept = torch.from_numpy(_select(key.numpy(), less.float().numpy(), reach, few))
+    else:
+        ordered = key.sort(-1).values
+        mass = (_distance(ordered) + less).exp().cumsum(-1, dtype=torch.double)
+        last = (mass < reach).sum(-1, keepdim=True).clamp_max(key.shape[-1] - 1)
+        cut = ordered.gather(-1, last)
+        at = key == cut
+        kept = (key < cut) | (at & (at.cumsum(-1) <= last + 1 - (ordered < cut).sum(-1, keepdim=True)))
+    # The lower of a logit and of ±∞: where() takes half as long again.
+    return torch.minimum(logits, kept.to(logits.dtype).sub_(0.5).mul_(math.inf))
 
 
-def _ascending(place: Int[Tensor, "b k v"]) -> Int[Tensor, "b k v"]:
-    """Sorted; on a CPU by NumPy, whose sort of plain numbers is many times faster than torch's of pairs."""
-    if place.device.type != "cpu":
-        return place.sort(-1).values
-    return torch.from_numpy(np.sort(place.numpy(), -1))
+def _select(
+    key: Int[np.ndarray, "*b v"], less: Float[np.ndarray, "*b 1"], reach: float, few: int
+) -> Bool[np.ndarray, "*b v"]:
+    """What is kept, by NumPy, whose selection and sort of plain numbers are many times faster than torch's on a CPU.
+
+    The `few` lowest are sorted first; rows in which they do not reach p are sorted whole.
+    """
+    v = key.shape[-1]
+    ordered = np.sort(np.partition(key, few - 1, -1)[..., :few] if few < v else key, -1)
+    mass = np.exp(_distance(torch.from_numpy(ordered)).numpy() + less).cumsum(-1, dtype=np.float64)
+    place = (mass < reach).sum(-1, keepdims=True)
+    last = np.minimum(place, few - 1)
+    cut = np.take_along_axis(ordered, last, -1)
+    kept = key <= cut
+    many = np.count_nonzero(kept, -1)[..., None]
+    short = (place == few)[..., 0] & (few < v)
+    equal = ((many > last + 1)[..., 0]) & ~short
+    if equal.any():
+        at = key[equal] == cut[equal]
+        kept[equal] &= ~at | (at.cumsum(-1) <= (last + 1 - (ordered < cut).sum(-1, keepdims=True))[equal])
+    if short.any():
+        kept[short] = _select(key[short], less[short], reach, v)
+    return kept
+
+
+def _key(distance: Float[Tensor, "b k v"]) -> Int[Tensor, "b k v"]:
+    """A whole number in order of |distance|, then of sign: a positive float's bits are ordered as it is."""
+    bits = distance.float().view(torch.int32)
+    return (bits << 1).bitwise_or_(bits < 0).bitwise_xor_(_LOWEST)  # as if unsigned
+
+
+_LOWEST = -(2**31)
+
+
+def _distance(key: Int[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
+    """What `_key` was made of."""
+    bits = key ^ _LOWEST
+    return (((bits >> 1) & 0x7FFFFFFF) | (bits << 31)).view(torch.float32)
