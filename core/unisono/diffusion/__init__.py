@@ -15,9 +15,14 @@ The equations are in docs/diffusion.md.
 """
 
 from unisono.diffusion.accept import Accept, Exact, FixedSteps, Tolerance
+from unisono.diffusion.anderson import Anderson
 from unisono.diffusion.evaluate import Evaluator, Local
+from unisono.diffusion.gradient import differentiable
 from unisono.diffusion.guide import ClassifierFree
 from unisono.diffusion.levels import Levels, levels_of
+from unisono.diffusion.newton import DiagNewton, Newton
+from unisono.diffusion.oracles import Gaussian, ImageMixture, Mixture, RowByRow
+from unisono.diffusion.parareal import Parareal
 from unisono.diffusion.picard import Identity, Jacobi, Picard, Serial
 from unisono.diffusion.purity import check_pure
 from unisono.diffusion.recurrence import Recurrence
@@ -28,21 +33,29 @@ from unisono.diffusion.window import Lane, WindowSolver
 
 __all__ = [
     "Accept",
+    "Anderson",
     "ClassifierFree",
+    "DiagNewton",
     "Evaluator",
     "Exact",
     "FixedSteps",
+    "Gaussian",
     "Identity",
+    "ImageMixture",
     "Jacobi",
     "Job",
     "Lane",
     "Levels",
     "Local",
+    "Mixture",
+    "Newton",
     "NonFiniteError",
+    "Parareal",
     "Picard",
     "Recurrence",
     "Report",
     "Round",
+    "RowByRow",
     "SchedulerRecurrence",
     "Serial",
     "Solution",
@@ -50,6 +63,7 @@ __all__ = [
     "Tolerance",
     "WindowSolver",
     "check_pure",
+    "differentiable",
     "levels_of",
     "solve",
 ]

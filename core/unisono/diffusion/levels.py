@@ -30,9 +30,10 @@ class Levels:
     prediction: Prediction
 
     def hold(self, output: Tensor, i: int, x_old: Tensor, shift: Tensor, quantity: str, j: int) -> Tensor:
-        """An output at (x_old, i), re-expressed at x_old + shift of step j with a quantity held; x as the network sees it.
+        """An output at (x_old, i), re-expressed at x_old + shift of step j with a quantity held.
 
-        Between steps (j ≠ i), x0 and ε are what is held, as far as they say what the quantity is at j.
+        States are as the network sees them. Between steps (j ≠ i) the quantity at j is what the x0 and ε of step i
+        make of it.
 
         Raises:
             UnisonoError: if the quantity is unknown, or cannot be had from this network's output.

@@ -153,6 +153,12 @@ class Job:
         if self.on_round is not None:
             self.on_round(event)
 
+    def blank_failed(self, state: Any) -> Any:
+        """The batch's states with NaN in the rows that failed."""
+        for leaf in leaves(state):
+            leaf[list(self.report.failures)] = torch.nan
+        return state
+
     def trajectory(self) -> list[Any] | None:
         """All states x_0 … x_T, where they were kept; NaN where a sample failed."""
         if self.kept is None:

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from unisono.diffusion.recurrence import Quantity, Recurrence
-from unisono.diffusion.tree import cat, distance, finite, num_rows, rows, tree_map
+from unisono.diffusion.tree import cat, distance, finite, num_rows, rows
 from unisono.errors import UnisonoError
 
 if TYPE_CHECKING:
@@ -86,11 +86,12 @@ class WindowSolver:
                     self._extend(recurrence, lane, states, carries[-1], lane.front + len(new), front + size)
                     states = states[:size]
                 lane.states, lane.carry, lane.front = states, carries[n - 1], front
-            job.end_round({s: n for lane, n in zip(open_lanes, counts, strict=True) for s in lane.sample.tolist()}, residual)
+            pairs = zip(open_lanes, counts, strict=True)
+            job.end_round({s: n for lane, n in pairs for s in lane.sample.tolist()}, residual)
             open_lanes = [lane for lane in open_lanes if lane.front < total]
         for lane in lanes:
             recurrence.restore(lane.carry)  # generators end where the serial loop leaves them
-        return cat([lane.states[0] for lane in lanes])
+        return job.blank_failed(cat([lane.states[0] for lane in lanes]))
 
     def _evaluate(self, job: Job, lanes: list[Lane]) -> None:
         """Fill the lanes' outputs; an output that is not finite ends the window before it, or the sample."""
@@ -110,8 +111,6 @@ class WindowSolver:
             lane.alive = lane.alive & fine[0]
             usable = int((fine | ~lane.alive).all(1).long().cumprod(0).sum())
             lane.outputs, lane.states = lane.outputs[: max(usable, 1)], lane.states[: max(usable, 1)]
-            if not lane.alive.any():
-                lane.states = [tree_map(lambda x: torch.full_like(x, torch.nan), lane.states[0])]
 
     def _movement(self, lanes: list[Lane], proposals: list[tuple[list[Any], list[Any]]]) -> list[list[float]]:
         """How far each guess after the first moved, per lane: the most of its samples; one copy to the host."""
