@@ -19,6 +19,7 @@ _LAZY = {
     "Recipe": "unisono.recipe",
     "DataModule": "unisono.data",
     "Audio": "unisono.media",
+    "Image": "unisono.media",
     "Media": "unisono.media",
     "Motion": "unisono.motion",
     "Segment": "unisono.media",
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from unisono.checkpoint import load
     from unisono.data import DataModule
     from unisono.errors import UnisonoError
-    from unisono.media import Audio, Media, Segment
+    from unisono.media import Audio, Image, Media, Segment
     from unisono.model import Model, OptimSpec, Request
     from unisono.motion import Motion
     from unisono.recipe import Recipe
@@ -39,6 +40,7 @@ __all__ = [
     "PLUGIN_API",
     "Audio",
     "DataModule",
+    "Image",
     "Media",
     "Model",
     "Motion",

@@ -100,7 +100,7 @@ def test_an_encoder_is_chosen_by_name():
 
 
 def test_clip_without_transformers_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("unisono_motion.text.find_spec", lambda name: None)
+    monkeypatch.setattr("unisono.nn.captions.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r'pip install "unisono\[clip\]"'):
         make_text_encoder("clip:openai/clip-vit-base-patch32", [], 16, 1, 2, 0.0)
 

@@ -9,6 +9,7 @@ evaluate.py    where rows are evaluated; purity.py what a network must not do
 solve.py       the call; report.py its bill
 gradient.py    gradients through the fixed point
 guide.py       classifier-free guidance; tree.py states of several tensors
+objectives.py  what networks are trained for
 oracles.py     exact networks of Gaussians and mixtures
 
 The equations are in docs/diffusion.md.
@@ -21,6 +22,7 @@ from unisono.diffusion.gradient import differentiable
 from unisono.diffusion.guide import ClassifierFree
 from unisono.diffusion.levels import Levels, levels_of
 from unisono.diffusion.newton import DiagNewton, Newton
+from unisono.diffusion.objectives import EDM, Discrete, Flow, Noised, Objective, denoising_loss, forgotten
 from unisono.diffusion.oracles import Gaussian, ImageMixture, Mixture, RowByRow
 from unisono.diffusion.parareal import Parareal
 from unisono.diffusion.picard import Identity, Jacobi, Picard, Serial
@@ -32,13 +34,16 @@ from unisono.diffusion.solve import Job, Solution, Solver, solve
 from unisono.diffusion.window import Lane, WindowSolver
 
 __all__ = [
+    "EDM",
     "Accept",
     "Anderson",
     "ClassifierFree",
     "DiagNewton",
+    "Discrete",
     "Evaluator",
     "Exact",
     "FixedSteps",
+    "Flow",
     "Gaussian",
     "Identity",
     "ImageMixture",
@@ -49,7 +54,9 @@ __all__ = [
     "Local",
     "Mixture",
     "Newton",
+    "Noised",
     "NonFiniteError",
+    "Objective",
     "Parareal",
     "Picard",
     "Recurrence",
@@ -63,7 +70,9 @@ __all__ = [
     "Tolerance",
     "WindowSolver",
     "check_pure",
+    "denoising_loss",
     "differentiable",
+    "forgotten",
     "levels_of",
     "solve",
 ]
