@@ -32,7 +32,8 @@ NUM_SAMPLES = 8
 class Picture:
     """One image: where its pixels are, what it shows, and whether its mirror image shows the same.
 
-    ``label`` −1 is no class. ``group``: pictures of one group are held out together; empty, each by itself.
+    ``label`` −1 is no class. Pictures of one ``group`` are held out together, and of one ``turn`` seen in turns,
+    one in an epoch; empty, each by itself.
     """
 
     id: str
@@ -41,14 +42,15 @@ class Picture:
     captions: tuple[str, ...] = ()
     mirrors: bool = True
     group: str = ""
+    turn: str = ""
 
 
 class PictureSet:
     """Items ``{"image" [3, s, s] −1…1, "label", "caption", "row"}``.
 
-    With ``random``: a caption at random, mirrored every other time where ``flip`` says so and the picture may be,
-    and shifted by up to ``shift`` pixels (what comes in at the border is the border's mirror image). Without, the
-    first caption and the image as it is.
+    With ``random``: one of those that take turns, a caption at random, mirrored every other time where ``flip`` says
+    so and the picture may be, and shifted by up to ``shift`` pixels (what comes in at the border is the border's
+    mirror image). Without, the first caption and the image as it is.
     """
 
     def __init__(
@@ -58,9 +60,13 @@ class PictureSet:
         self.side = size
         self.pictures = pictures
         self.flip, self.shift, self.random = flip, shift, random
+        turns: dict[str, list[Picture]] = {}
+        for picture in pictures:
+            turns.setdefault(f"turn {picture.turn}" if random and picture.turn else picture.id, []).append(picture)
+        self.turns = list(turns.values())
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.turns)
 
     def size(self, index: int) -> int:
         return self.side
@@ -72,7 +78,9 @@ class PictureSet:
         return np.array(self.pixels[picture.row])
 
     def item(self, index: int, generator: torch.Generator) -> dict[str, Any]:
-        picture = self.pictures[index]
+        picture = self.turns[index][0]
+        if self.random and len(self.turns[index]) > 1:
+            picture = self.turns[index][int(torch.randint(0, len(self.turns[index]), (), generator=generator))]
         image = torch.from_numpy(self.of(picture))
         caption = picture.captions[0] if picture.captions else ""
         if self.random:
@@ -144,7 +152,7 @@ class ImageData(DataModule):
             "size": self.size,
             "classes": self.classes,
             "words": sorted(words),
-            "sample_captions": list(dict.fromkeys(captions))[:NUM_SAMPLES],
+            "sample_captions": sorted(set(captions), key=lambda said: derive_seed("sample", said))[:NUM_SAMPLES],
             "held_out": held,
             "count": len(pictures),
             "background": list(self.background),
