@@ -146,13 +146,13 @@ class ImageData(DataModule):
         else:
             pictures, val = split(pictures, self.val_size)
             held = [picture.id for picture in val]
-        captions = [picture.captions[0] for picture in [*val, *pictures] if picture.captions]
+        said = {picture.turn or picture.id: picture.captions[0] for picture in reversed(pictures) if picture.captions}
         words = {word for picture in pictures for caption in picture.captions for word in words_of(caption)}
         self._facts = {
             "size": self.size,
             "classes": self.classes,
             "words": sorted(words),
-            "sample_captions": sorted(set(captions), key=lambda said: derive_seed("sample", said))[:NUM_SAMPLES],
+            "sample_captions": sorted(set(said.values()), key=lambda text: derive_seed("sample", text))[:NUM_SAMPLES],
             "held_out": held,
             "count": len(pictures),
             "background": list(self.background),
