@@ -7,6 +7,7 @@ window.py      what solvers over a sliding window share
 accept.py      when a step is done
 evaluate.py    where rows are evaluated; purity.py what a network must not do
 solve.py       the call; report.py its bill
+pipeline.py    unmodified diffusers pipelines; calls.py what they ask their network; fast.py DDIM and others in one line
 gradient.py    gradients through the fixed point
 guide.py       classifier-free guidance; tree.py states of several tensors
 objectives.py  what networks are trained for
@@ -18,6 +19,7 @@ The equations are in docs/diffusion.md.
 from unisono.diffusion.accept import Accept, Exact, FixedSteps, Tolerance
 from unisono.diffusion.anderson import Anderson
 from unisono.diffusion.evaluate import Evaluator, Local
+from unisono.diffusion.fast import FastRecurrence, fastest
 from unisono.diffusion.gradient import differentiable
 from unisono.diffusion.guide import ClassifierFree
 from unisono.diffusion.levels import Levels, levels_of
@@ -26,6 +28,7 @@ from unisono.diffusion.objectives import EDM, Discrete, Flow, Noised, Objective,
 from unisono.diffusion.oracles import Gaussian, ImageMixture, Mixture, RowByRow
 from unisono.diffusion.parareal import Parareal
 from unisono.diffusion.picard import Identity, Jacobi, Picard, Serial
+from unisono.diffusion.pipeline import ParallelPipeline, parallelize
 from unisono.diffusion.purity import check_pure
 from unisono.diffusion.recurrence import Recurrence
 from unisono.diffusion.replay import SchedulerRecurrence
@@ -42,6 +45,7 @@ __all__ = [
     "Discrete",
     "Evaluator",
     "Exact",
+    "FastRecurrence",
     "FixedSteps",
     "Flow",
     "Gaussian",
@@ -57,6 +61,7 @@ __all__ = [
     "Noised",
     "NonFiniteError",
     "Objective",
+    "ParallelPipeline",
     "Parareal",
     "Picard",
     "Recurrence",
@@ -72,7 +77,9 @@ __all__ = [
     "check_pure",
     "denoising_loss",
     "differentiable",
+    "fastest",
     "forgotten",
     "levels_of",
+    "parallelize",
     "solve",
 ]

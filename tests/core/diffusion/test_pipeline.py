@@ -1,0 +1,466 @@
+"""Unmodified diffusers pipelines in parallel, against their own call: tiny random networks, guidance included.
+
+Two kinds of equality. To the bit with a network that is called row by row, so that kernels cannot depend on the
+batch: then nothing but the algorithm is compared. And within a tolerance as it is used: local movement of 1e-3 a step
+adds up to no more than 1e-2 at the end with these networks (measured 1e-4 to 4e-3).
+"""
+
+import functools
+import inspect
+import warnings
+
+import pytest
+import torch
+from unisono.diffusion import Exact, FixedSteps, NonFiniteError
+from unisono.diffusion.pipeline import parallelize
+from unisono.errors import UnisonoError
+
+diffusers = pytest.importorskip("diffusers")
+
+STEPS = 6
+SHARED = ("txt_ids", "img_ids", "image_rotary_emb")
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def unet(**more):
+    return diffusers.UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=4, block_out_channels=(8, 16), layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=16, norm_num_groups=4, attention_head_dim=8, **more,
+    )  # fmt: skip
+
+
+def vae(**more):
+    return diffusers.AutoencoderKL(
+        block_out_channels=(4, 8), norm_num_groups=4, latent_channels=4,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, **more,
+    )  # fmt: skip
+
+
+def stable_diffusion(scheduler=None):
+    scheduler = scheduler or diffusers.DDIMScheduler(**BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+    pipe = diffusers.StableDiffusionPipeline(
+        vae=vae(), text_encoder=None, tokenizer=None, unet=unet(), scheduler=scheduler, safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    return pipe, {
+        "prompt_embeds": noise(2, 5, 16, seed=1), "negative_prompt_embeds": noise(2, 5, 16, seed=2),
+        "guidance_scale": 3.0, "height": 16, "width": 16, "output_type": "pt",
+    }  # fmt: skip
+
+
+def stochastic():
+    """Ancestral noise from the user's generator, drawn in `step`."""
+    pipe, kwargs = stable_diffusion(diffusers.EulerAncestralDiscreteScheduler(**BETAS, steps_offset=1))
+    return pipe, {**kwargs, "num_inference_steps": 10}
+
+
+def sdxl():
+    network = unet(addition_embed_type="text_time", addition_time_embed_dim=4, projection_class_embeddings_input_dim=40)
+    pipe = diffusers.StableDiffusionXLPipeline(
+        vae=None, text_encoder=None, text_encoder_2=None, tokenizer=None, tokenizer_2=None, unet=network,
+        scheduler=diffusers.DPMSolverMultistepScheduler(**BETAS), add_watermarker=False,
+    )  # fmt: skip
+    return pipe, {
+        "prompt_embeds": noise(1, 5, 16, seed=1), "negative_prompt_embeds": noise(1, 5, 16, seed=2),
+        "pooled_prompt_embeds": noise(1, 16, seed=3), "negative_pooled_prompt_embeds": noise(1, 16, seed=4),
+        "guidance_scale": 3.0, "height": 64, "width": 64, "output_type": "latent",
+        "num_inference_steps": 10,
+    }  # fmt: skip
+
+
+def sd3():
+    network = diffusers.SD3Transformer2DModel(
+        sample_size=8, patch_size=2, in_channels=4, out_channels=4, num_layers=1, attention_head_dim=8,
+        num_attention_heads=2, joint_attention_dim=16, caption_projection_dim=16, pooled_projection_dim=16,
+    )  # fmt: skip
+    pipe = diffusers.StableDiffusion3Pipeline(
+        transformer=network, scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0), vae=None,
+        text_encoder=None, tokenizer=None, text_encoder_2=None, tokenizer_2=None, text_encoder_3=None, tokenizer_3=None,
+    )  # fmt: skip
+    return pipe, {
+        "prompt_embeds": noise(1, 5, 16, seed=1), "negative_prompt_embeds": noise(1, 5, 16, seed=2),
+        "pooled_prompt_embeds": noise(1, 16, seed=3), "negative_pooled_prompt_embeds": noise(1, 16, seed=4),
+        "guidance_scale": 3.0, "height": 64, "width": 64, "output_type": "latent",
+    }  # fmt: skip
+
+
+def flux(batch=1, tokens=5):
+    network = diffusers.FluxTransformer2DModel(
+        patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=1,
+        joint_attention_dim=16, pooled_projection_dim=16, axes_dims_rope=(4, 4, 8), guidance_embeds=True,
+    )  # fmt: skip
+    pipe = diffusers.FluxPipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0), text_encoder=None, tokenizer=None,
+        text_encoder_2=None, tokenizer_2=None, vae=None, transformer=network,
+    )  # fmt: skip
+    return pipe, {
+        "prompt_embeds": noise(batch, tokens, 16, seed=1), "pooled_prompt_embeds": noise(batch, 16, seed=2),
+        "height": 64, "width": 64, "output_type": "latent",
+    }  # fmt: skip
+
+
+def flux_tables_as_long_as_the_batch():
+    """Two tokens of text and two images: the text's positions [2, 3] are shared all the same."""
+    return flux(batch=2, tokens=2)
+
+
+def flux_guided_in_two_calls():
+    """Flux with true guidance calls its network twice in each step."""
+    pipe, kwargs = flux()
+    more = {"negative_prompt_embeds": noise(1, 5, 16, seed=3), "negative_pooled_prompt_embeds": noise(1, 16, seed=4)}
+    return pipe, {**kwargs, **more, "true_cfg_scale": 2.0}
+
+
+def dit():
+    network = diffusers.DiTTransformer2DModel(
+        num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=1, sample_size=8,
+        patch_size=2, num_embeds_ada_norm=1000,
+    )  # fmt: skip
+    scheduler = diffusers.DDIMScheduler(clip_sample=False)
+    pipe = diffusers.DiTPipeline(transformer=network, vae=vae(), scheduler=scheduler)
+    return pipe, {"class_labels": [1, 2], "guidance_scale": 3.0, "output_type": "np", "num_inference_steps": 10}
+
+
+def wan():
+    """Video; guided in two calls."""
+    network = diffusers.WanTransformer3DModel(
+        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=4, out_channels=4, text_dim=16,
+        freq_dim=16, ffn_dim=16, num_layers=1,
+    )  # fmt: skip
+    pipe = diffusers.WanPipeline(
+        tokenizer=None, text_encoder=None, vae=None, scheduler=diffusers.UniPCMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+        ), transformer=network,
+    )  # fmt: skip
+    return pipe, {
+        "prompt_embeds": noise(1, 5, 16, seed=1), "negative_prompt_embeds": noise(1, 5, 16, seed=2),
+        "latents": noise(1, 4, 2, 8, 8), "num_frames": 5, "height": 64, "width": 64, "guidance_scale": 3.0,
+        "output_type": "latent",
+    }  # fmt: skip
+
+
+def stable_audio():
+    network = diffusers.StableAudioDiTModel(
+        sample_size=8, in_channels=4, num_layers=1, attention_head_dim=16, num_attention_heads=2,
+        num_key_value_attention_heads=1, out_channels=4, cross_attention_dim=16, time_proj_dim=8,
+        global_states_input_dim=32, cross_attention_input_dim=16,
+    )  # fmt: skip
+    from diffusers.pipelines.stable_audio import StableAudioProjectionModel
+
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # its weight norm is torch's old one
+        coder = diffusers.AutoencoderOobleck(
+            encoder_hidden_size=4, downsampling_ratios=[1, 2], decoder_channels=4, decoder_input_channels=4,
+            audio_channels=2, channel_multiples=[1, 2], sampling_rate=4,
+        )  # fmt: skip
+    pipe = diffusers.StableAudioPipeline(
+        vae=coder, text_encoder=None, tokenizer=None, transformer=network,
+        projection_model=StableAudioProjectionModel(text_encoder_dim=16, conditioning_dim=16, min_value=0, max_value=8),
+        scheduler=diffusers.EDMDPMSolverMultistepScheduler(
+            sigma_min=0.3, sigma_max=50, sigma_data=1.0, prediction_type="v_prediction"
+        ),
+    )  # fmt: skip
+    ones = torch.ones(1, 5, dtype=torch.long)
+    return pipe, {
+        "prompt_embeds": noise(1, 5, 16, seed=1), "negative_prompt_embeds": noise(1, 5, 16, seed=2),
+        "attention_mask": ones, "negative_attention_mask": ones, "audio_end_in_s": 2.0, "guidance_scale": 3.0,
+    }  # fmt: skip
+
+
+PIPELINES = [
+    stable_diffusion, stochastic, sdxl, sd3, flux, flux_tables_as_long_as_the_batch, flux_guided_in_two_calls, dit, wan,
+    stable_audio,
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Random weights repeat, and the global generator is left as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+def build(make):
+    pipe, kwargs = make()
+    pipe.set_progress_bar_config(disable=True)
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval()
+    return pipe, {"num_inference_steps": STEPS, **kwargs}
+
+
+def draw(call, kwargs, seed=7):
+    """What a pipeline returns as one tensor, and where its generator ends."""
+    generator = torch.Generator().manual_seed(seed)
+    out = call(**kwargs, generator=generator, return_dict=False)[0]
+    return torch.as_tensor(out), generator.get_state()
+
+
+def row_by_row(monkeypatch, pipe):
+    """Make the pipeline's network answer one row at a time, the same bits in any batch."""
+    kind = type(getattr(pipe, "transformer", None) or pipe.unet)
+    whole = kind.forward
+
+    signature = inspect.signature(whole)
+
+    @functools.wraps(whole)
+    def forward(self, *args, **kwargs):
+        given = signature.bind(self, *args, **kwargs).arguments
+        del given["self"]
+        n = len(next(iter(given.values())))
+
+        def row(value, i, name):
+            if isinstance(value, dict):
+                return {k: row(v, i, k) for k, v in value.items()}
+            if not isinstance(value, torch.Tensor) or name in SHARED:
+                return value
+            if name == "timestep":
+                return value.reshape(-1).expand(n)[i : i + 1]
+            return value[i : i + 1] if value.ndim and len(value) == n else value
+
+        answers = [whole(self, **{k: row(v, i, k) for k, v in given.items()}) for i in range(n)]
+        if isinstance(answers[0], tuple):
+            return tuple(torch.cat(parts) for parts in zip(*answers, strict=True))
+        return type(answers[0])(sample=torch.cat([answer.sample for answer in answers]))
+
+    monkeypatch.setattr(kind, "forward", forward)
+
+
+@pytest.mark.parametrize("make", PIPELINES, ids=lambda make: make.__name__)
+def test_parallel_equals_serial_to_the_bit(monkeypatch, make):
+    pipe, kwargs = build(make)
+    row_by_row(monkeypatch, pipe)
+    serial, ends = draw(pipe, kwargs)
+    fast = parallelize(pipe, window=4, accept=Exact())
+    parallel, end = draw(fast, kwargs)
+    assert torch.equal(parallel, serial)
+    assert torch.equal(end, ends)
+    assert fast.report.rounds <= fast.report.num_steps
+
+
+@pytest.mark.parametrize("make", PIPELINES, ids=lambda make: make.__name__)
+def test_parallel_equals_serial_within_tolerance_in_fewer_rounds(make):
+    pipe, kwargs = build(make)
+    serial, ends = draw(pipe, kwargs)
+    fast = parallelize(pipe, window=4, tolerance=1e-3)
+    parallel, end = draw(fast, kwargs)
+    calls = kwargs["num_inference_steps"] * (2 if make in (flux_guided_in_two_calls, wan) else 1)
+    report = fast.report
+    assert (parallel - serial).norm() <= 1e-2 * serial.norm()
+    assert torch.equal(end, ends)
+    assert report.num_steps == calls and report.rounds < calls
+    assert report.rows >= report.num_steps * report.num_samples
+    assert sum(sum(r.accepted) for r in report.history) == report.num_steps * report.num_samples
+    assert report.history[-1].done == 1
+
+
+def test_the_battery_has_image_video_and_audio():
+    assert len(PIPELINES) == 10 and {wan, stable_audio, flux} <= set(PIPELINES)
+
+
+def attributes(pipe):
+    return {k: v for k, v in vars(pipe).items() if not isinstance(v, (dict, torch.Tensor))}
+
+
+def test_the_pipeline_is_unchanged_afterwards():
+    pipe, kwargs = build(stable_diffusion)
+    before, _ = draw(pipe, kwargs)
+    kept, parts = attributes(pipe), {k: dict(vars(v)) for k, v in pipe.components.items() if v is not None}
+    parallelize(pipe, window=4)(**kwargs, generator=torch.Generator().manual_seed(1))
+    assert attributes(pipe) == kept and pipe._progress_bar_config == {"disable": True}
+    for name in ("unet", "vae"):
+        assert vars(pipe.components[name]).keys() == parts[name].keys()
+    again, _ = draw(pipe, kwargs)
+    assert torch.equal(again, before)
+
+
+def test_the_pipeline_is_unchanged_when_it_raises():
+    pipe, kwargs = build(stable_diffusion)
+    before, _ = draw(pipe, kwargs)
+    kept = attributes(pipe)
+    broken, generator = pipe.unet.mid_block.forward, torch.Generator().manual_seed(1)
+    start, calls = generator.get_state(), []
+
+    def fail(module, args):
+        calls.append(1)
+        if len(calls) > 2:
+            raise KeyError("broken in the third batch")
+
+    handle = pipe.unet.mid_block.register_forward_pre_hook(fail)
+    with pytest.raises(KeyError, match="third"):
+        parallelize(pipe, window=4, tolerance=1e-9)(**kwargs, generator=generator)
+    handle.remove()
+    assert "forward" not in vars(pipe.unet) and "decode" not in vars(pipe.vae) and broken == pipe.unet.mid_block.forward
+    assert torch.equal(generator.get_state(), start)
+    assert attributes(pipe) == kept
+    again, _ = draw(pipe, kwargs)
+    assert torch.equal(again, before)
+
+
+def test_without_a_generator_the_global_one_serves_as_it_does_the_pipeline():
+    pipe, kwargs = build(stochastic)
+    torch.manual_seed(3)
+    serial = pipe(**kwargs).images
+    end = torch.get_rng_state()
+    torch.manual_seed(3)
+    parallel = parallelize(pipe, window=4, tolerance=1e-4)(**kwargs).images
+    assert torch.equal(torch.get_rng_state(), end)
+    assert (parallel - serial).norm() <= 1e-2 * serial.norm()
+
+
+def test_decoder_runs_once_and_context_lets_go():
+    pipe, kwargs = build(stable_diffusion)
+    count = []
+    handle = pipe.vae.decoder.register_forward_hook(lambda *_: count.append(1))
+    with parallelize(pipe, window=4) as fast:
+        draw(fast, kwargs)
+        assert fast.report.rounds > 1
+    handle.remove()
+    assert count == [1]
+    with pytest.raises(UnisonoError, match="closed at the end"):
+        fast(**kwargs)
+
+
+def test_rounds_are_announced_and_a_window_of_one_is_serial():
+    pipe, kwargs = build(sd3)
+    serial, _ = draw(pipe, kwargs)
+    rounds = []
+    fast = parallelize(pipe, window=1, on_round=rounds.append)
+    parallel, _ = draw(fast, kwargs)
+    assert torch.equal(parallel, serial)
+    assert [r.done for r in rounds] == [(i + 1) / STEPS for i in range(STEPS)]
+    assert fast.report.work == 1
+
+
+def test_fixed_steps_take_the_rounds_that_they_say():
+    pipe, kwargs = build(sd3)
+    fast = parallelize(pipe, accept=FixedSteps(4, warmup=2))
+    draw(fast, kwargs)
+    assert fast.report.rounds == 2 + 1  # 2 serial steps, then 4
+
+
+def refused(make, match, **options):
+    pipe, kwargs = build(make)
+    with pytest.raises(UnisonoError, match=match):
+        draw(parallelize(pipe, **options), kwargs)
+
+
+def test_windows_and_tolerances_that_cannot_be():
+    refused(sd3, "larger than the 6 calls", window=7)
+    refused(sd3, "at least 1", window=0)
+    refused(sd3, "tolerance of 0", tolerance=0)
+    refused(sd3, "tolerance of -1", tolerance=-1)
+    refused(sd3, "hold='velocity' is unknown", hold="velocity")
+    refused(sd3, "no component 'transfomer'.*mean 'transformer'", networks=["transfomer"])
+    pipe, kwargs = build(sd3)
+    with pytest.raises(UnisonoError, match="nothing to run in parallel"):
+        parallelize(pipe)(**{**kwargs, "num_inference_steps": 1})
+
+
+@pytest.mark.parametrize("name", ["callback", "callback_on_step_end"])
+def test_callbacks_are_refused(name):
+    pipe, kwargs = build(stable_diffusion)
+    with pytest.raises(UnisonoError, match=f"{name} may change"):
+        parallelize(pipe)(**kwargs, **{name: lambda *_: None})
+
+
+def test_a_cache_is_refused():
+    pipe, kwargs = build(flux)
+    fast = parallelize(pipe)
+    pipe.transformer.enable_cache(diffusers.FirstBlockCacheConfig(threshold=0.1))
+    with pytest.raises(UnisonoError, match=r"disable_cache\(\)"):
+        fast(**kwargs)
+    pipe.transformer.disable_cache()
+    draw(fast, kwargs)
+
+
+def test_a_stateful_hook_is_refused():
+    from diffusers.hooks import HookRegistry, ModelHook
+
+    class Remember(ModelHook):
+        _is_stateful = True
+
+    pipe, _ = build(flux)
+    HookRegistry.check_if_exists_or_initialize(pipe.transformer.transformer_blocks[0]).register_hook(Remember(), "mine")
+    with pytest.raises(UnisonoError, match=r"transformer_blocks.0 has the hook 'mine' \(Remember\)"):
+        parallelize(pipe)
+
+
+def test_a_replaced_forward_is_refused():
+    pipe, _ = build(stable_diffusion)
+    block = pipe.unet.down_blocks[0]
+    block.forward = functools.partial(type(block).forward, block)
+    with pytest.raises(UnisonoError, match=r"pipe.unet.down_blocks.0 .*DeepCache"):
+        parallelize(pipe)
+
+
+def test_dropout_left_on_is_refused():
+    pipe, _ = build(stable_diffusion)
+    pipe.unet.down_blocks[0].resnets[0].dropout.p = 0.1
+    pipe.unet.train()
+    with pytest.raises(UnisonoError, match=r"drops 0.1 .*eval\(\)"):
+        parallelize(pipe)
+
+
+def test_label_dropout_left_on_is_refused():
+    """DiT drops classes by itself while it trains, with no dropout layer."""
+    pipe, _ = build(dit)
+    pipe.transformer.train()
+    with pytest.raises(UnisonoError, match=r"class_embedder \(LabelEmbedding\) drops 0.1 .*transformer.eval\(\)"):
+        parallelize(pipe)
+
+
+def test_a_network_that_draws_noise_is_refused():
+    pipe, kwargs = build(stable_diffusion)
+    pipe.unet.mid_block.register_forward_hook(lambda m, a, out: out + torch.randn_like(out))
+    with pytest.raises(UnisonoError, match=r"pipe.unet is stochastic"):
+        parallelize(pipe, window=4)(**kwargs)
+
+
+def test_a_network_that_mixes_rows_is_refused():
+    pipe, kwargs = build(stable_diffusion)
+    pipe.unet.mid_block.register_forward_hook(lambda m, a, out: out - out.mean(0, keepdim=True))
+    with pytest.raises(UnisonoError, match="rows of other steps"):
+        parallelize(pipe, window=4)(**kwargs)
+
+
+def test_attention_that_mixes_rows_is_refused_by_name():
+    class PAGProcessor:
+        def __call__(self, *args, **kwargs):
+            raise AssertionError("never called")
+
+    pipe, _ = build(stable_diffusion)
+    pipe.unet.set_attn_processor(PAGProcessor())
+    with pytest.raises(UnisonoError, match="is a PAGProcessor, which mixes"):
+        parallelize(pipe)
+
+
+def test_a_scheduler_that_cannot_be_copied_is_refused():
+    pipe, _ = build(stable_diffusion)
+    pipe.scheduler.stream = iter([])
+    with pytest.raises(UnisonoError, match=r"DDIMScheduler.stream is a list_iterator"):
+        parallelize(pipe)
+
+
+def test_what_is_no_pipeline_is_refused():
+    with pytest.raises(UnisonoError, match="no diffusers pipeline"):
+        parallelize(torch.nn.Linear(2, 2))
+
+
+def test_a_row_that_is_not_finite_is_named_and_the_others_finish():
+    """Flux with two images; the second one's prompt is NaN."""
+    pipe, kwargs = build(lambda: flux(batch=2))
+    serial, _ = draw(pipe, kwargs)
+    kwargs["prompt_embeds"] = kwargs["prompt_embeds"].clone()
+    kwargs["prompt_embeds"][1] = torch.nan
+    fast = parallelize(pipe, window=4, tolerance=1e-3)
+    with pytest.raises(NonFiniteError, match="sample 1 at step 0; 1 of 2 samples") as error:
+        draw(fast, kwargs)
+    images = error.value.solution.sample[0]
+    assert images[1].isnan().all()
+    assert (images[0] - serial[0]).norm() <= 1e-2 * serial[0].norm()
