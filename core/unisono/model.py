@@ -145,6 +145,7 @@ class Model(LightningModule):
     def __init__(self):
         super().__init__()
         self.evaluations: int | None = None  # of the network, so far; a model that makes its output in steps counts
+        self.rounds: int | None = None  # of evaluations side by side, so far; where some need not wait for others
         self.facts: dict[str, Any] = {}
         self.optim = OptimSpec()
         self.recipe: dict[str, Any] = {}

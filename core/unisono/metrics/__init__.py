@@ -12,6 +12,7 @@ from unisono.metrics.frechet import frechet_distance, gaussian_distance
 from unisono.metrics.intrusive import intelligibility, perceptual_quality
 from unisono.metrics.mcd import align, mel_cepstral_distortion
 from unisono.metrics.mos import DNSMOS, dnsmos
+from unisono.metrics.neighbours import nearest, precision_recall
 from unisono.metrics.normalise import normalise_english
 from unisono.metrics.pitch import PitchError, median_shift_semitones, pitch_error, track_pitch
 from unisono.metrics.process import in_fresh_process, peak_memory
@@ -49,12 +50,14 @@ __all__ = [
     "mel_cepstral_distortion",
     "mel_distance",
     "multimodality",
+    "nearest",
     "normalise_english",
     "optional",
     "paired_distance",
     "peak_memory",
     "perceptual_quality",
     "pitch_error",
+    "precision_recall",
     "r_precision",
     "recogniser",
     "scale_invariant_sdr",

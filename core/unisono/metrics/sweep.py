@@ -47,7 +47,8 @@ class Probe:
 class Point:
     """One setting: seconds of computing per request and per second of output, and each measure, by repeat.
 
-    ``evaluations`` are the network's, per call; None where the model does not count them. ``real_time`` is None
+    ``evaluations`` are the network's, per call, and ``rounds`` what of them had to wait for another; both None where
+    the model does not count them. ``real_time`` is None
     where outputs have no duration. ``gains`` names the measures in which no cheaper setting is as good.
     """
 
@@ -58,6 +59,7 @@ class Point:
     measures: dict[str, tuple[float, ...]]
     gains: tuple[str, ...] = ()
     verdict: str = ""
+    rounds: float | None = None
 
     @property
     def name(self) -> str:
@@ -85,7 +87,9 @@ class Sweep:
         caption = ", ".join(f"{name}: {value}" for name, value in self.facts.items())
         table = Table(title=escape(self.title), caption=escape(caption), caption_justify="left")
         table.add_column("setting")
-        heads = ["evaluations", "seconds, min", "median", "real-time factor, min", "median"]
+        parallel = any(point.rounds is not None for point in self.points)
+        heads = ["evaluations", *(["rounds"] if parallel else []), "seconds, min", "median"]
+        heads += ["real-time factor, min", "median"]
         heads += [f"{name} {'↓' if way == 'lower' else '↑'}" for name, way in self.better.items()]
         for head in heads:
             table.add_column(head, justify="right")
@@ -94,8 +98,9 @@ class Sweep:
             speed = [point.seconds, point.real_time]
             cells = [f"{f(values):.4f}" if values else "–" for values in speed for f in (min, median)]
             noted = [f"{fmean(x):.4f} ± {standard_error(x):.4f}" for x in (point.measures[m] for m in self.better)]
-            count = "–" if point.evaluations is None else f"{point.evaluations:g}"
-            table.add_row(escape(point.name), count, *cells, *noted, point.verdict)
+            counts = [point.evaluations, *([point.rounds] if parallel else [])]
+            counted = ["–" if count is None else f"{count:g}" for count in counts]
+            table.add_row(escape(point.name), *counted, *cells, *noted, point.verdict)
         return table
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,6 +108,8 @@ class Sweep:
         rows = []
         for point in self.points:
             row: dict[str, Any] = {"setting": point.setting, "evaluations": point.evaluations}
+            if point.rounds is not None:
+                row["rounds"] = point.rounds
             for name, values in (("seconds", point.seconds), ("real_time_factor", point.real_time)):
                 known = values is not None
                 row[name] = {"min": min(values), "median": median(values), "repeats": list(values)} if known else None
@@ -131,7 +138,11 @@ class Sweep:
         timed = all(point.real_time for point in self.points)
         speeds = [median(point.real_time if timed and point.real_time else point.seconds) for point in self.points]
         speed = "real-time factor, median" if timed else "seconds per request, median"
-        costs = [("evaluations of the network", [point.evaluations for point in self.points]), (speed, speeds)]
+        costs = [
+            ("evaluations of the network", [point.evaluations for point in self.points]),
+            ("rounds of the network", [point.rounds for point in self.points]),
+            (speed, speeds),
+        ]
         costs = [(label, values) for label, values in costs if None not in values]
         columns, rows = (len(costs), len(self.better)) if self.better else (1, 1)
         figure = Figure(figsize=(5.5 * columns, 3.6 * rows), layout="constrained")
@@ -193,9 +204,11 @@ def sweep(
 
     model = synthesizer.model
     counted = getattr(model, "evaluations", None) is not None
+    parallel = getattr(model, "rounds", None) is not None
     seconds: list[list[float]] = [[] for _ in settings]
     real_time: list[list[float]] = [[] for _ in settings]
     evaluations: list[list[float]] = [[] for _ in settings]
+    rounds: list[list[float]] = [[] for _ in settings]
     measured: list[list[dict[str, float]]] = [[] for _ in settings]
     for turn, i in track([(turn, i) for turn in range(repeats) for i in range(len(settings))]):
         asked = [
@@ -204,11 +217,14 @@ def sweep(
         ]
         batches = [asked[first : first + batch_size] for first in range(0, len(asked), batch_size)]
         before = model.evaluations if counted else 0
+        rounds_before = model.rounds if parallel else 0
         start = time.perf_counter()
         made = [output for batch in batches for output in synthesizer(batch)]
         spent = time.perf_counter() - start
         if counted:
             evaluations[i].append((model.evaluations - before) / len(batches))
+        if parallel:
+            rounds[i].append((model.rounds - rounds_before) / len(batches))
         seconds[i].append(spent / len(asked))
         lasting = [output.seconds for output in made if hasattr(output, "seconds")]
         if len(lasting) == len(made) and sum(lasting) > 0:
@@ -221,6 +237,7 @@ def sweep(
             tuple(seconds[i]),
             tuple(real_time[i]) if len(real_time[i]) == repeats else None,
             {name: tuple(found[name] for found in measured[i]) for name in probe.better},
+            rounds=fmean(rounds[i]) if parallel else None,
         )
         for i, setting in enumerate(settings)
     ]
