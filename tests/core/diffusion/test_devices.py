@@ -1,0 +1,225 @@
+"""Several ranks against one: four gloo processes (ranks.py), in groups of two and three and a mesh of two by two."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from unisono.diffusion import SchedulerRecurrence
+from unisono.diffusion.devices import (
+    CFGSplit,
+    Patched,
+    Stale,
+    TimeSharded,
+    TransformerPatches,
+    UNetPatches,
+    exchange,
+    parastep,
+)
+from unisono.diffusion.devices.patches import split_rows
+from unisono.errors import UnisonoError
+
+diffusers = pytest.importorskip("diffusers")
+
+# Half a minute of computing; four processes that wait for each other take long on a busy machine.
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    """What each of the four processes found, by scenario."""
+    folder = tmp_path_factory.mktemp("ranks")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("ranks.py")), str(folder), str(port)],
+        capture_output=True,
+        text=True,
+        timeout=800,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(4)]
+
+
+def each(ranks, scenario, size):
+    """What the ranks of a group found in a scenario."""
+    found = [rank[f"{scenario} {size}"] for rank in ranks if f"{scenario} {size}" in rank]
+    assert len(found) == size
+    return found
+
+
+sizes = pytest.mark.parametrize("size", [2, 3])
+
+
+@sizes
+def test_every_rank_gets_all_parts_even_of_ranks_that_have_none(ranks, size):
+    expected = torch.cat([torch.full((1, rank), float(rank)) for rank in range(size)], 1)
+    for found in each(ranks, "exchanges", size):
+        assert torch.equal(found["fresh"], expected)
+
+
+@sizes
+def test_stale_values_are_as_old_as_stated_once_warm(ranks, size):
+    expected = torch.tensor([0.0, 1, 2, 1, 2, 3, 4])[:, None] * 10 + torch.arange(float(size))
+    for found in each(ranks, "exchanges", size):
+        assert torch.equal(found["stale"], expected)
+        # Each value is twice the one that was used in its place.
+        assert found["drift"] == pytest.approx(0.5)
+
+
+@sizes
+def test_the_first_rank_decides_how_many_steps_are_accepted(ranks, size):
+    for found in each(ranks, "exchanges", size):
+        assert found["counts"] == [3, 1]
+
+
+@sizes
+def test_rows_over_ranks_give_the_bits_of_one_process(ranks, size):
+    first = each(ranks, "solved", size)[0]
+    for found in each(ranks, "solved", size):
+        assert torch.equal(found["sharded"], found["local"])
+        assert found["sharded counts"] == found["local counts"]
+        assert torch.equal(found["sharded"], first["sharded"])
+
+
+@sizes
+def test_parastep_is_fixed_steps_over_ranks(ranks, size):
+    for found in each(ranks, "solved", size):
+        assert torch.equal(found["parastep"], found["fixed steps"])
+        apart = (found["parastep"] - found["local"]).norm() / found["local"].norm()
+        assert 0 < apart < 0.2
+
+
+@sizes
+def test_branches_over_ranks_give_the_bits_of_one_process(ranks, size):
+    for found in each(ranks, "guided", size):
+        assert torch.equal(found["split"], found["whole"])
+
+
+def test_rows_and_branches_over_a_mesh_give_the_bits_of_one_process(ranks):
+    for rank in ranks:
+        assert torch.equal(rank["mesh"]["split"], rank["mesh"]["whole"])
+
+
+@sizes
+@pytest.mark.parametrize(
+    "name", ["sdxl", "sdxl odd", "pixels", "dit", "words in front", "a wide stride", "a dilated kernel"]
+)
+def test_fresh_patches_are_one_process_up_to_rounding(ranks, size, name):
+    for found in each(ranks, "pictures", size):
+        got, expected = found[name]
+        # Sums run in another order: some ulps of float32, in networks of ten to twenty layers.
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+        assert float(expected.std()) > 1e-2
+
+
+@sizes
+def test_a_stale_convolution_sees_its_neighbours_last_rows(ranks, size):
+    for found in each(ranks, "displaced", size):
+        for got, expected in found["conv"]:
+            torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
+@sizes
+def test_a_stale_group_norm_is_corrected_by_its_own_rows(ranks, size):
+    for found in each(ranks, "displaced", size):
+        torch.testing.assert_close(*found["group norm"], rtol=1e-4, atol=1e-4)
+
+
+@sizes
+def test_stale_patches_drift_a_little_and_say_so(ranks, size):
+    for found in each(ranks, "displaced", size):
+        scale = float(found["serial"].abs().max())
+        torch.testing.assert_close(found["fresh"], found["serial"], rtol=0, atol=1e-4 * scale)
+        torch.testing.assert_close(found["always warm"], found["serial"], rtol=0, atol=1e-4 * scale)
+        torch.testing.assert_close(found["fresh window"], found["serial"], rtol=0, atol=1e-2 * scale)
+        apart = (found["stale"] - found["serial"]).norm() / found["serial"].norm()
+        assert 1e-4 < apart < 0.2
+        # Nothing is left of the last sample when another begins.
+        assert torch.equal(found["again"], found["stale"])
+        assert len(found["drift"]) > 30
+        assert all(0 < value < 2 for value in found["drift"])
+
+
+@sizes
+def test_what_several_ranks_cannot_do_is_said(ranks, size):
+    for found in each(ranks, "displaced", size):
+        assert "Patched answers with values of earlier calls" in found["refused window"]
+        assert "Stale(1, warmup=3)" in found["refused rows"] and "several timesteps" in found["refused rows"]
+        assert f"too few for {size} ranks: use at most 1 ranks" in found["refused rank"]
+    assert "process 3 is not in the group" in ranks[3]["not in the group"]
+
+
+def test_bands_end_at_multiples():
+    assert split_rows(16, 2, 4) == [8, 8]
+    assert split_rows(13, 3, 2) == [6, 4, 3]
+    assert split_rows(7, 3, 1) == [3, 2, 2]
+    for total in range(1, 40):
+        for ranks in range(1, 5):
+            for multiple in (1, 2, 4):
+                if -(-total // multiple) >= ranks:
+                    each = split_rows(total, ranks, multiple)
+                    assert sum(each) == total and min(each) > 0 and all(n % multiple == 0 for n in each[:-1])
+    with pytest.raises(UnisonoError, match="7 rows make 2 bands of 4, too few for 3 ranks"):
+        split_rows(7, 3, 4)
+
+
+class Small(nn.Module):
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x, t):
+        return self.layers(x)
+
+
+def test_one_process_leaves_a_network_as_it_is():
+    network = Small(nn.Conv2d(1, 2, 3, padding=1), nn.GroupNorm(1, 2))
+    before = [dict(vars(module)) for module in network.modules()]
+    patches = UNetPatches(network, policy=Stale(1))
+    assert [dict(vars(module)) for module in network.modules()] == before
+    assert Patched(patches).pure and patches.drift == {}
+    x = torch.ones(2, 3)
+    assert exchange("a", x, 0)[0] is x
+    assert TimeSharded().agree([2, 3]) == [2, 3]
+
+
+def test_guidance_in_one_process_is_what_it_was():
+    split = CFGSplit(lambda x, t, sample, branch: x + 10 * branch + sample, 2.0)
+    x, t, sample = torch.zeros(2), torch.zeros(2), torch.tensor([0, 1])
+    assert torch.equal(split(x, t, sample), torch.tensor([-10.0, -9.0]))
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        (nn.BatchNorm2d(2), r"layers\.0 \(BatchNorm2d\)"),
+        (nn.ConvTranspose2d(1, 1, 2), r"layers\.0 \(ConvTranspose2d\)"),
+        (nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), "'reflect'"),
+    ],
+)
+def test_layers_that_are_not_known_are_named(layer, name):
+    with pytest.raises(UnisonoError, match=name):
+        UNetPatches(Small(layer))
+
+
+def test_options_out_of_range_are_said():
+    with pytest.raises(UnisonoError, match=r"Stale\(0\) must be at least 1"):
+        Stale(0)
+    with pytest.raises(UnisonoError, match="warmup=-1"):
+        Stale(1, warmup=-1)
+    with pytest.raises(UnisonoError, match="no list of blocks 'blocks': give one of: none"):
+        TransformerPatches(Small())
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
+    scheduler.set_timesteps(4)
+    recurrence = SchedulerRecurrence(scheduler, lambda x, t, sample: x)
+    with pytest.raises(UnisonoError, match="parastep with 1 step per round is serial"):
+        parastep(recurrence, torch.ones(1, 1))
+    report = parastep(recurrence, torch.ones(1, 1), steps=2).report
+    assert report.rounds == 3  # one step alone, a pair, the last
