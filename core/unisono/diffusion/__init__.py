@@ -9,6 +9,7 @@ evaluate.py    where rows are evaluated; purity.py what a network must not do
 solve.py       the call; report.py its bill
 pipeline.py    unmodified diffusers pipelines; calls.py what they ask their network; fast.py DDIM and others in one line
 gradient.py    gradients through the fixed point
+deer.py        recurrent networks in parallel over their length; devices/ samplers over several devices
 guide.py       classifier-free guidance; tree.py states of several tensors
 objectives.py  what networks are trained for
 oracles.py     exact networks of Gaussians and mixtures
@@ -18,6 +19,7 @@ The equations are in docs/diffusion.md.
 
 from unisono.diffusion.accept import Accept, Exact, FixedSteps, Tolerance
 from unisono.diffusion.anderson import Anderson
+from unisono.diffusion.deer import DeerError, DeerReport, ParallelGRU, deer, prefix_scan
 from unisono.diffusion.evaluate import Evaluator, Local
 from unisono.diffusion.fast import FastRecurrence, fastest
 from unisono.diffusion.gradient import differentiable
@@ -41,6 +43,8 @@ __all__ = [
     "Accept",
     "Anderson",
     "ClassifierFree",
+    "DeerError",
+    "DeerReport",
     "DiagNewton",
     "Discrete",
     "Evaluator",
@@ -61,6 +65,7 @@ __all__ = [
     "Noised",
     "NonFiniteError",
     "Objective",
+    "ParallelGRU",
     "ParallelPipeline",
     "Parareal",
     "Picard",
@@ -75,11 +80,13 @@ __all__ = [
     "Tolerance",
     "WindowSolver",
     "check_pure",
+    "deer",
     "denoising_loss",
     "differentiable",
     "fastest",
     "forgotten",
     "levels_of",
     "parallelize",
+    "prefix_scan",
     "solve",
 ]
