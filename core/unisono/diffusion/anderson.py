@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from unisono.diffusion.picard import Picard
-from unisono.diffusion.tree import leaves, tree_map
+from unisono.diffusion.tree import flat, unflat
 from unisono.diffusion.window import Lane
 from unisono.errors import UnisonoError
 
@@ -51,8 +51,8 @@ class Anderson(Picard):
         steps = [lane.front + k for k in range(1, size)]
         now = {}
         for k, step in enumerate(steps, 1):
-            guess = _flat(lane.states[k])
-            now[step] = guess, _flat(new[k - 1]) - guess
+            guess = flat(lane.states[k])
+            now[step] = guess, flat(new[k - 1]) - guess
         common = [step for step in steps if step in past.last]
         if common:
             before = sum(past.last[s][1].square().sum(1) for s in common)
@@ -81,17 +81,5 @@ class Anderson(Picard):
         refined = list(new)
         for k in range(done, len(steps)):
             if bool(correction[k].isfinite().all()):
-                refined[k] = _unflat(_flat(new[k]) - correction[k], new[k])
+                refined[k] = unflat(flat(new[k]) - correction[k], new[k])
         return refined
-
-
-def _flat(tree: Any) -> Tensor:
-    """A tree as one matrix [k, d], float32 or wider."""
-    parts = [leaf.flatten(1) for leaf in leaves(tree)]
-    flat = torch.cat(parts, 1)
-    return flat if flat.dtype == torch.float64 else flat.float()
-
-
-def _unflat(flat: Tensor, like: Any) -> Any:
-    parts = iter(flat.split([leaf[0].numel() for leaf in leaves(like)], 1))
-    return tree_map(lambda leaf: next(parts).reshape(leaf.shape).to(leaf.dtype), like)

@@ -53,17 +53,16 @@ def differentiable(
         raise UnisonoError(f"gradient={gradient!r} is unknown{did_you_mean(gradient, ('implicit', 'one-step'))}")
     if not tolerance > 0:
         raise UnisonoError(f"tolerance={tolerance} must be above 0, such as 1e-6")
-    solution = solve(
-        recurrence, tree_map(Tensor.detach, x), solver, accept, window, evaluator, trajectory=True
-    )
+    every = torch.arange(num_rows(x), device=leaves(x)[0].device)
+    start = recurrence.begin(every)  # before the generators move
+    solution = solve(recurrence, tree_map(Tensor.detach, x), solver, accept, window, evaluator, trajectory=True)
     assert solution.states is not None
     steps = recurrence.num_steps
     with torch.enable_grad():
         fixed = [x, *(tree_map(lambda s: s.detach().requires_grad_(), s) for s in solution.states[1:steps])]
-        every = torch.arange(num_rows(x), device=leaves(x)[0].device)
         step = torch.arange(steps, device=every.device).repeat_interleave(len(every))
         output = recurrence.evaluate(cat(fixed), step, every.repeat(steps))
-        recurrence.restore(recurrence.begin(every))
+        recurrence.restore(start)
         state, mapped = x, []
         for i in range(steps):
             here = rows(output, slice(i * len(every), (i + 1) * len(every)))

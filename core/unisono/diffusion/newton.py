@@ -5,6 +5,8 @@
 Newton is quadratic, and exact after one round where steps are affine, but has a row per dimension and step: for small
 states. The diagonal (quasi-DEER, Gonzalez et al., NeurIPS 2024) is estimated as z ⊙ J z with random signs z. Both need
 a network with forward derivatives, and a chain without history. A row with a derivative counts as one row.
+
+Letters: k samples of a lane, d numbers of a state, m tangents.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from unisono.diffusion.picard import linear_sweep
-from unisono.diffusion.tree import cat, leaves, rows, tree_map
+from unisono.diffusion.tree import cat, flat, leaves, tree_map, unflat
 from unisono.diffusion.window import Lane, WindowSolver, check_history
 from unisono.errors import UnisonoError
 
@@ -46,24 +49,13 @@ class Newton(WindowSolver):
         return super().run(job)
 
     def update(self, job: Job, lane: Lane) -> tuple[list[Any], list[Any]]:
-        parts = leaves(lane.states[0])
-        size = sum(part[0].numel() for part in parts)
-        columns = []
-        for column in torch.eye(size, dtype=parts[0].dtype, device=parts[0].device):
-            pieces = iter(column.split([part[0].numel() for part in parts]))
-
-            def basis(part: Tensor, pieces: Any = pieces) -> Tensor:
-                return next(pieces).reshape(part[0].shape).expand_as(part)
-
-            columns.append(tree_map(basis, lane.states[0]))
-        images = _pushed(job, lane, columns)
+        first = lane.states[0]
+        size = flat(first).shape[1]
+        basis = torch.eye(size, device=flat(first).device)[:, None].expand(size, len(lane.sample), size)
+        jacobians = [flat_images.permute(1, 2, 0) for flat_images in _pushed(job, lane, basis)]
 
         def propagate(k: int, delta: Any) -> Any:
-            weight = torch.cat([leaf.flatten(1) for leaf in leaves(delta)], 1)
-            change = tree_map(torch.zeros_like, delta)
-            for c in range(size):
-                change = tree_map(lambda s, j, c=c: s + _wide(weight[:, c], j) * j, change, images[c][k])
-            return change
+            return unflat((jacobians[k] @ flat(delta)[..., None])[..., 0], delta)
 
         return linear_sweep(job, lane, propagate)
 
@@ -87,76 +79,52 @@ class DiagNewton(WindowSolver):
         # Signs depend on the window alone, so that a sample meets the same ones in any batch.
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + lane.front)
 
-        def signs(part: Tensor) -> Tensor:
-            drawn = torch.randint(0, 2, part.shape[1:], generator=generator)
-            return (2 * drawn - 1).to(part).expand_as(part)
-
-        probes = [tree_map(signs, lane.states[0]) for _ in range(self.probes)]
-        images = _pushed(job, lane, probes)
+        size = flat(lane.states[0]).shape[1]
+        signs = 2 * torch.randint(0, 2, (self.probes, 1, size), generator=generator) - 1
+        probes = signs.to(flat(lane.states[0])).expand(self.probes, len(lane.sample), size)
+        diagonals = [(probes * images).mean(0) for images in _pushed(job, lane, probes)]
 
         def propagate(k: int, delta: Any) -> Any:
-            change = tree_map(torch.zeros_like, delta)
-            for z, image in zip(probes, images, strict=True):
-                change = tree_map(lambda s, z, j, d: s + z * j[k] * d / self.probes, change, z, _at(image), delta)
-            return change
+            return unflat(diagonals[k] * flat(delta), delta)
 
         return linear_sweep(job, lane, propagate)
 
 
-class _Each:
-    """The images of one tangent at all steps, for one tensor of the state."""
+def _pushed(job: Job, lane: Lane, tangents: Float[Tensor, "m k d"]) -> list[Float[Tensor, "m k d"]]:
+    """J_i t of every step of a window, for each tangent t.
 
-    def __init__(self, per_step: list[Tensor]):
-        self.per_step = per_step
-
-    def __getitem__(self, k: int) -> Tensor:
-        return self.per_step[k]
-
-
-def _at(images: list[Any]) -> Any:
-    return tree_map(lambda *parts: _Each(list(parts)), *images)
-
-
-def _wide(weight: Tensor, like: Tensor) -> Tensor:
-    return weight.reshape(-1, *[1] * (like.ndim - 1)).to(like)
-
-
-def _pushed(job: Job, lane: Lane, tangents: list[Any]) -> list[list[Any]]:
-    """J_i t of every step of a window, for each tangent t [k, …]: per tangent a list over steps.
-
-    The network is differentiated in one batch of all steps and tangents, the cheap part of the step one by one.
+    The network is differentiated in one batch of all steps and tangents, the cheap part of a step for all tangents.
     """
-    recurrence, size, k = job.recurrence, len(lane.outputs), len(lane.sample)
-    step = torch.tensor([lane.front + i for i in range(size) for _ in range(k)], device=lane.sample.device)
-    step, sample = step.repeat(len(tangents)), lane.sample.repeat(size * len(tangents))
-    x = cat([*lane.states] * len(tangents))
-    t = cat([tangent for tangent in tangents for _ in range(size)])
+    recurrence, size, k, m = job.recurrence, len(lane.outputs), len(lane.sample), len(tangents)
+    step = torch.tensor([lane.front + i for i in range(size) for _ in range(k)], device=lane.sample.device).repeat(m)
+    sample = lane.sample.repeat(size * m)
+    x = cat([*lane.states] * m)
+    t = unflat(tangents[:, None].expand(-1, size, -1, -1).reshape(m * size * k, -1), x)
     job.count(sample)
     output, d_output = _jvp(lambda x: recurrence.evaluate(x, step, sample), (x,), (t,))
-    carry, carries = lane.carry, []
-    recurrence.restore(carry)
-    for i in range(size):
-        carries.append(carry)
-        recurrence.advance(lane.outputs[i], lane.front + i, lane.states[i])
-        carry = recurrence.snapshot()
+    split = tree_map(lambda leaf: leaf.reshape(m, size, k, *leaf.shape[1:]), (output, d_output, t))
+    recurrence.restore(lane.carry)
     images = []
-    for n, tangent in enumerate(tangents):
-        image = []
-        for i in range(size):
-            here = slice((n * size + i) * k, (n * size + i + 1) * k)
-            recurrence.restore(carries[i])
+    for i in range(size):
+        carry = recurrence.snapshot()
+        value, *slopes = tree_map(lambda leaf, i=i: leaf[:, i], split)
+        value = tree_map(lambda leaf: leaf[0], value)
 
-            def advance(output: Any, x: Any, i: int = i) -> Any:
+        def pushed(d_output: Any, d_x: Any, i: int = i, value: Any = value) -> Any:
+            def advance(output: Any, x: Any) -> Any:
                 return recurrence.advance(output, lane.front + i, x)
 
-            args = rows(output, here), lane.states[i]
-            image.append(_jvp(advance, args, (rows(d_output, here), tangent))[1])
-        images.append(image)
+            return _jvp(advance, (value, lane.states[i]), (d_output, d_x))[1]
+
+        # The same noise for every tangent: it has no part in the derivative.
+        image = torch.func.vmap(pushed, randomness="same")(*slopes)
+        images.append(torch.stack([flat(tree_map(lambda leaf, n=n: leaf[n], image)) for n in range(m)]))
+        recurrence.restore(carry)
+        recurrence.advance(lane.outputs[i], lane.front + i, lane.states[i])
     return images
 
 
 def _jvp(function: Callable[..., Any], args: tuple, tangents: tuple) -> tuple[Any, Any]:
-    tangents = tree_map(lambda t: t.contiguous(), tangents)
     try:
         return torch.func.jvp(function, args, tangents)
     except (NotImplementedError, RuntimeError) as error:

@@ -194,9 +194,7 @@ class SchedulerRecurrence:
             raise UnisonoError(f"{name} draws noise: give generator=, one torch.Generator per sample")
         return after if self.post_step is None else self.post_step(after, i, live.sample)
 
-    def hold(
-        self, output: Any, i: int, x_old: Any, x_new: Any, quantity: Quantity = "v", j: int | None = None
-    ) -> Any:
+    def hold(self, output: Any, i: int, x_old: Any, x_new: Any, quantity: Quantity = "v", j: int | None = None) -> Any:
         """Re-express an output at another state; variances that the network predicts beside it stay as they are."""
         j = i if j is None else j
 
@@ -212,16 +210,18 @@ class SchedulerRecurrence:
         return tree_map(one, output, x_old, x_new)
 
     def history(self) -> tuple[str, ...]:
-        """The scheduler's attributes that hold tensors made in the course of two steps."""
-        scheduler = self._copy(self._fresh)
-        x = torch.ones(1, 1, 2, 2, dtype=torch.float32)
+        """The scheduler's attributes that hold tensors of their own after one of two steps."""
+        scheduler, before = self._copy(self._fresh), vars(self._fresh)
+        x = torch.ones(1, 1, 2, 2)
         kwargs = {**self.step_kwargs, "generator": torch.Generator()} if self._takes_generator else self.step_kwargs
+        found: dict[str, None] = {}
         for t in self.timesteps[:2]:
             if self._prepares:
                 scheduler.scale_model_input(x, t)
             x = scheduler.step(x, t, x, **kwargs)[0]
-        before = vars(self._fresh)
-        return tuple(k for k, v in vars(scheduler).items() if v is not before.get(k) and _holds_tensor(v))
+            kept = {k: v for k, v in vars(scheduler).items() if v is not before.get(k) and _holds_tensor(v)}
+            found |= dict.fromkeys(kept)
+        return tuple(found)
 
     @property
     def name(self) -> str:

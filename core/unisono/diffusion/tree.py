@@ -89,3 +89,15 @@ def finite(tree: Any) -> Bool[Tensor, " b"]:
         whole = part if whole is None else whole & part
     assert whole is not None
     return whole
+
+
+def flat(tree: Any) -> Float[Tensor, "b d"]:
+    """A tree as one matrix, in float32 or wider."""
+    whole = torch.cat([leaf.flatten(1) for leaf in leaves(tree)], 1)
+    return whole if whole.dtype == torch.float64 else whole.float()
+
+
+def unflat(matrix: Float[Tensor, "b d"], like: Any) -> Any:
+    """The tree that a matrix stands for, with the shapes and types of another."""
+    parts = iter(matrix.split([leaf[0].numel() for leaf in leaves(like)], 1))
+    return tree_map(lambda leaf: next(parts).reshape(leaf.shape).to(leaf.dtype), like)

@@ -1,0 +1,218 @@
+"""What a parallel sampler refuses, and what it says; one bad row stops nothing but itself."""
+
+import math
+
+import pytest
+import torch
+from chains import TreeChain, apart, noise, oracle_chain, scheduler_of
+from torch import nn
+from unisono.diffusion import (
+    Anderson,
+    ClassifierFree,
+    DiagNewton,
+    Exact,
+    FixedSteps,
+    ImageMixture,
+    Local,
+    Newton,
+    NonFiniteError,
+    Parareal,
+    Picard,
+    SchedulerRecurrence,
+    Serial,
+    Tolerance,
+    check_pure,
+    solve,
+)
+from unisono.errors import UnisonoError
+
+SHAPE = (2, 4, 4)
+IMAGES = ImageMixture(SHAPE, num_modes=4)
+
+
+def chain(steps=10, name="ddim", seeds=(1, 2, 3)):
+    return oracle_chain(IMAGES, name, steps, seeds=seeds)
+
+
+X = noise(SHAPE, None, batch=3)
+
+
+@pytest.mark.parametrize("rtol", [0, -1e-3, math.inf, math.nan])
+def test_a_tolerance_must_be_above_zero(rtol):
+    with pytest.raises(UnisonoError, match=rf"a tolerance of {rtol} accepts nothing: give one above 0"):
+        Tolerance(rtol)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"window": 11}, "window=11 is larger than the 10 steps: give at most 10"),
+        ({"window": 0}, "window=0 must be at least 1"),
+        ({"window": 4, "solver": Serial()}, "Serial has a window of 1, not 4"),
+        ({"window": 4, "accept": FixedSteps(5)}, r"window=4 contradicts FixedSteps\(5\)"),
+        ({"accept": FixedSteps(5), "solver": Parareal()}, "Parareal needs a test of acceptance"),
+        ({"solver": Parareal(11)}, r"Parareal\(blocks=11\) must be from 2 to the 10 steps"),
+        ({"solver": Newton(limit=31)}, "Newton would take 32 rows for each state of 32 numbers, above limit=31"),
+    ],
+    ids=str,
+)
+def test_windows_and_solvers_that_cannot_be(arguments, says):
+    with pytest.raises(UnisonoError, match=says):
+        solve(chain(), X, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: FixedSteps(0), r"FixedSteps\(steps=0\) must be at least 1"),
+        (lambda: FixedSteps(2, warmup=0), r"FixedSteps\(warmup=0\)"),
+        (lambda: Anderson(memory=0), r"Anderson\(memory=0\) must be at least 1; use Picard"),
+        (lambda: Anderson(ridge=0.0), r"Anderson\(ridge=0.0\) must be above 0"),
+        (lambda: DiagNewton(probes=0), r"DiagNewton\(probes=0\)"),
+        (lambda: Local(multiple=0), r"Local\(multiple=0\)"),
+        (lambda: Picard("noise"), "hold='noise' is unknown"),
+    ],
+)
+def test_settings_that_cannot_be(make, says):
+    with pytest.raises(UnisonoError, match=says):
+        make()
+
+
+def test_one_step_has_nothing_to_run_in_parallel():
+    with pytest.raises(UnisonoError, match="1 step has nothing to run in parallel: give num_steps of 2 or more"):
+        solve(chain(1), X)
+    assert solve(chain(1), X, Serial()).report.rounds == 1
+    assert solve(chain(2), X).report.window == 2
+
+
+@pytest.mark.parametrize("solver", [Newton(), DiagNewton(), Parareal()])
+@pytest.mark.parametrize(("name", "kept"), [("dpm++2m", "model_outputs"), ("heun", "prev_derivative")])
+def test_solvers_that_start_anywhere_refuse_a_history_by_name(solver, name, kept):
+    scheduler = type(scheduler_of(name, 8)).__name__
+    with pytest.raises(UnisonoError, match=rf"{type(solver).__name__} needs .* but {scheduler} keeps .*{kept}"):
+        solve(chain(8, name), X, solver)
+
+
+def test_states_that_are_no_tensors():
+    with pytest.raises(UnisonoError, match=r"holds a str: give tensors"):
+        solve(TreeChain(), {"a": "noise"})
+    with pytest.raises(UnisonoError, match=r"batch sizes \[2, 3\]"):
+        solve(TreeChain(), {"a": torch.zeros(2, 2), "b": torch.zeros(3, 3)})
+
+
+def test_an_evaluator_with_a_memory_is_refused_by_name_but_for_serial_runs():
+    class Remembering(Local):
+        pure = False
+
+    with pytest.raises(UnisonoError, match="Remembering answers with values of earlier calls"):
+        solve(chain(), X, evaluator=Remembering())
+    assert solve(chain(), X, Serial(), evaluator=Remembering()).report.rounds == 10
+
+
+def test_dropout_left_on_is_named():
+    network = nn.Sequential(nn.Conv2d(2, 2, 1), nn.Dropout(0.1))
+    with pytest.raises(UnisonoError, match=r"1 \(Dropout\) drops 0.1 of its inputs at random: call network.eval\(\)"):
+        SchedulerRecurrence(scheduler_of("ddim", 8), network)
+    check_pure(network.eval())
+    with pytest.raises(UnisonoError, match=r"the network \(BatchNorm2d\) normalises over the batch"):
+        check_pure(nn.BatchNorm2d(2))
+
+
+def test_an_enabled_cache_is_named():
+    network = nn.Sequential(nn.Identity())
+    network[0].is_cache_enabled = True
+    with pytest.raises(UnisonoError, match=r"0 \(Identity\) keeps results from call to call"):
+        check_pure(network.eval())
+
+
+def test_a_stochastic_network_is_seen_by_its_answers():
+    """Behind a function there is no module to look at: two answers for one row tell."""
+    dropout, exact, g = nn.Dropout(0.05), IMAGES.network(scheduler_of("ddim", 10)), torch.Generator().manual_seed(0)
+    says = "the network is stochastic: two answers for the same row differ by"
+    with torch.random.fork_rng(), pytest.raises(UnisonoError, match=says):
+        solve(SchedulerRecurrence(scheduler_of("ddim", 10), lambda x, t, s: dropout(exact(x, t, s))), X)
+
+    def noisy(x, t, sample):
+        return exact(x, t, sample) + 1e-3 * torch.randn(x.shape, generator=g)
+
+    for dtype in (torch.float32, torch.float64):
+        with pytest.raises(UnisonoError, match="stochastic"):
+            solve(SchedulerRecurrence(scheduler_of("ddim", 10), noisy), X.to(dtype))
+    half = solve(chain(), X.bfloat16())  # rounding is no noise
+    assert half.sample.dtype == torch.bfloat16
+
+
+def test_a_network_that_answers_with_other_rows():
+    with pytest.raises(UnisonoError, match=r"answered 4 rows with tensors of shape \(1, 2, 4, 4\)"):
+        solve(SchedulerRecurrence(scheduler_of("ddim", 10), lambda x, t, s: x[:1]), X)
+
+
+class Sick:
+    """An exact network that fails for one sample, at one time only where its state is the true one, or always."""
+
+    def __init__(self, name, sample, at, value=math.nan):
+        self.inner, self.sample, self.value = IMAGES.network(scheduler_of(name, 10)), sample, value
+        self.at = scheduler_of(name, 10).timesteps[at]
+
+    def __call__(self, x, t, sample):
+        out = self.inner(x, t, sample)
+        out[(sample == self.sample) & (t == self.at), 0, 0, 0] = self.value
+        return out
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("solver", [Serial(), Picard(), Anderson(), Parareal()])
+def test_nan_at_one_row_is_named_and_the_others_finish(solver, value):
+    good = solve(chain(), X, solver, Exact()).sample
+    sick = SchedulerRecurrence(scheduler_of("ddim", 10), Sick("ddim", 1, 4, value))
+    with pytest.raises(NonFiniteError, match=r"not finite for sample 1 at step 4; 2 of 3 samples finished") as error:
+        solve(sick, X, solver, Exact())
+    solution = error.value.solution
+    assert solution.report.failures == {1: 4}
+    assert solution.sample[1].isnan().all()
+    assert apart(solution.sample[[0, 2]], good[[0, 2]]) < 1e-12
+    assert "not finite: sample 1 at step 4" in str(solution.report)
+
+
+def test_nan_at_one_row_of_a_batch_that_is_accepted_as_a_whole():
+    good = solve(chain(), X, accept=Exact()).sample
+    sick = SchedulerRecurrence(scheduler_of("ddim", 10), Sick("ddim", 1, 4))
+    with pytest.raises(NonFiniteError, match="sample 1 at step 4") as error:
+        solve(sick, X, accept=Exact(per_sample=False), trajectory=True)
+    sample = error.value.solution.sample
+    assert sample[1].isnan().all() and apart(sample[[0, 2]], good[[0, 2]]) < 1e-12
+
+
+def test_nan_at_a_guess_is_no_failure():
+    """A network that cannot bear a wild guess, but the true state: the window ends before the guess."""
+    inner = IMAGES.network(scheduler_of("ddim", 10))
+    truth = torch.stack(solve(chain(), X, Serial(), trajectory=True).states)
+    seen = []
+
+    def network(x, t, sample):
+        out = inner(x, t, sample)
+        step = (t[:, None] == scheduler_of("ddim", 10).timesteps).long().argmax(1)
+        far = (x - truth[step, sample]).flatten(1).abs().amax(1) > 1e-4
+        seen.append(bool(far.any()))
+        out[far] = math.nan
+        return out
+
+    done = solve(SchedulerRecurrence(scheduler_of("ddim", 10), network), X, accept=Tolerance(1e-6))
+    assert any(seen) and apart(done.sample, truth[-1]) < 1e-4
+
+
+def test_guidance_is_the_formula_with_both_branches_in_one_batch():
+    calls = []
+
+    def network(x, t, sample, branch):
+        calls.append(branch.tolist())
+        return x * (1 + branch.to(x))[:, None, None, None] + sample.to(x)[:, None, None, None]
+
+    x, t, sample = X, torch.tensor([5, 6, 7]), torch.tensor([0, 1, 2])
+    got = ClassifierFree(network, 3.0)(x, t, sample)
+    where = sample.to(x)[:, None, None, None]
+    torch.testing.assert_close(got, (2 * x + where) + 3 * ((x + where) - (2 * x + where)))
+    assert calls == [[0, 0, 0, 1, 1, 1]]
+    each = ClassifierFree(network, torch.tensor([1.0, 2.0, 3.0]))(x, t, sample)
+    torch.testing.assert_close(each[2], got[2])
+    torch.testing.assert_close(each[0], (x + where)[0])
