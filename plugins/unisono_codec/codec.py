@@ -31,8 +31,8 @@ from unisono.audio import MelSpec, read_audio
 from unisono.errors import CheckpointError, DataError, RequestError
 from unisono.media import Audio
 from unisono.model import OnStep, Request
+from unisono.train.adversarial import Adversarial
 
-from unisono_codec.adversarial import Adversarial
 from unisono_codec.streaming import BLOCK, checked, windows
 
 

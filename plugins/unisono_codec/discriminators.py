@@ -16,7 +16,6 @@ Shapes: b batch, n samples, p period, k regions, c channels.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -24,23 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 from unisono.audio.stft import stft_same
+from unisono.train.judgement import Judgement
 
 SLOPE = 0.1
-
-
-class Judgement(NamedTuple):
-    """What one discriminator says of a batch."""
-
-    scores: Float[Tensor, "b k"]
-    features: list[Tensor]
-    """One tensor per layer, batch first."""
-
-    def split(self, count: int) -> tuple["Judgement", "Judgement"]:
-        """Part the first ``count`` items from the rest."""
-        return (
-            Judgement(self.scores[:count], [f[:count] for f in self.features]),
-            Judgement(self.scores[count:], [f[count:] for f in self.features]),
-        )
 
 
 class MultiPeriodDiscriminator(nn.Module):

@@ -15,8 +15,8 @@ The loop is that of ``adversarial``.
 from typing import Any, Literal
 
 from torch import nn
+from unisono.train.adversarial import Adversarial, Played
 
-from unisono_codec.adversarial import Adversarial, Played
 from unisono_codec.discriminators import MultiPeriodDiscriminator, MultiResolutionDiscriminator
 from unisono_codec.vocos import Vocos
 

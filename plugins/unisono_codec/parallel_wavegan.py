@@ -27,9 +27,9 @@ from torch.nn.utils.parametrizations import weight_norm
 from unisono.audio.losses import MultiResolutionSTFTLoss
 from unisono.data import derive_seed
 from unisono.errors import RecipeError
+from unisono.train.adversarial import Adversarial, Played
+from unisono.train.judgement import Judgement
 
-from unisono_codec.adversarial import Adversarial, Played
-from unisono_codec.discriminators import Judgement
 from unisono_codec.vocoder import Vocoder
 from unisono_codec.wavenet import WaveNet
 

@@ -28,8 +28,8 @@ from unisono.audio import MelSpec
 from unisono.audio.losses import LogMelLoss, MultiResolutionSTFTLoss, MultiScaleMelLoss
 from unisono.errors import CheckpointError, RecipeError
 from unisono.nn.quantize import FactorisedResidualQuantizer, GroupedQuantizer, ResidualQuantizer, ScalarQuantizer
+from unisono.train.adversarial import Played
 
-from unisono_codec.adversarial import Played
 from unisono_codec.codec import Codec, CodecNet
 from unisono_codec.discriminators import (
     MultiBandDiscriminator,

@@ -7,8 +7,8 @@ import torch
 from unisono.audio import MelSpec
 from unisono.audio.losses import LogMelLoss, MultiResolutionSTFTLoss
 from unisono.errors import DataError
-from unisono_codec.discriminators import Judgement
-from unisono_codec.losses import (
+from unisono.train.judgement import (
+    Judgement,
     discriminator_hinge,
     discriminator_squares,
     feature_matching,

@@ -2,7 +2,7 @@
 
 ``Adversarial`` is mixed into a model whose generator is ``self.net``. The model says what it makes of a batch and
 what that is worth by itself (``play``), which discriminators judge it and with which weight (``judges``), and how the
-game is scored (``scoring``). VocosGAN, the codecs and Parallel WaveGAN train by this one loop::
+game is scored (``scoring``). Vocoders, codecs and autoencoders of pictures train by this one loop::
 
     discriminators   Σ_k w_k · score_D(k)
     generator        loss of play + adversarial_weight · Σ_k w_k · score_G(k) + feature_weight · Σ_k w_k · FM(k)
@@ -19,7 +19,7 @@ What to know about it:
 - Precisions ``32-true`` and ``bf16-mixed``. Two losses cannot share the one gradient scaler of ``16-mixed``, which
   is refused.
 
-Shapes: b batch, n samples.
+Shapes: b batch, … the rest of an item: a waveform's samples, a picture.
 """
 
 from contextlib import nullcontext
@@ -28,17 +28,17 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
 from unisono.errors import RecipeError
 from unisono.model import Model
-
-from unisono_codec import losses
+from unisono.train import judgement
 
 
 class Played(NamedTuple):
     """What a generator made of a batch, what it should have been, and losses: ``loss`` and its parts, scalars."""
 
-    fake: Float[Tensor, "b n"]
-    real: Float[Tensor, "b n"]
+    fake: Float[Tensor, "b ..."]
+    real: Float[Tensor, "b ..."]
     parts: dict[str, Tensor]
 
 
@@ -68,7 +68,7 @@ class Adversarial(Model):
     # ---- what a model defines ------------------------------------------------------------------
 
     def play(self, batch: dict[str, Any]) -> Played:
-        """Make waveforms of a batch."""
+        """Make outputs of a batch."""
         raise TypeError(f"{type(self).__name__} defines no play()")
 
     def judges(self) -> dict[str, tuple[nn.Module, float]]:
@@ -140,16 +140,16 @@ class Adversarial(Model):
 
     def _discriminator_loss(self, fake: Tensor, real: Tensor) -> Tensor:
         self.discriminators.zero_grad()
-        score = losses.discriminator_hinge if self.scoring == "hinge" else losses.discriminator_squares
+        score = judgement.discriminator_hinge if self.scoring == "hinge" else judgement.discriminator_squares
         total = 0.0
         for name, judge in self.discriminators.items():
-            halves = [judgement.split(len(real)) for judgement in judge(torch.cat([real, fake]))]
+            halves = [said.split(len(real)) for said in judge(torch.cat([real, fake]))]
             values = score([r for r, _ in halves], [f for _, f in halves])
             total = total + self.judge_weights[name] * self.mean(values)
         return total
 
     def _generator_losses(self, played: Played) -> dict[str, Tensor]:
-        score = losses.generator_hinge if self.scoring == "hinge" else losses.generator_squares
+        score = judgement.generator_hinge if self.scoring == "hinge" else judgement.generator_squares
         adversarial, features = 0.0, 0.0
         for name, judge in self.discriminators.items():
             weight, guess = self.judge_weights[name], judge(played.fake)
@@ -157,7 +157,7 @@ class Adversarial(Model):
             if self.feature_weight:
                 with torch.no_grad():
                     truth = judge(played.real)
-                features = features + weight * self.mean(losses.feature_matching(truth, guess))
+                features = features + weight * self.mean(judgement.feature_matching(truth, guess))
         parts = {**played.parts, "adversarial": adversarial}
         parts["loss"] = played.parts["loss"] + self.adversarial_weight * adversarial
         if self.feature_weight:

@@ -1,19 +1,33 @@
-"""Adversarial losses on what discriminators say; each returns one value per item.
+"""What discriminators say, and the adversarial losses on it; each returns one value per item.
 
 Hinge losses and feature matching as in Vocos (arXiv:2306.00814, section 3.3), least squares as in
 Parallel WaveGAN (arXiv:1910.11480, equations 1 and 2): averaged over discriminators, so that their
 number changes no weight. Means are taken in float32.
 
-Shapes: b batch.
+Shapes: b batch, k regions.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unisono_codec.discriminators import Judgement
+
+class Judgement(NamedTuple):
+    """What one discriminator says of a batch."""
+
+    scores: Float[Tensor, "b k"]
+    features: list[Tensor]
+    """One tensor per layer, batch first."""
+
+    def split(self, count: int) -> tuple["Judgement", "Judgement"]:
+        """Part the first ``count`` items from the rest."""
+        return (
+            Judgement(self.scores[:count], [f[:count] for f in self.features]),
+            Judgement(self.scores[count:], [f[count:] for f in self.features]),
+        )
 
 
 def discriminator_hinge(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
