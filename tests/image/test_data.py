@@ -1,0 +1,314 @@
+"""Data for image models: classes, captions, shards; what is dropped; batches that can be replayed."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+from unisono.errors import DataError
+from unisono_image.data import CaptionData, FolderData, Picture, PictureSet, split
+from unisono_image.shapes import SHAPES, ShapeData
+from unisono_image.shards import ShardData
+from unisono_image.store import open_store, pack_files
+
+
+def save(path, value, size=(8, 8), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Pillow.new(mode, size, value).save(path)
+    return path
+
+
+def png(value, size=(8, 8)) -> bytes:
+    buffer = io.BytesIO()
+    Pillow.new("RGB", size, value).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two classes of four training and two test images, each of a grey of its own; and eight that are wrong."""
+    root = tmp_path_factory.mktemp("folder")
+    for part, count in (("train", 4), ("test", 2)):
+        for number, name in enumerate(("cat", "dog")):
+            for index in range(count):
+                save(root / part / name / f"{index}.png", (10 * index + 100 * number,) * 3, (8 + 2 * index, 8))
+    save(root / "test" / "emu" / "0.png", "red")
+    save(root / "train" / "cat" / "tiny.png", "red", (1, 1))
+    (root / "train" / "cat" / "empty.jpg").write_bytes(b"")
+    save(root / "train" / "dog" / "whole.jpg", "blue", (64, 64))
+    (root / "train" / "dog" / "cut.jpg").write_bytes((root / "train" / "dog" / "whole.jpg").read_bytes()[:500])
+    (root / "train" / "dog" / "words.png").write_text("no picture")
+    (root / "train" / "notes.txt").write_text("not read")
+    return root
+
+
+def test_a_folder_gives_classes_parts_and_reasons(folder):
+    data = FolderData(str(folder), size=8, batch_size=4, val_size=3)
+    audit = data.prepare(progress=False)
+    assert data.classes == ["cat", "dog"]
+    assert audit.reasons == {"unreadable": 1, "empty file": 1, "truncated": 1, "too small": 1, "unknown class": 1}
+    assert {item.id for item in audit.dropped if item.reason == "truncated"} == {"train/dog/cut.jpg"}
+    assert audit.kept == 4 + 5 + 4
+    assert audit.by_speaker()["dog"]["kept"] == 7
+    assert any("1 files below train are no images" in note for note in audit.notes)
+    assert any("1 of 4 test images sit out" in note for note in audit.notes)
+    assert len(data.train_set) == 9
+    assert len(data.val_set) == 3
+    assert len(data.tested) == 4
+    facts = data.describe()
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["held_out"] == []
+    assert (facts["size"], facts["count"], facts["background"]) == (8, 9, [255, 255, 255])
+    (picture,) = [p for p in data.train_set.pictures if p.id == "train/dog/3.png"]
+    assert picture.label == 1
+    assert (data.train_set.of(picture) == 130).all()
+
+
+def test_other_sizes_can_be_refused(folder):
+    audit = FolderData(str(folder), size=8, fit="exact", batch_size=1).prepare(progress=False)
+    assert audit.reasons["other size"] == 2 * 3 + 1 + 2  # all but the first of each class and part; whole.jpg
+
+
+def test_folders_without_parts_and_without_classes(tmp_path):
+    for number in range(6):
+        save(tmp_path / f"{number}.png", (number,) * 3)
+    data = FolderData(str(tmp_path), size=8, batch_size=2, val_size=2)
+    data.prepare(progress=False)
+    assert data.classes == []
+    assert len(data.train_set) == 4
+    assert sorted(data.describe()["held_out"]) == sorted(p.id for p in data.val_set.pictures)
+    assert {p.label for p in data.train_set.pictures} == {-1}
+
+
+def test_a_batch_is_what_the_contract_says(folder):
+    data = FolderData(str(folder), size=8, batch_size=9, flip=False)
+    batch = next(iter(data.train_dataloader()))
+    assert batch["image"].shape == (9, 3, 8, 8)
+    assert batch["image"].dtype == torch.float32
+    assert -1 <= float(batch["image"].min()) <= float(batch["image"].max()) <= 1
+    assert batch["label"].dtype == torch.int64
+    assert batch["caption"] == [""] * 9
+    byte = data.train_set.of(data.train_set.pictures[int(batch["row"][0])])
+    torch.testing.assert_close(batch["image"][0], torch.from_numpy(byte) / 127.5 - 1)
+
+
+def test_batches_are_replayed_in_any_process_and_worker():
+    def batches(workers, rank=0, world=1):
+        data = ShapeData(num_items=12, size=8, batch_size=4, flip=True, shift=2, num_workers=workers)
+        data.seed = 3
+        data._rank = lambda: (rank, world)
+        return list(data.train_dataloader())
+
+    straight = batches(0)
+    assert len(straight) == 3
+    for left, right in zip(straight, batches(1), strict=True):
+        assert torch.equal(left["image"], right["image"])
+        assert left["caption"] == right["caption"]
+    for whole, *parts in zip(straight, batches(0, 0, 2), batches(0, 1, 2), strict=True):
+        for rank, part in enumerate(parts):
+            assert torch.equal(whole["image"][rank::2], part["image"])
+
+
+def test_a_mirror_image_says_the_other_side():
+    pixels = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(1, 3, 4, 4)
+    pictures = [Picture("a", 0, captions=("turns left",)), Picture("b", 0, captions=("turns left",), mirrors=False)]
+    items = PictureSet(pixels, 4, pictures, flip=True, shift=0, random=True)
+    seen = [set(), set()]
+    for seed in range(20):
+        for index in range(2):
+            item = items.item(index, torch.Generator().manual_seed(seed))
+            image = ((item["image"] + 1) * 127.5).round().to(torch.uint8).numpy()
+            mirrored = (image == pixels[0, :, :, ::-1]).all()
+            assert mirrored or (image == pixels[0]).all()
+            assert item["caption"] == ("turns right" if mirrored else "turns left")
+            seen[index].add(bool(mirrored))
+    assert seen == [{True, False}, {False}]
+
+
+def test_a_shift_moves_the_picture_and_no_more():
+    pixels = np.zeros((1, 3, 8, 8), np.uint8)
+    pixels[0, :, 4, 4] = 255
+    items = PictureSet(pixels, 8, [Picture("a", 0)], flip=False, shift=2, random=True)
+    places = set()
+    for seed in range(80):
+        image = items.item(0, torch.Generator().manual_seed(seed))["image"]
+        places.add(tuple((image[0] == 1).nonzero()[0].tolist()))
+    assert places == {(row, column) for row in range(2, 7) for column in range(2, 7)}
+
+
+def test_what_takes_turns_is_one_item():
+    pixels = np.stack([np.full((3, 4, 4), value, np.uint8) for value in (0, 51, 102)])
+    pictures = [Picture("a", 0, turn="x"), Picture("b", 1, turn="x"), Picture("c", 2, turn="y")]
+    items = PictureSet(pixels, 4, pictures, False, 0, random=True)
+    assert len(items) == 2
+    seen = {round(float((items.item(0, torch.Generator().manual_seed(seed))["image"][0, 0, 0] + 1) * 2.5), 3)
+            for seed in range(20)}  # fmt: skip
+    assert seen == {0.0, 1.0}
+    assert len(PictureSet(pixels, 4, pictures, False, 0, random=False)) == 3
+
+
+def test_a_split_depends_on_names_alone_and_keeps_groups_together():
+    pictures = [Picture(f"{number}", number, group=f"{number // 3}") for number in range(30)]
+    train, val = split(pictures, 5)
+    assert 5 <= len(val) <= 7
+    assert {p.group for p in train}.isdisjoint(p.group for p in val)
+    again = split(pictures[::-1], 5)[1]
+    assert {p.id for p in again} == {p.id for p in val}
+    assert {p.id for p in split(pictures[:15], 2)[1]} <= {p.id for p in split(pictures, 30 - 3)[1]} | {"never"}
+    with pytest.raises(DataError, match="val_size=30 leaves none"):
+        split(pictures, 30)
+
+
+def test_captions_from_a_table_and_from_json_lines(tmp_path):
+    for name, value in (("a.png", 10), ("b.png", 20), ("c.png", 30), ("d.png", 40)):
+        save(tmp_path / "pictures" / name, (value,) * 3)
+    (tmp_path / "captions.csv").write_text(
+        "image|caption\npictures/a.png|a dark square\npictures/a.png|nearly black\npictures/b.png|less dark, still\n"
+        "pictures/gone.png|nothing\n"
+    )
+    data = CaptionData(str(tmp_path), size=8, batch_size=1, val_size=0)
+    audit = data.prepare(progress=False)
+    assert audit.reasons == {"missing": 1}
+    assert [p.captions for p in data.train_set.pictures] == [("a dark square", "nearly black"), ("less dark, still",)]
+    seen = {data.train_set.item(0, torch.Generator().manual_seed(seed))["caption"] for seed in range(20)}
+    assert seen == {"a dark square", "nearly black"}
+    assert {"dark", "nearly", "still"} <= set(data.describe()["words"])
+    lines = [{"file_name": "c.png", "text": "grey"}, {"image": "d.png", "caption": ["light grey", "pale"]}]
+    table = tmp_path / "pictures" / "list.jsonl"
+    table.write_text("\n".join(map(json.dumps, lines)))
+    data = CaptionData(str(table), size=8, batch_size=1, val_size=1)
+    data.prepare(progress=False)
+    assert len(data.train_set) == len(data.val_set) == 1
+    assert len(data.describe()["sample_captions"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("captions.csv", "a.png|one|two\n", "line 1: 3 fields"),
+        ("captions.csv", "image,caption\na.png,\n", "line 2: 2 fields .* neither empty; quote"),
+        ("captions.jsonl", '{"image": "a.png"}\n', "line 1: no key 'caption'"),
+        ("captions.jsonl", '{"image": "a.png", "captoin": "x"}\n', "did you mean 'captoin'"),
+        ("captions.jsonl", '{"image": "a.png", "caption": 3}\n', "3 must be a string"),
+        ("captions.jsonl", "[]\n", "is not an object"),
+        ("captions.jsonl", "{\n", "not JSON"),
+        ("captions.csv", "\n", "lists no image"),
+        ("other.csv", "a.png|b\n", "holds no list of captions"),
+    ],
+)
+def test_a_wrong_table_is_named_with_its_line(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        CaptionData(str(tmp_path), size=8).prepare(progress=False)
+
+
+def add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    archive.addfile(info, io.BytesIO(data))
+
+
+@pytest.fixture
+def shards(tmp_path):
+    with tarfile.open(tmp_path / "part-0.tar", "w") as archive:
+        add(archive, "one.png", png((1, 1, 1)))
+        add(archive, "one.txt", b"the first\n")
+        add(archive, "one.cls", b"1")
+        add(archive, "two.png", png((2, 2, 2), (16, 12)))
+        add(archive, "two.json", json.dumps({"caption": ["second", "number two"], "label": 0}).encode())
+        add(archive, "bad.jpg", b"broken")
+    with tarfile.open(tmp_path / "part-1.tar", "w") as archive:
+        add(archive, "one.png", png((3, 3, 3)))
+        add(archive, "four.txt", b"without an image")
+    return tmp_path
+
+
+@pytest.mark.parametrize("root", ["", "part-{0..1}.tar"], ids=["folder", "pattern"])
+def test_shards_have_captions_classes_and_reasons(shards, root):
+    data = ShardData(str(shards / root), size=8, batch_size=1, val_size=0)
+    audit = data.prepare(progress=False)
+    assert audit.reasons == {"unreadable": 1, "no image": 1}
+    pictures = data.train_set.pictures
+    assert [p.id for p in pictures] == ["part-0.tar/one", "part-0.tar/two", "part-1.tar/one"]
+    assert [p.captions for p in pictures] == [("the first",), ("second", "number two"), ()]
+    assert [p.label for p in pictures] == [1, 0, -1]
+    assert data.classes == ["0", "1"]
+    assert [int(data.train_set.of(p)[0, 0, 0]) for p in pictures] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("kept", [1024 + 40, 512 + 40], ids=["in a header", "in a file"])
+def test_a_shard_that_ends_too_soon_loses_its_rest_alone(shards, kept):
+    whole = (shards / "part-0.tar").read_bytes()
+    (shards / "part-0.tar").write_bytes(whole[:kept])
+    data = ShardData(str(shards), size=8, batch_size=1, val_size=0)
+    audit = data.prepare(progress=False)
+    assert audit.reasons["damaged shard"] == 1
+    assert "part-1.tar/one" in [p.id for p in data.train_set.pictures]
+
+
+def test_shards_that_are_not_there(tmp_path):
+    with pytest.raises(DataError, match="holds no shard"):
+        ShardData(str(tmp_path)).prepare(progress=False)
+    with pytest.raises(DataError, match=r"part-0\.tar: no such shard \(2 of 2 are missing\)"):
+        ShardData(str(tmp_path / "part-{0..1}.tar")).prepare(progress=False)
+
+
+def test_a_store_is_made_once_and_anew_for_changed_files(tmp_path, monkeypatch):
+    files = [save(tmp_path / f"{n}.png", (n,) * 3) for n in range(3)]
+    path, drops = pack_files(files, 8, "crop", (0, 0, 0), progress=False)
+    assert drops == [None] * 3
+    assert open_store(path, 8)[:, 0, 0, 0].tolist() == [0, 1, 2]
+    monkeypatch.setattr("unisono_image.store.read_image", None)  # it is not read again
+    assert pack_files(files, 8, "crop", (0, 0, 0), progress=False)[0] == path
+    monkeypatch.undo()
+    save(files[1], (77,) * 3, (9, 9))
+    other, _ = pack_files(files, 8, "crop", (0, 0, 0), progress=False)
+    assert other != path
+    assert open_store(other, 8)[:, 0, 4, 4].tolist() == [0, 77, 2]
+    assert pack_files(files, 8, "crop", (1, 0, 0), progress=False)[0] not in (path, other)
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("UNISONO_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DataError, match="the cache cannot be written"):
+        pack_files([save(tmp_path / "a.png", "red")], 8, "crop", (0, 0, 0), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size": 2}, "size=2 must be from 4"),
+        ({"shift": 32}, "shift=32 must be from 0"),
+        ({"val_size": -1}, "val_size=-1"),
+        ({"background": "wihte"}, "background='wihte'"),
+        ({"root": "/nowhere/at/all"}, "no such file or folder"),
+    ],
+)
+def test_wrong_arguments_are_refused(tmp_path, change, message):
+    with pytest.raises(DataError, match=message):
+        FolderData(**{"root": str(tmp_path), **change}).prepare(progress=False)
+
+
+def test_an_empty_folder_and_one_of_broken_files(tmp_path):
+    with pytest.raises(DataError, match="holds no image"):
+        FolderData(str(tmp_path)).prepare(progress=False)
+    (tmp_path / "a.png").write_text("no")
+    with pytest.raises(DataError, match=r"no usable image to train on; dropped: \{'unreadable': 1\}"):
+        FolderData(str(tmp_path)).prepare(progress=False)
+
+
+def test_shapes_are_what_their_captions_say():
+    data = ShapeData(num_items=8, size=16, batch_size=4)
+    data.prepare(progress=False)
+    assert data.classes == list(SHAPES)
+    for picture in data.train_set.pictures:
+        assert picture.captions[0].endswith(SHAPES[picture.label])
+        red, green, blue = data.train_set.of(picture).astype(int).mean((1, 2))
+        if "red" in picture.captions[0]:
+            assert red > max(green, blue)
+        if "blue" in picture.captions[0]:
+            assert blue > max(red, green)

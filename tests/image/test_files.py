@@ -1,0 +1,131 @@
+"""Image files as pixels: every mode against what its values mean, sizes against geometry, broken files by reason."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+from unisono.data import Drop
+from unisono.errors import DataError
+from unisono_image.files import colour, fitted, read_image
+
+
+def encoded(image: Pillow.Image, kind: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def constant(mode: str, value, size=(3, 2)) -> Pillow.Image:
+    return Pillow.new(mode, size, value)
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (constant("RGB", (10, 20, 30)), (10, 20, 30)),
+        (constant("L", 77), (77, 77, 77)),
+        (constant("1", 1), (255, 255, 255)),
+        (constant("RGBA", (10, 20, 30, 255)), (10, 20, 30)),
+        (constant("RGBA", (10, 20, 30, 0)), (200, 100, 0)),  # the background
+        (constant("RGBA", (0, 0, 200, 51)), (160, 80, 40)),  # a fifth of it over four fifths of the background
+        (constant("LA", (100, 0)), (200, 100, 0)),
+        (Pillow.fromarray(np.full((2, 3), 0x8080, np.uint16)), (128, 128, 128)),  # scaled: clipping would give 255
+        (Pillow.fromarray(np.full((2, 3), 200, np.uint16)), (1, 1, 1)),  # 200 of 65,535: clipping would give 200
+    ],
+    ids=["rgb", "grey", "two levels", "opaque", "clear", "a fifth", "clear grey", "16 bits", "16 bits, dark"],
+)
+def test_every_mode_is_read_for_what_it_means(image, expected):
+    pixels = read_image(encoded(image), background=(200, 100, 0))
+    assert pixels.shape == (3, 2, 3)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_allclose(pixels.astype(int), np.array(expected)[:, None, None] * np.ones((3, 2, 3)), atol=1)
+
+
+def test_a_palette_and_its_transparent_entry():
+    image = Pillow.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.putdata([0, 1])
+    opaque = read_image(encoded(image))
+    assert opaque[:, 0].T.tolist() == [[255, 0, 0], [0, 255, 0]]
+    clear = read_image(encoded(image, transparency=1), background=(1, 2, 3))
+    assert clear[:, 0].T.tolist() == [[255, 0, 0], [1, 2, 3]]
+
+
+def test_a_transparent_colour_is_the_background():
+    image = Pillow.new("RGB", (2, 1), (9, 9, 9))
+    image.putpixel((0, 0), (50, 60, 70))
+    pixels = read_image(encoded(image, transparency=(9, 9, 9)), background=(255, 0, 255))
+    assert pixels[:, 0].T.tolist() == [[50, 60, 70], [255, 0, 255]]
+
+
+def test_a_camera_turned_on_its_side():
+    image = Pillow.new("RGB", (4, 2), "black")
+    image.putpixel((0, 0), (255, 255, 255))
+    exif = Pillow.Exif()
+    exif[0x0112] = 6  # turn by 90° clockwise to show
+    pixels = read_image(encoded(image, exif=exif))
+    assert pixels.shape == (3, 4, 2)
+    assert pixels[:, 0, 1].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty file"),
+        (b"not an image", "unreadable"),
+        (encoded(constant("RGB", (5, 5, 5), (64, 64)), "JPEG")[:400], "truncated"),
+        (encoded(constant("F", 0.5), "TIFF"), "unknown range"),
+        (encoded(constant("I", 70000), "TIFF"), "unknown range"),
+    ],
+    ids=["empty", "no image", "truncated", "floats", "32 bits"],
+)
+def test_what_cannot_be_read_says_why(data, reason):
+    with pytest.raises(Drop) as caught:
+        read_image(data)
+    assert caught.value.reason == reason
+    assert "the image" in caught.value.detail
+
+
+def test_a_bomb_is_not_opened(monkeypatch):
+    monkeypatch.setattr("unisono_image.files.MAX_PIXELS", 100)
+    with pytest.raises(Drop, match="too large: the image has 11 × 10 pixels"):
+        read_image(encoded(constant("L", 0, (11, 10))))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(Drop, match=r"missing: .*gone\.png"):
+        read_image(tmp_path / "gone.png")
+
+
+def test_fits_keep_what_they_say():
+    wide = np.zeros((3, 8, 16), np.uint8)
+    wide[0, :, :4], wide[1, :, 4:12], wide[2, :, 12:] = 255, 255, 255  # red, green in the middle, blue
+    cropped = fitted(wide, 8, "crop")
+    assert (cropped == wide[:, :, 4:12]).all()
+    padded = fitted(wide, 8, "pad", (7, 8, 9))
+    assert (padded[:, :2] == np.array([7, 8, 9])[:, None, None]).all()
+    assert (padded[:, 6:] == np.array([7, 8, 9])[:, None, None]).all()
+    assert padded[0, 3, 0] == padded[1, 3, 4] == padded[2, 3, 7] == 255
+    stretched = fitted(wide, 8, "stretch")
+    assert stretched[0, 0, 0] == stretched[1, 7, 4] == stretched[2, 0, 7] == 255
+    assert fitted(wide[:, :, :8], 8, "exact") is not None
+    with pytest.raises(Drop, match="other size: 16 × 8 pixels, not 8 × 8"):
+        fitted(wide, 8, "exact")
+    for fit in ("crop", "pad", "stretch", "exact"):
+        with pytest.raises(Drop, match="too small: 1 × 1 pixels"):
+            fitted(np.zeros((3, 1, 1), np.uint8), 8, fit)
+
+
+def test_a_smaller_picture_has_the_mean_of_a_larger_one():
+    """Without antialiasing the stripes would come out as one of their two colours."""
+    stripes = np.zeros((3, 32, 32), np.uint8)
+    stripes[:, :, ::2] = 200
+    np.testing.assert_allclose(fitted(stripes, 8)[:, 2:-2, 2:-2], 100, atol=3)
+
+
+def test_colours_by_name():
+    assert colour("white") == (255, 255, 255)
+    assert colour("#102030") == (16, 32, 48)
+    with pytest.raises(DataError, match="background='wihte' is no colour"):
+        colour("wihte")
