@@ -96,8 +96,8 @@ def median(values: list[float]) -> float:
 
 # -------------------------------------------------------------------------------------------------------------- oracle
 def oracle(quick: bool) -> Table:
-    table = Table(title="oracle: image-like mixture [4, 16, 16], float64, window 8, median of seeds")
-    for column in ("sampler", "solver", "tolerance", "rounds", "fewer", "work", "error"):
+    table = Table(title="oracle: image-like mixture [4, 16, 16], float64, median of seeds")
+    for column in ("sampler", "solver", "window", "tolerance", "rounds", "fewer", "work", "error"):
         table.add_column(column, justify="left" if column in ("sampler", "solver") else "right")
     mixture = ImageMixture()
     cases = [("DDIM", 100), ("DPM-Solver++(2M)", 25), ("flow Euler", 50)]
@@ -111,18 +111,20 @@ def oracle(quick: bool) -> Table:
             solvers.append((Parareal(), Tolerance(1e-2)))
         if name == "flow Euler":
             solvers = [(s, a) for s, a in solvers if s not in (Picard("eps"),)]
-        for solver, accept in solvers:
+        pairs = [(solver, accept, accept.steps if isinstance(accept, FixedSteps) else 8) for solver, accept in solvers]
+        for solver, accept, window in [*pairs, (Picard(), Tolerance(1e-2), 4), (Picard(), Tolerance(1e-2), 16)]:
             runs = []
             for seed in (2,) if quick else (2, 3, 4):
                 chain = oracle_chain(name, steps, mixture)
                 x = noise(mixture.shape, seed)
                 serial = solve(chain, x, Serial()).sample
-                run = solve(chain, x, solver, accept)
+                run = solve(chain, x, solver, accept, window=None if isinstance(solver, Parareal) else window)
                 runs.append((run.report.rounds, run.report.work, apart(run.sample, serial)))
             rounds, work, error = (median([run[k] for run in runs]) for k in range(3))
             told = f"{accept.rtol:g}" if isinstance(accept, Tolerance) else f"fixed {accept.steps}"
             table.add_row(
-                f"{name}, {steps} steps", f"{type(solver).__name__} {getattr(solver, 'hold', '')}", told, f"{rounds:g}",
+                f"{name}, {steps} steps", f"{type(solver).__name__} {getattr(solver, 'hold', '')}",
+                "" if isinstance(solver, Parareal) else str(window), told, f"{rounds:g}",
                 f"{steps / rounds:.1f}", f"{work:.2f}", f"{error:.1e}",
             )  # fmt: skip
         table.add_section()
@@ -236,11 +238,12 @@ class _SDXL(nn.Module):
 
     def __init__(self, width: int, size: int, depth: int):
         super().__init__()
+        heads = max(width // 64, 1), width // 32, width // 16
         self.net = UNet2DConditionModel(
             sample_size=size, in_channels=4, out_channels=4, block_out_channels=(width, 2 * width, 4 * width),
             layers_per_block=2, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), norm_num_groups=32,
-            transformer_layers_per_block=(1, min(2, depth), depth), attention_head_dim=(max(width // 64, 1), width // 32, width // 16),
+            transformer_layers_per_block=(1, min(2, depth), depth), attention_head_dim=heads,
             cross_attention_dim=256, use_linear_projection=True,
         )  # fmt: skip
         self.register_buffer("text", torch.randn(1, 77, 256, generator=torch.Generator().manual_seed(0)))

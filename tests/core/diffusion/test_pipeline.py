@@ -464,3 +464,63 @@ def test_a_row_that_is_not_finite_is_named_and_the_others_finish():
     images = error.value.solution.sample[0]
     assert images[1].isnan().all()
     assert (images[0] - serial[0]).norm() <= 1e-2 * serial[0].norm()
+
+
+def test_conditioners_run_once():
+    """The text side of a pipeline is asked as often as in one serial call, however many rounds there are."""
+    pipe, kwargs = build(stable_audio)
+    counts = []
+    handle = pipe.projection_model.start_number_conditioner.register_forward_hook(lambda *_: counts.append(1))
+    draw(pipe, kwargs)
+    serial = len(counts)
+    fast = parallelize(pipe, window=2)
+    draw(fast, kwargs)
+    handle.remove()
+    assert serial > 0 and fast.report.rounds > 2 and len(counts) == 2 * serial
+
+
+def test_a_controlnet_is_refused():
+    pipe, _ = build(stable_diffusion)
+    pipe.controlnet = torch.nn.Identity()
+    with pytest.raises(UnisonoError, match="controlnet in every step"):
+        parallelize(pipe)
+
+
+class Bare:
+    """The least that is a pipeline: components, a scheduler, and a call."""
+
+    def __init__(self, ask):
+        self.scheduler, self.ask = diffusers.DDIMScheduler(clip_sample=False), ask
+        self.components = {"unet": torch.nn.Conv2d(2, 2, 3, padding=1), "scheduler": self.scheduler}
+
+    def __call__(self, num_inference_steps=6):
+        self.scheduler.set_timesteps(num_inference_steps)
+        x = noise(1, 2, 8, 8)
+        with torch.no_grad():
+            for i, t in enumerate(self.scheduler.timesteps):
+                output = self.ask(self.components["unet"], x, i)
+                x = self.scheduler.step(output, t, x, return_dict=False)[0]
+        return x
+
+
+def test_whatever_has_a_network_and_a_scheduler_is_a_pipeline():
+    pipe = Bare(lambda net, x, i: net(x))
+    serial = pipe()
+    fast = parallelize(pipe, window=4, tolerance=1e-3)
+    assert (fast() - serial).norm() <= 1e-2 * serial.norm()
+    assert "forward" not in vars(pipe.components["unet"]) and "_progress_bar_config" not in vars(pipe)
+
+
+def test_guidance_that_ends_midway_is_refused():
+    pipe = Bare(lambda net, x, i: net(torch.cat([x, x]))[:1] if i < 3 else net(x))
+    with pytest.raises(UnisonoError, match=r"2 rows at first and with 1 later.*guide all steps alike"):
+        parallelize(pipe, window=4)()
+
+
+def test_a_network_that_is_never_called_or_gets_lists_is_named():
+    pipe = Bare(lambda net, x, i: x)
+    with pytest.raises(UnisonoError, match="never called unet"):
+        parallelize(pipe)()
+    pipe = Bare(lambda net, x, i: net(input=[x]))
+    with pytest.raises(UnisonoError, match="unet gets a list as 'input'"):
+        parallelize(pipe)()
