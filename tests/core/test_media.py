@@ -1,4 +1,4 @@
-"""Audio: joining, files, and how it shows itself."""
+"""Audio and images: joining, files, and how they show themselves."""
 
 import base64
 import io
@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 import soundfile
-from unisono import Audio, Media, Segment
+from unisono import Audio, Image, Media, Segment
 from unisono.errors import RequestError
 from unisono.media import Curve
 
@@ -133,3 +133,50 @@ def test_a_kind_of_media_must_say_how_it_is_written_and_drawn(tmp_path):
         Poem().save(tmp_path / "x.txt")
     with pytest.raises(TypeError, match="Poem does not say how it is drawn"):
         Poem().plot()
+
+
+def picture(width: int = 4, height: int = 3) -> Image:
+    pixels = np.zeros((3, height, width), np.float32)
+    pixels[0], pixels[1, 0] = 1.0, 0.5
+    return Image(pixels)
+
+
+def test_an_image_is_saved_as_it_is(tmp_path):
+    from PIL import Image as Pillow
+
+    image = picture()
+    path = image.save(tmp_path / "deep" / "x.png")
+    back = np.asarray(Pillow.open(path))
+    assert back.shape == (3, 4, 3) and back.dtype == np.uint8
+    assert back[0, 0].tolist() == [255, 128, 0] and back[2, 3].tolist() == [255, 0, 0]
+    assert np.array_equal(Image(back.transpose(2, 0, 1)).bytes, image.bytes)
+    for suffix in (".jpg", ".webp"):
+        assert Pillow.open(image.save(tmp_path / f"x{suffix}")).size == (4, 3)
+    with pytest.raises(RequestError, match=r"cannot write Image as '.bmp'"):
+        image.save(tmp_path / "x.bmp")
+
+
+def test_an_image_shows_itself():
+    assert repr(picture()) == "Image(4 × 3)"
+    assert "data:image/png;base64," in picture()._repr_html_() and "pixelated" in picture()._repr_html_()
+    assert picture().plot().axes
+    assert picture().enlarged(3).bytes.shape == (9, 12, 3)
+
+
+def test_a_grid_of_images():
+    white = Image(np.full((3, 3, 4), 200, np.uint8))
+    grid = Image.grid([picture(), white, picture()], columns=2, gap=1)
+    assert (grid.width, grid.height) == (9, 7)
+    assert grid.bytes[0, 5].tolist() == [200, 200, 200]
+    assert grid.bytes[3].tolist() == [[255, 255, 255]] * 9
+    assert grid.bytes[4, 0].tolist() == [255, 128, 0] and grid.bytes[4, 5].tolist() == [255, 255, 255]
+    with pytest.raises(RequestError, match="these are 3 × 4, 4 × 3: resize them first"):
+        Image.grid([picture(), picture(3, 4)])
+    with pytest.raises(RequestError, match="no image"):
+        Image.grid([])
+
+
+def test_an_image_must_have_three_channels():
+    for pixels in (np.zeros((1, 2, 2)), np.zeros((2, 2)), np.zeros((3, 0, 2)), np.zeros((3, 2, 2), np.int64)):
+        with pytest.raises(ValueError, match="pixels must be"):
+            Image(pixels)

@@ -151,7 +151,7 @@ class Discrete:
     def weight(self, level: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         """What a squared error of the output counts.
 
-        An error of ε is one of x0 times σ/α, one of v is one of x0 times 1/σ: the weight min(SNR, γ) of x0 becomes
+        An error e of ε is one of e·σ/α in x0, one of v is one of e·σ: the weight min(SNR, γ) of x0 becomes
         min(SNR, γ) / SNR and min(SNR, γ) / (SNR + 1).
         """
         if self.gamma is None:

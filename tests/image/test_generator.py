@@ -1,0 +1,337 @@
+"""Picture generators: networks, requests, samplers; with random weights, for what holds for any."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from unisono import Image, Synthesizer
+from unisono.errors import CheckpointError, RecipeError, RequestError, UnisonoError
+from unisono.recipe import Recipe
+from unisono_image.condition import Condition, Conditioner
+from unisono_image.dit import DiT
+from unisono_image.patches import PatchDiscriminator, perceptual_distance
+from unisono_image.schedulers import NAMES, make_scheduler
+from unisono_image.transformer import DiffusionTransformer, positions
+from unisono_image.untrained import vae
+
+FACTS = {
+    "size": 8,
+    "classes": ["circle", "square"],
+    "words": ["a", "red", "circle"],
+    "sample_captions": ["a red circle"],
+    "held_out": [],
+    "count": 16,
+    "background": [255, 255, 255],
+}
+
+
+def make(recipe: str = "dit-tiny", *overrides: str, noise: float = 0.3, **facts) -> Synthesizer:
+    """A generator whose zeros are noise as well, so that its network answers something."""
+    model = Recipe.read(f"image/{recipe}", list(overrides)).build_model({**FACTS, **facts})
+    g = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.net.parameters():
+            parameter.add_(noise * torch.randn(parameter.shape, generator=g) / max(parameter.shape[-1], 1) ** 0.5)
+    if model.latent:
+        model.attach("vae", vae(model.facts))
+    return Synthesizer(model)
+
+
+@pytest.fixture(scope="module")
+def synth() -> Synthesizer:
+    return make()
+
+
+def apart(a: Image, b: Image) -> float:
+    return float(np.abs(a.pixels - b.pixels).max())
+
+
+# ---- the network -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def net() -> DiffusionTransformer:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = DiffusionTransformer(3, 2, 16, 2, 2, 8)
+        for parameter in net.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+    return net
+
+
+def condition(n: int, words: int) -> Condition:
+    g = torch.Generator().manual_seed(5)
+    vector, memory = torch.randn(n, 8, generator=g), torch.randn(n, 4, 8, generator=g)[:, :words]
+    return Condition(vector, memory, torch.ones(n, words, dtype=torch.bool))
+
+
+def test_patches_lie_where_they_were(net):
+    x = torch.arange(2 * 3 * 6 * 4.0).view(2, 3, 6, 4)
+    with torch.no_grad():
+        net.embed.linear.weight.zero_()[:12, :12] = torch.eye(12)  # a token is its patch
+        net.embed.linear.bias.zero_()
+        tokens = net.embed(x) - positions(3, 2, 16)
+    assert tokens.shape == (2, 6, 16)
+    # The last patch of the second row: rows 2 and 3, columns 2 and 3, channel by channel.
+    torch.testing.assert_close(tokens[1, 3, :12], x[1, :, 2:4, 2:4].flatten(), rtol=0, atol=1e-4)
+
+
+def test_a_transformer_at_the_start_answers_nothing():
+    fresh = DiffusionTransformer(3, 2, 16, 2, 2, 8)
+    x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert (fresh(x, torch.tensor([3.0, 900.0]), condition(2, 2)) == 0).all()
+
+
+def test_words_that_are_masked_change_nothing(net):
+    x = torch.randn(2, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+    time = torch.tensor([3.0, 900.0])
+    long = condition(2, 4)
+    cut = Condition(long.vector, long.words, torch.tensor([[True, True, False, False]] * 2))
+    short = Condition(long.vector, long.words[:, :2], torch.ones(2, 2, dtype=torch.bool))
+    with torch.no_grad():
+        torch.testing.assert_close(net(x, time, cut), net(x, time, short))
+        assert not torch.allclose(net(x, time, long), net(x, time, short))
+
+
+def test_conditions_are_told_apart():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        conditioner = Conditioner(2, ["a", "red", "circle"], 8, "small", 1, 2).eval()
+    labels = torch.tensor([0, 1, -1, -1])
+    captions = ["", "", "a red circle", ""]
+    with torch.no_grad():
+        told = conditioner(labels, captions, torch.zeros(4, dtype=torch.bool))
+        forgot = conditioner(labels, captions, torch.ones(4, dtype=torch.bool))
+    assert told.mask.sum(1).tolist() == [0, 0, 3, 0]
+    assert len({tuple(row.tolist()) for row in told.vector}) == 4
+    assert not forgot.mask.any() and (forgot.vector == forgot.vector[:1]).all()
+    torch.testing.assert_close(forgot.vector[0], told.vector[3])
+    joined = Condition.join(told, Condition(told.vector, told.words[:, :0], told.mask[:, :0]))
+    assert joined.words.shape[:2] == (8, told.words.shape[1]) and not joined.mask[4:].any()
+
+
+# ---- sampling ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("objective", ["flow", "v", "edm"])
+def test_every_scheduler_makes_a_picture(objective):
+    synth = make("dit-tiny", f"--model.objective={objective}")
+    family = synth.model.objective.family
+    seen = []
+    for name in NAMES[family]:
+        (made,) = synth([{"label": 0, "scheduler": name, "num_steps": 5, "guidance_scale": 1.0}])
+        assert np.isfinite(made.pixels).all() and made.pixels.std() > 0.01
+        seen.append(made)
+    assert apart(seen[0], seen[1]) > 1e-4
+    with pytest.raises(RequestError, match="unknown scheduler 'ddmi' for a model of this kind"):
+        synth(label=0, scheduler="ddmi")
+
+
+def test_parallel_is_serial(synth):
+    asked = {"prompt": "a red circle", "num_steps": 12, "guidance_scale": 2.0}
+    serial = synth(asked)
+    assert synth.model.reports[0].rounds == 12
+    before = synth.model.evaluations, synth.model.rounds
+    for solver in ("picard", "anderson", "parareal"):
+        made = synth(asked, solver=solver, tolerance=1e-5, **({} if solver == "parareal" else {"window": 6}))
+        assert apart(made, serial) < 1e-3, solver
+    report = synth.model.reports[0]
+    assert synth.model.rounds > before[1] and synth.model.evaluations > before[0]
+    assert report.num_samples == 1 and report.num_steps == 12
+    synth(asked, solver="parastep", window=3)
+    assert synth.model.reports[0].rounds == 1 + 4  # one serial step, then ⌈11 / 3⌉ windows
+
+
+def test_noise_that_a_scheduler_draws_is_each_requests_own():
+    synth = make("dit-tiny", "--model.objective=eps")
+    asked = [{"label": i, "seed": i, "scheduler": "ddpm", "num_steps": 4} for i in range(2)]
+    together = synth(asked)
+    for request, made in zip(asked, together, strict=True):
+        assert apart(synth(request), made) < 1e-4
+    parallel = synth(asked, solver="picard", tolerance=1e-5, window=4)
+    assert max(apart(a, b) for a, b in zip(parallel, together, strict=True)) < 1e-3
+
+
+def test_requests_of_all_kinds_share_a_call(synth):
+    asked = [
+        {"prompt": "a red circle", "guidance_scale": 3.0},
+        {"label": "square", "num_steps": 3},
+        {"seed": 4},
+        {"label": 1, "height": 16, "width": 12, "seed": 5},
+        {"prompt": "circle", "negative_prompt": "red", "guidance_scale": 3.0},
+    ]
+    together = synth(asked, num_steps=4)
+    assert [(image.height, image.width) for image in together[3:]] == [(16, 12), (8, 8)]
+    for request, made in zip(asked, together, strict=True):
+        assert apart(synth({**request, "num_steps": 4}), made) < 1e-4
+
+
+def test_guidance_and_what_it_leads_away_from(synth):
+    plain = synth("a red circle", guidance_scale=1.0, num_steps=4)
+    guided = synth("a red circle", guidance_scale=4.0, num_steps=4)
+    away = synth("a red circle", guidance_scale=4.0, negative_prompt="circle", num_steps=4)
+    assert apart(plain, guided) > 1e-4 and apart(guided, away) > 1e-4
+
+
+def test_a_picture_to_start_from(synth, tmp_path):
+    start = Image(np.full((3, 16, 24), 220, np.uint8))
+    path = str(start.save(tmp_path / "start.png"))
+    near = synth(image=path, strength=0.1, num_steps=20)
+    far = synth(image=path, strength=0.9, num_steps=20)
+    light = Image(np.full((3, 8, 8), 220, np.uint8))
+    assert synth.model.reports[0].num_steps == 18
+    assert np.abs(near.pixels - light.pixels / 255).mean() < np.abs(far.pixels - light.pixels / 255).mean()
+    assert apart(near, synth(image=start, strength=0.1, num_steps=20)) == 0
+
+
+def test_heun_starts_between_two_of_its_pairs():
+    synth = make("dit-tiny", "--model.objective=flow")
+    synth(image=Image(np.zeros((3, 8, 8), np.uint8)), strength=0.5, num_steps=6, scheduler="flow-heun")
+    assert synth.model.reports[0].num_steps == 5  # three of six steps, the last without its second half
+
+
+def test_latents_and_pixels():
+    synth = make("unet-tiny")
+    made = synth("a red circle", num_steps=3, height=16)
+    assert made.pixels.shape == (3, 16, 8)
+    coder = synth.model.component("vae")
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        latents = coder.encode(images)
+        assert latents.shape == (2, 4, 4, 4)
+        twice = coder.encode(images, torch.ones_like(latents))
+        deviation = (coder.posterior(images)[1] / 2).exp()
+        torch.testing.assert_close(twice - latents, deviation / coder.spread)
+        coder.spread.fill_(2.0)
+        torch.testing.assert_close(coder.encode(images), latents / 2)
+        torch.testing.assert_close(coder.decode(latents / 2), coder.net.decoder(coder.net.post_quant_conv(latents)))
+
+
+def test_a_generator_of_latents_checks_its_vae():
+    model = Recipe.read("image/unet-tiny", ["--model.downsampling=4"]).build_model(FACTS)
+    with pytest.raises(RequestError, match="has no vae"):
+        Synthesizer(model)(label=0)
+    with pytest.raises(RecipeError, match="downsampling=4, the vae has 2"):
+        model.attach("vae", vae(FACTS))
+    with pytest.raises(RecipeError, match="takes no vae"):
+        Recipe.read("image/dit-tiny").build_model(FACTS).attach("vae", vae(FACTS))
+
+
+def test_layers_that_agree_are_at_no_distance():
+    g = torch.Generator().manual_seed(0)
+    layers = [torch.randn(2, 4, 3, 3, generator=g), torch.randn(2, 6, 2, 2, generator=g)]
+    other = [torch.roll(layer, 1, 0) for layer in layers]
+    assert (perceptual_distance(layers, [2 * layer for layer in layers]) < 1e-6).all()
+    assert (perceptual_distance(layers, other) > 0.5).all()
+    (judged,) = PatchDiscriminator(4, num_layers=2)(torch.rand(2, 3, 8, 8, generator=g))
+    assert judged.scores.shape[0] == 2 and len(judged.features) == 3
+
+
+# ---- training ----------------------------------------------------------------------------------
+
+
+def test_a_classes_only_model_has_no_words():
+    model = Recipe.read("image/dit-tiny").build_model({**FACTS, "words": [], "sample_captions": []})
+    assert model.conditioner.text is None and model.net.words is None
+    synth = Synthesizer(model)
+    assert apart(synth("square", num_steps=2), synth(label=1, num_steps=2)) == 0
+    assert [request.label for request in model.preview_requests()] == ["circle", "square"]
+    unconditional = Recipe.read("image/dit-tiny").build_model({**FACTS, "words": [], "classes": []})
+    assert Synthesizer(unconditional)(num_steps=2).pixels.shape == (3, 8, 8)
+
+
+def test_noise_is_each_items_own():
+    model = Recipe.read("image/dit-tiny").build_model(FACTS)
+    noise, uniform = model.draw([3, 4, 3], (3, 8, 8))
+    assert torch.equal(noise[0], noise[2]) and not torch.equal(noise[0], noise[1])
+    assert torch.equal(uniform[0], uniform[2]) and uniform.dtype == torch.float64
+
+
+def test_weights_of_other_classes_are_no_start():
+    model = Recipe.read("image/dit-tiny").build_model(FACTS)
+    model.check_source(FACTS)
+    with pytest.raises(CheckpointError, match="knows other classes"):
+        model.check_source({**FACTS, "classes": ["cat"]})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "override", "says"),
+    [
+        ("dit-tiny", "--model.patch_size=3", "data.size=8 must be a multiple of 3"),
+        ("dit-tiny", "--model.channels=4", "pixels (downsampling 1) have 3"),
+        ("dit-tiny", "--model.condition_dropout=1.5", "model.condition_dropout=1.5 must be from 0 to 1"),
+        ("dit-tiny", "--model.num_heads=3", "model.dim=16 must be a multiple of num_heads=3"),
+        ("unet-tiny", "--model.norm_groups=3", "8 must be a multiple of norm_groups=3"),
+        ("unet-tiny", "--model.attention_levels=[2]", "2 must be from 0 to 1"),
+        ("vae-tiny", "--model.kl_weight=-1", "model.kl_weight=-1.0 must be at least 0"),
+        ("vae-tiny", "--data.size=9", None),
+    ],
+)
+def test_sizes_that_do_not_fit(recipe, override, says):
+    facts = {**FACTS, "size": 9} if says is None else FACTS
+    with pytest.raises(RecipeError, match=re.escape(says or "data.size=9 must be a multiple of 2")):
+        Recipe.read(f"image/{recipe}", [override]).build_model(facts)
+
+
+def test_a_dit_of_the_published_size_has_the_published_weights():
+    # DiT-B: Peebles and Xie, Table 1, 130 M; here without the words' projection and with a head for three channels.
+    with torch.device("meta"):
+        net = DiffusionTransformer(3, 2, 768, 12, 12, 768, with_words=False)
+    assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(130, rel=0.02)
+    assert DiT().multiple == 2
+
+
+def test_schedulers_have_their_steps():
+    for family, objective in (("flow", "flow"), ("discrete", "eps"), ("edm", "edm")):
+        model = Recipe.read("image/dit-tiny", [f"--model.objective={objective}"]).build_model(FACTS)
+        assert model.objective.family == family
+        scheduler = make_scheduler(None, 7, model.objective, "linear", clip=True)
+        assert len(scheduler.timesteps) == 7
+
+
+# ---- wrong requests ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"prompt": "word " * 2000}, "the prompt has 2000 words, a caption at most 64"),
+        ({"prompt": "x" * 10_000}, "of 10000 letters, at most 24"),
+        ({"prompt": "?!"}, "has no word"),
+        ({"label": "circel"}, "unknown class 'circel' (did you mean 'circle'?)"),
+        ({"label": 2}, "label=2 must be from 0 to 1, or one of circle, square"),
+        ({"scheduler": "flow-eulre"}, "unknown scheduler 'flow-eulre'"),
+        ({"solver": "picrad"}, "solver='picrad'"),
+        ({"height": 6}, "height=6 must be a multiple of 4, at most 32"),
+        ({"width": 64}, "width=64 must be a multiple of 4, at most 32"),
+        ({"num_steps": 1, "solver": "picard"}, "num_steps=1 has nothing to run in parallel"),
+        ({"num_steps": 4, "solver": "picard", "window": 5}, "window=5 is larger than the 4 steps"),
+        ({"solver": "picard", "window": 0}, "window=0 must be at least 1"),
+        ({"solver": "parastep", "window": -1}, "must be at least 1"),
+        ({"solver": "picard", "tolerance": 0}, "a tolerance of 0"),
+        ({"solver": "picard", "tolerance": -1}, "a tolerance of -1"),
+        ({"guidance_scale": 3.0}, "guidance_scale=3 has nothing to guide by: give a prompt or a label"),
+        ({"prompt": "circle", "negative_prompt": "red", "guidance_scale": 1.0}, "negative_prompt needs a guidance"),
+        ({"strength": 0.5}, "strength=0.5 says how far from a picture to go"),
+        ({"image": "nowhere.png"}, "image='nowhere.png' cannot be used, missing"),
+        ({"image": Image(np.zeros((3, 1, 1), np.uint8))}, "the image to start from has 1 × 1 pixels"),
+        ({"promt": "circle"}, "unknown field 'promt' (did you mean 'prompt'?)"),
+    ],
+)
+def test_requests_that_cannot_be_met(synth, asked, says):
+    with pytest.raises(UnisonoError, match=re.escape(says)):
+        synth(asked)
+
+
+def test_models_without_words_or_classes_say_so():
+    classes = make(words=[], sample_captions=[])
+    with pytest.raises(RequestError, match="unknown class 'a red circle'"):
+        classes("a red circle")
+    with pytest.raises(RequestError, match="negative_prompt is for models that read captions"):
+        classes(label=0, negative_prompt="red")
+    neither = make(words=[], classes=[])
+    with pytest.raises(RequestError, match="knows neither captions nor classes"):
+        neither("circle")
+    with pytest.raises(RequestError, match="knows no classes"):
+        neither(label=0)
