@@ -43,9 +43,7 @@ class Oracle:
         mean = (log_weight.softmax(-1)[:, :, None] * means).sum(1, keepdim=True)
         return self._back((mean + a * variances / total * (h - a * mean)).reshape(x.shape))
 
-    def predict(
-        self, x: Tensor, alpha: Float[Tensor, " n"], sigma: Float[Tensor, " n"], prediction: str
-    ) -> Tensor:
+    def predict(self, x: Tensor, alpha: Float[Tensor, " n"], sigma: Float[Tensor, " n"], prediction: str) -> Tensor:
         """What a perfect network outputs: "x0", "eps", "v" = α·ε − σ·x0, or "flow" = ε − x0.
 
         Raises:

@@ -44,7 +44,7 @@ def check_repeatable(first: Any, again: Any) -> None:
     """
     for a, b in zip(leaves(first), leaves(again), strict=True):
         apart = float((a - b).abs().max()) / max(float(a.abs().max()), torch.finfo(a.dtype).tiny)
-        limit = 5 * torch.finfo(a.dtype).eps**0.75
+        limit = 5 * torch.finfo(a.dtype).eps ** 0.75
         if apart > limit:
             raise UnisonoError(
                 f"the network is stochastic: two answers for the same row differ by {apart:.1e} of their size "

@@ -48,9 +48,7 @@ class Recurrence(Protocol):
         """x_{i+1} from x_i and the network's output; moves what is carried."""
         ...
 
-    def hold(
-        self, output: Any, i: int, x_old: Any, x_new: Any, quantity: Quantity = "v", j: int | None = None
-    ) -> Any:
+    def hold(self, output: Any, i: int, x_old: Any, x_new: Any, quantity: Quantity = "v", j: int | None = None) -> Any:
         """An output of step i at `x_old`, re-expressed at `x_new` of step j (default i) with a quantity held fixed.
 
         Returns the output itself, to the bit, where x_old equals x_new and j is i.
