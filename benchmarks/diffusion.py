@@ -56,7 +56,7 @@ from unisono.diffusion import (
     solve,
 )
 
-warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
+warnings.filterwarnings("ignore", category=FutureWarning)
 diffusers.utils.logging.set_verbosity_error()
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 # diffusers' batched DDIM takes 1 for the final alpha, whatever it is told: so that both mean the same, it is 1 here.
@@ -136,16 +136,15 @@ class _Stub(UNet2DConditionModel):
     """Any network in the place of Stable Diffusion's, counted."""
 
     answer: Network
-    calls = 0
+    calls = rows = 0
 
     def forward(self, sample: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor]:
-        self.calls += 1
+        self.calls, self.rows = self.calls + 1, self.rows + len(sample)
         return (self.answer(sample, timestep, torch.zeros_like(timestep, dtype=torch.long)),)
 
 
-def paradigms(name: str, steps: int, network: Network, x: Tensor, window: int, tolerance: float, seed: int = 0
-              ) -> tuple[Tensor, int]:  # fmt: skip
-    """diffusers' own pipeline, unguided, on a network: its sample, and how often it called the network."""
+def paradigms(name: str, steps: int, network: Network, x: Tensor) -> Callable[[int, float], tuple[Tensor, int, int]]:
+    """diffusers' own pipeline, unguided, on a network: its sample, calls and rows at a window and a tolerance."""
     stub = _Stub(
         sample_size=x.shape[-1], in_channels=x.shape[1], out_channels=x.shape[1], block_out_channels=(8,),
         layers_per_block=1, down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), norm_num_groups=4,
@@ -153,18 +152,22 @@ def paradigms(name: str, steps: int, network: Network, x: Tensor, window: int, t
     ).to(x.device, x.dtype)  # fmt: skip
     stub.answer = network
     kind = {"DDIM": lambda: DDIMParallelScheduler(**DDIM), "DDPM": lambda: DDPMParallelScheduler(**DDPM)}[name]
-    with warnings.catch_warnings(action="ignore"):
-        pipe = StableDiffusionParadigmsPipeline(
-            vae=None, text_encoder=None, tokenizer=None, unet=stub, scheduler=kind(), safety_checker=None,
-            feature_extractor=None, requires_safety_checker=False,
-        )  # fmt: skip
-        pipe.set_progress_bar_config(disable=True)
+    pipe = StableDiffusionParadigmsPipeline(
+        vae=None, text_encoder=None, tokenizer=None, unet=stub, scheduler=kind(), safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    pipe.set_progress_bar_config(disable=True)
+
+    def run(window: int, tolerance: float) -> tuple[Tensor, int, int]:
+        stub.calls = stub.rows = 0
         sample = pipe(
             prompt_embeds=x.new_zeros(1, 1, 8), guidance_scale=1.0, num_inference_steps=steps, latents=x,
             parallel=window, tolerance=tolerance, height=x.shape[-2] * 8, width=x.shape[-1] * 8, output_type="latent",
-            generator=torch.Generator().manual_seed(seed),
+            generator=torch.Generator().manual_seed(0),
         ).images  # fmt: skip
-    return sample, stub.calls
+        return sample, stub.calls, stub.rows
+
+    return run
 
 
 def against_paradigms(quick: bool) -> Table:
@@ -180,12 +183,12 @@ def against_paradigms(quick: bool) -> Table:
                 found: dict[str, dict[float, list[int]]] = {"theirs": {}, "ours": {}}
                 for seed in (2,) if quick else (2, 3, 4):
                     x = noise(mixture.shape, seed)
-                    network = mixture.network(scheduler(name, steps))
+                    theirs = paradigms(name, steps, mixture.network(scheduler(name, steps)), x)
 
                     serial = solve(oracle_chain(name, steps, mixture), x, Serial()).sample
                     runs: dict[str, list[tuple[float, int]]] = {"theirs": [], "ours": []}
                     for tolerance in tolerances:
-                        sample, rounds = paradigms(name, steps, network, x, window, tolerance)
+                        sample, rounds, _ = theirs(window, tolerance)
                         runs["theirs"].append((apart(sample, serial), rounds))
                         run = solve(
                             oracle_chain(name, steps, mixture), x, Picard(), Tolerance(tolerance), window=window
@@ -354,14 +357,13 @@ def networks(nets: dict[str, tuple[nn.Module, tuple[int, int, int]]], options: a
                 row(f"{name}-{count}", how, report.rounds, report.work, run.sample, serial, seconds, base)
                 longest = max(longest, seconds)
             if name == "DDIM":
-                network = answering(net, mixture, name, count)
+                theirs = paradigms("DDIM", count, answering(net, mixture, name, count), x)
                 for tolerance in (0.1,) if options.quick else (0.1, 0.01):
-                    (sample, rounds), seconds = timed(
-                        lambda n=network, x=x, t=tolerance, c=count: paradigms("DDIM", c, n, x, window, t),
-                        options.repeats,
+                    (sample, rounds, rows), seconds = timed(
+                        lambda run=theirs, t=tolerance: run(window, t), options.repeats
                     )
                     how = f"ParaDiGMS, {tolerance:g}"
-                    row(f"{name}-{count}", how, rounds, math.nan, sample, serial, seconds, base)
+                    row(f"{name}-{count}", how, rounds, rows / count, sample, serial, seconds, base)
             # What the time of the parallel run buys one step after the other.
             fewer = max(2, min(int(longest / base * count), 4 * count))
             for other in ("DPM-Solver++(2M)", "UniPC"):
