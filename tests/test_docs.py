@@ -28,6 +28,7 @@ PACKAGES = [
     "unisono",
     "unisono.audio",
     "unisono.data",
+    "unisono.diffusion",
     "unisono.diffusion.devices",
     "unisono.duration",
     "unisono.masked",
