@@ -42,6 +42,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from unisono.diffusion import (
     Anderson,
+    DiagNewton,
     FixedSteps,
     Identity,
     ImageMixture,
@@ -108,11 +109,12 @@ def oracle(quick: bool) -> Table:
             (Anderson(), Tolerance(1e-2)), (Picard(), FixedSteps(4)),
         ]  # fmt: skip
         if name != "DPM-Solver++(2M)":
-            solvers.append((Parareal(), Tolerance(1e-2)))
+            solvers += [(DiagNewton(), Tolerance(1e-2)), (Parareal(), Tolerance(1e-2))]
         if name == "flow Euler":
             solvers = [(s, a) for s, a in solvers if s not in (Picard("eps"),)]
         pairs = [(solver, accept, accept.steps if isinstance(accept, FixedSteps) else 8) for solver, accept in solvers]
-        for solver, accept, window in [*pairs, (Picard(), Tolerance(1e-2), 4), (Picard(), Tolerance(1e-2), 16)]:
+        pairs += [(Picard(), Tolerance(1e-2), window) for window in (4, 5, 16)]
+        for solver, accept, window in pairs:
             runs = []
             for seed in (2,) if quick else (2, 3, 4):
                 chain = oracle_chain(name, steps, mixture)
