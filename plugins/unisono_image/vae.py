@@ -210,9 +210,7 @@ class VAE(Adversarial, Model):
         return [Image(picture) for picture in made]
 
     def preview_requests(self) -> list[VAERequest]:
-        size = self.facts["size"]
-        ramp = np.broadcast_to(np.linspace(0, 1, size, dtype=np.float32), (3, size, size))
-        return [self.Request(), self.Request(image=Image(np.ascontiguousarray(ramp)))]
+        return [self.Request()]
 
 
 def half_light(size: int) -> UInt8[np.ndarray, "3 s s"]:
