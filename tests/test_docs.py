@@ -98,6 +98,11 @@ def test_every_key_of_a_section_is_explained(section, spec):
         ("codec/made-words", "gmlm.md"),
         ("motion/clips", "motion.md"),
         ("motion/figures", "motion.md"),
+        ("image/folder", "image.md"),
+        ("image/captions", "image.md"),
+        ("image/shards", "image.md"),
+        ("image/emoji", "image.md"),
+        ("image/shapes", "image.md"),
     ],
 )
 def test_every_argument_of_a_data_set_is_explained(name, of):

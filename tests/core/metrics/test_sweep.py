@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -85,6 +86,17 @@ def test_without_a_count_time_is_the_cost():
     assert [row.cost for row in judged(rows, {"m": "higher"})] == [1.0, 3.0]
 
 
+def test_a_price_is_the_cost_where_the_probe_names_one(tmp_path):
+    """Eight steps that are said to cost less than one: the order and the verdicts follow the price."""
+    probe = replace(PROBE, price=("bits", lambda setting: 10.0 / setting["num_steps"]))
+    result = sweep(Counter(), probe, {"num_steps": [1, 2, 8]}, repeats=2)
+    assert [(p.setting["num_steps"], p.price) for p in result.points] == [(8, 1.25), (2, 5.0), (1, 10.0)]
+    assert [p.verdict for p in result.points] == ["cheapest", NO_GAIN, NO_GAIN]
+    assert json.loads(result.to_json(tmp_path / "sweep.json").read_text())["points"][0]["bits"] == 1.25
+    assert result.figure().axes[0].get_xlabel() == "bits"
+    assert result.table().columns[1].header == "bits"
+
+
 def test_a_sweep_counts_measures_and_judges():
     counter = Counter()
     result = sweep(counter, PROBE, {"num_steps": [8, 1, 2, 4]}, repeats=3)
@@ -123,6 +135,29 @@ def test_batches_are_counted_per_call():
     result = sweep(counter, PROBE, {"num_steps": [1, 2]}, repeats=2, batch_size=2)
     assert [p.evaluations for p in result.points] == [1, 2]
     assert counter.calls[2:] == [2, 1] * 4
+
+
+class SideBySide(Counter):
+    """Two rounds a call, whatever the steps; a hundred were made before."""
+
+    def __init__(self):
+        super().__init__()
+        self.model.rounds = 100
+
+    def __call__(self, requests):
+        self.model.rounds += 2
+        return super().__call__(requests)
+
+
+def test_rounds_are_counted_where_evaluations_run_side_by_side(tmp_path):
+    result = sweep(SideBySide(), PROBE, {"num_steps": [2, 4]}, repeats=2)
+    assert [(p.evaluations, p.rounds) for p in result.points] == [(2, 2), (4, 2)]
+    assert [p["rounds"] for p in json.loads(result.to_json(tmp_path / "s.json").read_text())["points"]] == [2, 2]
+    assert "rounds" in [column.header for column in result.table().columns]
+    plain = sweep(Counter(), PROBE, {"num_steps": [2, 4]}, repeats=2)
+    assert plain.points[0].rounds is None
+    assert "rounds" not in plain.to_dict()["points"][0]
+    assert "rounds" not in [column.header for column in plain.table().columns]
 
 
 def test_table_json_and_picture(tmp_path):
