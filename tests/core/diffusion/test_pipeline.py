@@ -152,7 +152,8 @@ def stable_audio():
     )  # fmt: skip
     from diffusers.pipelines.stable_audio import StableAudioProjectionModel
 
-    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # its weight norm is torch's old one
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # its weight norm is torch's old one
         coder = diffusers.AutoencoderOobleck(
             encoder_hidden_size=4, downsampling_ratios=[1, 2], decoder_channels=4, decoder_input_channels=4,
             audio_channels=2, channel_multiples=[1, 2], sampling_rate=4,
