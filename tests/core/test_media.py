@@ -146,12 +146,14 @@ def test_an_image_is_saved_as_it_is(tmp_path):
 
     image = picture()
     path = image.save(tmp_path / "deep" / "x.png")
-    back = np.asarray(Pillow.open(path))
+    with Pillow.open(path) as opened:
+        back = np.asarray(opened)
     assert back.shape == (3, 4, 3) and back.dtype == np.uint8
     assert back[0, 0].tolist() == [255, 128, 0] and back[2, 3].tolist() == [255, 0, 0]
     assert np.array_equal(Image(back.transpose(2, 0, 1)).bytes, image.bytes)
     for suffix in (".jpg", ".webp"):
-        assert Pillow.open(image.save(tmp_path / f"x{suffix}")).size == (4, 3)
+        with Pillow.open(image.save(tmp_path / f"x{suffix}")) as opened:
+            assert opened.size == (4, 3)
     with pytest.raises(RequestError, match=r"cannot write Image as '.bmp'"):
         image.save(tmp_path / "x.bmp")
 
