@@ -193,12 +193,12 @@ def probe(synthesizer: Any, data: str | Path, *, limit: int = 32) -> Probe:
             raise DataError(f"{', '.join(missing)} could not be measured of any clip: give clips of speech")
         return {name: float(found[name]) for name in better}  # type: ignore[arg-type]
 
-    rates = ", ".join(f"{n}: {codec.bit_rate(n) / 1000:.2f}" for n in range(1, codec.num_levels + 1))
     return Probe(
         [{"audio": str(utterance.audio)} for utterance in chosen],
         measure,
         better,
-        {"kbit/s by levels": rates, "held out": seen, "PESQ": scoring.PESQ_FACT},
+        {"held out": seen, "PESQ": scoring.PESQ_FACT},
+        price=("kbit/s", lambda setting: codec.bit_rate(setting.get("levels")) / 1000),
     )
 
 

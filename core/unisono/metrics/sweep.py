@@ -4,7 +4,8 @@ Settings take turns, repeat after repeat, so that a busy moment of the machine h
 seeds of its own, the same for all settings: what a measure varies by from repeat to repeat is its noise.
 
 A setting is a gain in a measure if it is better than *every* cheaper setting by more than twice the standard error
-of the paired differences; cheaper means fewer evaluations, or less time where a model does not count them.
+of the paired differences; cheaper means fewer evaluations, or less time where a model does not count them, unless
+the probe says what a setting costs (the bits of a codec).
 """
 
 import itertools
@@ -34,13 +35,15 @@ class Probe:
     """What a model is swept on: ``requests`` (fields of each), and what is measured of all outputs together.
 
     ``measure`` returns a number under each name of ``better``, which says whether low or high is good. Without
-    it, only time is measured.
+    it, only time is measured. ``price`` is a name and a function of a setting: what is paid for it, where that is
+    not evaluations or time.
     """
 
     requests: Sequence[dict[str, Any]]
     measure: Callable[[list[Any]], dict[str, float]] | None = None
     better: dict[str, Literal["lower", "higher"]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    price: tuple[str, Callable[[dict[str, Any]], float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,8 @@ class Point:
     """One setting: seconds of computing per request and per second of output, and each measure, by repeat.
 
     ``evaluations`` are the network's, per call, and ``rounds`` what of them had to wait for another; both None where
-    the model does not count them. ``real_time`` is None
-    where outputs have no duration. ``gains`` names the measures in which no cheaper setting is as good.
+    the model does not count them. ``real_time`` is None where outputs have no duration. ``price`` is the probe's.
+    ``gains`` names the measures in which no cheaper setting is as good.
     """
 
     setting: dict[str, Any]
@@ -60,6 +63,7 @@ class Point:
     gains: tuple[str, ...] = ()
     verdict: str = ""
     rounds: float | None = None
+    price: float | None = None
 
     @property
     def name(self) -> str:
@@ -67,7 +71,8 @@ class Point:
 
     @property
     def cost(self) -> float:
-        return min(self.seconds) if self.evaluations is None else self.evaluations
+        known = [cost for cost in (self.price, self.evaluations) if cost is not None]
+        return known[0] if known else min(self.seconds)
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class Sweep:
     points: list[Point]
     better: dict[str, str]
     facts: dict[str, Any] = field(default_factory=dict)
+    price: str | None = None
 
     def table(self) -> "Table":
         """Return a rich table: a line per setting; a measure is its mean ± its standard error."""
@@ -88,7 +94,8 @@ class Sweep:
         table = Table(title=escape(self.title), caption=escape(caption), caption_justify="left")
         table.add_column("setting")
         parallel = any(point.rounds is not None for point in self.points)
-        heads = ["evaluations", *(["rounds"] if parallel else []), "seconds, min", "median"]
+        priced = [] if self.price is None else [self.price]
+        heads = [*priced, "evaluations", *(["rounds"] if parallel else []), "seconds, min", "median"]
         heads += ["real-time factor, min", "median"]
         heads += [f"{name} {'↓' if way == 'lower' else '↑'}" for name, way in self.better.items()]
         for head in heads:
@@ -99,7 +106,8 @@ class Sweep:
             cells = [f"{f(values):.4f}" if values else "–" for values in speed for f in (min, median)]
             noted = [f"{fmean(x):.4f} ± {standard_error(x):.4f}" for x in (point.measures[m] for m in self.better)]
             counts = [point.evaluations, *([point.rounds] if parallel else [])]
-            counted = ["–" if count is None else f"{count:g}" for count in counts]
+            counts = [point.price, *counts] if priced else counts
+            counted = ["–" if count is None else f"{count:.4g}" for count in counts]
             table.add_row(escape(point.name), *counted, *cells, *noted, point.verdict)
         return table
 
@@ -110,6 +118,8 @@ class Sweep:
             row: dict[str, Any] = {"setting": point.setting, "evaluations": point.evaluations}
             if point.rounds is not None:
                 row["rounds"] = point.rounds
+            if self.price is not None:
+                row[self.price] = point.price
             for name, values in (("seconds", point.seconds), ("real_time_factor", point.real_time)):
                 known = values is not None
                 row[name] = {"min": min(values), "median": median(values), "repeats": list(values)} if known else None
@@ -129,16 +139,18 @@ class Sweep:
         return path
 
     def figure(self) -> "Figure":
-        """Draw every measure against evaluations and against real-time factor; hollow points are no gain.
+        """Draw every measure against what settings cost and how long they take; hollow points are no gain.
 
         Without a measure, real-time factor (or seconds) is drawn for each setting.
         """
         from matplotlib.figure import Figure
+        from matplotlib.ticker import FixedLocator, NullLocator
 
         timed = all(point.real_time for point in self.points)
         speeds = [median(point.real_time if timed and point.real_time else point.seconds) for point in self.points]
         speed = "real-time factor, median" if timed else "seconds per request, median"
         costs = [
+            (self.price or "", [point.price for point in self.points]),
             ("evaluations of the network", [point.evaluations for point in self.points]),
             ("rounds of the network", [point.rounds for point in self.points]),
             (speed, speeds),
@@ -165,6 +177,9 @@ class Sweep:
                     axes.plot(x, y, "o", color="tab:blue", markerfacecolor="white" if hollow else "tab:blue")
                     axes.annotate(point.name, (x, y), xytext=(4, 5), textcoords="offset points", fontsize=7)
                 axes.set(xscale="log", xlabel=label, ylabel=f"{name} ({way} is better)")
+                axes.xaxis.set_major_locator(FixedLocator(_apart(values)))
+                axes.xaxis.set_major_formatter("{x:.3g}")
+                axes.xaxis.set_minor_locator(NullLocator())
         return figure
 
 
@@ -238,6 +253,7 @@ def sweep(
             tuple(real_time[i]) if len(real_time[i]) == repeats else None,
             {name: tuple(found[name] for found in measured[i]) for name in probe.better},
             rounds=fmean(rounds[i]) if parallel else None,
+            price=None if probe.price is None else float(probe.price[1](setting)),
         )
         for i, setting in enumerate(settings)
     ]
@@ -256,6 +272,7 @@ def sweep(
             "threads": get_num_threads(),
             "device": str(getattr(model, "device", "cpu")),
         },
+        price=None if probe.price is None else probe.price[0],
     )
 
 
@@ -283,6 +300,16 @@ def judged(points: Sequence[Point], better: Mapping[str, str]) -> list[Point]:
 def standard_error(values: Sequence[float]) -> float:
     """Return the standard error of the mean of at least two values."""
     return stdev(values) / math.sqrt(len(values))
+
+
+def _apart(values: Sequence[float]) -> list[float]:
+    """The values that are far enough from the one before on a logarithmic axis to be written there."""
+    kept: list[float] = []
+    least = (max(values) / min(values)) ** (1 / 8)
+    for value in sorted(values):
+        if not kept or value > kept[-1] * least:
+            kept.append(value)
+    return kept
 
 
 def _beats(mine: Sequence[float], other: Sequence[float], way: str) -> bool:
