@@ -18,7 +18,8 @@ from unisono.errors import UnisonoError
 class Accept(Protocol):
     """A rule of acceptance; `per_sample` gives each sample a window of its own."""
 
-    per_sample: bool
+    @property
+    def per_sample(self) -> bool: ...
 
     def span(self, window: int, front: int) -> int:
         """How many steps to open at step `front`, of at most `window`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Int
@@ -39,7 +39,10 @@ class Local:
     """One call on this device; `multiple` pads the rows, so that a compiled network sees few batch sizes."""
 
     multiple: int = 1
-    pure: ClassVar[bool] = True
+
+    @property
+    def pure(self) -> bool:
+        return True
 
     def __post_init__(self):
         if self.multiple < 1:

@@ -126,7 +126,8 @@ def _pushed(job: Job, lane: Lane, tangents: Float[Tensor, "m k d"]) -> list[Floa
 
 def _jvp(function: Callable[..., Any], args: tuple, tangents: tuple) -> tuple[Any, Any]:
     try:
-        return torch.func.jvp(function, args, tangents)
+        value, slope = torch.func.jvp(function, args, tangents)[:2]
+        return value, slope
     except (NotImplementedError, RuntimeError) as error:
         if "forward" not in str(error).lower():
             raise
