@@ -181,7 +181,7 @@ def against_paradigms(quick: bool) -> Table:
     tolerances = [10 ** (1 - k / 2) for k in (range(0, 11, 2) if quick else range(13))]
     for name in ("DDIM", "DDPM"):
         for label, mixture in networks.items():
-            for window in (8,) if quick else (8, 16, steps):
+            for window in (8,) if quick else (8, 16):
                 found: dict[str, dict[float, list[int]]] = {"theirs": {}, "ours": {}}
                 for seed in (2,) if quick else (2, 3, 4):
                     x = noise(mixture.shape, seed)
