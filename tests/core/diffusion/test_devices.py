@@ -109,7 +109,18 @@ def test_rows_and_branches_over_a_mesh_give_the_bits_of_one_process(ranks):
 
 @sizes
 @pytest.mark.parametrize(
-    "name", ["sdxl", "sdxl odd", "pixels", "dit", "words in front", "a wide stride", "a dilated kernel"]
+    "name",
+    [
+        "sdxl",
+        "sdxl odd",
+        "pixels",
+        "dit",
+        "words in front",
+        "image/dit",
+        "image/unet",
+        "a wide stride",
+        "a dilated kernel",
+    ],
 )
 def test_fresh_patches_are_one_process_up_to_rounding(ranks, size, name):
     for found in each(ranks, "pictures", size):
@@ -133,12 +144,19 @@ def test_a_stale_group_norm_is_corrected_by_its_own_rows(ranks, size):
 
 
 @sizes
+def test_a_stale_transformer_attends_to_what_others_had(ranks, size):
+    for found in each(ranks, "displaced", size):
+        fresh, stale = found["transformer"]
+        assert fresh < 1e-5 and 1e-3 < stale < 1
+
+
+@sizes
 def test_stale_patches_drift_a_little_and_say_so(ranks, size):
     for found in each(ranks, "displaced", size):
         scale = float(found["serial"].abs().max())
         torch.testing.assert_close(found["fresh"], found["serial"], rtol=0, atol=1e-4 * scale)
         torch.testing.assert_close(found["always warm"], found["serial"], rtol=0, atol=1e-4 * scale)
-        torch.testing.assert_close(found["fresh window"], found["serial"], rtol=0, atol=1e-2 * scale)
+        torch.testing.assert_close(found["fresh window"], found["serial"], rtol=0, atol=5e-2 * scale)
         apart = (found["stale"] - found["serial"]).norm() / found["serial"].norm()
         assert 1e-4 < apart < 0.2
         # Nothing is left of the last sample when another begins.

@@ -52,7 +52,7 @@ class Patches:
                 raise UnisonoError(
                     f"{type(network).__name__} is split over ranks already: remove() those patches first"
                 )
-            network._patches = self._replaced  # a list, which is no module and in no state dictionary
+            vars(network)["_patches"] = self._replaced
             self._time_name = [*inspect.signature(network.forward).parameters][1]
             self.install()
             self.replace(network, self._outer)
