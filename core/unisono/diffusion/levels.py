@@ -15,7 +15,7 @@ from unisono.errors import UnisonoError
 
 Prediction = Literal["eps", "x0", "v", "flow", "output"]
 
-_NAMES: dict[str | None, Prediction] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v", "flow_prediction": "flow"}
+_NAMES: dict[str | None, Prediction] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 
 
 @dataclass(frozen=True)

@@ -93,9 +93,7 @@ class SchedulerRecurrence:
         self._tables = {k: (v, v._version) for k, v in vars(self._fresh).items() if isinstance(v, Tensor)}
         self.timesteps: Tensor = scheduler.timesteps[first:]
         self.num_steps = len(self.timesteps)
-        self._scales = self._prepares
-        if self._scales and self._identity():
-            self._scales = False
+        self._walk = self._rehearse()
         whole = levels or levels_of(scheduler)
         self.levels = Levels(whole.alpha[-self.num_steps :], whole.sigma[-self.num_steps :], whole.prediction)
         self._generators: list[torch.Generator] | None = None
@@ -114,7 +112,7 @@ class SchedulerRecurrence:
 
     def scaled(self, x: Any, step: Int[Tensor, " n"]) -> Any:
         """States as the network sees them."""
-        if not self._scales:
+        if not self._walk:
             return x
         scaled = tree_map(torch.empty_like, x)
         for i in step.unique().tolist():
@@ -228,18 +226,27 @@ class SchedulerRecurrence:
         """The scheduler's class."""
         return type(self._fresh).__name__
 
-    def _identity(self) -> bool:
-        """Whether the scheduler gives a state to the network as it is."""
-        probe = torch.ones(1)
-        return self._scale(probe, 0) is probe and self._scale(probe, self.num_steps - 1) is probe
+    def _rehearse(self) -> list[Any]:
+        """A copy of the scheduler before each step, from a walk over a tiny state; none if no step scales its input.
+
+        How a two-stage scheduler scales depends on the stage that it is in, which only a walk tells.
+        """
+        if not self._prepares:
+            return []
+        scheduler, x, before = self._copy(self._fresh), torch.ones(1, 1, 2, 2), []
+        if scheduler.scale_model_input(x, self.timesteps[0]) is x:
+            return []
+        kwargs = {**self.step_kwargs, "generator": torch.Generator()} if self._takes_generator else self.step_kwargs
+        for t in self.timesteps:
+            before.append(self._copy(scheduler))
+            scheduler.scale_model_input(x, t)
+            x = scheduler.step(torch.zeros_like(x), t, x, **kwargs)[0]
+        return before
 
     def _scale(self, x: Tensor, i: int) -> Tensor:
-        if not self._scales:
+        if not self._walk:
             return x
-        scheduler = copy.copy(self._fresh)
-        if hasattr(scheduler, "_step_index"):
-            scheduler._step_index = self.first + i
-        return scheduler.scale_model_input(x, self.timesteps[i])
+        return copy.copy(self._walk[i]).scale_model_input(x, self.timesteps[i])
 
     def _copy(self, scheduler: Any) -> Any:
         for key, (table, version) in self._tables.items():
