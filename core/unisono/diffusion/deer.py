@@ -91,13 +91,12 @@ def deer(
         raise UnisonoError(f"jacobian={jacobian!r} is unknown: use 'full' or 'diagonal'")
     if max_rounds < 1:
         raise UnisonoError(f"max_rounds={max_rounds} must be at least 1")
-    if tolerance is None:
-        tolerance = torch.finfo(h0.dtype).eps ** 0.75
-    if tolerance <= 0:
+    limit: float = torch.finfo(h0.dtype).eps ** 0.75 if tolerance is None else tolerance
+    if limit <= 0:
         raise UnisonoError(f"tolerance={tolerance} cannot be reached: give one above 0 such as 1e-6")
     if len(u) == 0:
         raise UnisonoError("the sequence is empty: give at least one position")
-    report = DeerReport(len(u), jacobian, tolerance)
+    report = DeerReport(len(u), jacobian, limit)
     problem = _Problem(step, derivative or _automatic(step), jacobian == "diagonal", report, max_rounds)
     with torch.no_grad():
         h = problem.solve(u, h0, bound)
