@@ -30,6 +30,7 @@ class Moment:
     memo: dict[str, Tensor]
     _marginals: Marginals | None = None
     _drawn: Int[Tensor, "b l"] | None = None
+    _open: tuple[Marginals, Int[Tensor, "b k"]] | None = None
     _score: Float[Tensor, "b l"] | None = None
     _commit: Bool[Tensor, "b l"] | None = None
 
@@ -48,6 +49,15 @@ class Moment:
         if self._drawn is None:
             raise RuntimeError("tokens are drawn before the choice only if the score says uses_draw")
         return self._drawn
+
+    @property
+    def drawn_logp(self) -> Float[Tensor, "b l"]:
+        """The raw log-probability of `drawn` at open positions; elsewhere 0, or if a stage revises, the canvas'."""
+        if self._open is None:
+            return self.marginals.logp.gather(-1, self.drawn[..., None])[..., 0]
+        marginals, sites = self._open
+        logp = marginals.logp.gather(-1, self.drawn.gather(1, sites)[..., None])[..., 0]
+        return logp.new_zeros(self.drawn.shape).scatter_(1, sites, logp)
 
     @property
     def score(self) -> Float[Tensor, "b l"]:

@@ -115,7 +115,7 @@ class Drawn:
     blind = False
 
     def __call__(self, at: Moment) -> Tensor:
-        logp = at.marginals.logp.gather(-1, at.drawn[..., None])[..., 0]
+        logp = at.drawn_logp
         return logp if self.log else logp.exp()
 
 

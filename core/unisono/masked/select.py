@@ -225,4 +225,6 @@ def _rank(score: Tensor, window: Tensor) -> Tensor:
     """Each position's place when ordered by score, the window first, equals by position."""
     lowest = torch.finfo(score.dtype).min  # a score of −inf in the window still comes before what is outside
     score = score.clamp_min(lowest).masked_fill(~window, -torch.inf)
-    return score.argsort(dim=1, descending=True, stable=True).argsort(1)
+    order = score.argsort(dim=1, descending=True, stable=True)
+    place = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, place)

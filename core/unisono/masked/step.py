@@ -19,6 +19,8 @@ from unisono.masked.canvas import Canvas
 from unisono.masked.handle import Handle, at_sites
 from unisono.masked.marginals import Marginals, readable
 from unisono.masked.moment import Moment
+from unisono.masked.revise import Never
+from unisono.masked.stop import Complete
 from unisono.masked.strategy import Strategy
 
 
@@ -48,20 +50,22 @@ def step(handle: Handle, canvas: Canvas, strategy: Strategy, width: int | None =
         sites, live = pack(choose(), width)
         tokens = draw(_guided(strategy, at, sites, live), sites, live)
     else:
-        logits = _guided(strategy, at, None, at.window)
         if strategy.uses_draw:
             sites, live = pack(at.window, width)
-            tokens = at._drawn = draw(at_sites(logits, sites), sites, live)
+            logits = _guided(strategy, at, None, live, sites)
+            tokens = at._drawn = draw(logits, sites, live)
             choose()
         else:
+            logits = _guided(strategy, at, None, at.window)
             sites, live = pack(choose(), width)
             tokens = draw(at_sites(logits, sites), sites, live)
 
-    after = canvas.commit(at.commit, tokens)
-    if not force:
-        after = strategy.revise(at, after)
-    after = strategy.stop(replace(after, memo=memo))
     keep = active[:, None]
+    committed = canvas.commit(at.commit & keep, tokens)
+    after = committed if force else strategy.revise(at, committed)
+    if after is committed and isinstance(strategy.stop, Complete):  # so nothing has touched rows that are done
+        return replace(committed, step=canvas.step + active, memo=memo)
+    after = strategy.stop(replace(after, memo=memo))
     return replace(
         after,
         tokens=torch.where(keep, after.tokens, canvas.tokens),
@@ -81,7 +85,11 @@ def pack(where: Bool[Tensor, "b l"], width: int | None) -> tuple[Int[Tensor, "b 
     """The chosen positions side by side, in order, and which of them are real; `width` None: as many as needed."""
     if width is None:
         width = int(where.sum(1).max()) if where.numel() else 0
-    sites = (~where).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
+    # Each position's place is counted, which takes a fraction of a stable sort.
+    before = where.cumsum(1)
+    at = torch.arange(where.shape[1], device=where.device).expand_as(before)
+    place = torch.where(where, before - 1, before[:, -1:] + at - before)
+    sites = torch.empty_like(place).scatter_(1, place, at)[:, :width]
     return sites, where.gather(1, sites)
 
 
@@ -104,19 +112,30 @@ def check_logits(canvas: Canvas) -> None:
 
 
 def _guided(
-    strategy: Strategy, at: Moment, query: Int[Tensor, "b k"] | None, needed: Bool[Tensor, "b k"]
+    strategy: Strategy,
+    at: Moment,
+    query: Int[Tensor, "b k"] | None,
+    needed: Bool[Tensor, "b k"],
+    sites: Int[Tensor, "b k"] | None = None,
 ) -> Float[Tensor, "b k v"]:
-    """Ask the model: raw marginals go to the moment, logits for the draw come back."""
+    """Ask the model: raw marginals go to the moment, logits for the draw come back, at `sites` if given.
+
+    What is known needs no look at: with `sites` only those are worked on, if nothing but the draw's score reads them.
+    """
     layout = at.canvas.layout
     foreign = None if layout.one_vocabulary else layout.foreign(query)
     raw, logits = strategy.guide(at.handle, at.canvas, at.planned, query)
-    at._marginals = Marginals(readable(raw, foreign))
-    wrong = at._marginals.bad
+    here = at._marginals = Marginals(readable(raw, foreign))
+    if sites is not None:
+        here = Marginals(at_sites(here.logits, sites))
+        if isinstance(strategy.revise, Never):  # else scores of known positions may be asked for
+            at._open = here, sites
+    wrong = here.bad
     if logits is not raw:
-        logits = readable(logits, foreign)
+        logits = at_sites(readable(logits, foreign), sites)
         wrong = wrong | Marginals(logits).bad
     else:
-        logits = at._marginals.logits
+        logits = here.logits
     before = at.remembered("bad", at.canvas.step)
     now = torch.where((wrong & needed).any(1), at.canvas.step + 1, 0)
     at.memo["bad"] = torch.where(before > 0, before, now)
