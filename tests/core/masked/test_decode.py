@@ -359,6 +359,28 @@ def test_filters_keep_what_a_sorted_list_keeps(dtype, ties, p):
             assert torch.equal(kept[row, sorted(expected)], logits[0, row, sorted(expected)])
 
 
+@pytest.mark.parametrize("p", [1e-9, 0.3, 0.9, 0.999999])
+def test_partial_selection_keeps_what_a_whole_sort_keeps(p, monkeypatch):
+    """Rows made to defeat a selection of few: many equals at the cut, nearly all forbidden, one token, all needed."""
+    v, generator = 700, torch.Generator().manual_seed(5)
+    flat, two, one = torch.zeros(v), torch.zeros(v), torch.full((v,), -torch.inf)
+    two[::2], one[123] = 1.0, 0.0  # entropy between two surprises: equal distances on both sides
+    few = torch.full((v,), -torch.inf).index_fill(0, torch.tensor([3, 4, 699]), 2.0)
+    noise = torch.randn(v, generator=generator)
+    peaked = noise.clone().index_fill(0, torch.tensor([350]), 50.0)
+    logits = torch.stack([flat, two, one, few, noise, noise.round(), peaked, noise * 1e-4, -0.0 * flat])[None]
+    for warp in (um.Typical(p), um.Nucleus(p)):
+        whole = v + 1  # as large as this, a vocabulary is "small" and sorted at once
+        got = warp(logits, None)
+        with monkeypatch.context() as patch:
+            patch.setattr("unisono.masked.warp._SMALL", whole)
+            expected = warp(logits, None)
+        assert torch.equal(got, expected)
+        size = got.isfinite().sum(-1)[0]
+        assert size[2] == 1 and size[0] == size[8] == max(1, math.ceil((p - 1e-6) * v))
+        assert torch.equal(got[0, 0].isfinite(), torch.arange(v) < size[0])  # of equals the first
+
+
 def test_per_row_steps():
     canvas, net = Canvas.blank(FLAT, [1, 2, 3]), net_for(FLAT)
     done = decode(net, canvas, um.maskgit(torch.tensor([2, 5, 12])))
