@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from unisono.errors import UnisonoError
 from unisono.masked import Canvas, Handle, Layout, decode
 from unisono.masked import random as counter
+from unisono.masked.draw import invert
 from unisono.masked.execute import rehearse
 from unisono.masked.schedules import check_schedule
 from unisono.masked.step import step
@@ -357,6 +358,22 @@ def test_filters_keep_what_a_sorted_list_keeps(dtype, ties, p):
                 total += float(prob[row, token])
             assert set(kept[row].isfinite().nonzero()[:, 0].tolist()) == expected
             assert torch.equal(kept[row, sorted(expected)], logits[0, row, sorted(expected)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_lowest_and_the_highest_number_draw_what_can_be_drawn(dtype):
+    logits = torch.full((1, 2, 5000), -torch.inf, dtype=dtype)
+    logits[0, :, 3000], logits[0, :, 3500] = 0.0, -30.0
+    assert invert(logits, torch.tensor([[0.0, 1 - 2**-53]], dtype=torch.float64)).tolist() == [[3000, 3500]]
+
+
+@pytest.mark.parametrize("p", [0.15, 0.9])
+def test_a_filter_sorts_whole_what_its_first_selection_does_not_reach(p):
+    flat, peaked = torch.zeros(1000), torch.zeros(1000)
+    peaked[7] = 30.0
+    kept = um.Nucleus(p)(torch.stack([flat, peaked])[None], None)[0].isfinite()
+    assert kept[0].nonzero()[:, 0].tolist() == list(range(round(1000 * p)))  # equals by position
+    assert kept[1].nonzero()[:, 0].tolist() == [7]
 
 
 def test_per_row_steps():
