@@ -117,12 +117,17 @@ def invert(logits: Float[Tensor, "b k v"], u: Float[Tensor, "b k"]) -> Int[Tenso
     # In one place, and not divided by the total, which u is multiplied by: at this size memory is what costs.
     cdf = logits.to(torch.double, copy=True)
     cdf -= cdf.amax(-1, keepdim=True)
-    return _locate(cdf.exp_().cumsum_(-1), u)
+    cdf.clamp_min_(_NEVER)  # of −∞ the exponential takes ten times as long
+    return _locate(cdf.exp_().cumsum_(-1), u, least=1e-290)
 
 
-def _locate(cdf: Float[Tensor, "*k v"], u: Float[Tensor, "*k"]) -> Int[Tensor, "*k"]:
+_NEVER = -700.0
+"""exp(−700) is 1e−304: beside a token that can be drawn, nothing; before the first of them, less than `least`."""
+
+
+def _locate(cdf: Float[Tensor, "*k v"], u: Float[Tensor, "*k"], least: float = 0.0) -> Int[Tensor, "*k"]:
     total = cdf[..., -1]
     # A product that rounds up to the total would point past the end.
-    target = torch.minimum(u * total, torch.nextafter(total, torch.zeros_like(total)))
+    target = torch.minimum((u * total).clamp_min(least), torch.nextafter(total, torch.zeros_like(total)))
     token = torch.searchsorted(cdf.contiguous(), target[..., None].contiguous(), right=True)[..., 0]
     return token.clamp_max(cdf.shape[-1] - 1)  # NaN, at a site that is not live or will be reported

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from unisono.errors import UnisonoError
 from unisono.masked import Canvas, Handle, Layout, decode
 from unisono.masked import random as counter
+from unisono.masked.draw import invert
 from unisono.masked.execute import rehearse
 from unisono.masked.schedules import check_schedule
 from unisono.masked.step import step
@@ -379,6 +380,13 @@ def test_partial_selection_keeps_what_a_whole_sort_keeps(p, monkeypatch):
         size = got.isfinite().sum(-1)[0]
         assert size[2] == 1 and size[0] == size[8] == max(1, math.ceil((p - 1e-6) * v))
         assert torch.equal(got[0, 0].isfinite(), torch.arange(v) < size[0])  # of equals the first
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_lowest_and_the_highest_number_draw_what_can_be_drawn(dtype):
+    logits = torch.full((1, 2, 5000), -torch.inf, dtype=dtype)
+    logits[0, :, 3000], logits[0, :, 3500] = 0.0, -30.0
+    assert invert(logits, torch.tensor([[0.0, 1 - 2**-53]], dtype=torch.float64)).tolist() == [[3000, 3500]]
 
 
 def test_per_row_steps():
