@@ -43,6 +43,7 @@ SOLVERS = {
 """How the steps are run; ``parastep`` is Picard that accepts every window after one round, untested."""
 
 WINDOW = 8
+STRENGTH = 0.6
 LARGEST = 4
 """How many times as high or wide as the training pictures a picture may be."""
 
@@ -70,8 +71,8 @@ class ImageRequest(Request):
     image: str | SkipJsonSchema[InstanceOf[Image]] | None = Field(
         None, description="a picture to start from: a path; scaled and cropped to the size that is made"
     )
-    strength: float = Field(
-        0.6, gt=0, le=1, description="how much of that picture is made anew: the last share of the steps is run"
+    strength: float | None = Field(
+        None, gt=0, le=1, description="how much of that picture is made anew, by the last steps; default 0.6"
     )
 
 
@@ -86,12 +87,13 @@ class Task:
     width: int
     guidance_scale: float
     start: UInt8[ndarray, "3 h w"] | None
+    strength: float
 
     @property
     def group(self) -> tuple[Any, ...]:
         """What requests must share to be sampled together."""
         asked = self.request
-        strength = asked.strength if self.start is not None else None
+        strength = self.strength if self.start is not None else None
         guided = self.guidance_scale != 1
         solver = (asked.solver, asked.window, asked.tolerance)
         return self.height, self.width, asked.num_steps, asked.scheduler, *solver, strength, guided
@@ -120,9 +122,10 @@ def read_request(model: Any, request: ImageRequest) -> Task:
     start = None
     if request.image is not None:
         start = start_pixels(request.image, tuple(model.facts["background"]), height, width)
-    elif "strength" in request.model_fields_set:
+    elif request.strength is not None:
         raise RequestError(f"strength={request.strength:g} says how far from a picture to go: give its path as image")
-    return Task(request, label, caption, height, width, float(scale), start)
+    strength = STRENGTH if request.strength is None else request.strength
+    return Task(request, label, caption, height, width, float(scale), start, strength)
 
 
 def solver_of(request: ImageRequest, num_steps: int) -> tuple[Solver, Accept, int | None]:

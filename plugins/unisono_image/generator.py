@@ -258,7 +258,7 @@ class ImageGenerator(Model):
         if first_task.start is None:
             x = noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
             return SchedulerRecurrence(scheduler, network, generator=generators), x
-        kept = asked.num_steps - max(1, round(asked.num_steps * asked.strength))
+        kept = asked.num_steps - max(1, round(asked.num_steps * first_task.strength))
         first = kept * getattr(scheduler, "order", 1)
         starts = torch.stack([torch.from_numpy(task.start) for task in tasks]).to(self.device)  # type: ignore[arg-type]
         x = noised(scheduler, self.encode(starts.float() / 127.5 - 1), noise, first)

@@ -183,6 +183,9 @@ def test_a_picture_to_start_from(synth, tmp_path):
     assert synth.model.reports[0].num_steps == 18
     assert np.abs(near.pixels - light.pixels / 255).mean() < np.abs(far.pixels - light.pixels / 255).mean()
     assert apart(near, synth(image=start, strength=0.1, num_steps=20)) == 0
+    again = synth.request(**synth.request(image=path, num_steps=5).model_dump(mode="json"))
+    assert apart(synth(again), synth(image=path, strength=0.6, num_steps=5)) == 0
+    assert synth.model.reports[0].num_steps == 3
 
 
 def test_heun_starts_between_two_of_its_pairs():

@@ -62,7 +62,7 @@ class Adversarial(Model):
         self.adversarial_weight = 1.0
         self.feature_weight = 1.0
         self.discriminator_lr = 1.0
-        self.discriminators: nn.ModuleDict | None = None
+        self.discriminators: Any = None  # a ModuleDict while training
         self.automatic_optimization = False
 
     # ---- what a model defines ------------------------------------------------------------------
@@ -113,7 +113,8 @@ class Adversarial(Model):
     # ---- the steps -----------------------------------------------------------------------------
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        optimizers, schedules = self.optimizers(), self.lr_schedulers()
+        optimizers: Any = self.optimizers()
+        schedules: Any = self.lr_schedulers()
         if not isinstance(optimizers, list):
             optimizers, schedules = [optimizers], [schedules]
         if not self.discriminators or self.global_step < self.pretrain_steps:
@@ -141,7 +142,7 @@ class Adversarial(Model):
     def _discriminator_loss(self, fake: Tensor, real: Tensor) -> Tensor:
         self.discriminators.zero_grad()
         score = judgement.discriminator_hinge if self.scoring == "hinge" else judgement.discriminator_squares
-        total = 0.0
+        total: Any = 0.0
         for name, judge in self.discriminators.items():
             halves = [said.split(len(real)) for said in judge(torch.cat([real, fake]))]
             values = score([r for r, _ in halves], [f for _, f in halves])
@@ -150,7 +151,8 @@ class Adversarial(Model):
 
     def _generator_losses(self, played: Played) -> dict[str, Tensor]:
         score = judgement.generator_hinge if self.scoring == "hinge" else judgement.generator_squares
-        adversarial, features = 0.0, 0.0
+        adversarial: Any = 0.0
+        features: Any = 0.0
         for name, judge in self.discriminators.items():
             weight, guess = self.judge_weights[name], judge(played.fake)
             adversarial = adversarial + weight * self.mean(score(guess))
@@ -170,7 +172,7 @@ class Adversarial(Model):
         return self.global_mean(values, torch.ones_like(values, dtype=torch.bool))
 
     def _backward(self, loss: Tensor, module: nn.Module) -> None:
-        strategy = self.trainer.strategy
+        strategy: Any = self.trainer.strategy
         alone = self.trainer.world_size == 1
         with nullcontext() if alone else strategy.block_backward_sync():
             self.manual_backward(loss)

@@ -62,7 +62,7 @@ def generator_squares(fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
 
 def feature_matching(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
     """Mean absolute distance of features, summed over layers, averaged over discriminators."""
-    total = 0.0
+    total = torch.zeros(len(real[0].scores), device=real[0].scores.device)
     for r, f in zip(real, fake, strict=True):
         for x, y in zip(r.features, f.features, strict=True):
             # Not flattened: that would copy what lies channels last.
