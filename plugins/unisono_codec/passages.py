@@ -35,7 +35,10 @@ CONTEXT_SECONDS = 1.5
 
 SHORTEST_PROMPT_SECONDS = 0.2
 OVERLAP = 4
-"""A window begins with a quarter of a window of what came before."""
+"""A window begins with a quarter of a window of the one before."""
+
+AHEAD = 8
+"""Half of that quarter is made anew: at its end a window does not know what comes, and speaks as if nothing did."""
 
 ROWS_AT_ONCE = 16
 TURN_SECONDS = 0.3
@@ -201,14 +204,19 @@ class Telling:
 
 
 def fill_passage(passage: Passage, limit: int, seed: int) -> Generator[Window, Int[Tensor, "n q"], None]:
-    """Yield a passage's windows one after the other; the filled tokens of each are to be sent back."""
+    """Yield a passage's windows one after the other; the filled tokens of each are to be sent back.
+
+    The last of them are kept where the passage ends, else left for the next window to make.
+    """
     for number, (start, stop) in enumerate(cut(0, len(passage.codes), limit, limit // OVERLAP)):
-        fresh = ~passage.known[start:stop]
+        end = stop if stop == len(passage.codes) else stop - limit // AHEAD
+        fresh = ~passage.known[start:end]
         if fresh.any():
             if start + int(fresh.int().argmax()) > passage.given:
                 passage.joints.append(start + int(fresh.int().argmax()))
-            passage.codes[start:stop] = yield Window(passage, start, stop, derive_seed(seed, number))
-            passage.known[start:stop] = True
+            filled = yield Window(passage, start, stop, derive_seed(seed, number))
+            passage.codes[start:end] = filled[: end - start]
+            passage.known[start:end] = True
 
 
 def tell_all(

@@ -13,7 +13,7 @@ from unisono.recipe import Recipe
 from unisono.speech import IPA
 from unisono_codec.conformer import Conformer, rotary_angles, rotate
 from unisono_codec.pacing import PromptAligner
-from unisono_codec.passages import CONTEXT_SECONDS, Telling, tell_all
+from unisono_codec.passages import CONTEXT_SECONDS, Prompt, Telling, tell_all
 from unisono_codec.soundstorm import SoundStorm
 from unisono_codec.tokens import TokenEmbedding, TokenHeads
 from unisono_codec.untrained import rvq
@@ -278,8 +278,18 @@ def test_a_long_passage_is_filled_window_by_window(model):
     for _ in tell_all([telling], spied):
         pass
     (passage,) = telling.finished
-    assert len(seen) == 3 and [known for *_, known in seen] == [0, 16, 16]
-    assert bool(passage.known.all()) and passage.joints == [seen[1][0] + 16, seen[2][0] + 16]
+    assert len(seen) == 3 and [known for *_, known in seen] == [0, 8, 8]  # of a quarter, half is made anew
+    assert bool(passage.known.all()) and passage.joints == [seen[1][0] + 8, seen[2][0] + 8]
+
+
+def test_a_prompt_to_the_end_of_the_first_window_stays_as_it_was_given(model):
+    codes = torch.randint(16, (62, model.num_levels), generator=torch.Generator().manual_seed(1))
+    telling = Telling(model, model.Request(semantic=[3] * 80), 0)
+    telling.prompt = Prompt(codes, torch.full((62,), 3))
+    for _ in tell_all([telling], model.fill):
+        pass
+    (passage,) = telling.finished
+    assert torch.equal(passage.codes[:62], codes) and bool(passage.known.all()) and len(passage.codes) == 142
 
 
 # ---- the voice ---------------------------------------------------------------------------------
