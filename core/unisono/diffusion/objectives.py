@@ -122,7 +122,7 @@ class Discrete:
             from diffusers import DDPMScheduler
 
             try:
-                schedule = DDPMScheduler(beta_schedule=schedule)
+                schedule = DDPMScheduler(beta_schedule=schedule)  # type: ignore[arg-type]
             except NotImplementedError:
                 raise UnisonoError(
                     f"schedule={schedule!r} is no beta schedule of diffusers: "

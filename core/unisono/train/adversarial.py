@@ -23,7 +23,7 @@ Shapes: b batch, … the rest of an item: a waveform's samples, a picture.
 """
 
 from contextlib import nullcontext
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -113,8 +113,8 @@ class Adversarial(Model):
     # ---- the steps -----------------------------------------------------------------------------
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        optimizers: Any = self.optimizers()
-        schedules: Any = self.lr_schedulers()
+        optimizers = cast(Any, self.optimizers())
+        schedules = cast(Any, self.lr_schedulers())
         if not isinstance(optimizers, list):
             optimizers, schedules = [optimizers], [schedules]
         if not self.discriminators or self.global_step < self.pretrain_steps:
@@ -142,7 +142,7 @@ class Adversarial(Model):
     def _discriminator_loss(self, fake: Tensor, real: Tensor) -> Tensor:
         self.discriminators.zero_grad()
         score = judgement.discriminator_hinge if self.scoring == "hinge" else judgement.discriminator_squares
-        total: Any = 0.0
+        total = torch.zeros((), device=real.device)
         for name, judge in self.discriminators.items():
             halves = [said.split(len(real)) for said in judge(torch.cat([real, fake]))]
             values = score([r for r, _ in halves], [f for _, f in halves])
@@ -151,8 +151,7 @@ class Adversarial(Model):
 
     def _generator_losses(self, played: Played) -> dict[str, Tensor]:
         score = judgement.generator_hinge if self.scoring == "hinge" else judgement.generator_squares
-        adversarial: Any = 0.0
-        features: Any = 0.0
+        adversarial, features = (torch.zeros((), device=self.device) for _ in range(2))
         for name, judge in self.discriminators.items():
             weight, guess = self.judge_weights[name], judge(played.fake)
             adversarial = adversarial + weight * self.mean(score(guess))
@@ -172,7 +171,7 @@ class Adversarial(Model):
         return self.global_mean(values, torch.ones_like(values, dtype=torch.bool))
 
     def _backward(self, loss: Tensor, module: nn.Module) -> None:
-        strategy: Any = self.trainer.strategy
+        strategy = cast(Any, self.trainer.strategy)
         alone = self.trainer.world_size == 1
         with nullcontext() if alone else strategy.block_backward_sync():
             self.manual_backward(loss)
