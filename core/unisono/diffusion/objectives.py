@@ -119,7 +119,7 @@ class Discrete:
         if gamma is not None and not 0 < gamma < math.inf:
             raise UnisonoError(f"gamma={gamma} must be above 0, or None for equal weights")
         if isinstance(schedule, str):
-            from diffusers import DDPMScheduler
+            from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
             try:
                 schedule = DDPMScheduler(beta_schedule=schedule)  # type: ignore[arg-type]
