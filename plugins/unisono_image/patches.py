@@ -32,7 +32,8 @@ class PatchDiscriminator(nn.Module):
             weight_norm(nn.Conv2d(narrow, wide, 4, 2 if i < num_layers else 1, padding=2))
             for i, (narrow, wide) in enumerate(pairwise(widths))
         )
-        self.score = weight_norm(nn.Conv2d(widths[-1], 1, 4, padding=2))
+        # No bias: a hinge loss pulls it up and down by the same, so that it would drift by rounding alone.
+        self.score = weight_norm(nn.Conv2d(widths[-1], 1, 4, padding=2, bias=False))
 
     def forward(self, x: Float[Tensor, "b 3 h w"]) -> list[Judgement]:
         features = []
