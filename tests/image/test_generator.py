@@ -338,3 +338,21 @@ def test_models_without_words_or_classes_say_so():
         neither("circle")
     with pytest.raises(RequestError, match="knows no classes"):
         neither(label=0)
+
+
+def test_an_autoencoder_is_pulled_by_a_classifiers_features():
+    model = Recipe.read("image/vae-tiny", ["--model.perceptual_weight=0.5"]).build_model(FACTS).eval()
+    with pytest.raises(RecipeError, match=r"perceptual_weight=0.5 compares features of a classifier"):
+        model.on_train_start()
+    judge = Recipe.read("image/classifier-tiny").build_model(FACTS).eval()
+    model.attach("classifier", judge)
+    model.on_train_start()
+    g = torch.Generator().manual_seed(0)
+    batch = {"image": torch.rand(2, 3, 8, 8, generator=g) * 2 - 1, "row": torch.arange(2)}
+    parts = model.losses(batch)
+    expected = parts["distance"] + model.kl_weight * parts["kl"] + 0.5 * parts["perceptual"]
+    torch.testing.assert_close(parts["loss"], expected)
+    assert parts["perceptual"] > 1e-4
+    parts["perceptual"].backward()
+    assert all(p.grad is None and not p.requires_grad for p in judge.parameters())
+    assert model.net.decoder.conv_out.weight.grad.abs().max() > 0
