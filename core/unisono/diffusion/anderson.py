@@ -55,8 +55,8 @@ class Anderson(Picard):
             now[step] = guess, flat(new[k - 1]) - guess
         common = [step for step in steps if step in past.last]
         if common:
-            before = sum(past.last[s][1].square().sum(1) for s in common)
-            after = sum(now[s][1].square().sum(1) for s in common)
+            before = torch.stack([past.last[s][1].square().sum(1) for s in common]).sum(0)
+            after = torch.stack([now[s][1].square().sum(1) for s in common]).sum(0)
             if bool((after > before)[lane.alive.to(lane.sample.device)].any()):
                 past.changes.clear()
             else:

@@ -149,7 +149,7 @@ class ClipTextEncoder(nn.Module):
         for package in ("transformers", "tokenizers"):
             if find_spec(package) is None:
                 raise MissingExtra(package, "clip")
-        from transformers import AutoTokenizer, CLIPTextModel
+        from transformers import AutoTokenizer, CLIPTextModel  # pyright: ignore[reportMissingImports]
 
         try:
             tower: Any = CLIPTextModel.from_pretrained(source)
