@@ -152,8 +152,8 @@ class Chain:
         return f"Chain({', '.join(map(repr, self.warps))})"
 
 
-_SMALL = 256
-"""A vocabulary up to this size is sorted whole at once."""
+_SMALL, _LARGE = 256, 4096
+"""Vocabularies up to the first size are sorted whole at once, and for more than half the mass up to the second."""
 
 
 def _up_to(
@@ -172,7 +172,7 @@ def _up_to(
     if key.device.type == "cpu":
         v = key.shape[-1]
         # Were all tokens as likely as any other, p of them would reach p; a large p is reached by few where it matters.
-        few = v if v <= _SMALL else math.ceil(v * (p + 1 / 16 if p < 1 / 2 else 1 / 8))
+        few = v if v <= (_SMALL if p < 1 / 2 else _LARGE) else math.ceil(v * (p + 1 / 16 if p < 1 / 2 else 1 / 8))
         kept = torch.from_numpy(_select(key.numpy(), less.float().numpy(), reach, few))
     else:
         ordered = key.sort(-1).values

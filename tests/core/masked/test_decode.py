@@ -364,6 +364,7 @@ def test_filters_keep_what_a_sorted_list_keeps(dtype, ties, p):
 def test_partial_selection_keeps_what_a_whole_sort_keeps(p, monkeypatch):
     """Rows made to defeat a selection of few: many equals at the cut, nearly all forbidden, one token, all needed."""
     v, generator = 700, torch.Generator().manual_seed(5)
+    monkeypatch.setattr("unisono.masked.warp._LARGE", 256)
     flat, two, one = torch.zeros(v), torch.zeros(v), torch.full((v,), -torch.inf)
     two[::2], one[123] = 1.0, 0.0  # entropy between two surprises: equal distances on both sides
     few = torch.full((v,), -torch.inf).index_fill(0, torch.tensor([3, 4, 699]), 2.0)
@@ -375,6 +376,7 @@ def test_partial_selection_keeps_what_a_whole_sort_keeps(p, monkeypatch):
         got = warp(logits, None)
         with monkeypatch.context() as patch:
             patch.setattr("unisono.masked.warp._SMALL", whole)
+            patch.setattr("unisono.masked.warp._LARGE", whole)
             expected = warp(logits, None)
         assert torch.equal(got, expected)
         size = got.isfinite().sum(-1)[0]
