@@ -24,6 +24,7 @@ from lightning.pytorch import LightningModule
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
+from unisono.data import derive_seed
 from unisono.errors import RecipeError, RequestError, did_you_mean
 from unisono.media import Media as AnyMedia
 
@@ -141,6 +142,8 @@ class Model(LightningModule):
     text_field: ClassVar[str] = "text"
     roles: ClassVar[dict[str, str]] = {}
     builtin_components: ClassVar[dict[str, str]] = {}
+    salt: ClassVar[str] = ""
+    """Sets a model's random choices apart from those of others with the same seed."""
 
     def __init__(self):
         super().__init__()
@@ -280,9 +283,22 @@ class Model(LightningModule):
             torch.distributed.all_reduce(count)
         return (values * weights).sum() * (world / count.clamp(min=1)).to(values.dtype)
 
+    def row_seeds(self, batch: dict[str, Any]) -> list[int]:
+        """Return one seed per item of a batch (its ``row``), of the run's seed, the step and the item.
+
+        They are the same on any rank and after a restart. In validation, all steps are one.
+        """
+        step = self.global_step if self.training else -1
+        return [derive_seed(self.salt, self.recipe.get("seed", 0), step, row) for row in batch["row"].tolist()]
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["unisono"] = {"recipe": self.recipe, "facts": self.facts}
 
     def request_generator(self, request: AnyRequest, generator: torch.Generator | None = None) -> torch.Generator:
         """Return the generator for one request: the given one, or a fresh one from the request's seed."""
         return generator or torch.Generator().manual_seed(request.seed)
+
+    @staticmethod
+    def seed_of(request: AnyRequest, generator: torch.Generator | None = None) -> int:
+        """Return the seed of a request's random choices: its own, or one drawn from a generator."""
+        return request.seed if generator is None else int(torch.randint(2**62, (), generator=generator))

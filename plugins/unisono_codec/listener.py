@@ -32,7 +32,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono import Media, Model, Request
 from unisono.audio import LogMel, MelSpec, read_audio, resample
-from unisono.data import derive_seed
 from unisono.errors import DataError, RecipeError, RequestError
 from unisono.model import OnStep
 from unisono.nn.convnext import ConvNeXtBlock
@@ -110,6 +109,7 @@ class Listener(Model):
 
     Media: ClassVar[type[Heard]] = Heard
     text_field: ClassVar[str] = "audio"
+    salt: ClassVar[str] = "listener"
 
     class Request(Request):
         """A recording to listen to: a file, or samples."""
@@ -193,7 +193,7 @@ class Listener(Model):
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         mel = batch["mel"]
         if self.training and self.gain_share:
-            mel = mel + self._colour(batch["row"].tolist(), mel)
+            mel = mel + self._colour(self.row_seeds(batch), mel)
         vectors, words = self.listen(mel, batch["lengths"])
         cosine, speaker, word = self.cosines(vectors), batch["speaker"], batch["word"]
         true = F.one_hot(speaker, len(self.speakers)).bool()
@@ -208,11 +208,10 @@ class Listener(Model):
             parts[f"{name}_accuracy"] = self.global_mean(right, everyone).detach()
         return parts
 
-    def _colour(self, rows: Sequence[int], mel: Float[Tensor, "b t m"]) -> Float[Tensor, "b 1 m"]:
+    def _colour(self, seeds: Sequence[int], mel: Float[Tensor, "b t m"]) -> Float[Tensor, "b 1 m"]:
         """Return a straight line over the mel bins for each item, 0 for those that are heard as they are."""
         lines = []
-        for row in rows:
-            seed = derive_seed("listener", self.recipe.get("seed", 0), self.global_step, row)
+        for seed in seeds:
             generator = torch.Generator().manual_seed(seed)
             share, offset, slope = torch.rand(3, generator=generator).tolist()
             line = 2 * (offset - 0.5) + 4 * (slope - 0.5) * torch.linspace(-0.5, 0.5, mel.shape[2])

@@ -17,7 +17,7 @@ Shapes: b batch, t frames, n samples (t · hop), m mel bins, c channels.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 from unisono.audio.losses import MultiResolutionSTFTLoss
-from unisono.data import derive_seed
 from unisono.errors import RecipeError
 from unisono.train.adversarial import Adversarial, Played
 from unisono.train.judgement import Judgement
@@ -57,6 +56,7 @@ class ParallelWaveGAN(Adversarial, Vocoder):
         pretrain_steps: steps on the distance of spectra alone (published: 100,000).
     """
 
+    salt: ClassVar[str] = "parallel-wavegan"
     net: WaveNet
 
     def __init__(
@@ -134,11 +134,7 @@ class ParallelWaveGAN(Adversarial, Vocoder):
         return {"wave": (WaveDiscriminator(self.discriminator_layers, self.discriminator_channels), 1.0)}
 
     def play(self, batch: dict[str, Any]) -> Played:
-        # A seed of the run, the step and the item: the same noise on any rank, and after a restart.
-        step = self.global_step if self.training else -1
-        rows, seed = batch["row"].tolist(), self.recipe.get("seed", 0)
-        seeds = [derive_seed("parallel-wavegan", seed, step, row) for row in rows]
-        fake, real = self.net(batch["mel"], seeds=seeds), batch["wave"]
+        fake, real = self.net(batch["mel"], seeds=self.row_seeds(batch)), batch["wave"]
         stft = self.mean(self.stft_loss(fake, real))
         return Played(fake, real, {"loss": stft, "stft": stft})
 

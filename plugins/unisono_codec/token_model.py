@@ -14,11 +14,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 from unisono import Audio, Model
-from unisono.data import derive_seed
 from unisono.errors import CheckpointError, RecipeError, UnisonoError
 from unisono.masked import Plan, PlanMasking, Scheduled
 from unisono.masked.corrupt import Corrupted
-from unisono.model import Request
 from unisono.speech import Voice
 
 from unisono_codec.semantic import PHONEMES, Phonemes, SemanticSpec
@@ -30,8 +28,6 @@ class TokenModel(Model):
 
     Media: ClassVar[type[Audio]] = Audio
     roles: ClassVar[dict[str, str]] = {"codec": "turns sound into tokens and back"}
-    salt: ClassVar[str]
-    """Sets a model's random choices apart from those of others with the same seed."""
 
     def __init__(self):
         super().__init__()
@@ -106,15 +102,5 @@ class TokenModel(Model):
             parts[name] = self.global_mean(whole.detach(), wanted & streams.to(codes.device))
         return parts
 
-    def row_seeds(self, batch: dict[str, Any]) -> list[int]:
-        """Return one seed per item, of the run's seed, the step and the item: on any rank the same."""
-        step = self.global_step if self.training else -1
-        return [derive_seed(self.salt, self.recipe.get("seed", 0), step, row) for row in batch["row"].tolist()]
-
     def units(self, batch: dict[str, Any]) -> dict[str, int]:
         return {"frames": int(batch["lengths"].sum())}
-
-    @staticmethod
-    def seed_of(request: Request, generator: torch.Generator | None) -> int:
-        """Return the seed of a request's random choices: its own, or one drawn from a generator."""
-        return request.seed if generator is None else int(torch.randint(2**62, (), generator=generator))

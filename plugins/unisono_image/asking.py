@@ -12,7 +12,7 @@ from numpy import ndarray
 from pydantic import Field, InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 from unisono import Image, Request
-from unisono.data import Drop
+from unisono.data import Drop, words_of
 from unisono.diffusion import (
     Accept,
     Anderson,
@@ -26,7 +26,7 @@ from unisono.diffusion import (
     Tolerance,
 )
 from unisono.errors import RequestError, did_you_mean
-from unisono.nn.captions import MAX_LETTERS, MAX_WORDS, words_of
+from unisono.nn.captions import MAX_LETTERS, MAX_WORDS
 
 from unisono_image.condition import NO_LABEL
 from unisono_image.files import MIN_SIDE, read_image

@@ -15,11 +15,18 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from unisono.data import Audit, DataModule, collate_items, derive_seed
+from unisono.data import (
+    Audit,
+    DataModule,
+    collate_items,
+    derive_seed,
+    find_captions,
+    mirrored,
+    read_captions,
+    words_of,
+)
 from unisono.errors import DataError
-from unisono.nn.captions import words_of
 
-from unisono_image.captions import find_table, mirrored, read_captions
 from unisono_image.files import IMAGE_SUFFIXES, Fit, colour
 from unisono_image.store import open_store, pack_files
 
@@ -289,8 +296,8 @@ class CaptionData(FileData):
         super().__init__(root, size, fit, background, flip, shift, batch_size, val_size, num_processes, num_workers)
 
     def prepare(self, progress: bool = True) -> Audit:
-        table = find_table(self.folder())
-        captions = read_captions(table)
+        table = find_captions(self.folder())
+        captions = read_captions(table, "image")
         audit = Audit()
         ids = list(captions)
         store, kept = self.read(audit, [table.parent / name for name in ids], ids, progress)

@@ -56,6 +56,7 @@ class ImageGenerator(Model):
     Media: ClassVar[type[Image]] = Image
     Request: ClassVar[type[ImageRequest]] = ImageRequest
     text_field: ClassVar[str] = "prompt"
+    salt: ClassVar[str] = "image"
     roles: ClassVar[dict[str, str]] = {
         "vae": "turns pictures into latents and back; models of latents need it",
         "classifier": "gives the features that evaluation compares",
@@ -180,11 +181,6 @@ class ImageGenerator(Model):
     def units(self, batch: dict[str, Any]) -> dict[str, int]:
         return {"images": len(batch["image"])}
 
-    def row_seeds(self, batch: dict[str, Any]) -> list[int]:
-        """Return one seed per item, of the run's seed, the step and the item: on any rank the same."""
-        step = self.global_step if self.training else -1
-        return [derive_seed("image", self.recipe.get("seed", 0), step, row) for row in batch["row"].tolist()]
-
     def draw(
         self, seeds: Sequence[int], shape: tuple[int, ...], purpose: str = "noise"
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b 2"]]:
@@ -207,10 +203,7 @@ class ImageGenerator(Model):
         tasks = [read_request(self, request) for request in requests]
         if self.latent:
             self.component("vae")  # raises before anything is computed
-        seeds = [
-            request.seed if generator is None else int(torch.randint(2**62, (), generator=generator))
-            for request in requests
-        ]
+        seeds = [self.seed_of(request, generator) for request in requests]
         groups: dict[Any, list[int]] = {}
         for index, task in enumerate(tasks):
             groups.setdefault(task.group, []).append(index)

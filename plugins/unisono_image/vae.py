@@ -25,7 +25,6 @@ from pydantic import Field, InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 from torch import Tensor, nn
 from unisono import Image, Model, Request
-from unisono.data import derive_seed
 from unisono.errors import RecipeError
 from unisono.model import OnStep
 from unisono.train.adversarial import Adversarial, Played
@@ -64,6 +63,7 @@ class VAE(Adversarial, Model):
     Media: ClassVar[type[Image]] = Image
     Request: ClassVar[type[VAERequest]] = VAERequest
     text_field: ClassVar[str] = "image"
+    salt: ClassVar[str] = "vae"
     roles: ClassVar[dict[str, str]] = {"classifier": "gives the features of the perceptual distance in training"}
 
     def __init__(
@@ -156,7 +156,8 @@ class VAE(Adversarial, Model):
         real = batch["image"]
         mean, log_variance = self.posterior(real)
         mean, log_variance = mean.float(), log_variance.float()
-        noise = torch.stack([self.noise_of(row, mean.shape[1:]) for row in batch["row"].tolist()]).to(mean)
+        generators = [torch.Generator().manual_seed(seed) for seed in self.row_seeds(batch)]
+        noise = torch.stack([torch.randn(mean.shape[1:], generator=generator) for generator in generators]).to(mean)
         drawn = mean + (log_variance / 2).exp() * noise
         if self.training:
             self.measure(drawn.detach())
@@ -174,12 +175,6 @@ class VAE(Adversarial, Model):
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         return self.play(batch).parts
-
-    def noise_of(self, row: int, shape: Sequence[int]) -> Float[Tensor, "c h w"]:
-        """Return an item's noise, of the run's seed, the step and the item: on any rank the same."""
-        step = self.global_step if self.training else -1
-        seed = derive_seed("vae", self.recipe.get("seed", 0), step, row)
-        return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed))
 
     @torch.no_grad()
     def measure(self, latents: Float[Tensor, "b c h w"]) -> None:

@@ -12,12 +12,24 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from unisono.data import Audit, DataModule, Drop, Manifest, Utterance, collate_items, derive_seed, prepare_features
+from unisono.data import (
+    Audit,
+    DataModule,
+    Drop,
+    Manifest,
+    Utterance,
+    collate_items,
+    derive_seed,
+    mirrored,
+    prepare_features,
+    read_captions,
+    words_of,
+)
 from unisono.errors import DataError
 from unisono.motion import Motion, Skeleton, matrix_to_six, read_bvh, six_to_matrix
 
 from unisono_motion import humanml3d
-from unisono_motion.captions import captions_of_name, mirrored_caption, read_table, words_of
+from unisono_motion.captions import captions_of_name
 from unisono_motion.features import MotionSpec, about_y
 from unisono_motion.fit import Mirror, fit
 
@@ -232,7 +244,7 @@ class ClipData(MotionData):
             mirror = Mirror.learn(skeleton, _mean_rotations([fitted[u.id][1] for u in train], self.spec))
             for utterance in train:
                 clip, motion = fitted[utterance.id]
-                captions = tuple((mirrored_caption(text), start, stop) for text, start, stop in clip.captions)
+                captions = tuple((mirrored(text), start, stop) for text, start, stop in clip.captions)
                 ready.append(_clip(replace(clip, id=clip.id + MIRRORED, captions=captions), mirror(motion), self.spec))
         without = sum(not clip.captions for clip, _ in fitted.values())
         if without:
@@ -333,7 +345,7 @@ def _find_clips(root: Path) -> list[_Listed]:
     if not root.is_file():
         raise DataError(f"{root}: no such folder or file; check data.root")
     listed = []
-    for name, captions in read_table(root).items():
+    for name, captions in read_captions(root, "clip").items():
         path = root.parent / name
         if not path.is_file():
             raise DataError(f"{root}: {name!r} does not exist beside it; put it there, or remove its lines")

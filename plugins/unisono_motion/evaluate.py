@@ -25,15 +25,15 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from unisono import Motion, metrics
-from unisono.data import derive_seed
+from unisono.data import derive_seed, words_of
 from unisono.errors import DataError
 from unisono.metrics import Report, Row, Section
+from unisono.nn.captions import MAX_WORDS
 
 from unisono_motion.asking import read_request
 from unisono_motion.composing import Unroller, join
 from unisono_motion.data import Clip, ClipData, MotionData
 from unisono_motion.measures import foot_sliding, seam_jump, velocity_jumps
-from unisono_motion.text import MAX_WORDS, words_of
 
 REAL, TOKENIZER, MODEL = "real", "tokenizer", "model"
 SYSTEMS = [REAL, TOKENIZER, MODEL]

@@ -23,15 +23,16 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono import Media, Model, Motion, Request
-from unisono.data import Drop, derive_seed
+from unisono.data import Drop
 from unisono.errors import CheckpointError, DataError, RequestError
 from unisono.model import OnStep
+from unisono.nn.attention import Block
+from unisono.nn.captions import SmallTextEncoder
 from unisono.nn.transformer import sinusoids
 
 from unisono_motion.features import MotionSpec
 from unisono_motion.fit import fit
-from unisono_motion.text import SmallTextEncoder, read_caption
-from unisono_motion.transformer import Block
+from unisono_motion.text import read_caption
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +83,7 @@ class MotionMatcher(Model):
     """
 
     Media: ClassVar[type[Place]] = Place
+    salt: ClassVar[str] = "matcher"
 
     class Request(Request):
         """A text, or a motion's file, to find the place of."""
@@ -186,8 +188,7 @@ class MotionMatcher(Model):
     # ---- training ------------------------------------------------------------------------------
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        step = self.global_step if self.training else -1
-        seeds = [derive_seed("matcher", self.recipe.get("seed", 0), step, row) for row in batch["row"].tolist()]
+        seeds = self.row_seeds(batch)
         empty = [i for i, caption in enumerate(batch["caption"]) if not caption.strip()]
         if empty:
             raise DataError(f"item {int(batch['row'][empty[0]])} has no caption: a matcher needs one for every clip")

@@ -27,11 +27,11 @@ from unisono.masked import Canvas, Layout, Plan, Scheduled, at_sites, decode
 from unisono.masked.corrupt import Corrupted, PlanMasking
 from unisono.masked.losses import masked_cross_entropy
 from unisono.model import OnStep
+from unisono.nn.captions import make_text_encoder
 
 from unisono_motion.asking import MotionRequest, Task, read_request
 from unisono_motion.composing import Unroller, Window, fill_all, join, report
 from unisono_motion.sampling import SAMPLERS, make_strategy
-from unisono_motion.text import make_text_encoder
 from unisono_motion.transformer import Condition, MaskedTransformer
 
 MASKING = PlanMasking(Plan(Scheduled(1)))
@@ -67,6 +67,7 @@ class MMM(Model):
 
     Media: ClassVar[type[Motion]] = Motion
     Request: ClassVar[type[MotionRequest]] = MotionRequest
+    salt: ClassVar[str] = "mmm"
     roles: ClassVar[dict[str, str]] = {
         "tokenizer": "turns motions into tokens and back",
         "matcher": "tells how near a text and a motion are; evaluation needs it",
@@ -239,11 +240,6 @@ class MMM(Model):
         lengths = torch.tensor([len(row) for row in tokens], device=self.device)
         return nn.utils.rnn.pad_sequence(tokens, batch_first=True), lengths
 
-    def row_seeds(self, batch: dict[str, Any]) -> list[int]:
-        """Return one seed per item, of the run's seed, the step and the item: on any rank the same."""
-        step = self.global_step if self.training else -1
-        return [derive_seed("mmm", self.recipe.get("seed", 0), step, row) for row in batch["row"].tolist()]
-
     def drawn(self, seeds: list[int], purpose: str) -> Float[Tensor, " b"]:
         """Return a number from 0 to 1 per item."""
         return torch.tensor([derive_seed(seed, purpose) / 2**63 for seed in seeds], device=self.device)
@@ -324,10 +320,7 @@ class MMM(Model):
         self, tasks: list[Task], generator: torch.Generator | None = None, on_step: OnStep | None = None
     ) -> Iterator[None]:
         """Fill all tasks; yields after each round of windows."""
-        bases = [
-            task.request.seed if generator is None else int(torch.randint(2**62, (), generator=generator))
-            for task in tasks
-        ]
+        bases = [self.seed_of(task.request, generator) for task in tasks]
         down, fps = self.tokenizer.downsampling, self.tokenizer.spec.fps
 
         def border(task: Task) -> int:

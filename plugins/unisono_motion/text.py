@@ -1,34 +1,12 @@
-"""Captions of motions: read and checked here; words, letters and encoders are `unisono.nn.captions`.
+"""What a request says a motion shows; words, letters and encoders are `unisono.nn.captions`.
 
 MMM (Pinyoanuntapong et al., arXiv:2312.03596, §3.3) takes words and sentence from CLIP, frozen; the small encoder is
 the difference, for those who train on captions of a few dozen words.
 """
 
+from unisono.data import words_of
 from unisono.errors import RequestError
-from unisono.nn.captions import (
-    LETTERS,
-    MAX_LETTERS,
-    MAX_WORDS,
-    UNKNOWN,
-    ClipTextEncoder,
-    SmallTextEncoder,
-    Vocabulary,
-    make_text_encoder,
-    words_of,
-)
-
-__all__ = [
-    "LETTERS",
-    "MAX_LETTERS",
-    "MAX_WORDS",
-    "UNKNOWN",
-    "ClipTextEncoder",
-    "SmallTextEncoder",
-    "Vocabulary",
-    "make_text_encoder",
-    "read_caption",
-    "words_of",
-]
+from unisono.nn.captions import MAX_LETTERS, MAX_WORDS
 
 
 def read_caption(caption: str) -> list[str]:

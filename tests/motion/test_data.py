@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from unisono import Motion
-from unisono.data import Drop, Utterance, derive_seed
+from unisono.data import Drop, Utterance, derive_seed, mirrored, read_captions, words_of
 from unisono.errors import DataError
-from unisono_motion.captions import CONTENTS, STYLES, captions_of_name, mirrored_caption, read_table, words_of
+from unisono_motion.captions import CONTENTS, STYLES, captions_of_name
 from unisono_motion.data import MIRRORED, ClipData, read_clip
 from unisono_motion.features import MotionSpec
 from unisono_motion.figures import FigureData, figure_skeleton, make_figure
@@ -56,12 +56,12 @@ def test_every_phrasing_is_told_apart():
 
 
 def test_mirrored_captions_change_sides_and_only_those():
-    assert mirrored_caption("turns left, then right; left alone") == "turns right, then left; right alone"
-    assert mirrored_caption("a bright leftover copyright") == "a bright leftover copyright"
-    assert mirrored_caption("spins clockwise") == "spins counterclockwise"
+    assert mirrored("turns left, then right; left alone") == "turns right, then left; right alone"
+    assert mirrored("a bright leftover copyright") == "a bright leftover copyright"
+    assert mirrored("spins clockwise") == "spins counterclockwise"
     for content in CONTENTS:
         (first, *_) = captions_of_name(f"dataset-2_{content}_normal_001")
-        assert mirrored_caption(mirrored_caption(first)) == first
+        assert mirrored(mirrored(first)) == first
 
 
 def test_words():
@@ -110,7 +110,7 @@ def test_mirror_images_are_of_training_clips_only_and_say_so(folder):
     assert {name + MIRRORED for name in plain} == ids.keys() - plain
     assert not any(clip.id.endswith(MIRRORED) for clip in data.val_set.clips)
     for name in plain:
-        assert ids[name + MIRRORED].captions == tuple(mirrored_caption(c) for c in ids[name].captions)
+        assert ids[name + MIRRORED].captions == tuple(mirrored(c) for c in ids[name].captions)
         turn = data.spec.slices["turn"]
         np.testing.assert_allclose(ids[name + MIRRORED].features[:, turn], -ids[name].features[:, turn], atol=1e-5)
 
@@ -206,7 +206,7 @@ def test_tables(folder, tmp_path):
     ):
         (folder / "list.txt").write_text(text)
         with pytest.raises(DataError, match=match):
-            read_table(folder / "list.txt")
+            read_captions(folder / "list.txt", "clip")
     (folder / "list.txt").write_text("gone.bvh|x\n")
     with pytest.raises(DataError, match=r"'gone\.bvh' does not exist beside it"):
         prepared(folder / "list.txt")

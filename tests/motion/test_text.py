@@ -4,16 +4,10 @@ import importlib.util
 
 import pytest
 import torch
+from unisono.data import words_of
 from unisono.errors import MissingExtra, RecipeError, RequestError
-from unisono_motion.text import (
-    MAX_WORDS,
-    ClipTextEncoder,
-    SmallTextEncoder,
-    Vocabulary,
-    make_text_encoder,
-    read_caption,
-    words_of,
-)
+from unisono.nn.captions import MAX_WORDS, ClipTextEncoder, SmallTextEncoder, Vocabulary, make_text_encoder
+from unisono_motion.text import read_caption
 
 WORDS = ["a", "person", "walks", "waves"]
 

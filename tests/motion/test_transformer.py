@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from unisono_motion.transformer import Block, Condition, MaskedTransformer, ResidualTransformer
+from unisono.nn.attention import Block
+from unisono_motion.transformer import Condition, MaskedTransformer, ResidualTransformer
 
 V, T, D = 7, 6, 16
 LENGTH = torch.tensor([6, 4, 1])

@@ -3,6 +3,7 @@ batches."""
 
 from unisono.data.audit import AudioLimits, Audit, Drop, Dropped, wave_facts
 from unisono.data.cache import Features, Prepared, cache_root, prepare_features
+from unisono.data.captions import find_captions, mirrored, read_captions, words_of
 from unisono.data.collate import collate_items, pad_stack
 from unisono.data.loader import ReplayableLoader
 from unisono.data.manifest import (
@@ -40,12 +41,16 @@ __all__ = [
     "collate_items",
     "derive_seed",
     "find_audio",
+    "find_captions",
     "item_generator",
     "map_processes",
+    "mirrored",
     "pad_stack",
     "prepare_features",
+    "read_captions",
     "read_manifest",
     "read_manifests",
     "same_sentence",
     "wave_facts",
+    "words_of",
 ]

@@ -10,8 +10,6 @@ captions of a few dozen or a few thousand words.
 Shapes: b batch, w tokens of a caption, d channels. Masks are True where a token is kept.
 """
 
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from unisono.data import derive_seed
+from unisono.data import derive_seed, words_of
 from unisono.errors import MissingExtra, RecipeError
 from unisono.nn.attention import Block
 from unisono.nn.transformer import sinusoids
@@ -33,13 +31,6 @@ MAX_LETTERS = 24
 """Of a word that is spelled, in a request; longer than most English words."""
 
 CLIP_PREFIX = "clip:"
-
-
-def words_of(caption: str) -> list[str]:
-    """Return a caption's words in lower case, accents off; signs separate words and are dropped."""
-    plain = unicodedata.normalize("NFKD", caption.casefold().replace("’", "'"))
-    plain = "".join(c for c in plain if not unicodedata.combining(c))
-    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", plain)
 
 
 class Vocabulary:
