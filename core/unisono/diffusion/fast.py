@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,10 +141,8 @@ def fastest(
         UnisonoError: if the scheduler cannot be replayed either.
     """
     if not step_kwargs:
-        try:
+        with suppress(NoTableError):
             return FastRecurrence(scheduler, network, first=first, post_step=post_step)
-        except NoTableError:
-            pass
     return SchedulerRecurrence(
         scheduler, network, generator=generator, first=first, post_step=post_step, step_kwargs=step_kwargs
     )

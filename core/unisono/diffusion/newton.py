@@ -100,7 +100,7 @@ def _pushed(job: Job, lane: Lane, tangents: Float[Tensor, "m k d"]) -> list[Floa
     sample = lane.sample.repeat(size * m)
     x = cat([*lane.states] * m)
     t = unflat(tangents[:, None].expand(-1, size, -1, -1).reshape(m * size * k, -1), x)
-    job.count(sample)
+    job.report.count(sample.tolist())
     output, d_output = _jvp(lambda x: recurrence.evaluate(x, step, sample), (x,), (t,))
     split = tree_map(lambda leaf: leaf.reshape(m, size, k, *leaf.shape[1:]), (output, d_output, t))
     recurrence.restore(lane.carry)

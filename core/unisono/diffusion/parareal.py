@@ -9,6 +9,7 @@ the one large step. Pipelined: a block starts as soon as its state is known, so 
 iterations·(steps per block) + blocks, and a block whose state did not change is not computed again.
 
 Differs from the paper in the stopping rule, which is relative and per sample. Steps must depend on their state alone.
+Samples that are accepted together fail together.
 """
 
 from __future__ import annotations
@@ -114,8 +115,8 @@ class Parareal:
             job.end_round(accepted, residual)
         for run in runs:
             recurrence.restore(run.carries.get(blocks, run.carries[0]))
-        blank = tree_map(lambda leaf: torch.full_like(leaf, torch.nan), rows(job.x, slice(1)))
-        return cat([blank if run.result is None else run.result for run in runs])
+        blank = tree_map(lambda leaf: torch.full_like(leaf, torch.nan), job.x)
+        return cat([rows(blank, run.sample) if run.result is None else run.result for run in runs])
 
     def _round(self, job: Job, runs: list[_Run]) -> None:
         """Evaluate every open chain once and move it by a step."""
@@ -129,7 +130,8 @@ class Parareal:
             at += len(run.sample)
             if not bool(good[here].all()):
                 run.failed = run.step(chain)
-                job.report.failures |= {s: run.failed for s in run.sample[~good[here]].tolist()}
+                # Who is accepted as a whole fails as a whole: blocks cannot go on without one of their rows.
+                job.report.failures |= {s: run.failed for s in run.sample.tolist()}
                 continue
             self._move(job, run, chain, rows(output, here))
 

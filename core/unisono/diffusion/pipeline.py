@@ -36,7 +36,7 @@ from unisono.diffusion.calls import Answer, Call, evaluate_calls, finite_rows
 from unisono.diffusion.evaluate import Evaluator, Local
 from unisono.diffusion.levels import Levels, levels_of
 from unisono.diffusion.picard import check_quantity
-from unisono.diffusion.purity import check_pure
+from unisono.diffusion.purity import check_pure, difference, rounding
 from unisono.diffusion.recurrence import Quantity
 from unisono.diffusion.replay import copy_state
 from unisono.diffusion.report import NonFiniteError, Report, Round
@@ -181,7 +181,7 @@ class _Run:
 
     def __init__(self, owner: ParallelPipeline, args: tuple[Any, ...], kwargs: dict[str, Any]):
         self.owner, self.args, self.kwargs = owner, args, kwargs
-        self.report = Report("Picard", owner.window or WINDOW, 0, 0)
+        self.report = Report("Picard", owner.window or WINDOW)
         self.forward = {name: network.forward for name, network in owner.networks.items()}
         self.signature = {
             name: inspect.signature(getattr(network, "_orig_mod", network).forward)
@@ -194,7 +194,6 @@ class _Run:
         self.first: tuple[Call, Answer] | None = None
         self.last: Call | None = None
         self.alive: Tensor | None = None
-        self.counted = 0
         self.levels: Levels | None = None
         self.timesteps: dict[float, int] = {}
         self.places: list[int] = []  # of each call within its step
@@ -293,9 +292,8 @@ class _Run:
         b = len(call.x)
         if any(len(t) != b for t in answer.tensors):
             raise UnisonoError(f"{call.network} answered {b} rows with {[tuple(t.shape) for t in answer.tensors]}")
-        self.report.num_samples = b
-        self.report.rows_of, self.report.rounds_of = [0] * b, [0] * b
-        self._bill([call])
+        self.report.begin(b)
+        self.report.count(range(b))
         self.alive = torch.ones(b, dtype=torch.bool)
         self.first = call, answer
         self.known = self._usable([call], [answer])
@@ -327,16 +325,8 @@ class _Run:
         size = owner.accept.span(report.window, front)
         self.limit = front + size
         self.open = [call for call, _ in self.swept[n : n + size]]
-        residual = max([0.0, *moved[: n - 1]])
-        report.rounds += 1
-        report.residual = max(report.residual, residual)
-        for s in range(report.num_samples):
-            report.rounds_of[s] += 1
         done = front / self.total if self.total else 0.0
-        report.history.append(
-            Round(report.rounds, report.rows - self.counted, [n] * report.num_samples, residual, done)
-        )
-        self.counted = report.rows
+        report.end_round({s: n for s in range(report.num_samples)}, max([0.0, *moved[: n - 1]]), done)
 
     def _evaluate(self) -> None:
         """One round: the open calls in one batch, and at first call 0 among them, to see that it is answered alike."""
@@ -354,7 +344,7 @@ class _Run:
         before = time.perf_counter()
         answers = evaluate_calls(calls, numbers, self.forward, self.owner.evaluator)
         self.report.network_wall += time.perf_counter() - before
-        self._bill(calls)
+        self.report.count([*range(b)] * len(calls))
         if check is not None:
             self._check_alike(*check, answers[0])
             calls, answers = calls[1:], answers[1:]
@@ -373,11 +363,11 @@ class _Run:
         return list(zip(calls[:n], answers[:n], strict=True))
 
     def _check_alike(self, call: Call, alone: Answer, stacked: Answer) -> None:
-        if all(_close(a, b) for a, b in zip(alone.tensors, stacked.tensors, strict=True)):
+        if _alike(alone, stacked):
             return
         args, kwargs = call.fill(call.rows)
         again = Answer.of(self.forward[call.network](*args, **kwargs))
-        if not all(_close(a, b) for a, b in zip(alone.tensors, again.tensors, strict=True)):
+        if not _alike(alone, again):
             raise UnisonoError(
                 f"pipe.{call.network} is stochastic, or keeps something from call to call: the same rows got two "
                 f"answers; call pipe.{call.network}.eval(), and remove what wraps it"
@@ -411,12 +401,6 @@ class _Run:
         if variance is not None:
             held = torch.cat([held, variance], 1)
         return replace(answer, tensors=(held.to(answer.tensors[0].dtype), *others))
-
-    def _bill(self, calls: Sequence[Call]) -> None:
-        for call in calls:
-            self.report.rows += len(call.x)
-            for row in range(len(call.x)):
-                self.report.rows_of[row] += 1
 
     def remembered(self, name: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """What another component answers: asked once where all that came before it is exact."""
@@ -547,17 +531,13 @@ def _check_module(where: str, module: nn.Module) -> None:
         )
 
 
+def _alike(a: Answer, b: Answer) -> bool:
+    pairs = zip(a.tensors, b.tensors, strict=True)
+    return all(difference(one, other) <= rounding(one.dtype) for one, other in pairs)
+
+
 def _cloned(arguments: Any) -> Any:
     """Arguments with copies of their tensors, in which a run may write."""
     if isinstance(arguments, dict):
         return {k: v.clone() if isinstance(v, Tensor) else v for k, v in arguments.items()}
     return tuple(v.clone() if isinstance(v, Tensor) else v for v in arguments)
-
-
-def _close(a: Tensor, b: Tensor) -> bool:
-    """Equal but for the rounding of kernels that depend on the batch; NaN is equal to itself."""
-    if a.shape != b.shape:
-        return False
-    size = float(a.abs().nan_to_num().max())
-    apart = float((a - b).abs().nan_to_num().max())
-    return apart <= 5 * torch.finfo(a.dtype).eps ** 0.75 * max(size, torch.finfo(a.dtype).tiny)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -43,13 +44,24 @@ def check_repeatable(first: Any, again: Any) -> None:
         UnisonoError: if they differ by more than the rounding of their type.
     """
     for a, b in zip(leaves(first), leaves(again), strict=True):
-        apart = float((a - b).abs().max()) / max(float(a.abs().max()), torch.finfo(a.dtype).tiny)
-        limit = 5 * torch.finfo(a.dtype).eps ** 0.75
-        if apart > limit:
+        if (apart := difference(a, b)) > (limit := rounding(a.dtype)):
             raise UnisonoError(
                 f"the network is stochastic: two answers for the same row differ by {apart:.1e} of their size "
                 f"(rounding: {limit:.0e}); switch its dropout off with network.eval(), and draw no noise in it"
             )
+
+
+def difference(a: Tensor, b: Tensor) -> float:
+    """How far two answers to one question are apart, relative to their size; NaN is equal to itself."""
+    if a.shape != b.shape:
+        return math.inf
+    size, apart = (float(part.abs().nan_to_num().max()) for part in (a, a - b))
+    return apart / max(size, torch.finfo(a.dtype).tiny)
+
+
+def rounding(dtype: torch.dtype) -> float:
+    """How far kernels that depend on the size of the batch may be apart."""
+    return 5 * torch.finfo(dtype).eps ** 0.75
 
 
 def has_rows(output: Any, n: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,8 @@ class Report:
 
     solver: str
     window: int
-    num_steps: int
-    num_samples: int
+    num_steps: int = 0
+    num_samples: int = 0
     rounds: int = 0
     rows: int = 0
     rows_of: list[int] = field(default_factory=list)
@@ -46,6 +47,29 @@ class Report:
     wall: float = 0.0
     network_wall: float = 0.0
     failures: dict[int, int] = field(default_factory=dict)
+
+    def begin(self, num_samples: int) -> None:
+        """Open the books for so many samples."""
+        self.num_samples = num_samples
+        self.rows_of, self.rounds_of = [0] * num_samples, [0] * num_samples
+
+    def count(self, samples: Iterable[int]) -> None:
+        """Write down evaluated rows, by their samples."""
+        for s in samples:
+            self.rows += 1
+            self.rows_of[s] += 1
+
+    def end_round(self, accepted: Mapping[int, int], residual: float, done: float) -> Round:
+        """Write down a round: the steps accepted per sample that took part, the largest movement they rest on, and the
+        share of all steps that are done."""
+        for s in accepted:
+            self.rounds_of[s] += 1
+        self.rounds += 1
+        self.residual = max(self.residual, residual)
+        rows = self.rows - sum(event.rows for event in self.history)
+        counts = [accepted.get(s, 0) for s in range(self.num_samples)]
+        self.history.append(Round(self.rounds, rows, counts, residual, done))
+        return self.history[-1]
 
     @property
     def work(self) -> float:

@@ -71,7 +71,7 @@ def solve(
             f"{type(evaluator).__name__} answers with values of earlier calls, so that rows of other steps would be "
             "mixed: use it with Serial(), or evaluate with fresh values"
         )
-    report = Report(type(solver).__name__, width, recurrence.num_steps, num_rows(x))
+    report = Report(type(solver).__name__, width, recurrence.num_steps)
     job = Job(recurrence, x, accept, evaluator, width, report, on_round, [] if trajectory else None)
     with torch.no_grad():
         sample = solver.run(job)
@@ -97,10 +97,8 @@ class Job:
     done: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self):
-        n = num_rows(self.x)
         self.device = leaves(self.x)[0].device
-        self.report.rows_of, self.report.rounds_of = [0] * n, [0] * n
-        self._counted = 0
+        self.report.begin(num_rows(self.x))
         self._checked = self.window == 1
 
     def evaluate(self, x: Any, step: Int[Tensor, " n"], sample: Int[Tensor, " n"]) -> Any:
@@ -118,18 +116,12 @@ class Job:
         if not has_rows(output, n):
             shapes = ", ".join(str(tuple(leaf.shape)) for leaf in leaves(output))
             raise UnisonoError(f"the network answered {n} rows with tensors of shape {shapes}: give one output per row")
-        self.count(sample)
+        self.report.count(sample.tolist())
         if twice:
             self._checked = True
             check_repeatable(rows(output, slice(1)), rows(output, slice(n - 1, n)))
             output = rows(output, slice(n - 1))
         return output
-
-    def count(self, sample: Int[Tensor, " n"]) -> None:
-        """Write down rows that were evaluated."""
-        self.report.rows += len(sample)
-        for s in sample.tolist():
-            self.report.rows_of[s] += 1
 
     def keep(self, sample: Int[Tensor, " k"], step: int, state: Any) -> None:
         """Write down an accepted state x_step."""
@@ -139,17 +131,11 @@ class Job:
     def end_round(self, accepted: dict[int, int], residual: float) -> None:
         """Write down a round: the steps accepted per sample that took part, the largest movement they rest on."""
         report = self.report
-        report.rounds += 1
         for s, n in accepted.items():
             self.done[s] = self.done.get(s, 0) + n
-            report.rounds_of[s] += 1
-        report.residual = max(report.residual, residual)
         total = report.num_steps * report.num_samples
         done = (sum(self.done.values()) + sum(report.num_steps - self.done.get(s, 0) for s in report.failures)) / total
-        counts = [accepted.get(s, 0) for s in range(report.num_samples)]
-        event = Round(report.rounds, report.rows - self._counted, counts, residual, done)
-        self._counted = report.rows
-        report.history.append(event)
+        event = report.end_round(accepted, residual, done)
         if self.on_round is not None:
             self.on_round(event)
 

@@ -59,11 +59,11 @@ class Patches:
 
     def install(self) -> None:
         """Replace what has to be replaced inside of the network."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} defines no install()")
 
     def call(self, forward: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """The network's answer for the whole picture x, with `forward` the network's own."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} defines no call()")
 
     def replace(self, module: nn.Module, forward: Callable[..., Any]) -> None:
         """Give a module another forward, which is called with the old one first."""
