@@ -53,6 +53,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/alignment_search.py
 	$(BIN)/python benchmarks/masked.py
 	$(BIN)/python benchmarks/codec.py
+	$(BIN)/python benchmarks/diffusion.py
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "unisono needs Python 3.10 or newer: make PYTHON=python3.11 …")'

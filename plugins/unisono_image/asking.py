@@ -6,7 +6,6 @@ Shapes: c channels, h w height and width.
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 from pydantic import Field, InstanceOf
@@ -29,7 +28,7 @@ from unisono.errors import RequestError, did_you_mean
 from unisono.nn.captions import MAX_LETTERS, MAX_WORDS
 
 from unisono_image.condition import NO_LABEL
-from unisono_image.files import MIN_SIDE, read_image
+from unisono_image.files import MIN_SIDE, covered, read_image
 
 SOLVERS = {
     "serial": Serial,
@@ -188,15 +187,7 @@ def start_pixels(picture: str | Image, background: Any, height: int, width: int)
             f"the image to start from has {pixels.shape[2]} × {pixels.shape[1]} pixels: "
             f"at least {MIN_SIDE} a side are needed"
         )
-    if pixels.shape[1:] == (height, width):
-        return pixels
-    from PIL import Image as Pillow
-
-    scale = min(pixels.shape[1] / height, pixels.shape[2] / width)
-    down, right = (pixels.shape[1] - scale * height) / 2, (pixels.shape[2] - scale * width) / 2
-    box = (right, down, right + scale * width, down + scale * height)
-    whole = Pillow.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-    return np.asarray(whole.resize((width, height), Pillow.Resampling.BICUBIC, box=box)).transpose(2, 0, 1).copy()
+    return pixels if pixels.shape[1:] == (height, width) else covered(pixels, height, width)
 
 
 def _ways(model: Any) -> str:

@@ -108,12 +108,22 @@ def fitted(
     if fit == "stretch":
         result = picture.resize((size, size), filter_)
     elif fit == "crop":
-        side = min(height, width)
-        left, top = (width - side) / 2, (height - side) / 2
-        result = picture.resize((size, size), filter_, box=(left, top, left + side, top + side))
+        return covered(image, size, size)
     else:
         longer = max(height, width)
         shape = max(1, round(size * width / longer)), max(1, round(size * height / longer))
         result = Image.new("RGB", (size, size), background)
         result.paste(picture.resize(shape, filter_), ((size - shape[0]) // 2, (size - shape[1]) // 2))
+    return np.ascontiguousarray(np.asarray(result).transpose(2, 0, 1))
+
+
+def covered(image: UInt8[np.ndarray, "3 h w"], height: int, width: int) -> UInt8[np.ndarray, "3 y x"]:
+    """Scale an image so that it covers a size, and cut the middle out, by Pillow's antialiased bicubic filter."""
+    from PIL import Image
+
+    scale = min(image.shape[1] / height, image.shape[2] / width)
+    top, left = (image.shape[1] - scale * height) / 2, (image.shape[2] - scale * width) / 2
+    box = (left, top, left + scale * width, top + scale * height)
+    picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+    result = picture.resize((width, height), Image.Resampling.BICUBIC, box=box)
     return np.ascontiguousarray(np.asarray(result).transpose(2, 0, 1))

@@ -8,18 +8,14 @@ leaves no half store. Nothing is ever removed: delete the folder to have the spa
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from jaxtyping import UInt8
-from unisono.data import Drop, cache_root, map_processes
-from unisono.errors import DataError
+from unisono.data import Drop, cache_root, map_processes, written_aside
 
 from unisono_image.files import Fit, fitted, read_image
 
@@ -118,20 +114,8 @@ def _made(path: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     listed = path.with_suffix(".json")
     if listed.is_file() and path.is_file():
         return json.loads(listed.read_text(encoding="utf-8"))
-    asides = [path.with_suffix(f".{uuid4().hex}.tmp") for _ in range(2)]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        facts = make(asides[0])
-        asides[1].write_text(json.dumps(facts), encoding="utf-8")
-        os.replace(asides[0], path)
-        os.replace(asides[1], listed)
-    except OSError as error:
-        raise DataError(
-            f"{path.parent}: the cache cannot be written ({error}); "
-            "free some space, or set UNISONO_CACHE to a folder that you can write to"
-        ) from None
-    finally:
-        for aside in asides:
-            with suppress(OSError):
-                aside.unlink(missing_ok=True)
+    with written_aside(path) as aside:
+        facts = make(aside)
+    with written_aside(listed) as aside:  # the list last: without it there is no store
+        aside.write_text(json.dumps(facts), encoding="utf-8")
     return facts

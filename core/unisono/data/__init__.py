@@ -2,7 +2,7 @@
 batches."""
 
 from unisono.data.audit import AudioLimits, Audit, Drop, Dropped, wave_facts
-from unisono.data.cache import Features, Prepared, cache_root, prepare_features
+from unisono.data.cache import Features, Prepared, cache_root, prepare_features, written_aside
 from unisono.data.captions import find_captions, mirrored, read_captions, words_of
 from unisono.data.collate import collate_items, pad_stack
 from unisono.data.loader import ReplayableLoader
@@ -53,4 +53,5 @@ __all__ = [
     "same_sentence",
     "wave_facts",
     "words_of",
+    "written_aside",
 ]

@@ -10,9 +10,9 @@ back.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -66,6 +66,27 @@ def cache_root() -> Path:
     """Return the folder of all caches: ``UNISONO_CACHE``, else ``~/.cache/unisono``."""
     named = os.environ.get("UNISONO_CACHE")
     return Path(named).expanduser() if named else Path.home() / ".cache" / "unisono"
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Give a place beside ``path`` to write to; at the end it becomes ``path``, so that no half file is ever there.
+
+    Raises ``DataError`` where it cannot be written.
+    """
+    aside = path.with_suffix(f".{uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield aside
+        os.replace(aside, path)
+    except (OSError, SafetensorError) as error:
+        raise DataError(
+            f"{path.parent}: the cache cannot be written ({error}); "
+            "free some space, or set UNISONO_CACHE to a folder that you can write to"
+        ) from None
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def prepare_features(
@@ -129,18 +150,8 @@ def _make(compute: Compute, task: tuple[Utterance, Path]) -> Drop | None:
     except DataError as error:
         return Drop("unreadable", str(error))
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    aside = path.with_suffix(f".{uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with written_aside(path) as aside:
         save_file(tensors, aside, {"facts": json.dumps(facts)})
-        os.replace(aside, path)
-    except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            aside.unlink()
-        raise DataError(
-            f"{path.parent}: the cache cannot be written ({error}); "
-            "free some space, or set UNISONO_CACHE to a folder that you can write to"
-        ) from None
     return None
 
 

@@ -48,7 +48,7 @@ def decode(
 
     `on_step` gets the canvas after every step, for previews. At the last of `max_steps` everything left is
     committed at once. `executor` defaults to `unrolled` for strategies whose steps are known beforehand,
-    else `sync`; every executor gives the same tokens.
+    on another device than a CPU, else `sync`; every executor gives the same tokens.
 
     Raises:
         UnisonoError: if the model's logits are NaN or infinite where a token is needed, or if steps pass in
@@ -64,7 +64,8 @@ def decode(
             begin(canvas)  # a cache forgets the canvas before
     nfe, positions = handle.nfe, handle.positions
     if executor is None:
-        executor = unrolled if strategy.static else sync
+        # On a CPU a look at the canvas waits for nothing, and costs less than a rehearsal.
+        executor = unrolled if strategy.static and canvas.tokens.device.type != "cpu" else sync
     with torch.no_grad():
         done = executor(handle, canvas, strategy, on_step, max_steps)
     check_logits(done)

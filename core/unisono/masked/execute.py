@@ -1,8 +1,7 @@
 """How the steps of a strategy are run. Every executor gives the same tokens; cost and latency differ.
 
 - `sync`: one step after the other, with a look at the canvas in between
-- `unrolled`: the steps are rehearsed on counts alone, then run without waiting for the device once (on a CPU, where
-  nothing waits, without the rehearsal)
+- `unrolled`: the steps are rehearsed on counts alone, then run without waiting for the device once
 - `Compact`: rows leave the batch when they are done, first done first out
 
 An executor is ``(handle, canvas, strategy, on_step, max_steps) -> canvas``.
@@ -12,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import islice, repeat
 
 import torch
 from torch import Tensor
@@ -46,19 +44,15 @@ def sync(
 def unrolled(
     handle: Handle, canvas: Canvas, strategy: Strategy, on_step: OnStep | None = None, max_steps: int | None = None
 ) -> Canvas:
-    """Run the steps that `rehearse` found, without a look at the device in between; on a CPU, the same as they come.
+    """Run the steps that `rehearse` found, without a look in between.
 
     Raises:
         UnisonoError: for a strategy whose steps depend on what the model says.
     """
     if not strategy.static:
         raise UnisonoError(f"{strategy.name}: its steps depend on the model, so they cannot be unrolled; use sync")
-    # On the CPU a look waits for nothing, and costs less than a rehearsal.
-    looking = canvas.tokens.device.type == "cpu"
-    widths = repeat(None) if looking else rehearse(canvas, strategy)
-    for i, width in enumerate(islice(widths, max_steps)):
-        if looking and bool(canvas.known.all()):
-            break
+    widths = rehearse(canvas, strategy)
+    for i, width in enumerate(widths[:max_steps]):
         last = i + 1 == max_steps
         canvas = step(handle, canvas, strategy, width=canvas.layout.length if last else width, force=last)
         if on_step is not None:

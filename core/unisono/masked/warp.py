@@ -170,9 +170,7 @@ def _up_to(
     reach = p - max(1e-6, 4 * torch.finfo(logits.dtype).eps)
     key = _key(distance)
     if key.device.type == "cpu":
-        v = key.shape[-1]
-        # Were all tokens as likely as any other, p of them would reach p; a large p is reached by few where it matters.
-        few = v if v <= (_SMALL if p < 1 / 2 else _LARGE) else math.ceil(v * (p + 1 / 16 if p < 1 / 2 else 1 / 8))
+        few = _few(key.shape[-1], p)
         kept = torch.from_numpy(_select(key.numpy(), less.float().numpy(), reach, few))
     else:
         ordered = key.sort(-1).values
@@ -183,6 +181,13 @@ def _up_to(
         kept = (key < cut) | (at & (at.cumsum(-1) <= last + 1 - (ordered < cut).sum(-1, keepdim=True)))
     # The lower of a logit and of ±∞: where() takes half as long again.
     return torch.minimum(logits, kept.to(logits.dtype).sub_(0.5).mul_(math.inf))
+
+
+def _few(v: int, p: float) -> int:
+    """How many of v tokens to sort first."""
+    if p < 1 / 2:  # were all as likely as any other, p of them would reach p
+        return v if v <= _SMALL else math.ceil(v * (p + 1 / 16))
+    return v if v <= _LARGE else math.ceil(v / 8)  # a large p is reached by few where there are many
 
 
 def _select(
