@@ -241,14 +241,9 @@ def accuracy(judge: ClassifierFeatures, images: Sequence[UInt8[np.ndarray, "3 h 
     return fmean(judge.classes[found] == name for found, name in zip(best, names, strict=True))
 
 
-def matched(made: np.ndarray, own: np.ndarray, pool: int) -> float:
-    """Return how often a vector is nearer to its own than to those of the next ``pool`` − 1 rows."""
-    wins = []
-    for row, vector in enumerate(made):
-        among = [(row + step) % len(own) for step in range(pool)]
-        distances = np.linalg.norm(own[among] - vector, axis=1)
-        wins.append(distances[0] < distances[1:].min(initial=np.inf))  # what cannot be told apart is not found
-    return float(np.mean(wins))
+def matched(made: Float[np.ndarray, "n d"], own: Float[np.ndarray, "n d"], pool: int) -> float:
+    """Return how often a vector is nearer to its own than to ``pool`` − 1 others; ties are not found."""
+    return metrics.r_precision(own, made, pool=pool, tops=(1,))[0]
 
 
 def _what_is_shown(
