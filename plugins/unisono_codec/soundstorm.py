@@ -123,6 +123,21 @@ class SoundStorm(TokenModel):
             self.durations = SymbolDurations(symbols, speakers, **self.predictor)
             self.aligner = PromptAligner(self.dim, symbols, self.predictor["dim"])
 
+    def read_source(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Take the first levels of a voice that makes more of them; weights of as many are taken as they are."""
+        first = {
+            "net.heads.weight": (0, self.num_levels),
+            "net.heads.bias": (0, self.num_levels),
+            "net.embedding.table.weight": (0, self.num_levels * (self.codebook_size + 1)),
+            "net.embedding.widen.weight": (1, self.num_levels * (self.table_dim or 0)),
+        }
+        cut = {
+            name: state[name].narrow(axis, 0, size)
+            for name, (axis, size) in first.items()
+            if name in state and state[name].shape[axis] > size
+        }
+        return {**state, **cut}
+
     def layout(self, num_frames: int) -> Layout:
         """Return what each place of a canvas is: frame · q + level, group = level."""
         return Layout.levels(num_frames, self.num_levels, self.codebook_size)

@@ -7,10 +7,12 @@ import pytest
 import torch
 from unisono import Synthesizer
 from unisono.audio import write_audio
+from unisono.checkpoint import save_export
 from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
 from unisono.masked import Canvas
 from unisono.recipe import Recipe
 from unisono.speech import IPA
+from unisono.train.warm import warm_start
 from unisono_codec.conformer import Conformer, rotary_angles, rotate
 from unisono_codec.pacing import PromptAligner
 from unisono_codec.passages import CONTEXT_SECONDS, Prompt, Telling, tell_all
@@ -42,8 +44,12 @@ def facts(**changes):
     }
 
 
+def bare(*overrides, **changes):
+    return Recipe.read(TINY, list(overrides)).build_model(facts(**changes))
+
+
 def make(*overrides, **changes):
-    model = Recipe.read(TINY, list(overrides)).build_model(facts(**changes))
+    model = bare(*overrides, **changes)
     model.attach("codec", rvq({}))
     return model.eval()
 
@@ -477,6 +483,23 @@ def test_fewer_levels_than_the_codec_has():
     (passage,) = filled(model, semantic=[3] * 20)
     assert passage.codes.shape == (20, 2)
     assert len(Synthesizer(model)({"semantic": [3] * 20}).waveform[0]) == 20 * HOP
+
+
+@pytest.mark.parametrize("table_dim", ["null", "6"])
+def test_a_voice_of_fewer_levels_begins_with_the_first_of_one_of_more(tmp_path, table_dim):
+    many = bare("--model.num_levels=3", f"--model.table_dim={table_dim}")
+    few = bare("--model.num_levels=2", f"--model.table_dim={table_dim}", "--seed=5")
+    started = warm_start(few, str(save_export(many, tmp_path / "many")))
+    assert not (started.fresh or started.other_shape or started.unused)
+    many.eval(), few.eval()
+    x, level = torch.randn(6, few.dim), torch.tensor([0, 1, 1, 0, 1, 0])
+    assert torch.equal(few.net.heads.of(x, level), many.net.heads.of(x, level))
+    codes, known = torch.randint(few.codebook_size, (1, 7, 3)), torch.ones(1, 7, 3, dtype=torch.bool)
+    known[..., 2] = False  # the third level then adds the same to every frame
+    ours, theirs = few.net.embedding(codes[..., :2], known[..., :2]), many.net.embedding(codes, known)
+    torch.testing.assert_close(ours - ours[:, :1], theirs - theirs[:, :1])
+    fewer = str(save_export(few, tmp_path / "few"))
+    assert "net.heads.weight" in warm_start(bare("--model.num_levels=3", f"--model.table_dim={table_dim}"), fewer).other_shape
 
 
 def test_a_blank_canvas_has_a_group_for_each_level(model):
