@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt32
 from torch import Tensor
 
 from unisono.errors import UnisonoError
@@ -168,19 +168,18 @@ def _up_to(
         return logits
     # A sum of probabilities that is p on paper must not miss it by a rounding.
     reach = p - max(1e-6, 4 * torch.finfo(logits.dtype).eps)
-    key = _key(distance)
-    if key.device.type == "cpu":
-        few = _few(key.shape[-1], p)
-        kept = torch.from_numpy(_select(key.numpy(), less.float().numpy(), reach, few))
+    if logits.device.type == "cpu":
+        key = _turned(distance.float().numpy().view(np.uint32), 1)
+        kept = torch.from_numpy(_select(key, less.float().numpy(), reach, _few(key.shape[-1], p)))
     else:
+        key = _key(distance)
         ordered = key.sort(-1).values
         mass = (_distance(ordered) + less).exp().cumsum(-1, dtype=torch.double)
         last = (mass < reach).sum(-1, keepdim=True).clamp_max(key.shape[-1] - 1)
         cut = ordered.gather(-1, last)
         at = key == cut
         kept = (key < cut) | (at & (at.cumsum(-1) <= last + 1 - (ordered < cut).sum(-1, keepdim=True)))
-    # The lower of a logit and of ±∞: where() takes half as long again.
-    return torch.minimum(logits, kept.to(logits.dtype).sub_(0.5).mul_(math.inf))
+    return logits.masked_fill(~kept, -math.inf)
 
 
 def _few(v: int, p: float) -> int:
@@ -191,7 +190,7 @@ def _few(v: int, p: float) -> int:
 
 
 def _select(
-    key: Int[np.ndarray, "*b v"], less: Float[np.ndarray, "*b 1"], reach: float, few: int
+    key: UInt32[np.ndarray, "*b v"], less: Float[np.ndarray, "*b 1"], reach: float, few: int
 ) -> Bool[np.ndarray, "*b v"]:
     """What is kept, by NumPy, whose selection and sort of plain numbers are many times faster than torch's on a CPU.
 
@@ -199,14 +198,16 @@ def _select(
     """
     v = key.shape[-1]
     ordered = np.sort(np.partition(key, few - 1, -1)[..., :few] if few < v else key, -1)
-    mass = np.exp(_distance(torch.from_numpy(ordered)).numpy() + less).cumsum(-1, dtype=np.float64)
+    mass = _turned(ordered, 31).view(np.float32) + less
+    mass = np.exp(mass, out=mass).cumsum(-1, dtype=np.float64)
     place = (mass < reach).sum(-1, keepdims=True)
     last = np.minimum(place, few - 1)
     cut = np.take_along_axis(ordered, last, -1)
     kept = key <= cut
-    many = np.count_nonzero(kept, -1)[..., None]
     short = (place == few)[..., 0] & (few < v)
-    equal = ((many > last + 1)[..., 0]) & ~short
+    # Of several equal ones at the cut, the first; those beyond the sorted ones are not counted yet.
+    equal = ((ordered <= cut).sum(-1) > last[..., 0] + 1) | (ordered[..., -1:] == cut)[..., 0]
+    equal &= ~short
     if equal.any():
         at = key[equal] == cut[equal]
         kept[equal] &= ~at | (at.cumsum(-1) <= (last + 1 - (ordered < cut).sum(-1, keepdims=True))[equal])
@@ -215,8 +216,16 @@ def _select(
     return kept
 
 
+def _turned(bits: UInt32[np.ndarray, "*b n"], by: int) -> UInt32[np.ndarray, "*b n"]:
+    """The bits, so many places to the left and round. By one, a float's are in order of its size, then of its sign:
+    a positive float's bits are ordered as it is. By 31 more they are its own again."""
+    turned = bits << np.uint32(by)
+    turned |= bits >> np.uint32(32 - by)
+    return turned
+
+
 def _key(distance: Float[Tensor, "b k v"]) -> Int[Tensor, "b k v"]:
-    """A whole number in order of |distance|, then of sign: a positive float's bits are ordered as it is."""
+    """The same by torch, which has no unsigned numbers to sort."""
     bits = distance.float().view(torch.int32)
     return (bits << 1).bitwise_or_(bits < 0).bitwise_xor_(_LOWEST)  # as if unsigned
 
