@@ -28,6 +28,7 @@ class DiT(ImageGenerator):
         downsampling: of the vae; 1 for pixels.
         patch_size: side of a patch (published: 2, 4, 8).
         dim, num_layers, num_heads: of the transformer (published, B: 768, 12, 12).
+        smooth: whether a convolution follows, so that patches agree at their edges (U-ViT; published here: no).
         condition_dim: channels of time and condition; 0 is ``dim``, as published.
         text_encoder: ``small``, trained with the model, or ``clip:`` and a folder or hub id of a CLIP text tower.
         text_layers, text_heads: of the small encoder.
@@ -49,6 +50,7 @@ class DiT(ImageGenerator):
         dim: int = 768,
         num_layers: int = 12,
         num_heads: int = 12,
+        smooth: bool = False,
         condition_dim: int = 0,
         text_encoder: str = "small",
         text_layers: int = 2,
@@ -71,10 +73,12 @@ class DiT(ImageGenerator):
         if dim % num_heads or dim % 4:
             raise RecipeError(f"model.dim={dim} must be a multiple of num_heads={num_heads}, and of 4")
         self.sizes = (channels, patch_size, dim, num_layers, num_heads)
+        self.smooth = smooth
         self.multiple = patch_size * downsampling
 
     def make_net(self) -> DiffusionTransformer:
-        return DiffusionTransformer(*self.sizes, self.condition_dim, with_words=self.conditioner.text is not None)
+        with_words = self.conditioner.text is not None
+        return DiffusionTransformer(*self.sizes, self.condition_dim, with_words, self.smooth)
 
     def denoise(
         self, x: Float[Tensor, "n c h w"], time: Float[Tensor, " n"], condition: Condition

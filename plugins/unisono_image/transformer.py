@@ -6,6 +6,8 @@ Peebles and Xie, DiT (arXiv:2212.09748), §3.2, adaLN-Zero. Differences:
 - The vector that modulates may be narrower than the blocks (``condition_dim``): published, modulation is a third of
   all weights.
 - Positions are computed for any height and width; variances are not predicted.
+- A convolution may follow the last layer (``smooth``, as in U-ViT), so that neighbouring patches can agree at their
+  edges: large patches of a small network leave a grid else.
 
 Neither of diffusers' transformers fits: its DiT knows classes alone, draws forgotten ones from the global seed, and
 those for text bring encoders of their own.
@@ -101,13 +103,14 @@ class DiffusionTransformer(nn.Module):
         time ─ sinusoids ─ MLP ─(+)─ e ─────────────────────────┬─────────────────┐
         condition ─┬─ vector ────┘                              │                 │
                    └─ words ─ linear ─┐ in front                │                 │
-        x ─ patches ─ linear + position ─ DiTBlock × num_layers ┴─ norm, modulate ┴─ linear ─ pictures
+        x ─ patches ─ linear + position ─ DiTBlock × num_layers ┴─ norm, modulate ┴─ linear ─ (conv 3) ─ pictures
 
     Args:
         channels: of the pictures.
         patch_size: side of a patch (published: 2, 4 or 8).
         condition_dim: channels of the condition and of time's code.
         with_words: False where no condition has words.
+        smooth: whether a 3 × 3 convolution of the channels follows, which changes nothing at the start.
     """
 
     def __init__(
@@ -119,6 +122,7 @@ class DiffusionTransformer(nn.Module):
         num_heads: int,
         condition_dim: int,
         with_words: bool = True,
+        smooth: bool = False,
     ):
         super().__init__()
         self.channels, self.patch_size, self.dim = channels, patch_size, dim
@@ -129,6 +133,7 @@ class DiffusionTransformer(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=1e-6, elementwise_affine=False)
         self.modulate = _zero(nn.Linear(condition_dim, 2 * dim))
         self.out = _zero(nn.Linear(dim, channels * patch_size**2))
+        self.smooth = _dirac(nn.Conv2d(channels, channels, 3, padding=1)) if smooth else nn.Identity()
 
     def forward(
         self, x: Float[Tensor, "n c h w"], time: Float[Tensor, " n"], condition: Condition
@@ -147,7 +152,7 @@ class DiffusionTransformer(nn.Module):
         shift, scale = self.modulate(F.silu(e))[:, None].chunk(2, dim=-1)
         tokens = self.out(self.norm(tokens[:, front:]) * (1 + scale) + shift)
         patches = tokens.unflatten(2, (-1, p, p)).unflatten(1, (rows, columns))
-        return patches.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+        return self.smooth(patches.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3))
 
 
 def time_code(time: Float[Tensor, " n"], dim: int, slowest: float = 10000.0) -> Float[Tensor, "n d"]:
@@ -169,3 +174,9 @@ def _zero(linear: nn.Linear) -> nn.Linear:
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
     return linear
+
+
+def _dirac(conv: nn.Conv2d) -> nn.Conv2d:
+    nn.init.dirac_(conv.weight)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return conv

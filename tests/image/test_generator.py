@@ -83,6 +83,19 @@ def test_a_transformer_at_the_start_answers_nothing():
     assert (fresh(x, torch.tensor([3.0, 900.0]), condition(2, 2)) == 0).all()
 
 
+def test_a_convolution_behind_it_begins_with_what_it_is_given(net):
+    smoothed = DiffusionTransformer(3, 2, 16, 2, 2, 8, smooth=True)
+    missing = smoothed.load_state_dict(net.state_dict(), strict=False).missing_keys
+    assert sorted(missing) == ["smooth.bias", "smooth.weight"]
+    inputs = torch.randn(2, 3, 4, 6, generator=torch.Generator().manual_seed(0)), torch.tensor([3.0, 900.0])
+    with torch.no_grad():
+        plain = net(*inputs, condition(2, 2))
+        assert torch.equal(smoothed(*inputs, condition(2, 2)), plain)
+        smoothed.smooth.weight.fill_(0.1)
+        made = torch.nn.functional.conv2d(plain, torch.full((3, 3, 3, 3), 0.1), padding=1)
+        torch.testing.assert_close(smoothed(*inputs, condition(2, 2)), made)
+
+
 def test_words_that_are_masked_change_nothing(net):
     x = torch.randn(2, 3, 4, 6, generator=torch.Generator().manual_seed(0))
     time = torch.tensor([3.0, 900.0])

@@ -272,7 +272,7 @@ def pictures(group):
     )
     both(
         "image/dit",
-        randomised(DiffusionTransformer(3, 2, dim=16, num_layers=2, num_heads=2, condition_dim=8)),
+        randomised(DiffusionTransformer(3, 2, dim=16, num_layers=2, num_heads=2, condition_dim=8, smooth=True)),
         TransformerPatches,
         (draw(2, 3, 10, 6), torch.tensor([3.0, 700]), Condition(draw(2, 8, seed=3), draw(2, 3, 8, seed=4), mask)),
     )
