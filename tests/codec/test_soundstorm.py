@@ -498,8 +498,8 @@ def test_a_voice_of_fewer_levels_begins_with_the_first_of_one_of_more(tmp_path, 
     known[..., 2] = False  # the third level then adds the same to every frame
     ours, theirs = few.net.embedding(codes[..., :2], known[..., :2]), many.net.embedding(codes, known)
     torch.testing.assert_close(ours - ours[:, :1], theirs - theirs[:, :1])
-    fewer = str(save_export(few, tmp_path / "few"))
-    assert "net.heads.weight" in warm_start(bare("--model.num_levels=3", f"--model.table_dim={table_dim}"), fewer).other_shape
+    more = bare("--model.num_levels=3", f"--model.table_dim={table_dim}")
+    assert "net.heads.weight" in warm_start(more, str(save_export(few, tmp_path / "few"))).other_shape
 
 
 def test_a_blank_canvas_has_a_group_for_each_level(model):
