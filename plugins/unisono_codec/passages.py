@@ -60,8 +60,12 @@ class VoiceRequest(Request):
     prompt_text: str | None = Field(None, description="what the prompt says; helps to follow it")
     num_steps: int = Field(16, ge=1, le=1024, description="evaluations for the coarsest level; finer ones take one")
     level_steps: list[int] | None = Field(None, description="evaluations for each level, in place of num_steps")
-    temperature: float = Field(1.0, ge=0, le=4, description="of the levels with more than one step; 0 is greedy")
-    choice_temperature: float = Field(1.0, ge=0, le=16, description="noise in which tokens are kept first")
+    temperature: float | None = Field(
+        None, ge=0, le=4, description="of the levels with more than one step; 0 is greedy; default: the voice's"
+    )
+    choice_temperature: float | None = Field(
+        None, ge=0, le=16, description="noise in which tokens are kept first; default: the voice's"
+    )
 
     @model_validator(mode="after")
     def _one_source(self):

@@ -15,6 +15,7 @@ Differences:
 Shapes: b batch, t codec frames, q levels, v codebook, s symbols, d channels.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -58,6 +59,8 @@ class SoundStorm(TokenModel):
         duration_weight, align_weight: of its squared error, and of the prompt aligner's cross-entropy.
         label_smoothing: of the tokens' cross-entropy.
         max_piece_characters: longest piece of a text that is spoken at once.
+        temperature, choice_temperature: what requests have that do not say: of the draw, in levels with more than one
+            step, and of the noise in which tokens are kept first.
     """
 
     Request: ClassVar[type[VoiceRequest]] = VoiceRequest
@@ -87,12 +90,17 @@ class SoundStorm(TokenModel):
         align_weight: float = 0.1,
         label_smoothing: float = 0.0,
         max_piece_characters: int = 160,
+        temperature: float = 1.0,
+        choice_temperature: float = 1.0,
     ):
         super().__init__()
         if num_levels is not None and num_levels < 1:
             raise RecipeError(f"model.num_levels={num_levels} must be at least 1")
         if max_frames < 16:
             raise RecipeError(f"model.max_frames={max_frames} must be at least 16")
+        for name, value in (("temperature", temperature), ("choice_temperature", choice_temperature)):
+            if not 0 <= value < math.inf:
+                raise RecipeError(f"model.{name}={value} must be at least 0")
         self.wanted_levels, self.dim = num_levels, dim
         self.sizes = dict(
             num_layers=num_layers, num_heads=num_heads, filter_dim=filter_dim, kernel_size=kernel_size, dropout=dropout
@@ -103,6 +111,7 @@ class SoundStorm(TokenModel):
         self.duration_weight, self.align_weight = duration_weight, align_weight
         self.label_smoothing = label_smoothing
         self.max_piece_characters = max_piece_characters
+        self.temperatures = dict(temperature=temperature, choice_temperature=choice_temperature)
 
     def build(self, facts: dict[str, Any]) -> None:
         """Build for the codec, the semantic tokens, the symbols and the speakers of the data."""
@@ -244,8 +253,9 @@ class SoundStorm(TokenModel):
         steps = request.level_steps or [request.num_steps] + [1] * (self.num_levels - 1)
         if len(steps) != self.num_levels:
             raise RequestError(f"level_steps has {len(steps)} numbers for {self.num_levels} levels: give one for each")
+        asked = {name: getattr(request, name) for name in self.temperatures}
         return soundstorm(
-            tuple(steps), choice_temperature=request.choice_temperature, temperature=request.temperature
+            tuple(steps), **{name: self.temperatures[name] if asked[name] is None else asked[name] for name in asked}
         )
 
     def denoiser(

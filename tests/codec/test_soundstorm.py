@@ -242,6 +242,18 @@ def test_evaluations_are_those_of_the_levels(model):
         assert model.evaluations - before == count
 
 
+def test_a_voice_says_how_its_draws_are_made_where_a_request_does_not(model):
+    def made(voice, **fields):
+        (passage,) = filled(voice, semantic=[5] * 30, **fields)
+        return passage.codes
+
+    greedy = make("--model.temperature=0", "--model.choice_temperature=0")
+    told = made(model, temperature=0.0, choice_temperature=0.0)
+    assert not torch.equal(made(model), told)
+    assert torch.equal(made(greedy), told)
+    assert torch.equal(made(greedy, temperature=1.0, choice_temperature=1.0), made(model))
+
+
 def test_a_prompt_is_not_touched_and_alone_is_as_in_a_batch(model):
     windows = []
     for seed, length, given in ((1, 30, 7), (2, 21, 0), (3, 40, 12)):
@@ -467,6 +479,7 @@ def test_sizes_that_do_not_fit_the_codec():
         ("--model.num_levels=4", "the codec has 3 levels"),
         ("--model.level_weights=[1, 1]", "2 numbers for 3 levels"),
         ("--model.max_frames=8", "at least 16"),
+        ("--model.temperature=-1", "temperature=-1"),
     ):
         with pytest.raises(RecipeError, match=message):
             make(override)
