@@ -58,7 +58,9 @@ class VoiceRequest(Request):
     pace: float = Field(1.0, ge=0.25, le=4.0, description="speed: 2 is twice as fast")
     prompt: str | None = Field(None, description="path of a recording whose voice to take")
     prompt_text: str | None = Field(None, description="what the prompt says; helps to follow it")
-    num_steps: int = Field(16, ge=1, le=1024, description="evaluations for the coarsest level; finer ones take one")
+    num_steps: int | None = Field(
+        None, ge=1, le=1024, description="evaluations for the coarsest level; finer ones take one; default: the voice's"
+    )
     level_steps: list[int] | None = Field(None, description="evaluations for each level, in place of num_steps")
     temperature: float | None = Field(
         None, ge=0, le=4, description="of the levels with more than one step; 0 is greedy; default: the voice's"

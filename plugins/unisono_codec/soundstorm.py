@@ -59,8 +59,9 @@ class SoundStorm(TokenModel):
         duration_weight, align_weight: of its squared error, and of the prompt aligner's cross-entropy.
         label_smoothing: of the tokens' cross-entropy.
         max_piece_characters: longest piece of a text that is spoken at once.
-        temperature, choice_temperature: what requests have that do not say: of the draw, in levels with more than one
-            step, and of the noise in which tokens are kept first.
+        level_steps: evaluations for each level, where a request does not say; None is 16 and then one for each.
+        temperature, choice_temperature: likewise, of the draw, in levels with more than one step, and of the noise in
+            which tokens are kept first.
     """
 
     Request: ClassVar[type[VoiceRequest]] = VoiceRequest
@@ -90,6 +91,7 @@ class SoundStorm(TokenModel):
         align_weight: float = 0.1,
         label_smoothing: float = 0.0,
         max_piece_characters: int = 160,
+        level_steps: list[int] | None = None,
         temperature: float = 1.0,
         choice_temperature: float = 1.0,
     ):
@@ -98,6 +100,8 @@ class SoundStorm(TokenModel):
             raise RecipeError(f"model.num_levels={num_levels} must be at least 1")
         if max_frames < 16:
             raise RecipeError(f"model.max_frames={max_frames} must be at least 16")
+        if level_steps is not None and min(level_steps, default=0) < 1:
+            raise RecipeError(f"model.level_steps={level_steps} must have at least 1 for each level")
         for name, value in (("temperature", temperature), ("choice_temperature", choice_temperature)):
             if not 0 <= value < math.inf:
                 raise RecipeError(f"model.{name}={value} must be at least 0")
@@ -111,6 +115,7 @@ class SoundStorm(TokenModel):
         self.duration_weight, self.align_weight = duration_weight, align_weight
         self.label_smoothing = label_smoothing
         self.max_piece_characters = max_piece_characters
+        self.wanted_steps = level_steps
         self.temperatures = dict(temperature=temperature, choice_temperature=choice_temperature)
 
     def build(self, facts: dict[str, Any]) -> None:
@@ -123,6 +128,11 @@ class SoundStorm(TokenModel):
         if self.num_levels > len(streams):
             raise RecipeError(f"model.num_levels={self.num_levels}, but the codec has {len(streams)} levels")
         self.masking = self.masking_of(self.num_levels, self.level_weights, "level_weights", "levels")
+        self.level_steps = self.wanted_steps or self.steps_of(16)
+        if len(self.level_steps) != self.num_levels:
+            raise RecipeError(
+                f"model.level_steps has {len(self.level_steps)} numbers for {self.num_levels} levels: give one for each"
+            )
         speakers = len(self.voice.speakers)
         self.net = SoundStormNet(
             self.num_levels, self.codebook_size, self.spec.vocabulary, speakers, self.dim, self.table_dim, **self.sizes
@@ -248,9 +258,13 @@ class SoundStorm(TokenModel):
         filled = done.tokens.view(tokens.shape).cpu()
         return [row[:size] for row, size in zip(filled, sizes, strict=True)]
 
+    def steps_of(self, num_steps: int) -> list[int]:
+        """Return the evaluations of each level: so many for the coarsest, one for each other."""
+        return [num_steps] + [1] * (self.num_levels - 1)
+
     def strategy(self, request: VoiceRequest) -> Strategy:
         """Return the decoding strategy that a request asks for."""
-        steps = request.level_steps or [request.num_steps] + [1] * (self.num_levels - 1)
+        steps = request.level_steps or (self.steps_of(request.num_steps) if request.num_steps else self.level_steps)
         if len(steps) != self.num_levels:
             raise RequestError(f"level_steps has {len(steps)} numbers for {self.num_levels} levels: give one for each")
         asked = {name: getattr(request, name) for name in self.temperatures}

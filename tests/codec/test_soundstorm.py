@@ -236,10 +236,13 @@ def filled(model, **fields):
 
 
 def test_evaluations_are_those_of_the_levels(model):
-    for fields, count in (({}, 18), ({"num_steps": 4}, 6), ({"level_steps": [3, 2, 1]}, 6)):
-        before = model.evaluations
-        filled(model, semantic=[5] * 50, **fields)
-        assert model.evaluations - before == count
+    own = make("--model.level_steps=[5, 3, 2]")
+    asked = ({}, {"num_steps": 4}, {"level_steps": [3, 2, 1]})
+    for voice, counts in ((model, (18, 6, 6)), (own, (10, 6, 6))):
+        for fields, count in zip(asked, counts, strict=True):
+            before = voice.evaluations
+            filled(voice, semantic=[5] * 50, **fields)
+            assert voice.evaluations - before == count
 
 
 def test_a_voice_says_how_its_draws_are_made_where_a_request_does_not(model):
@@ -480,6 +483,8 @@ def test_sizes_that_do_not_fit_the_codec():
         ("--model.level_weights=[1, 1]", "2 numbers for 3 levels"),
         ("--model.max_frames=8", "at least 16"),
         ("--model.temperature=-1", "temperature=-1"),
+        ("--model.level_steps=[4, 1]", "2 numbers for 3 levels"),
+        ("--model.level_steps=[4, 0, 1]", "at least 1 for each level"),
     ):
         with pytest.raises(RecipeError, match=message):
             make(override)
