@@ -7,7 +7,9 @@ plugin = Plugin(
     api="1.0",
     summary="Text by masked diffusion, and autoregressive text in fewer evaluations",
     models={},
-    data={},
+    data={
+        "toy": "unisono_text.data:ToyData",
+    },
     evaluators={},
     sweeps={},
     recipes="unisono_recipes.text",
