@@ -181,17 +181,31 @@ class BlockDiffusion:
         if not 0 <= low < high <= 1:
             raise UnisonoError(f"clip {self.clip}: give two times, 0 ≤ low < high ≤ 1")
 
-    def __call__(self, canvas: Canvas, tokens: Int[Tensor, "b l"]) -> Corrupted:
-        """Raises `UnisonoError` for tokens outside of their positions' vocabularies."""
-        _check(canvas, tokens)
-        layout, (low, high) = canvas.layout, self.clip
-        num = max(1, len(layout.group_sizes))
+    def times(self, canvas: Canvas) -> Float[Tensor, "b n"]:
+        """Stratified times of the rows' blocks, in `clip`."""
+        low, high = self.clip
+        num = max(1, len(canvas.layout.group_sizes))
         sites = _BLOCK_TIME - torch.arange(2 * num, device=canvas.tokens.device)
         u, lot = random.uniform(canvas.seed, canvas.step, sites, random.CORRUPT).chunk(2, 1)
         lot = lot.flatten().argsort().argsort().reshape(lot.shape)
-        time = low + (high - low) * (lot + u) / max(1, lot.numel())
-        corrupted = _diffuse(canvas, tokens, canvas.masked, time[:, layout.group], self.alpha)
+        return low + (high - low) * (lot + u) / max(1, lot.numel())
+
+    def at(self, canvas: Canvas, tokens: Int[Tensor, "b l"], time: Float[Tensor, "b n"]) -> Corrupted:
+        """At given times in (0, 1], one per block: who stratifies over several processes draws them himself.
+
+        Raises:
+            UnisonoError: for tokens outside of their positions' vocabularies, or fewer times than blocks.
+        """
+        _check(canvas, tokens)
+        layout = canvas.layout
+        num = len(layout.group_sizes)
+        if time.dim() != 2 or len(time) != len(tokens) or time.shape[1] < num:
+            raise UnisonoError(f"times of shape {tuple(time.shape)}: give {len(tokens)} rows of {num} blocks' times")
+        corrupted = _diffuse(canvas, tokens, canvas.masked, time.double()[:, layout.group], self.alpha)
         return replace(corrupted, visible=noised_and_clean(layout))
+
+    def __call__(self, canvas: Canvas, tokens: Int[Tensor, "b l"]) -> Corrupted:
+        return self.at(canvas, tokens, self.times(canvas))
 
 
 @dataclass(frozen=True, eq=False)

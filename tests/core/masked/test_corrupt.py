@@ -269,6 +269,20 @@ def test_blocks_have_times_of_their_own():
     assert abs(float(share) - 0.5) < 0.03
 
 
+def test_blocks_may_be_given_their_times():
+    canvas, tokens, diffusion = blank(BLOCKS, 500), true_tokens(BLOCKS, 500), BlockDiffusion()
+    own, given = diffusion(canvas, tokens), diffusion.at(canvas, tokens, diffusion.times(canvas))
+    for name in ("time", "weights"):
+        assert torch.equal(getattr(own, name), getattr(given, name))
+    assert torch.equal(own.canvas.known, given.canvas.known)
+    times = torch.tensor([[0.25, 1.0, 0.5, 0.1]]).expand(500, 4)  # one more than there are blocks
+    corrupted = diffusion.at(canvas, tokens, times)
+    hidden = corrupted.canvas.masked.view(500, 3, 2).double().mean((0, 2))
+    assert float(hidden[1]) == 1 and torch.allclose(hidden[[0, 2]], times[0, [0, 2]].double(), atol=0.06)
+    shown = corrupted.weights.view(500, 3, 2)[:, 0].unique()
+    torch.testing.assert_close(shown, torch.tensor([0.0, 4.0], dtype=torch.float64))
+
+
 def test_noised_and_clean_by_hand():
     expected = """
         1 1 0 0  0 0 0 0
@@ -419,6 +433,7 @@ WRONG = [
     ("it must be 1 and 0", lambda: Diffusion(lambda t: 1 - t / 2)),
     ("it must be 1 and 0", lambda: BlockDiffusion(lambda t: t)),
     ("clip", lambda: BlockDiffusion(clip=(0.5, 0.5))),
+    ("1 rows of", lambda: BlockDiffusion().at(SMALL, torch.zeros(1, 5, dtype=torch.int64), torch.ones(2, 5))),
     ("glancing ratio 1.5", lambda: Glancing(1.5)),
 ]  # fmt: skip
 
