@@ -89,7 +89,8 @@ class TextTransformer(nn.Module):
                                                                   └─ head ─ logits
 
     Args:
-        vocabulary_in: rows of the embedding; the last one stands for what is masked.
+        vocabulary_in: rows of the embedding; the last one stands for what is masked. 0 for a network that is given
+            vectors (`trunk`) and no tokens.
         vocabulary_out: tokens that can be predicted; 0 for a network whose hidden states are all that is wanted.
         filter_dim: width of the feed-forward; 0 takes 8/3 of ``dim``, to the next multiple of 32.
         attention: ``bidirectional``, ``causal`` or ``block:N``.
@@ -113,7 +114,7 @@ class TextTransformer(nn.Module):
         self.vocabulary_in, self.vocabulary_out = vocabulary_in, vocabulary_out
         self.dim, self.num_layers, self.num_heads, self.head_dim = dim, num_layers, num_heads, dim // num_heads
         filter_dim = filter_dim or 32 * math.ceil(dim * 8 / 3 / 32)
-        self.embedding = nn.Embedding(vocabulary_in, dim)
+        self.embedding = nn.Embedding(vocabulary_in, dim) if vocabulary_in else None
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(Layer(dim, num_heads, filter_dim, dropout) for _ in range(num_layers))
         self.norm = nn.RMSNorm(dim)
@@ -146,16 +147,27 @@ class TextTransformer(nn.Module):
         Raises:
             ValueError: for a cache without a mask of all keys.
         """
-        t = tokens.shape[1]
+        x = self.embedding(tokens)
+        return self.trunk(x if extra is None else x + extra, mask, positions, cache, hidden, first_layer)
+
+    def trunk(
+        self,
+        x: Float[Tensor, "b t d"],
+        mask: Bool[Tensor, "b t"] | Bool[Tensor, "b t m"] | None = None,
+        positions: Int[Tensor, "b t"] | Int[Tensor, " t"] | None = None,
+        cache: Keep | None = None,
+        hidden: bool = False,
+        first_layer: int = 0,
+    ) -> Float[Tensor, "b t v"]:
+        """What is behind the embedding; arguments as in ``forward``."""
         if cache is not None and (mask is None or mask.dim() != 3):
             raise ValueError("with a cache, give what each token sees of all keys: mask [batch, tokens, keys]")
         if positions is None:
-            positions = torch.arange(t, device=tokens.device)
+            positions = torch.arange(x.shape[1], device=x.device)
         causal = mask is None and self.attention == "causal"
         if mask is None or mask.dim() == 2:
             mask = None if causal else self.visible(positions, mask)
-        x = self.embedding(tokens)
-        x = self.dropout(x if extra is None else x + extra)
+        x = self.dropout(x)
         angles = rotary_angles(positions, self.head_dim, x.device)
         seen = None if mask is None else mask[:, None]
         for number, layer in enumerate(self.layers):
