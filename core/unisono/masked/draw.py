@@ -70,8 +70,8 @@ class ArithmeticCodes:
 
     A row is a number in [0, 1); each draw takes the token whose interval of the distribution function
     holds it, and stretches that interval to [0, 1). Rows with seeds m·n to m·n + n − 1, n = `num_samples`,
-    start on a lattice of n numbers with one random shift: each row alone follows the model, and together
-    they cover it evenly. Positions of one step are drawn in the order of their sites.
+    start on a lattice of n numbers with one random shift, modulo 1: each row alone follows the model, and
+    together they cover it evenly. Positions of one step are drawn in the order of their sites.
 
     A code has 52 bits and each token spends −log2 p of them; once 24 are spent, fresh ones are filled in
     at the lower end (float32, as published, runs out after some 24 bits in all).
@@ -90,7 +90,8 @@ class ArithmeticCodes:
             zero = torch.zeros_like(at.canvas.seed)
             lattice = at.canvas.seed.div(self.num_samples, rounding_mode="floor")
             shift = random.uniform(lattice, zero, zero[:, None], random.CHOICE)[:, 0]
-            code = ((at.canvas.seed % self.num_samples).double() + shift) / self.num_samples
+            # Over all of [0, 1): a shift within the row's own n-th would bind its first tokens to that.
+            code = ((at.canvas.seed % self.num_samples).double() / self.num_samples + shift) % 1
             grain = torch.full_like(code, 2.0**-52)
         prob = logits.double().softmax(-1)
         cdf = prob.cumsum(-1)
