@@ -8,6 +8,8 @@ plugin = Plugin(
     summary="Text by masked diffusion, and autoregressive text in fewer evaluations",
     models={},
     data={
+        "files": "unisono_text.files:FilesData",
+        "chat": "unisono_text.chat:ChatData",
         "toy": "unisono_text.data:ToyData",
     },
     evaluators={},

@@ -9,7 +9,7 @@ given (0 for plain text); ``row`` int64 [b], the item's index; with packing also
 the row's documents each place is of, −1 for padding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,12 @@ from unisono_text.packing import RowSet, collate_rows
 from unisono_text.tokenizer import Tokenizer
 
 NUM_SAMPLES = 4
-SAMPLE_CHARACTERS = 24
+MADE = {
+    "bytes": lambda texts, vocabulary: Tokenizer.bytes(),
+    "characters": lambda texts, vocabulary: Tokenizer.characters(texts),
+    "bpe": Tokenizer.train_bpe,
+}
+"""The tokenizers that can be made of a corpus: each takes its texts, and how many ids there may be."""
 NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eve", "Finn")
 THINGS = ("apple", "book", "coin", "drum", "egg", "fish")
 COLOURS = ("red", "green", "blue", "grey")
@@ -31,7 +36,6 @@ class TextData(DataModule):
 
     Attributes after ``prepare``:
         tokenizer: of the corpus.
-        held_texts: the validation documents, at most 1000 of them, as they are.
     """
 
     def __init__(self, context: int, batch_size: int, num_workers: int):
@@ -40,7 +44,6 @@ class TextData(DataModule):
             raise DataError(f"context={context} must be from 2 to {2**20} tokens")
         self.context = context
         self.tokenizer: Tokenizer | None = None
-        self.held_texts: list[str] = []
         self._facts: dict[str, Any] = {}
 
     def settle(
@@ -66,6 +69,14 @@ class TextData(DataModule):
             **facts,
         }
         return self.finish(audit)
+
+    def texts(self, held_out: bool = True, limit: int | None = None) -> list[str]:
+        """Return the documents of the validation part (or of the other), prompts included, as they are."""
+        part = self.val_set if held_out else self.train_set
+        if self.tokenizer is None or part is None:
+            return []
+        stretches = [part.text_tokens(start, length) for start, length, _ in part.documents[:limit].tolist()]
+        return [self.tokenizer.decode(stretch.tolist()) for stretch in stretches]
 
     def describe(self) -> dict[str, Any]:
         return dict(self._facts)
@@ -138,23 +149,17 @@ class ToyData(TextData):
         for number in range(self.num_items):
             audit.keep(f"sentence-{number}", 0.0)
         shown = pairs[self.num_items :] or pairs
-        self.held_texts = [prompt + text for prompt, text in shown]
-        written = sum(len(prompt + text) for prompt, text in shown)
-        spent = sum(len(tokenizer.encode(prompt + text)) + 1 for prompt, text in shown)
+        written = sum(len(text) for _, text in shown)
+        spent = sum(len(tokenizer.encode(text)) + 1 for _, text in shown)
         samples = [prompt or text[: text.index(" ") + 1] for prompt, text in shown]
         return self.settle(audit, tokenizer, *sets, written / spent, list(dict.fromkeys(samples)))
 
 
-def make_tokenizer(kind: str, texts: Sequence[str], vocabulary: int) -> Tokenizer:
+def make_tokenizer(kind: str, texts: Iterable[str], vocabulary: int) -> Tokenizer:
     """Return the tokenizer of a kind for texts; raises ``DataError`` for an unknown one."""
-    makers = {
-        "bytes": lambda: Tokenizer.bytes(),
-        "characters": lambda: Tokenizer.characters(texts),
-        "bpe": lambda: Tokenizer.train_bpe(texts, vocabulary),
-    }
-    if kind not in makers:
-        raise DataError(f"tokenizer={kind!r} is none that can be made{did_you_mean(kind, makers)}")
-    return makers[kind]()
+    if kind not in MADE:
+        raise DataError(f"tokenizer={kind!r} is none that can be made{did_you_mean(kind, MADE)}")
+    return MADE[kind](texts, vocabulary)
 
 
 def encoded(pairs: Sequence[tuple[str, str]], tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
