@@ -127,13 +127,14 @@ class TextRequest(Request):
 class Task:
     """One request as tokens: ``tokens`` [n], what of them is ``given``, and in which ``blank`` each lies (−1: none).
 
-    ``prompt`` counts the leading given tokens that are the prompt's.
+    ``prompt`` counts the leading given tokens that are the prompt's; ``spans`` are the positions of each piece.
     """
 
     number: int
     request: TextRequest
     seed: int
     pieces: list[Piece]
+    spans: list[tuple[int, int]]
     blanks: list[Blank]
     tokens: Int[Tensor, " n"]
     given: Bool[Tensor, " n"]
@@ -174,12 +175,13 @@ def read_request(model: Any, number: int, request: TextRequest, seed: int) -> Ta
             f"{len(blanks)} blanks need a token each, and this model's context holds {context}: ask in parts"
         )
     tokens, given, blank = list(prompt), [True] * len(prompt), [-1] * len(prompt)
-    count = 0
+    spans, count = [(0, len(prompt))], 0
     for piece in pieces[1:]:
         if isinstance(piece, Given):
             own, where = tokenizer.encode(piece.text), -1
         else:
             own, where, count = [0] * min(_size(model, piece), context + 1), count, count + 1
+        spans.append((len(tokens), len(tokens) + len(own)))
         tokens += own
         given += [where < 0] * len(own)
         blank += [where] * len(own)
@@ -201,6 +203,7 @@ def read_request(model: Any, number: int, request: TextRequest, seed: int) -> Ta
         request=request,
         seed=seed,
         pieces=pieces,
+        spans=spans,
         blanks=blanks,
         tokens=torch.tensor(tokens, dtype=torch.int64),
         given=torch.tensor(given, dtype=torch.bool),
