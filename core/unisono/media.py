@@ -293,6 +293,17 @@ class Text(Media):
         # Bytes, so that line ends stay what they are on every system.
         path.write_bytes(text.encode("utf-8", "replace"))
 
+    def __rich__(self) -> Any:
+        """For terminals: what was given is dim, what was settled last stands out."""
+        from rich.text import Text as Line
+
+        line = Line()
+        parts = zip(self.pieces, self.order, strict=True) if self.order and self.pieces else [(self.text, 0)]
+        for piece, step in parts:
+            style = "dim" if step < 0 else "bold green" if step + 1 == self.num_steps else ""
+            line.append(piece.replace("\x1b", "␛"), style)  # a text must not command the terminal
+        return line
+
     def plot(self):
         """Draw when each token was settled: place along, step upwards, with the tokens where they fit.
 

@@ -150,8 +150,7 @@ def stream(model: Any, request: TextRequest, generator: torch.Generator | None =
         if filling.revises or request.template is not None or request.json_schema is not None:
             continue
         border = int(canvas.masked[0].long().argmax()) if canvas.masked[0].any() else len(reading.task)
-        if request.block or model.block_size > 1:
-            size = request.block or model.block_size
+        if size := request.block or model.block_size:
             border = border if border == len(reading.task) else border // size * size
         elif border < len(reading.task):
             continue
@@ -178,9 +177,9 @@ def read_all(
 def check_request(model: Any, request: TextRequest) -> None:
     """Raise ``RequestError`` for blocks, caches and guides that this model does not have."""
     size, cache = model.block_size, request.cache
-    if size == 1:
+    if model.attention == "causal":
         raise RequestError("this model goes from left to right and fills nothing in: ask a diffusion model")
-    if size > 1 and request.block not in (None, size):
+    if size and request.block not in (None, size):
         raise RequestError(f"block={request.block}: this model fills blocks of {size}; leave block out")
     if cache not in ("none", "unchanged") and not model.remembers:
         raise RequestError(f"cache={cache!r}: this model keeps no keys and values; leave cache out")
@@ -189,11 +188,11 @@ def check_request(model: Any, request: TextRequest) -> None:
             "cache='prefix' is exact where blocks do not see what follows them, and in this model everything sees "
             "everything: take free, frozen or prefill, which are approximations, and drift to see how good"
         )
-    if cache in BLOCKWISE and not (request.block or size > 1):
+    if cache in BLOCKWISE and not (request.block or size):
         raise RequestError(f"cache={cache!r} keeps what lies outside of the open block: give block")
     if revises(request):
         remasks = request.remask or request.sampler == "remdm"
-        if remasks and (request.block or size > 1):
+        if remasks and (request.block or size):
             raise RequestError("remasking opens the whole text at once: it goes with no blocks")
         if cache not in ("none", "unchanged"):
             raise RequestError(f"cache={cache!r} does not compute again what remask and edit read: leave one out")
@@ -236,7 +235,7 @@ class Filling:
         tasks = [reading.task for reading in readings]
         sizes = [len(task) for task in tasks]
         longest, device = max(sizes), model.device
-        block = request.block or (model.block_size if model.block_size > 1 else 0)
+        block = request.block or model.block_size
         sequence = Layout.sequence(longest, model.vocabulary)
         layout = Layout.blocks(longest, block, model.vocabulary) if block else sequence
         tokens, given = (torch.zeros(len(tasks), longest, dtype=kind) for kind in (torch.int64, torch.bool))

@@ -226,3 +226,10 @@ def test_a_text_has_a_piece_and_a_step_for_each_token():
     assert Text("ab", (1, 2), ("a", "b")).order == ()
     with pytest.raises(ValueError, match="not 2 tokens, 1 steps"):
         Text("ab", (1, 2), (), (0,))
+
+
+def test_a_text_in_a_terminal_shows_what_is_new_and_commands_nothing():
+    line = Text("ab\x1b[2J", pieces=("a", "b", "\x1b[2J"), order=(-1, 0, 1)).__rich__()
+    assert line.plain == "ab␛[2J"
+    assert [(span.start, span.style) for span in line.spans] == [(0, "dim"), (2, "bold green")]
+    assert Text("plain").__rich__().plain == "plain"
