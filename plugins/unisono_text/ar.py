@@ -22,6 +22,7 @@ from unisono import Text
 from unisono.masked.verify import KVCache
 from unisono.model import OnStep
 
+from unisono_text.adapters import Adapters
 from unisono_text.language import LanguageModel
 from unisono_text.lossless.asking import ContinueRequest
 from unisono_text.lossless.serve import continue_texts, stream_text
@@ -32,6 +33,7 @@ class Autoregressive(LanguageModel):
 
     Args:
         dim, num_layers, num_heads, filter_dim, dropout: of the transformer; ``filter_dim`` 0 is 8/3 of ``dim``.
+        adapters: low-rank ones, which alone are trained (`unisono_text.adapters`).
     """
 
     Request: ClassVar[type[ContinueRequest]] = ContinueRequest  # type: ignore[assignment]
@@ -50,9 +52,10 @@ class Autoregressive(LanguageModel):
         num_heads: int = 12,
         filter_dim: int = 0,
         dropout: float = 0.1,
+        adapters: Adapters | None = None,
     ):
         super().__init__(dim, num_layers, num_heads, filter_dim, dropout)
-        self.attention = "causal"
+        self.attention, self.adapters = "causal", adapters
 
     def shifted(self, batch: dict[str, Any]) -> Int[Tensor, "b t"]:
         """Return what stands before each token: the one before it, or the start at the head of each document."""

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from unisono.masked import Corrupted
 from unisono.nn.transformer import sinusoids
 
+from unisono_text.adapters import Adapters
 from unisono_text.masking import MaskedModel
 from unisono_text.transformer import Keep
 
@@ -33,6 +34,7 @@ class MDLM(MaskedModel):
     Args:
         dim, num_layers, num_heads, filter_dim, dropout: of the transformer; ``filter_dim`` 0 is 8/3 of ``dim``.
         time_conditioning: whether the network is told the time; such a model has no caches.
+        adapters: low-rank ones, which alone are trained (`unisono_text.adapters`).
     """
 
     salt = "mdlm"
@@ -45,9 +47,10 @@ class MDLM(MaskedModel):
         filter_dim: int = 0,
         dropout: float = 0.1,
         time_conditioning: bool = False,
+        adapters: Adapters | None = None,
     ):
         super().__init__(dim, num_layers, num_heads, filter_dim, dropout)
-        self.time_conditioning = time_conditioning
+        self.time_conditioning, self.adapters = time_conditioning, adapters
         self.remembers = not time_conditioning
 
     def build(self, facts: dict[str, Any]) -> None:
@@ -86,7 +89,7 @@ class MDLM(MaskedModel):
         ids = torch.where(canvas.known, canvas.tokens, self.mask_id)
         assert corrupted.time is not None
         # The share of the whole row that is expected to be masked, which is what decoding can count.
-        share = corrupted.time[:, 0] * corrupted.window.sum(1) / canvas.length.clamp_min(1)
+        share = corrupted.time.amax(1) * corrupted.window.sum(1) / canvas.length.clamp_min(1)
         return self.predict(ids, self.attention_mask(batch), time=share)
 
 
