@@ -119,7 +119,7 @@ class BlockModel(MaskedModel):
         for low, high in windows:
             costs = []
             for sample in range(num_samples):
-                times = low + (high - low) * self.sample_times(batch, 0, 1, seed + sample)
+                times = low + (high - low) * self.sample_numbers(batch, 0, 1, seed + sample)
                 seeds = [seed * num_samples + sample + row * 2**20 for row in batch["row"].tolist()]
                 costs.append(self.cost(batch, seeds, times).double().sum(1) / learnt)
             measured[low, high] = float(torch.cat(costs).var())

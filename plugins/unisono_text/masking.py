@@ -6,7 +6,9 @@ the bound is the integral of −α′/(1 − α) times what the hidden tokens co
 `unisono.masked.Diffusion`, the same that decoding is proved against.
 
 Time is drawn with low variance: strata over the *global* batch while training, whatever the number of processes;
-a golden-ratio sequence over the rows in validation; strata over the samples in `bound`.
+a golden-ratio sequence over the rows in validation. `bound`, which is to be measured and not to be differentiated,
+draws a number of hidden tokens in place of a time (`unisono.masked.Counted`; LLaDA, arXiv:2502.09992, eq. 14), in
+strata over its samples: the same expectation, without the weights 1/t whose variance has no limit.
 
 Shapes: b batch, t tokens, v vocabulary. Masks: True = keep.
 """
@@ -20,7 +22,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from unisono.data import derive_seed
-from unisono.masked import Canvas, Corrupted, Diffusion, Layout, masked_cross_entropy
+from unisono.masked import Canvas, Corrupted, Counted, Diffusion, Layout, masked_cross_entropy
 
 from unisono_text.language import LanguageModel
 
@@ -58,11 +60,10 @@ class MaskedModel(LanguageModel):
         rank = lot.flatten().argsort().argsort().reshape(lot.shape)
         return ((rank + u) / lot.numel())[first : first + len(mine)].to(self.device)
 
-    def sample_times(self, batch: dict[str, Any], sample: int, num_samples: int, seed: int) -> Float[Tensor, "b n"]:
-        """Return times of one of several samples of the bound: each is in a part of its own of [0, 1]."""
-        num = self.num_times(batch["tokens"].shape[1])
-        rows = batch["row"].tolist()
-        u = _numbers(torch.tensor([derive_seed(seed, row, sample) for row in rows]), "time", num)
+    def sample_numbers(self, batch: dict[str, Any], sample: int, num_samples: int, seed: int) -> Float[Tensor, "b n"]:
+        """Return numbers in (0, 1) for one of several samples of the bound: each is in a part of its own."""
+        rows = torch.tensor([derive_seed(seed, row, sample) for row in batch["row"].tolist()])
+        u = _numbers(rows, "number", self.num_times(batch["tokens"].shape[1]))
         return ((sample + u) / num_samples).to(self.device)
 
     # ---- costs ---------------------------------------------------------------------------------
@@ -93,7 +94,10 @@ class MaskedModel(LanguageModel):
 
     def cost(self, batch: dict[str, Any], seeds: Sequence[int], times: Float[Tensor, "b n"]) -> Float[Tensor, "b t"]:
         """Return one sample of each token's share of the bound, in nats."""
-        corrupted = self.corrupted(batch, seeds, times)
+        return self.cost_of(self.corrupted(batch, seeds, times), batch)
+
+    def cost_of(self, corrupted: Corrupted, batch: dict[str, Any]) -> Float[Tensor, "b t"]:
+        """Return what the hidden tokens of a corrupted batch cost, times their weights."""
         return masked_cross_entropy(self.read(corrupted, batch).float(), corrupted, reduction="none")
 
     def token_losses(
@@ -106,7 +110,9 @@ class MaskedModel(LanguageModel):
         total = torch.zeros(len(batch["tokens"]), dtype=torch.float64, device=batch["tokens"].device)
         for sample in range(num_samples):
             seeds = [derive_seed(self.salt, "bound", seed, row, sample) for row in batch["row"].tolist()]
-            total += self.cost(batch, seeds, self.sample_times(batch, sample, num_samples, seed)).double().sum(1)
+            u = self.sample_numbers(batch, sample, num_samples, seed)
+            corrupted = Counted(beside=self.block_size > 0).at(self.canvas(batch, seeds), self.targets(batch), u)
+            total += self.cost_of(corrupted, batch).double().sum(1)
         return total / num_samples
 
 
