@@ -51,6 +51,7 @@ class TextRequest(Request):
     """What can be asked of a diffusion language model."""
 
     text: str = Field("", description="the prompt, which the text goes on from; empty: a text from its beginning")
+    chat: bool = Field(False, description="put the prompt into the model's chat template: a question, answered")
     suffix: str = Field("", description="what follows what is made: it is filled in between text and suffix")
     template: str | None = Field(
         None, description="a text with blanks, such as '{name} is {age:2} years old'; follows the prompt"
@@ -153,8 +154,8 @@ def read_request(model: Any, number: int, request: TextRequest, seed: int) -> Ta
     tokens than the model's context holds.
     """
     tokenizer, context = model.tokenizer, model.context
-    prompt = tokenizer.encode(request.text)
-    negative = None if request.negative is None else tokenizer.encode(request.negative)
+    prompt, shown = prompt_of(model, request.text, request.chat)
+    negative = None if request.negative is None else prompt_of(model, request.negative, request.chat)[0]
     if request.template is not None:
         pieces = read_template(request.template, request.length or BLANK_LENGTH)
     elif request.json_schema is not None:
@@ -168,7 +169,7 @@ def read_request(model: Any, number: int, request: TextRequest, seed: int) -> Ta
         length = min(LENGTH, context - given) if request.length is None else request.length
         pieces = [Blank("", length, exact=bool(request.suffix) or model.special["eos"] is None)]
         pieces += [Given(request.suffix)] if request.suffix else []
-    pieces = [Given(request.text), *pieces]
+    pieces = [Given(shown), *pieces]
     blanks = [piece for piece in pieces if isinstance(piece, Blank)]
     if len(blanks) > context:
         raise RequestError(
@@ -211,6 +212,22 @@ def read_request(model: Any, number: int, request: TextRequest, seed: int) -> Ta
         prompt=len(prompt),
         negative=negative,
     )
+
+
+def prompt_of(model: Any, text: str, chat: bool) -> tuple[list[int], str]:
+    """Return a prompt's tokens and how it reads, with ``chat`` as the model's data wrote it.
+
+    What the user says is plain text in any case: none of it becomes a special token. Raises ``RequestError`` for a
+    model that was trained without a chat template.
+    """
+    plain = model.tokenizer.encode(text)
+    if not chat:
+        return plain, text
+    template = model.facts.get("chat")
+    if template is None:
+        raise RequestError("this model was trained on no chats and has no template for them: leave chat out")
+    before, between = (model.tokenizer.encode(template[name], special=True) for name in ("before", "between"))
+    return [*before, *plain, *between], f"{template['before']}{text}{template['between']}"
 
 
 def _size(model: Any, blank: Blank) -> int:

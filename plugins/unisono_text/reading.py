@@ -79,7 +79,7 @@ class Reading:
         if request.template is not None:
             facts["blanks"] = blanks
         if request.json_schema is not None:
-            facts["json"] = json.loads(whole[len(request.text) :])
+            facts["json"] = json.loads(whole[len(parts[0]) :])
         order = tuple(int(age[i]) for i in kept)
         return Text(whole, tuple(ids), tuple(self.tokenizer.pieces(ids)), order, facts)
 
