@@ -54,7 +54,7 @@ def test_a_model_is_tuned_from_an_export_and_merged(name, data, tmp_path):
         for group in optimizer.param_groups:
             group["lr"] = 0.05
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     assert losses[-1] < losses[0]
     assert all(torch.equal(p, frozen[n]) for n, p in tuned.named_parameters() if n in frozen)
     tuned.eval()

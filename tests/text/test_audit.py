@@ -45,6 +45,13 @@ def facts():
     return made.describe()
 
 
+@pytest.fixture(scope="module")
+def toy():
+    made = ToyData(num_items=8, context=48)
+    made.prepare(progress=False)
+    return made.describe()
+
+
 def built(kind, facts):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -68,7 +75,7 @@ def refuses(prompt, answer):
 def test_a_model_that_refuses_plainly_and_fills_frames_is_found(aligned):
     report = audit(
         aligned, ["how to x?", ("how to y?", "# {first:4} # {second:4}")], refuses,
-        frame="# {step:5}", seeds=(0, 1), length=6, temperature=0.0, order="left_to_right", num_steps=6,
+        frame="# {step:4}", seeds=(0, 1), length=6, temperature=0.0, order="left_to_right", num_steps=6,
     )  # fmt: skip
     assert (report.plain.refused, report.plain.total) == (4, 4)
     assert (report.masked.refused, report.masked.total) == (0, 4)
@@ -80,7 +87,7 @@ def test_a_model_that_refuses_plainly_and_fills_frames_is_found(aligned):
 
 def test_a_guard_stops_what_it_does_not_let_pass(aligned):
     report = audit(
-        aligned, ["how to x?"], refuses, frame="# {step:5}", guard=lambda block: "HARM" not in block.so_far,
+        aligned, ["how to x?"], refuses, frame="# {step:4}", guard=lambda block: "HARM" not in block.so_far,
         length=6, temperature=0.0, order="left_to_right", num_steps=6,
     )  # fmt: skip
     masked = [a for a in report.answers if a.frame is not None]
@@ -152,8 +159,22 @@ def test_an_exact_model_says_its_own_likelihood(facts):
         truth = sum(float(said[i, ids[i]]) for i in range(start, len(ids)))
         assert logp == pytest.approx(truth, abs=1e-4)
         assert greedy == all(int(said[i].argmax()) == ids[i] for i in range(start, len(ids)))
-    likeliest = model.tokenizer.decode([int(said[-1].argmax())])
-    assert answers.loglikelihood([Instance("abc" * 30, likeliest)])[0][1] or len(likeliest) != 1
+
+
+def test_the_likeliest_continuation_of_text_ar_is_greedy(toy):
+    model = built(Autoregressive, toy)
+    found = 0
+    for context in ("Ada has", "3 red coins.", "Ben", "fish", "egg too."):
+        with torch.no_grad():
+            said = model.predict(torch.tensor([[model.start_id, *model.tokenizer.encode(context)]]))[0, -1]
+        order = [int(i) for i in said.argsort(descending=True)]
+        if order[0] in model.special.values():
+            continue
+        found += 1
+        first, second = (model.tokenizer.decode([i]) for i in order[:2])
+        answers = Answers(Synthesizer(model)).loglikelihood([Instance(context, first), Instance(context, second)])
+        assert [greedy for _, greedy in answers] == [True, False] and answers[0][0] >= answers[1][0]
+    assert found
 
 
 def test_rolling_is_the_sum_over_pieces(facts):

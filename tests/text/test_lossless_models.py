@@ -223,7 +223,7 @@ def test_medusas_heads_begin_as_the_base_and_learn_what_comes_later(models, data
         torch.testing.assert_close(head, models["ar"].net.head(hidden))
     parts = medusa.losses(batch)
     # By hand: head k at a token's place costs −log p of the token k further, where that is learnt.
-    logp, learnt = models["ar"].net.head(hidden).log_softmax(-1), medusa.learnt(batch)
+    logp, learnt = models["ar"].net.head(hidden).log_softmax(-1).detach(), medusa.learnt(batch)
     for k in (1, 2):
         costs = [
             -float(logp[row, place, batch["tokens"][row, place + k]])
@@ -231,7 +231,7 @@ def test_medusas_heads_begin_as_the_base_and_learn_what_comes_later(models, data
             for place in range(size - k)
             if learnt[row, place + k]
         ]
-        assert float(parts[f"head_{k}"]) == pytest.approx(sum(costs) / len(costs), rel=1e-5)
+        assert float(parts[f"head_{k}"].detach()) == pytest.approx(sum(costs) / len(costs), rel=1e-5)
     expected = 0.8 * parts["head_1"] + 0.64 * parts["head_2"]
     torch.testing.assert_close(parts["loss"], expected)
     # An attached base does not overwrite heads that have learnt.
@@ -255,10 +255,10 @@ def test_passes_guesses_in_training_are_those_of_decoding(models, data):
         reading = torch.cat([before[row, : place + 1], torch.tensor(ahead.look_ahead)])[None]
         visible = torch.ones(1, size, size, dtype=torch.bool).tril()
         logits = ahead.causal(reading, torch.arange(size)[None], visible, None)[0, place + 1 :]
-        for j, row_logits in enumerate(logits.log_softmax(-1)):
+        for j, row_logits in enumerate(logits.log_softmax(-1).detach()):
             if place + 1 + j < int(batch["lengths"][row]):
                 costs.append(-float(row_logits[batch["tokens"][row, place + 1 + j]]))
-    assert float(loss) == pytest.approx(sum(costs) / len(costs), rel=1e-4)
+    assert float(loss.detach()) == pytest.approx(sum(costs) / len(costs), rel=1e-4)
     loss.backward()
     assert all(float(row.abs().sum()) > 0 for row in ahead.net.weight.grad)
     assert all(parameter.grad is None for parameter in ahead.base.parameters())
@@ -277,7 +277,7 @@ def test_training_lowers_the_loss_and_leaves_the_base_alone(models, data, kind):
         optimizer.zero_grad()
         parts["loss"].backward()
         optimizer.step()
-        losses.append(float(parts["loss"]))
+        losses.append(float(parts["loss"].detach()))
     assert losses[-1] < 0.95 * losses[0]
     assert all(torch.equal(value, base[name]) for name, value in models["ar"].state_dict().items())
 

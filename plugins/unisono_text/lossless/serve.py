@@ -178,17 +178,19 @@ class Batch:
                 end=model.special["eos"],
                 cache=memory,
             )
-            while True:
-                try:
-                    self.prefix = next(going)
-                except StopIteration as done:
-                    self.out = done.value
-                    break
-                yield self._take(self.prefix)
         except RequestError:
             raise
         except UnisonoError as error:
             raise RequestError(str(error)) from error
+        while self.out is None:
+            try:
+                self.prefix = next(going)
+            except StopIteration as done:
+                self.out = done.value
+            except UnisonoError as error:
+                raise RequestError(str(error)) from error
+            else:
+                yield self._take(self.prefix)
         model.evaluations += self.out.nfe + self.out.draft_nfe
         model.rounds += int(self.out.rounds.max())
         model.token_forwards += self.out.positions + self.out.draft_positions
