@@ -16,7 +16,7 @@ An export of such a run keeps both, side by side. ``merged`` returns the plain m
 weights; ``save_export`` of that is an export as any other.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -30,22 +30,25 @@ class Adapters:
     """What is added to each linear layer.
 
     Args:
-        rank: of the added matrices; the width between A and B.
+        rank: of the added matrices, the width between A and B; 0 is no adapters.
         alpha: what they are added with, over the rank.
         dropout: of what A reads.
     """
 
-    rank: int = 8
+    rank: int = 0
     alpha: float = 16.0
     dropout: float = 0.0
 
     def __post_init__(self):
-        if self.rank < 1:
-            raise RecipeError(f"model.adapters.rank={self.rank} must be at least 1")
+        if self.rank < 0:
+            raise RecipeError(f"model.adapters.rank={self.rank} must be at least 0")
         if not self.alpha > 0:
             raise RecipeError(f"model.adapters.alpha={self.alpha} must be above 0")
         if not 0 <= self.dropout < 1:
             raise RecipeError(f"model.adapters.dropout={self.dropout} must be from 0 up to, not including, 1")
+
+
+NO_ADAPTERS = Adapters()
 
 
 def adapt(net: nn.Module, adapters: Adapters) -> None:
@@ -82,9 +85,9 @@ def merged(model: Any) -> Any:
 
     Raises ``RecipeError`` for a model without adapters.
     """
-    if getattr(model, "adapters", None) is None:
+    if not model.adapters.rank:
         raise RecipeError(f"this {type(model).__name__} has no adapters: there is nothing to merge")
-    raw = {**model.recipe, "model": {**model.recipe["model"], "adapters": None}}
+    raw = {**model.recipe, "model": {**model.recipe["model"], "adapters": asdict(NO_ADAPTERS)}}
     plain = Recipe.from_dict({"data": {"name": "text/toy"}, **raw}).build_model(model.facts)
     plain.recipe = raw
     state = {}

@@ -22,7 +22,7 @@ from unisono import Text
 from unisono.masked.verify import KVCache
 from unisono.model import OnStep
 
-from unisono_text.adapters import Adapters
+from unisono_text.adapters import NO_ADAPTERS, Adapters
 from unisono_text.language import LanguageModel
 from unisono_text.lossless.asking import ContinueRequest
 from unisono_text.lossless.serve import continue_texts, stream_text
@@ -52,7 +52,7 @@ class Autoregressive(LanguageModel):
         num_heads: int = 12,
         filter_dim: int = 0,
         dropout: float = 0.1,
-        adapters: Adapters | None = None,
+        adapters: Adapters = NO_ADAPTERS,
     ):
         super().__init__(dim, num_layers, num_heads, filter_dim, dropout)
         self.attention, self.adapters = "causal", adapters

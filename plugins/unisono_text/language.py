@@ -25,7 +25,7 @@ from unisono.data import derive_seed
 from unisono.errors import CheckpointError, RecipeError, RequestError
 from unisono.model import OnStep
 
-from unisono_text.adapters import Adapters, adapt, source_names
+from unisono_text.adapters import NO_ADAPTERS, adapt, source_names
 from unisono_text.asking import TextRequest
 from unisono_text.tokenizer import Tokenizer
 from unisono_text.transformer import Keep, TextTransformer
@@ -79,7 +79,7 @@ class LanguageModel(Model):
         self.rounds: int = 0
         self.token_forwards: int = 0
         self.watchers: list[Any] = []
-        self.adapters: Adapters | None = None
+        self.adapters = NO_ADAPTERS
 
     def build(self, facts: dict[str, Any]) -> None:
         """Build for the tokenizer and the context of the data."""
@@ -88,7 +88,7 @@ class LanguageModel(Model):
         self.vocabulary, self.context = int(facts["vocabulary"]), int(facts["context"])
         self.special: dict[str, int | None] = facts["special"]
         self.net: Any = self.make_net()
-        if self.adapters is not None:
+        if self.adapters.rank:
             adapt(self.net, self.adapters)
 
     def make_net(self) -> nn.Module:
@@ -128,7 +128,7 @@ class LanguageModel(Model):
             )
 
     def read_source(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        return state if self.adapters is None else source_names(self.state_dict(), state)
+        return source_names(self.state_dict(), state)
 
     # ---- batches -------------------------------------------------------------------------------
 

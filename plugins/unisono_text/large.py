@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from unisono.errors import DataError, RecipeError
 from unisono.masked import Corrupted
 
-from unisono_text.adapters import Adapters
+from unisono_text.adapters import NO_ADAPTERS, Adapters
 from unisono_text.block import BlockModel
 from unisono_text.masking import MaskedModel
 from unisono_text.transformer import Keep, TextTransformer, block_size_of, rotate
@@ -202,7 +202,7 @@ class LLaDA(MaskedModel):
 
     salt: ClassVar[str] = "llada"
 
-    def __init__(self, network: LargeSizes = LLADA_8B, adapters: Adapters | None = None):
+    def __init__(self, network: LargeSizes = LLADA_8B, adapters: Adapters = NO_ADAPTERS):
         super().__init__(network.dim, network.num_layers, network.num_heads, network.filter_dim, 0.0)
         self.network, self.adapters = network, adapters
 
@@ -236,7 +236,7 @@ class Dream(LLaDA):
 
     salt: ClassVar[str] = "dream"
 
-    def __init__(self, network: LargeSizes = DREAM_7B, adapters: Adapters | None = None):
+    def __init__(self, network: LargeSizes = DREAM_7B, adapters: Adapters = NO_ADAPTERS):
         super().__init__(network, adapters)
         self.remembers = False
 
@@ -268,7 +268,7 @@ class FastDLLM(BlockModel):
         network: LargeSizes = FAST_DLLM_7B,
         block_size: int = 32,
         clip: tuple[float, float] = (0.0, 1.0),
-        adapters: Adapters | None = None,
+        adapters: Adapters = NO_ADAPTERS,
     ):
         super().__init__(network.dim, network.num_layers, network.num_heads, network.filter_dim, 0.0, block_size, clip)
         self.network, self.remembers, self.adapters = network, False, adapters

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from unisono.masked import Corrupted
 from unisono.nn.transformer import sinusoids
 
-from unisono_text.adapters import Adapters
+from unisono_text.adapters import NO_ADAPTERS, Adapters
 from unisono_text.masking import MaskedModel
 from unisono_text.transformer import Keep
 
@@ -47,7 +47,7 @@ class MDLM(MaskedModel):
         filter_dim: int = 0,
         dropout: float = 0.1,
         time_conditioning: bool = False,
-        adapters: Adapters | None = None,
+        adapters: Adapters = NO_ADAPTERS,
     ):
         super().__init__(dim, num_layers, num_heads, filter_dim, dropout)
         self.time_conditioning, self.adapters = time_conditioning, adapters

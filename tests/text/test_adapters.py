@@ -27,7 +27,7 @@ def data():
 
 
 def model_of(name, facts, adapters=None, seed=1):
-    section = {"name": name, **NETWORKS[name], "adapters": adapters}
+    section = {"name": name, **NETWORKS[name], "adapters": adapters or {}}
     return Recipe.from_dict({"model": section, "data": {"name": "text/toy"}, "seed": seed}).build_model(facts)
 
 
@@ -72,7 +72,7 @@ def test_a_model_is_tuned_from_an_export_and_merged(name, data, tmp_path):
 
 
 def test_wrong_adapters_are_refused(data):
-    for message, given in (("rank=0", dict(rank=0)), ("alpha=0", dict(alpha=0)), ("dropout=1", dict(dropout=1.0))):
+    for message, given in (("rank=-1", dict(rank=-1)), ("alpha=0", dict(alpha=0)), ("dropout=1", dict(dropout=1.0))):
         with pytest.raises(RecipeError, match=message):
             Adapters(**given)
     with pytest.raises(RecipeError, match="no adapters"):
