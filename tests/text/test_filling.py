@@ -1,5 +1,6 @@
 """Filling canvases by request: settings are published samplers, laws, forms, caches, guides, and who is told."""
 
+import itertools
 import json
 import re
 import string
@@ -342,8 +343,11 @@ def test_a_request_alone_is_the_request_in_a_batch(model, blocks):
         {"text": "abc", "length": 20, "guide_top": 2},
         {"text": "b", "length": 6, "guide_top": 2, "seed": 1},
     ]
-    caches = [{"cache": cache, "block": 8, "text": "ab" * n, "length": 30 - n, "threshold": 0.3}
-              for cache in ("unchanged", "prefill", "frozen", "frozen_dual", "delayed", "free") for n in (2, 9)]  # fmt: skip
+    caches = [
+        {"cache": cache, "block": 8, "text": "ab" * n, "length": 30 - n, "threshold": 0.3}
+        for cache in ("unchanged", "prefill", "frozen", "frozen_dual", "delayed", "free")
+        for n in (2, 9)
+    ]
     prefix = [{"cache": "prefix", "text": "ab" * n, "length": 30 - n, "sampler": "mdlm"} for n in (2, 9)]
     for which, fields in ((model, asked + caches), (blocks, prefix)):
         requests = [TextRequest.parse(**item) for item in fields]
@@ -376,7 +380,7 @@ def test_finished_blocks_are_kept_exactly(blocks, settings):
 
 
 def test_a_sealed_prompt_is_computed_once_and_exactly(model):
-    made, calls, _, computed = cost(model, **PROMPT, num_steps=10, cache="prefill")
+    _, calls, _, computed = cost(model, **PROMPT, num_steps=10, cache="prefill")
     assert (calls, computed) == (10, 25 + 10 * 40)
     (reading,) = read_all(model, [TextRequest.parse(**PROMPT, num_steps=10)])
     filling = Filling(model, [reading])
@@ -391,7 +395,7 @@ def test_a_sealed_prompt_is_computed_once_and_exactly(model):
 
 @pytest.mark.parametrize("cache", ["frozen", "frozen_dual", "delayed", "free"])
 def test_approximate_caches_say_how_far_they_lead(model, cache):
-    plain, calls, _, computed = cost(model, **PROMPT, num_steps=4, block=16)
+    _, calls, _, computed = cost(model, **PROMPT, num_steps=4, block=16)
     kept, calls_, _, computed_ = cost(model, **PROMPT, num_steps=4, block=16, cache=cache)
     assert calls == calls_ and computed_ < computed
     watched_ = ask(model, **PROMPT, num_steps=4, block=16, cache=cache, drift=True)
@@ -477,7 +481,7 @@ def test_a_hook_sees_each_block_before_the_next_is_begun(model):
     for number, text in enumerate(made):
         mine = [block for block in seen if block.request == number]
         assert mine[-1].so_far == text.text and mine[-1].stop >= len(text.tokens)
-        assert all(one.stop == two.start for one, two in zip(mine, mine[1:], strict=False))
+        assert all(one.stop == two.start for one, two in itertools.pairwise(mine))
         assert all(text.text.startswith(block.so_far) for block in mine)
         views = [view for which, view in canvases if which == number]
         assert any("░" in view.text for view in views) and views[-1].text == text.text
