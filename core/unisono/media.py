@@ -307,24 +307,25 @@ class Text(Media):
     def plot(self):
         """Draw when each token was settled: place along, step upwards, with the tokens where they fit.
 
-        Raises ``ValueError`` where the order is not known.
+        A text that ended before it began is drawn as an empty page. Raises ``ValueError`` where there is a text whose
+        order is not known.
         """
-        if not self.order:
+        if self.text and not self.order:
             raise ValueError("this text does not say in which order it was filled, so there is nothing to draw")
         from matplotlib.figure import Figure
 
         count = len(self.order)
         figure = Figure(figsize=(min(4 + 0.12 * count, 24), 4), layout="constrained")
         axes = figure.add_subplot()
-        given = np.array(self.order) < 0
+        given = np.array(self.order, int) < 0
         places = np.arange(count)
-        axes.scatter(places[~given], np.array(self.order)[~given], c="tab:blue", s=12, label="filled")
+        axes.scatter(places[~given], np.array(self.order, int)[~given], c="tab:blue", s=12, label="filled")
         axes.scatter(places[given], np.full(given.sum(), -1), c="tab:gray", s=12, marker="s", label="given")
         if self.pieces and count <= 160:
             # "$" would be taken for the beginning of a formula
             names = [repr(piece)[1:-1].replace("$", r"\$") for piece in self.pieces]
             axes.set_xticks(places, names, rotation=90, fontsize=6, family="monospace")
-        axes.set(xlabel="token" if self.pieces and count <= 160 else "place", ylabel="step", xlim=(-1, count))
+        axes.set(xlabel="token" if self.pieces and count <= 160 else "place", ylabel="step", xlim=(-1, max(count, 1)))
         axes.legend(loc="upper right", fontsize=8)
         return figure
 

@@ -222,6 +222,14 @@ def test_a_text_shows_in_which_order_it_was_filled():
         Text("x").plot()
 
 
+def test_a_text_that_ended_at_once_is_an_empty_page(tmp_path):
+    """A model that is little trained may say so; a preview of it must not end the training."""
+    page = Text("").plot()
+    assert not page.axes[0].collections[0].get_offsets().any()
+    page.savefig(tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 0
+
+
 def test_a_text_has_a_piece_and_a_step_for_each_token():
     assert Text("ab", (1, 2), ("a", "b")).order == ()
     with pytest.raises(ValueError, match="not 2 tokens, 1 steps"):
