@@ -117,6 +117,8 @@ def test_every_field_of_a_request_is_explained():
     for name in ("soundstorm", "gmlm"):
         for field in plugin.resolve(f"codec/{name}", "models").Request.model_fields:
             assert f"| `{field}` |" in page(f"{name}.md"), f"{field} is not explained"
+    for field in plugin.resolve("text/mdlm", "models").Request.model_fields:
+        assert f"| `{field}` |" in page("text-decoding.md"), f"{field} is not explained"
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -11,6 +11,7 @@ Shapes: b batch, l positions, k queried positions, v vocabulary. Masks: True = k
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -21,7 +22,6 @@ from unisono.masked import Canvas, Moment, at_sites
 from unisono.masked.select import best
 
 from unisono_text.asking import Task
-from unisono_text.template import Blank
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +189,14 @@ def rules_of(model: Any, tasks: list[Task], longest: int) -> Rules:
                 name = "string" if blank.kind == "string" else "digits"
                 if name not in tables:
                     tables[name] = len(allowed)
-                    allowed.append(_fitting(model, name, blank))
+                    fits = _fitting(model.tokenizer, name).clone()
+                    if not bool(fits.any()):
+                        raise RequestError(
+                            f"the blank {blank.name!r} wants {name}, and this model's tokenizer has no token for them"
+                        )
+                    if model.special["eos"] is not None:
+                        fits[model.special["eos"]] = True
+                    allowed.append(fits)
                 rule[row, start:stop] = tables[name]
                 if name == "digits":
                     closed[row, start] = True  # a number has one digit at least
@@ -198,15 +205,10 @@ def rules_of(model: Any, tasks: list[Task], longest: int) -> Rules:
     return Rules(closed.to(here), rule.to(here), table.to(here), choices, choice.to(here), first.clamp_min(0).to(here))
 
 
-def _fitting(model: Any, name: str, blank: Blank) -> Bool[Tensor, " v"]:
-    """Which tokens may stand in strings, or in numbers; the end token may."""
-    pieces = [model.tokenizer.decode([number]) for number in range(model.vocabulary)]
+@lru_cache(maxsize=16)
+def _fitting(tokenizer: Any, name: str) -> Bool[Tensor, " v"]:
+    """Which tokens may stand in strings, or in numbers."""
+    pieces = [tokenizer.decode([number]) for number in range(tokenizer.vocabulary)]
     if name == "digits":
-        fits = [piece.isascii() and piece.isdigit() for piece in pieces]
-    else:
-        fits = [bool(piece) and not any(c in '"\\' or c < " " for c in piece) for piece in pieces]
-    if not any(fits):
-        raise RequestError(f"the blank {blank.name!r} wants {name}, and this model's tokenizer has no token for them")
-    if model.special["eos"] is not None:
-        fits[model.special["eos"]] = True
-    return torch.tensor(fits)
+        return torch.tensor([piece.isascii() and piece.isdigit() for piece in pieces])
+    return torch.tensor([bool(piece) and not any(c in '"\\' or c < " " for c in piece) for piece in pieces])

@@ -64,7 +64,7 @@ REQUESTS = {
     "two forms": ({"template": "{a}", "suffix": "b"}, "template and suffix exclude each other"),
     "no end token": ({"template": "{a:..4}", "model": "endless"}, "the blank 'a' may be shorter", "{name:8}"),
     "no digits": ({**number(), "model": "letters"}, "this tokenizer knows 3 characters"),
-    "a schema that is none": ({"json_schema": {"type": "thing"}}, "its root has the type 'thing'", "known:"),
+    "a schema that is none": ({"json_schema": {"type": "thing"}}, "has the type 'thing'", "did you mean 'string'?"),
     "an open array": (
         {"json_schema": {"type": "array", "items": {"type": "null"}}},
         "None to None items",
@@ -136,5 +136,5 @@ def test_the_fullest_request_that_fits_is_made(models):
     synth = Synthesizer(models["plain"])
     made = synth(text="x" * 63, num_steps=1)
     assert made.text.startswith("x" * 63) and made.facts["steps"] == 1
-    made = synth(template="{}" * 64, num_steps=1, temperature=0)
+    made = synth(template="{:1}" * 64, num_steps=1, temperature=0)
     assert len(made.facts["blanks"]) == 64
