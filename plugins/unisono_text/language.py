@@ -254,4 +254,4 @@ class LanguageModel(Model):
 
     def preview_requests(self) -> list[Any]:
         prompts = self.facts.get("sample_texts", [])[:2]
-        return [self.Request(text=prompt, seed=i) for i, prompt in enumerate(["", *prompts])]
+        return [self.Request(text=prompt, seed=i) for i, prompt in enumerate([*prompts, ""])]
