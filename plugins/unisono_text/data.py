@@ -44,7 +44,12 @@ class TextData(DataModule):
             raise DataError(f"context={context} must be from 2 to {2**20} tokens")
         self.context = context
         self.tokenizer: Tokenizer | None = None
+        self._lent: Tokenizer | None = None
         self._facts: dict[str, Any] = {}
+
+    def lend(self, tokenizer: Tokenizer) -> None:
+        """Have the texts in the tokens of a model instead of what the settings say; before ``prepare``."""
+        self._lent = tokenizer
 
     def settle(
         self,
@@ -141,7 +146,7 @@ class ToyData(TextData):
         pairs = [make_sentence(number, self.questions) for number in range(self.num_items + self.val_size)]
         # The alphabet is of many sentences, so that it does not depend on how few are made.
         known = ["".join(make_sentence(number, questions)) for questions in (False, True) for number in range(200)]
-        tokenizer = make_tokenizer(self.kind, known, self.vocabulary)
+        tokenizer = self._lent or make_tokenizer(self.kind, known, self.vocabulary)
         sets = []
         for part in (pairs[: self.num_items], pairs[self.num_items :]):
             tokens, places = encoded(part, tokenizer)

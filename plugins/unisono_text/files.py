@@ -55,7 +55,7 @@ class StoredData(TextData):
         both = {source.path.resolve() for source in training} & {source.path.resolve() for source in held}
         if both:
             raise DataError(f"{min(both)} is both in data.root and in data.val: name it once")
-        given = tokenizer_of(self.kind) if self.kind not in MADE else None
+        given = self._lent or (tokenizer_of(self.kind) if self.kind not in MADE else None)
 
         def documents() -> Iterator[Document | Dropped]:
             for source in [*training, *held]:
