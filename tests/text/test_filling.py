@@ -230,7 +230,14 @@ def test_a_choice_is_the_models_among_the_options():
 
 # ---- forms ---------------------------------------------------------------------------------------
 
-SETTINGS = [{"sampler": name} for name in PRESETS] + [{"num_steps": 1}, {"remask": "conf", "num_steps": 5}]
+SETTINGS = [
+    *({"sampler": name} for name in PRESETS),
+    {"num_steps": 1},
+    {"remask": "conf", "num_steps": 5},
+    {"edit": 0.2, "num_steps": 5},
+    {"guidance_scale": 3.0},
+    {"block": 4, "cache": "frozen_dual"},
+]
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
