@@ -43,6 +43,7 @@ class BlockModel(MaskedModel):
     """
 
     salt: ClassVar[str] = "block"
+    min_time: ClassVar[float] = 0.0  # its interval is ``clip``
 
     def __init__(
         self,

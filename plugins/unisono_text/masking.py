@@ -31,7 +31,12 @@ GOLDEN = 0.6180339887498949
 
 
 class MaskedModel(LanguageModel):
-    """The base of ``text/mdlm``, ``text/block``, ``text/anchored`` and ``text/seed``."""
+    """The base of ``text/mdlm``, ``text/block``, ``text/anchored`` and ``text/seed``.
+
+    ``min_time`` is the least time of training, as published: below it weights are above a thousand.
+    """
+
+    min_time: ClassVar[float] = 1e-3
 
     roles: ClassVar[dict[str, str]] = {
         "guide": "a text/ar of the same tokenizer that guides the draws",
@@ -58,7 +63,8 @@ class MaskedModel(LanguageModel):
         everyone, first = _gathered(mine)
         lot, u = (_numbers(everyone, purpose, num) for purpose in ("lot", "time"))
         rank = lot.flatten().argsort().argsort().reshape(lot.shape)
-        return ((rank + u) / lot.numel())[first : first + len(mine)].to(self.device)
+        times = (rank + u) / lot.numel()
+        return (self.min_time + (1 - self.min_time) * times)[first : first + len(mine)].to(self.device)
 
     def sample_numbers(self, batch: dict[str, Any], sample: int, num_samples: int, seed: int) -> Float[Tensor, "b n"]:
         """Return numbers in (0, 1) for one of several samples of the bound: each is in a part of its own."""
