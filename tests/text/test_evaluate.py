@@ -148,7 +148,7 @@ def test_a_sweep_shows_variety_beside_perplexity(data):
 
 def test_a_corpus_at_another_place_is_read_in_the_models_tokens(tmp_path, data):
     for number in range(12):
-        (tmp_path / f"{number}.txt").write_text(f"Ada has {number % 9} red apples.")
+        (tmp_path / f"{number}.txt").write_text(f"Ada has {number} red apples.")
     model = made(Autoregressive, data.describe())
     whole = corpus_of(model, str(tmp_path))
     whole.prepare(progress=False)
@@ -159,7 +159,7 @@ def test_a_corpus_at_another_place_is_read_in_the_models_tokens(tmp_path, data):
                              "vocabulary": 500, "batch_size": 64}}  # fmt: skip
     part = corpus_of(model, str(tmp_path))
     part.prepare(progress=False)
-    assert 3 <= len(part.val_set.documents) <= 4
+    assert len(part.val_set.documents) == 4
     model.recipe["data"]["val"] = ["own.txt"]
     assert corpus_of(model, str(tmp_path)).val == 0.0
 
