@@ -24,8 +24,8 @@ from unisono.masked.verify import Draw, Matching, Method, Prefix, Proposal, Roun
 
 RATE = 0.1
 """How fast the share of hits follows: the last ten predictions count for two thirds."""
-PRIOR = 0.3
-"""What it is before the first prediction: too little for a draft, and enough for one after a hit or two."""
+PRIOR = 0.15
+"""What it is before the first prediction: too little for a draft, and enough after a hit."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class AdaptiveNGram:
     num_draft: int = 8
     longest: int = 5
     shortest: int = 2
-    first: float = 0.3
-    each: float = 0.05
+    first: float = 0.1
+    each: float = 0.1
     brings_law = False
 
     def __post_init__(self):
@@ -139,7 +139,7 @@ class RowIndex:
 
 
 def adaptive_ngram(
-    num_draft: int = 8, longest: int = 5, shortest: int = 2, first: float = 0.3, each: float = 0.05
+    num_draft: int = 8, longest: int = 5, shortest: int = 2, first: float = 0.1, each: float = 0.1
 ) -> Method:
     """N-grams with the off-switch: lossless token by token, see `AdaptiveNGram`."""
     return Method("adaptive n-gram", AdaptiveNGram(num_draft, longest, shortest, first, each), Matching())
