@@ -154,6 +154,8 @@ def stream(model: Any, request: TextRequest, generator: torch.Generator | None =
             border = border if border == len(reading.task) else border // size * size
         elif border < len(reading.task):
             continue
+        if border <= reading.task.prompt:
+            continue
         so_far = reading.so_far(canvas.tokens[0], border)
         if len(so_far) > len(told) and not so_far.endswith("\N{REPLACEMENT CHARACTER}"):
             yield Text(so_far[len(told) :])

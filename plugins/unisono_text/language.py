@@ -44,7 +44,8 @@ class LanguageModel(Model):
         attention: of the network: bidirectional, causal or block:N.
         exact: whether ``bound`` is the negative log-likelihood itself, and not a sample of a bound on it.
         remembers: whether ``predict`` takes a cache.
-        evaluations: of the network so far, per text; rounds are batched ones.
+        evaluations: of the network so far, each of a whole batch; guides and drafts count.
+        rounds: of evaluations so far; those of one round need not wait for one another.
         token_forwards: token positions computed so far, over all rows.
         watchers: what is told of texts while they are made; see `unisono_text.generate.watched`.
     """
