@@ -103,6 +103,9 @@ def test_every_key_of_a_section_is_explained(section, spec):
         ("image/shards", "image.md"),
         ("image/emoji", "image.md"),
         ("image/shapes", "image.md"),
+        ("text/files", "text-data.md"),
+        ("text/chat", "text-data.md"),
+        ("text/toy", "text-data.md"),
     ],
 )
 def test_every_argument_of_a_data_set_is_explained(name, of):
