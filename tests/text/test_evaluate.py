@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 from rich.console import Console
-from unisono import Synthesizer
-from unisono.checkpoint import save_export
+from unisono import Synthesizer, plugin
+from unisono.checkpoint import load_component, save_export
 from unisono.cli import main
 from unisono.errors import DataError
 from unisono.metrics import sweep
@@ -38,6 +38,17 @@ def made(kind, facts, seed: int = 0, uniform: bool = False, **kwargs):
         model.build(facts)
     if uniform:
         model.net.head.weight.data.zero_()
+    return model.eval()
+
+
+def tiny(name: str, facts):
+    """The model of a tiny recipe, with its components."""
+    read = Recipe.read(f"text/{name}-tiny")
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(0)
+        model = read.build_model(facts)
+    for role, where in read.components.items():
+        model.attach(role, load_component(type(model), role, where, model.facts))
     return model.eval()
 
 
@@ -177,10 +188,30 @@ def test_what_cannot_be_measured(data, tmp_path):
         evaluate(Synthesizer(model), tmp_path)
 
 
+NAMES = sorted(plugin.get("text").evaluators)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_model_is_measured_and_swept(data, name):
+    model = tiny(name, data.describe())
+    assert "judge" in model.roles
+    model.attach("judge", made(Autoregressive, data.describe(), seed=1))
+    report = evaluate(Synthesizer(model), data, limit=2, num_samples=2, progress=False, length=4)
+    assert report.value("bits per character", MODEL) > 0
+    assert report.value("evaluations of the network", MODEL) > 0
+    assert report.value("positions computed", MODEL) > 0 or report.value("tokens", MODEL) == 0
+    asked = probe(Synthesizer(model), data, limit=2)
+    assert set(asked.measure(Synthesizer(model)([{**asked.requests[0], "length": 4}] * 2))) == set(asked.better)
+
+
+def test_the_models_were_all_there():
+    assert len(NAMES) >= 10 and set(NAMES) == set(plugin.get("text").models) == set(plugin.get("text").sweeps)
+
+
 def test_the_command_line_writes_and_measures(tmp_path, data, capsys):
     facts = data.describe()
     model, judge = (
-        save_export(Recipe.read(f"text/{kind}-tiny").build_model(facts).eval(), tmp_path / name)
+        save_export(tiny(kind, facts), tmp_path / name)
         for kind, name in (("mdlm", "model"), ("ar", "judge"))
     )
     out = tmp_path / "out.txt"
