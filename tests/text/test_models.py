@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import statistics
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from unisono.recipe import Recipe
 from unisono_text import masking
 from unisono_text.anchored import Anchored
 from unisono_text.ar import Autoregressive
-from unisono_text.block import BlockModel
+from unisono_text.block import BlockModel, moments, search_windows, variance
 from unisono_text.mdlm import MDLM
 from unisono_text.seed import Seed
 from unisono_text.tokenizer import Tokenizer
@@ -222,15 +223,46 @@ def test_a_finished_block_may_be_kept(name):
     assert apart < 2e-5 if name == "block" else apart > 1e-3
 
 
-def test_a_narrow_interval_has_less_variance_than_a_wide_one():
+def test_training_draws_times_from_its_interval():
     model, batch = make("block", block_size=4), some_batch(*[8] * 12)
-    wide, narrow = (0.0, 1.0), (0.45, 0.95)
-    measured = model.clip_variance(batch, [wide, narrow], num_samples=6)
-    assert measured[narrow] < 0.6 * measured[wide]
     model.train()
     times = model.times(batch, list(range(12)))
     assert times.shape == (12, 2) and float(times.min()) >= 0.3 and float(times.max()) <= 0.8
     assert float(model.eval().times(batch, list(range(12))).min()) < 0.3
+
+
+@torch.no_grad()
+def test_the_interval_of_least_variance_is_found_at_validation():
+    """The windows' variances are those of the blocks whose times lie in them; the choice survives a restart."""
+    model, batch = make("block", block_size=4, clip=None), some_batch(*[8] * 60, 3)
+    batch["row"] = torch.arange(61)
+    assert model.interval == (0.0, 1.0)
+    model.on_validation_epoch_start()
+    seeds = list(range(61))
+    cost = model.token_losses(batch, seeds)[0]["loss"][:60].double()
+    pairs = zip(model.times(batch, seeds)[:60].flatten(), cost.view(120, 4).sum(1), strict=True)
+    pairs = [(float(time), float(total)) for time, total in pairs]  # the row of three is no whole block
+    model.on_validation_epoch_end()
+    windows = search_windows()
+    by_hand = [statistics.variance([c for t, c in pairs if low <= t <= high]) for low, high in windows]
+    assert len(windows) == 36 and model.interval == windows[by_hand.index(min(by_hand))] != (0.0, 1.0)
+    assert 0.6 * by_hand[0] > min(by_hand)
+    state: dict = {}
+    model.on_save_checkpoint(state)
+    again = make("block", block_size=4, clip=None)
+    again.on_load_checkpoint(state)
+    assert again.interval == model.interval
+    again.on_validation_epoch_end()  # nothing was validated
+    assert again.interval == model.interval
+
+
+def test_a_given_interval_stays():
+    model, batch = make("block"), some_batch(8, 8)
+    model.on_validation_epoch_start()
+    model.token_losses(batch, [1, 2])
+    model.on_validation_epoch_end()
+    assert model.interval == (0.3, 0.8)
+    assert variance(moments(torch.tensor([0.1]), torch.tensor([2.0]), [(0, 0.5), (0.5, 1)])).tolist() == [math.inf] * 2
 
 
 # ---- left to right -------------------------------------------------------------------------------
