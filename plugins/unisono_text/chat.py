@@ -12,10 +12,12 @@ from typing import Any, Literal
 from unisono.data import Audit, Dropped
 from unisono.errors import DataError, did_you_mean
 
+from unisono_text.data import MADE
 from unisono_text.documents import ROW_SUFFIXES, Document, Roots, Source, judged, read_rows
-from unisono_text.files import StoredData
+from unisono_text.files import StoredData, facts_of
 
 PAIR = ("prompt", "answer")
+FORM = {"before": "User: ", "between": "\nAssistant: ", "after": "\n"}
 ROLES = ("system", "user", "assistant")
 
 
@@ -31,7 +33,8 @@ class ChatData(StoredData):
             are held out together.
         prompt, answer, messages: what the rows call them.
         before, between, after: what is put before what a user says, between that and the answer, and after the answer
-            where more follows. A request's prompt must be written in the same way.
+            where more follows; without, as the export says that lends its tokenizer, else ``User: `` and
+            ``Assistant: `` on lines of their own. A request with ``chat=True`` has its prompt written in this way.
         fill: end tokens after an answer: up to a length drawn for each item between its own and the context
             (``draw``), always up to the context (``context``), or just one (``one``).
         context: most tokens of a prompt with its answer.
@@ -44,9 +47,9 @@ class ChatData(StoredData):
         prompt: str = "prompt",
         answer: str = "answer",
         messages: str = "messages",
-        before: str = "User: ",
-        between: str = "\nAssistant: ",
-        after: str = "\n",
+        before: str | None = None,
+        between: str | None = None,
+        after: str | None = None,
         fill: Literal["draw", "context", "one"] = "draw",
         tokenizer: str = "bpe",
         vocabulary: int = 4096,
@@ -57,13 +60,14 @@ class ChatData(StoredData):
     ):
         super().__init__(root, tokenizer, vocabulary, context, val, batch_size, num_workers)
         self.names = {"prompt": prompt, "answer": answer, "messages": messages}
-        self.before, self.between, self.after = before, between, after
+        form = {"before": before, "between": between, "after": after}
+        lent = FORM if tokenizer in MADE else facts_of(tokenizer).get("chat", FORM)
+        self.form = {name: lent[name] if text is None else text for name, text in form.items()}
         self.fill = fill
 
     def prepare(self, progress: bool = True) -> Audit:
-        form = {"before": self.before, "between": self.between, "after": self.after}
-        store = self.stored(ROW_SUFFIXES, self._read, "documents", self.context, names=self.names, form=form)
-        return self.filled(store, fill=None if self.fill == "one" else self.fill, chat=form)
+        store = self.stored(ROW_SUFFIXES, self._read, "documents", self.context, names=self.names, form=self.form)
+        return self.filled(store, fill=None if self.fill == "one" else self.fill, chat=self.form)
 
     def _read(self, source: Source) -> Iterator[Document | Dropped]:
         for name, row in read_rows(source.path, list(self.names.values())):
@@ -75,19 +79,18 @@ class ChatData(StoredData):
             except DataError as error:
                 yield Dropped(name, "not a conversation", str(error))
                 continue
-            said = ""
+            said: list[tuple[str, bool]] = []
             key = next(text for role, text in turns if role == "user")
             number = 0
             for role, text in turns:
-                if role == "system":
-                    said += text + self.after
-                elif role == "user":
-                    said += self.before + text + self.between
-                else:
+                if role == "user":
+                    said += [(self.form["before"], True), (text, False), (self.form["between"], True)]
+                    continue
+                if role == "assistant":
                     number += 1
                     own = name if number == 1 else f"{name} answer {number}"
-                    yield from judged(Document(own, text, said, source.group, key))
-                    said += text + self.after
+                    yield from judged(Document(own, text, tuple(said), source.group, key))
+                said += [(text, False), (self.form["after"], True)]
 
     def _turns(self, row: dict[str, Any]) -> list[tuple[str, str]]:
         """Return who says what; raises ``DataError`` where a row is no conversation that ends in an answer."""

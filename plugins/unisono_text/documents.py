@@ -29,17 +29,24 @@ _TITLE = re.compile(rb"^\s*= [^=].* =\s*$")
 
 @dataclass(frozen=True)
 class Document:
-    """One document: its text, a prompt before it that is given (empty for plain text), and the corpus it is of.
+    """One document: its text, what is given before it (nothing, for plain text), and the corpus it is of.
 
-    Documents of one ``key`` (the text, where there is none) are held out together; ``held_out`` None leaves that open.
+    ``given`` is a prompt in parts, each with whether it is of the form around what is said: such parts may be special
+    tokens, where a tokenizer has any of that name; what is said never is. Documents of one ``key`` (the text, where
+    there is none) are held out together; ``held_out`` None leaves that open.
     """
 
     id: str
     text: str
-    prompt: str = ""
+    given: tuple[tuple[str, bool], ...] = ()
     group: str = ""
     key: str = ""
     held_out: bool | None = None
+
+    @property
+    def prompt(self) -> str:
+        """What is given, in one piece."""
+        return "".join(text for text, _ in self.given)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,9 @@ def evaluate(
         made += synthesizer(asked[first : first + AT_ONCE])
     spent = time.perf_counter() - spent
     writing = Writing(model, held)
-    prompts = [request.get("text", "") for request in asked]
+    prompts = held.shown
+    if fields.keys() & {"text", "chat"}:
+        prompts = [request["text"] for request in asked]
     found = {HELD: writing.measure(held.texts, held.prompts), MODEL: writing.measure([m.text for m in made], prompts)}
     pieces = [len(writing.learnt(m.text, prompt)) for m, prompt in zip(made, prompts, strict=True)]
     computed = model.token_forwards - before
@@ -111,10 +113,9 @@ def probe(synthesizer: Any, data: str | Path | TextData, *, limit: int = 16) -> 
     the entropy of the tokens, self-BLEU and distinct pairs."""
     held = Held.read(synthesizer.model, data, limit)
     writing = Writing(synthesizer.model, held)
-    prompts = [request["text"] for request in held.requests]
 
     def measure(made: list[Text]) -> dict[str, float]:
-        found = writing.measure([text.text for text in made], prompts)
+        found = writing.measure([text.text for text in made], held.shown)
         return {name: found[name] for name in writing.better}
 
     real = {f"held out, {name}": round(value, 3) for name, value in writing.measure(held.texts, held.prompts).items()}
@@ -127,13 +128,14 @@ class Held:
     """What a text model is measured on.
 
     ``rows`` are (tokens, how many of them are given), ``texts`` and ``prompts`` what they read; ``requests`` fields of
-    requests, ``kind`` which part of the corpus it is.
+    requests, ``shown`` how their prompts read in what is made; ``kind`` which part of the corpus it is.
     """
 
     rows: list[tuple[list[int], int]]
     texts: list[str]
     prompts: list[str]
     requests: list[dict[str, Any]]
+    shown: list[str]
     kind: str
 
     @property
@@ -168,10 +170,13 @@ class Held:
         rows = [(tokens, given) for tokens, given in rows if len(tokens) > given]
         prompts = [model.tokenizer.decode(tokens[:given]) for tokens, given in rows]
         texts = [model.tokenizer.decode(tokens) for tokens, _ in rows]
-        requests = [
-            {"text": prompt, "length": model.context - given} for prompt, (_, given) in zip(prompts, rows, strict=True)
-        ]
-        return cls(rows, texts, prompts, requests, f"{len(part)} rows, {kind}")
+        requests, shown = [], []
+        for prompt, (tokens, given) in zip(prompts, rows, strict=True):
+            said = _said(model, module.describe().get("chat"), tokens[:given])
+            form = {} if said is None else {"chat": True}
+            requests.append({"text": prompt if said is None else said[0], **form, "length": model.context - given})
+            shown.append(prompt if said is None else said[1])
+        return cls(rows, texts, prompts, requests, shown, f"{len(part)} rows, {kind}")
 
 
 class Writing:
@@ -275,6 +280,18 @@ def corpus_of(model: Any, root: str) -> TextData:
     module = kind(**{name: value for name, value in {**section, **changed}.items() if name in known})
     module.lend(model.tokenizer)
     return module
+
+
+def _said(model: Any, form: dict[str, str] | None, tokens: list[int]) -> tuple[str, str] | None:
+    """Return what a user says in a prompt of a form and how that reads; None where a request cannot be put so."""
+    if form is None or form != model.facts.get("chat") or "chat" not in model.Request.model_fields:
+        return None
+    before, between = (model.tokenizer.encode(form[name], special=True) for name in ("before", "between"))
+    own = tokens[len(before) : len(tokens) - len(between)]
+    text = model.tokenizer.decode(own)
+    if [*before, *model.tokenizer.encode(text), *between] != tokens:
+        return None
+    return text, f"{form['before']}{text}{form['between']}"
 
 
 def words(text: str) -> list[str]:

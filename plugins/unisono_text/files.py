@@ -55,7 +55,7 @@ class StoredData(TextData):
         both = {source.path.resolve() for source in training} & {source.path.resolve() for source in held}
         if both:
             raise DataError(f"{min(both)} is both in data.root and in data.val: name it once")
-        given = self._lent or (tokenizer_of(self.kind) if self.kind not in MADE else None)
+        given = self._lent or (Tokenizer.from_facts(facts_of(self.kind)) if self.kind not in MADE else None)
 
         def documents() -> Iterator[Document | Dropped]:
             for source in [*training, *held]:
@@ -160,6 +160,6 @@ class FilesData(StoredData):
         return self.filled(store, self.pack)
 
 
-def tokenizer_of(folder: str) -> Tokenizer:
-    """Return the tokenizer of an export; raises ``CheckpointError`` where the folder is none, or has none."""
-    return Tokenizer.from_facts(checkpoint.read_info(checkpoint.find(Path(folder).expanduser()))["facts"])
+def facts_of(folder: str) -> dict[str, Any]:
+    """Return the facts of an export; raises ``CheckpointError`` where the folder is none."""
+    return checkpoint.read_info(checkpoint.find(Path(folder).expanduser()))["facts"]

@@ -23,7 +23,7 @@ from unisono.errors import DataError, RequestError
 from unisono_text.documents import Document, Source
 from unisono_text.tokenizer import Tokenizer
 
-VERSION = "texts-1"
+VERSION = "texts-2"
 NUM_SAMPLES = 4
 SAMPLE_CHARACTERS = 24
 
@@ -146,7 +146,9 @@ def _fill(
                 dropped.append({"id": document.id, "reason": document.reason, "detail": document.detail})
                 continue
             try:
-                given, rest = tokenizer.encode(document.prompt), tokenizer.encode(document.text)
+                # Part by part, as a request's prompt is put together: where merges could cross, both do alike.
+                given = [i for text, form in document.given for i in tokenizer.encode(text, special=form)]
+                rest = tokenizer.encode(document.text)
             except RequestError as error:
                 dropped.append({"id": document.id, "reason": "unknown characters", "detail": str(error)})
                 continue

@@ -1,11 +1,17 @@
 """Prompts and answers: what is given, what is learnt, what is dropped."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from unisono.checkpoint import save_export
 from unisono.data import item_generator
 from unisono.errors import DataError
+from unisono.recipe import Recipe
+from unisono_text.asking import prompt_of
 from unisono_text.chat import ChatData
+from unisono_text.tokenizer import Tokenizer
 
 PAIRS = [{"prompt": f"What is {n}?", "answer": f"{n} is a number."} for n in range(20)]
 
@@ -30,6 +36,9 @@ def test_a_prompt_is_given_and_an_answer_is_learnt(tmp_path):
     for item, pair in zip(items(data), PAIRS, strict=True):
         tokens, end = item["tokens"].tolist(), data.tokenizer.special["eos"]
         assert data.tokenizer.decode(tokens[: item["prompt"]]) == f"User: {pair['prompt']}\nAssistant: "
+        # The request with chat=True has the same tokens.
+        model = SimpleNamespace(tokenizer=data.tokenizer, facts=data.describe())
+        assert prompt_of(model, pair["prompt"], True)[0] == tokens[: item["prompt"]]
         assert tokens[item["prompt"] :] == [*data.tokenizer.encode(pair["answer"]), end]
     facts = data.describe()
     assert facts["chat"] == {"before": "User: ", "between": "\nAssistant: ", "after": "\n"}
@@ -68,6 +77,38 @@ def test_each_answer_of_a_conversation_is_an_item(tmp_path):
         "Be brief.\nUser: Hi\nAssistant: Hello\nUser: 2+2?\nAssistant: 4",
     ]
     assert [text[given:] for given, text in texts] == ["Hello", "4"]
+
+
+def special_tokens(tmp_path) -> Path:
+    """An export as fine-tuning begins from: a tokenizer with special tokens, and the form that it was trained with."""
+    table = json.loads(Tokenizer.train_bpe(["hello there"], 270).table)
+    first = len(table["model"]["vocab"])
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    table["added_tokens"] = [
+        {"id": first + i, "content": name, **flags} for i, name in enumerate(("<|end|>", "<|user|>", "<|model|>"))
+    ]
+    facts = Tokenizer.from_json(json.dumps(table), eos="<|end|>").to_facts()
+    facts |= {"context": 32, "characters_per_token": 1.0, "sample_texts": []}
+    facts["chat"] = {"before": "<|user|>", "between": "<|model|>", "after": "<|end|>"}
+    return save_export(Recipe.read("text/mdlm-tiny").build_model(facts).eval(), tmp_path / "export")
+
+
+@pytest.mark.parametrize("tokenizer", ["bpe", "export"])
+def test_training_and_requests_write_a_prompt_alike(tmp_path, tokenizer):
+    rows = [{"prompt": f"hello {n} <|user|>", "answer": "there"} for n in range(4)]
+    where = str(special_tokens(tmp_path)) if tokenizer == "export" else tokenizer
+    data = chat(write(tmp_path / "x.jsonl", rows), tokenizer=where, vocabulary=300, fill="one", context=64)
+    model = SimpleNamespace(tokenizer=data.tokenizer, facts=data.describe())
+    for item, row in zip(items(data), rows, strict=True):
+        ids, shown = prompt_of(model, row["prompt"], True)
+        assert item["tokens"][: item["prompt"]].tolist() == ids and shown.count(row["prompt"]) == 1
+    if tokenizer == "export":
+        user, between = data.tokenizer.vocabulary - 2, data.tokenizer.vocabulary - 1
+        # The form is special tokens; the same words in what is said are not.
+        assert ids[0] == user and ids[-1] == between and ids.count(user) == 1
+        assert data.describe()["chat"]["before"] == "<|user|>"
+        own = chat(str(tmp_path / "x.jsonl"), tokenizer=where, before="Q ", context=64)
+        assert own.form == {"before": "Q ", "between": "<|model|>", "after": "<|end|>"}
 
 
 def test_prompts_of_one_text_are_held_out_together(tmp_path):

@@ -125,17 +125,20 @@ def test_rows_are_measured_one_by_one(data):
     assert nats_of(model, [(rows[0][0], 0)], 1, 1) > nats_of(model, [(rows[0][0], 5)], 1, 1)
 
 
-def test_prompts_are_the_corpus_own_and_are_not_judged(tmp_path):
+@pytest.mark.parametrize("between", ["", "?"])
+def test_prompts_are_the_corpus_own_and_are_not_judged(tmp_path, between):
     rows = [{"prompt": f"{n}+{n}=", "answer": str(2 * n)} for n in range(30)]
     (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    data = ChatData(str(tmp_path), before="", between="", tokenizer="characters", context=16, val=0.5, batch_size=2)
+    data = ChatData(
+        str(tmp_path), before="", between=between, tokenizer="characters", context=16, val=0.5, batch_size=2
+    )
     data.prepare(progress=False)
     model = made(MDLM, data.describe(), uniform=True)
     model.attach("judge", made(Autoregressive, data.describe(), uniform=True))
     report = evaluate(Synthesizer(model), data, limit=8, progress=False, length=3, num_steps=1)
     prompts = [item["request"]["text"] for item in report.items]
-    assert all(prompt.endswith("=") for prompt in prompts)
-    assert all(item["text"].startswith(prompt) for item, prompt in zip(report.items, prompts, strict=True))
+    assert all(prompt.endswith("=") for prompt in prompts) and report.items[0]["request"]["chat"] is True
+    assert all(item["text"].startswith(prompt + between) for item, prompt in zip(report.items, prompts, strict=True))
     held = [str(2 * int(prompt.partition("+")[0])) for prompt in prompts]
     assert report.value("characters measured", HELD) == sum(map(len, held))
     assert report.value(PERPLEXITY, HELD) == pytest.approx(data.tokenizer.vocabulary, rel=1e-5)
