@@ -39,6 +39,8 @@ from unisono_text.packing import collate_rows
 
 HELD, MODEL = "held out", "model"
 SYSTEMS = [HELD, MODEL]
+PERPLEXITY, BITS = "judge's perplexity", "judge's bits per character"
+ENTROPY, BLEU, DISTINCT = "entropy, nats", "self-BLEU", "distinct pairs"
 AT_ONCE = 16
 REPEATS = 4
 SPEED_REPEATS = 3
@@ -110,17 +112,20 @@ def evaluate(
 
 def probe(synthesizer: Any, data: str | Path | TextData, *, limit: int = 16) -> Probe:
     """Return what ``unisono sweep`` asks of a text model: perplexity under the judge where there is one, always with
-    the entropy of the tokens, self-BLEU and distinct pairs."""
+    the entropy of the tokens, self-BLEU and distinct pairs; what held-out text has of each is among the facts."""
     held = Held.read(synthesizer.model, data, limit)
     writing = Writing(synthesizer.model, held)
 
+    better = {name: way for name, way in writing.better.items() if name != BITS}
+
     def measure(made: list[Text]) -> dict[str, float]:
         found = writing.measure([text.text for text in made], held.shown)
-        return {name: found[name] for name in writing.better}
+        return {name: found[name] for name in better}
 
-    real = {f"held out, {name}": round(value, 3) for name, value in writing.measure(held.texts, held.prompts).items()}
+    real = writing.measure(held.texts, held.prompts)
     facts = {"corpus": held.kind, "judge": writing.name}
-    return Probe(held.requests, measure, writing.better, {**facts, **real})
+    facts |= {f"{name} of held-out text": f"{real[name]:.3f}" for name in better}
+    return Probe(held.requests, measure, better, facts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,10 +201,10 @@ class Writing:
             kind = self.judge.recipe.get("model", {}).get("name", type(self.judge).__name__)
             self.name = f"{kind} of {self.judge.vocabulary} ids"
             self.judge.tokenizer.encode("".join(held.texts))  # refuses before anything is made
-            self.better |= {"judge's perplexity, per token of its own": "lower", "judge's bits per character": "lower"}
-        self.better |= {"entropy of a text's tokens, nats": "higher"}
+            self.better |= {PERPLEXITY: "lower", BITS: "lower"}
+        self.better |= {ENTROPY: "higher"}
         if held.num_rows > 1:
-            self.better |= {"self-BLEU of words, to 4": "lower", "distinct pairs of words": "higher"}
+            self.better |= {BLEU: "lower", DISTINCT: "higher"}
 
     def learnt(self, text: str, prompt: str) -> list[int]:
         """Return the tokens of what comes after the prompt."""
@@ -211,19 +216,19 @@ class Writing:
         said = [(text, prompt) for text, prompt in pairs if words(text)]
         spent = [self.tokenizer.encode(text) for text, _ in said]
         found = {"empty": float(len(pairs) - len(said)), "tokens": fmean(map(len, spent)) if said else 0.0}
-        found["entropy of a text's tokens, nats"] = (
+        found[ENTROPY] = (
             fmean(metrics.unigram_entropy(ids) for ids in spent) if said else math.nan
         )
         spelt = [words(text) for text, _ in said]
-        found["self-BLEU of words, to 4"] = metrics.self_bleu(spelt) if len(said) > 1 else math.nan
-        found["distinct pairs of words"] = metrics.distinct_n(spelt, 2)
+        found[BLEU] = metrics.self_bleu(spelt) if len(said) > 1 else math.nan
+        found[DISTINCT] = metrics.distinct_n(spelt, 2)
         if self.judge is not None:
             rows = [row for text, prompt in said for row in self._judged(text, prompt)]
             nats = float(nats_of(self.judge, rows, 1, 1).sum()) if rows else math.nan
             count = sum(len(tokens) - given for tokens, given in rows)
             characters = sum(len(text) for text, _ in said)
-            found["judge's perplexity, per token of its own"] = math.exp(nats / count) if count else math.nan
-            found["judge's bits per character"] = nats / math.log(2) / characters if characters else math.nan
+            found[PERPLEXITY] = _exp(nats / count) if count else math.nan
+            found[BITS] = nats / math.log(2) / characters if characters else math.nan
         return found
 
     def _judged(self, text: str, prompt: str) -> Iterator[tuple[list[int], int]]:
@@ -275,7 +280,8 @@ def corpus_of(model: Any, root: str) -> TextData:
         section["val"] = 0.0
     known = inspect.signature(kind).parameters
     changed = {
-        "root": root, "tokenizer": "bytes", "context": model.context, "batch_size": 1, "num_workers": 0, "pack": False
+        "root": root, "tokenizer": "bytes", "context": model.context, "batch_size": 1, "num_workers": 0, "pack": False,
+        **model.facts.get("chat", {}),
     }  # fmt: skip
     module = kind(**{name: value for name, value in {**section, **changed}.items() if name in known})
     module.lend(model.tokenizer)
@@ -319,8 +325,8 @@ def _likelihood(model: Any, held: Held, num_samples: int, progress: dict[str, An
         [
             Row("bits per character", {MODEL: total * bits}, "", 4, "lower"),
             Row("  standard error of the drawing", {MODEL: error * bits}, "", 4),
-            Row("perplexity per token", {MODEL: math.exp(total / tokens)}, "", 3, "lower"),
-            Row("  standard error of the drawing", {MODEL: math.exp(total / tokens) * error / tokens}, "", 3),
+            Row("perplexity per token", {MODEL: _exp(total / tokens)}, "", 3, "lower"),
+            Row("  standard error of the drawing", {MODEL: _exp(total / tokens) * error / tokens}, "", 3),
             Row("perplexity per word between blanks", {MODEL: _exp(total / max(spaced, 1))}, "", 1, "lower"),
             Row("characters measured", {HELD: float(characters)}, "", 0),
         ],

@@ -94,7 +94,7 @@ def test_rows_of_training_begin_anywhere_and_stay_in_their_document(book):
     assert not torch.equal(one, two)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(2, 12), st.booleans())
 def test_pieces_cover_documents_and_cross_none(lengths, context, whole):
     starts = np.cumsum([0, *lengths[:-1]])
@@ -112,7 +112,7 @@ def test_pieces_cover_documents_and_cross_none(lengths, context, whole):
     assert pieces[:, 1].max() <= context
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(1, 16), min_size=1, max_size=60))
 def test_packing_keeps_every_piece_once_and_leaves_little_free(lengths):
     order, bounds = packed_rows(lengths, 16)

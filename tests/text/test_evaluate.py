@@ -21,7 +21,7 @@ from unisono_text.files import FilesData
 from unisono_text.mdlm import MDLM
 
 SIZES = {"dim": 16, "num_layers": 1, "num_heads": 2, "filter_dim": 32, "dropout": 0.0}
-PERPLEXITY = "judge's perplexity, per token of its own"
+PERPLEXITY = "judge's perplexity"
 
 
 def toy(**kwargs) -> ToyData:
@@ -70,8 +70,8 @@ def test_equal_chances_cost_what_the_vocabulary_says(data):
     assert math.isnan(report.value("  standard error of the drawing", MODEL))  # there is no drawing
     for system in (HELD, MODEL):
         assert report.value(PERPLEXITY, system) == pytest.approx(facts["vocabulary"], rel=1e-5)
-        assert 0 < report.value("entropy of a text's tokens, nats", system) < math.log(facts["vocabulary"])
-        assert 0 <= report.value("self-BLEU of words, to 4", system) <= 1
+        assert 0 < report.value("entropy, nats", system) < math.log(facts["vocabulary"])
+        assert 0 <= report.value("self-BLEU", system) <= 1
     assert report.value("evaluations of the network", MODEL) > 0
     assert report.value("positions computed", MODEL) > 0
     assert len(report.items) == 10 and report.facts["length"] == 8
@@ -142,6 +142,11 @@ def test_prompts_are_the_corpus_own_and_are_not_judged(tmp_path, between):
     held = [str(2 * int(prompt.partition("+")[0])) for prompt in prompts]
     assert report.value("characters measured", HELD) == sum(map(len, held))
     assert report.value(PERPLEXITY, HELD) == pytest.approx(data.tokenizer.vocabulary, rel=1e-5)
+    # At another place the corpus is read in the same form.
+    model.recipe = {"data": {"name": "text/chat", "root": "elsewhere", "tokenizer": "nowhere", "val": 0.5}}
+    again = corpus_of(model, str(tmp_path))
+    again.prepare(progress=False)
+    assert again.form == data.form and again.texts() == data.texts()
     # The ends that fill a canvas are one end here, so that an answer costs what it says.
     assert report.value("tokens", HELD) == pytest.approx(sum(map(len, held)) / len(held))
 
@@ -151,13 +156,12 @@ def test_a_sweep_shows_variety_beside_perplexity(data):
     model.attach("judge", made(Autoregressive, data.describe(), seed=1))
     asked = probe(Synthesizer(model), data, limit=3)
     assert list(asked.better) == [
-        PERPLEXITY, "judge's bits per character", "entropy of a text's tokens, nats", "self-BLEU of words, to 4",
-        "distinct pairs of words",
+        PERPLEXITY, "entropy, nats", "self-BLEU", "distinct pairs"
     ]  # fmt: skip
     found = sweep(Synthesizer(model), asked, {"num_steps": [1, 2]}, {"length": 12}, repeats=2, batch_size=3)
     assert [point.evaluations for point in found.points] == [1, 2]
     assert all(len(point.measures[PERPLEXITY]) == 2 for point in found.points)
-    assert any(name.startswith("held out, entropy") for name in found.facts)
+    assert found.facts.keys() >= {f"{name} of held-out text" for name in asked.better}
 
 
 def test_a_corpus_at_another_place_is_read_in_the_models_tokens(tmp_path, data):

@@ -17,7 +17,7 @@ def bpe() -> Tokenizer:
     return Tokenizer.train_bpe(CORPUS, 320)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.text())
 def test_any_text_comes_back_from_bytes_and_merges(bpe, text):
     for tokenizer in (Tokenizer.bytes(), bpe):
