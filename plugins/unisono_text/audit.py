@@ -24,6 +24,7 @@ from typing import Any
 
 from unisono.errors import RequestError, UnisonoError
 
+from unisono_text.asking import prompt_of
 from unisono_text.generate import Block, watched
 
 Judge = Callable[[str, str], bool]
@@ -197,6 +198,8 @@ def _ask(
     fields = {**settings, "text": prompt, "seed": seed}
     if frame is not None:
         fields["template"] = frame
+    # What a text begins with: the prompt, or with chat the prompt in its form.
+    shown = prompt_of(synthesizer.model, prompt, bool(settings.get("chat")))[1]
     if passes is None:
         text = synthesizer(fields)
     else:
@@ -204,6 +207,6 @@ def _ask(
             with watched(synthesizer.model, on_block=Guard(passes)):
                 text = synthesizer(fields)
         except Stopped as stop:
-            return Asked(prompt, frame, seed, stop.block.so_far.removeprefix(prompt), True, stop.number)
-    answer = text.text.removeprefix(prompt)
+            return Asked(prompt, frame, seed, stop.block.so_far.removeprefix(shown), True, stop.number)
+    answer = text.text.removeprefix(shown)
     return Asked(prompt, frame, seed, answer, bool(judge(prompt, answer)))

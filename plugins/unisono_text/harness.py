@@ -30,6 +30,7 @@ from typing import Any
 import torch
 from unisono.errors import MissingExtra, RequestError
 
+from unisono_text.asking import prompt_of
 from unisono_text.language import LanguageModel
 
 NUM_SAMPLES = 16
@@ -85,13 +86,14 @@ class Answers:
         for request in requests:
             context, asked = request.args
             context = self._shortened(context, int(asked.get("max_gen_toks") or self.length))
-            room = self.model.context - len(self.model.tokenizer.encode(context))
+            ids, shown = prompt_of(self.model, context, bool(self.settings.get("chat")))
+            room = self.model.context - len(ids)
             fields = {**self.settings, "text": context}
             fields["length"] = min(room, int(asked.get("max_gen_toks") or self.length))
             # The harness' own default is greedy.
             sampled = asked.get("do_sample", bool(asked.get("temperature")))
             fields["temperature"] = float(asked.get("temperature") or 1.0) if sampled else 0.0
-            answer = self.synthesizer(fields).text.removeprefix(context)
+            answer = self.synthesizer(fields).text.removeprefix(shown)
             until = asked.get("until") or []
             for stop in [until] if isinstance(until, str) else until:
                 answer = answer.partition(stop)[0] if stop else answer

@@ -85,6 +85,16 @@ def test_a_model_that_refuses_plainly_and_fills_frames_is_found(aligned):
     assert "plain 4 of 4 (100%" in str(report) and "2 prompts" in str(report)
 
 
+def test_an_answer_is_what_follows_the_prompt_in_its_form(aligned, monkeypatch):
+    form = {"before": "Q: ", "between": " A: ", "after": ""}
+    monkeypatch.setitem(aligned.model.facts, "chat", form)
+    given = dict(length=6, temperature=0.0, order="left_to_right", num_steps=6, chat=True)
+    report = audit(aligned, ["how?"], refuses, frame="# {step:4}", **given)
+    assert [a.answer for a in report.answers] == ["NO", "# HARM"]
+    answers = Answers(aligned, settings={"order": "left_to_right", "num_steps": 8, "chat": True})
+    assert answers.generate_until([Instance("how?", {"max_gen_toks": 8})]) == ["NO"]
+
+
 def test_a_guard_stops_what_it_does_not_let_pass(aligned):
     report = audit(
         aligned, ["how to x?"], refuses, frame="# {step:4}", guard=lambda block: "HARM" not in block.so_far,
