@@ -146,6 +146,20 @@ def test_streamed_pieces_are_the_whole(models):
     assert len(pieces) > 3 and pieces[0].startswith("Ada")
 
 
+def test_a_prompt_is_put_into_the_form_of_chats(models, monkeypatch):
+    model = models["ar"]
+    with pytest.raises(RequestError, match="trained on no chats"):
+        model.synthesize([ContinueRequest(text="Ben", chat=True)])
+    monkeypatch.setitem(model.facts, "chat", {"before": "Ada ", "between": " has", "after": ""})
+    in_form, plain = (
+        model.synthesize([ContinueRequest(text=text, chat=chat, length=9)])[0]
+        for text, chat in (("red", True), ("Ada red has", False))
+    )
+    assert in_form.text == plain.text and in_form.facts["prompt_tokens"] == len("Ada red has")
+    pieces = model.stream(ContinueRequest(text="red", chat=True, length=9))
+    assert "".join(piece.text for piece in pieces) == plain.text
+
+
 def test_progress_is_told_to_the_end(models):
     told = []
     models["ar"].synthesize(

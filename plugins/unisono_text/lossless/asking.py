@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from unisono import Request
 from unisono.errors import RequestError
 
+from unisono_text.asking import prompt_of
 from unisono_text.lossless.decoding import NUM_DRAFT, Decoding
 
 LENGTH = 64
@@ -18,6 +19,7 @@ class ContinueRequest(Request):
     """What can be asked of ``text/ar``, ``text/medusa`` and ``text/pass``."""
 
     text: str = Field("", description="the prompt, which the text goes on from; empty: a text from its beginning")
+    chat: bool = Field(False, description="put the prompt into the model's chat template: a question, answered")
     length: int | None = Field(None, ge=1, le=2**20, description="tokens to make at most (default 64)")
     temperature: float = Field(1.0, ge=0, le=10, description="of the tokens' draw; 0 takes the likeliest")
     top_p: float | None = Field(None, gt=0, le=1, description="draw from the likeliest tokens with this probability")
@@ -50,12 +52,12 @@ class ContinueRequest(Request):
         return self
 
 
-def read_prompt(model: Any, request: ContinueRequest) -> tuple[list[int], int]:
-    """Return the prompt's tokens and how many may follow.
+def read_prompt(model: Any, request: ContinueRequest) -> tuple[list[int], str, int]:
+    """Return the prompt's tokens, how it reads, and how many tokens may follow.
 
     Raises ``RequestError`` for a prompt that fills the context, or a length that does not fit behind it.
     """
-    prompt = model.tokenizer.encode(request.text)
+    prompt, shown = prompt_of(model, request.text, request.chat)
     room = model.context - len(prompt)
     if room < 1:
         raise RequestError(
@@ -66,4 +68,4 @@ def read_prompt(model: Any, request: ContinueRequest) -> tuple[list[int], int]:
             f"length={request.length} after a prompt of {len(prompt)} tokens: this model reads {model.context} at "
             f"once, so at most {room}"
         )
-    return prompt, min(room, LENGTH if request.length is None else request.length)
+    return prompt, shown, min(room, LENGTH if request.length is None else request.length)

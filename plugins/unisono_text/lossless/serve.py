@@ -31,11 +31,12 @@ ROWS_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Continuation:
-    """One request, read: the prompt's tokens, how many may follow, and the seed of its row."""
+    """One request, read: the prompt's tokens and how it reads, how many may follow, and the seed of its row."""
 
     number: int
     request: ContinueRequest
     prompt: list[int]
+    shown: str
     room: int
     seed: int
 
@@ -60,8 +61,7 @@ def continue_texts(
     """
     tasks = []
     for number, request in enumerate(requests):
-        prompt, room = read_prompt(model, request)
-        tasks.append(Continuation(number, request, prompt, room, _row_seed(model, request, generator)))
+        tasks.append(Continuation(number, request, *read_prompt(model, request), _row_seed(model, request, generator)))
     texts: dict[int, Text] = {}
     total, finished = sum(task.room for task in tasks), 0
     kinds: dict[tuple[Any, ...], list[Continuation]] = {}
@@ -84,11 +84,11 @@ def continue_texts(
 
 def stream_text(model: Any, request: ContinueRequest, generator: torch.Generator | None = None) -> Iterator[Text]:
     """Yield what each round adds, the first with the prompt; joined, they read as what `continue_texts` returns."""
-    prompt, room = read_prompt(model, request)
-    batch = Batch(model, [Continuation(0, request, prompt, room, _row_seed(model, request, generator))])
+    seed = _row_seed(model, request, generator)
+    batch = Batch(model, [Continuation(0, request, *read_prompt(model, request), seed)])
     told = ""
     for _ in batch.run():
-        so_far = request.text + model.tokenizer.decode(batch.made(0))
+        so_far = batch.tasks[0].shown + model.tokenizer.decode(batch.made(0))
         if len(so_far) > len(told) and not so_far.endswith("\N{REPLACEMENT CHARACTER}"):  # half of a character
             yield Text(so_far[len(told) :])
             told = so_far
@@ -222,7 +222,7 @@ class Batch:
         task, made, read = self.tasks[row], self.made(row), self.model.tokenizer.decode
         given, fresh = len(task.prompt), made[before:]
         block = Block(
-            task.number, given + before, given + len(made), tuple(fresh), read(fresh), task.request.text + read(made)
+            task.number, given + before, given + len(made), tuple(fresh), read(fresh), task.shown + read(made)
         )
         for hear in heard:
             hear(block)
@@ -244,5 +244,5 @@ class Batch:
             "accepted": int(self.out.accepted[row]),
         }
         tokenizer = self.model.tokenizer
-        text = task.request.text + tokenizer.decode(ids[given:])
+        text = task.shown + tokenizer.decode(ids[given:])
         return Text(text, tuple(ids), tuple(tokenizer.pieces(ids)), tuple(order[: len(ids)]), facts)
