@@ -37,10 +37,10 @@ def per_token(model, batches, num_samples: int = 8) -> float:
     return nats / sum(int(model.learnt(batch).sum()) for batch in batches)
 
 
-SHARES = {"ar": 0.4, "block": 0.6, "mdlm": 0.75, "anchored": 0.75, "seed": 0.96}
+SHARES = {"ar": 0.4, "block": 0.6, "mdlm": 0.75, "anchored": 0.75, "seed": 0.9}
 MORE = {
     "anchored": ["--model.skip=true"],
-    "seed": ["--model.edit_share=0.15", "--model.edit_rate=0.1", "--model.order_share=0.03"],
+    "seed": ["--model.edit_share=0.6", "--model.edit_rate=0.1", "--model.order_share=0.03"],
 }
 
 
@@ -50,12 +50,11 @@ def test_a_model_learns_what_sentences_are(name, share, tmp_path):
     result, batches = learn(name, tmp_path, *MORE.get(name, []))
     measured = per_token(result.model, batches)
     assert measured < share * letters_alone(batches)
-    if name == "seed":  # learns less of masks in that time, and, for 45 steps, to read edited texts right
+    if name == "seed":  # learns less of masks in that time, and beside them to read edited texts right
         with torch.no_grad():
             costs = [result.model.edit_cost(batch, range(len(batch["tokens"]))) for batch in batches]
         learnt = sum(int(result.model.learnt(batch).sum()) for batch in batches)
-        assert sum(float(cost.sum()) for cost in costs) / learnt < 0.9 * letters_alone(batches)
-        return
+        assert sum(float(cost.sum()) for cost in costs) / learnt < 0.5 * letters_alone(batches)
     # The validation loss and the bound have one expectation.
     assert result.metrics["val/loss"] == pytest.approx(measured, rel=0.2)
 
