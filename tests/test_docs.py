@@ -103,6 +103,9 @@ def test_every_key_of_a_section_is_explained(section, spec):
         ("image/shards", "image.md"),
         ("image/emoji", "image.md"),
         ("image/shapes", "image.md"),
+        ("text/files", "text-data.md"),
+        ("text/chat", "text-data.md"),
+        ("text/toy", "text-data.md"),
     ],
 )
 def test_every_argument_of_a_data_set_is_explained(name, of):
@@ -117,6 +120,8 @@ def test_every_field_of_a_request_is_explained():
     for name in ("soundstorm", "gmlm"):
         for field in plugin.resolve(f"codec/{name}", "models").Request.model_fields:
             assert f"| `{field}` |" in page(f"{name}.md"), f"{field} is not explained"
+    for field in plugin.resolve("text/mdlm", "models").Request.model_fields:
+        assert f"| `{field}` |" in page("text-decoding.md"), f"{field} is not explained"
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -23,6 +23,7 @@ _LAZY = {
     "Media": "unisono.media",
     "Motion": "unisono.motion",
     "Segment": "unisono.media",
+    "Text": "unisono.media",
     "UnisonoError": "unisono.errors",
 }
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from unisono.checkpoint import load
     from unisono.data import DataModule
     from unisono.errors import UnisonoError
-    from unisono.media import Audio, Image, Media, Segment
+    from unisono.media import Audio, Image, Media, Segment, Text
     from unisono.model import Model, OptimSpec, Request
     from unisono.motion import Motion
     from unisono.recipe import Recipe
@@ -50,6 +51,7 @@ __all__ = [
     "Request",
     "Segment",
     "Synthesizer",
+    "Text",
     "UnisonoError",
     "Verb",
     "__version__",

@@ -28,6 +28,7 @@ from unisono.recipe import Recipe, build, check_arguments
 
 FORMAT = 1
 INFO = "unisono.json"
+CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 RECIPE = "recipe.yaml"
 CARD = "README.md"
@@ -53,6 +54,7 @@ class Card:
 def load(folder_or_hub_id: str | Path, *, device: str = "cpu", components: dict[str, str] | None = None):
     """Load an export from a folder or a hub id and return a ``Synthesizer``.
 
+    A folder in Hugging Face's layout is read by the plugin that names its ``model_type`` among its ``importers``.
     ``components`` replaces or adds components: role → export folder, hub id or built-in name. Runs no code
     from the folder and opens no pickle. Raises ``CheckpointError`` that names what is wrong and the fix.
     """
@@ -138,7 +140,9 @@ def read_info(folder: Path) -> dict[str, Any]:
 
 
 def load_model(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Build a model from an export folder, with the components that travel in it."""
+    """Build a model from an export folder, with the components that travel in it; or from one in another layout."""
+    if not (folder / INFO).is_file() and (folder / CONFIG).is_file():
+        return _import_model(folder)
     info = read_info(folder)
     recipe = _read_recipe(folder)
     try:
@@ -160,6 +164,24 @@ def load_model(folder: Path) -> tuple[Any, dict[str, Any]]:
     for role, where in _travelling(model, info, folder).items():
         model.attach(role, load_component(type(model), role, where, model.facts))
     return model.eval(), info
+
+
+def _import_model(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Have a plugin make a model of a folder in Hugging Face's layout."""
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{str(path)!r} cannot be read as JSON: fetch it again ({error})") from None
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if not isinstance(kind, str):
+        raise CheckpointError(f"{str(folder)!r} has no {INFO}, and its {CONFIG} names no model_type: it is no export")
+    try:
+        make = plugins.importer(kind)
+    except UnisonoError as error:
+        raise CheckpointError(f"{str(folder)!r} has no {INFO}, and {error}") from error
+    model = make(folder).eval()
+    return model, {"model": model.recipe["model"]["name"], "facts": model.facts, "imported": kind}
 
 
 def _travelling(model: Any, info: dict[str, Any], folder: Path) -> dict[str, str | Path]:
@@ -412,11 +434,12 @@ def read_weights(source: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         checkpoint = read_training_state(find_training_state(path))
         return checkpoint["unisono"]["facts"], checkpoint["state_dict"]
     folder = find(source)
-    return read_info(folder)["facts"], _read_safetensors(folder)
+    weights = _read_safetensors(folder).items()
+    return read_info(folder)["facts"], {k: v.float() if v.is_floating_point() else v for k, v in weights}
 
 
 def _read_safetensors(folder: Path) -> dict[str, Any]:
-    import torch
+    """Weights in the type in which they lie on disk; a model takes them over in its own."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -429,7 +452,7 @@ def _read_safetensors(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{str(path)!r} is truncated or not safetensors: fetch the export again ({error})"
         ) from None
-    return {k: v.to(torch.float32) if v.is_floating_point() else v for k, v in state.items()}
+    return state
 
 
 def _load_weights(model: Any, folder: Path) -> None:

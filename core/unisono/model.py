@@ -184,6 +184,10 @@ class Model(LightningModule):
         """Yield the output piece by piece; a model that cannot stream yields one piece."""
         yield from self.synthesize([request], generator)
 
+    def frames(self, request: Any, generator: torch.Generator | None = None) -> Iterator[Any]:
+        """Yield what the output looks like while it is made, and the output last; a model may show that alone."""
+        yield from self.synthesize([request], generator)
+
     def preview_requests(self) -> list[Any]:
         """Return a few fixed requests that show, at each validation, what the model has learnt."""
         return []

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from unisono.errors import PluginError, did_you_mean
 
 GROUP = "unisono.plugins"
-PLUGIN_API = "1.1"
+PLUGIN_API = "1.2"
 ALLOW_LIST = "UNISONO_PLUGINS"
 
 
@@ -37,6 +37,8 @@ class Plugin:
     ``models`` and ``data`` map a short name to ``"module:attribute"``; ``recipes`` is a package whose YAML
     files are this plugin's recipes. ``evaluators`` maps a model name to the function that measures it, ``sweeps``
     to the one that says what ``unisono sweep`` measures of it. ``verbs`` (since API 1.1) are verbs of the plugin's own.
+    ``importers`` (since API 1.2) maps a ``model_type``, as ``config.json`` of a folder in Hugging Face's layout has it,
+    to the function that makes a model of such a folder, running no code from it: ``unisono.load`` calls it.
     ``api`` is the plugin API it was written for: the major must equal the core's, the minor may not exceed it.
     """
 
@@ -48,6 +50,7 @@ class Plugin:
     evaluators: dict[str, str] = field(default_factory=dict)
     sweeps: dict[str, str] = field(default_factory=dict)
     verbs: dict[str, Verb] = field(default_factory=dict)
+    importers: dict[str, str] = field(default_factory=dict)
     recipes: str | None = None
     extra: str | None = None
 
@@ -149,6 +152,25 @@ def verb_module(name: str) -> Any:
         origins = " and ".join(discover()[plugin].origin for plugin in (first, *(other for other, _ in others)))
         raise PluginError(f"the verb {name!r} is claimed by {origins}: uninstall one, or leave one out of {ALLOW_LIST}")
     return _import(get(first), verb.module)
+
+
+def importer(model_type: str) -> Any:
+    """Import what makes a model of a folder in Hugging Face's layout; raises ``PluginError`` where none or two do."""
+    offered = {
+        state.found.name: state.plugin.importers
+        for state in states()
+        if state.plugin is not None and state.plugin.importers
+    }
+    able = sorted(name for name, importers in offered.items() if model_type in importers)
+    if not able:
+        known = [kind for importers in offered.values() for kind in importers]
+        raise PluginError(f"no plugin reads models of type {model_type!r}{did_you_mean(model_type, known)}")
+    if len(able) > 1:
+        origins = " and ".join(discover()[name].origin for name in able)
+        raise PluginError(
+            f"models of type {model_type!r} are read by {origins}: uninstall one, or leave one out of {ALLOW_LIST}"
+        )
+    return _import(get(able[0]), offered[able[0]][model_type])
 
 
 def import_string(target: str) -> Any:

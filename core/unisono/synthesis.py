@@ -60,11 +60,18 @@ class Synthesizer:
 
     def stream(self, first: Any = None, /, *, generator: torch.Generator | None = None, **fields: Any) -> Iterator[Any]:
         """Yield the output piece by piece, the first long before the last."""
-        request = self.request(first, **fields)
-        pieces = self.model.stream(request, generator)
-        while True:
-            with torch.inference_mode():
-                piece = next(pieces, None)
-            if piece is None:
-                return
-            yield piece
+        yield from _inferred(self.model.stream(self.request(first, **fields), generator))
+
+    def frames(self, first: Any = None, /, *, generator: torch.Generator | None = None, **fields: Any) -> Iterator[Any]:
+        """Yield what the output looks like while it is made, and the output last: for live views."""
+        yield from _inferred(self.model.frames(self.request(first, **fields), generator))
+
+
+def _inferred(pieces: Iterator[Any]) -> Iterator[Any]:
+    """The pieces, made in inference mode, which a generator must not leave to its consumer."""
+    while True:
+        with torch.inference_mode():
+            piece = next(pieces, None)
+        if piece is None:
+            return
+        yield piece

@@ -1,13 +1,14 @@
-"""Audio and images: joining, files, and how they show themselves."""
+"""Audio, images and texts: joining, files, and how they show themselves."""
 
 import base64
 import io
+import json
 import re
 
 import numpy as np
 import pytest
 import soundfile
-from unisono import Audio, Image, Media, Segment
+from unisono import Audio, Image, Media, Segment, Text
 from unisono.errors import RequestError
 from unisono.media import Curve
 
@@ -182,3 +183,61 @@ def test_an_image_must_have_three_channels():
     for pixels in (np.zeros((1, 2, 2)), np.zeros((2, 2)), np.zeros((3, 0, 2)), np.zeros((3, 2, 2), np.int64)):
         with pytest.raises(ValueError, match="pixels must be"):
             Image(pixels)
+
+
+def filled() -> Text:
+    return Text("a<b\r\nç", (5, 6, 7), ("a<b", "\r\n", "ç"), (-1, 1, 0), {"evaluations": 2})
+
+
+def test_a_text_is_saved_as_it_is(tmp_path):
+    path = filled().save(tmp_path / "deep" / "x.txt")
+    assert path.read_bytes() == "a<b\r\nç".encode()
+    whole = json.loads(filled().save(tmp_path / "x.json").read_text(encoding="utf-8"))
+    assert whole == {
+        "text": "a<b\r\nç", "tokens": [5, 6, 7], "pieces": ["a<b", "\r\n", "ç"], "order": [-1, 1, 0],
+        "facts": {"evaluations": 2},
+    }  # fmt: skip
+    assert Text("a\ud800").save(tmp_path / "lone.txt").read_bytes() == b"a?"
+    assert Text("").save(tmp_path / "empty.txt").read_bytes() == b""
+    with pytest.raises(RequestError, match=r"cannot write Text as '.pdf' \(x.pdf\): use one of .txt, .json"):
+        filled().save(tmp_path / "x.pdf")
+
+
+def test_a_text_shows_in_which_order_it_was_filled():
+    text = filled()
+    assert str(text) == text.text and text.num_steps == 2 and Text("x").num_steps == 0
+    assert repr(text) == "Text('a<b\\r\\nç', 6 characters, 2 steps)"
+    assert repr(Text("x" * 50)).startswith(f"Text('{'x' * 39}…', 50")
+    shown = text._repr_html_()
+    assert "a&lt;b" in shown and "a<b" not in shown
+    titles = re.findall(r'<span title="([^"]+)" style="([^"]*)"', shown)
+    assert [name for name, _ in titles] == ["given", "step 1", "step 0"]
+    assert titles[0][1] == "" and titles[1][1] != titles[2][1]
+    assert "<span" not in Text("a<b")._repr_html_() and "a&lt;b" in Text("a<b")._repr_html_()
+    axes = Text("$x$", (1, 2, 3), ("$", "x", "$"), (0, -1, 1)).plot().axes[0]
+    filled_points, given = (points.get_offsets().tolist() for points in axes.collections)
+    assert filled_points == [[0, 0], [2, 1]] and given == [[1, -1]]
+    axes.figure.draw_without_rendering()  # a lone dollar would be half a formula
+    with pytest.raises(ValueError, match="does not say in which order"):
+        Text("x").plot()
+
+
+def test_a_text_that_ended_at_once_is_an_empty_page(tmp_path):
+    """A model that is little trained may say so; a preview of it must not end the training."""
+    page = Text("").plot()
+    assert not page.axes[0].collections[0].get_offsets().any()
+    page.savefig(tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 0
+
+
+def test_a_text_has_a_piece_and_a_step_for_each_token():
+    assert Text("ab", (1, 2), ("a", "b")).order == ()
+    with pytest.raises(ValueError, match="not 2 tokens, 1 steps"):
+        Text("ab", (1, 2), (), (0,))
+
+
+def test_a_text_in_a_terminal_shows_what_is_new_and_commands_nothing():
+    line = Text("ab\x1b[2J", pieces=("a", "b", "\x1b[2J"), order=(-1, 0, 1)).__rich__()
+    assert line.plain == "ab␛[2J"
+    assert [(span.start, span.style) for span in line.spans] == [(0, "dim"), (2, "bold green")]
+    assert Text("plain").__rich__().plain == "plain"

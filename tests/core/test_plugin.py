@@ -296,3 +296,45 @@ def test_an_editable_install_that_is_seen_twice_is_one_plugin(tmp_path):
     code = f"import sys; sys.path[:0] = {folders}\nfrom unisono import plugin\nprint(plugin.discover()['toy'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(tmp_path))
     assert done.stdout.count("made_up_toy:plugin") == 1
+
+
+READER = """
+import json
+import torch
+from unisono import Model, Plugin
+from unisono.media import Text
+
+
+class Hummer(Model):
+    Media = Text
+
+
+def read(folder):
+    model = Hummer()
+    model.build({{"from": folder.name}})
+    model.recipe = {{"model": {{"name": "{name}/hummer"}}}}
+    return model
+
+
+plugin = Plugin(name="{name}", api="{api}", summary="made up", importers={{"hummer": "made_up_{name}:read"}})
+"""
+
+
+def test_a_plugin_reads_another_layout(install, tmp_path):
+    from unisono import load
+    from unisono.errors import CheckpointError
+
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "hummer"}')
+    with pytest.raises(CheckpointError, match="no plugin reads models of type 'hummer'"):
+        load(folder)
+    install("toy", READER.format(name="toy", api=PLUGIN_API))
+    synth = load(folder)
+    assert synth.model.facts == {"from": "theirs"} and synth.info["imported"] == "hummer" and not synth.model.training
+    install("boy", READER.format(name="boy", api=PLUGIN_API))
+    with pytest.raises(CheckpointError, match=r"are read by plugin 'boy' .* and plugin 'toy' .*: uninstall one"):
+        load(folder)
+    (folder / "config.json").write_text('["hummer"]')
+    with pytest.raises(CheckpointError, match="names no model_type"):
+        load(folder)

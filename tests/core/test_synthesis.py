@@ -65,6 +65,13 @@ def test_what_cannot_be_asked_is_named(voice, first, fields, message):
         voice(first, **fields)
 
 
+def test_frames_end_with_the_output(voice):
+    *_, last = voice.frames("Hello", pace=2.0)
+    np.testing.assert_array_equal(last.waveform, voice("Hello", pace=2.0).waveform)
+    with pytest.raises(RequestError, match="did you mean 'pace'"):
+        next(voice.frames("Hello", pce=2))
+
+
 def test_fields_go_with_a_stream_too(voice):
     with pytest.raises(RequestError, match="unknown field"):
         next(voice.stream("Hello", pce=2))

@@ -2,16 +2,18 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
 from lightning.pytorch import Callback
-from unisono import cli
+from unisono import Text, cli
 from unisono.checkpoint import export_run, load, portable
 from unisono.errors import CheckpointError, RecipeError
 from unisono.recipe import Recipe
 from unisono.train import train
+from unisono.train.preview import Previews
 from unisono.train.warm import warm_start
 
 STEPS = 6
@@ -249,3 +251,13 @@ def test_an_exported_recipe_names_no_folder_of_this_machine(tmp_path, straight):
     assert str(straight.folder.parent) not in (folder / "recipe.yaml").read_text()
     assert load(folder).model.recipe["run"]["dir"] == "runs"
     assert Recipe.read(folder / "recipe.yaml").model == straight.model.recipe["model"]
+
+
+def test_a_preview_of_a_text_is_read_as_it_is(tmp_path):
+    told = {}
+    board = SimpleNamespace(add_figure=lambda *_: None, add_text=lambda *args: told.update(args=args))
+    trainer = SimpleNamespace(global_step=3, logger=SimpleNamespace(experiment=board), is_global_zero=True)
+    Previews(tmp_path, 1.0)._keep(trainer, 0, Text("# one\n```two", (1,), ("# one\n```two",), (0,)))
+    assert told["args"] == ("preview/0", "    # one\n    ```two", 3)
+    assert (tmp_path / "step-0000003-0.txt").read_text(encoding="utf-8") == "# one\n```two"
+    assert (tmp_path / "step-0000003-0.png").is_file()

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="another export to measure on the same items; may be repeated, where the plugin compares models",
     )
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--component", action="append", default=[], metavar="ROLE=WHERE", help="replace a component")
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
@@ -25,13 +26,13 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from rich.console import Console
 
     from unisono import plugin
-    from unisono.checkpoint import load
+    from unisono.checkpoint import load, parse_components
     from unisono.errors import UnisonoError
 
     if args.limit < 1:
         raise UnisonoError(f"--limit {args.limit} must be at least 1")
     check_writable(args.json)
-    synthesizer = load(args.checkpoint, device=args.device)
+    synthesizer = load(args.checkpoint, device=args.device, components=parse_components(args.component))
     evaluate = plugin.resolve(synthesizer.info["model"], "evaluators")
     rivals = {"against": args.against} if args.against else {}
     if rivals and "against" not in inspect.signature(evaluate).parameters:

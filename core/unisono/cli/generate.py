@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suffix", help="format of --output-dir files, such as .flac")
     parser.add_argument("--batch-size", type=int, default=8, help="requests per batch with --input (default 8)")
     parser.add_argument("--plot", metavar="FILE", help="also write a figure of the output")
+    parser.add_argument("--live", action="store_true", help="show in the terminal how it is made, where a model can")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--component", action="append", default=[], metavar="ROLE=WHERE", help="replace a component")
     parser.add_argument("--schema", action="store_true", help="print the request's JSON schema and stop")
@@ -72,8 +73,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     if args.input is not None:
         if args.output_dir is None:
             raise RequestError("--input needs --output-dir DIR")
-        if texts or args.output or args.plot:
-            given = "-o" if args.output else "--plot" if args.plot else repr(texts[0])
+        if texts or args.output or args.plot or args.live:
+            given = "-o" if args.output else "--plot" if args.plot else repr(texts[0]) if texts else "--live"
             raise RequestError(f"{given} does not go with --input, which writes to --output-dir")
         media.check_path(f"0001{args.suffix or media.suffixes[0]}")
         return _many(synthesizer, args, fields)
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     media.check_path(args.output)
     if texts:
         fields[synthesizer.model.text_field] = texts[0]
-    made = synthesizer(fields)
+    made = _live(synthesizer, fields) if args.live else synthesizer(fields)
     print(made.save(args.output))
     if args.plot:
         try:
@@ -91,6 +92,18 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
             raise RequestError(f"--plot {args.plot!r} cannot be written: {error}") from None
         print(args.plot)
     return 0
+
+
+def _live(synthesizer: Any, fields: dict[str, Any]) -> Any:
+    """Synthesize one request and show it while it is made, on the terminal and not in the output."""
+    from rich.console import Console
+    from rich.live import Live
+
+    made = None
+    with Live(console=Console(stderr=True), vertical_overflow="visible") as live:
+        for made in synthesizer.frames(fields):
+            live.update(made if hasattr(made, "__rich__") else repr(made))
+    return made
 
 
 def describe_fields(kind: Any) -> list[str]:

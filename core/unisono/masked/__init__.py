@@ -13,7 +13,7 @@ revise.py       7 mask again, or change
 stop.py         8 when a row is done
 strategy.py     the eight composed; presets.py, presets_text.py the published ones
 step.py         one step; moment.py what a stage sees of it
-execute.py      how steps are run; decode.py the call
+execute.py      how steps are run; decode.py the calls
 cache.py        what of the network's memory may be kept between steps
 windows.py      what is longer than a model fills at once
 corrupt.py      training inputs, from the same plan and layout; losses.py what they cost
@@ -42,6 +42,7 @@ from unisono.masked.corrupt import (
     Complementary,
     Corrupted,
     Corruption,
+    Counted,
     Diffusion,
     Glancing,
     PlanMasking,
@@ -49,7 +50,7 @@ from unisono.masked.corrupt import (
     corruption_for,
     noised_and_clean,
 )
-from unisono.masked.decode import Decoded, decode
+from unisono.masked.decode import Decoded, decode, steps
 from unisono.masked.draw import ArithmeticCodes, Categorical, FixedNoise, Greedy
 from unisono.masked.execute import Compact, rehearse, sync, unrolled
 from unisono.masked.guide import Autoregressive, ClassifierFree, Plain
@@ -153,6 +154,7 @@ __all__ = [
     "Correct",
     "Corrupted",
     "Corruption",
+    "Counted",
     "Credit",
     "Critic",
     "Decoded",
@@ -261,6 +263,7 @@ __all__ = [
     "soundstorm",
     "square",
     "square_root",
+    "steps",
     "subs",
     "sync",
     "token_critic",

@@ -8,6 +8,7 @@ returns the canvas with the rest revealed or masked, the targets, and a weight p
                       groups wholly; earlier ones are known                    MaskGCT, G-IPD, VampNet, LLaDA (blocks)
     Diffusion         each position with probability 1 − α(t)                  MDLM, MD4, ReMDM, LLaDA, Dream
     BlockDiffusion    the same, with a time per block, beside the clean text   BD3-LM, Fast-dLLM v2
+    Counted           a number of each block's, drawn instead of a time        evaluating all of these
     Complementary     two views, of which one hides what the other shows       Fast-dLLM v2
     Glancing          less, the better a first pass was                        GLAT, Paraformer
 
@@ -181,17 +182,72 @@ class BlockDiffusion:
         if not 0 <= low < high <= 1:
             raise UnisonoError(f"clip {self.clip}: give two times, 0 ≤ low < high ≤ 1")
 
-    def __call__(self, canvas: Canvas, tokens: Int[Tensor, "b l"]) -> Corrupted:
-        """Raises `UnisonoError` for tokens outside of their positions' vocabularies."""
-        _check(canvas, tokens)
-        layout, (low, high) = canvas.layout, self.clip
-        num = max(1, len(layout.group_sizes))
+    def times(self, canvas: Canvas) -> Float[Tensor, "b n"]:
+        """Stratified times of the rows' blocks, in `clip`."""
+        low, high = self.clip
+        num = max(1, len(canvas.layout.group_sizes))
         sites = _BLOCK_TIME - torch.arange(2 * num, device=canvas.tokens.device)
         u, lot = random.uniform(canvas.seed, canvas.step, sites, random.CORRUPT).chunk(2, 1)
         lot = lot.flatten().argsort().argsort().reshape(lot.shape)
-        time = low + (high - low) * (lot + u) / max(1, lot.numel())
-        corrupted = _diffuse(canvas, tokens, canvas.masked, time[:, layout.group], self.alpha)
+        return low + (high - low) * (lot + u) / max(1, lot.numel())
+
+    def at(self, canvas: Canvas, tokens: Int[Tensor, "b l"], time: Float[Tensor, "b n"]) -> Corrupted:
+        """At given times in (0, 1], one per block: who stratifies over several processes draws them himself.
+
+        Raises:
+            UnisonoError: for tokens outside of their positions' vocabularies, or fewer times than blocks.
+        """
+        _check(canvas, tokens)
+        layout = canvas.layout
+        num = len(layout.group_sizes)
+        if time.dim() != 2 or len(time) != len(tokens) or time.shape[1] < num:
+            raise UnisonoError(f"times of shape {tuple(time.shape)}: give {len(tokens)} rows of {num} blocks' times")
+        corrupted = _diffuse(canvas, tokens, canvas.masked, time.double()[:, layout.group], self.alpha)
         return replace(corrupted, visible=noised_and_clean(layout))
+
+    def __call__(self, canvas: Canvas, tokens: Int[Tensor, "b l"]) -> Corrupted:
+        return self.at(canvas, tokens, self.times(canvas))
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """Of each group's n open positions hide k, uniform from 1 to n, with weights n/k (LLaDA, arXiv:2502.09992, eq. 14).
+
+    The same expectation as `Diffusion` over the whole of [0, 1] (for one group) and `BlockDiffusion` (for several),
+    whatever α is, since a time's law of k, integrated with its weight, is that. The variance is bounded, where
+    weights 1/t have none: to measure a bound, draw this way. `beside` says that groups are read beside the clean
+    text, as `BlockDiffusion`'s blocks are, and gives its attention mask.
+    """
+
+    beside: bool = False
+
+    def at(self, canvas: Canvas, tokens: Int[Tensor, "b l"], u: Float[Tensor, "b n"]) -> Corrupted:
+        """With k = floor(u·n) + 1 for given numbers in [0, 1), one per group.
+
+        Raises:
+            UnisonoError: for tokens outside of their positions' vocabularies, or fewer numbers than groups.
+        """
+        _check(canvas, tokens)
+        layout, open_ = canvas.layout, canvas.masked
+        num = max(1, len(layout.group_sizes))
+        if u.dim() != 2 or len(u) != len(tokens) or u.shape[1] < num:
+            raise UnisonoError(f"numbers of shape {tuple(u.shape)}: give {len(tokens)} rows of {num} groups' numbers")
+        group = layout.group.expand_as(tokens)
+        total = torch.zeros(len(tokens), num, dtype=torch.int64, device=tokens.device)
+        total = total.scatter_add(1, group, open_.long())
+        count = torch.minimum((u[:, :num].double() * total).floor().long() + 1, total)
+        order = torch.where(open_, group + _site_numbers(canvas), num + 1.0).argsort(1)
+        rank = order.argsort(1) - (total.cumsum(1) - total).gather(1, group)
+        hidden = open_ & (rank < count.gather(1, group))
+        share = (count.double() / total.clamp_min(1)).gather(1, group)
+        weights = torch.where(hidden, 1 / share.clamp_min(1e-300), 0.0)
+        shown, visible = _show(canvas, tokens, hidden), noised_and_clean(layout) if self.beside else None
+        return Corrupted(shown, tokens, weights, open_, time=share, visible=visible)
+
+    def __call__(self, canvas: Canvas, tokens: Int[Tensor, "b l"]) -> Corrupted:
+        num = max(1, len(canvas.layout.group_sizes))
+        sites = _BLOCK_TIME - torch.arange(num, device=canvas.tokens.device)
+        return self.at(canvas, tokens, random.uniform(canvas.seed, canvas.step, sites, random.CORRUPT))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ Letters: b batch, l positions.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from unisono.errors import UnisonoError
 from unisono.masked.canvas import Canvas
-from unisono.masked.execute import OnStep, sync, unrolled
+from unisono.masked.execute import OnStep, one_by_one, sync, unrolled
 from unisono.masked.handle import Handle
 from unisono.masked.step import check_logits
 from unisono.masked.strategy import Strategy
@@ -54,14 +55,7 @@ def decode(
         UnisonoError: if the model's logits are NaN or infinite where a token is needed, or if steps pass in
             which nothing is committed.
     """
-    if max_steps is not None and max_steps < 1:
-        raise UnisonoError(f"max_steps {max_steps}: at least 1")
-    strategy.check(canvas.layout)
-    handle = model if isinstance(model, Handle) else Handle(model)
-    for part in (handle.model, strategy.guide):
-        begin = getattr(part, "begin", None)
-        if begin is not None:
-            begin(canvas)  # a cache forgets the canvas before
+    handle = _begin(model, canvas, strategy, max_steps)
     nfe, positions = handle.nfe, handle.positions
     if executor is None:
         # On a CPU a look at the canvas waits for nothing, and costs less than a rehearsal.
@@ -70,3 +64,24 @@ def decode(
         done = executor(handle, canvas, strategy, on_step, max_steps)
     check_logits(done)
     return Decoded(done.tokens, handle.nfe - nfe, handle.positions - positions, done.step, done.age, done)
+
+
+def steps(model: Any, canvas: Canvas, strategy: Strategy, max_steps: int | None = None) -> Iterator[Canvas]:
+    """Fill the canvas as `decode` does, and yield it after each step; the last one is complete.
+
+    For streams and live views, whose consumer says when the next step is taken. Hand over a `Handle` to read the
+    bill. Nothing is yielded where nothing is to be filled. Raises as `decode` does.
+    """
+    return one_by_one(_begin(model, canvas, strategy, max_steps), canvas, strategy, max_steps)
+
+
+def _begin(model: Any, canvas: Canvas, strategy: Strategy, max_steps: int | None) -> Handle:
+    if max_steps is not None and max_steps < 1:
+        raise UnisonoError(f"max_steps {max_steps}: at least 1")
+    strategy.check(canvas.layout)
+    handle = model if isinstance(model, Handle) else Handle(model)
+    for part in (handle.model, strategy.guide):
+        begin = getattr(part, "begin", None)
+        if begin is not None:
+            begin(canvas)  # a cache forgets the canvas before
+    return handle

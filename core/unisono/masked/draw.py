@@ -70,11 +70,13 @@ class ArithmeticCodes:
 
     A row is a number in [0, 1); each draw takes the token whose interval of the distribution function
     holds it, and stretches that interval to [0, 1). Rows with seeds m·n to m·n + n − 1, n = `num_samples`,
-    start on a lattice of n numbers with one random shift: each row alone follows the model, and together
-    they cover it evenly. Positions of one step are drawn in the order of their sites.
+    start on a lattice of n numbers with one random shift, modulo 1: each row alone follows the model, and
+    together they cover it evenly. Positions of one step are drawn in the order of their sites.
 
-    A code has 52 bits and each token spends −log2 p of them; once 24 are spent, fresh ones are filled in
-    at the lower end (float32, as published, runs out after some 24 bits in all).
+    Each token spends −log2 p bits of a code. Once log2 n + 8 are spent, no other row is left in the same
+    interval, and a fresh number takes the code's place: the same law, and it never runs out (float32, as
+    published, does after some 24 bits in all). It also ends the growth of rounding errors, which a code
+    doubles with each bit: else a row alone and in a batch would soon part.
     """
 
     num_samples: int
@@ -90,7 +92,8 @@ class ArithmeticCodes:
             zero = torch.zeros_like(at.canvas.seed)
             lattice = at.canvas.seed.div(self.num_samples, rounding_mode="floor")
             shift = random.uniform(lattice, zero, zero[:, None], random.CHOICE)[:, 0]
-            code = ((at.canvas.seed % self.num_samples).double() + shift) / self.num_samples
+            # Over all of [0, 1): a shift within the row's own n-th would bind its first tokens to that.
+            code = ((at.canvas.seed % self.num_samples).double() / self.num_samples + shift) % 1
             grain = torch.full_like(code, 2.0**-52)
         prob = logits.double().softmax(-1)
         cdf = prob.cumsum(-1)
@@ -102,9 +105,9 @@ class ArithmeticCodes:
             low = cdf[:, j].gather(-1, token[:, None])[:, 0] - p
             after = ((code - low) / p).clamp(0, 1 - 2.0**-52)
             spent = grain / p
-            refill = spent > 2.0**-28
-            after = torch.where(refill, ((after / spent).floor() + fresh[:, j]) * spent, after).clamp(0, 1 - 2.0**-52)
-            spent = torch.where(refill, 2.0**-52, spent)
+            renew = spent > self.num_samples * 2.0**-44
+            after = torch.where(renew, fresh[:, j], after)
+            spent = torch.where(renew, 2.0**-52, spent)
             code = torch.where(live[:, j], after, code)
             grain = torch.where(live[:, j], spent, grain)
             tokens.append(token)

@@ -9,7 +9,7 @@ An executor is ``(handle, canvas, strategy, on_step, max_steps) -> canvas``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,17 +28,25 @@ def sync(
     handle: Handle, canvas: Canvas, strategy: Strategy, on_step: OnStep | None = None, max_steps: int | None = None
 ) -> Canvas:
     """Step until every row is done, looking after each step."""
+    done = canvas
+    for done in one_by_one(handle, canvas, strategy, max_steps):
+        if on_step is not None:
+            on_step(done)
+    return done
+
+
+def one_by_one(
+    handle: Handle, canvas: Canvas, strategy: Strategy, max_steps: int | None = None
+) -> Iterator[Canvas]:
+    """Yield the canvas after each step of `sync`."""
     done = 0
-    while not bool(finished(canvas, strategy).all()):
+    while done != max_steps and not bool(finished(canvas, strategy).all()):
         _patience(canvas, strategy, done, max_steps)
-        canvas = step(handle, canvas, strategy, force=done + 1 == max_steps)
+        with torch.no_grad():  # a generator leaves its caller's mode alone
+            canvas = step(handle, canvas, strategy, force=done + 1 == max_steps)
         check_logits(canvas)
         done += 1
-        if on_step is not None:
-            on_step(canvas)
-        if done == max_steps:
-            break
-    return canvas
+        yield canvas
 
 
 def unrolled(

@@ -1,5 +1,5 @@
 """Measures: of speech (words, quality, spectra, pitch, timing), of sets of features (Fréchet distance, retrieval,
-diversity); the report that shows them; and the sweep that shows them against their cost.
+diversity), of how varied texts are; the report that shows them; and the sweep that shows them against their cost.
 
 Waveforms are mono float arrays ``[n]`` with their rate, numpy or torch; measures return plain
 floats. Packages that only one measure needs come with the extra ``evaluate`` and are imported where
@@ -20,6 +20,7 @@ from unisono.metrics.recognise import PocketSphinx, Recogniser, Whisper, recogni
 from unisono.metrics.report import Report, Row, Section
 from unisono.metrics.retrieval import diversity, multimodality, paired_distance, r_precision
 from unisono.metrics.sweep import Point, Probe, Sweep, sweep
+from unisono.metrics.variety import distinct_n, self_bleu, unigram_entropy
 from unisono.metrics.waveform import optional
 from unisono.metrics.wer import ErrorRate, character_error_rate, word_error_rate
 
@@ -38,6 +39,7 @@ __all__ = [
     "Whisper",
     "align",
     "character_error_rate",
+    "distinct_n",
     "diversity",
     "dnsmos",
     "frechet_distance",
@@ -62,8 +64,10 @@ __all__ = [
     "recogniser",
     "scale_invariant_sdr",
     "segment_error",
+    "self_bleu",
     "speech_span",
     "sweep",
     "track_pitch",
+    "unigram_entropy",
     "word_error_rate",
 ]

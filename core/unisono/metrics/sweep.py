@@ -298,7 +298,9 @@ def judged(points: Sequence[Point], better: Mapping[str, str]) -> list[Point]:
 
 
 def standard_error(values: Sequence[float]) -> float:
-    """Return the standard error of the mean of at least two values."""
+    """Return the standard error of the mean of at least two values; NaN where one of them could not be measured."""
+    if not all(map(math.isfinite, values)):
+        return math.nan
     return stdev(values) / math.sqrt(len(values))
 
 

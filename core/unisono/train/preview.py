@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from unisono.errors import UnisonoError
-from unisono.media import Audio
+from unisono.media import Audio, Text
 
 
 class Previews(Callback):
@@ -57,3 +57,7 @@ class Previews(Callback):
             if isinstance(made, Audio):
                 samples = torch.from_numpy(np.ascontiguousarray(made.waveform[:1]))
                 board.add_audio(f"preview/{index}", samples, trainer.global_step, made.sample_rate)
+            elif isinstance(made, Text):
+                # It is read as Markdown: indented, a text stays what it is.
+                lines = "\n".join(f"    {line}" for line in made.text.split("\n"))
+                board.add_text(f"preview/{index}", lines, trainer.global_step)

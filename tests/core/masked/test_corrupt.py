@@ -15,6 +15,7 @@ from unisono.masked import Canvas, Layout, Plan, Scheduled, decode
 from unisono.masked.corrupt import (
     BlockDiffusion,
     Complementary,
+    Counted,
     Diffusion,
     Glancing,
     PlanMasking,
@@ -83,7 +84,8 @@ def test_what_is_given_and_what_is_padding_stays():
     canvas = blank(SEQUENCE, lengths=lengths)
     given = torch.tensor([False, True, False, False, False]) & ~canvas.padding
     canvas = canvas.freeze(tokens, given)
-    for corruption in (PlanMasking(Plan(Scheduled(8))), Diffusion(), Diffusion(grouped=True), BlockDiffusion()):
+    diffusions = (Diffusion(), Diffusion(grouped=True), BlockDiffusion(), Counted())
+    for corruption in (PlanMasking(Plan(Scheduled(8))), *diffusions):
         corrupted = corruption(canvas, tokens)
         after = corrupted.canvas
         fixed = given | canvas.padding
@@ -269,6 +271,51 @@ def test_blocks_have_times_of_their_own():
     assert abs(float(share) - 0.5) < 0.03
 
 
+def test_blocks_may_be_given_their_times():
+    canvas, tokens, diffusion = blank(BLOCKS, 500), true_tokens(BLOCKS, 500), BlockDiffusion()
+    own, given = diffusion(canvas, tokens), diffusion.at(canvas, tokens, diffusion.times(canvas))
+    for name in ("time", "weights"):
+        assert torch.equal(getattr(own, name), getattr(given, name))
+    assert torch.equal(own.canvas.known, given.canvas.known)
+    times = torch.tensor([[0.25, 1.0, 0.5, 0.1]]).expand(500, 4)  # one more than there are blocks
+    corrupted = diffusion.at(canvas, tokens, times)
+    hidden = corrupted.canvas.masked.view(500, 3, 2).double().mean((0, 2))
+    assert float(hidden[1]) == 1 and torch.allclose(hidden[[0, 2]], times[0, [0, 2]].double(), atol=0.06)
+    shown = corrupted.weights.view(500, 3, 2)[:, 0].unique()
+    torch.testing.assert_close(shown, torch.tensor([0.0, 4.0], dtype=torch.float64))
+
+
+def test_a_number_is_hidden_in_place_of_a_time():
+    """Each block's number is uniform, its subsets alike, and what a position weighs on average is 1."""
+    canvas, tokens = blank(BLOCKS), true_tokens(BLOCKS)
+    given = canvas.freeze(tokens, torch.tensor([True, False, False, False, False, False]))
+    for start, counts in ((canvas, {1: 0.5, 2: 0.5}), (given, {1: 1.0})):
+        corrupted = Counted(beside=True)(start, tokens)
+        hidden = corrupted.canvas.masked
+        first = [at for at in (0, 1) if bool(start.masked[0, at])]
+        assert surprise(patterns(hidden[:, :2]), law_of(counts, first)) < 6
+        assert surprise(patterns(hidden[:, 2:4]), law_of({1: 0.5, 2: 0.5}, [0, 1])) < 6
+        weight = corrupted.weights.mean(0)
+        assert (weight - start.masked[0].double()).abs().max() < 0.05
+        assert torch.equal(corrupted.visible, noised_and_clean(BLOCKS)) and torch.equal(corrupted.window, start.masked)
+        assert float(corrupted.weights.max()) <= 2  # n/k, where 1/t has no limit
+    together = np.corrcoef(hidden[:, 2].numpy(), hidden[:, 4].numpy())[0, 1]
+    assert abs(together) < 0.05
+
+
+def test_numbers_hidden_cost_in_the_mean_what_times_do():
+    """Over all ways to hide: the sum of n/k · P(k hidden) is the integral of 1/t · P(hidden at t)."""
+    canvas, tokens = blank(SEQUENCE, 1), true_tokens(SEQUENCE, 1)
+    n = SEQUENCE.length
+    for k in range(1, n + 1):
+        corrupted = Counted().at(canvas, tokens, torch.tensor([[(k - 0.5) / n]]))
+        assert int(corrupted.canvas.masked.sum()) == k and corrupted.visible is None
+        assert float(corrupted.weights.max()) == pytest.approx(n / k)
+        # ∫ t^(k−1) (1 − t)^(n−k) dt is a Beta function; times C(n, k) ways to hide k of n: 1/k, which is n/k · 1/n.
+        beta = math.gamma(k) * math.gamma(n - k + 1) / math.gamma(n + 1)
+        assert math.comb(n, k) * beta == pytest.approx(float(corrupted.weights.max()) / n)
+
+
 def test_noised_and_clean_by_hand():
     expected = """
         1 1 0 0  0 0 0 0
@@ -419,6 +466,8 @@ WRONG = [
     ("it must be 1 and 0", lambda: Diffusion(lambda t: 1 - t / 2)),
     ("it must be 1 and 0", lambda: BlockDiffusion(lambda t: t)),
     ("clip", lambda: BlockDiffusion(clip=(0.5, 0.5))),
+    ("1 rows of", lambda: BlockDiffusion().at(SMALL, torch.zeros(1, 5, dtype=torch.int64), torch.ones(2, 5))),
+    ("1 rows of 1 groups", lambda: Counted().at(SMALL, FIVE, torch.ones(2, 5))),
     ("glancing ratio 1.5", lambda: Glancing(1.5)),
 ]  # fmt: skip
 
@@ -431,7 +480,7 @@ def test_wrong_input_is_one_sentence(message, call):
 
 def test_an_empty_batch_and_an_empty_row_are_no_trouble():
     for corruption in (PlanMasking(Plan(Scheduled(4)), on_steps=True), PlanMasking(Plan(Scheduled(4)), prompt=True),
-                       Diffusion(), Diffusion(grouped=True), BlockDiffusion()):  # fmt: skip
+                       Diffusion(), Diffusion(grouped=True), BlockDiffusion(), Counted()):  # fmt: skip
         for canvas in (blank(SEQUENCE, 0), blank(SEQUENCE, 2, lengths=[0, 0])):
             corrupted = corruption(canvas, torch.zeros_like(canvas.tokens))
             assert not corrupted.weights.any() and corrupted.canvas.known.all()

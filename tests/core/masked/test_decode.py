@@ -563,3 +563,19 @@ def test_steps_that_commit_nothing():
     forced = decode(Net(), Canvas.blank(FLAT, [1]), never, max_steps=3)
     assert forced.nfe == 3 and forced.canvas.known.all()
     assert decode(Net(), Canvas.blank(BLOCKS, [1]), um.llada(4), max_steps=2).nfe == 2
+
+
+@pytest.mark.parametrize("strategy", [um.llada(3, 1.0), um.mdlm(9), um.fast_dllm(0.5)], ids=lambda s: s.name)
+def test_one_step_at_a_time_is_the_same(strategy):
+    seen, handle = [], Handle(Net())
+    canvas = Canvas.blank(BLOCKS, [3, 4], [12, 7])
+    done = decode(handle, canvas, strategy, on_step=seen.append)
+    again = Handle(Net())
+    with torch.enable_grad():
+        for before, here in zip(seen, um.steps(again, canvas, strategy), strict=True):
+            assert torch.is_grad_enabled()  # between steps the mode is the caller's
+            assert torch.equal(before.tokens, here.tokens) and torch.equal(before.age, here.age)
+    assert torch.equal(here.tokens, done.tokens) and (again.nfe, again.positions) == (handle.nfe, handle.positions)
+    assert len(list(um.steps(Net(), canvas, strategy, max_steps=2))) == 2
+    assert list(um.steps(Net(), Canvas.blank(BLOCKS, [3], [0]), strategy)) == []
+    raises("max_steps 0", lambda: um.steps(Net(), canvas, strategy, max_steps=0))

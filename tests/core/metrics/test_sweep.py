@@ -58,6 +58,13 @@ def test_standard_error_by_hand():
     assert standard_error([1.0, 2.0, 3.0]) == pytest.approx(1 / math.sqrt(3))
 
 
+def test_what_could_not_be_measured_is_no_gain():
+    nothing = float("nan")
+    assert math.isnan(standard_error([1.0, nothing])) and math.isnan(standard_error([float("inf"), 1.0]))
+    points = judged([point(1, 2.0, 2.0), point(2, 1.0, nothing), point(4, 1.0, 1.0)], {"m": "lower"})
+    assert [p.gains for p in points] == [(), (), ()]
+
+
 def test_a_gain_is_better_than_every_cheaper_row_beyond_its_noise():
     """Differences to the first row: 1 ± 0; 0.1 ± 0.1; −2; and 1.05 ± 0.03, which beats the second by 0.05 ± 0.03."""
     rows = [

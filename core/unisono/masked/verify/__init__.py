@@ -1,6 +1,6 @@
 """Propose, verify, commit a prefix: autoregressive models in fewer evaluations.
 
-decode.py    the loop; Method = proposer + rule; what comes out, and its bill
+decode.py    the loop, at once or round by round; Method = proposer + rule; what comes out, and its bill
 methods.py   the published methods, each a proposer and a rule
 propose.py   previous iterate, n-grams, draft network, extra heads, look-ahead tokens, masked model
 accept.py    matching, rejection, typical acceptance, agreement
@@ -15,7 +15,7 @@ have no place here; the counted handle and the counter-based randomness are shar
 
 from unisono.masked.verify.accept import Matching, Rejection, Rule, TopAgree, Typical, acceptance, residual
 from unisono.masked.verify.cache import Cache, KVCache
-from unisono.masked.verify.decode import Method, Verified, decode
+from unisono.masked.verify.decode import Method, Verified, decode, rounds
 from unisono.masked.verify.draw import Draw, sample
 from unisono.masked.verify.methods import (
     autoregressive,
@@ -81,6 +81,7 @@ __all__ = [
     "medusa_typical",
     "ngram",
     "residual",
+    "rounds",
     "sample",
     "speculative",
     "tree_of",

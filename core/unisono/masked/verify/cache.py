@@ -64,7 +64,8 @@ class KVCache:
             raise UnisonoError(f"keys of {len(key)} rows for a cache of {len(self.length)}: make one per batch")
         n = key.shape[2]
         used = self._used(n)
-        slots = (self.length[:, None] + torch.arange(n, device=key.device))[:, None, :, None]
+        one = len(key) == 1  # has no other row's length to mind
+        slots = None if one else (self.length[:, None] + torch.arange(n, device=key.device))[:, None, :, None]
         kept = []
         for new, old in zip((key, value), self.layers.get(layer, (None, None)), strict=True):
             have = 0 if old is None else old.shape[2]
@@ -75,13 +76,20 @@ class KVCache:
                     bigger[:, :, :have] = old
                 old = bigger
             assert old is not None
-            kept.append(old.scatter_(2, slots.expand_as(new), new))  # in place: a copy of all costs more each time
+            # In place: a copy of all costs more each time.
+            if slots is None:
+                old[:, :, used - n : used] = new
+            else:
+                old.scatter_(2, slots.expand_as(new), new)
+            kept.append(old)
         self.layers[layer] = (kept[0], kept[1])
         return kept[0][:, :, :used], kept[1][:, :, :used]
 
     def mask(self, visible: Bool[Tensor, "b n n"]) -> Bool[Tensor, "b n m"]:
         """What each new token sees: all that its row holds, and of the new ones what `visible` says."""
         b, n, _ = visible.shape
+        if b == 1:
+            return torch.nn.functional.pad(visible, (self._used(0), 0), value=True)
         held = torch.arange(self._used(n), device=visible.device) < self.length[:, None]
         slots = self.length[:, None] + torch.arange(n, device=visible.device)
         return held[:, None].repeat(1, n, 1).scatter(2, slots[:, None].expand(b, n, n), visible)

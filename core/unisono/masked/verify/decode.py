@@ -12,7 +12,7 @@ was refused. See the package's docstring for the methods.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -72,7 +72,6 @@ class Verified:
     lossless: bool
 
 
-@torch.no_grad()
 def decode(
     network: Network,
     prompt: Int[Tensor, "b n"],
@@ -96,6 +95,34 @@ def decode(
         UnisonoError: for a prompt that is empty or longer than `max_length`, a missing seed, logits of a
             wrong shape or not finite, or a draft whose vocabulary is not the target's.
     """
+    going = rounds(
+        network, prompt, method, max_length,
+        seeds=seeds, lengths=lengths, temperature=temperature, warp=warp, end=end, cache=cache,
+    )  # fmt: skip
+    while True:
+        try:
+            prefix = next(going)
+        except StopIteration as done:
+            return done.value
+        if on_step is not None:
+            on_step(prefix)
+
+
+@torch.no_grad()
+def rounds(
+    network: Network,
+    prompt: Int[Tensor, "b n"],
+    method: Method,
+    max_length: int,
+    *,
+    seeds: Int[Tensor, " b"] | Sequence[int] | None = None,
+    lengths: Int[Tensor, " b"] | None = None,
+    temperature: float = 0.0,
+    warp: Callable[[Tensor], Tensor] | None = None,
+    end: int | None = None,
+    cache: Callable[[int], Cache] | None = None,
+) -> Generator[Prefix, None, Verified]:
+    """As `decode`, one round at a time: yields the prefix after each, and returns what `decode` returns."""
     if seeds is None:
         if temperature > 0:
             raise UnisonoError(f"sampling at temperature {temperature} without seeds: give one per row")
@@ -126,8 +153,7 @@ def decode(
         before, prefix = prefix, prefix.commit(tokens, verdict.accepted + 1)
         accepted = accepted + torch.minimum(verdict.accepted, prefix.length - before.length)
         last = Round(replace(proposal, law=None), raw, verdict)
-        if on_step is not None:
-            on_step(prefix)
+        yield prefix
     return Verified(
         prefix.tokens, prefix.length, target.nfe, target.positions, draft_nfe, draft_positions,
         rounds, proposed, accepted, method.lossless,

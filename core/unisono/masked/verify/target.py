@@ -86,6 +86,8 @@ class Target:
         else:
             self.cache.truncate(prefix.length - 1)
             held = self.cache.length
+        if b == 1 and proposal.parent is None and bool(proposal.real.all()):
+            return self._one_row(prefix, proposal, int(held))
         pending = prefix.length - held
         # Columns that are padding in every row are left out; a tree keeps all of its nodes, to select from.
         nodes = proposal.real.sum(1) if proposal.parent is None else n
@@ -108,6 +110,28 @@ class Target:
         tokens = torch.where(node < n, tokens, 0)
         # Only padding and nodes that are not real lie beyond the limit: a table of positions must hold.
         positions = positions.clamp_max(prefix.limit - 1)
+        logits = self._read(tokens, positions, visible)
+        if self.cache is not None:
+            self.cache.truncate(prefix.length + n)
+        wanted = ((pending - 1)[:, None] + torch.arange(n + 1, device=device)).clamp_max(width - 1)
+        logits = logits[torch.arange(b, device=device)[:, None], wanted]
+        self._look(logits, prefix, proposal)
+        return logits
+
+    def _one_row(self, prefix: Prefix, proposal: Proposal, held: int) -> Tensor:
+        """A chain behind one row, which has no padding: the same numbers by a tenth of the operations."""
+        length, n = int(prefix.length), proposal.tokens.shape[1]
+        width = length - held + n
+        tokens = torch.cat([prefix.tokens[:, held:length], proposal.tokens], 1)
+        positions = torch.arange(held, held + width, device=tokens.device)[None].clamp_max(prefix.limit - 1)
+        visible = torch.ones(1, width, width, dtype=torch.bool, device=tokens.device).tril()
+        logits = self._read(tokens, positions, visible)[:, width - n - 1 :]
+        self._look(logits, prefix, proposal)
+        return logits
+
+    def _read(self, tokens: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
+        """Evaluate the network, and put it on the bill."""
+        b, width = tokens.shape
         try:
             logits = self.network(tokens, positions, visible, self.cache)
         except IndexError as error:
@@ -120,11 +144,15 @@ class Target:
         self._check(logits, b, width)
         if self.cache is not None:
             self.cache.advance(width)
-            self.cache.truncate(prefix.length + n)
-        wanted = ((pending - 1)[:, None] + torch.arange(n + 1, device=device)).clamp_max(width - 1)
-        logits = logits[torch.arange(b, device=device)[:, None], wanted]
-        read = torch.cat([~prefix.done[:, None], proposal.real], 1)
+        return logits
+
+    def _look(self, logits: Tensor, prefix: Prefix, proposal: Proposal) -> None:
+        """Raise where what is wanted is NaN or +inf."""
         values = logits.flatten(2)
+        # A sum is not finite if one of its terms is not: one pass where all is well. (−inf is no fault.)
+        if bool(values.sum().isfinite()):
+            return
+        read = torch.cat([~prefix.done[:, None], proposal.real], 1)
         wrong = (values.isnan() | (values == torch.inf)).any(-1) & read
         if bool(wrong.any()):
             row, at = wrong.nonzero()[0].tolist()
@@ -133,7 +161,6 @@ class Target:
                 f"{int(prefix.length[row]) + (0 if at == 0 else int(proposal.depth[at - 1]) + 1)}: "
                 "check its weights and its input"
             )
-        return logits
 
     def keep(self, prefix: Prefix, proposal: Proposal, verdict: Verdict) -> None:
         """Bring a tree's accepted path to the front of what was appended behind `prefix`."""

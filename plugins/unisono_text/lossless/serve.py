@@ -1,0 +1,248 @@
+"""Requests for continuations in, texts out: the autoregressive models' ``synthesize``.
+
+::
+
+    requests ─ prompts ─ of equal settings and equal limit together ─ unisono.masked.verify ─ texts
+
+A draft's last proposals depend on the room that is left, so that requests of different limits are never one batch: a
+request alone and in a batch give the same text.
+
+Shapes: b batch, n tokens, v vocabulary.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from unisono import Text
+from unisono.errors import RequestError, UnisonoError
+from unisono.masked import at_sites
+from unisono.masked.verify import KVCache, Prefix, Verified, rounds
+from unisono.model import OnStep
+
+from unisono_text.lossless.asking import ContinueRequest, read_prompt
+from unisono_text.lossless.decoding import Means, method_of, warp_of
+
+ROWS_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """One request, read: the prompt's tokens and how it reads, how many may follow, and the seed of its row."""
+
+    number: int
+    request: ContinueRequest
+    prompt: list[int]
+    shown: str
+    room: int
+    seed: int
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What requests must share to be one batch."""
+        settings = self.request.model_dump(exclude={"seed", "text", "length", "beam"})
+        return (*settings.values(), len(self.prompt) + self.room)
+
+
+def continue_texts(
+    model: Any,
+    requests: Sequence[ContinueRequest],
+    generator: torch.Generator | None = None,
+    on_step: OnStep | None = None,
+) -> list[Text]:
+    """Return a text per request: the prompt and what follows, cut where it ended.
+
+    ``order`` says in which round each token was committed, −1 for the prompt's. ``facts`` has ``prompt_tokens``,
+    ``steps`` (rounds), ``ended``, and ``proposed`` and ``accepted`` tokens. Raises ``RequestError`` for a prompt that
+    does not fit, and for a component that is missing or of another tokenizer.
+    """
+    tasks = []
+    for number, request in enumerate(requests):
+        tasks.append(Continuation(number, request, *read_prompt(model, request), _row_seed(model, request, generator)))
+    texts: dict[int, Text] = {}
+    total, finished = sum(task.room for task in tasks), 0
+    kinds: dict[tuple[Any, ...], list[Continuation]] = {}
+    for task in tasks:
+        kinds.setdefault(task.kind, []).append(task)
+    for members in kinds.values():
+        for first in range(0, len(members), ROWS_AT_ONCE):
+            batch = members[first : first + ROWS_AT_ONCE]
+            making, told = Batch(model, batch), 0
+            for made in making.run():
+                if on_step is not None and told < made and finished + made < total:
+                    told = made
+                    on_step(finished + made, total)
+            texts |= {task.number: text for task, text in zip(batch, making.texts(), strict=True)}
+            finished += sum(task.room for task in batch)
+    if on_step is not None:
+        on_step(total, total)
+    return [texts[number] for number in range(len(requests))]
+
+
+def stream_text(model: Any, request: ContinueRequest, generator: torch.Generator | None = None) -> Iterator[Text]:
+    """Yield what each round adds, the first with the prompt; joined, they read as what `continue_texts` returns."""
+    seed = _row_seed(model, request, generator)
+    batch = Batch(model, [Continuation(0, request, *read_prompt(model, request), seed)])
+    told = ""
+    for _ in batch.run():
+        so_far = batch.tasks[0].shown + model.tokenizer.decode(batch.made(0))
+        if len(so_far) > len(told) and not so_far.endswith("\N{REPLACEMENT CHARACTER}"):  # half of a character
+            yield Text(so_far[len(told) :])
+            told = so_far
+    whole = batch.texts()[0]
+    if whole.text != told or not told:
+        yield Text(whole.text[len(told) :])
+
+
+def means_of(model: Any, request: ContinueRequest) -> Means:
+    """Return what the request's method draws on; raises ``RequestError`` where a component is missing or unfit."""
+    if request.decoding in ("speculative", "coupled"):
+        return Means(draft=_fit(model, "draft").causal)
+    if request.decoding == "parallel":
+        masked = _fit(model, "drafter")
+        return Means(drafter=Masked(masked), vocab_size=model.vocabulary, skip=1)
+    return Means(heads=getattr(model, "extra_heads", 0), look_ahead=getattr(model, "look_ahead", ()))
+
+
+class Masked:
+    """A diffusion language model as a drafter: logits of the queried positions, from what is known before them."""
+
+    def __init__(self, model: Any):
+        self.model = model
+
+    def __call__(
+        self, tokens: Int[Tensor, "b l"], known: Bool[Tensor, "b l"], query: Int[Tensor, "b k"] | None
+    ) -> Float[Tensor, "b k v"]:
+        return at_sites(self.model.predict(torch.where(known, tokens, self.model.mask_id)), query)
+
+
+def _fit(model: Any, role: str) -> Any:
+    component = model.component(role)
+    if component.tokenizer.digest != model.tokenizer.digest:
+        raise RequestError(
+            f"the {role} has another tokenizer ({component.vocabulary} tokens) than this model ({model.vocabulary}): "
+            "their tokens mean different things; give one that was trained on the same tokens"
+        )
+    return component
+
+
+def _row_seed(model: Any, request: ContinueRequest, generator: torch.Generator | None) -> int:
+    seed = model.seed_of(request, generator)
+    # Samples of one lattice have neighbouring seeds.
+    return seed % (2**62 // request.beams) * request.beams + request.beam if request.decoding == "arithmetic" else seed
+
+
+class Batch:
+    """Continuations of one kind, made together."""
+
+    def __init__(self, model: Any, tasks: list[Continuation]):
+        self.model, self.tasks = model, tasks
+        self.limit = 1 + len(tasks[0].prompt) + tasks[0].room
+        self.lengths = torch.tensor([1 + len(task.prompt) for task in tasks])
+        self.marks = [[0] for _ in tasks]  # how many tokens of each row there were after each of its rounds
+        self.prefix: Prefix | None = None
+        self.out: Verified | None = None
+
+    def run(self) -> Iterator[int]:
+        """Decode; yields how many tokens there are after each round, over all rows."""
+        model, tasks, request = self.model, self.tasks, self.tasks[0].request
+        device = model.device
+        tokens = torch.zeros(len(tasks), int(self.lengths.max()), dtype=torch.int64)
+        for row, task in enumerate(tasks):
+            tokens[row, : 1 + len(task.prompt)] = torch.tensor([model.start_id, *task.prompt])
+
+        def memory(rows: int) -> KVCache:
+            return KVCache(rows, device)
+
+        try:
+            going = rounds(
+                model.causal,
+                tokens.to(device),
+                method_of(
+                    request.decoding,
+                    means_of(model, request),
+                    num_draft=request.num_draft,
+                    block=request.block,
+                    tree=request.tree,
+                    beams=request.beams,
+                    cache=memory,
+                ),
+                self.limit,
+                seeds=[task.seed for task in tasks],
+                lengths=self.lengths.to(device),
+                temperature=request.temperature,
+                warp=warp_of(request.top_k, request.top_p),
+                end=model.special["eos"],
+                cache=memory,
+            )
+        except RequestError:
+            raise
+        except UnisonoError as error:
+            raise RequestError(str(error)) from error
+        while self.out is None:
+            try:
+                self.prefix = next(going)
+            except StopIteration as done:
+                self.out = done.value
+            except UnisonoError as error:
+                raise RequestError(str(error)) from error
+            else:
+                yield self._take(self.prefix)
+        model.evaluations += self.out.nfe + self.out.draft_nfe
+        model.rounds += int(self.out.rounds.max())
+        model.token_forwards += self.out.positions + self.out.draft_positions
+
+    def made(self, row: int) -> list[int]:
+        """A row's tokens behind its prompt so far; an end token among them reads as nothing."""
+        assert self.prefix is not None
+        return self.prefix.tokens[row, self.lengths[row] : self.prefix.length[row]].tolist()
+
+    def texts(self) -> list[Text]:
+        """The texts, when all rounds are over."""
+        return [self._text(row, task) for row, task in enumerate(self.tasks)]
+
+    def _take(self, prefix: Prefix) -> int:
+        counts = (prefix.length.cpu() - self.lengths).tolist()
+        for row, count in enumerate(counts):
+            if count > self.marks[row][-1]:
+                self._tell(row, self.marks[row][-1])
+                self.marks[row].append(count)
+        return sum(counts)
+
+    def _tell(self, row: int, before: int) -> None:
+        """Tell the model's watchers of what a round has committed."""
+        heard = [watcher.on_block for watcher in self.model.watchers if watcher.on_block is not None]
+        if not heard:
+            return
+        from unisono_text.generate import Block
+
+        task, made, read = self.tasks[row], self.made(row), self.model.tokenizer.decode
+        given, fresh = len(task.prompt), made[before:]
+        block = Block(
+            task.number, given + before, given + len(made), tuple(fresh), read(fresh), task.shown + read(made)
+        )
+        for hear in heard:
+            hear(block)
+
+    def _text(self, row: int, task: Continuation) -> Text:
+        assert self.out is not None
+        ids = self.out.tokens[row, 1 : int(self.out.length[row])].tolist()
+        given = len(task.prompt)
+        ended = len(ids) > given and ids[-1] == self.model.special["eos"]
+        ids = ids[:-1] if ended else ids
+        order = [-1] * given
+        for number, (before, count) in enumerate(zip(self.marks[row], self.marks[row][1:], strict=False)):
+            order += [number] * (count - before)
+        facts = {
+            "prompt_tokens": given,
+            "steps": int(self.out.rounds[row]),
+            "ended": ended,
+            "proposed": int(self.out.proposed[row]),
+            "accepted": int(self.out.accepted[row]),
+        }
+        tokenizer = self.model.tokenizer
+        text = task.shown + tokenizer.decode(ids[given:])
+        return Text(text, tuple(ids), tuple(tokenizer.pieces(ids)), tuple(order[: len(ids)]), facts)

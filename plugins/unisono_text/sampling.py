@@ -1,0 +1,195 @@
+"""From a request's settings to a strategy of ``unisono.masked``: one that was published, or one composed here.
+
+::
+
+    sampler                    a preset, and which settings it takes
+    order                      which positions first                          score
+    num_steps | a rule | both  how many: an even share, as many as the rule   plan, select
+                               says, or at least the share (Dimple)
+    remask, edit               what is taken back or changed                  revise
+    temperature, top_p, top_k  what is drawn                                  draw, warp
+
+Every preset takes the draw's settings: 0 as the temperature takes the likeliest token, as those do whose papers did.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+from unisono import masked
+from unisono.masked import Moment, Strategy
+
+NUM_STEPS = 64
+RULES = ("threshold", "factor", "frechet", "entropy_bound", "kl_stable")
+SETTINGS = ("order", "num_steps", *RULES, "remask", "remask_eta", "edit", "choice_temperature")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A published sampler: how it is made of a request, which of ``SETTINGS`` it takes, and how it draws by default."""
+
+    make: Callable[[Any], Strategy]
+    takes: tuple[str, ...] = ()
+    temperature: float = 1.0
+    top_p: float | None = None
+    by_guided: bool = False
+
+
+def _steps(request: Any) -> int:
+    return request.num_steps or NUM_STEPS
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _fast(request: Any) -> Strategy:
+    threshold = 0.9 if request.factor is None and request.threshold is None else request.threshold
+    return masked.fast_dllm(threshold, request.factor)
+
+
+PRESETS: dict[str, Preset] = {
+    "mdlm": Preset(lambda r: masked.mdlm(_steps(r)), ("num_steps",)),
+    "first_hitting": Preset(lambda r: masked.first_hitting()),
+    "remdm": Preset(
+        lambda r: masked.remdm(_steps(r), r.remask or "cap", r.remask_eta, nucleus=1.0),
+        ("num_steps", "remask", "remask_eta"),
+        top_p=0.9,
+    ),
+    "llada": Preset(lambda r: masked.llada(_steps(r)), ("num_steps",), temperature=0.0, by_guided=True),
+    "dream": Preset(
+        lambda r: masked.dream(_steps(r), r.order or "entropy", r.choice_temperature or 0.0),
+        ("num_steps", "order", "choice_temperature"),
+    ),
+    "dimple": Preset(lambda r: masked.dimple(_steps(r), _or(r.threshold, 0.95)), ("num_steps", "threshold")),
+    "fast_dllm": Preset(_fast, ("threshold", "factor"), temperature=0.0),
+    "frechet": Preset(lambda r: masked.frechet(_or(r.frechet, 0.0)), ("frechet",), temperature=0.0),
+    "entropy_bounded": Preset(lambda r: masked.entropy_bounded(_or(r.entropy_bound, 0.1)), ("entropy_bound",)),
+    "kl_stable": Preset(
+        lambda r: masked.kl_stable(_or(r.kl_stable, 0.01), _or(r.threshold, 0.9)),
+        ("kl_stable", "threshold"),
+        temperature=0.0,
+    ),
+    "credit": Preset(lambda r: masked.credit(_or(r.threshold, 0.8)), ("threshold",), temperature=0.0),
+    "block_diffusion": Preset(
+        lambda r: masked.block_diffusion(_steps(r), edit=r.edit), ("num_steps", "edit")
+    ),
+}
+
+UNDRAWN = ("random", "max_prob", "margin", "entropy", "left_to_right")
+ORDERS_OF = {
+    "threshold": ("max_prob", "margin", "credit"),
+    "factor": ("max_prob",),
+    "frechet": ("max_prob", "margin", "entropy"),
+    "entropy_bound": ("entropy", *(order for order in UNDRAWN if order != "entropy")),
+    "kl_stable": ("max_prob", *(order for order in UNDRAWN if order != "max_prob")),
+}
+"""The orders that go with a rule; the first is its own."""
+
+
+@dataclass(frozen=True)
+class LeftToRight:
+    """The lowest position first."""
+
+    uses_draw = False
+    blind = True
+
+    def __call__(self, at: Moment) -> Float[Tensor, "b l"]:
+        return -at.canvas.sites.double().expand(at.canvas.tokens.shape)
+
+
+SCORES: dict[str, Any] = {
+    "random": masked.Random(),
+    "max_prob": masked.MaxProb(),
+    "margin": masked.Margin(),
+    "entropy": masked.NegativeEntropy(),
+    "drawn": masked.Drawn(),
+    "credit": masked.Credit(),
+    "left_to_right": LeftToRight(),
+}
+
+
+def check_settings(request: Any) -> None:
+    """Raise ``ValueError`` for settings that do not go together, so that none is silently ignored."""
+    given = [name for name in SETTINGS if getattr(request, name) is not None]
+    if request.sampler is not None:
+        surplus = [name for name in given if name not in PRESETS[request.sampler].takes]
+        if surplus:
+            takes = ", ".join(PRESETS[request.sampler].takes) or "no such setting"
+            raise ValueError(
+                f"sampler {request.sampler} takes {takes}, not {surplus[0]}: leave the sampler out to compose your own"
+            )
+        if request.sampler == "fast_dllm" and None not in (request.threshold, request.factor):
+            raise ValueError("sampler fast_dllm takes either threshold or factor")
+        if request.sampler == "dream" and request.order not in (None, "max_prob", "margin", "entropy"):
+            raise ValueError(f"sampler dream orders by max_prob, margin or entropy, not {request.order}")
+    else:
+        rules = [name for name in RULES if name in given]
+        if len(rules) > 1:
+            raise ValueError(f"{rules[0]} and {rules[1]} both say how much to fill in a step: give one")
+        if rules and request.order is not None and request.order not in ORDERS_OF[rules[0]]:
+            raise ValueError(f"{rules[0]} goes with the order {', '.join(ORDERS_OF[rules[0]])}, not {request.order}")
+        if request.remask_eta is not None and request.remask is None:
+            raise ValueError("remask_eta is remasking's: give remask")
+        surplus = [name for name in (*RULES, "order", "edit", "choice_temperature") if name in given]
+        if request.remask is not None and surplus:
+            raise ValueError(f"remask fills at random, at rates of its own, so {surplus[0]} has no place beside it")
+    preset = PRESETS.get(request.sampler or "")
+    temperature = request.temperature if request.temperature is not None else preset.temperature if preset else 1.0
+    for name in ("top_p", "top_k"):
+        if temperature == 0 and getattr(request, name) is not None:
+            raise ValueError(f"{name} filters what is drawn from, and at temperature 0 the likeliest token is taken")
+    if request.guide_top is not None:
+        names = (*SETTINGS, "sampler", "temperature", "top_p", "top_k")
+        other = next((name for name in names if getattr(request, name) is not None), None)
+        if other:
+            raise ValueError(f"guide_top takes the likeliest tokens as far as the guide agrees, so {other} has no say")
+
+
+def strategy_of(request: Any) -> Strategy:
+    """Return the strategy of a request's settings; guidance is put in by whoever has the models."""
+    preset = PRESETS[request.sampler] if request.sampler is not None else Preset(composed)
+    strategy = preset.make(request)
+    temperature = preset.temperature if request.temperature is None else request.temperature
+    top_p = preset.top_p if request.top_p is None else request.top_p
+    warps: list[Any] = []
+    if temperature:
+        warps += [masked.Temperature(temperature)] if temperature != 1 else []
+        warps += [masked.TopTokens(k=request.top_k)] if request.top_k is not None else []
+        warps += [masked.Nucleus(top_p)] if top_p is not None and top_p < 1 else []
+    return replace(
+        strategy,
+        draw=masked.Categorical() if temperature else masked.Greedy(),
+        warp=masked.Keep() if not warps else warps[0] if len(warps) == 1 else masked.Chain(*warps),
+    )
+
+
+def composed(request: Any) -> Strategy:
+    """Return the strategy that order, rule and reviser make, without its draw."""
+    if request.remask is not None:
+        strategy = masked.remdm(_steps(request), request.remask, request.remask_eta, nucleus=1.0)
+        return replace(strategy, name="composed")
+    rule = next((name for name in RULES if getattr(request, name) is not None), None)
+    order = request.order or (ORDERS_OF[rule][0] if rule else "random")
+    score = SCORES[order]
+    if request.choice_temperature is not None:
+        score = masked.Perturbed(score, request.choice_temperature, anneal=False)
+    plan, select = masked.Plan(masked.Even(_steps(request))), masked.TopK()
+    if rule is not None:
+        value = getattr(request, rule)
+        inner = {
+            "threshold": masked.Threshold,
+            "factor": masked.Factor,
+            "frechet": masked.Frechet,
+            "entropy_bound": masked.EntropyBound,
+            "kl_stable": masked.KLStable,
+        }[rule](value)
+        if request.num_steps is None:
+            plan, select = masked.Plan(masked.Everything()), masked.Fallback(inner)
+        else:  # what the schedule says where the rule finds nothing, as in Dimple
+            plan = masked.Plan(masked.Scheduled(request.num_steps, masked.linear))
+            select = masked.Fallback(inner, count=None)
+    revise = masked.Never() if request.edit is None else masked.Edit(request.edit)
+    return Strategy(plan, score, select, revise=revise, name="composed")

@@ -1,0 +1,309 @@
+"""Data for text models: what a document is, what a row is, what is held out and dropped; batches that come again."""
+
+import json
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from unisono.data import item_generator
+from unisono.errors import CheckpointError, DataError
+from unisono_text.data import MADE, ToyData, make_sentence
+from unisono_text.files import FilesData
+from unisono_text.packing import RowSet, cut, packed_rows
+
+BOOK = "".join(f"Line {number} of the book, and more.\n" + "\n" * (number % 3 == 2) for number in range(60))
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    path = tmp_path_factory.mktemp("book") / "book.txt"
+    path.write_text(BOOK, encoding="utf-8")
+    return path
+
+
+def prepared(*args, **kwargs) -> FilesData:
+    data = FilesData(*args, **{"tokenizer": "bytes", "context": 64, "batch_size": 2, **kwargs})
+    data.prepare(progress=False)
+    return data
+
+
+def rows(part: RowSet) -> list[dict]:
+    return [part.item(i, item_generator(0, 0, i)) for i in range(len(part))]
+
+
+@pytest.mark.parametrize(
+    ("way", "count", "first"),
+    [
+        ("file", 1, BOOK),
+        ("paragraph", 20, "".join(f"Line {n} of the book, and more.\n" for n in range(3)).rstrip("\n")),
+        ("line", 60, "Line 0 of the book, and more."),
+    ],
+)
+def test_a_text_is_divided_as_asked(book, way, count, first):
+    data = prepared(str(book), documents=way, val=0)
+    texts = data.texts(held_out=False)
+    assert len(texts) == count and texts[0] == first and data.val_set is None
+    # The blanks between documents are all that is left out.
+    assert "".join(texts).replace("\n", "") == BOOK.replace("\n", "")
+
+
+def test_articles_begin_with_their_titles(tmp_path):
+    articles = [f" = Title {i} = \n \n = = Part = = \n \n Words = here {i} .\n \n" for i in range(3)]
+    (tmp_path / "wiki.txt").write_text(" \n" + "".join(articles))
+    assert prepared(str(tmp_path), documents="article", val=0).texts(False) == articles
+
+
+def test_byte_order_marks_and_line_ends_do_not_join_paragraphs(tmp_path):
+    (tmp_path / "dos.txt").write_bytes(b"\xef\xbb\xbfone\r\nmore\r\n\r\ntwo\r\n")
+    assert prepared(str(tmp_path), val=0, batch_size=1).texts(False) == ["one\r\nmore", "two"]
+
+
+def test_rows_of_validation_are_the_documents_cut_once(book):
+    data = prepared(str(book), documents="paragraph", val=0.4, context=50)
+    assert 5 <= len(data.val_set.documents) <= 10
+    held, end = [], data.tokenizer.special["eos"]
+    for item in rows(data.val_set):
+        held += item["tokens"].tolist()
+        assert len(item["tokens"]) <= 50 and item["prompt"] == 0
+    whole = [number for text in data.texts() for number in [*data.tokenizer.encode(text), end]]
+    assert held == whole
+    assert not set(data.texts()) & set(data.texts(False))
+
+
+def test_rows_of_training_begin_anywhere_and_stay_in_their_document(book):
+    data = prepared(str(book), documents="file", split="tail", val=0.1, context=100)
+    (train,), (held,) = data.texts(False), data.texts()
+    assert train + held == BOOK and train.endswith("\n") and 0.08 < len(held) / len(BOOK) <= 0.1
+    seen = Counter()
+    stream = [*data.tokenizer.encode(train), data.tokenizer.special["eos"]]
+    for epoch in range(30):
+        for index in range(len(data.train_set)):
+            tokens = data.train_set.item(index, item_generator(0, epoch, index))["tokens"].tolist()
+            assert len(tokens) == 100
+            start = next(i for i in range(len(stream) - 99) if stream[i : i + 100] == tokens)
+            seen.update(range(start, start + 100))
+    counts = np.array([seen[place] for place in range(len(stream))])
+    assert counts.min() >= 1
+    # All but the two ends are seen alike: once in an epoch on the average.
+    assert counts[100:-200].mean() == pytest.approx(30, rel=0.1)
+    one, two = (data.train_set.item(3, item_generator(0, epoch, 3))["tokens"] for epoch in (0, 1))
+    assert not torch.equal(one, two)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(2, 12), st.booleans())
+def test_pieces_cover_documents_and_cross_none(lengths, context, whole):
+    starts = np.cumsum([0, *lengths[:-1]])
+    documents = np.stack([starts, lengths, np.minimum(lengths, 3)], 1)
+    pieces = cut(documents, context, whole)
+    for number, (start, length, prompt) in enumerate(documents.tolist()):
+        own = pieces[pieces[:, 2] == number]
+        covered = Counter(place for first, size, _, _ in own.tolist() for place in range(first, first + size))
+        assert set(covered) == set(range(start, start + length))
+        assert own[:, 3].tolist() == [prompt] + [0] * (len(own) - 1)
+        if whole and length > context:
+            assert (own[:, 1] == context).all()
+        else:
+            assert set(covered.values()) == {1}
+    assert pieces[:, 1].max() <= context
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 16), min_size=1, max_size=60))
+def test_packing_keeps_every_piece_once_and_leaves_little_free(lengths):
+    order, bounds = packed_rows(lengths, 16)
+    assert sorted(order.tolist()) == list(range(len(lengths)))
+    sizes = [sum(lengths[i] for i in order[a:b]) for a, b in pairwise(bounds)]
+    assert max(sizes) <= 16
+    # No two rows could have been one.
+    assert len(sizes) < 2 or sum(sorted(sizes)[:2]) > 16
+
+
+def test_packed_rows_name_the_document_of_each_place(book):
+    data = prepared(str(book), documents="line", val=0.1, context=128, pack=True)
+    end = data.tokenizer.special["eos"]
+    found = []
+    for item in rows(data.train_set):
+        assert item["tokens"].shape == item["documents"].shape
+        for number in range(int(item["documents"].max()) + 1):
+            part = item["tokens"][item["documents"] == number].tolist()
+            assert part[-1] == end and part.count(end) == 1
+            found.append(data.tokenizer.decode(part))
+        assert (item["documents"].diff() >= 0).all()
+    assert sorted(found) == sorted(data.texts(False))
+    assert len(data.train_set) < len(found) / 3
+    batch = next(iter(data.train_dataloader()))
+    assert ((batch["documents"] == -1) == (torch.arange(batch["tokens"].shape[1]) >= batch["lengths"][:, None])).all()
+
+
+def test_what_is_held_out_depends_on_the_texts_alone(tmp_path):
+    texts = [f"document number {n}" for n in range(40)]
+    for name, order in (("a", texts), ("b", texts[::-1]), ("c", texts * 2)):
+        lines = "".join(json.dumps({"text": text}) + "\n" for text in order)
+        (tmp_path / f"{name}.jsonl").write_text(lines)
+    held = [sorted(set(prepared(str(tmp_path / f"{name}.jsonl"), val=0.25).texts())) for name in "abc"]
+    assert held[0] == held[1] == held[2] and 9 <= len(held[0]) <= 12
+    twice = prepared(str(tmp_path / "c.jsonl"), val=0.25)
+    assert not set(twice.texts()) & set(twice.texts(False)) and len(twice.texts()) == 2 * len(held[0])
+
+
+def test_files_may_be_held_out_by_name(tmp_path, book):
+    (tmp_path / "own.txt").write_text("held out\n\nthis too")
+    data = prepared({"book": str(book)}, val=[str(tmp_path / "own.txt")])
+    assert data.texts() == ["held out", "this too"] and len(data.texts(False)) == 20
+    with pytest.raises(DataError, match=r"book\.txt is both in data\.root and in data\.val"):
+        prepared(str(book), val=str(book))
+
+
+def test_tables_and_json_lines_have_rows(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.table({"body": ["one ü", None, "", "two"], "other": [1, 2, 3, 4]})
+    pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
+    lines = [b'{"body": "three"}', b"", b'{"text": "x"}', b"[1]", b'{"body": 5}', b'{"body": "\xff"}', b"{"]
+    lines.append(b'{"body": "\\ud800"}')
+    (tmp_path / "t.jsonl").write_bytes(b"\n".join(lines))
+    data = FilesData([str(tmp_path / "*.parquet"), str(tmp_path / "t.jsonl")], field="body", tokenizer="characters",
+                     batch_size=1, val=0, context=8)  # fmt: skip
+    audit = data.prepare(progress=False)
+    assert data.texts(False) == ["one ü", "two", "three"] and audit.kept == 3
+    assert {(d.id, d.reason) for d in audit.dropped} == {
+        ("t.parquet:2", "no text"), ("t.parquet:3", "empty"), ("t.jsonl:3", "no text"), ("t.jsonl:4", "not JSON"),
+        ("t.jsonl:5", "no text"), ("t.jsonl:6", "invalid UTF-8"), ("t.jsonl:7", "not JSON"),
+        ("t.jsonl:8", "half a character"),
+    }  # fmt: skip
+    assert data.tokenizer.table == "".join(sorted(set("one ütwothree")))
+
+
+def test_what_cannot_be_read_is_dropped_by_itself(tmp_path):
+    (tmp_path / "good.txt").write_text("good\n\nbetter")
+    (tmp_path / "half.txt").write_bytes(b"fine\n\nbro\xffken\n\nfine again")
+    (tmp_path / "empty.txt").write_bytes(b"")
+    (tmp_path / "blank.txt").write_bytes(b"\n \n\n")
+    (tmp_path / "wide.txt").write_bytes("wide".encode("utf-16"))
+    data = FilesData(str(tmp_path), tokenizer="bytes", batch_size=1, val=0)
+    audit = data.prepare(progress=False)
+    assert sorted(data.texts(False)) == ["better", "fine", "fine again", "good"]
+    reasons = {item.id: (item.reason, item.detail) for item in audit.dropped}
+    assert reasons["half.txt:3"] == ("invalid UTF-8", "byte 0xff at place 3 of it (invalid start byte)")
+    assert reasons["empty.txt"][0] == reasons["blank.txt"][0] == "empty"
+    assert "UTF-16" in reasons["wide.txt:1"][1]
+    assert audit.reasons == {"invalid UTF-8": 2, "empty": 2}
+
+
+def test_a_store_is_found_again_by_its_content(tmp_path, book, monkeypatch):
+    first = prepared(str(book), tokenizer="bpe", vocabulary=280)
+    copy = tmp_path / "book.txt"
+    copy.write_text(BOOK)
+    monkeypatch.setitem(MADE, "bpe", None)  # would be asked where there is no store
+    again = prepared(str(copy), tokenizer="bpe", vocabulary=280)
+    assert again.train_set.tokens == first.train_set.tokens and again.describe() == first.describe()
+    copy.write_text(BOOK + "x")
+    with pytest.raises(TypeError):
+        prepared(str(copy), tokenizer="bpe", vocabulary=280)
+
+
+def test_large_vocabularies_have_wide_numbers(tmp_path):
+    letters = "".join(map(chr, [*range(0x4E00, 0x9FFF), *range(0x20000, 0x2A6DF), *range(0x30000, 0x31000)]))
+    (tmp_path / "x.txt").write_text(letters, encoding="utf-8")
+    data = prepared(str(tmp_path), tokenizer="characters", val=0, batch_size=1, context=2**17)
+    assert data.tokenizer.vocabulary > 2**16 and data.texts(False) == [letters]
+
+
+def test_facts_say_what_models_need(book):
+    facts = json.loads(json.dumps(prepared(str(book), documents="line", val=0.2).describe()))
+    assert set(facts) == {
+        "tokenizer", "vocabulary", "special", "context", "characters_per_token", "sample_texts",
+    }  # fmt: skip
+    assert facts["special"] == {"pad": 0, "bos": 1, "eos": 2} and facts["vocabulary"] == 259
+    texts = prepared(str(book), documents="line", val=0.2).texts()
+    assert facts["characters_per_token"] == pytest.approx(sum(map(len, texts)) / sum(len(t) + 1 for t in texts))
+    assert facts["sample_texts"] and all(any(text.startswith(s) for text in texts) for s in facts["sample_texts"])
+
+
+def test_a_model_may_lend_its_tokenizer(tmp_path, book):
+    with pytest.raises(DataError, match=r"'bep' is none that can be made \(did you mean 'bpe'\?\), and no folder"):
+        FilesData(str(book), tokenizer="bep")
+    with pytest.raises(CheckpointError):
+        prepared(str(book), tokenizer=str(tmp_path))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_come_again(book, workers):
+    data = prepared(str(book), documents="line", batch_size=4, num_workers=workers)
+    one, two = ([batch["tokens"] for batch in data.train_dataloader()] for _ in range(2))
+    assert len(one) > 5 and all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    batch = next(iter(data.train_dataloader()))
+    assert batch["tokens"].dtype == torch.int64 and batch["lengths"].max() == batch["tokens"].shape[1]
+    assert (batch["tokens"] == 0).sum() == (batch["tokens"].shape[1] - batch["lengths"]).sum()
+
+
+def test_sentences_are_made_on_the_spot():
+    plain, questions = ToyData(num_items=20, val_size=6), ToyData(num_items=20, val_size=6, questions=True)
+    for data in (plain, questions):
+        assert data.prepare().kept == 20
+        assert len(data.texts()) == 6 and len(data.texts(False)) == 20
+    assert plain.describe()["tokenizer"] == questions.describe()["tokenizer"]
+    assert all(text[0].isupper() and text.endswith(".") for text in plain.texts())
+    for item in rows(questions.train_set):
+        said = questions.tokenizer.decode(item["tokens"].tolist())
+        asked = questions.tokenizer.decode(item["tokens"][: item["prompt"]].tolist())
+        assert asked.endswith("=") and eval(asked[:-1]) == int(said.removeprefix(asked))
+    assert make_sentence(5) == make_sentence(5)
+    with pytest.raises(DataError, match=r"tokenizer='byte' is none that can be made \(did you mean 'bytes'\?\)"):
+        ToyData(tokenizer="byte").prepare()
+    with pytest.raises(DataError, match="do not go together"):
+        ToyData(questions=True, pack=True)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"val": 1.0}, "val=1 must be from 0 to below 1"),
+        ({"val": -0.1}, r"val=-0\.1 must be"),
+        ({"context": 1}, "context=1 must be from 2"),
+        ({"documents": "lines"}, r"'lines' is no way to divide a text \(did you mean 'line'\?\)"),
+        ({"documents": "file", "val": 0.1}, r"leaves nothing to train on \(different documents: 1\).*split: tail"),
+        ({"split": "tail", "val": ["x.txt"]}, "split: tail takes a share"),
+        ({"batch_size": 500}, "cannot fill one batch"),
+        ({"tokenizer": "bpe", "vocabulary": 100}, "a vocabulary of 100 has no room"),
+    ],
+)
+def test_settings_that_cannot_be(book, kwargs, message):
+    with pytest.raises(DataError, match=message):
+        prepared(str(book), **kwargs).train_dataloader()
+
+
+@pytest.mark.parametrize(
+    ("root", "message"),
+    [
+        ("nowhere", "nowhere: no such file or folder"),
+        ("*.txtt", "the pattern finds no file"),
+        ("sub", r"holds no file of \.txt"),
+        ("x.pdf", r"x\.pdf: a file of \.pdf is not read, only \.txt"),
+        (["x.txt", "x.txt"], r"x\.txt is named twice"),
+        ([], "names no file"),
+        ("x.txt", r"no document can be used \(1 × empty\): the first, x\.txt"),
+        ("bad.parquet", "cannot be read as a parquet table"),
+        ("no.parquet", r"no column 'text' \(did you mean 'texts'\?\); set data\.field"),
+        ("no.jsonl", r"no document can be used \(2 × no text\).*no field 'text' \(did you mean 'texts'\?\)"),
+    ],
+)
+def test_files_that_cannot_be(tmp_path, monkeypatch, root, message):
+    import pyarrow
+    import pyarrow.parquet
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "x.pdf").write_bytes(b"x")
+    (tmp_path / "x.txt").write_bytes(b"")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 not")
+    pyarrow.parquet.write_table(pyarrow.table({"texts": ["a"]}), tmp_path / "no.parquet")
+    (tmp_path / "no.jsonl").write_text('{"texts": "a"}\n{"texts": "b"}\n')
+    with pytest.raises(DataError, match=message):
+        prepared(root)
