@@ -54,6 +54,8 @@ bench: $(READY)
 	$(BIN)/python benchmarks/masked.py
 	$(BIN)/python benchmarks/codec.py
 	$(BIN)/python benchmarks/diffusion.py
+	$(BIN)/python benchmarks/text.py
+	$(BIN)/python benchmarks/lossless.py
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "unisono needs Python 3.10 or newer: make PYTHON=python3.11 …")'
