@@ -25,6 +25,7 @@ from unisono.model import OnStep
 from unisono_text.adapters import NO_ADAPTERS, Adapters
 from unisono_text.language import LanguageModel
 from unisono_text.lossless.asking import ContinueRequest
+from unisono_text.lossless.networks import CausalNetwork
 from unisono_text.lossless.serve import continue_texts, stream_text
 
 
@@ -94,7 +95,7 @@ class Autoregressive(LanguageModel):
         cache: KVCache | None,
     ) -> Float[Tensor, "b n v"]:
         """Return the logits of what follows each token, as `unisono.masked.verify.Target` asks for them."""
-        return self.predict(tokens, visible if cache is None else cache.mask(visible), positions, cache)
+        return CausalNetwork(self.net)(tokens, positions, visible, cache)
 
     def synthesize(
         self,

@@ -34,7 +34,7 @@ from unisono.masked import Corrupted
 from unisono_text.adapters import NO_ADAPTERS, Adapters
 from unisono_text.block import BlockModel
 from unisono_text.masking import MaskedModel
-from unisono_text.transformer import Keep, TextTransformer, block_size_of, rotate
+from unisono_text.transformer import Keep, LayerStack, block_size_of, rotate
 
 
 @dataclass(frozen=True)
@@ -128,11 +128,8 @@ class LargeLayer(nn.Module):
         return x + self.feed_out(F.silu(self.gate(y)) * self.up(y))
 
 
-class LargeTransformer(nn.Module):
+class LargeTransformer(LayerStack):
     """Tokens to logits, called as ``TextTransformer``; see this module."""
-
-    visible = TextTransformer.visible
-    sees = TextTransformer.sees
 
     def __init__(self, sizes: LargeSizes, rows: int, attention: str):
         super().__init__()
@@ -163,28 +160,8 @@ class LargeTransformer(nn.Module):
         hidden: bool = False,
     ) -> Float[Tensor, "b t v"]:
         """Return logits, or with ``hidden`` the normalised states; see ``TextTransformer.forward``."""
-        if cache is not None and (mask is None or mask.dim() != 3):
-            raise ValueError("with a cache, give what each token sees of all keys: mask [batch, tokens, keys]")
-        if positions is None:
-            positions = torch.arange(tokens.shape[1], device=tokens.device)
-        causal = mask is None and self.attention == "causal"
-        if mask is None or mask.dim() == 2:
-            mask = None if causal else self.visible(positions, mask)
-        x = self.embedding(tokens)
-        angles = self._angles(positions, x.device)
-        seen = None if mask is None else mask[:, None]
-        for number, layer in enumerate(self.layers):
-            x = layer(x, angles, seen, causal, cache, number)
-        x = self.norm(x)
+        x = self.through(self.embedding(tokens), mask, positions, cache)
         return x if hidden else self.head(x)
-
-    def _angles(self, positions: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-        half = torch.arange(0, self.head_dim, 2, device=device, dtype=torch.float32)
-        rates = 1.0 / self.rope_base ** (half / self.head_dim)
-        angles = positions.to(device).float()[..., None] * rates
-        angles = torch.cat([angles, angles], -1)
-        angles = angles[:, None] if angles.dim() == 3 else angles
-        return angles.cos(), angles.sin()
 
     @property
     def kept_shape(self) -> tuple[int, ...]:

@@ -80,7 +80,65 @@ class Layer(nn.Module):
         return x + self.dropout(self.feed_out(F.silu(gate) * value))
 
 
-class TextTransformer(nn.Module):
+class LayerStack(nn.Module):
+    """Layers one after the other, and what of them sees what: what the plugin's transformers share.
+
+    A subclass has ``layers``, ``norm``, ``attention``, ``block_size`` and ``head_dim``; positions turn at rates down to
+    1 / ``rope_base``.
+    """
+
+    rope_base: float = 10000.0
+
+    def through(
+        self,
+        x: Float[Tensor, "b t d"],
+        mask: Bool[Tensor, "b t"] | Bool[Tensor, "b t m"] | None = None,
+        positions: Int[Tensor, "b t"] | Int[Tensor, " t"] | None = None,
+        cache: Keep | None = None,
+        first_layer: int = 0,
+    ) -> Float[Tensor, "b t d"]:
+        """Return the normalised states of vectors; arguments as in `TextTransformer.forward`."""
+        if cache is not None and (mask is None or mask.dim() != 3):
+            raise ValueError("with a cache, give what each token sees of all keys: mask [batch, tokens, keys]")
+        if positions is None:
+            positions = torch.arange(x.shape[1], device=x.device)
+        causal = mask is None and self.attention == "causal"
+        if mask is None or mask.dim() == 2:
+            mask = None if causal else self.visible(positions, mask)
+        angles = rotary_angles(positions, self.head_dim, x.device, self.rope_base)
+        seen = None if mask is None else mask[:, None]
+        for number, layer in enumerate(self.layers):
+            x = layer(x, angles, seen, causal, cache, first_layer + number)
+        return self.norm(x)
+
+    def visible(
+        self, positions: Int[Tensor, "b t"] | Int[Tensor, " t"], kept: Bool[Tensor, "b t"] | None = None
+    ) -> Bool[Tensor, "b t t"] | None:
+        """What each token sees by the network's own attention, padding left out; None where that is everything."""
+        own = self.sees(positions, positions)
+        if own is None and kept is None:
+            return None
+        t = positions.shape[-1]
+        if own is None:
+            own = torch.ones(t, t, dtype=torch.bool, device=positions.device)
+        own = own if own.dim() == 3 else own[None]
+        if kept is None:
+            return own
+        # Everyone sees itself, padding too: attention over nothing is NaN.
+        return (own & kept[:, None]) | torch.eye(t, dtype=torch.bool, device=kept.device)
+
+    def sees(
+        self,
+        positions: Int[Tensor, "b t"] | Int[Tensor, " t"],
+        keys: Int[Tensor, "b m"] | Int[Tensor, " m"],
+    ) -> Bool[Tensor, "*b t m"] | None:
+        """Whether a token at one position sees another by the network's own attention; None: always."""
+        if self.attention == "bidirectional":
+            return None
+        return positions[..., :, None] // self.block_size >= keys[..., None, :] // self.block_size
+
+
+class TextTransformer(LayerStack):
     """Tokens to logits; see this module for what sees what.
 
     ::
@@ -160,46 +218,8 @@ class TextTransformer(nn.Module):
         first_layer: int = 0,
     ) -> Float[Tensor, "b t v"]:
         """What is behind the embedding; arguments as in ``forward``."""
-        if cache is not None and (mask is None or mask.dim() != 3):
-            raise ValueError("with a cache, give what each token sees of all keys: mask [batch, tokens, keys]")
-        if positions is None:
-            positions = torch.arange(x.shape[1], device=x.device)
-        causal = mask is None and self.attention == "causal"
-        if mask is None or mask.dim() == 2:
-            mask = None if causal else self.visible(positions, mask)
-        x = self.dropout(x)
-        angles = rotary_angles(positions, self.head_dim, x.device)
-        seen = None if mask is None else mask[:, None]
-        for number, layer in enumerate(self.layers):
-            x = layer(x, angles, seen, causal, cache, first_layer + number)
-        x = self.norm(x)
+        x = self.through(self.dropout(x), mask, positions, cache, first_layer)
         return x if hidden or self.head is None else self.head(x)
-
-    def visible(
-        self, positions: Int[Tensor, "b t"] | Int[Tensor, " t"], kept: Bool[Tensor, "b t"] | None = None
-    ) -> Bool[Tensor, "b t t"] | None:
-        """What each token sees by the network's own attention, padding left out; None where that is everything."""
-        own = self.sees(positions, positions)
-        if own is None and kept is None:
-            return None
-        t = positions.shape[-1]
-        if own is None:
-            own = torch.ones(t, t, dtype=torch.bool, device=positions.device)
-        own = own if own.dim() == 3 else own[None]
-        if kept is None:
-            return own
-        # Everyone sees itself, padding too: attention over nothing is NaN.
-        return (own & kept[:, None]) | torch.eye(t, dtype=torch.bool, device=kept.device)
-
-    def sees(
-        self,
-        positions: Int[Tensor, "b t"] | Int[Tensor, " t"],
-        keys: Int[Tensor, "b m"] | Int[Tensor, " m"],
-    ) -> Bool[Tensor, "*b t m"] | None:
-        """Whether a token at one position sees another by the network's own attention; None: always."""
-        if self.attention == "bidirectional":
-            return None
-        return positions[..., :, None] // self.block_size >= keys[..., None, :] // self.block_size
 
     @property
     def kept_shape(self) -> tuple[int, ...]:
@@ -218,11 +238,11 @@ def block_size_of(attention: Any) -> int:
 
 
 def rotary_angles(
-    positions: Int[Tensor, "*b t"], head_dim: int, device: torch.device | None = None
+    positions: Int[Tensor, "*b t"], head_dim: int, device: torch.device | None = None, base: float = 10000.0
 ) -> tuple[Float[Tensor, "*b 1 t d"], Float[Tensor, "*b 1 t d"]]:
     """Return cosines and sines of the angles by which a head's pairs of channels turn at each position."""
     half = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32)
-    rates = 10000.0 ** (-half / head_dim)
+    rates = base ** (-half / head_dim)
     angles = positions.to(device).float()[..., None] * rates
     angles = torch.cat([angles, angles], -1)
     if angles.dim() == 3:
