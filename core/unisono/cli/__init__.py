@@ -15,6 +15,7 @@ from unisono.errors import UnisonoError
 VERBS = {
     "train": "train a model from a recipe",
     "generate": "synthesize with an export",
+    "curves": "draw the training curves of runs",
     "export": "turn a training run into an export",
     "evaluate": "measure an export on a corpus",
     "sweep": "compare settings of an export: quality against evaluations and time",

@@ -8,7 +8,6 @@ JSON and as a picture.
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 from unisono.errors import RequestError
@@ -30,22 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     """Evaluate every combination of settings; print quality against evaluations and time."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from rich.console import Console
     from rich.progress import track
 
     from unisono import plugin
     from unisono.checkpoint import load, parse_components
-    from unisono.cli.evaluate import check_writable
+    from unisono.cli.evaluate import check_drawable, check_writable
     from unisono.cli.generate import flag_value, written_flags
     from unisono.metrics import Probe, sweep
 
-    known = FigureCanvasAgg(Figure()).get_supported_filetypes()
-    if Path(args.plot).suffix[1:].lower() not in known:
-        raise RequestError(f"cannot draw into {args.plot!r}: end it in one of {', '.join(f'.{x}' for x in known)}")
-    for target in (args.json, args.plot):
-        check_writable(target)
+    check_drawable(args.plot)
+    check_writable(args.json)
     synthesizer = load(args.checkpoint, device=args.device, components=parse_components(args.component))
     model = synthesizer.model
     written, texts = written_flags(model.Request, rest)

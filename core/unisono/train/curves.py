@@ -1,0 +1,78 @@
+"""Training curves: what runs logged, read back from their folders and drawn beside each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unisono.errors import CheckpointError, did_you_mean
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DEFAULT_TAGS = ("train/loss", "val/loss")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One value over the steps of one run; of a step that a resumed run logged twice, the later value."""
+
+    run: str
+    tag: str
+    steps: list[int]
+    values: list[float]
+
+
+def read_curves(run: str | Path) -> dict[str, Curve]:
+    """Read what a run logged: a curve per tag, such as ``train/loss``.
+
+    A folder of numbered runs stands for its newest one. Raises ``CheckpointError`` where nothing was logged.
+    """
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = Path(run)
+    if numbered := sorted(p for p in folder.glob("*") if p.name.isdigit() and list(p.glob("events.out.tfevents.*"))):
+        folder = numbered[-1]
+    if not list(folder.glob("events.out.tfevents.*")):
+        raise CheckpointError(f"no training log under {str(run)!r}: give a run folder, as `unisono train` prints it")
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    label = f"{folder.parent.name}/{folder.name}" if folder.name.isdigit() else folder.name
+    curves = {}
+    for tag in events.Tags()["scalars"]:
+        points = {event.step: event.value for event in events.Scalars(tag)}
+        curves[tag] = Curve(label, tag, sorted(points), [points[step] for step in sorted(points)])
+    return curves
+
+
+def select_curves(runs: Sequence[dict[str, Curve]], tags: Sequence[str] | None = None) -> dict[str, list[Curve]]:
+    """Return the curves of each tag, run by run; without tags, those of ``DEFAULT_TAGS`` that any run has.
+
+    Raises ``CheckpointError`` for a tag that no run logged; a run without it is left out of that tag's list.
+    """
+    known = {tag for curves in runs for tag in curves}
+    if not tags:
+        tags = [tag for tag in DEFAULT_TAGS if tag in known]
+        if not tags:
+            told = ", ".join(sorted(known)) or "nothing"
+            raise CheckpointError(f"no run logged {' or '.join(DEFAULT_TAGS)}: give --tag; there is {told}")
+    for tag in tags:
+        if tag not in known:
+            raise CheckpointError(f"no run logged {tag!r}{did_you_mean(tag, known)}")
+    return {tag: [curves[tag] for curves in runs if tag in curves] for tag in tags}
+
+
+def draw_curves(chosen: dict[str, list[Curve]]) -> "Figure":
+    """Draw a panel per tag, with a line per run; the same run has the same colour in all of them."""
+    from matplotlib.figure import Figure
+
+    labels = list(dict.fromkeys(curve.run for curves in chosen.values() for curve in curves))
+    figure = Figure(figsize=(5.5 * len(chosen), 3.8), layout="constrained")
+    for axes, (tag, curves) in zip(figure.subplots(1, len(chosen), squeeze=False)[0], chosen.items(), strict=True):
+        for curve in curves:
+            look = {"color": f"C{labels.index(curve.run) % 10}", "marker": "o" if len(curve.steps) < 12 else ""}
+            axes.plot(curve.steps, curve.values, linewidth=1, markersize=3, label=curve.run, **look)
+        axes.set(xlabel="step", ylabel=tag)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    return figure
