@@ -7,7 +7,7 @@
 Every method makes the same continuations of the same prompts as plain decoding does, and the texts are compared: a
 difference ends the run (those that are the same in law only are compared at temperature 0). Each measurement is plain
 and method in turns, ``--repeats`` times, and the ratio is of the fastest of each, in CPU time of one thread or, with
-``--clock wall``, by the clock.
+``--clock wall`` and on a GPU, by the clock.
 
 Prompts *with repetition* are a passage, begun again; *without* are passages of their own.
 """
@@ -15,6 +15,7 @@ Prompts *with repetition* are a passage, begun again; *without* are passages of 
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=["cpu", "wall"], default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda, which is timed by the clock")
     parser.add_argument("--json", type=Path, help="also write the numbers there")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    now = _clock(args)
     systems = _transformers(args) if args.transformers else _own(args)
     rows = []
     for kind, prompts in _prompts(args).items():
         for name, (plain, method) in systems.items():
-            rows.append(measure(name, kind, prompts, plain, method, args.repeats, args.clock, args.temperature > 0))
+            rows.append(measure(name, kind, prompts, plain, method, args.repeats, now, args.temperature > 0))
     print(
         "| method | prompts | tokens per evaluation | accepted of proposed | plain, ms | method, ms | times as fast |"
     )
@@ -70,11 +73,10 @@ def measure(
     plain: Any,
     method: Any,
     repeats: int,
-    clock: str = "cpu",
+    now: Callable[[], float],
     in_law: bool = False,
 ) -> dict[str, Any]:
     """Run plain and method in turns over the prompts; each returns (text, evaluations, tokens, proposed, accepted)."""
-    now = time.process_time if clock == "cpu" else time.perf_counter
     seconds = {"plain": 0.0, "method": 0.0}
     evaluations = tokens = proposed = accepted = 0
     for prompt in prompts:
@@ -102,6 +104,17 @@ def measure(
     }
 
 
+def _clock(args: argparse.Namespace) -> Callable[[], float]:
+    if args.device == "cpu":
+        return time.process_time if args.clock == "cpu" else time.perf_counter
+
+    def now() -> float:
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return now
+
+
 def _prompts(args: argparse.Namespace) -> dict[str, list[str]]:
     if args.text:
         text = Path(args.text).read_text(encoding="utf-8")
@@ -122,9 +135,9 @@ def _own(args: argparse.Namespace) -> dict[str, tuple[Any, Any]]:
 
     if args.model:
         components = {role: getattr(args, role) for role in ("draft", "drafter") if getattr(args, role)}
-        synth = unisono.load(args.model, components=components)
+        synth = unisono.load(args.model, device=args.device, components=components)
     else:
-        synth = _made(args)
+        synth = _made(args).to(args.device)
     methods = {"n-gram": {"decoding": "ngram"}, "Jacobi": {"decoding": "jacobi"}}
     methods["Gauss–Seidel, 8"] = {"decoding": "gauss-seidel", "block": 8}
     if args.draft or not args.model:
@@ -152,7 +165,7 @@ def _own(args: argparse.Namespace) -> dict[str, tuple[Any, Any]]:
         ("PaSS", args.look_ahead, {"decoding": "pass"}),
     ):
         if folder:
-            systems[name] = (plain, call(unisono.load(folder), **fields))
+            systems[name] = (plain, call(unisono.load(folder, device=args.device), **fields))
     return systems
 
 
@@ -197,12 +210,12 @@ def _transformers(args: argparse.Namespace) -> dict[str, tuple[Any, Any]]:
     import transformers
     from unisono_text.lossless import TransformersNetwork, generate
 
-    model = transformers.AutoModelForCausalLM.from_pretrained(args.transformers).eval()
+    def network_of(folder: str) -> Any:
+        return TransformersNetwork(transformers.AutoModelForCausalLM.from_pretrained(folder).eval().to(args.device))
+
     tokenizer = transformers.AutoTokenizer.from_pretrained(args.transformers)
-    network = TransformersNetwork(model)
-    draft = None
-    if args.draft:
-        draft = TransformersNetwork(transformers.AutoModelForCausalLM.from_pretrained(args.draft).eval())
+    network = network_of(args.transformers)
+    draft = network_of(args.draft) if args.draft else None
 
     def call(decoding: str, **fields: Any) -> Any:
         def run(prompt: str) -> tuple[str, int, int, int, int]:
@@ -227,9 +240,10 @@ def _transformers(args: argparse.Namespace) -> dict[str, tuple[Any, Any]]:
     systems = {name: (call("plain"), method) for name, method in methods.items()}
 
     def theirs(prompt: str) -> tuple[str, int, int, int, int]:
-        ids = tokenizer(prompt, return_tensors="pt").input_ids
+        ids = tokenizer(prompt, return_tensors="pt").input_ids.to(args.device)
         with torch.inference_mode():
-            out = model.generate(ids, max_new_tokens=args.length, do_sample=False, eos_token_id=None, pad_token_id=0)
+            options = {"do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+            out = network.model.generate(ids, max_new_tokens=args.length, **options)
         return tokenizer.decode(out[0]), args.length, args.length, 0, 0
 
     if args.temperature == 0:  # how plain decoding here compares with that library's own
