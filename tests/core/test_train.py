@@ -14,6 +14,7 @@ from unisono.errors import CheckpointError, RecipeError
 from unisono.recipe import Recipe
 from unisono.train import train
 from unisono.train.preview import Previews
+from unisono.train.run import slow_precision
 from unisono.train.warm import warm_start
 
 STEPS = 6
@@ -261,3 +262,25 @@ def test_a_preview_of_a_text_is_read_as_it_is(tmp_path):
     assert told["args"] == ("preview/0", "    # one\n    ```two", 3)
     assert (tmp_path / "step-0000003-0.txt").read_text(encoding="utf-8") == "# one\n```two"
     assert (tmp_path / "step-0000003-0.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("precision", "machine", "capability", "told"),
+    [
+        ("bf16-mixed", "x86_64", "AVX2", True),
+        ("bf16-true", "AMD64", "DEFAULT", True),
+        ("32-true", "x86_64", "AVX2", False),
+        ("bf16-mixed", "x86_64", "AVX512", False),
+        ("bf16-mixed", "arm64", "DEFAULT", False),
+    ],
+)
+def test_a_precision_that_a_processor_only_imitates_is_told(precision, machine, capability, told, monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    assert (slow_precision(precision) is not None) == told
+
+
+def test_a_run_tells_of_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("unisono.train.run.slow_precision", lambda precision: f"{precision} is slow here")
+    train(recipe(tmp_path, "--trainer.precision=bf16-mixed", "--trainer.accelerator=cpu"), progress=False, dry_run=True)
+    assert "bf16-mixed is slow here" in capsys.readouterr().err

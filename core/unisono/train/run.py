@@ -14,6 +14,8 @@
 import json
 import logging
 import os
+import platform
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, Trainer
@@ -76,6 +79,8 @@ def _train(
 ) -> RunResult | None:
     spec = recipe.run_spec
     trainer = _trainer(recipe, folder, progress, callbacks)  # first: its complaints should not wait for the data
+    if trainer.strategy.root_device.type == "cpu" and (slow := slow_precision(str(trainer.precision))):
+        rank_zero_only(print)(slow, file=sys.stderr)
     data = recipe.build_data()
     audit = data.prepare(progress=progress)
     model = recipe.build_model(data.describe())
@@ -133,6 +138,18 @@ def _trainer(recipe: Recipe, folder: Path, progress: bool, callbacks: Sequence[C
             callbacks=[*own, *callbacks],
             default_root_dir=str(folder),
         )
+
+
+def slow_precision(precision: str) -> str | None:
+    """Say that this processor multiplies bfloat16 in software, if it does and ``precision`` asks for it; else None."""
+    if "bf16" not in precision or platform.machine().lower() not in ("x86_64", "amd64"):
+        return None
+    if torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        return None
+    return (
+        f"trainer.precision={precision}: this processor has no bfloat16 arithmetic, and takes tens of times as long as "
+        "with float32; stop (Ctrl-C) and add --trainer.precision=32-true"
+    )
 
 
 @contextmanager
