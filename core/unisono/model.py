@@ -227,7 +227,8 @@ class Model(LightningModule):
             builtin = "".join(f", or {name}" for name in self.builtin_components)
             raise RequestError(
                 f"this {type(self).__name__} has no {role} ({self.roles[role]}): "
-                f"give one with components={{{role!r}: FOLDER}} or --components.{role}=FOLDER{builtin}"
+                f"give one with components={{{role!r}: FOLDER}}, or --component {role}=FOLDER on the command line "
+                f"(--components.{role}=FOLDER to unisono train){builtin}"
             )
         return self._components[role]
 
