@@ -185,22 +185,26 @@ def test_the_share_of_hits_is_learnt_without_a_draft():
 
 
 def test_the_draft_is_as_long_as_it_pays():
-    def drafted(hits, first, each):
+    def drafted(hits, first, each, margin):
         index = RowIndex(3, 2)
         index.read([1, 2, 3] * 9)
         index.hits = dict.fromkeys(index.hits, hits)
-        return len(AdaptiveNGram(6, 3, 2, first, each)._worth(index, 6))
+        return len(AdaptiveNGram(6, 3, 2, first, each, margin)._worth(index, 6))
 
     for hits, first, each in ((0.9, 0.3, 0.1), (0.5, 0.3, 0.05), (0.2, 0.3, 0.05), (0.6, 0, 0.5), (1.0, 5, 0.0)):
-        rate = [1.0]
-        for d in range(1, 7):
-            rate.append(sum(hits**i for i in range(d + 1)) / (1 + first + d * each))
-        assert drafted(hits, first, each) == rate.index(max(rate))
+        for margin in (1.0, 1.1):
+            rate = [margin]
+            for d in range(1, 7):
+                rate.append(sum(hits**i for i in range(d + 1)) / (1 + first + d * each))
+            assert drafted(hits, first, each, margin) == rate.index(max(rate))
 
 
-@pytest.mark.parametrize("wrong", [dict(num_draft=0), dict(shortest=1), dict(longest=2, shortest=3), dict(each=-1.0)])
+@pytest.mark.parametrize(
+    "wrong",
+    [dict(num_draft=0), dict(shortest=1), dict(longest=2, shortest=3), dict(each=-1.0), dict(margin=0.9)],
+)
 def test_wrong_ngrams_are_refused(wrong):
-    with pytest.raises(UnisonoError, match=r"empty draft|n-grams of|costs"):
+    with pytest.raises(UnisonoError, match=r"empty draft|n-grams of|costs|margin"):
         AdaptiveNGram(**wrong)
 
 

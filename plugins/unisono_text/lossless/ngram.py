@@ -9,8 +9,9 @@ or not a draft was made, and the share of hits is kept per context length. So th
 
     (1 + h_1 + h_1 h_2 + … + h_1 … h_d) / (1 + first + d · each),
 
-is known before it is made, and the best d is drafted; often that is 0. ``first`` and ``each`` say what verifying costs,
-in evaluations of a single token. The index is looked at in microseconds, so that a text without repetition costs
+is known before it is made, and the best d is drafted where it gains more than ``margin``; often none does. ``first``
+and ``each`` say what verifying costs, in evaluations of a single token; of estimates that come out just above 1, most
+were lucky. The index is looked at in microseconds, so that a text without repetition costs
 what plain decoding does, and no evaluation is spent on finding out that it repeats again.
 
 The counts are of one row's own tokens, and so is the choice of d: a row alone and in a batch draft the same.
@@ -25,7 +26,7 @@ from unisono.masked.verify import Draw, Matching, Method, Prefix, Proposal, Roun
 RATE = 0.1
 """How fast the share of hits follows: the last ten predictions count for two thirds."""
 PRIOR = 0.15
-"""What it is before the first prediction: too little for a draft, and enough after a hit."""
+"""What it is before the first prediction: too little for a draft, and enough after a few hits."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,12 @@ class AdaptiveNGram:
         num_draft: tokens of a draft at most.
         longest, shortest: tokens of an n-gram, the predicted one included; longer ones are believed first.
         first, each: what verifying a draft costs beside an evaluation of one token, in such evaluations: once, and
-            per token of the draft. 0 and 0 always draft all that is known.
+            per token of the draft.
+        margin: what a draft must be expected to gain, at least 1. With costs of 0 and a margin of 1 all that is known
+            is always drafted.
 
     Raises:
-        UnisonoError: for an empty draft, n-grams of fewer than 2 tokens, or costs below 0.
+        UnisonoError: for an empty draft, n-grams of fewer than 2 tokens, costs below 0, or a margin below 1.
     """
 
     num_draft: int = 8
@@ -47,6 +50,7 @@ class AdaptiveNGram:
     shortest: int = 2
     first: float = 0.1
     each: float = 0.1
+    margin: float = 1.1
     brings_law = False
 
     def __post_init__(self):
@@ -58,6 +62,8 @@ class AdaptiveNGram:
             )
         if not (self.first >= 0 and self.each >= 0):
             raise UnisonoError(f"a draft's costs first={self.first}, each={self.each}: at least 0")
+        if not self.margin >= 1:
+            raise UnisonoError(f"margin={self.margin}: at least 1, where a draft is expected to cost what it brings")
 
     def __call__(self, prefix: Prefix, last: Round | None, target: Target, draw: Draw) -> Proposal:
         rows: list[RowIndex] | None = None if last is None else last.proposal.carry
@@ -80,7 +86,7 @@ class AdaptiveNGram:
 
     def _worth(self, index: "RowIndex", room: int) -> list[int]:
         """The draft whose expected tokens per cost are highest; empty if one token at a time is better."""
-        draft, best, chain, expected, most = index.tail(), 0, 1.0, 1.0, 1.0
+        draft, best, chain, expected, most = index.tail(), 0, 1.0, 1.0, self.margin
         start = len(draft)
         for d in range(1, room + 1):
             found = index.predict(draft)
@@ -139,10 +145,15 @@ class RowIndex:
 
 
 def adaptive_ngram(
-    num_draft: int = 8, longest: int = 5, shortest: int = 2, first: float = 0.1, each: float = 0.1
+    num_draft: int = 8,
+    longest: int = 5,
+    shortest: int = 2,
+    first: float = 0.1,
+    each: float = 0.1,
+    margin: float = 1.1,
 ) -> Method:
     """N-grams with the off-switch: lossless token by token, see `AdaptiveNGram`."""
-    return Method("adaptive n-gram", AdaptiveNGram(num_draft, longest, shortest, first, each), Matching())
+    return Method("adaptive n-gram", AdaptiveNGram(num_draft, longest, shortest, first, each, margin), Matching())
 
 
 __all__ = ["AdaptiveNGram", "RowIndex", "adaptive_ngram"]
