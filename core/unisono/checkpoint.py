@@ -369,13 +369,18 @@ def export_run(
     return save_export(model, dest, card=card, dtype=dtype, overwrite=overwrite)
 
 
+def newest_run(folder: str | Path, holding: str) -> Path:
+    """Return the newest of a folder's numbered runs that has files of the pattern ``holding``; else the folder itself."""
+    numbered = [path for path in Path(folder).glob("*") if path.name.isdigit() and list(path.glob(holding))]
+    return max(numbered, default=Path(folder))
+
+
 def find_training_state(run: str | Path) -> Path:
     """Return the newest checkpoint of a run folder (or of a recipe's newest run), or the file itself."""
     run = Path(run)
     if run.is_file():
         return run
-    if numbered := sorted(p for p in run.glob("*") if p.name.isdigit() and list(p.glob("checkpoints/*.ckpt"))):
-        run = numbered[-1]
+    run = newest_run(run, "checkpoints/*.ckpt")
     last = run / "checkpoints" / "last.ckpt"
     if last.is_file():
         return last

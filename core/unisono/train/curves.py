@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unisono.checkpoint import newest_run
 from unisono.errors import CheckpointError, did_you_mean
 
 if TYPE_CHECKING:
@@ -30,9 +31,7 @@ def read_curves(run: str | Path) -> dict[str, Curve]:
     """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    folder = Path(run)
-    if numbered := sorted(p for p in folder.glob("*") if p.name.isdigit() and list(p.glob("events.out.tfevents.*"))):
-        folder = numbered[-1]
+    folder = newest_run(run, "events.out.tfevents.*")
     if not list(folder.glob("events.out.tfevents.*")):
         raise CheckpointError(f"no training log under {str(run)!r}: give a run folder, as `unisono train` prints it")
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
