@@ -370,7 +370,7 @@ def export_run(
 
 
 def newest_run(folder: str | Path, holding: str) -> Path:
-    """Return the newest of a folder's numbered runs that has files of the pattern ``holding``; else the folder itself."""
+    """Return the newest numbered run in a folder that has files of the pattern ``holding``; else the folder itself."""
     numbered = [path for path in Path(folder).glob("*") if path.name.isdigit() and list(path.glob(holding))]
     return max(numbered, default=Path(folder))
 
