@@ -76,16 +76,13 @@ def test_an_item_alone_equals_the_item_in_a_batch(model):
         assert wave[length * HOP :].abs().sum() == 0
 
 
-@torch.no_grad()
 def test_a_frame_is_heard_within_the_context_and_no_further(model):
-    mel = make_mel(1, 60)
-    changed = mel.clone()
-    changed[:, 30] += 3
-    difference = (model.decode(mel) - model.decode(changed)).abs()[0]
-    heard = difference.unflatten(0, (-1, HOP)).amax(1).nonzero()[:, 0]
+    # By the gradient: a difference in float32 may round away what comes from the very edge.
+    mel = make_mel(1, 60).requires_grad_()
+    model.decode(mel)[:, 30 * HOP : 31 * HOP].square().sum().backward()
+    heard = mel.grad[0].abs().amax(1).nonzero()[:, 0]
     context = model.net.context
-    assert heard.min() == 30 - context
-    assert heard.max() == 30 + context
+    assert (int(heard.min()), int(heard.max())) == (30 - context, 30 + context)
 
 
 @torch.no_grad()

@@ -53,20 +53,19 @@ def test_the_published_size():
     assert net.receptive_field == 1 + 3 * 2 * 1023
 
 
-@torch.no_grad()
 def test_a_sample_hears_the_noise_within_the_receptive_field_and_no_further(monkeypatch):
+    # By the gradient, here and below: what comes from the very edge, through every layer, is too faint for a
+    # difference in float32, which one processor's rounding shows and another's hides.
     net, mel = make_net(), make_mel(1, 12)
-    noise = torch.randn(1, 12 * HOP, generator=torch.Generator().manual_seed(3))
+    noise = torch.randn(1, 12 * HOP, generator=torch.Generator().manual_seed(3)).requires_grad_()
     monkeypatch.setattr("unisono_codec.wavenet.gaussian_noise", lambda *args: noise)
-    before = net(mel)
-    noise[:, 100] += 5
-    heard = (net(mel) != before)[0].nonzero()[:, 0]
+    net(mel)[0, 100].backward()
+    heard = noise.grad[0].nonzero()[:, 0]
     assert net.receptive_field == 1 + 2 * 2 * (1 + 2 + 4)
     assert (int(heard.min()), int(heard.max())) == (100 - 14, 100 + 14)
 
 
 def test_a_frame_is_heard_within_the_context_and_no_further(net):
-    # By the gradient: what comes from the very edge, through every layer, is too faint for a difference in float32.
     mel = make_mel(1, 41).requires_grad_()
     net(mel)[:, 20 * HOP : 21 * HOP].square().sum().backward()
     heard = mel.grad[0].abs().amax(1).nonzero()[:, 0]
