@@ -61,7 +61,7 @@ def adapt(net: nn.Module, adapters: Adapters) -> None:
     except ImportError:
         raise MissingExtra("peft", "peft") from None
     linear = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)]
-    names = [name for name in linear if name.startswith("layers")]
+    names = [name for name in linear if "layers" in name.split(".")]
     config = LoraConfig(
         r=adapters.rank, lora_alpha=adapters.alpha, lora_dropout=adapters.dropout, target_modules=names, bias="none"
     )

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from unisono.errors import RecipeError
 from unisono.masked import masked_cross_entropy
 
+from unisono_text.adapters import NO_ADAPTERS, Adapters
 from unisono_text.masking import MaskedModel
 from unisono_text.transformer import Keep, TextTransformer
 
@@ -93,6 +94,7 @@ class Anchored(MaskedModel):
         anchor_weight: of the anchors' cost in the objective.
         anchor_threshold: a token that occurs at most that often in its row is an anchor.
         skip: whether the denoiser reads the anchor network's states beside its logits.
+        adapters: low-rank ones, which alone are trained (`unisono_text.adapters`).
     """
 
     salt: ClassVar[str] = "anchored"
@@ -108,6 +110,7 @@ class Anchored(MaskedModel):
         anchor_weight: float = 3e-3,
         anchor_threshold: int = 5,
         skip: bool = False,
+        adapters: Adapters = NO_ADAPTERS,
     ):
         super().__init__(dim, num_layers, num_heads, filter_dim, dropout)
         if not 0 < anchor_layers < num_layers:
@@ -119,7 +122,7 @@ class Anchored(MaskedModel):
             raise RecipeError(f"model.anchor_threshold={anchor_threshold} must be at least 1")
         if not 0 <= anchor_weight <= 1:
             raise RecipeError(f"model.anchor_weight={anchor_weight} must be from 0 to 1")
-        self.anchor_layers, self.skip = anchor_layers, skip
+        self.anchor_layers, self.skip, self.adapters = anchor_layers, skip, adapters
         self.anchor_weight, self.anchor_threshold = anchor_weight, anchor_threshold
 
     def make_net(self) -> AnchoredNetwork:

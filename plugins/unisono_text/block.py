@@ -32,6 +32,7 @@ from torch import Tensor
 from unisono.errors import DataError, RecipeError
 from unisono.masked import BlockDiffusion, Corrupted, Layout
 
+from unisono_text.adapters import NO_ADAPTERS, Adapters
 from unisono_text.masking import MaskedModel
 
 
@@ -42,6 +43,7 @@ class BlockModel(MaskedModel):
         dim, num_layers, num_heads, filter_dim, dropout: of the transformer; ``filter_dim`` 0 is 8/3 of ``dim``.
         block_size: tokens of a block (published: 4, 8, 16); the data's ``context`` must be a multiple of it.
         clip: the interval that training draws times from; null finds it at every validation, and begins with [0, 1].
+        adapters: low-rank ones, which alone are trained (`unisono_text.adapters`).
 
     Attributes:
         interval: from which training draws times now.
@@ -59,6 +61,7 @@ class BlockModel(MaskedModel):
         dropout: float = 0.1,
         block_size: int = 16,
         clip: tuple[float, float] | None = (0.3, 0.8),
+        adapters: Adapters = NO_ADAPTERS,
     ):
         super().__init__(dim, num_layers, num_heads, filter_dim, dropout)
         low, high = clip or (0.0, 1.0)
@@ -66,7 +69,7 @@ class BlockModel(MaskedModel):
             raise RecipeError(f"model.clip={[low, high]} must be two times, 0 ≤ low < high ≤ 1")
         if block_size < 1:
             raise RecipeError(f"model.block_size={block_size} must be at least 1")
-        self.interval, self.attention = (low, high), f"block:{block_size}"
+        self.interval, self.attention, self.adapters = (low, high), f"block:{block_size}", adapters
         self._block_size, self._searching = block_size, clip is None
         self._validated: list[Float[Tensor, "2 n"]] = []  # times and costs of blocks, since validation began
 

@@ -39,6 +39,7 @@ from unisono.data import derive_seed
 from unisono.errors import RecipeError
 from unisono.masked import Corrupted, masked_cross_entropy
 
+from unisono_text.adapters import NO_ADAPTERS, Adapters
 from unisono_text.mdlm import MDLM
 
 
@@ -51,6 +52,7 @@ class Seed(MDLM):
         edit_rate: the largest share of a text that is edited (published: 0.1).
         order_share: the last part of the steps, in which orders are chosen.
         num_orders: how many ways to hide are compared for that; each costs a forward pass.
+        adapters: low-rank ones, which alone are trained (`unisono_text.adapters`).
     """
 
     salt: ClassVar[str] = "seed"
@@ -66,8 +68,9 @@ class Seed(MDLM):
         edit_rate: float = 0.1,
         order_share: float = 0.1,
         num_orders: int = 4,
+        adapters: Adapters = NO_ADAPTERS,
     ):
-        super().__init__(dim, num_layers, num_heads, filter_dim, dropout)
+        super().__init__(dim, num_layers, num_heads, filter_dim, dropout, adapters=adapters)
         for name, value in (("edit_share", edit_share), ("edit_rate", edit_rate), ("order_share", order_share)):
             if not 0 <= value <= 1:
                 raise RecipeError(f"model.{name}={value} must be from 0 to 1")

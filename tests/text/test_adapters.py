@@ -13,6 +13,9 @@ from unisono_text.data import ToyData
 NETWORKS = {
     "text/ar": dict(dim=16, num_layers=2, num_heads=2, dropout=0.0),
     "text/mdlm": dict(dim=16, num_layers=2, num_heads=2, dropout=0.0),
+    "text/block": dict(dim=16, num_layers=2, num_heads=2, dropout=0.0, block_size=4),
+    "text/anchored": dict(dim=16, num_layers=2, num_heads=2, dropout=0.0, anchor_layers=1, skip=True),
+    "text/seed": dict(dim=16, num_layers=2, num_heads=2, dropout=0.0),
     "text/dream": dict(
         network=dict(dim=16, num_layers=2, num_heads=4, kv_heads=2, filter_dim=24, biased=True, kind="float32")
     ),
@@ -32,11 +35,13 @@ def model_of(name, facts, adapters=None, seed=1):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_model_is_tuned_from_an_export_and_merged(name, data, tmp_path):
+def test_a_model_is_tuned_from_an_export_and_merged(name, data, tmp_path, monkeypatch):
     facts = data.describe()
     plain = model_of(name, facts).eval()
     source = save_export(plain, tmp_path / "plain")
     tuned = model_of(name, facts, {"rank": 2, "alpha": 4.0}, seed=2)
+    for step, value in (("global_step", 0), ("total_steps", 1000)):  # of no trainer
+        monkeypatch.setattr(type(tuned), step, value)
     warm_start(tuned, str(source))
     tokens = torch.tensor([data.tokenizer.encode("Ada has 3 red coins.")])
     with torch.no_grad():
