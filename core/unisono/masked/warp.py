@@ -168,18 +168,29 @@ def _up_to(
         return logits
     # A sum of probabilities that is p on paper must not miss it by a rounding.
     reach = p - max(1e-6, 4 * torch.finfo(logits.dtype).eps)
-    if logits.device.type == "cpu":
-        key = _turned(distance.float().numpy().view(np.uint32), 1)
-        kept = torch.from_numpy(_select(key, less.float().numpy(), reach, _few(key.shape[-1], p)))
-    else:
-        key = _key(distance)
-        ordered = key.sort(-1).values
-        mass = (_distance(ordered) + less).exp().cumsum(-1, dtype=torch.double)
-        last = (mass < reach).sum(-1, keepdim=True).clamp_max(key.shape[-1] - 1)
-        cut = ordered.gather(-1, last)
-        at = key == cut
-        kept = (key < cut) | (at & (at.cumsum(-1) <= last + 1 - (ordered < cut).sum(-1, keepdim=True)))
-    return logits.masked_fill(~kept, -math.inf)
+    select = _by_numpy if logits.device.type == "cpu" else _by_torch
+    return logits.masked_fill(~select(distance, less, reach, p), -math.inf)
+
+
+def _by_torch(
+    distance: Float[Tensor, "b k v"], less: Float[Tensor, "b k 1"], reach: float, p: float
+) -> Bool[Tensor, "b k v"]:
+    """What is kept, by a whole sort."""
+    key = _key(distance)
+    ordered = key.sort(-1).values
+    mass = (_distance(ordered) + less).exp().cumsum(-1, dtype=torch.double)
+    last = (mass < reach).sum(-1, keepdim=True).clamp_max(key.shape[-1] - 1)
+    cut = ordered.gather(-1, last)
+    at = key == cut
+    return (key < cut) | (at & (at.cumsum(-1) <= last + 1 - (ordered < cut).sum(-1, keepdim=True)))
+
+
+def _by_numpy(
+    distance: Float[Tensor, "b k v"], less: Float[Tensor, "b k 1"], reach: float, p: float
+) -> Bool[Tensor, "b k v"]:
+    """The same by NumPy, whose selection and sort of plain numbers are many times faster than torch's on a CPU."""
+    key = _turned(distance.float().numpy().view(np.uint32), 1)
+    return torch.from_numpy(_select(key, less.float().numpy(), reach, _few(key.shape[-1], p)))
 
 
 def _few(v: int, p: float) -> int:
@@ -192,10 +203,7 @@ def _few(v: int, p: float) -> int:
 def _select(
     key: UInt32[np.ndarray, "*b v"], less: Float[np.ndarray, "*b 1"], reach: float, few: int
 ) -> Bool[np.ndarray, "*b v"]:
-    """What is kept, by NumPy, whose selection and sort of plain numbers are many times faster than torch's on a CPU.
-
-    The `few` lowest are sorted first; rows in which they do not reach p are sorted whole.
-    """
+    """What is kept: the `few` lowest are sorted first; rows in which they do not reach p are sorted whole."""
     v = key.shape[-1]
     ordered = np.sort(np.partition(key, few - 1, -1)[..., :few] if few < v else key, -1)
     mass = _turned(ordered, 31).view(np.float32) + less

@@ -14,6 +14,7 @@ from unisono.masked.draw import invert
 from unisono.masked.execute import rehearse
 from unisono.masked.schedules import check_schedule
 from unisono.masked.step import step
+from unisono.masked.warp import _by_torch
 
 L, V = 12, 7
 FLAT = Layout.sequence(L, V)
@@ -378,7 +379,9 @@ def test_partial_selection_keeps_what_a_whole_sort_keeps(p, monkeypatch):
             patch.setattr("unisono.masked.warp._SMALL", whole)
             patch.setattr("unisono.masked.warp._LARGE", whole)
             expected = warp(logits, None)
-        assert torch.equal(got, expected)
+            patch.setattr("unisono.masked.warp._by_numpy", _by_torch)  # as on a GPU
+            by_torch = warp(logits, None)
+        assert torch.equal(got, expected) and torch.equal(got, by_torch)
         size = got.isfinite().sum(-1)[0]
         assert size[2] == 1 and size[0] == size[8] == max(1, math.ceil((p - 1e-6) * v))
         assert torch.equal(got[0, 0].isfinite(), torch.arange(v) < size[0])  # of equals the first
