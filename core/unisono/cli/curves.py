@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     """Draw the curves, and say where each ends."""
-    from unisono.cli.evaluate import check_drawable
+    from unisono.cli.output import check_drawable
     from unisono.train.curves import draw_curves, read_curves, select_curves
 
     check_drawable(args.output)

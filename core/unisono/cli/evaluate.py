@@ -2,7 +2,6 @@
 
 import argparse
 import inspect
-from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +26,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 
     from unisono import plugin
     from unisono.checkpoint import load, parse_components
+    from unisono.cli.output import check_writable
     from unisono.errors import UnisonoError
 
     if args.limit < 1:
@@ -44,29 +44,3 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     report.to_json(args.json)
     print(f"numbers: {args.json}")
     return 0
-
-
-def check_writable(path: str) -> None:
-    """Say that a place cannot be written before minutes are spent on what is to be written there."""
-    from unisono.errors import writing
-
-    target = Path(path)
-    with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        there = target.exists()
-        target.open("a").close()
-        if not there:
-            target.unlink()
-
-
-def check_drawable(path: str) -> None:
-    """Say that a picture cannot be drawn there before minutes are spent on what it is to show."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from unisono.errors import UnisonoError
-
-    known = FigureCanvasAgg(Figure()).get_supported_filetypes()
-    if Path(path).suffix[1:].lower() not in known:
-        raise UnisonoError(f"cannot draw into {path!r}: end it in one of {', '.join(f'.{x}' for x in known)}")
-    check_writable(path)

@@ -34,8 +34,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 
     from unisono import plugin
     from unisono.checkpoint import load, parse_components
-    from unisono.cli.evaluate import check_drawable, check_writable
     from unisono.cli.generate import flag_value, written_flags
+    from unisono.cli.output import check_drawable, check_writable
     from unisono.metrics import Probe, sweep
 
     check_drawable(args.plot)
