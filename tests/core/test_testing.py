@@ -1,5 +1,6 @@
 """The conformance kit finds what is wrong: each model of a sick plugin breaks one promise."""
 
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from unisono import cli
 from unisono import plugin as plugins
 from unisono.errors import PluginError
 from unisono.media import Audio, Segment
-from unisono.testing import Check, all_checks, checks, run
+from unisono.testing import Check, all_checks, checks, processes, run
 from unisono.testing.compare import CheckFailed, distance, ensure, numbers
 
 TESTS = Path(__file__).parents[1]
@@ -169,6 +170,50 @@ def test_a_crash_of_a_plugin_is_the_outcome_of_its_check(monkeypatch):
 def test_the_command_serves_without_pytest():
     code = "import sys; sys.modules['pytest'] = None; import unisono.testing.promises, unisono.cli.check"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---- other processes ---------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["forked", "started"])
+def ways(request, monkeypatch):
+    if request.param == "started":  # as elsewhere than on Linux
+        monkeypatch.setattr(processes, "_forked", processes._started)
+
+
+@pytest.mark.usefixtures("ways")
+def test_programs_run_in_other_processes_with_what_they_are_given(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    (tmp_path / "shows_itself.py").write_text(
+        "import json, os, sys\n"
+        "told = [sys.argv[1:], os.getcwd(), os.environ['RANK'], os.getpid(), sys.stdin.read()]\n"
+        "json.dump(told, open(sys.argv[1], 'w'))\n"
+    )
+    programs = [["shows_itself", str(file)] for file in (one, two)]
+    processes.other_processes(programs, [{"RANK": "0"}, {"RANK": "1"}], "päper")
+    first, second = (json.loads(file.read_text()) for file in (one, two))
+    assert first[0] == [str(one)] and second[0] == [str(two)] and (first[2], second[2]) == ("0", "1")
+    assert first[1] == second[1] != os.getcwd() and not Path(first[1]).exists()
+    assert len({first[3], second[3], os.getpid()}) == 3 and first[4] == "päper"
+
+
+@pytest.mark.usefixtures("ways")
+def test_what_fails_ends_the_others_and_says_why():
+    endless = ["http.server", "0", "--bind", "127.0.0.1"]
+    with pytest.raises(CheckFailed, match=r"unisono nonsense ended with 2: (?s:.)*invalid choice"):
+        processes.other_processes([endless, ["unisono", "nonsense"]], [{}, {}])
+    with pytest.raises(CheckFailed, match=r"ended with 1: (?s:.)*no_such_module"):
+        processes.other_processes([["no_such_module"]])
+
+
+def test_a_dead_process_that_forks_is_an_error_and_replaced():
+    processes.other_processes([["this"]])
+    processes._server().kill()
+    with pytest.raises(CheckFailed, match="the process that forks"):
+        processes.other_processes([["this"]])
+    processes.other_processes([["this"]])
 
 
 # ---- outputs as numbers ------------------------------------------------------------------------

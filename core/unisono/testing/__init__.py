@@ -12,11 +12,13 @@ In a plugin's own tests::
 On the command line: ``unisono check hum``. Every model needs a recipe ``<plugin>/<model>-tiny`` that
 trains two steps in seconds, on data made on the spot, without dropout; its components are used too.
 
-kit.py       Check, checks, run: which checks there are for a plugin
-promises.py  the checks themselves
-subject.py   one model under test: its runs, export and outputs, made once and shared
-compare.py   outputs as numbers, and how far two of them are apart
-fresh.py     the other process: load an export, synthesize, write numbers
+kit.py        Check, checks, run: which checks there are for a plugin
+promises.py   the checks themselves
+subject.py    one model under test: its runs, export and outputs, made once and shared
+compare.py    outputs as numbers, and how far two of them are apart
+processes.py  other processes, and several at once
+fresh.py      the other process: load an export, synthesize, write numbers
+warm.py       the process that forks them, with imports done
 """
 
 from unisono.testing.kit import Check, Outcome, all_checks, checks, run

@@ -1,13 +1,8 @@
 """One model under test: its tiny recipe, and the runs, export and outputs that several checks share."""
 
-import atexit
 import copy
 import json
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
@@ -16,13 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.fabric.plugins.environments.lightning import find_free_network_port
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from unisono import plugin as plugins
 from unisono.checkpoint import export_run, load, read_training_state
 from unisono.recipe import Recipe
 from unisono.testing.compare import CheckFailed, distance, ensure, numbers
+from unisono.testing.processes import other_processes, workspace
 from unisono.train import RunResult, train
+from unisono.train.run import RUN_DIR
 
 STEPS = 4
 """Optimiser steps of the runs that are compared; one is killed after three, having saved two."""
@@ -41,12 +39,18 @@ class Subject:
         self.plugin = plugin
         self.model_name = f"{plugin}/{model}"
         self.recipe_name = f"{plugin}/{model}-tiny"
-        self.folder = _workspace() / plugin / model
+        self.folder = workspace() / plugin / model
 
     @property
     def target(self) -> Any:
         """The model class."""
         return plugins.resolve(self.model_name, "models")
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What another process of this model imports."""
+        data = plugins.resolve(self.recipe().data["name"], "data")
+        return ("unisono.train", "unisono.checkpoint", self.target.__module__, data.__module__)
 
     def recipe(self, *overrides: str, run: str = "run") -> Recipe:
         """Read the tiny recipe, its runs kept in the workspace."""
@@ -96,21 +100,34 @@ class Subject:
 
     @cached_property
     def one_process(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        """The last state of one process, and the weights it began with."""
-        start = Start()
-        result = self.train(self.recipe(*PROPORTIONAL, "--trainer.devices=1", run="one"), [start])
+        """The last state of one process, and the weights it began with; on one thread, as each of two has."""
+        start, threads = Start(), torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            result = self.train(self.recipe(*PROPORTIONAL, "--trainer.devices=1", run="one"), [start])
+        finally:
+            torch.set_num_threads(threads)
         return training_state(result.folder), start.weights
 
     @cached_property
     def two_processes(self) -> dict[str, Any]:
-        """The last state of two gloo processes, started as a user does."""
+        """The last state of two gloo processes, in the places that Lightning gives to those it starts."""
         recipe = self.recipe(run="two")
         command = [
-            *("train", self.recipe_name, *PROPORTIONAL, f"--run.dir={self.folder / 'two'}", "--no-progress"),
+            *("unisono", "train", self.recipe_name, *PROPORTIONAL, f"--run.dir={self.folder / 'two'}", "--no-progress"),
             *("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"),
             *("--trainer.enable_model_summary=false", "--run.preview_seconds=0"),
         ]
-        other_process(["-m", "unisono", *command])
+        group = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(find_free_network_port()),
+            "NODE_RANK": "0",
+            "WORLD_SIZE": "2",
+            "OMP_NUM_THREADS": "1",
+            RUN_DIR: str(self.folder / "two" / recipe.name / "0001"),
+        }
+        ranks = [{**group, "LOCAL_RANK": str(rank)} for rank in range(2)]
+        other_processes([command] * 2, ranks, modules=self.modules)
         (folder,) = (self.folder / "two" / recipe.name).iterdir()
         return training_state(folder)
 
@@ -163,7 +180,8 @@ class Subject:
         """The numbers that another process makes of the export."""
         out = self.folder / "fresh.npz"
         requests = json.dumps([request.model_dump(mode="json") for request in self.requests])
-        other_process(["-m", "unisono.testing.fresh", str(self.export), str(out)], requests)
+        program = ["unisono.testing.fresh", str(self.export), str(out)]
+        other_processes([program], stdin=requests, modules=self.modules)
         with np.load(out, allow_pickle=False) as arrays:
             return dict(arrays)
 
@@ -208,31 +226,6 @@ def training_state(run: Path) -> dict[str, Any]:
 def raw_weights(state: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Return the weights that the optimiser works on: beside the average where there is one."""
     return state.get("current_model_state", state["state_dict"])
-
-
-def other_process(arguments: Sequence[str], stdin: str = "") -> str:
-    """Run Python with arguments, from an empty folder; a failure carries the end of what it printed."""
-    with tempfile.TemporaryDirectory(dir=_workspace()) as folder:
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            cwd=folder,
-            env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
-        )
-    if done.returncode:
-        last = (done.stderr.strip() or done.stdout.strip())[-2000:]
-        raise CheckFailed(f"python {' '.join(arguments)} ended with {done.returncode}: {last}")
-    return done.stdout
-
-
-@cache
-def _workspace() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="unisono-check-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
 
 
 @contextmanager

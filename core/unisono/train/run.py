@@ -40,7 +40,7 @@ from unisono.train.progress import StepProgressBar, Throughput
 from unisono.train.steps import SamePlugins, StepSeed
 from unisono.train.warm import warm_start
 
-_RUN_DIR = "UNISONO_RUN_DIR"
+RUN_DIR = "UNISONORUN_DIR"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def train(
     try:
         return _train(recipe, folder, state, dry_run, progress, callbacks)
     finally:
-        os.environ.pop(_RUN_DIR, None)
+        os.environ.pop(RUN_DIR, None)
 
 
 def _train(
@@ -183,15 +183,15 @@ _KNOWN_WARNINGS = (
 
 def _run_folder(recipe: Recipe, state: Path | None) -> Path:
     """Return the folder of this run; all ranks of one run share it through the environment."""
-    if _RUN_DIR in os.environ:
-        return Path(os.environ[_RUN_DIR])
+    if RUN_DIR in os.environ:
+        return Path(os.environ[RUN_DIR])
     if state is not None and state.parent.name == "checkpoints":
         folder = state.parent.parent
     else:
         parent = Path(recipe.run_spec.dir) / recipe.name
         numbers = [int(p.name) for p in parent.glob("*") if p.name.isdigit()]
         folder = parent / f"{max(numbers, default=0) + 1:04d}"
-    os.environ[_RUN_DIR] = str(folder.absolute())
+    os.environ[RUN_DIR] = str(folder.absolute())
     return folder
 
 
