@@ -211,6 +211,7 @@ def test_what_fails_ends_the_others_and_says_why():
 def test_a_dead_process_that_forks_is_an_error_and_replaced():
     processes.other_processes([["this"]])
     processes._server().kill()
+    processes._server().wait()
     with pytest.raises(CheckFailed, match="the process that forks"):
         processes.other_processes([["this"]])
     processes.other_processes([["this"]])

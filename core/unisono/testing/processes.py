@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -73,9 +74,11 @@ def _forked(
         "environments": [{**own, **environment} for environment in environments],
         "folder": str(folder),
     }
-    server.stdin.write(json.dumps(job) + "\n")
-    server.stdin.flush()
-    reply = server.stdout.readline()
+    reply = ""
+    with suppress(BrokenPipeError):
+        server.stdin.write(json.dumps(job) + "\n")
+        server.stdin.flush()
+        reply = server.stdout.readline()
     if not reply:
         _server.cache_clear()
         raise CheckFailed(f"the process that forks ended with {server.wait()}: what it printed stands above")
@@ -96,8 +99,9 @@ def _server() -> "subprocess.Popen[str]":
 
 
 def _end(server: "subprocess.Popen[str]") -> None:
-    with server:
-        server.kill()
+    server.kill()
+    with suppress(BrokenPipeError), server:  # what was written to a dead one is still to be flushed
+        pass
 
 
 def _started(

@@ -77,7 +77,9 @@ class Homesick(Hum):
     """The output depends on the process."""
 
     def synthesize(self, requests, generator=None, on_step=None):
-        return louder(super().synthesize(requests, generator, on_step), [1 + os.getpid() % 1000] * len(requests))
+        bits = np.array([os.getpid() >> i & 1 for i in range(32)], np.float32)
+        made = super().synthesize(requests, generator, on_step)
+        return [dataclasses.replace(a, waveform=a.waveform + np.resize(bits, a.waveform.shape)) for a in made]
 
 
 class Talkative(Hum):
