@@ -343,6 +343,21 @@ def test_a_process_of_its_own(voice_export, tmp_path):
     assert wrong.stdout == ""
 
 
+def test_two_processes_that_lightning_starts_share_one_run(tmp_path):
+    command = [sys.executable, "-m", "unisono", "train", "text/mdlm-tiny", "--no-progress", f"--run.dir={tmp_path}"]
+    flags = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp", "--run.preview_seconds=0"]
+    done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert [folder.name for folder in (tmp_path / "text-mdlm-tiny").iterdir()] == ["0001"]
+    assert done.stdout.count("run: ") == 1  # the second process says nothing
+
+
+def test_the_run_that_others_are_told_of(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNISONO_RUN_DIR", str(tmp_path / "theirs"))
+    assert main(["train", "text/mdlm-tiny", "--no-progress", f"--run.dir={tmp_path / 'mine'}"]) == 0
+    assert (tmp_path / "theirs/recipe.yaml").exists() and not (tmp_path / "mine").exists()
+
+
 def test_the_installed_command():
     script = Path(sys.executable).with_name("unisono")
     if not script.exists():

@@ -40,7 +40,8 @@ from unisono.train.progress import StepProgressBar, Throughput
 from unisono.train.steps import SamePlugins, StepSeed
 from unisono.train.warm import warm_start
 
-RUN_DIR = "UNISONORUN_DIR"
+RUN_DIR = "UNISONO_RUN_DIR"
+"""The variable by which the processes of one run share its folder."""
 
 
 @dataclass(frozen=True)
