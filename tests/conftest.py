@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-collect_ignore = [
-    "example_plugin"
-]  # a distribution of its own: test_packaging installs it and runs its tests
+collect_ignore = ["example_plugin"]  # a distribution of its own: test_packaging installs it and runs its tests
 
 FRAMES_PER_SYMBOL = 6
 
@@ -41,10 +39,7 @@ def voice_facts(speakers: tuple[str, ...] = ("kathleen", "lj"), **changes: Any) 
         "mel_spec": MelSpec().to_dict(),
         "mel_mean": -5.0,
         "mel_std": 2.0,
-        "pitch": {
-            s: {"mean": math.log(120 + 90 * i), "std": 0.2 + 0.1 * i}
-            for i, s in enumerate(speakers)
-        },
+        "pitch": {s: {"mean": math.log(120 + 90 * i), "std": 0.2 + 0.1 * i} for i, s in enumerate(speakers)},
         "energy": {s: {"mean": 2.5 + i, "std": 0.5 + 0.2 * i} for i, s in enumerate(speakers)},
         "sample_texts": ["This is what it sounds like."],
         "held_out": [],
@@ -82,11 +77,7 @@ def make_vocoder() -> Callable[..., Any]:
         from unisono.audio import MelSpec
         from unisono.recipe import Recipe
 
-        return (
-            Recipe.read("codec/vocos-tiny")
-            .build_model({"mel_spec": MelSpec(**spec).to_dict()})
-            .eval()
-        )
+        return Recipe.read("codec/vocos-tiny").build_model({"mel_spec": MelSpec(**spec).to_dict()}).eval()
 
     return make
 

@@ -95,9 +95,7 @@ def test_help_of_generate_explains_the_fields_of_a_checkpoint(command, voice_exp
 def test_one_text(command, voice, voice_export, tmp_path):
     output, picture = tmp_path / "new" / "out.wav", tmp_path / "out.png"
     fields = ("--pace=1.5", "--pitch-shift", "-3", "--speaker=lj", "--pitch_range=0.5")
-    done = command(
-        "generate", voice_export, "So it goes.", *fields, "-o", output, "--plot", picture
-    )
+    done = command("generate", voice_export, "So it goes.", *fields, "-o", output, "--plot", picture)
     assert (done.code, done.out.split()) == (0, [str(output), str(picture)])
     samples, rate = soundfile.read(output)
     wanted = voice("So it goes.", pace=1.5, pitch_shift=-3, speaker="lj", pitch_range=0.5)
@@ -201,9 +199,7 @@ def test_bad_lines_are_reported_and_the_others_go_on(many):
     for index, (report, reason) in enumerate(zip(reports, BAD_LINES.values(), strict=True)):
         assert report.startswith(f"line {2 * index + 2}: ")
         assert reason in report
-    assert {p.name for p in many.folder.iterdir()} == {
-        f"{n:04d}.wav" for n in range(1, len(lines) + 1, 2)
-    }
+    assert {p.name for p in many.folder.iterdir()} == {f"{n:04d}.wav" for n in range(1, len(lines) + 1, 2)}
 
 
 def test_it_resumes_where_it_stopped(many):
@@ -227,9 +223,7 @@ def test_nothing_to_do(many):
 
 
 def test_a_dry_run_shows_everything_and_writes_nothing(command, tmp_path):
-    done = command(
-        "train", "tts/fastpitch-tiny", *TINY, f"--run.dir={tmp_path}", "--dry-run", "--model.dim=16"
-    )
+    done = command("train", "tts/fastpitch-tiny", *TINY, f"--run.dir={tmp_path}", "--dry-run", "--model.dim=16")
     assert done.code == 0
     assert "dim: 16" in done.out
     assert "audit" in done.out
@@ -255,9 +249,7 @@ def test_train_resume_export_and_speak(command, tmp_path):
 
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
 
-    done = command(
-        "export", run, tmp_path / "voice", "--title=Tiny", "--licence=CC0", "--dtype=float16"
-    )
+    done = command("export", run, tmp_path / "voice", "--title=Tiny", "--licence=CC0", "--dtype=float16")
     assert (done.code, done.out) == (0, f"export: {tmp_path / 'voice'}\n")
     assert unisono.load(tmp_path / "voice").info["card"]["title"] == "Tiny"
     blocked = command("export", run, tmp_path / "voice")
@@ -303,9 +295,7 @@ def test_recipes_are_listed_copied_and_trained_by_path(command, monkeypatch, tmp
 
 def test_data_audit(command, tmp_path):
     report = tmp_path / "audit.json"
-    done = command(
-        "data", "audit", "tts/fastpitch-tiny", *TINY[:2], "--no-progress", "--json", report
-    )
+    done = command("data", "audit", "tts/fastpitch-tiny", *TINY[:2], "--no-progress", "--json", report)
     assert done.code == 0
     assert "kept, plain" in done.out or "kept" in done.out
     audit = json.loads(report.read_text())
@@ -335,9 +325,7 @@ def test_doctor(command):
 
 def test_a_process_of_its_own(voice_export, tmp_path):
     command = [sys.executable, "-m", "unisono", "generate", voice_export, "Hello", "--pace=0"]
-    wrong = subprocess.run(
-        [*command, "-o", tmp_path / "x.wav"], capture_output=True, text=True, timeout=120
-    )
+    wrong = subprocess.run([*command, "-o", tmp_path / "x.wav"], capture_output=True, text=True, timeout=120)
     assert wrong.returncode == 2
     assert wrong.stderr == "unisono: pace=0: input should be greater than or equal to 0.25\n"
     assert wrong.stdout == ""

@@ -208,9 +208,7 @@ class Model(LightningModule):
     def attach(self, role: str, component: Any) -> None:
         """Give the model a component for a role; it stays out of this model's weights and optimiser."""
         if role not in self.roles:
-            raise RecipeError(
-                f"{type(self).__name__} has no component {role!r}{did_you_mean(role, self.roles)}"
-            )
+            raise RecipeError(f"{type(self).__name__} has no component {role!r}{did_you_mean(role, self.roles)}")
         if isinstance(component, nn.Module):
             component.eval().requires_grad_(False)
             component.to(self.device)

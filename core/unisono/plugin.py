@@ -130,9 +130,7 @@ def resolve(reference: str, role: Literal["models", "data", "evaluators", "sweep
     if short not in targets:
         kinds = {"models": "model", "data": "data set", "evaluators": "evaluator", "sweeps": "measure to sweep for"}
         what = kinds[role]
-        raise PluginError(
-            f"plugin {plugin_name!r} has no {what} {short!r}{did_you_mean(short, targets)}"
-        )
+        raise PluginError(f"plugin {plugin_name!r} has no {what} {short!r}{did_you_mean(short, targets)}")
     return _import(plugin, targets[short])
 
 
@@ -223,17 +221,12 @@ def _load_manifest(found: Found) -> Plugin:
         plugin = point.load()
     except Exception as error:  # whatever a stranger's module raises, the tool goes on
         raise PluginError(
-            f"{found.origin} failed to import: {type(error).__name__}: {error}; "
-            "repair or uninstall it"
+            f"{found.origin} failed to import: {type(error).__name__}: {error}; repair or uninstall it"
         ) from error
     if not isinstance(plugin, Plugin):
-        raise PluginError(
-            f"{found.origin}: {point.value!r} is a {type(plugin).__name__}, not a unisono.Plugin"
-        )
+        raise PluginError(f"{found.origin}: {point.value!r} is a {type(plugin).__name__}, not a unisono.Plugin")
     if plugin.name != found.name:
-        raise PluginError(
-            f"{found.origin} calls itself {plugin.name!r}: entry point and manifest must agree"
-        )
+        raise PluginError(f"{found.origin} calls itself {plugin.name!r}: entry point and manifest must agree")
     check_api(plugin.api, found.origin)
     from unisono.cli import VERBS
 

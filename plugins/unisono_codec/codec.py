@@ -163,9 +163,7 @@ class Codec(Adversarial):
         return self.net.quantizer.tokens(z, mask, levels)  # type: ignore[operator]
 
     @torch.no_grad()
-    def decode(
-        self, tokens: Int[Tensor, "b t q"], lengths: Int[Tensor, "b"] | None = None
-    ) -> Float[Tensor, "b n"]:
+    def decode(self, tokens: Int[Tensor, "b t q"], lengths: Int[Tensor, "b"] | None = None) -> Float[Tensor, "b n"]:
         """Return waves of ``n = t · hop`` samples; those beyond an item's length are 0.
 
         The last axis may hold fewer levels than there are. Raises ``RequestError`` for tokens or lengths that cannot

@@ -57,9 +57,7 @@ class PeriodDiscriminator(nn.Module):
         widths = [1, *channels]
         last = len(channels) - 1
         self.convs = nn.ModuleList(
-            weight_norm(
-                nn.Conv1d(widths[i], widths[i + 1], 5, stride=3 if i < last else 1, padding=2)
-            )
+            weight_norm(nn.Conv1d(widths[i], widths[i + 1], 5, stride=3 if i < last else 1, padding=2))
             for i in range(len(channels))
         )
         self.score = weight_norm(nn.Conv1d(widths[-1], 1, 3, padding=1))
@@ -86,9 +84,7 @@ class MultiResolutionDiscriminator(nn.Module):
         channels: int = 64,
     ):
         super().__init__()
-        self.judges = nn.ModuleList(
-            SpectrogramDiscriminator(n_fft, hop, channels) for n_fft, hop in resolutions
-        )
+        self.judges = nn.ModuleList(SpectrogramDiscriminator(n_fft, hop, channels) for n_fft, hop in resolutions)
 
     def forward(self, wave: Float[Tensor, "b n"]) -> list[Judgement]:
         return [judge(wave) for judge in self.judges]
@@ -115,20 +111,14 @@ class SpectrogramDiscriminator(nn.Module):
             ((3, 3), (2, 2)),
         ]
         self.convs = nn.ModuleList(
-            weight_norm(
-                nn.Conv2d(
-                    channels if i else 1, channels, kernel, stride, (kernel[0] // 2, kernel[1] // 2)
-                )
-            )
+            weight_norm(nn.Conv2d(channels if i else 1, channels, kernel, stride, (kernel[0] // 2, kernel[1] // 2)))
             for i, (kernel, stride) in enumerate(shapes)
         )
         self.score = weight_norm(nn.Conv2d(channels, 1, 3, padding=1))
 
     def forward(self, wave: Float[Tensor, "b n"]) -> Judgement:
         with torch.autocast(wave.device.type, enabled=False):
-            spectrum = torch.view_as_real(
-                stft_same(wave.float(), self.n_fft, self.hop, self.window)
-            )
+            spectrum = torch.view_as_real(stft_same(wave.float(), self.n_fft, self.hop, self.window))
             real, imaginary = spectrum.unbind(-1)
             # Not abs(): where a bin is zero, its gradient would be undefined.
             x = (real.square() + imaginary.square() + 1e-9).sqrt().mT[:, None]

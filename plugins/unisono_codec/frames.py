@@ -106,9 +106,7 @@ class FrameEncoder(nn.Module):
         """Return the log mel, with silence before and after."""
         return self.log_mel(wave, pad_mode="constant")
 
-    def forward(
-        self, mel: Float[Tensor, "b u m"], mask: Bool[Tensor, "b t"] | None = None
-    ) -> Float[Tensor, "b t d"]:
+    def forward(self, mel: Float[Tensor, "b u m"], mask: Bool[Tensor, "b t"] | None = None) -> Float[Tensor, "b t d"]:
         kept = None if mask is None else mask.repeat_interleave(self.downsampling, dim=1)
         past = ((mel - CENTRE) / SPREAD).unflatten(1, (-1, self.downsampling)).mT.flatten(2)  # low bins first
         x = (mel - SILENCE) / -SILENCE  # zero padding is silence
@@ -171,9 +169,7 @@ class FrameDecoder(nn.Module):
             past = self.past(z.float()).unflatten(-1, (-1, self.downsampling)).mT.flatten(1, 2)
             return CENTRE + SPREAD * (past + self.out(self.norm(x.float())))
 
-    def forward(
-        self, z: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None = None
-    ) -> Float[Tensor, "b n"]:
+    def forward(self, z: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None = None) -> Float[Tensor, "b n"]:
         lengths = None if mask is None else mask.sum(1) * self.downsampling
         return self.head(self.mel(z, mask), lengths)
 

@@ -93,9 +93,7 @@ class HarmonicNet(VocosNet):
         with torch.autocast(mel.device.type, enabled=False):
             return Filters(*self.head(self.features(mel, mask)).split(self.sizes, dim=-1))
 
-    def forward(
-        self, mel: Float[Tensor, "b t m"], lengths: Int[Tensor, " b"] | None = None
-    ) -> Float[Tensor, "b n"]:
+    def forward(self, mel: Float[Tensor, "b t m"], lengths: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b n"]:
         """Turn log mels into waveforms; samples beyond an item's ``lengths`` (frames) are zero."""
         mask = self.mask(mel, lengths)
         filters = self.filters(mel, mask)

@@ -225,9 +225,7 @@ def fill_passage(passage: Passage, limit: int, seed: int) -> Generator[Window, I
             passage.known[start:end] = True
 
 
-def tell_all(
-    tellings: Sequence[Telling], fill: Callable[[list[Window]], list[Int[Tensor, "n q"]]]
-) -> Iterator[None]:
+def tell_all(tellings: Sequence[Telling], fill: Callable[[list[Window]], list[Int[Tensor, "n q"]]]) -> Iterator[None]:
     """Fill the windows of all requests in step; yields after each round, so that what is finished can be heard."""
     return in_step([telling.windows for telling in tellings], fill, ROWS_AT_ONCE)
 

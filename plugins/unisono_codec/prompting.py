@@ -125,9 +125,7 @@ def words_of(text: str, words: dict[str, list[int]]) -> list[tuple[str, int, int
     return found
 
 
-def _spoken_words(
-    model: Any, text: str, words: dict[str, list[int]]
-) -> Iterator[tuple[Symbols, list[int], float]]:
+def _spoken_words(model: Any, text: str, words: dict[str, list[int]]) -> Iterator[tuple[Symbols, list[int], float]]:
     found = words_of(text, words)
     most = model.facts["max_join"]
     for first in range(0, len(found), most):

@@ -169,9 +169,7 @@ def nearest(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Int[Tenso
     return torch.cat([torch.cdist(part, centres).argmin(1) for part in x.split(8192)])
 
 
-def k_means(
-    x: Float[Tensor, "n d"], num_clusters: int, num_rounds: int = 30, seed: int = 0
-) -> Float[Tensor, "k d"]:
+def k_means(x: Float[Tensor, "n d"], num_clusters: int, num_rounds: int = 30, seed: int = 0) -> Float[Tensor, "k d"]:
     """Return the means of clusters: Lloyd's rounds from k-means++'s start (Arthur and Vassilvitskii, 2007).
 
     A cluster that loses all its vectors takes the vector that is farthest from its own mean.

@@ -172,9 +172,7 @@ class SoundStorm(TokenModel):
         corrupted = self.corrupted(codes, lengths, given, self.row_seeds(batch))
         seen, known = (x.view(codes.shape) for x in (corrupted.canvas.tokens, corrupted.canvas.known))
         first = torch.arange(self.num_levels) == 0
-        parts = self.token_losses(
-            self.net(seen, known, semantic, speaker, mask), codes, corrupted, {"tokens_0": first}
-        )
+        parts = self.token_losses(self.net(seen, known, semantic, speaker, mask), codes, corrupted, {"tokens_0": first})
         if self.speaks:
             parts |= self.symbol_losses(batch, codes, speaker, mask)
         parts["loss"] = parts["tokens"] + sum(

@@ -38,9 +38,7 @@ class Vocoder(Model):
         mel: Annotated[
             list[list[float]] | None,
             BeforeValidator(lambda x: x.tolist() if hasattr(x, "tolist") else x),
-        ] = Field(
-            None, description="natural-log mel spectrogram, frames by bins, to turn into sound"
-        )
+        ] = Field(None, description="natural-log mel spectrogram, frames by bins, to turn into sound")
 
         @model_validator(mode="after")
         def _one_source(self):
@@ -63,15 +61,12 @@ class Vocoder(Model):
         its = facts.get("mel_spec")
         if its != self.facts["mel_spec"]:
             raise CheckpointError(
-                f"run.init_from speaks mels of {its}, the data has {self.facts['mel_spec']}: "
-                "prepare the data likewise"
+                f"run.init_from speaks mels of {its}, the data has {self.facts['mel_spec']}: prepare the data likewise"
             )
 
     # ---- as a vocoder --------------------------------------------------------------------------
 
-    def decode(
-        self, mel: Float[Tensor, "b t m"], lengths: Int[Tensor, "b"] | None = None
-    ) -> Float[Tensor, "b n"]:
+    def decode(self, mel: Float[Tensor, "b t m"], lengths: Int[Tensor, "b"] | None = None) -> Float[Tensor, "b n"]:
         """Turn log mel spectrograms into waveforms of ``t · hop`` samples.
 
         ``lengths`` are frames; an item's samples do not depend on what stands beyond them, and are

@@ -56,8 +56,7 @@ class VocosNet(nn.Module):
         self.embed = nn.Conv1d(mel_spec.n_mels, dim, kernel_size=7, padding=3)
         self.embed_norm = nn.LayerNorm(dim, eps=1e-6)
         self.blocks = nn.ModuleList(
-            ConvNeXtBlock(dim, intermediate_dim, kernel_size=7, layer_scale=1 / num_blocks)
-            for _ in range(num_blocks)
+            ConvNeXtBlock(dim, intermediate_dim, kernel_size=7, layer_scale=1 / num_blocks) for _ in range(num_blocks)
         )
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.head = nn.Linear(dim, num_outputs or mel_spec.n_fft + 2)
@@ -73,9 +72,7 @@ class VocosNet(nn.Module):
         overlap = math.ceil((self.mel_spec.n_fft / self.mel_spec.hop_length - 1) / 2)
         return 3 * (1 + len(self.blocks)) + overlap
 
-    def features(
-        self, mel: Float[Tensor, "b t m"], mask: Bool[Tensor, "b t"] | None = None
-    ) -> Float[Tensor, "b t d"]:
+    def features(self, mel: Float[Tensor, "b t m"], mask: Bool[Tensor, "b t"] | None = None) -> Float[Tensor, "b t d"]:
         """Return what the head reads, in float32."""
         x = (mel - SILENCE) / -SILENCE
         if mask is not None:
@@ -99,16 +96,12 @@ class VocosNet(nn.Module):
                 magnitude = magnitude * mask[..., None]
             return torch.complex(magnitude * phase.cos(), magnitude * phase.sin())
 
-    def forward(
-        self, mel: Float[Tensor, "b t m"], lengths: Int[Tensor, "b"] | None = None
-    ) -> Float[Tensor, "b n"]:
+    def forward(self, mel: Float[Tensor, "b t m"], lengths: Int[Tensor, "b"] | None = None) -> Float[Tensor, "b n"]:
         """Turn log mels into waveforms; samples beyond an item's ``lengths`` (frames) are zero."""
         mask = self.mask(mel, lengths)
         return self.invert(self.coefficients(mel, mask), mask)
 
-    def teach(
-        self, batch: dict[str, Tensor]
-    ) -> tuple[Float[Tensor, "b n"], dict[str, tuple[Tensor, Tensor]]]:
+    def teach(self, batch: dict[str, Tensor]) -> tuple[Float[Tensor, "b n"], dict[str, tuple[Tensor, Tensor]]]:
         """Return a training batch's waveforms, and losses of what they are made from: values and where
         they count. There are none here."""
         return self(batch["mel"]), {}
@@ -127,17 +120,13 @@ class VocosNet(nn.Module):
         if held is not None and held.shape[1] > done:
             yield self(held)[:, done * hop :]
 
-    def mask(
-        self, mel: Float[Tensor, "b t m"], lengths: Int[Tensor, "b"] | None
-    ) -> Bool[Tensor, "b t"] | None:
+    def mask(self, mel: Float[Tensor, "b t m"], lengths: Int[Tensor, "b"] | None) -> Bool[Tensor, "b t"] | None:
         """Return which frames are an item's own; None where all are."""
         if lengths is None:
             return None
         return torch.arange(mel.shape[1], device=mel.device) < lengths.to(mel.device)[:, None]
 
-    def invert(
-        self, spectrum: Complex[Tensor, "b t f"], mask: Bool[Tensor, "b t"] | None
-    ) -> Float[Tensor, "b n"]:
+    def invert(self, spectrum: Complex[Tensor, "b t f"], mask: Bool[Tensor, "b t"] | None) -> Float[Tensor, "b n"]:
         """Transform coefficients back; where ``mask`` ends an item, so does its waveform."""
         n_fft, hop = self.mel_spec.n_fft, self.mel_spec.hop_length
         wave = istft_same(spectrum, n_fft, hop, self.window)

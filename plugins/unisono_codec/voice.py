@@ -318,5 +318,3 @@ def check_codec(codec: Any, facts: dict[str, Any]) -> None:
                 f"the codec has {name}={its[name]}, this model was made for {facts[name]} ({facts['model']}): "
                 "attach the codec whose codes it has learnt"
             )
-
-

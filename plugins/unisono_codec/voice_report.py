@@ -245,4 +245,3 @@ def _window(model: Any, frames: int) -> Iterator[None]:
         yield
     finally:
         model.max_frames = before
-

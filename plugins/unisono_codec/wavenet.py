@@ -165,9 +165,7 @@ class Layer(nn.Module):
         super().__init__()
         self.reach = (kernel_size - 1) // 2 * dilation
         self.channels = 0 if last else channels
-        self.conv = weight_norm(
-            nn.Conv1d(channels, gate_channels, kernel_size, padding=self.reach, dilation=dilation)
-        )
+        self.conv = weight_norm(nn.Conv1d(channels, gate_channels, kernel_size, padding=self.reach, dilation=dilation))
         self.condition = weight_norm(nn.Conv1d(n_mels, gate_channels, 1, bias=False))
         self.out = weight_norm(nn.Conv1d(gate_channels // 2, self.channels + skip_channels, 1))
 

@@ -193,9 +193,7 @@ class FileData(ImageData):
             raise DataError(f"{self.root}: no such file or folder; check data.root")
         return root
 
-    def read(
-        self, audit: Audit, files: Sequence[Path], ids: Sequence[str], progress: bool
-    ) -> tuple[Path, list[int]]:
+    def read(self, audit: Audit, files: Sequence[Path], ids: Sequence[str], progress: bool) -> tuple[Path, list[int]]:
         """Pack files; return the store and the indices of those that can be used; the rest are in the audit."""
         path, drops = pack_files(files, self.size, self.fit, self.background, self.num_processes, progress)
         kept = []

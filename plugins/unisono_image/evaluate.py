@@ -66,9 +66,7 @@ def evaluate(
     features = features_of(synthesizer.model, extractor)
     corpus = Corpus.read(synthesizer, data, limit)
     bar = {"console": Console(stderr=True), "disable": not progress}
-    asked = [
-        {**request, "seed": derive_seed("evaluate", i), **fields} for i, request in enumerate(corpus.requests)
-    ]
+    asked = [{**request, "seed": derive_seed("evaluate", i), **fields} for i, request in enumerate(corpus.requests)]
     spent = time.perf_counter()
     made: list[Image] = []
     for first in track(range(0, len(asked), AT_ONCE), "making", **bar):
@@ -204,9 +202,7 @@ class Corpus:
                 f"{len(requests)} requests, {len(sample)} training and {len(reference)} reference pictures: at least "
                 f"{NEIGHBOURS + 2} of each are needed; raise the limit or give more data"
             )
-        return cls(
-            module.train_set, module.classes, requests, asked, labels, unseen, sample, reference, train, kind
-        )
+        return cls(module.train_set, module.classes, requests, asked, labels, unseen, sample, reference, train, kind)
 
     def pixels(self, pictures: Sequence[Picture]) -> list[UInt8[np.ndarray, "3 s s"]]:
         """Return pictures' own pixels."""

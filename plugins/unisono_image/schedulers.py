@@ -15,7 +15,18 @@ from unisono.errors import RequestError, did_you_mean
 NAMES: dict[str, tuple[str, ...]] = {
     "flow": ("flow-euler", "flow-heun", "dpm++2m", "dpm++3m", "unipc"),
     "discrete": (
-        "dpm++2m", "dpm++3m", "unipc", "ddim", "ddpm", "euler", "euler-a", "heun", "deis", "lms", "pndm", "sde-dpm++2m",
+        "dpm++2m",
+        "dpm++3m",
+        "unipc",
+        "ddim",
+        "ddpm",
+        "euler",
+        "euler-a",
+        "heun",
+        "deis",
+        "lms",
+        "pndm",
+        "sde-dpm++2m",
     ),
     "edm": ("dpm++2m", "euler"),
 }

@@ -13,9 +13,7 @@ LINE = 12
 AT_ONCE = 32
 
 
-def sheet(
-    images: Sequence[Image], columns: int, labels: Sequence[str] = (), times: int = 2, gap: int = 4
-) -> Image:
+def sheet(images: Sequence[Image], columns: int, labels: Sequence[str] = (), times: int = 2, gap: int = 4) -> Image:
     """Lay pictures of one size out in rows, each enlarged ``times`` and with its label beneath, cut to its width.
 
     Raises ``RequestError`` where there is not one label for each picture (or none at all).

@@ -79,9 +79,7 @@ def open_store(path: Path, size: int) -> UInt8[np.ndarray, "n 3 s s"]:
     return np.memmap(path, np.uint8, "r", shape=(count, 3, size, size))
 
 
-def _fill(
-    task: tuple[int, Path], aside: Path, size: int, fit: Fit, background: tuple[int, int, int]
-) -> Drop | None:
+def _fill(task: tuple[int, Path], aside: Path, size: int, fit: Fit, background: tuple[int, int, int]) -> Drop | None:
     """Read one file into its row, in a worker."""
     index, file = task
     try:

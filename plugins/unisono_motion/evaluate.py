@@ -84,8 +84,7 @@ def evaluate(
 
     motions = {REAL: [real], TOKENIZER: [copied], MODEL: made}
     places = {
-        system: np.stack([matcher.place_motions(motions_) for motions_ in rounds])
-        for system, rounds in motions.items()
+        system: np.stack([matcher.place_motions(motions_) for motions_ in rounds]) for system, rounds in motions.items()
     }
     found = {s: np.mean([held.r_precision(p) for p in rounds], axis=0) for s, rounds in places.items()}
     text_rows = [
@@ -151,9 +150,12 @@ def evaluate(
             "threads": torch.get_num_threads(),
         },
         items=[
-            {"id": clip.id, "caption": text, "seconds": length, "distances": [
-                float(np.linalg.norm(texts[i] - p[i])) for p in places[MODEL]
-            ]}
+            {
+                "id": clip.id,
+                "caption": text,
+                "seconds": length,
+                "distances": [float(np.linalg.norm(texts[i] - p[i])) for p in places[MODEL]],
+            }
             for i, (clip, text, length) in enumerate(zip(clips, captions, seconds, strict=True))
         ],
     )
@@ -184,8 +186,10 @@ class Held:
         matcher, tokenizer = model.component("matcher"), model.tokenizer
         if limit < 2:
             raise DataError(f"limit={limit} must be at least 2: spreads are measured")
-        module = data if isinstance(data, MotionData) else ClipData(
-            str(data), fps=tokenizer.spec.fps, crop_frames=None, mirror=False, val_size=0
+        module = (
+            data
+            if isinstance(data, MotionData)
+            else ClipData(str(data), fps=tokenizer.spec.fps, crop_frames=None, mirror=False, val_size=0)
         )
         module.setup()
         name = "the data" if isinstance(data, MotionData) else str(data)

@@ -190,9 +190,7 @@ class MotionSpec:
         weight = ROTATION_WEIGHT if self.tilt else 1e-3
         rotations = self.skeleton.fit_rotations(positions, guess, weight)
         fitted = self.skeleton.positions(rotations, positions[:, 0])
-        return Motion(
-            fitted.astype(np.float32), self.skeleton, self.fps, rotations.astype(np.float32), caption
-        )
+        return Motion(fitted.astype(np.float32), self.skeleton, self.fps, rotations.astype(np.float32), caption)
 
 
 def about_y(angle: Float[np.ndarray, "t"]) -> Float[np.ndarray, "t 3 3"]:

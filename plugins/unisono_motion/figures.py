@@ -74,9 +74,7 @@ def make_figure(number: int, fps: float = 20.0) -> Motion:
     step = speed[:, None] / fps * np.stack([np.sin(heading), np.zeros_like(time), np.cos(heading)], -1)
     root = np.array([0, 0.9, 0]) + np.cumsum(step, axis=0)
     manner = "quickly" if pace > 0.5 else "slowly"
-    return Motion(
-        skeleton.positions(rotations, root), skeleton, fps, rotations, f"a figure {ACTIONS[action]} {manner}"
-    )
+    return Motion(skeleton.positions(rotations, root), skeleton, fps, rotations, f"a figure {ACTIONS[action]} {manner}")
 
 
 class FigureData(MotionData):

@@ -126,9 +126,7 @@ class MotionMatcher(Model):
         self.register_buffer("std", std, persistent=False)
         self.text = SmallTextEncoder(facts["words"], self.dim, self.text_layers, self.num_heads, self.dropout)
         self.text_out = nn.Linear(self.dim, self.space_dim)
-        self.down = nn.ModuleList(
-            [nn.Conv1d(self.spec.dim, self.dim, 4, 2, 1), nn.Conv1d(self.dim, self.dim, 4, 2, 1)]
-        )
+        self.down = nn.ModuleList([nn.Conv1d(self.spec.dim, self.dim, 4, 2, 1), nn.Conv1d(self.dim, self.dim, 4, 2, 1)])
         self.blocks = nn.ModuleList(Block(self.dim, self.num_heads, self.dropout) for _ in range(self.num_layers))
         self.norm = nn.LayerNorm(self.dim)
         self.motion_out = nn.Linear(self.dim, self.space_dim)
@@ -149,9 +147,7 @@ class MotionMatcher(Model):
         *_, sentence = self.text.read(captions, spell_share, seeds)
         return F.normalize(self.text_out(sentence).float(), dim=-1)
 
-    def place_features(
-        self, features: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]
-    ) -> Float[Tensor, "b e"]:
+    def place_features(self, features: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]) -> Float[Tensor, "b e"]:
         """Return the places of motions, given as features with their lengths in frames."""
         kept = torch.arange(features.shape[1], device=features.device) < lengths[:, None]
         x = ((features - self.mean) / self.std * kept[..., None]).mT

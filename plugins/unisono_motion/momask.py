@@ -62,8 +62,20 @@ class MoMask(MMM):
         label_smoothing: float = 0.0,
     ):
         super().__init__(
-            codebook_size, num_parts * num_levels, max_tokens, dim, num_layers, num_heads, dropout, text_encoder,
-            text_layers, text_dropout, spell_share, crop_share, length_weight, label_smoothing,
+            codebook_size,
+            num_parts * num_levels,
+            max_tokens,
+            dim,
+            num_layers,
+            num_heads,
+            dropout,
+            text_encoder,
+            text_layers,
+            text_dropout,
+            spell_share,
+            crop_share,
+            length_weight,
+            label_smoothing,
         )
         if num_levels < 2:
             raise RecipeError(f"model.num_levels={num_levels}: a tokenizer of one level is motion/mmm's")
@@ -126,7 +138,5 @@ class MoMask(MMM):
             level = lowest.clamp(min=1)
             above = self.residual(levels, level, condition, forget).float()
             place = level[:, None, None, None, None].expand(*above.shape[:3], 1, above.shape[-1])
-            logits = torch.where(
-                base[:, None, None, None, None], logits, logits.scatter(3, place, above[..., None, :])
-            )
+            logits = torch.where(base[:, None, None, None, None], logits, logits.scatter(3, place, above[..., None, :]))
         return logits.flatten(2, 3)

@@ -68,9 +68,7 @@ SAMPLERS: dict[str, Sampler] = {
         )
     ),
     "arpg": Sampler(lambda n, t, layout: masked.arpg(n)),
-    "soundstorm": Sampler(
-        lambda n, t, layout: masked.soundstorm(_all_levels(n, layout), temperature=t), warms=True
-    ),
+    "soundstorm": Sampler(lambda n, t, layout: masked.soundstorm(_all_levels(n, layout), temperature=t), warms=True),
     "group_ipd": Sampler(lambda n, t, layout: masked.group_ipd(_all_levels(n, layout), temperature=t), warms=True),
     "vampnet": Sampler(lambda n, t, layout: masked.vampnet(n, temperature=t), warms=True),
     "maskgct": Sampler(lambda n, t, layout: masked.maskgct(n, temperature=1.5 * t), warms=True),

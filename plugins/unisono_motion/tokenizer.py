@@ -179,9 +179,7 @@ class MotionTokenizer(Model):
         return -(-frames // self.downsampling)
 
     @torch.no_grad()
-    def encode(
-        self, features: Float[Tensor, "b t d"], lengths: Int[Tensor, "b"] | None = None
-    ) -> Int[Tensor, "b n q"]:
+    def encode(self, features: Float[Tensor, "b t d"], lengths: Int[Tensor, "b"] | None = None) -> Int[Tensor, "b n q"]:
         """Return the tokens of features; positions beyond an item's length (in frames) hold 0."""
         z, mask = self._encoded(*self._normalised(features, lengths))
         training = self.quantizer.training
@@ -191,9 +189,7 @@ class MotionTokenizer(Model):
         finally:
             self.quantizer.train(training)
 
-    def decode(
-        self, tokens: Int[Tensor, "b n q"], lengths: Int[Tensor, "b"] | None = None
-    ) -> Float[Tensor, "b t d"]:
+    def decode(self, tokens: Int[Tensor, "b n q"], lengths: Int[Tensor, "b"] | None = None) -> Float[Tensor, "b t d"]:
         """Return features of ``t = n · downsampling`` frames; those beyond an item's length (in frames) are 0.
 
         The last axis may hold fewer levels than there are, of a tokenizer with residual levels.

@@ -77,9 +77,7 @@ class TextRequest(Request):
         None, description="mask tokens again at the rate that ReMDM gives under this name"
     )
     remask_eta: float | None = Field(None, ge=0, le=1, description="ReMDM's eta (default: as published)")
-    edit: float | None = Field(
-        None, gt=0, le=1, description="exchange tokens where another one is likelier than this"
-    )
+    edit: float | None = Field(None, gt=0, le=1, description="exchange tokens where another one is likelier than this")
     choice_temperature: float | None = Field(None, gt=0, le=1000, description="noise on the order of positions")
     temperature: float | None = Field(
         None, ge=0, le=10, description="of the tokens' draw, 0 takes the likeliest (default 1, or as published)"

@@ -216,9 +216,7 @@ class Writing:
         said = [(text, prompt) for text, prompt in pairs if words(text)]
         spent = [self.tokenizer.encode(text) for text, _ in said]
         found = {"empty": float(len(pairs) - len(said)), "tokens": fmean(map(len, spent)) if said else 0.0}
-        found[ENTROPY] = (
-            fmean(metrics.unigram_entropy(ids) for ids in spent) if said else math.nan
-        )
+        found[ENTROPY] = fmean(metrics.unigram_entropy(ids) for ids in spent) if said else math.nan
         spelt = [words(text) for text, _ in said]
         found[BLEU] = metrics.self_bleu(spelt) if len(said) > 1 else math.nan
         found[DISTINCT] = metrics.distinct_n(spelt, 2)

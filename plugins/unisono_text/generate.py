@@ -165,9 +165,7 @@ def stream(model: Any, request: TextRequest, generator: torch.Generator | None =
         yield replace(whole, text=whole.text[len(told) :]) if not told else Text(whole.text[len(told) :])
 
 
-def read_all(
-    model: Any, requests: Sequence[TextRequest], generator: torch.Generator | None = None
-) -> list[Reading]:
+def read_all(model: Any, requests: Sequence[TextRequest], generator: torch.Generator | None = None) -> list[Reading]:
     """Read requests, and refuse what the model cannot do."""
     readings = []
     for number, request in enumerate(requests):

@@ -73,9 +73,7 @@ PRESETS: dict[str, Preset] = {
         temperature=0.0,
     ),
     "credit": Preset(lambda r: masked.credit(_or(r.threshold, 0.8)), ("threshold",), temperature=0.0),
-    "block_diffusion": Preset(
-        lambda r: masked.block_diffusion(_steps(r), edit=r.edit), ("num_steps", "edit")
-    ),
+    "block_diffusion": Preset(lambda r: masked.block_diffusion(_steps(r), edit=r.edit), ("num_steps", "edit")),
 }
 
 UNDRAWN = ("random", "max_prob", "margin", "entropy", "left_to_right")

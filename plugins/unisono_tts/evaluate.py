@@ -1,7 +1,7 @@
 """Evaluation of a voice that says mels: ``unisono.speech.evaluate``'s, with two copies of each recording::
 
-    vocoded      recording → log mel → the checkpoint's vocoder              the vocoder's loss
-    griffin-lim  recording → log mel → Griffin-Lim, 32 iterations            a vocoder's floor
+vocoded      recording → log mel → the checkpoint's vocoder              the vocoder's loss
+griffin-lim  recording → log mel → Griffin-Lim, 32 iterations            a vocoder's floor
 """
 
 from collections.abc import Sequence

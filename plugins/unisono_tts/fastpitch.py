@@ -78,9 +78,26 @@ class FastPitch(FastSpeech):
         max_piece_characters: int = 220,
     ):
         super().__init__(
-            dim, encoder_layers, decoder_layers, num_heads, head_dim, filter_dim, kernel_size, dropout, norm_first,
-            predictor_dim, predictor_dropout, max_frames_per_symbol, mel_loss, duration_weight,
-            align_weight, align_steps, prior_steps, binarise_start, binarise_steps, max_piece_characters,
+            dim,
+            encoder_layers,
+            decoder_layers,
+            num_heads,
+            head_dim,
+            filter_dim,
+            kernel_size,
+            dropout,
+            norm_first,
+            predictor_dim,
+            predictor_dropout,
+            max_frames_per_symbol,
+            mel_loss,
+            duration_weight,
+            align_weight,
+            align_steps,
+            prior_steps,
+            binarise_start,
+            binarise_steps,
+            max_piece_characters,
         )
         self.pitch_weight, self.energy_weight = pitch_weight, energy_weight
 

@@ -10,11 +10,22 @@ from unisono.recipe import Recipe
 from unisono.train.warm import warm_start
 
 MEL = {
-    "sample_rate": 8000, "n_fft": 256, "win_length": 256, "hop_length": 64, "n_mels": 20, "f_min": 0.0, "f_max": 4000.0,
+    "sample_rate": 8000,
+    "n_fft": 256,
+    "win_length": 256,
+    "hop_length": 64,
+    "n_mels": 20,
+    "f_min": 0.0,
+    "f_max": 4000.0,
 }
 FRAMES = {
-    "dim": 16, "intermediate_dim": 16, "frame_blocks": 1, "token_blocks": 1,
-    "head_dim": 8, "head_intermediate_dim": 8, "head_blocks": 1,
+    "dim": 16,
+    "intermediate_dim": 16,
+    "frame_blocks": 1,
+    "token_blocks": 1,
+    "head_dim": 8,
+    "head_intermediate_dim": 8,
+    "head_blocks": 1,
 }
 WAVE = {"channels": 2, "strides": [4, 4, 8], "dilations": [1], "residual_kernel": 3, "decoder_channels": 16}
 LEVELS = {"frames": FRAMES, "latent_dim": 12, "codebook_size": 16, "num_levels": 3, "code_dim": 4}

@@ -137,6 +137,11 @@ def test_shapes_halve_the_frequencies_thrice():
     wave = torch.randn(2, 4096)
     (judgement,) = MultiScaleSTFTDiscriminator((512,), 3)(wave)
     assert [tuple(f.shape) for f in judgement.features] == [
-        (2, 3, 32, 257), (2, 3, 32, 129), (2, 3, 32, 65), (2, 3, 32, 33), (2, 3, 32, 33), (2, 1, 32, 33),
+        (2, 3, 32, 257),
+        (2, 3, 32, 129),
+        (2, 3, 32, 65),
+        (2, 3, 32, 33),
+        (2, 3, 32, 33),
+        (2, 1, 32, 33),
     ]
     assert judgement.scores.shape == (2, 32 * 33)

@@ -83,9 +83,7 @@ def plain_loop(model: VocosGAN, batches: list[dict], num_steps: int) -> None:
         loss = 0.0
         for name, weight in (("period", 1.0), ("resolution", 0.1)):
             for judge in judges[name].judges:
-                hinge = (1 - judge(real).scores).relu().mean() + (
-                    1 + judge(fake).scores
-                ).relu().mean()
+                hinge = (1 - judge(real).scores).relu().mean() + (1 + judge(fake).scores).relu().mean()
                 loss = loss + weight * hinge / len(judges[name].judges)
         opt_d.zero_grad()
         loss.backward()
@@ -96,10 +94,7 @@ def plain_loop(model: VocosGAN, batches: list[dict], num_steps: int) -> None:
         for name, weight in (("period", 1.0), ("resolution", 0.1)):
             for judge in judges[name].judges:
                 truth, guess = judge(real), judge(fake)
-                matching = sum(
-                    (x - y).abs().mean()
-                    for x, y in zip(truth.features, guess.features, strict=True)
-                )
+                matching = sum((x - y).abs().mean() for x, y in zip(truth.features, guess.features, strict=True))
                 adversarial = (1 - guess.scores).relu().mean()
                 loss = loss + weight * (adversarial + matching) / len(judges[name].judges)
         opt_g.zero_grad()
@@ -112,9 +107,7 @@ def test_the_loop_equals_a_plain_one():
     model, data = make()
     batches = list(data.train_dataloader())
     model.configure_model()
-    with (
-        torch.no_grad()
-    ):  # untrained judges feel alike about all; exaggerate, so that each part moves
+    with torch.no_grad():  # untrained judges feel alike about all; exaggerate, so that each part moves
         for parameter in model.discriminators.parameters():
             parameter.mul_(4)
     reference = copy.deepcopy(model)

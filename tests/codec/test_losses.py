@@ -35,10 +35,7 @@ def test_stft_loss_equals_the_published_formula_by_torch_stft():
     total = 0.0
     for n_fft, hop in ((256, 64), (1024, 256)):
         window = torch.hann_window(n_fft)
-        s, e = (
-            torch.stft(w[0], n_fft, hop, window=window, return_complex=True).abs()
-            for w in (target, estimate)
-        )
+        s, e = (torch.stft(w[0], n_fft, hop, window=window, return_complex=True).abs() for w in (target, estimate))
         total += (s - e).norm() / s.norm() + (s.log() - e.log()).abs().mean()
     loss = MultiResolutionSTFTLoss(((256, 64), (1024, 256)), floor=1e-6)
     # 1e-4: logarithms of a few near-zero bins amplify rounding.

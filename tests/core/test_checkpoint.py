@@ -45,9 +45,7 @@ def test_what_is_loaded_speaks_as_what_was_exported(voice, voice_export):
     loaded = unisono.load(voice_export)
     for name, weight in export_state(voice.model).items():
         assert torch.equal(weight, loaded.model.state_dict()[name]), name
-    np.testing.assert_array_equal(
-        loaded(TEXT, speaker="lj").waveform, voice(TEXT, speaker="lj").waveform
-    )
+    np.testing.assert_array_equal(loaded(TEXT, speaker="lj").waveform, voice(TEXT, speaker="lj").waveform)
     assert not any(p.requires_grad for p in loaded.model.vocoder.parameters())
 
 
@@ -65,9 +63,7 @@ def test_half_precision_is_for_the_disk_only(voice, voice_export, tmp_path, dtyp
     again = save_export(loaded.model, tmp_path / "again", dtype=dtype)
     assert all(
         torch.equal(a, b)
-        for a, b in zip(
-            *(load_file(f / "model.safetensors").values() for f in (folder, again)), strict=True
-        )
+        for a, b in zip(*(load_file(f / "model.safetensors").values() for f in (folder, again)), strict=True)
     )
     assert loaded(TEXT).seconds == pytest.approx(voice(TEXT).seconds, abs=0.1)
 
@@ -78,14 +74,10 @@ def test_a_replaced_state_is_what_is_written(voice, tmp_path):
     assert all(not weight.any() for weight in load_file(folder / "model.safetensors").values())
 
 
-def test_an_existing_folder_is_replaced_only_when_asked_and_only_by_a_whole_one(
-    voice, tmp_path, monkeypatch
-):
+def test_an_existing_folder_is_replaced_only_when_asked_and_only_by_a_whole_one(voice, tmp_path, monkeypatch):
     folder = save_export(voice.model, tmp_path / "voice")
     (folder / "mine.txt").write_text("keep me")
-    with pytest.raises(
-        CheckpointError, match="exists and is not empty: choose another folder or add --overwrite"
-    ):
+    with pytest.raises(CheckpointError, match="exists and is not empty: choose another folder or add --overwrite"):
         save_export(voice.model, folder)
     with monkeypatch.context() as patch:
         patch.setattr("unisono.checkpoint.render_card", lambda *a: 1 / 0)
@@ -136,9 +128,7 @@ def test_a_run_becomes_an_export_that_stands_alone(voice_run, vocoder_export, tm
 def test_an_export_of_an_export_keeps_the_component(voice_export, tmp_path):
     again = save_export(unisono.load(voice_export).model, tmp_path / "again")
     assert files(again) == files(voice_export)
-    np.testing.assert_array_equal(
-        unisono.load(again)(TEXT).waveform, unisono.load(voice_export)(TEXT).waveform
-    )
+    np.testing.assert_array_equal(unisono.load(again)(TEXT).waveform, unisono.load(voice_export)(TEXT).waveform)
 
 
 def test_a_component_can_be_replaced_while_loading(voice_export, vocoder_export):
@@ -152,9 +142,7 @@ def test_training_states_are_found_and_read_without_running_anything(voice_run, 
     path = find_training_state(voice_run)
     assert path == find_training_state(path)
     assert read_training_state(path)["unisono"]["recipe"]["model"]["name"] == "tts/fastpitch"
-    with pytest.raises(
-        CheckpointError, match=r"no training checkpoint under .*: give a run folder or a .ckpt file"
-    ):
+    with pytest.raises(CheckpointError, match=r"no training checkpoint under .*: give a run folder or a .ckpt file"):
         find_training_state(tmp_path)
 
 
@@ -202,9 +190,7 @@ def test_a_hub_id_is_fetched_without_what_could_run(voice_export, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
     assert unisono.load("someone/voice")("Hello").seconds > 0
     assert asked["name"] == "someone/voice"
-    assert not any(
-        bad in p for p in asked["patterns"] for bad in (".py", ".bin", ".ckpt", ".pt", ".pkl")
-    )
+    assert not any(bad in p for p in asked["patterns"] for bad in (".py", ".bin", ".ckpt", ".pt", ".pkl"))
 
     def fail(name, allow_patterns):
         raise OSError("no network")

@@ -120,9 +120,7 @@ def test_it_shows_itself_in_a_notebook():
 
 
 def test_a_waveform_has_channels():
-    with pytest.raises(
-        ValueError, match=r"waveform must be \[channels, samples\], got shape \(5,\)"
-    ):
+    with pytest.raises(ValueError, match=r"waveform must be \[channels, samples\], got shape \(5,\)"):
         Audio(np.zeros(5, np.float32), RATE)
 
 

@@ -10,9 +10,7 @@ from unisono.model import Request
 
 
 def test_three_lines(voice_export, tmp_path):
-    path = unisono.load(voice_export)("Hello world", pace=1.2, speaker="lj").save(
-        tmp_path / "hello.wav"
-    )
+    path = unisono.load(voice_export)("Hello world", pace=1.2, speaker="lj").save(tmp_path / "hello.wav")
     samples, rate = soundfile.read(path)
     assert rate == 22050
     assert len(samples) > 1000
@@ -75,9 +73,7 @@ def test_frames_end_with_the_output(voice):
 def test_fields_go_with_a_stream_too(voice):
     with pytest.raises(RequestError, match="unknown field"):
         next(voice.stream("Hello", pce=2))
-    assert sum(p.seconds for p in voice.stream("Hello", pace=4.0)) < sum(
-        p.seconds for p in voice.stream("Hello")
-    )
+    assert sum(p.seconds for p in voice.stream("Hello", pace=4.0)) < sum(p.seconds for p in voice.stream("Hello"))
 
 
 def test_synthesis_keeps_no_graph_and_leaves_the_global_generator(voice):

@@ -91,8 +91,10 @@ def test_and_no_other_promise_is_blamed(sick, model):
 
 def test_a_manifest_that_loads_torch_is_found(tmp_path, sick, monkeypatch):
     heavy = tmp_path / "unisono_heavy.py"
-    heavy.write_text("import torch\nfrom unisono import Plugin\n"
-                     "plugin = Plugin(name='heavy', api='1.0', summary='', models={'x': 'y:z'})\n")
+    heavy.write_text(
+        "import torch\nfrom unisono import Plugin\n"
+        "plugin = Plugin(name='heavy', api='1.0', summary='', models={'x': 'y:z'})\n"
+    )
     info = tmp_path / "unisono_heavy-0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: unisono-heavy\nVersion: 0.1\n")

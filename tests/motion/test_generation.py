@@ -1,6 +1,5 @@
 """Motion from text, and editing: what is frozen stays, whatever chooses the rest; windows, streams, wrong requests."""
 
-
 import numpy as np
 import pytest
 import torch

@@ -115,8 +115,15 @@ def clip_folder(tmp_path_factory):
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
     fast.save_pretrained(folder)
     config = CLIPTextConfig(
-        vocab_size=len(pieces), hidden_size=24, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        max_position_embeddings=16, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+        vocab_size=len(pieces),
+        hidden_size=24,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=16,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)

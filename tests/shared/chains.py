@@ -72,9 +72,7 @@ def serial_loop(scheduler, network, x, generator=None, **kwargs):
 def oracle_chain(oracle, name, num_steps, wrap=lambda network: network, seeds=(7,), **kwargs):
     """A recurrence over a scheduler and an exact network."""
     network = wrap(oracle.network(scheduler_of(name, num_steps)))
-    return SchedulerRecurrence(
-        scheduler_of(name, num_steps), network, generator=[gen(s) for s in seeds], **kwargs
-    )
+    return SchedulerRecurrence(scheduler_of(name, num_steps), network, generator=[gen(s) for s in seeds], **kwargs)
 
 
 def apart(a, b):

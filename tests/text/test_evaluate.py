@@ -218,8 +218,7 @@ def test_the_models_were_all_there():
 def test_the_command_line_writes_and_measures(tmp_path, data, capsys):
     facts = data.describe()
     model, judge = (
-        save_export(tiny(kind, facts), tmp_path / name)
-        for kind, name in (("mdlm", "model"), ("ar", "judge"))
+        save_export(tiny(kind, facts), tmp_path / name) for kind, name in (("mdlm", "model"), ("ar", "judge"))
     )
     out = tmp_path / "out.txt"
     asked = ["generate", str(model), "Ada has", "-o", str(out), "--length=8", "--num-steps=2"]

@@ -218,9 +218,7 @@ def model_texts(model, requests):
 def test_a_choice_is_the_models_among_the_options():
     """Two words of two letters that differ in both: never half of each, and as likely as the table says."""
     joint = Joint.random(2, 3, seed=3)
-    made = model_texts(
-        Exact(joint), [TextRequest.parse(seed=s, template="{x:ab|ba}", num_steps=1) for s in range(600)]
-    )
+    made = model_texts(Exact(joint), [TextRequest.parse(seed=s, template="{x:ab|ba}", num_steps=1) for s in range(600)])
     assert set(made) == {"ab", "ba"}
     # The first position decides, given that it must be one of the two; which one is drawn first is a coin's.
     first, second = joint.marginals((MASK, MASK))

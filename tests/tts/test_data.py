@@ -46,10 +46,7 @@ def corpus(folder, rows):
 
 def good(count, seconds=1.5):
     names = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-    return [
-        (f"ok{i}", f"The number is {names[i]}.", buzz(seconds + i / 9, 120 + 9 * i))
-        for i in range(count)
-    ]
+    return [(f"ok{i}", f"The number is {names[i]}.", buzz(seconds + i / 9, 120 + 9 * i)) for i in range(count)]
 
 
 def test_items_and_batches(tmp_path):
@@ -128,9 +125,7 @@ def test_audit_names_every_reason(tmp_path):
 
 def test_nothing_usable_is_an_error(tmp_path):
     root = corpus(tmp_path / "voice", [("a", "", buzz(1)), ("b", "...", buzz(1))])
-    with pytest.raises(
-        DataError, match=r"no usable recording.*1 empty text, 1 text cannot be read"
-    ):
+    with pytest.raises(DataError, match=r"no usable recording.*1 empty text, 1 text cannot be read"):
         SpeechData(str(root)).prepare(progress=False)
 
 
@@ -166,9 +161,7 @@ def test_no_sentence_stands_on_both_sides(tmp_path):
     assert len(data.val_set) % 4 == 0, "both takes of both speakers stay together"
     again = SpeechData([str(a), str(b)], val_size=0.2, front_end="characters", batch_size=3)
     again.prepare(progress=False)
-    assert [i.utterance.id for i in again.val_set.items] == [
-        i.utterance.id for i in data.val_set.items
-    ]
+    assert [i.utterance.id for i in again.val_set.items] == [i.utterance.id for i in data.val_set.items]
 
 
 def test_trim_leaves_the_same_silence_everywhere():
@@ -327,9 +320,7 @@ def test_real_recordings(tmp_path):
     root = tmp_path / "kathleen"
     found = {path.stem for path in (root / "wavs").iterdir()}
     lines = (root / "metadata.csv").read_text("utf-8").splitlines()
-    (root / "metadata.csv").write_text(
-        "\n".join(line for line in lines if line.split("|")[0] in found), "utf-8"
-    )
+    (root / "metadata.csv").write_text("\n".join(line for line in lines if line.split("|")[0] in found), "utf-8")
     data = SpeechData(str(root), val_size=1)
     assert data.prepare(progress=False).kept == len(found) == 10
     voiced = data.describe()["pitch"]["kathleen"]["mean"]

@@ -132,9 +132,7 @@ def test_word_errors_are_pooled(report):
     # TEXTS[0] is heard for both; each has five words
     wrong = metrics.word_error_rate([TEXTS[1]], [TEXTS[0]])
     for system in report.systems:
-        assert report.value("word error rate", system) == pytest.approx(
-            100 * wrong.errors / (5 + 5), rel=1e-9
-        )
+        assert report.value("word error rate", system) == pytest.approx(100 * wrong.errors / (5 + 5), rel=1e-9)
 
 
 def test_copies_have_pesq_and_synthesis_has_lengths(report):

@@ -34,9 +34,7 @@ def say(model):
 @given(st.lists(st.tuples(st.floats(-5, 5, width=32), st.booleans()), min_size=1, max_size=12))
 def test_gaps_are_filled_as_numpy_does(pairs):
     values, valid = (np.array(column) for column in zip(*pairs, strict=True))
-    filled = fill_gaps(torch.tensor(values, dtype=torch.float64)[None], torch.tensor(valid)[None])[
-        0
-    ]
+    filled = fill_gaps(torch.tensor(values, dtype=torch.float64)[None], torch.tensor(valid)[None])[0]
     if valid.any():
         wanted = np.interp(np.arange(len(values)), np.nonzero(valid)[0], values[valid])
     else:
@@ -71,17 +69,12 @@ def test_targets_equal_loops(model):
     batch, alignment = make_batch()
     targets = model.targets(batch, alignment)
     for row, count in enumerate(batch["symbol_lengths"].tolist()):
-        mean = {
-            k: float(getattr(model, k)[row])
-            for k in ("pitch_mean", "pitch_std", "energy_mean", "energy_std")
-        }
+        mean = {k: float(getattr(model, k)[row]) for k in ("pitch_mean", "pitch_std", "energy_mean", "energy_std")}
         start, pitches, energies = 0, [], []
         for frames in batch["durations"][row, :count].tolist():
             own = slice(start, start + frames)
             hertz = [float(h) for h in batch["pitch"][row, own] if h > 0]
-            pitches.append(
-                (np.mean(np.log(hertz)) - mean["pitch_mean"]) / mean["pitch_std"] if hertz else None
-            )
+            pitches.append((np.mean(np.log(hertz)) - mean["pitch_mean"]) / mean["pitch_std"] if hertz else None)
             loud = float(batch["energy"][row, own].mean()) if frames else 0.0
             energies.append((np.log1p(loud) - mean["energy_mean"]) / mean["energy_std"])
             start += frames
@@ -91,11 +84,7 @@ def test_targets_equal_loops(model):
         # Single precision sums of up to 19 frames.
         np.testing.assert_allclose(targets["pitch"][row, :count], pitches, atol=1e-4)
         np.testing.assert_allclose(targets["energy"][row, :count], energies, atol=1e-4)
-        assert (
-            targets["pitch"][row, count:].abs().sum()
-            == targets["energy"][row, count:].abs().sum()
-            == 0
-        )
+        assert targets["pitch"][row, count:].abs().sum() == targets["energy"][row, count:].abs().sum() == 0
 
 
 @torch.no_grad()
@@ -123,9 +112,7 @@ def test_a_shift_in_semitones_multiplies_the_pitch(say, speaker, semitones):
     _, plain = say(speaker=speaker)
     _, shifted = say(speaker=speaker, pitch_shift=semitones)
     ratio = shifted.tracks["pitch"] / plain.tracks["pitch"]
-    torch.testing.assert_close(
-        ratio, torch.full_like(ratio, SEMITONES**semitones), rtol=1e-5, atol=0
-    )
+    torch.testing.assert_close(ratio, torch.full_like(ratio, SEMITONES**semitones), rtol=1e-5, atol=0)
 
 
 def test_a_range_of_zero_is_monotone_and_two_is_twice_as_lively(say, model):
@@ -136,9 +123,7 @@ def test_a_range_of_zero_is_monotone_and_two_is_twice_as_lively(say, model):
     torch.testing.assert_close(flat.tracks["pitch"], mean.expand_as(flat.tracks["pitch"]))
     spread = (plain.tracks["pitch"] / mean).log()
     assert spread.abs().max() > 0.02
-    torch.testing.assert_close(
-        (lively.tracks["pitch"] / mean).log(), 2 * spread, rtol=1e-3, atol=1e-5
-    )
+    torch.testing.assert_close((lively.tracks["pitch"] / mean).log(), 2 * spread, rtol=1e-3, atol=1e-5)
     _, shifted = say(pitch_range=0, pitch_shift=7)
     torch.testing.assert_close(shifted.tracks["pitch"], flat.tracks["pitch"] * SEMITONES**7)
 

@@ -91,16 +91,11 @@ def test_the_first_speaker_is_the_default(voice):
         [{"text": "So it is."}, *({"text": "So it is.", "speaker": s} for s in ("kathleen", "lj"))]
     )
     np.testing.assert_allclose(default.waveform, first.waveform, atol=TOLERANCE)
-    assert (
-        other.waveform.shape != first.waveform.shape
-        or np.abs(other.waveform - first.waveform).max() > 1e-3
-    )
+    assert other.waveform.shape != first.waveform.shape or np.abs(other.waveform - first.waveform).max() > 1e-3
 
 
 def test_an_unknown_speaker_is_named_with_the_nearest(voice):
-    with pytest.raises(
-        RequestError, match=r"unknown speaker 'katleen' \(did you mean 'kathleen'\?\)"
-    ):
+    with pytest.raises(RequestError, match=r"unknown speaker 'katleen' \(did you mean 'kathleen'\?\)"):
         voice("Hello", speaker="katleen")
 
 
@@ -132,9 +127,7 @@ def test_a_stream_says_the_same_words_whatever_its_pieces(voice):
 def test_the_first_sound_comes_before_the_second_piece_is_read(voice, monkeypatch):
     read = []
     front_end = voice.model.voice.front_end
-    monkeypatch.setattr(
-        voice.model.voice, "_front_end", lambda text: read.append(text) or front_end(text)
-    )
+    monkeypatch.setattr(voice.model.voice, "_front_end", lambda text: read.append(text) or front_end(text))
     stream = voice.stream(long_text(20_000))
     first = next(stream)
     assert len(read) == 1
@@ -214,9 +207,7 @@ def test_one_symbol_of_no_length_is_still_a_sound(make_voice, make_vocoder):
 
 
 def test_a_vocoder_of_another_mel_is_refused(make_voice, make_vocoder):
-    with pytest.raises(
-        RecipeError, match=r"hop_length=200.*this model speaks .*hop_length=256.*: train"
-    ):
+    with pytest.raises(RecipeError, match=r"hop_length=200.*this model speaks .*hop_length=256.*: train"):
         make_voice().attach("vocoder", make_vocoder(hop_length=200))
 
 

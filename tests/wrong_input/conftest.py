@@ -46,7 +46,5 @@ def corpus(tmp_path) -> Path:
     folder = tmp_path / "corpus"
     for index in range(3):
         tone(folder / "wavs" / f"good{index}.wav")
-    (folder / "metadata.csv").write_text(
-        "".join(f"good{i}|Sentence number {i}.\n" for i in range(3))
-    )
+    (folder / "metadata.csv").write_text("".join(f"good{i}|Sentence number {i}.\n" for i in range(3)))
     return folder

@@ -39,11 +39,7 @@ def test_bad_recordings_are_dropped_with_their_reasons(said, corpus):
     not_audio(corpus / "wavs" / "text.wav")
     tone(corpus / "wavs" / "stereo.wav", rate=44100, channels=2)
     with (corpus / "metadata.csv").open("a") as file:
-        file.write(
-            "".join(
-                f"{name}|Some other words, {name}.\n" for name in ("cut", "none", "text", "stereo")
-            )
-        )
+        file.write("".join(f"{name}|Some other words, {name}.\n" for name in ("cut", "none", "text", "stereo")))
         file.write("good0b|🎉\n")
     tone(corpus / "wavs" / "good0b.wav")
     report = corpus / "audit.json"
@@ -106,9 +102,7 @@ def test_places_without_a_corpus(complaint, tmp_path):
         complaint(*AUDIT, f"--data.root={tmp_path / 'gone'}"),
         "gone: no such folder or file; check data.root",
     )
-    matches(
-        complaint(*AUDIT, f"--data.root={tmp_path}"), "no metadata.csv in it", "LJSpeech layout"
-    )
+    matches(complaint(*AUDIT, f"--data.root={tmp_path}"), "no metadata.csv in it", "LJSpeech layout")
 
 
 def test_an_unknown_language(complaint, corpus):

@@ -90,9 +90,7 @@ def test_requests(complaint, voice_export, tmp_path, name):
 
 
 def test_a_place_for_the_output(complaint, voice_export, tmp_path):
-    matches(
-        complaint("generate", voice_export, "Hello"), "where should the output go?", "-o out.wav"
-    )
+    matches(complaint("generate", voice_export, "Hello"), "where should the output go?", "-o out.wav")
     matches(
         complaint("generate", voice_export, "Hello", "-o", tmp_path / "x.wave"),
         "'.wave'",

@@ -33,14 +33,10 @@ class GriffinLim(nn.Module):
         self.num_iters = num_iters
         self.seed = seed
         self.inverse = MelInverse(self.mel_spec)
-        self.register_buffer(
-            "window", torch.hann_window(self.mel_spec.win_length), persistent=False
-        )
+        self.register_buffer("window", torch.hann_window(self.mel_spec.win_length), persistent=False)
 
     @torch.no_grad()
-    def decode(
-        self, mel: Float[Tensor, "b t m"], lengths: Int[Tensor, "b"] | None = None
-    ) -> Float[Tensor, "b n"]:
+    def decode(self, mel: Float[Tensor, "b t m"], lengths: Int[Tensor, "b"] | None = None) -> Float[Tensor, "b n"]:
         """Each item is inverted over its own ``lengths`` frames; the rest of its row is zero."""
         counts = [mel.shape[1]] * len(mel) if lengths is None else lengths.tolist()
         wave = mel.new_zeros(len(mel), mel.shape[1] * self.mel_spec.hop_length, dtype=torch.float32)

@@ -52,9 +52,7 @@ def probe_audio(path: str | os.PathLike) -> AudioInfo:
     return AudioInfo(info.samplerate, info.frames, info.channels, info.format)
 
 
-def read_audio(
-    path: str | os.PathLike, sample_rate: int | None = None
-) -> tuple[Float[Tensor, "n"], int]:
+def read_audio(path: str | os.PathLike, sample_rate: int | None = None) -> tuple[Float[Tensor, "n"], int]:
     """Read a file as mono float32 within about ±1, and its rate.
 
     Channels are averaged. With ``sample_rate`` the result is resampled to it (soxr, high quality).
@@ -73,8 +71,7 @@ def read_audio(
         raise DataError(f"{path}: holds no samples; record it again or take it off the list")
     if len(samples) < promised:
         raise DataError(
-            f"{path}: truncated: {len(samples)} of {promised} samples can be read; "
-            "copy it again from the source"
+            f"{path}: truncated: {len(samples)} of {promised} samples can be read; copy it again from the source"
         )
     if not np.isfinite(samples).all():
         raise DataError(f"{path}: holds NaN or infinite samples; export it again")
@@ -84,9 +81,7 @@ def read_audio(
     return wave, rate
 
 
-def write_audio(
-    path: str | os.PathLike, wave: Float[Tensor, "n"] | Float[Tensor, "c n"], sample_rate: int
-) -> None:
+def write_audio(path: str | os.PathLike, wave: Float[Tensor, "n"] | Float[Tensor, "c n"], sample_rate: int) -> None:
     """Write a waveform in the format of the suffix (wav and flac in 16 bits), clipped beyond ±1.
 
     Opus knows five rates; a waveform of another is resampled to 48 kHz.
@@ -94,8 +89,7 @@ def write_audio(
     path = Path(path)
     if path.suffix.lower() not in AUDIO_SUFFIXES:
         raise DataError(
-            f"{path}: cannot write {path.suffix or 'a file without suffix'!r}; "
-            f"use one of {', '.join(AUDIO_SUFFIXES)}"
+            f"{path}: cannot write {path.suffix or 'a file without suffix'!r}; use one of {', '.join(AUDIO_SUFFIXES)}"
         )
     samples = torch.as_tensor(wave).detach().cpu().float().numpy().T
     if not np.isfinite(samples).all():
@@ -128,10 +122,7 @@ def _check_present(path: Path) -> None:
 
 def _unreadable(path: Path, error: Exception) -> DataError:
     cause = getattr(error, "error_string", str(error)).rstrip(".")
-    return DataError(
-        f"{path}: cannot be read as audio ({cause}); "
-        "convert it to wav, flac or ogg, or copy it again"
-    )
+    return DataError(f"{path}: cannot be read as audio ({cause}); convert it to wav, flac or ogg, or copy it again")
 
 
 def _check_complete(path: Path) -> None:

@@ -47,9 +47,7 @@ class MultiResolutionSTFTLoss(nn.Module):
             window = F.pad(torch.hann_window(width), (left, n_fft - width - left))
             self.register_buffer(f"window_{n_fft}_{width}", window, persistent=False)
 
-    def forward(
-        self, predicted: Float[Tensor, "b n"], target: Float[Tensor, "b n"]
-    ) -> Float[Tensor, "b"]:
+    def forward(self, predicted: Float[Tensor, "b n"], target: Float[Tensor, "b n"]) -> Float[Tensor, "b"]:
         largest = max(n_fft for n_fft, _, _ in self.resolutions)
         if target.shape[1] <= largest // 2:
             raise DataError(
@@ -81,9 +79,7 @@ class LogMelLoss(nn.Module):
         super().__init__()
         self.log_mel = LogMel(spec)
 
-    def forward(
-        self, predicted: Float[Tensor, "b n"], target: Float[Tensor, "b n"]
-    ) -> Float[Tensor, "b"]:
+    def forward(self, predicted: Float[Tensor, "b n"], target: Float[Tensor, "b n"]) -> Float[Tensor, "b"]:
         with torch.autocast(target.device.type, enabled=False):
             distance = self.log_mel(predicted.float()) - self.log_mel(target.float())
         return distance.abs().flatten(1).mean(1)
@@ -102,7 +98,13 @@ class MultiScaleMelLoss(nn.Module):
         self,
         sample_rate: int,
         scales: Sequence[tuple[int, int]] = (
-            (32, 5), (64, 10), (128, 20), (256, 40), (512, 80), (1024, 160), (2048, 320),
+            (32, 5),
+            (64, 10),
+            (128, 20),
+            (256, 40),
+            (512, 80),
+            (1024, 160),
+            (2048, 320),
         ),
     ):
         super().__init__()

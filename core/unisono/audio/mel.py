@@ -39,13 +39,9 @@ class MelSpec:
         if self.n_mels < 1:
             raise DataError(f"n_mels={self.n_mels} must be at least 1")
         if not 0 < self.hop_length <= self.n_fft // 2:
-            raise DataError(
-                f"hop_length={self.hop_length} must lie between 1 and n_fft / 2 = {self.n_fft // 2}"
-            )
+            raise DataError(f"hop_length={self.hop_length} must lie between 1 and n_fft / 2 = {self.n_fft // 2}")
         if not 0 < self.win_length <= self.n_fft:
-            raise DataError(
-                f"win_length={self.win_length} must lie between 1 and n_fft={self.n_fft}"
-            )
+            raise DataError(f"win_length={self.win_length} must lie between 1 and n_fft={self.n_fft}")
         if not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
             raise DataError(
                 f"f_min={self.f_min}, f_max={self.f_max}: need 0 <= f_min < f_max <= "
@@ -88,19 +84,13 @@ class LogMel(nn.Module):
         self.register_buffer("window", torch.hann_window(spec.win_length), persistent=False)
         self.register_buffer("filters", mel_filters(spec), persistent=False)
 
-    def forward(
-        self, wave: Float[Tensor, "b n"], pad_mode: str = "reflect"
-    ) -> Float[Tensor, "b t m"]:
+    def forward(self, wave: Float[Tensor, "b n"], pad_mode: str = "reflect") -> Float[Tensor, "b t m"]:
         """``pad_mode="none"`` takes a crop that brings ``context`` samples on either side."""
         return self.from_magnitude(self.magnitude(wave, pad_mode))
 
-    def magnitude(
-        self, wave: Float[Tensor, "b n"], pad_mode: str = "reflect"
-    ) -> Float[Tensor, "b t f"]:
+    def magnitude(self, wave: Float[Tensor, "b n"], pad_mode: str = "reflect") -> Float[Tensor, "b t f"]:
         with torch.autocast(wave.device.type, enabled=False):
-            return stft_same(
-                wave.float(), self.spec.n_fft, self.spec.hop_length, self.window, pad_mode
-            ).abs()
+            return stft_same(wave.float(), self.spec.n_fft, self.spec.hop_length, self.window, pad_mode).abs()
 
     def from_magnitude(self, magnitude: Float[Tensor, "b t f"]) -> Float[Tensor, "b t m"]:
         with torch.autocast(magnitude.device.type, enabled=False):
@@ -154,9 +144,7 @@ def mel_filters(spec: MelSpec) -> Float[Tensor, "f m"]:
     def to_mel(hz: float) -> float:
         return 3 * hz / 200 if hz < 1000 else 15 + math.log(hz / 1000) / log_step
 
-    mels = torch.linspace(
-        to_mel(spec.f_min), to_mel(spec.f_max), spec.n_mels + 2, dtype=torch.float64
-    )
+    mels = torch.linspace(to_mel(spec.f_min), to_mel(spec.f_max), spec.n_mels + 2, dtype=torch.float64)
     corners = torch.where(mels < 15, 200 * mels / 3, 1000 * torch.exp(log_step * (mels - 15)))
     bins = torch.linspace(0, spec.sample_rate / 2, spec.n_fft // 2 + 1, dtype=torch.float64)
     low, centre, high = corners[:-2], corners[1:-1], corners[2:]

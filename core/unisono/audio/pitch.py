@@ -19,9 +19,7 @@ from unisono.audio.mel import LogMel, MelSpec
 from unisono.errors import MissingExtra
 
 
-def pitch(
-    wave: Float[Tensor, "n"], spec: MelSpec, f_min: float = 50.0, f_max: float = 1000.0
-) -> Float[Tensor, "t"]:
+def pitch(wave: Float[Tensor, "n"], spec: MelSpec, f_min: float = 50.0, f_max: float = 1000.0) -> Float[Tensor, "t"]:
     """Return the fundamental frequency in hertz of every mel frame, 0 where it is unvoiced.
 
     Looks between ``f_min`` and ``f_max`` hertz. Raises ``MissingExtra`` without swift-f0.

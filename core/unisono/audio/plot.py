@@ -20,24 +20,34 @@ def spectrogram_figure(audio: Any):
     seconds = mel.shape[1] * spec.hop_length / audio.sample_rate
     figure = Figure(figsize=(min(4 + 3.2 * seconds, 24), 4.2), layout="constrained")
     axes = figure.add_subplot()
-    axes.imshow(
-        mel, origin="lower", aspect="auto", cmap="magma", vmin=-11, vmax=2, extent=(0, seconds, 0, spec.n_mels)
-    )
+    axes.imshow(mel, origin="lower", aspect="auto", cmap="magma", vmin=-11, vmax=2, extent=(0, seconds, 0, spec.n_mels))
     axes.set(xlabel="seconds", ylabel="mel band", xlim=(0, seconds), ylim=(0, spec.n_mels))
     for segment in audio.segments:
         if segment.kind == "word":
             middle = (segment.start + segment.end) / 2
             axes.annotate(
-                segment.label, (middle, 1), xycoords=("data", "axes fraction"), xytext=(0, 4),
-                textcoords="offset points", ha="center", va="bottom", fontsize=8,
+                segment.label,
+                (middle, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(0, 4),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontsize=8,
             )
         else:
             axes.axvline(segment.start, color="white", linewidth=0.4, alpha=0.6)
             label = segment.label.strip("<>")
             if label.strip():
                 axes.text(
-                    (segment.start + segment.end) / 2, spec.n_mels * 0.96, label, color="white", fontsize=7,
-                    ha="center", va="top", rotation=90 if len(label) > 3 else 0,
+                    (segment.start + segment.end) / 2,
+                    spec.n_mels * 0.96,
+                    label,
+                    color="white",
+                    fontsize=7,
+                    ha="center",
+                    va="top",
+                    rotation=90 if len(label) > 3 else 0,
                 )
     over = None
     for name, colour in (("pitch", "#35e0ff"), ("energy", "#7dff6a")):

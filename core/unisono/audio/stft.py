@@ -41,9 +41,7 @@ def stft_same(
                 f"hop={hop}: reflection needs at least {right + 1} samples"
             )
         wave = F.pad(wave[:, None], (left, right), mode=pad_mode)[:, 0]
-    spectrum = torch.stft(
-        wave, n_fft, hop, window.shape[0], window, center=False, return_complex=True
-    )
+    spectrum = torch.stft(wave, n_fft, hop, window.shape[0], window, center=False, return_complex=True)
     return spectrum.transpose(1, 2)
 
 

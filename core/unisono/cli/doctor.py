@@ -24,8 +24,20 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         f"python       {platform.python_version()} on {platform.platform()}",
     ]
     for name in (
-        "torch", "lightning", "jsonargparse", "pydantic", "numpy", "numba", "librosa", "soundfile", "safetensors",
-        "espeakng-loader", "swift-f0", "pocketsphinx", "speechmos", "triton",
+        "torch",
+        "lightning",
+        "jsonargparse",
+        "pydantic",
+        "numpy",
+        "numba",
+        "librosa",
+        "soundfile",
+        "safetensors",
+        "espeakng-loader",
+        "swift-f0",
+        "pocketsphinx",
+        "speechmos",
+        "triton",
     ):
         try:
             version = metadata.version(name)

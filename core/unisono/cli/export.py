@@ -10,7 +10,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     dtypes = ("float32", "float16", "bfloat16")
     parser.add_argument("--dtype", choices=dtypes, default="float32", help="weights on disk")
     parser.add_argument(
-        "--component", action="append", default=[], metavar="ROLE=WHERE",
+        "--component",
+        action="append",
+        default=[],
+        metavar="ROLE=WHERE",
         help="a component that travels inside, such as vocoder=checkpoints/vocoder",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace DEST")
@@ -33,9 +36,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
             metrics = json.loads(Path(args.metrics).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise CheckpointError(f"--metrics {args.metrics!r} is not a readable JSON file: {error}") from None
-    card = Card(
-        args.title, args.data, args.licence, args.command, args.hardware, args.time, metrics, args.notes
-    )
+    card = Card(args.title, args.data, args.licence, args.command, args.hardware, args.time, metrics, args.notes)
     folder = export_run(
         args.run,
         args.dest,

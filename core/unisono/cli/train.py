@@ -7,7 +7,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `unisono train` takes."""
     parser.add_argument("recipe", help="a recipe's name (unisono recipes) or a YAML file")
     parser.add_argument(
-        "--resume", nargs="?", const="last", metavar="WHERE",
+        "--resume",
+        nargs="?",
+        const="last",
+        metavar="WHERE",
         help="go on with the newest run of this recipe, or with a run folder or .ckpt",
     )
     parser.add_argument("--dry-run", action="store_true", help="prepare the data, build the model, train nothing")

@@ -122,11 +122,7 @@ def prepare_features(
 
     with ThreadPoolExecutor(4) as threads:  # hashing and reading release the interpreter's lock
         looked_up = list(threads.map(look_up, utterances))
-    tasks = [
-        (utterance, path)
-        for utterance, (path, found) in zip(utterances, looked_up, strict=True)
-        if found is None
-    ]
+    tasks = [(utterance, path) for utterance, (path, found) in zip(utterances, looked_up, strict=True) if found is None]
     made = iter(map_processes(partial(_make, compute), tasks, num_processes, progress, description))
     results: list[Prepared | Drop] = []
     for utterance, (path, found) in zip(utterances, looked_up, strict=True):

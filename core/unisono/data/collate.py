@@ -13,9 +13,7 @@ def pad_stack(tensors: list[Tensor], value: float = 0.0) -> Shaped[Tensor, "b t 
     return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
 
 
-def collate_items(
-    items: list[dict[str, Any]], padding: dict[str, float] | None = None
-) -> dict[str, Any]:
+def collate_items(items: list[dict[str, Any]], padding: dict[str, float] | None = None) -> dict[str, Any]:
     """Collate items with the same keys.
 
     Tensors are padded along their first axis (with ``padding[key]``, else 0) and stacked; whole

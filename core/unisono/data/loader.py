@@ -106,8 +106,7 @@ class ReplayableLoader:
         for name, here in self.state_dict().items():
             if state[name] != here:
                 raise DataError(
-                    f"the run to resume had {name}={state[name]}, this one has {here}: restore it, "
-                    "or start a new run"
+                    f"the run to resume had {name}={state[name]}, this one has {here}: restore it, or start a new run"
                 )
 
 

@@ -95,10 +95,7 @@ class Manifest:
             groups.setdefault(same_sentence(utterance.text) or utterance.id, []).append(utterance)
         held: set[str] = set()
         count = 0
-        ranks = {
-            key: derive_seed("split", min(u.text or u.id for u in group))
-            for key, group in groups.items()
-        }
+        ranks = {key: derive_seed("split", min(u.text or u.id for u in group)) for key, group in groups.items()}
         for key in sorted(groups, key=lambda key: (ranks[key], key)):
             if count >= val_size:
                 break
@@ -135,9 +132,7 @@ def read_manifests(roots: Roots) -> Manifest:
     if not named:
         raise DataError("root lists no corpus; give a path, a list of paths, or {speaker: path}")
     if len(named) < len(roots):
-        raise DataError(
-            f"root={list(roots)}: two folders have the same name; give {{speaker: path}} instead"
-        )
+        raise DataError(f"root={list(roots)}: two folders have the same name; give {{speaker: path}} instead")
     utterances = [
         replace(utterance, id=f"{name}/{utterance.id}")
         for name, root in named.items()
@@ -185,21 +180,17 @@ def read_manifest(root: str | os.PathLike, speaker: str | None = None) -> Manife
         identity = row.get("id") or Path(row["audio"]).with_suffix("").as_posix()
         if identity in lines:
             raise DataError(
-                f"{path}, line {line}: {identity!r} stands on line {lines[identity]} already; "
-                "remove one of them"
+                f"{path}, line {line}: {identity!r} stands on line {lines[identity]} already; remove one of them"
             )
         lines[identity] = line
         if not audio.is_file():
             missing.append((line, audio))
-        utterances.append(
-            Utterance(identity, audio, row.get("text", "").strip(), row.get("speaker") or speaker)
-        )
+        utterances.append(Utterance(identity, audio, row.get("text", "").strip(), row.get("speaker") or speaker))
     if missing:
         line, audio = missing[0]
         more = f" (and {len(missing) - 1} more are missing)" if len(missing) > 1 else ""
         raise DataError(
-            f"{path}, line {line}: audio file {audio} does not exist{more}; "
-            "put it there, or remove the line"
+            f"{path}, line {line}: audio file {audio} does not exist{more}; put it there, or remove the line"
         )
     if not utterances:
         raise DataError(f"{path}: lists no utterances")
@@ -216,14 +207,10 @@ def find_audio(root: str | os.PathLike) -> Manifest:
     if not files:
         raise DataError(f"{folder}: holds no audio ({', '.join(AUDIO_SUFFIXES)})")
     speaker = _folder_name(folder)
-    found = [
-        Utterance(p.relative_to(folder).with_suffix("").as_posix(), p, "", speaker) for p in files
-    ]
+    found = [Utterance(p.relative_to(folder).with_suffix("").as_posix(), p, "", speaker) for p in files]
     for first, second in pairwise(found):
         if first.id == second.id:
-            raise DataError(
-                f"{first.audio} and {second.audio} differ by suffix only; remove one of them"
-            )
+            raise DataError(f"{first.audio} and {second.audio} differ by suffix only; remove one of them")
     return Manifest(tuple(found))
 
 
@@ -263,8 +250,7 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise DataError(
-            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8; "
-            "save the file as UTF-8"
+            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8"
         ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -294,11 +280,7 @@ def _table_rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, di
             raise DataError(
                 f"{path}, line {reader.line_num}: {len(fields)} fields, the header has "
                 f"{len(columns)} ({', '.join(columns)}); "
-                + (
-                    "put texts that hold a comma in double quotes"
-                    if delimiter == ","
-                    else "mend it"
-                )
+                + ("put texts that hold a comma in double quotes" if delimiter == "," else "mend it")
             )
         row = dict(zip(columns, fields, strict=True))
         yield reader.line_num, _checked(path, reader.line_num, row)
@@ -316,9 +298,7 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
                 "each line must be one object with audio and text"
             ) from None
         if not isinstance(row, dict):
-            raise DataError(
-                f'{path}, line {line}: is not an object; expected {{"audio": …, "text": …}}'
-            )
+            raise DataError(f'{path}, line {line}: is not an object; expected {{"audio": …, "text": …}}')
         _check_names(path, line, list(row), "key")
         yield line, _checked(path, line, row)
 

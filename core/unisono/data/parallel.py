@@ -93,9 +93,7 @@ def _run_pool(
     chunks = [range(i, min(i + CHUNK, len(items))) for i in range(0, len(items), CHUNK)]
     workers = min(num_processes, len(chunks))
     with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
-        futures = {
-            pool.submit(_run_chunk, function, [items[i] for i in chunk]): chunk for chunk in chunks
-        }
+        futures = {pool.submit(_run_chunk, function, [items[i] for i in chunk]): chunk for chunk in chunks}
         try:
             for future in as_completed(futures):
                 for index, result in zip(futures[future], future.result(), strict=True):

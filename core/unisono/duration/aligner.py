@@ -40,9 +40,7 @@ class Aligner(nn.Module):
         scale: what the squared distance is multiplied with, at the start.
     """
 
-    def __init__(
-        self, src_channels: int, tgt_channels: int, channels: int = 80, scale: float = 5e-4
-    ):
+    def __init__(self, src_channels: int, tgt_channels: int, channels: int = 80, scale: float = 5e-4):
         super().__init__()
         self.key = nn.Sequential(
             nn.Conv1d(src_channels, 2 * src_channels, 3, padding=1),
@@ -116,6 +114,4 @@ def _log_prior(num_tokens: int, num_frames: int, scaling: float) -> Float[Tensor
     choose = torch.lgamma(k[-1:] + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
     rising = torch.lgamma(k + alpha)  # lgamma(n - k + beta) is the same table, turned round
     total = torch.lgamma(alpha + beta) - torch.lgamma(alpha + beta + n)
-    return (
-        choose + rising + rising.flip(0, 1) + total - torch.lgamma(alpha) - torch.lgamma(beta)
-    ).float()
+    return (choose + rising + rising.flip(0, 1) + total - torch.lgamma(alpha) - torch.lgamma(beta)).float()

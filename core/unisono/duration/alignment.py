@@ -128,9 +128,7 @@ class Alignment:
         tgt_lengths: Int[Tensor, " b"],
     ) -> Alignment:
         """A soft alignment: `expand` is a product with the weights, times read the durations."""
-        return replace(
-            cls.from_durations(durations, src_lengths), tgt_lengths=tgt_lengths, weights=weights
-        )
+        return replace(cls.from_durations(durations, src_lengths), tgt_lengths=tgt_lengths, weights=weights)
 
     @classmethod
     def uniform(
@@ -146,9 +144,7 @@ class Alignment:
         src_lengths, tgt_lengths = src_lengths.long(), tgt_lengths.long()
         if ((src_lengths == 0) & (tgt_lengths > 0)).any():
             row = int(((src_lengths == 0) & (tgt_lengths > 0)).nonzero()[0])
-            raise UnisonoError(
-                f"utterance {row} has {int(tgt_lengths[row])} frames to fill and no token"
-            )
+            raise UnisonoError(f"utterance {row} has {int(tgt_lengths[row])} frames to fill and no token")
         s = _longest(src_lengths) if num_tokens is None else num_tokens
         token = torch.arange(s + 1, device=src_lengths.device).minimum(src_lengths[:, None])
         ends = tgt_lengths[:, None] * token // src_lengths[:, None].clamp(min=1)
@@ -175,15 +171,11 @@ class Alignment:
 
     @property
     def src_mask(self) -> Bool[Tensor, "b s"]:
-        return (
-            torch.arange(self.num_tokens, device=self.durations.device) < self.src_lengths[:, None]
-        )
+        return torch.arange(self.num_tokens, device=self.durations.device) < self.src_lengths[:, None]
 
     @property
     def tgt_mask(self) -> Bool[Tensor, "b t"]:
-        return (
-            torch.arange(self.num_frames, device=self.durations.device) < self.tgt_lengths[:, None]
-        )
+        return torch.arange(self.num_frames, device=self.durations.device) < self.tgt_lengths[:, None]
 
     @cached_property
     def ends(self) -> Shaped[Tensor, "b s"]:
@@ -218,9 +210,7 @@ class Alignment:
         frames = torch.arange(start, stop, device=self.ends.device)
         inside = (frames < self.tgt_lengths[:, None])[:, :, None]
         frame = frames[:, None].double()
-        overlap = torch.minimum(self.ends[:, None], frame + 1) - torch.maximum(
-            self.starts[:, None], frame
-        )
+        overlap = torch.minimum(self.ends[:, None], frame + 1) - torch.maximum(self.starts[:, None], frame)
         return torch.where(inside, overlap.clamp(min=0), 0.0)
 
     # ------------------------------------------------------------------ between tokens and frames
@@ -235,9 +225,7 @@ class Alignment:
         """Only frames [start, stop) of `expand(x)`, at the cost of those frames: for streaming."""
         self._check(x, self.num_tokens, "tokens")
         if not 0 <= start <= stop <= self.num_frames:
-            raise UnisonoError(
-                f"window [{start}, {stop}) is not inside the {self.num_frames} frames"
-            )
+            raise UnisonoError(f"window [{start}, {stop}) is not inside the {self.num_frames} frames")
         inside = torch.arange(start, stop, device=x.device) < self.tgt_lengths[:, None]
         if self.kind == "hard" and x.shape[1] > 0:
             b, s = x.shape[:2]
@@ -251,9 +239,7 @@ class Alignment:
             raise UnisonoError(f"expand of {x.dtype} needs whole durations; convert it to float")
         return y.masked_fill(~_unsqueeze(inside, y.ndim), fill)
 
-    def expand2d(
-        self, x: Shaped[Tensor, "b s s *d"], fill: float = 0.0
-    ) -> Shaped[Tensor, "b t t *d"]:
+    def expand2d(self, x: Shaped[Tensor, "b s s *d"], fill: float = 0.0) -> Shaped[Tensor, "b t t *d"]:
         """Both axes of a token-by-token matrix (a similarity, an attention bias) to frames."""
         rows = self.expand(x, fill).transpose(1, 2)
         return self.expand(rows, fill).transpose(1, 2)
@@ -279,13 +265,9 @@ class Alignment:
         """
         self._check(y, self.num_frames, "frames")
         if reduce not in REDUCTIONS:
-            raise UnisonoError(
-                f"reduction {reduce!r} is unknown; use one of {', '.join(REDUCTIONS)}"
-            )
+            raise UnisonoError(f"reduction {reduce!r} is unknown; use one of {', '.join(REDUCTIONS)}")
         if (reduce == "softmax") != (weight is not None) and reduce in ("softmax", "max", "last"):
-            raise UnisonoError(
-                f"reduce={reduce!r} {'needs' if reduce == 'softmax' else 'takes no'} weight"
-            )
+            raise UnisonoError(f"reduce={reduce!r} {'needs' if reduce == 'softmax' else 'takes no'} weight")
         if reduce in ("max", "last"):
             return self._select(y, reduce, fill)
 
@@ -325,13 +307,10 @@ class Alignment:
     @cached_property
     def _flat_index(self) -> Int[Tensor, " bt"]:
         return (
-            self.index
-            + self.num_tokens * torch.arange(len(self.index), device=self.index.device)[:, None]
+            self.index + self.num_tokens * torch.arange(len(self.index), device=self.index.device)[:, None]
         ).flatten()
 
-    def _exponentials(
-        self, scores: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"]
-    ) -> Float[Tensor, "b t"]:
+    def _exponentials(self, scores: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t"]:
         """exp(score - c), with c the largest score of the token (hard) or of the utterance."""
         low = torch.finfo(scores.dtype).min
         masked = torch.where(mask, scores, low)
@@ -343,13 +322,9 @@ class Alignment:
             peak = masked.detach().amax(1, keepdim=True) if masked.numel() else masked
         return torch.where(mask, (masked - peak).exp(), 0)
 
-    def _select(
-        self, y: Shaped[Tensor, "b t *d"], reduce: str, fill: float
-    ) -> Shaped[Tensor, "b s *d"]:
+    def _select(self, y: Shaped[Tensor, "b t *d"], reduce: str, fill: float) -> Shaped[Tensor, "b s *d"]:
         if self.kind != "hard":
-            raise UnisonoError(
-                f"reduce={reduce!r} needs whole durations, and this alignment is {self.kind}"
-            )
+            raise UnisonoError(f"reduce={reduce!r} needs whole durations, and this alignment is {self.kind}")
         b, s = self.durations.shape
         empty = _unsqueeze(self.durations == 0, y.ndim)
         if y.shape[1] == 0:
@@ -380,9 +355,7 @@ class Alignment:
         """
         unknown = [kind for kind in kinds if kind not in POSITIONS]
         if unknown:
-            raise UnisonoError(
-                f"position {unknown[0]!r} is unknown; use any of {', '.join(POSITIONS)}"
-            )
+            raise UnisonoError(f"position {unknown[0]!r} is unknown; use any of {', '.join(POSITIONS)}")
         b, s = self.durations.shape
         centre = torch.arange(self.num_frames, device=self.ends.device).double() + 0.5
         if s == 0:
@@ -406,9 +379,7 @@ class Alignment:
         start = torch.as_tensor(start, device=device).expand(b).long()
         length = torch.as_tensor(length, device=device).expand(b).long()
         if (start < 0).any() or (length < 0).any():
-            raise UnisonoError(
-                f"crop start {start.tolist()} and length {length.tolist()} must be at least 0"
-            )
+            raise UnisonoError(f"crop start {start.tolist()} and length {length.tolist()} must be at least 0")
         tgt_lengths = (self.tgt_lengths - start).clamp(min=0).minimum(length)
         low, high = (
             start[:, None].to(self.ends.dtype),
@@ -419,12 +390,8 @@ class Alignment:
             return Alignment(durations, self.src_lengths, tgt_lengths)
         frames = start[:, None] + torch.arange(_longest(tgt_lengths), device=device)
         inside = frames < (start + tgt_lengths)[:, None]
-        rows = self.weights.gather(
-            1, frames.clamp(max=self.num_frames - 1)[..., None].expand(-1, -1, self.num_tokens)
-        )
-        return Alignment(
-            durations, self.src_lengths, tgt_lengths, torch.where(inside[..., None], rows, 0)
-        )
+        rows = self.weights.gather(1, frames.clamp(max=self.num_frames - 1)[..., None].expand(-1, -1, self.num_tokens))
+        return Alignment(durations, self.src_lengths, tgt_lengths, torch.where(inside[..., None], rows, 0))
 
     def compose(self, finer: Alignment) -> Alignment:
         """Tokens to frames of `finer`, when the frames of this alignment are the tokens of `finer`.
@@ -446,9 +413,7 @@ class Alignment:
     def coarsen(self, groups: Int[Tensor, "b s"]) -> Alignment:
         """Tokens joined by group id (the word of each phone), from 0 and never decreasing."""
         if groups.shape != self.durations.shape:
-            raise UnisonoError(
-                f"groups of shape {tuple(groups.shape)} for tokens {tuple(self.durations.shape)}"
-            )
+            raise UnisonoError(f"groups of shape {tuple(groups.shape)} for tokens {tuple(self.durations.shape)}")
         ids = torch.where(self.src_mask, groups, -1)
         num_groups = ids.amax(1) + 1 if self.num_tokens else self.src_lengths
         return Alignment.from_index(groups, num_groups, self.src_lengths).compose(self)
@@ -458,9 +423,7 @@ class Alignment:
         frames = torch.stack([self.starts, self.ends], dim=-1).double()
         return frames * hop_length / sample_rate
 
-    def word_times(
-        self, groups: Int[Tensor, "b s"], sample_rate: int, hop_length: int
-    ) -> Float[Tensor, "b w 2"]:
+    def word_times(self, groups: Int[Tensor, "b s"], sample_rate: int, hop_length: int) -> Float[Tensor, "b w 2"]:
         """Start and end in seconds of each group of tokens; `groups` as for `coarsen`."""
         return self.coarsen(groups).to_seconds(sample_rate, hop_length)
 
@@ -478,8 +441,7 @@ class Alignment:
     def _check(self, x: Tensor, size: int, what: str) -> None:
         if x.shape[:2] != (len(self.durations), size):
             raise UnisonoError(
-                f"expected a batch of {len(self.durations)} with {size} {what}, "
-                f"got shape {tuple(x.shape)}"
+                f"expected a batch of {len(self.durations)} with {size} {what}, got shape {tuple(x.shape)}"
             )
 
 

@@ -61,9 +61,7 @@ def learn_alignment(
     path = cache_root() / "alignments" / f"{_content(symbols, mels, setting)}.safetensors"
     if cache and path.is_file():
         return list(load_file(path)["frames"].split([len(ids) for ids in symbols]))
-    embed, aligner, mean, std = _learn(
-        symbols, mels, num_symbols, num_steps, batch_size, dim, channels, lr, seed
-    )
+    embed, aligner, mean, std = _learn(symbols, mels, num_symbols, num_steps, batch_size, dim, channels, lr, seed)
     found = []
     with torch.no_grad():
         for ids, mel in zip(symbols, mels, strict=True):

@@ -48,9 +48,7 @@ def forward_sum_loss(
     scores = log_attn.float().masked_fill(padded[:, None], MASKED)
     scores = F.pad(scores, (1, 0), value=blank_logit).log_softmax(-1)
     targets = torch.arange(1, s + 1, device=log_attn.device).expand(b, -1)
-    losses = F.ctc_loss(
-        scores.transpose(0, 1), targets, torch.tensor(tgt), torch.tensor(src), reduction="none"
-    )
+    losses = F.ctc_loss(scores.transpose(0, 1), targets, torch.tensor(tgt), torch.tensor(src), reduction="none")
     return _reduce(losses / src_lengths.to(losses), reduction)
 
 
@@ -71,9 +69,7 @@ def binarisation_loss(
         reduction: "mean" or "sum" over utterances, or "none": [b].
     """
     if not torch.equal(durations.sum(1), tgt_lengths.to(durations)):
-        raise UnisonoError(
-            f"durations sum to {durations.sum(1).tolist()} frames, not {tgt_lengths.tolist()}"
-        )
+        raise UnisonoError(f"durations sum to {durations.sum(1).tolist()} frames, not {tgt_lengths.tolist()}")
     b, t, s = log_attn.shape
     padded = torch.arange(s, device=log_attn.device) >= src_lengths[:, None]
     frames = torch.arange(t, device=log_attn.device)

@@ -61,14 +61,9 @@ def round_durations(
             that cannot be met.
     """
     if method not in METHODS:
-        raise UnisonoError(
-            f"rounding method {method!r} is unknown; use one of {', '.join(METHODS)}"
-        )
+        raise UnisonoError(f"rounding method {method!r} is unknown; use one of {', '.join(METHODS)}")
     if min_frames < 0 or multiple_of < 1:
-        raise UnisonoError(
-            f"min_frames={min_frames} and multiple_of={multiple_of} "
-            "must be at least 0 and at least 1"
-        )
+        raise UnisonoError(f"min_frames={min_frames} and multiple_of={multiple_of} must be at least 0 and at least 1")
     b, s = durations.shape
     if lengths is None:
         lengths = torch.full((b,), s, device=durations.device)
@@ -92,9 +87,7 @@ def round_durations(
             raise UnisonoError(f"an exact total needs method='cumulative', not {method!r}")
         total = torch.as_tensor(total, device=exact.device).expand(b).long()
         if (total % multiple_of).any():
-            raise UnisonoError(
-                f"total {total.tolist()} is not a multiple of multiple_of={multiple_of}"
-            )
+            raise UnisonoError(f"total {total.tolist()} is not a multiple of multiple_of={multiple_of}")
         too_short = (total < min_frames * lengths) | ((lengths == 0) & (total > 0)) | (total < 0)
         if too_short.any():
             row = int(too_short.nonzero()[0])
@@ -106,9 +99,7 @@ def round_durations(
     if method == "cumulative":
         frames = _cumulative(exact, keep, lengths, total, min_frames)
     else:
-        rounded = (
-            {"nearest": exact + 0.5, "ceil": exact.ceil(), "floor": exact}[method].floor().long()
-        )
+        rounded = {"nearest": exact + 0.5, "ceil": exact.ceil(), "floor": exact}[method].floor().long()
         frames = torch.where(keep, rounded.clamp(min=min_frames), 0)
 
     sums = frames.sum(1)
@@ -132,9 +123,7 @@ def round_durations(
 def _per_token(speed: float | Tensor, like: Tensor, name: str) -> Tensor:
     speed = torch.as_tensor(speed, dtype=torch.float64, device=like.device)
     if not (torch.isfinite(speed) & (speed > 0)).all():
-        raise UnisonoError(
-            f"{name}={speed.tolist()} must be finite and above 0 (2 is twice as fast)"
-        )
+        raise UnisonoError(f"{name}={speed.tolist()} must be finite and above 0 (2 is twice as fast)")
     return (speed[:, None] if speed.ndim == 1 else speed).expand_as(like)
 
 
@@ -156,8 +145,6 @@ def _cumulative(
         rest = rest * (budget / rest.sum(1).clamp(min=torch.finfo(torch.float64).tiny))[:, None]
     ends = (rest.cumsum(1) + 0.5).floor().long()
     last = torch.arange(keep.shape[1], device=keep.device) >= lengths[:, None] - 1
-    ends = torch.where(
-        last, (total - floor)[:, None], torch.minimum(ends, (total - floor)[:, None])
-    )
+    ends = torch.where(last, (total - floor)[:, None], torch.minimum(ends, (total - floor)[:, None]))
     frames = torch.diff(ends, dim=1, prepend=ends.new_zeros(len(ends), 1))
     return torch.where(keep, frames + min_frames, 0)

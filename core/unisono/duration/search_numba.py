@@ -125,9 +125,7 @@ def _row(typing, scores, first, best, start, stop, moves, word):
 
     def generate(context, builder, signature, args):
         first, start, stop, word = args[1], args[3], args[4], args[6]
-        scores, best, moves = (
-            context.make_array(signature.args[n])(context, builder, args[n]).data for n in (0, 2, 5)
-        )
+        scores, best, moves = (context.make_array(signature.args[n])(context, builder, args[n]).data for n in (0, 2, 5))
         vector, bits = ir.VectorType(ir.FloatType(), LANES), ir.IntType(LANES)
         shift = ir.Constant(ir.VectorType(ir.IntType(32), LANES), list(range(1, LANES + 1)))
 

@@ -35,9 +35,7 @@ def sync(
     return done
 
 
-def one_by_one(
-    handle: Handle, canvas: Canvas, strategy: Strategy, max_steps: int | None = None
-) -> Iterator[Canvas]:
+def one_by_one(handle: Handle, canvas: Canvas, strategy: Strategy, max_steps: int | None = None) -> Iterator[Canvas]:
     """Yield the canvas after each step of `sync`."""
     done = 0
     while done != max_steps and not bool(finished(canvas, strategy).all()):

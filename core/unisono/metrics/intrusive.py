@@ -26,9 +26,7 @@ def perceptual_quality(reference, reference_rate: int, waveform, sample_rate: in
     try:
         return float(pesq.pesq(RATE, original, copy, "wb"))
     except pesq.PesqError as error:
-        raise DataError(
-            f"PESQ cannot score this pair: {error!r}; it needs at least 0.25 s of speech"
-        ) from error
+        raise DataError(f"PESQ cannot score this pair: {error!r}; it needs at least 0.25 s of speech") from error
 
 
 def intelligibility(reference, reference_rate: int, waveform, sample_rate: int) -> float:

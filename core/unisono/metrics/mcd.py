@@ -57,9 +57,7 @@ def cepstra(log_mel: Float[np.ndarray, "t m"]) -> Float[np.ndarray, "t k"]:
     return transformed[:, 1 : NUM_COEFFICIENTS + 1] / num_mels
 
 
-def align(
-    reference: Float[np.ndarray, "t m"], other: Float[np.ndarray, "s m"]
-) -> Int[np.ndarray, "p 2"]:
+def align(reference: Float[np.ndarray, "t m"], other: Float[np.ndarray, "s m"]) -> Int[np.ndarray, "p 2"]:
     """Return the pairs of frames whose cepstra are nearest in sum, from (0, 0) to (t − 1, s − 1).
 
     Dynamic time warping with steps (1, 1), (1, 0), (0, 1), all of weight one; librosa's compiled

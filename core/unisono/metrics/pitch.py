@@ -73,14 +73,10 @@ def pitch_error(
     both = (left > 0) & (right > 0)
     semitones = 12 * np.log2(right[both] / left[both])
     rmse = float(np.sqrt(np.mean(semitones**2))) if both.any() else float("nan")
-    return PitchError(
-        rmse, float(np.mean((left > 0) != (right > 0))) if len(path) else float("nan")
-    )
+    return PitchError(rmse, float(np.mean((left > 0) != (right > 0))) if len(path) else float("nan"))
 
 
-def median_shift_semitones(
-    reference_hz: Float[np.ndarray, "t"], hz: Float[np.ndarray, "s"]
-) -> float:
+def median_shift_semitones(reference_hz: Float[np.ndarray, "t"], hz: Float[np.ndarray, "s"]) -> float:
     """Return how far the median of the voiced pitch moved, in semitones.
 
     Needs no alignment, so that it also measures recordings of different length. NaN if either has

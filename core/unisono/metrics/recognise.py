@@ -79,9 +79,7 @@ class Whisper:
         try:
             import faster_whisper as package  # pyright: ignore[reportMissingImports]
         except ModuleNotFoundError:
-            raise UnisonoError(
-                "'faster-whisper' is not installed: run  pip install faster-whisper"
-            ) from None
+            raise UnisonoError("'faster-whisper' is not installed: run  pip install faster-whisper") from None
         self.name = f"whisper {model}"
         self._model = package.WhisperModel(model, device=device, cpu_threads=num_threads)
 

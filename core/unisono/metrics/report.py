@@ -62,9 +62,7 @@ class Report:
 
         failed = "\n".join(f"{f['id']} ({f['system']}): {f['reason']}" for f in self.failures)
         facts = ", ".join(f"{name}: {value}" for name, value in self.facts.items())
-        caption = facts + (
-            f"\n{len(self.failures)} could not be measured:\n{failed}" if failed else ""
-        )
+        caption = facts + (f"\n{len(self.failures)} could not be measured:\n{failed}" if failed else "")
         table = Table(title=escape(self.title), caption=escape(caption), caption_justify="left")
         table.add_column("measure")
         for system in self.systems:

@@ -69,7 +69,5 @@ def _count(function: str, references, heard, normalise, size) -> ErrorRate:
             total += ErrorRate(insertions=size(answer))
             continue
         found = process(reference, answer)
-        total += ErrorRate(
-            found.substitutions, found.deletions, found.insertions, total=size(reference)
-        )
+        total += ErrorRate(found.substitutions, found.deletions, found.insertions, total=size(reference))
     return total

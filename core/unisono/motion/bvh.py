@@ -139,9 +139,7 @@ def _words(lines: list[str]) -> Iterator[tuple[int, str]]:
             yield number, word
 
 
-def _frames(
-    path: Path, lines: list[str], after: int, num_channels: int
-) -> tuple[Float[np.ndarray, "t c"], float]:
+def _frames(path: Path, lines: list[str], after: int, num_channels: int) -> tuple[Float[np.ndarray, "t c"], float]:
     """Parse what stands below MOTION: the values of all channels, and the frames per second."""
     header = [line.strip() for line in lines[after : after + 2]]
     frames = re.fullmatch(r"Frames:\s*(\d+)", header[0]) if header else None
@@ -189,9 +187,7 @@ def _frames(
     return values, round(fps) if abs(fps - round(fps)) < 1e-3 * fps else fps
 
 
-def _assemble(
-    path: Path, joints: list[_Joint], values: Float[np.ndarray, "t c"], fps: float, scale: float
-) -> Capture:
+def _assemble(path: Path, joints: list[_Joint], values: Float[np.ndarray, "t c"], fps: float, scale: float) -> Capture:
     num_frames, column = len(values), 0
     rotations = np.empty((num_frames, len(joints), 3, 3))
     places = np.empty((num_frames, len(joints), 3))

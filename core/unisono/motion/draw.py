@@ -67,9 +67,7 @@ def write_gif(motion: "Motion", file: Path | BinaryIO, max_fps: float = MAX_GIF_
     # GIF counts hundredths of a second: each frame ends at the nearest one, so that errors do not add up.
     ends = [round(100 * (i + 1) * stride / motion.fps) for i in range(len(palette))]
     periods = [10 * max(end - start, 2) for start, end in zip([0, *ends], ends, strict=False)]
-    palette[0].save(
-        file, format="GIF", save_all=True, append_images=palette[1:], duration=periods, loop=0, disposal=1
-    )
+    palette[0].save(file, format="GIF", save_all=True, append_images=palette[1:], duration=periods, loop=0, disposal=1)
 
 
 def write_video(motion: "Motion", path: Path) -> None:

@@ -78,9 +78,7 @@ class Motion(Media):
                 parts["offsets"],
                 parts["ends"],
             )
-            return cls(
-                parts["positions"], skeleton, float(parts["fps"]), parts.get("rotations"), str(parts["caption"])
-            )
+            return cls(parts["positions"], skeleton, float(parts["fps"]), parts.get("rotations"), str(parts["caption"]))
         except OSError as error:
             raise DataError(f"{path}: {error.strerror or 'is not an NPZ file'}; give a saved motion") from None
         except (KeyError, ValueError) as error:

@@ -40,9 +40,7 @@ class ConvNeXtBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.gain = nn.Parameter(torch.full((dim,), layer_scale))
 
-    def forward(
-        self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None = None
-    ) -> Float[Tensor, "b t d"]:
+    def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None = None) -> Float[Tensor, "b t d"]:
         residual = x
         if mask is not None:
             x = x * mask[..., None]

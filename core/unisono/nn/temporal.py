@@ -21,9 +21,7 @@ class TemporalPredictor(nn.Module):
     ):
         super().__init__()
         sizes = [dim] + [filter_dim] * num_layers
-        self.convs = nn.ModuleList(
-            nn.Conv1d(a, b, kernel_size, padding=kernel_size // 2) for a, b in pairwise(sizes)
-        )
+        self.convs = nn.ModuleList(nn.Conv1d(a, b, kernel_size, padding=kernel_size // 2) for a, b in pairwise(sizes))
         self.norms = nn.ModuleList(nn.LayerNorm(filter_dim) for _ in range(num_layers))
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(filter_dim, 1)

@@ -28,7 +28,13 @@ class FFTBlock(nn.Module):
     """
 
     def __init__(
-        self, dim: int, num_heads: int, head_dim: int, filter_dim: int, kernel_size: int = 3, dropout: float = 0.1,
+        self,
+        dim: int,
+        num_heads: int,
+        head_dim: int,
+        filter_dim: int,
+        kernel_size: int = 3,
+        dropout: float = 0.1,
         norm_first: bool = False,
     ):
         super().__init__()
@@ -74,8 +80,7 @@ class FFTStack(nn.Module):
     ):
         super().__init__()
         self.blocks = nn.ModuleList(
-            FFTBlock(dim, num_heads, head_dim, filter_dim, kernel_size, dropout, norm_first)
-            for _ in range(num_layers)
+            FFTBlock(dim, num_heads, head_dim, filter_dim, kernel_size, dropout, norm_first) for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(dim) if norm_first else nn.Identity()
         self.dropout = nn.Dropout(dropout)

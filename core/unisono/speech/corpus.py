@@ -134,8 +134,7 @@ class SpeechCorpus(DataModule):
                 pad_seconds=self.pad_seconds,
                 loudness_dbfs=self.loudness_dbfs,
             ),
-            f"{version} {self.mel} {self.limits} "
-            f"{self.trim_db} {self.pad_seconds} {self.loudness_dbfs}",
+            f"{version} {self.mel} {self.limits} {self.trim_db} {self.pad_seconds} {self.loudness_dbfs}",
             num_processes=self.num_processes,
             progress=progress,
         )
@@ -144,9 +143,7 @@ class SpeechCorpus(DataModule):
             try:
                 if isinstance(result, Drop):
                     raise result
-                item = SpeechItem(
-                    result, read[utterance.id], self.reader, self.speakers, given, self.mel
-                )
+                item = SpeechItem(result, read[utterance.id], self.reader, self.speakers, given, self.mel)
             except Drop as drop:
                 audit.drop(utterance.id, drop.reason, drop.detail)
                 continue
@@ -285,9 +282,7 @@ def read_texts(manifest: Manifest, reader: FrontEnd, audit: Audit) -> dict[str, 
     Symbols of the toolkit's own front ends are cached by text, front end, version and language.
     """
     cached = reader.name in FRONT_ENDS
-    path = (
-        cache_root() / "symbols" / f"{digest(reader.name, reader.version, reader.language)}.json"
-    )
+    path = cache_root() / "symbols" / f"{digest(reader.name, reader.version, reader.language)}.json"
     try:
         known: dict[str, list] = json.loads(path.read_text("utf-8")) if cached else {}
     except (FileNotFoundError, json.JSONDecodeError):

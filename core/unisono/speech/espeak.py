@@ -88,9 +88,7 @@ class _Voice(ctypes.Structure):
     )
 
 
-_Callback = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
-)
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
 class Espeak:
@@ -128,16 +126,12 @@ class Espeak:
             self._set_voice(self._library, language)
             while pointer.value:
                 clauses.append(
-                    self._library.espeak_TextToPhonemes(
-                        ctypes.byref(pointer), _UTF8, _IPA_SEPARATED
-                    ).decode()
+                    self._library.espeak_TextToPhonemes(ctypes.byref(pointer), _UTF8, _IPA_SEPARATED).decode()
                 )
         # "(en)" and "(fr)" announce that espeak changed the language for a word
         clauses = [re.sub(r"\([a-z][a-z0-9-]*\)", "", clause) for clause in clauses]
         words = [
-            [p.translate(_LETTERS) for p in word.split("_") if p]
-            for clause in clauses
-            for word in clause.split(" ")
+            [p.translate(_LETTERS) for p in word.split("_") if p] for clause in clauses for word in clause.split(" ")
         ]
         return [word for word in words if word]
 
@@ -168,9 +162,7 @@ class Espeak:
                 self._waves.clear()
                 self._events.clear()
                 data = text.replace("\0", " ").encode("utf-8", "replace")
-                library.espeak_Synth(
-                    data, len(data) + 1, 0, _POSITION_CHARACTER, 0, _UTF8, None, None
-                )
+                library.espeak_Synth(data, len(data) + 1, 0, _POSITION_CHARACTER, 0, _UTF8, None, None)
                 library.espeak_Synchronize()
             finally:
                 library.espeak_Terminate()
@@ -212,9 +204,7 @@ class Espeak:
 
     def _set_voice(self, library: ctypes.CDLL, language: str, variant: str = "") -> None:
         if language not in self.languages:
-            raise RequestError(
-                f"espeak-ng knows no language {language!r}{did_you_mean(language, self.languages)}"
-            )
+            raise RequestError(f"espeak-ng knows no language {language!r}{did_you_mean(language, self.languages)}")
         variants = Path(self._paths[1], "voices", "!v")
         if variant and not (variants / variant).is_file():
             known = [path.name for path in variants.iterdir()]

@@ -94,9 +94,7 @@ def evaluate_voice(
     voice_facts = synthesizer.model.facts
     chosen, seen = held_out(manifest, limit, texts, voice_facts)
     if not chosen:
-        raise DataError(
-            "no sentence is left to measure: give a limit above 0, and texts that are not empty"
-        )
+        raise DataError("no sentence is left to measure: give a limit above 0, and texts that are not empty")
     speakers = voice_facts.get("speakers", [])
     strangers = {u.speaker for u in chosen if u.speaker and u.speaker not in speakers}
 
@@ -110,9 +108,7 @@ def evaluate_voice(
         made, factor = _clips(synthesizer, utterance, speaker, copies, mel_spec, recogniser, failures)
         clips += made
         factors += factor
-    scores = map_processes(
-        score, clips, num_processes=jobs, progress=progress, description="scoring"
-    )
+    scores = map_processes(score, clips, num_processes=jobs, progress=progress, description="scoring")
     for clip, result in zip(clips, scores, strict=True):
         failures += [{"id": clip.id, "system": clip.system, "reason": r} for r in result.failures]
 
@@ -201,9 +197,7 @@ def _clips(
         clips.append(Clip(*common, waveform, rate, against, copy, spec, recogniser))
 
     if utterance.audio != Path():
-        read = attempt(
-            failures, utterance.id, RECORDING, read_audio, utterance.audio, spec.sample_rate
-        )
+        read = attempt(failures, utterance.id, RECORDING, read_audio, utterance.audio, spec.sample_rate)
         if read is not None:
             wave = level(read[0], read[1], LOUDNESS_DBFS)
             reference = wave.numpy()
@@ -285,9 +279,7 @@ def _sections(clips: list[Clip], scores: list[Score]) -> tuple[Section, Section]
     return Section("how it sounds", quality), Section("what is heard", words)
 
 
-def _controls(
-    synthesizer, sentences: list[Utterance], speakers: list[str], failures: list, bar: dict
-) -> Section:
+def _controls(synthesizer, sentences: list[Utterance], speakers: list[str], failures: list, bar: dict) -> Section:
     """Ask for higher, louder, faster; compare what comes out with the sentence as it is."""
     request = getattr(synthesizer.model, "Request", None)
     known = getattr(request, "model_fields", {})
@@ -352,11 +344,7 @@ class _Voice:
         return 10 * float(np.log10(self.power / plain.power))
 
     def pace_from(self, plain: "_Voice") -> float:
-        return (
-            (plain.end - plain.start) / (self.end - self.start)
-            if self.end > self.start
-            else float("nan")
-        )
+        return (plain.end - plain.start) / (self.end - self.start) if self.end > self.start else float("nan")
 
 
 def _speed(
@@ -386,9 +374,7 @@ def _speed(
     ]
     if checkpoint is not None:
         long = long_text([u.text for u in chosen], LONG_CHARACTERS)
-        fresh = (
-            attempt(failures, "fresh process", SYNTHESIS, cold_start, checkpoint, text, long) or {}
-        )
+        fresh = attempt(failures, "fresh process", SYNTHESIS, cold_start, checkpoint, text, long) or {}
         values += [
             ("process start to first audio", fresh.get("first_audio_seconds"), "s", 2, "lower"),
             ("peak memory, short text", fresh.get("short_peak_mib"), "MiB", 0, "lower"),
@@ -437,9 +423,7 @@ def long_text(texts: Sequence[str], num_characters: int) -> str:
 
 
 def _record(clip: Clip, result: Score) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        name: getattr(clip, name) for name in ("id", "system", "speaker", "text")
-    }
+    record: dict[str, Any] = {name: getattr(clip, name) for name in ("id", "system", "speaker", "text")}
     for part in fields(result):
         value = getattr(result, part.name)
         if part.name != "failures":
@@ -447,9 +431,7 @@ def _record(clip: Clip, result: Score) -> dict[str, Any]:
     return record
 
 
-def attempt(
-    failures: list[dict[str, str]], item: str, system: str, function: Callable[..., Any], *args: Any
-) -> Any:
+def attempt(failures: list[dict[str, str]], item: str, system: str, function: Callable[..., Any], *args: Any) -> Any:
     """Return what the function returns, or note in ``failures`` why not and return None."""
     try:
         return function(*args)

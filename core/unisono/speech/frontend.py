@@ -107,9 +107,7 @@ class EspeakFrontEnd:
 
     def _read(self, sentence: list[Token]) -> list[list[list[str]]]:
         """Return, for each written word, its groups (espeak's own words) of symbols."""
-        written = " ".join(
-            t.text + ("." if t.dot and t.pause != "." else "") + t.pause for t in sentence
-        )
+        written = " ".join(t.text + ("." if t.dot and t.pause != "." else "") + t.pause for t in sentence)
         spoken = [
             [symbol for phoneme in word for symbol in self.table.spell(phoneme)]
             for word in self._espeak.phonemes(written, self.language)
@@ -145,13 +143,9 @@ class CharacterFrontEnd:
     def __call__(self, text: str) -> Symbols:
         builder = _Builder(text)
         for token in tokenize(text):
-            letters = unicodedata.normalize(
-                "NFC", token.text.replace("’", "'").replace("−", "-")
-            ).lower()
+            letters = unicodedata.normalize("NFC", token.text.replace("’", "'").replace("−", "-")).lower()
             # punctuation within a word ("e.g", "3.14") has no sound of its own here
-            letters = "".join(
-                c for c in letters if c in self.table or unicodedata.category(c)[:2] not in _SILENT
-            )
+            letters = "".join(c for c in letters if c in self.table or unicodedata.category(c)[:2] not in _SILENT)
             unknown = [c for c in dict.fromkeys(letters) if c not in self.table]
             if unknown:
                 raise _unspeakable(unknown, self.name, self.language)
@@ -225,9 +219,7 @@ def front_end(name: str | Callable[[str], Sequence[Any]], language: str = "en-us
     if name in FRONT_ENDS:
         return FRONT_ENDS[name](language)
     if ":" not in name:
-        raise DataError(
-            f"no front end is named {name!r}{did_you_mean(name, [*FRONT_ENDS, 'module:attr'])}"
-        )
+        raise DataError(f"no front end is named {name!r}{did_you_mean(name, [*FRONT_ENDS, 'module:attr'])}")
     module, _, attribute = name.partition(":")
     function: Any
     try:
@@ -239,9 +231,7 @@ def front_end(name: str | Callable[[str], Sequence[Any]], language: str = "en-us
     return CustomFrontEnd(function, name, language)
 
 
-def front_end_of(
-    facts: dict[str, Any], custom: Callable[[str], Sequence[Any]] | None = None
-) -> FrontEnd:
+def front_end_of(facts: dict[str, Any], custom: Callable[[str], Sequence[Any]] | None = None) -> FrontEnd:
     """Make the front end that a trained voice was made with; nothing is imported because ``facts``
     names it.
 
@@ -264,9 +254,7 @@ def front_end_of(
             f"this voice was trained with the front end {name!r}, which no export carries: "
             "pass the same callable as front_end=…"
         )
-    return CustomFrontEnd(
-        custom, name, language, [s for s in facts["symbols"] if s not in SPECIALS]
-    )
+    return CustomFrontEnd(custom, name, language, [s for s in facts["symbols"] if s not in SPECIALS])
 
 
 def refuse_unspeakable(text: str, name: str, language: str | None) -> None:
@@ -281,12 +269,7 @@ def refuse_unspeakable(text: str, name: str, language: str | None) -> None:
         if category[0] == "L" and language is not None:
             known = _script_known(character, language)
         else:
-            known = (
-                category[0] in "LMNPZ"
-                or category == "Cf"
-                or character.isspace()
-                or spoken_sign(character)
-            )
+            known = category[0] in "LMNPZ" or category == "Cf" or character.isspace() or spoken_sign(character)
         if category[0] == "M" and unicodedata.name(character, "").startswith("VARIATION"):
             known = True
         if not known:
@@ -338,9 +321,7 @@ def _script_known(character: str, language: str) -> bool:
 
 
 def _unspeakable(characters: Sequence[str], name: str, language: str | None) -> RequestError:
-    shown = ", ".join(
-        f"{c!r} (U+{ord(c):04X} {unicodedata.name(c, 'unnamed')})" for c in characters[:5]
-    )
+    shown = ", ".join(f"{c!r} (U+{ord(c):04X} {unicodedata.name(c, 'unnamed')})" for c in characters[:5])
     more = f" and {len(characters) - 5} more" if len(characters) > 5 else ""
     place = f" for {language!r}" if language else ""
     return RequestError(
@@ -394,9 +375,7 @@ def _sentences(text: str, most: int = 60) -> Iterator[list[Token]]:
         yield sentence
 
 
-def _align(
-    spoken: Sequence[Sequence[str]], alone: Sequence[Sequence[Sequence[str]]]
-) -> list[list[int]]:
+def _align(spoken: Sequence[Sequence[str]], alone: Sequence[Sequence[Sequence[str]]]) -> list[list[int]]:
     """Give every symbol of a spoken sentence to a written word, by edit distance to the words read
     alone.
     """

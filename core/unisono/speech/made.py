@@ -152,17 +152,13 @@ def symbol_times(
     ``Drop`` where espeak-ng spoke other phonemes than the front end reads.
     """
     heard: list[list] = []  # [symbol, first sample, end]
-    for phoneme, start, end in zip(
-        spoken.phonemes, spoken.starts[:-1], spoken.starts[1:], strict=True
-    ):
+    for phoneme, start, end in zip(spoken.phonemes, spoken.starts[:-1], spoken.starts[1:], strict=True):
         parts = table.spell(phoneme)
         edges = np.linspace(start, end, len(parts) + 1).astype(np.int64)
         heard += [list(row) for row in zip(parts, edges[:-1], edges[1:], strict=True)]
         stretch = np.abs(spoken.waveform[start:end])
         if not parts and heard and heard[-1][2] == start < end and stretch.mean() > SILENCE:
-            heard[-1][2] = (
-                end  # an event without a name: not a silence but a glide without a letter
-            )
+            heard[-1][2] = end  # an event without a name: not a silence but a glide without a letter
     slots = [index for index, word in enumerate(read.word_of) if word >= 0]
     if [read.symbols[i].lstrip("ˌˈ") for i in slots] != [row[0].lstrip("ˌˈ") for row in heard]:
         raise Drop("espeak-ng spoke other phonemes", f"{len(heard)} spoken, {len(slots)} read")

@@ -84,16 +84,10 @@ def score(clip: Clip) -> Score:
         return result
     if clip.copy:
         if HAS_PESQ:
-            result.pesq = attempt(
-                "PESQ", lambda: metrics.perceptual_quality(reference, spec.sample_rate, wave, rate)
-            )
-        result.stoi = attempt(
-            "STOI", lambda: metrics.intelligibility(reference, spec.sample_rate, wave, rate)
-        )
+            result.pesq = attempt("PESQ", lambda: metrics.perceptual_quality(reference, spec.sample_rate, wave, rate))
+        result.stoi = attempt("STOI", lambda: metrics.intelligibility(reference, spec.sample_rate, wave, rate))
     else:
-        result.length_ratio = attempt(
-            "length", lambda: metrics.length_ratio(reference, spec.sample_rate, wave, rate)
-        )
+        result.length_ratio = attempt("length", lambda: metrics.length_ratio(reference, spec.sample_rate, wave, rate))
 
     def spectra_and_pitch() -> tuple[float, metrics.PitchError]:
         other = resample(torch.from_numpy(wave), rate, spec.sample_rate)
@@ -104,9 +98,7 @@ def score(clip: Clip) -> Score:
             path = np.stack([frames, frames], axis=1)
         else:
             path = metrics.align(*mels)
-        tracks = [
-            metrics.track_pitch(x, spec.sample_rate, spec.hop_length) for x in (reference, other)
-        ]
+        tracks = [metrics.track_pitch(x, spec.sample_rate, spec.hop_length) for x in (reference, other)]
         distance = metrics.mel_cepstral_distortion(mels[0], mels[1], path)
         return distance, metrics.pitch_error(tracks[0], tracks[1], path)
 

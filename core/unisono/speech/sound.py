@@ -69,9 +69,7 @@ def moments(rows: Sequence[list]) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.sqrt(np.maximum(second / max(count, 1) - mean**2, 1e-8))
 
 
-def trim(
-    wave: Float[Tensor, "n"], rate: int, trim_db: float, pad_seconds: float
-) -> tuple[Float[Tensor, "k"], float]:
+def trim(wave: Float[Tensor, "n"], rate: int, trim_db: float, pad_seconds: float) -> tuple[Float[Tensor, "k"], float]:
     """Cut a recording so that speech has ``pad_seconds`` of silence on either side; also return
     what was cut off its beginning, in seconds (negative where silence was added).
 

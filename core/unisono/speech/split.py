@@ -143,9 +143,7 @@ _ELIDED = frozenset(str.split("tis twas til em cause bout n round twere twill"))
 _WORD = re.compile(r"\S+")
 # inside a run without spaces: dashes and ellipses always part words, commas and the like before a
 # letter
-_INNER = re.compile(
-    r"(?:--+|\.{2,}|[—―…。，、！？；：।॥،؛؟]|(?<!\d)–|–(?!\d)|(?<=[^\W\d])[,;:!?]+(?=[^\W\d]))+"
-)
+_INNER = re.compile(r"(?:--+|\.{2,}|[—―…。，、！？；：।॥،؛؟]|(?<!\d)–|–(?!\d)|(?<=[^\W\d])[,;:!?]+(?=[^\W\d]))+")
 
 
 def _scan(text: str) -> Iterator[Token]:
@@ -164,9 +162,7 @@ def _scan(text: str) -> Iterator[Token]:
             core = _core(text, start + begin, start + stop)
             if core is not None:
                 if held is not None:
-                    yield Token(
-                        text[held[0] : held[1]], *held, _boundary(text, held[1], core[0]), "", 0
-                    )
+                    yield Token(text[held[0] : held[1]], *held, _boundary(text, held[1], core[0]), "", 0)
                 held = core
             begin = resume
     if held is not None:
@@ -178,11 +174,7 @@ def _core(text: str, start: int, end: int) -> tuple[int, int] | None:
 
     def spoken(index: int) -> bool:
         character = text[index]
-        return (
-            character.isalnum()
-            or unicodedata.category(character)[0] in "MN"
-            or spoken_sign(character)
-        )
+        return character.isalnum() or unicodedata.category(character)[0] in "MN" or spoken_sign(character)
 
     while start < end and not spoken(start):
         start += 1
@@ -192,12 +184,7 @@ def _core(text: str, start: int, end: int) -> tuple[int, int] | None:
         return None
     if start and text[start - 1] in "'’" and text[start:end].lower() in _ELIDED:
         start -= 1
-    elif (
-        start
-        and text[start - 1] in "-−"
-        and text[start].isdigit()
-        and (start < 2 or text[start - 2].isspace())
-    ):
+    elif start and text[start - 1] in "-−" and text[start].isdigit() and (start < 2 or text[start - 2].isspace()):
         start -= 1  # a minus sign
     return start, end
 
@@ -230,11 +217,7 @@ def _close(text: str, token: Token, following: Token | None) -> Token:
         if dot:
             rest = {_CANONICAL.get(mark, "") for mark in marks[1:]} - {""}
             pause = next((mark for mark in _STRENGTH if mark in rest), "")
-    if (
-        not pause
-        and following is not None
-        and set("()[]{}") & set(text[token.end : following.start])
-    ):
+    if not pause and following is not None and set("()[]{}") & set(text[token.end : following.start]):
         pause = ","  # espeak-ng makes a short pause at brackets, and so do readers
     lower = following is not None and following.text[0].islower()
     if paragraph:
@@ -245,9 +228,7 @@ def _close(text: str, token: Token, following: Token | None) -> Token:
         level = 1 if goes_on else 2
     else:
         level = 1 if pause else 0
-    return Token(
-        token.text, token.start, token.end, token.after, pause, level, dot or tail.startswith(".")
-    )
+    return Token(token.text, token.start, token.end, token.after, pause, level, dot or tail.startswith("."))
 
 
 def _is_abbreviation(word: str, following: str) -> bool:

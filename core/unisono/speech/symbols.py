@@ -94,8 +94,7 @@ class SymbolTable(Sequence[str]):
             else:
                 letter = phoneme[start]
                 raise RequestError(
-                    f"the phoneme {phoneme!r} holds {letter!r} (U+{ord(letter):04X}), "
-                    "which the symbol table lacks"
+                    f"the phoneme {phoneme!r} holds {letter!r} (U+{ord(letter):04X}), which the symbol table lacks"
                 )
         return symbols
 

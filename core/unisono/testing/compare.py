@@ -36,9 +36,7 @@ def numbers(value: Any, name: str = "output") -> dict[str, np.ndarray]:
     return {key: array for part, item in parts.items() for key, array in numbers(item, part).items()}
 
 
-def distance(
-    one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]
-) -> tuple[float, str]:
+def distance(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> tuple[float, str]:
     """Return how far two outputs are apart, and in what, relative to each array's own peak.
 
     Another number of arrays, another shape, other text or other whole numbers are infinitely far.

@@ -97,8 +97,7 @@ class Adversarial(Model):
     def configure_optimizers(self):
         if self.trainer.precision == "16-mixed":
             raise RecipeError(
-                "trainer.precision='16-mixed': two losses cannot share one gradient scaler; "
-                "use bf16-mixed or 32-true"
+                "trainer.precision='16-mixed': two losses cannot share one gradient scaler; use bf16-mixed or 32-true"
             )
         generator = self.optim.optimizer(self.net)
         schedule = self.optim.scheduler(generator, self.total_steps)

@@ -19,11 +19,7 @@ def test_formats_round_trip(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     write_audio(path, sine(), 22050)
     wave, rate = read_audio(path)
-    assert (
-        rate == (48000 if suffix == "opus" else 22050)
-        and wave.dtype == torch.float32
-        and wave.ndim == 1
-    )
+    assert rate == (48000 if suffix == "opus" else 22050) and wave.dtype == torch.float32 and wave.ndim == 1
     lossless = suffix in ("wav", "flac")
     # 16 bits; a lossy codec may shift and pad, so its spectrum is compared instead
     if lossless:

@@ -51,9 +51,7 @@ def test_a_scaled_mel_gives_scaled_magnitudes():
     mel = make_mel(spec)
     inverse = MelInverse(spec)
     # The problem is homogeneous, and so is every update; single precision.
-    torch.testing.assert_close(
-        inverse(mel + 1.5), inverse(mel) * torch.tensor(1.5).exp(), rtol=1e-3, atol=1e-6
-    )
+    torch.testing.assert_close(inverse(mel + 1.5), inverse(mel) * torch.tensor(1.5).exp(), rtol=1e-3, atol=1e-6)
 
 
 def test_frames_do_not_mix_and_batches_may_have_any_shape():

@@ -39,9 +39,7 @@ def test_round_trip_in_float32_as_used():
 
 def test_stft_equals_librosa():
     wave = torch.randn(1, 20 * 64, generator=torch.Generator().manual_seed(2))
-    theirs = librosa.stft(
-        np.pad(wave[0].numpy(), 96, mode="reflect"), n_fft=256, hop_length=64, center=False
-    )
+    theirs = librosa.stft(np.pad(wave[0].numpy(), 96, mode="reflect"), n_fft=256, hop_length=64, center=False)
     ours = stft_same(wave, 256, 64, torch.hann_window(256))[0].numpy()
     np.testing.assert_allclose(ours, theirs.T, atol=1e-4)
 

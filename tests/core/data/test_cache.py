@@ -51,11 +51,7 @@ def test_computed_once_then_found(utterances, tmp_path, cache):
     assert all(path.suffix == ".safetensors" for path in entries(cache))
     for i, (a, b) in enumerate(zip(first, again, strict=True)):
         assert a.utterance == utterances[i]
-        assert (
-            a.features.shapes
-            == b.features.shapes
-            == {"wave": (100 + i,), "twice": ((101 + i) // 2,)}
-        )
+        assert a.features.shapes == b.features.shapes == {"wave": (100 + i,), "twice": ((101 + i) // 2,)}
         assert b.features.facts == {"rate": 8000, "level": pytest.approx(i / 8, abs=1e-4)}
         assert torch.equal(b.features.load("wave"), read_audio(utterances[i].audio)[0])
 
@@ -97,14 +93,10 @@ def test_a_damaged_entry_is_made_anew(utterances, cache, damage):
     prepare_features(utterances, features_of, "v1", progress=False)
     victim = entries(cache)[0]
     data = victim.read_bytes()
-    victim.write_bytes(
-        {"truncated": data[:-5], "garbage": os.urandom(len(data)), "empty": b""}[damage]
-    )
+    victim.write_bytes({"truncated": data[:-5], "garbage": os.urandom(len(data)), "empty": b""}[damage])
     again = prepare_features(utterances, features_of, "v1", progress=False)
     assert victim.read_bytes() == data
-    assert all(
-        torch.equal(p.features.load("wave"), read_audio(p.utterance.audio)[0]) for p in again
-    )
+    assert all(torch.equal(p.features.load("wave"), read_audio(p.utterance.audio)[0]) for p in again)
 
 
 def test_broken_utterances_stop_nothing_else(utterances, tmp_path, cache):
@@ -155,9 +147,7 @@ def fails_at(limit, value):
 
 def test_processes_give_the_same_in_order(monkeypatch):
     monkeypatch.setattr(parallel_module, "FEW", 4)
-    assert map_processes(math.sqrt, range(40), 2, progress=False) == [
-        math.sqrt(i) for i in range(40)
-    ]
+    assert map_processes(math.sqrt, range(40), 2, progress=False) == [math.sqrt(i) for i in range(40)]
     with pytest.raises(DataError, match="is too much"):
         map_processes(partial(fails_at, 20), range(40), 2, progress=False)
 
@@ -177,9 +167,7 @@ def test_an_unguarded_script_still_gets_its_answer(tmp_path):
         "parallel.FEW = 1\n"
         "print(map_processes(abs, [-3, -2, -1], 2, progress=False))\n"
     )
-    run = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, env={**os.environ}, timeout=120
-    )
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, env={**os.environ}, timeout=120)
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == "[3, 2, 1]"
     assert "__main__" in run.stderr

@@ -188,9 +188,7 @@ def test_find_audio(tmp_path):
 
 
 def make(texts):
-    return Manifest(
-        tuple(Utterance(f"u{i}", Path(f"{i}.wav"), text) for i, text in enumerate(texts))
-    )
+    return Manifest(tuple(Utterance(f"u{i}", Path(f"{i}.wav"), text) for i, text in enumerate(texts)))
 
 
 @settings(max_examples=60, deadline=None)

@@ -55,9 +55,7 @@ NUM_BATCHES = 46 // 4
 
 
 def fake_trainer(rank=0, world_size=1, epoch=0, step=0):
-    trainer = SimpleNamespace(
-        global_rank=rank, world_size=world_size, num_training_batches=NUM_BATCHES
-    )
+    trainer = SimpleNamespace(global_rank=rank, world_size=world_size, num_training_batches=NUM_BATCHES)
     total = SimpleNamespace(completed=0)
     loop = SimpleNamespace(batch_progress=SimpleNamespace(total=total))
     trainer.fit_loop = SimpleNamespace(epoch_loop=loop)
@@ -78,10 +76,7 @@ def module(trainer=None, **kwargs):
 
 
 def shown(batches):
-    return [
-        [(i, round(d, 6)) for i, d in zip(b["index"].tolist(), b["draw"].tolist(), strict=True)]
-        for b in batches
-    ]
+    return [[(i, round(d, 6)) for i, d in zip(b["index"].tolist(), b["draw"].tolist(), strict=True)] for b in batches]
 
 
 def epoch_of(epoch, step=0, rank=0, world_size=1, **kwargs):
@@ -94,9 +89,7 @@ def test_an_epoch_loses_and_doubles_nothing():
     assert len(batches) == 11 and all(len(batch) == 4 for batch in batches)
     indices = [i for batch in batches for i, _ in batch]
     assert len(set(indices)) == 44
-    assert module().audit.notes == [
-        "2 of 46 training items, others each epoch, sit out: they fill no batch of 4"
-    ]
+    assert module().audit.notes == ["2 of 46 training items, others each epoch, sit out: they fill no batch of 4"]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -135,9 +135,7 @@ def test_levels_are_the_schedulers():
 def test_noise_is_replayed_from_each_samples_generator():
     x = noise(SHAPE, scheduler_of("ddpm", STEPS), batch=3, dtype=torch.float32)
     want = [serial_loop(scheduler_of("ddpm", STEPS), network_for("ddpm"), x[i : i + 1], gen(i))[-1] for i in range(3)]
-    chain = SchedulerRecurrence(
-        scheduler_of("ddpm", STEPS), network_for("ddpm"), generator=[gen(i) for i in range(3)]
-    )
+    chain = SchedulerRecurrence(scheduler_of("ddpm", STEPS), network_for("ddpm"), generator=[gen(i) for i in range(3)])
     assert torch.equal(solve(chain, x, accept=Exact()).sample, torch.cat(want))
 
 

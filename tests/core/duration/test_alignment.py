@@ -11,9 +11,7 @@ from unisono.errors import UnisonoError
 @st.composite
 def batches(draw):
     """Ragged batches of whole durations, zeros and empty utterances among them."""
-    rows = draw(
-        st.lists(st.lists(st.integers(0, 5), min_size=0, max_size=7), min_size=1, max_size=4)
-    )
+    rows = draw(st.lists(st.lists(st.integers(0, 5), min_size=0, max_size=7), min_size=1, max_size=4))
     lengths = torch.tensor([len(row) for row in rows])
     durations = torch.zeros(len(rows), max(len(row) for row in rows), dtype=torch.int64)
     for i, row in enumerate(rows):
@@ -124,9 +122,7 @@ def test_padding_and_company_change_nothing(kind):
     assert torch.equal(padded, y) if kind == "hard" else torch.allclose(padded, y, atol=1e-6)
     for row in range(3):
         n = int(lengths[row])
-        one, alone = make(
-            durations[row : row + 1, :n], lengths[row : row + 1], x[row : row + 1, :n]
-        )
+        one, alone = make(durations[row : row + 1, :n], lengths[row : row + 1], x[row : row + 1, :n])
         t = int(alignment.tgt_lengths[row])
         assert one.num_frames == t
         assert torch.equal(alone[0], y[row, :t]) if kind == "hard" else True
@@ -223,9 +219,7 @@ def test_crop_is_a_slice_and_associates(kind):
 
 
 def test_compose_associates_and_commutes_with_crop():
-    phones = Alignment.from_durations(
-        torch.tensor([[2, 1, 3, 0, 4], [1, 2, 9, 9, 9]]), torch.tensor([5, 2])
-    )
+    phones = Alignment.from_durations(torch.tensor([[2, 1, 3, 0, 4], [1, 2, 9, 9, 9]]), torch.tensor([5, 2]))
     words = Alignment.from_durations(torch.tensor([[2, 2, 1], [1, 1, 0]]), torch.tensor([3, 2]))
     phrases = Alignment.from_durations(torch.tensor([[1, 2], [2, 0]]), torch.tensor([2, 1]))
     left = phrases.compose(words).compose(phones)
@@ -235,23 +229,17 @@ def test_compose_associates_and_commutes_with_crop():
     a, b = words.compose(phones.crop(1, 5)), words.compose(phones).crop(1, 5)
     assert torch.equal(a.durations, b.durations)
     # Through matrices, the same.
-    soft = Alignment.from_weights(
-        words.matrix(), words.durations, words.src_lengths, words.tgt_lengths
-    )
+    soft = Alignment.from_weights(words.matrix(), words.durations, words.src_lengths, words.tgt_lengths)
     x = torch.randn(2, 3, 4)
     expected = words.compose(phones).expand(x)
     torch.testing.assert_close(soft.compose(phones).expand(x), expected)
-    torch.testing.assert_close(
-        phones.expand(torch.nn.functional.pad(words.expand(x), (0, 0, 0, 0))), expected
-    )
+    torch.testing.assert_close(phones.expand(torch.nn.functional.pad(words.expand(x), (0, 0, 0, 0))), expected)
     with pytest.raises(UnisonoError, match="but the next one starts from"):
         phones.compose(words)
 
 
 def test_word_times_rise_and_end_with_the_audio():
-    phones = Alignment.from_durations(
-        torch.tensor([[2, 1, 3, 0, 4], [1, 2, 9, 9, 9]]), torch.tensor([5, 2])
-    )
+    phones = Alignment.from_durations(torch.tensor([[2, 1, 3, 0, 4], [1, 2, 9, 9, 9]]), torch.tensor([5, 2]))
     groups = torch.tensor([[0, 0, 1, 1, 2], [0, 1, 7, 7, 7]])
     times = phones.word_times(groups, sample_rate=22050, hop_length=256)
     assert times.shape == (2, 3, 2) and times.dtype == torch.float64

@@ -70,14 +70,10 @@ def test_forward_sum_with_a_blank_is_ctc():
     for row in range(3):
         s, t = int(SRC[row]), int(TGT[row])
         padded = F.pad(scores[row, :t, :s], (1, 0), value=-1.0).log_softmax(-1)[:, None]
-        expected = F.ctc_loss(
-            padded, torch.arange(1, s + 1)[None], torch.tensor([t]), torch.tensor([s])
-        )
+        expected = F.ctc_loss(padded, torch.arange(1, s + 1)[None], torch.tensor([t]), torch.tensor([s]))
         assert losses[row].item() == pytest.approx(expected.item(), rel=1e-5)
     assert forward_sum_loss(scores, SRC, TGT).item() == pytest.approx(losses.mean().item())
-    assert forward_sum_loss(scores, SRC, TGT, reduction="sum").item() == pytest.approx(
-        losses.sum().item()
-    )
+    assert forward_sum_loss(scores, SRC, TGT, reduction="sum").item() == pytest.approx(losses.sum().item())
 
 
 @pytest.mark.parametrize("value", [0.0, 50.0, -1e30])
@@ -165,13 +161,9 @@ def test_aligner_distance_and_masks():
         distance = (queries[:, None] - keys[None]).square().sum(-1)
         expected = (-0.1 * distance).log_softmax(-1)
         torch.testing.assert_close(plain[row, :t, :s], expected, rtol=1e-5, atol=1e-5)
-        alone = aligner(
-            text[row : row + 1, :s], mel[row : row + 1, :t], SRC[row : row + 1], TGT[row : row + 1]
-        )
+        alone = aligner(text[row : row + 1, :s], mel[row : row + 1, :t], SRC[row : row + 1], TGT[row : row + 1])
         torch.testing.assert_close(alone[0], plain[row, :t, :s], rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(
-            together[row, :t, :s], expected + prior[row, :t, :s], rtol=1e-5, atol=1e-5
-        )
+        torch.testing.assert_close(together[row, :t, :s], expected + prior[row, :t, :s], rtol=1e-5, atol=1e-5)
         assert (together[row, :, s:] <= -1e4).all()
 
 
@@ -212,9 +204,7 @@ def test_aligner_learns_an_alignment():
         optimiser.step()
     even = Alignment.uniform(src, tgt).ends
     truth = durations.cumsum(1)
-    error, chance = (
-        (ends - truth)[:, :-1].abs().double().mean() for ends in (found.cumsum(1), even)
-    )
+    error, chance = ((ends - truth)[:, :-1].abs().double().mean() for ends in (found.cumsum(1), even))
     # In frames, of which a token has four. A convolution over three frames blurs each boundary.
     assert error < 0.5 < 1.0 < chance
 

@@ -152,9 +152,7 @@ def test_gradients_reach_durations_and_sigma():
     total = torch.tensor([9, 5])
     assert torch.autograd.gradcheck(lambda a, b: box(a, b, LENGTHS)[0], (x, d))
     assert torch.autograd.gradcheck(lambda a, b: box(a, b, LENGTHS, total=total)[0], (x, d))
-    assert torch.autograd.gradcheck(
-        lambda a, b, c: gaussian(a, b, LENGTHS, sigma=c)[0], (x, d, sigma)
-    )
+    assert torch.autograd.gradcheck(lambda a, b, c: gaussian(a, b, LENGTHS, sigma=c)[0], (x, d, sigma))
 
 
 def test_uniform():

@@ -63,9 +63,7 @@ def test_equals_enumeration_of_all_paths(backend):
             assert found[s:].sum() == 0 and found[:s].min() >= 1 and found.sum() == t
             assert path_score(cell, found[:s]) == pytest.approx(values.max(), abs=1e-5)
             # Of the best paths, the one that stays longest on early tokens.
-            best = [
-                path for path, value in zip(paths, values, strict=True) if value == values.max()
-            ]
+            best = [path for path, value in zip(paths, values, strict=True) if value == values.max()]
             if seed % 2 == 0:
                 assert tuple(found[:s]) == max(map(tuple, best))
 
@@ -316,9 +314,7 @@ def test_triton_kernel_in_the_interpreter():
         pytest.importorskip("triton", reason="triton has no wheel for this platform")
     path = os.pathsep.join([str(CORE), str(aside)])
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": path}
-    run = subprocess.run(
-        [sys.executable, "-c", INTERPRETED], env=environment, capture_output=True, text=True
-    )
+    run = subprocess.run([sys.executable, "-c", INTERPRETED], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith("utterance 2 has a score that is NaN or infinite")
 

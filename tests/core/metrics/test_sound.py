@@ -42,9 +42,7 @@ def speech_like(seconds=1.5, rate=16000, seed=0):
     times = np.arange(int(seconds * rate)) / rate
     noise = np.random.default_rng(seed).normal(size=len(times))
     voice = np.sum([np.sin(2 * np.pi * 140 * k * times) / k for k in range(1, 20)], axis=0)
-    return (0.05 * (voice + 0.3 * noise) * (1.05 + np.sin(2 * np.pi * 4 * times))).astype(
-        np.float32
-    )
+    return (0.05 * (voice + 0.3 * noise) * (1.05 + np.sin(2 * np.pi * 4 * times))).astype(np.float32)
 
 
 # ---- mel-cepstral distortion ---------------------------------------------------------------------
@@ -95,9 +93,7 @@ def test_cepstra_rebuild_a_smooth_spectrum():
 def test_time_warped_copies_align_without_distance():
     mel = random_mel(12)
     counts = np.random.default_rng(1).integers(1, 4, size=12)
-    assert mel_cepstral_distortion(mel, np.repeat(mel, counts, axis=0)) == pytest.approx(
-        0, abs=1e-6
-    )
+    assert mel_cepstral_distortion(mel, np.repeat(mel, counts, axis=0)) == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(12))

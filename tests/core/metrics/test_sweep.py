@@ -186,9 +186,7 @@ def test_without_a_measure_or_a_count_only_time_is_told():
     assert {p.verdict for p in result.points} == {""}
     (axes,) = result.figure().axes
     assert axes.get_xlabel() == "real-time factor, median"
-    assert [patch.get_width() for patch in axes.patches] == [
-        pytest.approx(sum(p.real_time) / 2) for p in result.points
-    ]
+    assert [patch.get_width() for patch in axes.patches] == [pytest.approx(sum(p.real_time) / 2) for p in result.points]
 
 
 @pytest.mark.parametrize(

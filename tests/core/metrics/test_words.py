@@ -84,9 +84,7 @@ def test_ordinals_and_years():
 def test_word_errors_are_the_edits_that_were_made():
     pytest.importorskip("jiwer")
     # one substitution, one deletion, two insertions among 6 + 2 words
-    found = word_error_rate(
-        ["The cat sat on the mat.", "Good night!"], ["the bat sat on mat", "a good long night"]
-    )
+    found = word_error_rate(["The cat sat on the mat.", "Good night!"], ["the bat sat on mat", "a good long night"])
     assert found == ErrorRate(substitutions=1, deletions=1, insertions=2, total=8)
     assert found.rate == 0.5
     assert word_error_rate(["Mr. Lee paid $5"], ["mister lee paid five dollars"]).errors == 0

@@ -13,12 +13,8 @@ PROSE = st.lists(
     st.one_of(
         st.sampled_from(
             [
-                *str.split(
-                    "Mr. Dr. e.g. i.e. etc. U.S.A. J. 3.14 10:30 $5 50% -5 1999 hello World it's"
-                ),
-                *str.split(
-                    '(so) "Why?" no! … ... -- — - hello,world well-known the He , ; : \' ’tis'
-                ),
+                *str.split("Mr. Dr. e.g. i.e. etc. U.S.A. J. 3.14 10:30 $5 50% -5 1999 hello World it's"),
+                *str.split('(so) "Why?" no! … ... -- — - hello,world well-known the He , ; : \' ’tis'),
                 *str.split("¿Qué? über 你好 !!! ?! [x]"),
                 "\n",
                 "\n\n",

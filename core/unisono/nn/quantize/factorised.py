@@ -38,9 +38,7 @@ class FactorisedQuantizer(nn.Module):
 
     num_codebooks = 1
 
-    def __init__(
-        self, dim: int, codebook_size: int, code_dim: int = 8, decay: float = 0.99, dead_below: float = 0.1
-    ):
+    def __init__(self, dim: int, codebook_size: int, code_dim: int = 8, decay: float = 0.99, dead_below: float = 0.1):
         super().__init__()
         if codebook_size < 2:
             raise ValueError(f"codebook_size={codebook_size} must be at least 2")
