@@ -26,7 +26,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
-from unisono.metrics import in_fresh_process
+from unisono.evaluation import in_fresh_process
 from unisono.recipe import Recipe
 
 OURS = "unisono codec/rvq-small"
@@ -171,7 +171,7 @@ FRESH = """
 import time
 import torch
 from unisono.recipe import Recipe
-from unisono_codec.files import decode_file, encode_file
+from unisono_codec.files.recordings import decode_file, encode_file
 torch.set_num_threads(asked["threads"])
 sound, coded, back = (asked["folder"] + name for name in ("/in.wav", "/x.uc", "/out.wav"))
 recipe = Recipe.read("codec/rvq-small", ["--data.root=unused"])

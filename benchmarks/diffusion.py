@@ -45,9 +45,7 @@ from unisono.diffusion import (
     DiagNewton,
     FixedSteps,
     Identity,
-    ImageMixture,
     Jacobi,
-    Mixture,
     Parareal,
     Picard,
     SchedulerRecurrence,
@@ -56,6 +54,7 @@ from unisono.diffusion import (
     fastest,
     solve,
 )
+from unisono.testing.oracles import ImageMixture, Mixture
 
 warnings.filterwarnings("ignore", category=FutureWarning)
 diffusers.utils.logging.set_verbosity_error()

@@ -122,7 +122,7 @@ def _prompts(args: argparse.Namespace) -> dict[str, list[str]]:
         starts = [len(text) - (i + 1) * 997 - args.prompt for i in range(args.prompts)]
         passages = [text[start : start + args.prompt] for start in starts]
     else:
-        from unisono_text.data import make_sentence
+        from unisono_text.corpus.data import make_sentence
 
         texts = [" ".join(make_sentence(1000 * i + j)[1] for j in range(20)) for i in range(1, args.prompts + 1)]
         passages = [text[: args.prompt] for text in texts]

@@ -29,9 +29,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
-from unisono import masked
-from unisono.masked import Canvas, Handle, Layout, at_sites, decode, verify
-from unisono.masked.step import step
+from unisono import masked, verify
+from unisono.masked import Canvas, Handle, Layout, at_sites
+from unisono.masked.run import decode
+from unisono.masked.run.step import step
 
 AIM = 0.05
 
@@ -78,7 +79,7 @@ class Stub(nn.Module):
         return at_sites(self.ids(torch.where(known, tokens, self.vocab_size)), query)
 
     def causal(self, tokens: Tensor, positions: Tensor, visible: Tensor, cache: verify.KVCache | None) -> Tensor:
-        """As `unisono.masked.verify` calls a network."""
+        """As `unisono.verify` calls a network."""
         assert cache is not None
         mask = cache.mask(visible)[:, None]
 

@@ -31,8 +31,9 @@ import torch
 import unisono
 from rich.console import Console
 from rich.table import Table
-from unisono import Synthesizer, Text, metrics
+from unisono import Synthesizer, Text
 from unisono.recipe import Recipe
+from unisono_text.measure import variety
 
 TINY = ("text/mdlm-tiny", "text/block-tiny", "text/anchored-tiny", "text/ar-tiny")
 WORSE = 1e-9
@@ -82,8 +83,8 @@ class Quality:
         rest = [text.removeprefix(prompt) for text, prompt in zip(texts, prompts, strict=True)]
         kept = [(text, prompt) for text, prompt in zip(rest, prompts, strict=True) if text.split()]
         ids = [self.tokenizer.encode(text) for text, _ in kept]
-        entropy = statistics.fmean(map(metrics.unigram_entropy, ids)) if ids else float("nan")
-        bleu = metrics.self_bleu([text.split() for text, _ in kept]) if len(kept) > 1 else float("nan")
+        entropy = statistics.fmean(map(variety.unigram_entropy, ids)) if ids else float("nan")
+        bleu = variety.self_bleu([text.split() for text, _ in kept]) if len(kept) > 1 else float("nan")
         if self.judge is None or not kept:
             return float("nan"), entropy, bleu
         nats = self.judge.score([text for text, _ in kept], [prompt for _, prompt in kept])

@@ -27,8 +27,8 @@ def cache(tmp_path_factory) -> Path:
 
 def voice_facts(speakers: tuple[str, ...] = ("kathleen", "lj"), **changes: Any) -> dict[str, Any]:
     """What a corpus would say of itself; every speaker has statistics of their own."""
-    from unisono.audio import MelSpec
-    from unisono.speech import IPA
+    from unisono_sound.signal import MelSpec
+    from unisono_sound.text import IPA
 
     return {
         "symbols": list(IPA),
@@ -74,8 +74,8 @@ def make_vocoder() -> Callable[..., Any]:
     """Return a function that makes a tiny vocoder, for any mel spec."""
 
     def make(**spec: Any):
-        from unisono.audio import MelSpec
         from unisono.recipe import Recipe
+        from unisono_sound.signal import MelSpec
 
         return Recipe.read("codec/vocos-tiny").build_model({"mel_spec": MelSpec(**spec).to_dict()}).eval()
 

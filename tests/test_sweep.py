@@ -31,8 +31,8 @@ def motions(tmp_path_factory):
     import torch
     from unisono.checkpoint import load_component, save_export
     from unisono.recipe import Recipe
-    from unisono_motion.data import ClipData
-    from unisono_motion.figures import make_figure
+    from unisono_motion.corpus.data import ClipData
+    from unisono_motion.corpus.figures import make_figure
 
     folder = tmp_path_factory.mktemp("motions")
     lines = []

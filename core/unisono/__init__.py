@@ -21,7 +21,6 @@ _LAZY = {
     "Audio": "unisono.media",
     "Image": "unisono.media",
     "Media": "unisono.media",
-    "Motion": "unisono.motion",
     "Segment": "unisono.media",
     "Text": "unisono.media",
     "UnisonoError": "unisono.errors",
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from unisono.errors import UnisonoError
     from unisono.media import Audio, Image, Media, Segment, Text
     from unisono.model import Model, OptimSpec, Request
-    from unisono.motion import Motion
     from unisono.recipe import Recipe
     from unisono.synthesis import Synthesizer
 
@@ -44,7 +42,6 @@ __all__ = [
     "Image",
     "Media",
     "Model",
-    "Motion",
     "OptimSpec",
     "Plugin",
     "Recipe",

@@ -104,7 +104,7 @@ class Audio(Media):
 
     def plot(self):
         """Draw the spectrogram with the phonemes' borders and the pitch over it."""
-        from unisono.audio.plot import spectrogram_figure
+        from unisono.spectrogram import spectrogram_figure
 
         return spectrogram_figure(self)
 

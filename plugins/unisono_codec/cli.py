@@ -42,9 +42,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
 
 
 def _encode(args: argparse.Namespace) -> None:
-    from unisono.audio import probe_audio
+    from unisono_sound.signal import probe_audio
 
-    from unisono_codec.files import encode_file
+    from unisono_codec.files.recordings import encode_file
 
     source = probe_audio(args.sound)
     codec = _load(args)
@@ -60,7 +60,7 @@ def _encode(args: argparse.Namespace) -> None:
 
 
 def _decode(args: argparse.Namespace) -> None:
-    from unisono_codec.files import decode_file
+    from unisono_codec.files.recordings import decode_file
 
     made = decode_file(_load(args), args.file, args.sound)
     channels = made.header.num_channels
@@ -68,7 +68,7 @@ def _decode(args: argparse.Namespace) -> None:
 
 
 def _info(args: argparse.Namespace) -> None:
-    from unisono_codec.files import describe
+    from unisono_codec.files.recordings import describe
 
     found = describe(args.file)
     if args.json:
@@ -97,7 +97,7 @@ def _import(args: argparse.Namespace) -> None:
 
     from unisono.checkpoint import Card, save_export
 
-    from unisono_codec.imported import from_transformers
+    from unisono_codec.codecs.imported import from_transformers
 
     codec = from_transformers(args.folder)
     source = Path(args.folder).resolve().name
@@ -108,7 +108,7 @@ def _import(args: argparse.Namespace) -> None:
 def _load(args: argparse.Namespace):
     from unisono.checkpoint import load
 
-    from unisono_codec.codec import Codec
+    from unisono_codec.codecs.codec import Codec
 
     synthesizer = load(args.codec, device=args.device)
     if not isinstance(synthesizer.model, Codec):

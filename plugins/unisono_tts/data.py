@@ -13,10 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
-from unisono.audio import LogMel, MelSpec, energy, pitch
-from unisono.data import AudioLimits, Utterance
-from unisono.speech import MadeSpeech, SpeechCorpus, SpeechItem, read_speech
-from unisono.speech.sound import moments, sums
+from unisono_sound.corpus import AudioLimits, MadeSpeech, SpeechCorpus, SpeechItem, Utterance, read_speech
+from unisono_sound.corpus.recording import moments, sums
+from unisono_sound.signal import LogMel, MelSpec, energy, pitch
 
 
 class SpeechData(SpeechCorpus):

@@ -1,4 +1,4 @@
-"""Evaluation of a voice that says mels: ``unisono.speech.evaluate``'s, with two copies of each recording::
+"""Evaluation of a voice that says mels: ``unisono_sound.measure.evaluate``'s, with two copies of each recording::
 
 vocoded      recording → log mel → the checkpoint's vocoder              the vocoder's loss
 griffin-lim  recording → log mel → Griffin-Lim, 32 iterations            a vocoder's floor
@@ -9,10 +9,11 @@ from pathlib import Path
 
 from jaxtyping import Float
 from torch import Tensor
-from unisono.audio import GriffinLim, LogMel
-from unisono.data import Manifest
-from unisono.metrics import Recogniser, Report
-from unisono.speech.evaluate import Copy, evaluate_voice
+from unisono.evaluation import Report
+from unisono_sound.corpus import Manifest
+from unisono_sound.measure import Recogniser
+from unisono_sound.measure.evaluate import Copy, evaluate_voice
+from unisono_sound.signal import GriffinLim, LogMel
 
 VOCODED, GRIFFIN_LIM = "vocoded", "griffin-lim"
 

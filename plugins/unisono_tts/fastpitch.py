@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
-from unisono.audio import fill_gaps
 from unisono.duration import Alignment, log_durations
 from unisono.nn.temporal import TemporalPredictor
-from unisono.speech import Reading, SpeechRequest
+from unisono_sound.signal import fill_gaps
+from unisono_sound.voice import Reading, SpeechRequest
 
 from unisono_tts.fastspeech import FastSpeech
 

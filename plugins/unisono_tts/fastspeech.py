@@ -18,7 +18,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono import Audio, Model
-from unisono.audio import MelSpec
 from unisono.duration import (
     Aligner,
     Alignment,
@@ -33,9 +32,10 @@ from unisono.duration import (
 )
 from unisono.errors import CheckpointError
 from unisono.model import OnStep
+from unisono.nn.fft import FFTStack
 from unisono.nn.temporal import TemporalPredictor
-from unisono.nn.transformer import FFTStack
-from unisono.speech import Reading, SpeechRequest, Voice
+from unisono_sound.signal import MelSpec
+from unisono_sound.voice import Reading, SpeechRequest, Voice
 
 from unisono_tts.speaking import check_vocoder, speak, stream
 
@@ -61,7 +61,7 @@ class FastSpeech(Model):
     Args:
         dim: channels of the transformer.
         mel_loss: ``mse`` as published, or ``l1``, which blurs less.
-        norm_first: normalise before each branch, not after (not as published): see ``unisono.nn.transformer``.
+        norm_first: normalise before each branch, not after (not as published): see ``unisono.nn.fft``.
         align_steps: steps at the start that train the aligner alone, before there is anything to repeat; the
             schedule, with its warm-up, begins anew after them.
         prior_steps: over how many steps the aligner's prior fades to nothing; 0 keeps it, as published.

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from unisono.audio import read_audio, write_audio
 from unisono.checkpoint import find_training_state, read_training_state
 from unisono.errors import UnisonoError
 from unisono.recipe import Recipe
-from unisono.speech import level, trim
+from unisono_sound.corpus import level, trim
+from unisono_sound.signal import read_audio, write_audio
 
 
 def write_pairs(run: str | Path, dest: str | Path, batch_size: int = 16) -> int:

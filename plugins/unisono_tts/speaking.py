@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from unisono import Audio
-from unisono.audio import GriffinLim, MelSpec
 from unisono.errors import RecipeError
 from unisono.media import Curve
 from unisono.model import OnStep
-from unisono.speech import Reading, SpeechRequest, Symbols, segments
-from unisono.speech.symbols import PAUSES, SPECIALS
+from unisono_sound.signal import GriffinLim, MelSpec
+from unisono_sound.text import Symbols
+from unisono_sound.text.symbols import PAUSES, SPECIALS
+from unisono_sound.voice import Reading, SpeechRequest, segments
 
 PIECES_AT_ONCE = 32
 """Pieces in memory at a time; they are sorted by length and spoken in batches of a quarter of it."""

@@ -7,7 +7,7 @@ import torch
 from unisono.checkpoint import save_export
 from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
 from unisono.recipe import Recipe
-from unisono.train.warm import warm_start
+from unisono.train.warm_start import warm_start
 
 MEL = {
     "sample_rate": 8000,

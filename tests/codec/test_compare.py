@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 from unisono import cli
-from unisono.audio import GriffinLim, MelSpec, write_audio
 from unisono.checkpoint import load, save_export
-from unisono.data import Manifest, Utterance
 from unisono.errors import DataError, UnisonoError
 from unisono.recipe import Recipe
 from unisono.synthesis import Synthesizer
-from unisono_codec import scoring
-from unisono_codec.compare import clips, evaluate, one_thread
-from unisono_codec.scoring import Pair
-from unisono_codec.vocoder import Vocoder
+from unisono_codec.vocoders import scoring
+from unisono_codec.vocoders.compare import clips, evaluate, one_thread
+from unisono_codec.vocoders.scoring import Pair
+from unisono_codec.vocoders.vocoder import Vocoder
+from unisono_sound.corpus import Manifest, Utterance
+from unisono_sound.signal import GriffinLim, MelSpec, write_audio
 
 HAS_PESQ = find_spec("pesq") is not None  # compiled at install, and so not a dependency
 pytest.importorskip("pystoi")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from unisono.audio import LogMel, MelSpec, read_audio, write_audio
 from unisono.data import item_generator
 from unisono.errors import DataError
-from unisono_codec.data import AudioData, ToneData, crop, make_tone, tone_pitch
+from unisono_codec.vocoders.data import AudioData, ToneData, crop, make_tone, tone_pitch
+from unisono_sound.signal import LogMel, MelSpec, read_audio, write_audio
 
 SMALL = MelSpec(sample_rate=16000, n_fft=512, win_length=512, hop_length=128, n_mels=40)
 
@@ -236,7 +236,7 @@ def test_tones_are_made_on_the_spot():
 
 def test_tones_sound_at_their_pitch():
     pytest.importorskip("swift_f0")
-    from unisono.audio import pitch
+    from unisono_sound.signal import pitch
 
     hz = pitch(make_tone(3, 22050, 22050), MelSpec())
     assert (hz > 0).float().mean() > 0.8

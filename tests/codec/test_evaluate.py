@@ -12,13 +12,13 @@ import soundfile
 import torch
 from unisono import cli
 from unisono.checkpoint import save_export
-from unisono.data import Manifest, Utterance
 from unisono.errors import DataError, RequestError
 from unisono.recipe import Recipe
 from unisono.synthesis import Synthesizer
-from unisono_codec.codec import Codec
-from unisono_codec.evaluate import codebook_use, depths_of, evaluate, held_out, opus_rates
-from unisono_codec.opus import LOWEST_RATE, opus_copy, payload_size
+from unisono_codec.codecs.codec import Codec
+from unisono_codec.codecs.evaluate import codebook_use, depths_of, evaluate, held_out, opus_rates
+from unisono_codec.files.opus import LOWEST_RATE, opus_copy, payload_size
+from unisono_sound.corpus import Manifest, Utterance
 
 pytest.importorskip("pystoi")
 HAS_PESQ = find_spec("pesq") is not None

@@ -17,11 +17,11 @@ from unisono import cli
 from unisono.checkpoint import save_export
 from unisono.errors import DataError, RequestError
 from unisono.recipe import Recipe
-from unisono_codec import files
-from unisono_codec.codec import Codec
-from unisono_codec.data import make_tone
-from unisono_codec.files import block_of, code_table, decode_file, describe, encode_file, fingerprint
-from unisono_codec.uc import UcReader
+from unisono_codec.codecs.codec import Codec
+from unisono_codec.files import recordings as files
+from unisono_codec.files.recordings import block_of, code_table, decode_file, describe, encode_file, fingerprint
+from unisono_codec.files.uc import UcReader
+from unisono_codec.vocoders.data import make_tone
 
 RATE, HOP = 22050, 512
 FACTS = Recipe.read("codec/rvq-tiny").build_data().describe()
@@ -193,7 +193,7 @@ def test_memory_does_not_grow_with_length(codec, tmp_path, monkeypatch):
 FRESH = """
 import sys
 import unisono
-from unisono_codec.files import decode_file, encode_file
+from unisono_codec.files.recordings import decode_file, encode_file
 codec = unisono.load(sys.argv[1]).model
 encode_file(codec, sys.argv[2], sys.argv[2] + ".uc")
 decode_file(codec, sys.argv[2] + ".uc", sys.argv[2] + ".flac")

@@ -12,8 +12,8 @@ from unisono.data import DataModule
 from unisono.errors import CheckpointError, RecipeError
 from unisono.model import OptimSpec
 from unisono.recipe import Recipe
-from unisono.train.warm import warm_start
-from unisono_codec.gan import VocosGAN
+from unisono.train.warm_start import warm_start
+from unisono_codec.vocoders.gan import VocosGAN
 
 SIZES = {
     "dim": 8,

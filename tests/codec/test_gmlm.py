@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 import torch
 from unisono import Synthesizer
-from unisono.audio import write_audio
 from unisono.data import Audit
 from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
 from unisono.recipe import Recipe
-from unisono.speech import IPA
-from unisono_codec.autoregressive import one_by_one
-from unisono_codec.conformer import rotary_angles, rotate
-from unisono_codec.digits import PromptedData, PromptedSet
-from unisono_codec.gmlm import Denoiser
-from unisono_codec.listener import Heard
-from unisono_codec.prompted_evaluate import evaluate, probe
-from unisono_codec.prompting import prompt_of, words_of
-from unisono_codec.untrained import grvq, rvq
-from unisono_codec.voice import facts_of
+from unisono_codec.codecs.untrained import grvq, rvq
+from unisono_codec.voices.autoregressive import one_by_one
+from unisono_codec.voices.conformer import rotary_angles, rotate
+from unisono_codec.voices.data import facts_of
+from unisono_codec.voices.gmlm import Denoiser
+from unisono_codec.voices.listener import Heard
+from unisono_codec.voices.prompted_evaluate import evaluate, probe
+from unisono_codec.voices.prompting import prompt_of, words_of
+from unisono_codec.voices.words import PromptedData, PromptedSet
+from unisono_sound.signal import write_audio
+from unisono_sound.text import IPA
 
 CODEC = grvq({})
 RATE, HOP = CODEC.sample_rate, CODEC.hop_length
@@ -178,7 +178,8 @@ def test_steps_are_shared_out_over_the_sets(model, levels):
 
 
 def test_groups_are_decoded_one_after_the_other(model):
-    from unisono.masked import Canvas, decode
+    from unisono.masked import Canvas
+    from unisono.masked.run import decode
 
     semantic = torch.zeros(1, 15, dtype=torch.int64)
     net = Denoiser(model.net, semantic, torch.tensor([15]), model.remember([codes(9)]))
@@ -353,7 +354,7 @@ def test_a_speaker_with_one_recording_is_dropped_and_told(monkeypatch):
         self.train_set, self.val_set = SimpleNamespace(items=items), SimpleNamespace(items=[item(1, 4, 9)])
         return Audit()
 
-    monkeypatch.setattr("unisono_codec.voice.VoiceData.prepare", prepare)
+    monkeypatch.setattr("unisono_codec.voices.data.VoiceData.prepare", prepare)
     audit = data.prepare()
     assert [i.utterance.id for i in data.train_set.items] == ["01", "02"]
     assert audit.reasons == {"no other recording of the speaker": 1} and len(data.val_set) == 1

@@ -4,10 +4,9 @@ import math
 
 import pytest
 import torch
-from unisono.audio import MelSpec, pitch
 from unisono.errors import RecipeError
-from unisono_codec.data import make_tone, tone_pitch
-from unisono_codec.harmonic import (
+from unisono_codec.vocoders.data import make_tone, tone_pitch
+from unisono_codec.vocoders.harmonic import (
     BINS_PER_OCTAVE,
     LOWEST_HZ,
     NUM_BINS,
@@ -19,7 +18,8 @@ from unisono_codec.harmonic import (
     pitch_hz,
     pulse_train,
 )
-from unisono_codec.vocos import SILENCE, Vocos
+from unisono_codec.vocoders.vocos import SILENCE, Vocos
+from unisono_sound.signal import MelSpec, pitch
 
 SPEC = MelSpec(n_fft=256, win_length=256, hop_length=64, n_mels=20)
 HOP = SPEC.hop_length

@@ -8,7 +8,7 @@ import pytest
 import torch
 from unisono.checkpoint import load, save_export
 from unisono.errors import CheckpointError
-from unisono_codec.imported import DacCodec, EncodecCodec, from_transformers
+from unisono_codec.codecs.imported import DacCodec, EncodecCodec, from_transformers
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed: pip install transformers")
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 from unisono import Synthesizer
-from unisono.audio import MelSpec, resample, write_audio
 from unisono.errors import DataError, RecipeError, RequestError
 from unisono.recipe import Recipe
-from unisono_codec.listener import AttentiveStatistics, equal_error_rate
+from unisono_codec.voices.listener import AttentiveStatistics, equal_error_rate
+from unisono_sound.signal import MelSpec, resample, write_audio
 
 SPEC = MelSpec(sample_rate=8000, n_fft=256, win_length=256, hop_length=80, n_mels=40, f_max=4000)
 

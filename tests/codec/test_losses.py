@@ -4,10 +4,8 @@ import math
 
 import pytest
 import torch
-from unisono.audio import MelSpec
-from unisono.audio.losses import LogMelLoss, MultiResolutionSTFTLoss
 from unisono.errors import DataError
-from unisono.train.judgement import (
+from unisono.train.discriminator_losses import (
     Judgement,
     discriminator_hinge,
     discriminator_squares,
@@ -15,6 +13,8 @@ from unisono.train.judgement import (
     generator_hinge,
     generator_squares,
 )
+from unisono_sound.signal import MelSpec
+from unisono_sound.signal.losses import LogMelLoss, MultiResolutionSTFTLoss
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

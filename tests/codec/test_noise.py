@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from unisono_codec.noise import gaussian_noise, numbered_noise, scramble
+from unisono_codec.vocoders.noise import gaussian_noise, numbered_noise, scramble
 
 N = 50_000
 LIKE = torch.empty(1, N)

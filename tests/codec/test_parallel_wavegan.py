@@ -7,13 +7,13 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from torch.nn import functional as F
-from unisono.audio import MelSpec, write_audio
 from unisono.checkpoint import load, save_export
 from unisono.data import DataModule, derive_seed
 from unisono.errors import RecipeError
 from unisono.model import OptimSpec
 from unisono.recipe import Recipe
-from unisono_codec.parallel_wavegan import ParallelWaveGAN, WaveDiscriminator
+from unisono_codec.vocoders.parallel_wavegan import ParallelWaveGAN, WaveDiscriminator
+from unisono_sound.signal import MelSpec, write_audio
 
 SIZES = {
     "upsample_factors": [16, 16],

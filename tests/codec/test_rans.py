@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unisono.errors import DataError
-from unisono_codec.rans import MAX_CODES, ONE, CodeTable, decode, encode
+from unisono_codec.files.rans import MAX_CODES, ONE, CodeTable, decode, encode
 
 
 @st.composite

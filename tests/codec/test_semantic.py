@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 from unisono.errors import DataError, RequestError
-from unisono_codec.semantic import (
+from unisono_codec.voices.semantic import (
     HUBERT_FIELD,
     HUBERT_HOP,
     HUBERT_RATE,

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 import torch
 from unisono import Synthesizer
-from unisono.audio import write_audio
 from unisono.checkpoint import save_export
 from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
 from unisono.masked import Canvas
 from unisono.recipe import Recipe
-from unisono.speech import IPA
-from unisono.train.warm import warm_start
-from unisono_codec.conformer import Conformer, rotary_angles, rotate
-from unisono_codec.pacing import PromptAligner
-from unisono_codec.passages import CONTEXT_SECONDS, Prompt, Telling, tell_all
-from unisono_codec.soundstorm import SoundStorm
-from unisono_codec.tokens import TokenEmbedding, TokenHeads
-from unisono_codec.untrained import rvq
-from unisono_codec.voice import facts_of
+from unisono.train.warm_start import warm_start
+from unisono_codec.codecs.untrained import rvq
+from unisono_codec.voices.conformer import Conformer, rotary_angles, rotate
+from unisono_codec.voices.data import facts_of
+from unisono_codec.voices.pacing import PromptAligner
+from unisono_codec.voices.passages import CONTEXT_SECONDS, Prompt, Telling, tell_all
+from unisono_codec.voices.soundstorm import SoundStorm
+from unisono_codec.voices.tokens import TokenEmbedding, TokenHeads
+from unisono_sound.signal import write_audio
+from unisono_sound.text import IPA
 
 CODEC = rvq({})
 RATE, HOP = CODEC.sample_rate, CODEC.hop_length
@@ -366,8 +366,8 @@ def test_a_recording_lends_its_voice(voice, tmp_path):
 
 
 def model_wave(model, path):
-    from unisono.audio import read_audio
-    from unisono.speech import level
+    from unisono_sound.corpus import level
+    from unisono_sound.signal import read_audio
 
     wave, rate = read_audio(path, RATE)
     return level(wave, rate, model.facts["loudness_dbfs"]), rate

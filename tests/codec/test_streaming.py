@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from unisono.errors import RequestError
 from unisono.nn.quantize import ResidualQuantizer
 from unisono.recipe import Recipe
-from unisono_codec.codec import Codec, CodecNet
-from unisono_codec.data import make_tone
-from unisono_codec.streaming import windows
-from unisono_codec.waveform import WaveformDecoder, WaveformEncoder, WaveformSizes
+from unisono_codec.codecs.codec import Codec, CodecNet
+from unisono_codec.codecs.streaming import windows
+from unisono_codec.codecs.waveform import WaveformDecoder, WaveformEncoder, WaveformSizes
+from unisono_codec.vocoders.data import make_tone
 
 FACTS = Recipe.read("codec/rvq-tiny").build_data().describe()
 # Of the peak. Float32 sums in another order, which the phases of high harmonics magnify.

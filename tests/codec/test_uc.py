@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unisono.errors import DataError
-from unisono_codec import uc
-from unisono_codec.rans import CodeTable
-from unisono_codec.uc import PACKED, RANS, Header, UcReader, UcWriter, check_codec
+from unisono_codec.files import uc
+from unisono_codec.files.rans import CodeTable
+from unisono_codec.files.uc import PACKED, RANS, Header, UcReader, UcWriter, check_codec
 
 TABLE = CodeTable.of_counts(np.tile([1000, *[1] * 1023], (3, 1)))
 HEADER = Header("codec/rvq", "0123456789abcdef", "0.1.0", 22050, 512, 1, 1024, ((0, 0), (0, 1), (0, 2)))

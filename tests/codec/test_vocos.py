@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from unisono.audio import MelSpec, stft_same, write_audio
 from unisono.errors import DataError, RequestError
-from unisono_codec.vocos import MAX_MAGNITUDE, SILENCE, Vocos, VocosNet
+from unisono_codec.vocoders.vocos import MAX_MAGNITUDE, SILENCE, Vocos, VocosNet
+from unisono_sound.signal import MelSpec, stft_same, write_audio
 
 SPEC = MelSpec(n_fft=256, win_length=256, hop_length=64, n_mels=20)
 HOP = SPEC.hop_length

@@ -10,12 +10,12 @@ import torch
 pytest.importorskip("espeakng_loader", reason="espeak-ng's wheel is not installed")
 
 from unisono import Synthesizer
-from unisono.audio import MelSpec
 from unisono.errors import DataError, RecipeError
 from unisono.recipe import Recipe
-from unisono_codec import voice_report
-from unisono_codec.untrained import rvq
-from unisono_codec.voice import SpokenData, VoiceData, check_codec, facts_of
+from unisono_codec.codecs.untrained import rvq
+from unisono_codec.voices import voice_report
+from unisono_codec.voices.data import SpokenData, VoiceData, check_codec, facts_of
+from unisono_sound.signal import MelSpec
 
 CODEC = rvq({})
 RATE = CODEC.sample_rate

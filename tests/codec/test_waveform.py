@@ -3,7 +3,7 @@
 import pytest
 import torch
 from unisono.errors import RecipeError
-from unisono_codec.waveform import Snake, WaveformDecoder, WaveformEncoder, WaveformSizes
+from unisono_codec.codecs.waveform import Snake, WaveformDecoder, WaveformEncoder, WaveformSizes
 
 DAC = dict(channels=4, strides=(2, 5, 3), decoder_channels=32)
 ENCODEC = dict(

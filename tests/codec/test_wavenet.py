@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 from torch.nn import functional as F
-from unisono.audio import MelSpec
 from unisono.errors import RecipeError
-from unisono_codec.noise import gaussian_noise
-from unisono_codec.vocoder import SILENCE
-from unisono_codec.wavenet import MelUpsample, WaveNet
+from unisono_codec.vocoders.noise import gaussian_noise
+from unisono_codec.vocoders.vocoder import SILENCE
+from unisono_codec.vocoders.wavenet import MelUpsample, WaveNet
+from unisono_sound.signal import MelSpec
 
 SPEC = MelSpec(n_fft=64, win_length=64, hop_length=16, n_mels=10)
 HOP = SPEC.hop_length
@@ -58,7 +58,7 @@ def test_a_sample_hears_the_noise_within_the_receptive_field_and_no_further(monk
     # difference in float32, which one processor's rounding shows and another's hides.
     net, mel = make_net(), make_mel(1, 12)
     noise = torch.randn(1, 12 * HOP, generator=torch.Generator().manual_seed(3)).requires_grad_()
-    monkeypatch.setattr("unisono_codec.wavenet.gaussian_noise", lambda *args: noise)
+    monkeypatch.setattr("unisono_codec.vocoders.wavenet.gaussian_noise", lambda *args: noise)
     net(mel)[0, 100].backward()
     heard = noise.grad[0].nonzero()[:, 0]
     assert net.receptive_field == 1 + 2 * 2 * (1 + 2 + 4)

@@ -4,12 +4,14 @@ import ast
 import subprocess
 import sys
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CORE = sorted((ROOT / "core").rglob("*.py"))
+CORE = sorted((ROOT / "core/unisono").rglob("*.py"))
+SOUND = sorted((ROOT / "core/unisono_sound").rglob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").glob("unisono_*"))
 EXAMPLE = ROOT / "tests/example_plugin/unisono_hum"
 HEAVY = ("torch", "lightning", "librosa", "matplotlib", "numba", "pandas", "transformers", "scipy")
@@ -33,6 +35,18 @@ def test_core_imports_no_plugin():
     assert not wrong
 
 
+def test_sound_imports_core_only():
+    assert len(SOUND) > 20
+    for path in SOUND:
+        for module, _ in imports(path):
+            top = module.partition(".")[0]
+            assert top in ("unisono", "unisono_sound") or not top.startswith("unisono_"), f"{path.name}: {module}"
+
+
+def test_sound_has_no_entry_point():
+    assert not [point.value for point in entry_points(group="unisono.plugins") if point.value.startswith("unisono_sound")]
+
+
 def test_core_names_no_plugin_in_a_string():
     """Import strings would be a way around: 'unisono_tts.fastpitch:FastPitch'."""
     wrong = [
@@ -51,8 +65,9 @@ def test_plugins_import_public_names_and_no_other_plugin(package):
     for path in files:
         for module, name in imports(path):
             top, *rest = module.split(".")
-            assert top == package.name or not top.startswith("unisono_"), f"{path.name} imports {module}"
-            if top == "unisono":
+            known = (package.name, "unisono_sound")
+            assert top in known or not top.startswith("unisono_"), f"{path.name} imports {module}"
+            if top in ("unisono", "unisono_sound"):
                 private = [part for part in [*rest, name or ""] if part.startswith("_") and part != "__version__"]
                 assert not private, f"{path.name} imports {module}.{name}, which is not public"
 
@@ -109,7 +124,8 @@ def test_every_public_name_can_be_had():
 
 
 def test_what_a_package_declares_public_exists():
-    packages = [".".join(p.relative_to(ROOT / "core").parent.parts) for p in CORE if p.name == "__init__.py"]
+    files = [*CORE, *SOUND]
+    packages = [".".join(p.relative_to(ROOT / "core").parent.parts) for p in files if p.name == "__init__.py"]
     assert {"unisono", "unisono.data", "unisono.duration", "unisono.testing", "unisono.train"} <= set(packages)
     for package in packages:
         module = import_module(package)

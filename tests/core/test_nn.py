@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 from unisono.nn.convnext import ConvNeXtBlock
+from unisono.nn.fft import FFTBlock, FFTStack, sinusoids
 from unisono.nn.temporal import TemporalPredictor
-from unisono.nn.transformer import FFTBlock, FFTStack, sinusoids
 
 LENGTHS = torch.tensor([11, 7, 1, 2])
 MASK = torch.arange(11) < LENGTHS[:, None]

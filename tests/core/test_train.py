@@ -13,9 +13,9 @@ from unisono.checkpoint import export_run, load, portable
 from unisono.errors import CheckpointError, RecipeError
 from unisono.recipe import Recipe
 from unisono.train import train
-from unisono.train.preview import Previews
+from unisono.train.callbacks.preview import Previews
 from unisono.train.run import slow_precision
-from unisono.train.warm import warm_start
+from unisono.train.warm_start import warm_start
 
 STEPS = 6
 """Of batches of 4 from 16 items: the run crosses an epoch, and validates."""
@@ -215,7 +215,9 @@ def test_what_the_source_has_beyond_is_listed(tmp_path, straight):
 
 def test_a_source_of_which_nothing_fits_is_refused(tmp_path, straight, monkeypatch):
     model = recipe(tmp_path).build_model({"mel_spec": straight.model.facts["mel_spec"]})
-    monkeypatch.setattr("unisono.train.warm.read_weights", lambda source: (model.facts, {"other": torch.zeros(1)}))
+    monkeypatch.setattr(
+        "unisono.train.warm_start.read_weights", lambda source: (model.facts, {"other": torch.zeros(1)})
+    )
     with pytest.raises(CheckpointError, match="none of its 1 weights has the name and shape"):
         warm_start(model, "elsewhere")
 

@@ -9,8 +9,8 @@ from PIL import Image as Pillow
 from unisono import Synthesizer
 from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
 from unisono.recipe import Recipe
-from unisono_image.classifier import ImageClassifier
-from unisono_image.shapes import SHAPES, ShapeData, make_shape
+from unisono_image.corpus.shapes import SHAPES, ShapeData, make_shape
+from unisono_image.models.classifier import ImageClassifier
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image as Pillow
 from unisono.errors import DataError
-from unisono_image.data import CaptionData, FolderData, Picture, PictureSet, split
-from unisono_image.shapes import SHAPES, ShapeData
-from unisono_image.shards import ShardData
-from unisono_image.store import open_store, pack_files
+from unisono_image.corpus.data import CaptionData, FolderData, Picture, PictureSet, split
+from unisono_image.corpus.shapes import SHAPES, ShapeData
+from unisono_image.corpus.shards import ShardData
+from unisono_image.corpus.store import open_store, pack_files
 
 
 def save(path, value, size=(8, 8), mode="RGB"):
@@ -261,7 +261,7 @@ def test_a_store_is_made_once_and_anew_for_changed_files(tmp_path, monkeypatch):
     path, drops = pack_files(files, 8, "crop", (0, 0, 0), progress=False)
     assert drops == [None] * 3
     assert open_store(path, 8)[:, 0, 0, 0].tolist() == [0, 1, 2]
-    monkeypatch.setattr("unisono_image.store.read_image", None)  # it is not read again
+    monkeypatch.setattr("unisono_image.corpus.store.read_image", None)  # it is not read again
     assert pack_files(files, 8, "crop", (0, 0, 0), progress=False)[0] == path
     monkeypatch.undo()
     save(files[1], (77,) * 3, (9, 9))

@@ -5,8 +5,8 @@ import unicodedata
 import pytest
 from PIL import Image as Pillow
 from unisono.errors import DataError
-from unisono_image.emoji import EmojiData
-from unisono_image.emoji_names import code_points, may_mirror, phrases, plain
+from unisono_image.corpus.emoji import EmojiData
+from unisono_image.corpus.emoji_names import code_points, may_mirror, phrases, plain
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from unisono.checkpoint import save_export
 from unisono.cli import main
 from unisono.errors import DataError, RequestError
 from unisono.recipe import Recipe
-from unisono_image import evaluate as measures
-from unisono_image.data import FolderData
-from unisono_image.features import InceptionFeatures, features_of
-from unisono_image.shapes import SHAPES, ShapeData, make_shape
-from unisono_image.sheet import class_sheet, prompt_sheet, sheet
+from unisono_image.corpus.data import FolderData
+from unisono_image.corpus.shapes import SHAPES, ShapeData, make_shape
+from unisono_image.measure import evaluate as measures
+from unisono_image.measure.features import InceptionFeatures, features_of
+from unisono_image.measure.sheet import class_sheet, prompt_sheet, sheet
 
 SIZE = 8
 

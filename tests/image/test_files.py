@@ -7,7 +7,7 @@ import pytest
 from PIL import Image as Pillow
 from unisono.data import Drop
 from unisono.errors import DataError
-from unisono_image.files import colour, fitted, read_image
+from unisono_image.corpus.files import colour, fitted, read_image
 
 
 def encoded(image: Pillow.Image, kind: str = "PNG", **options) -> bytes:
@@ -88,7 +88,7 @@ def test_what_cannot_be_read_says_why(data, reason):
 
 
 def test_a_bomb_is_not_opened(monkeypatch):
-    monkeypatch.setattr("unisono_image.files.MAX_PIXELS", 100)
+    monkeypatch.setattr("unisono_image.corpus.files.MAX_PIXELS", 100)
     with pytest.raises(Drop, match="too large: the image has 11 × 10 pixels"):
         read_image(encoded(constant("L", 0, (11, 10))))
 

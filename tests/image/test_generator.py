@@ -8,12 +8,12 @@ import torch
 from unisono import Image, Synthesizer
 from unisono.errors import CheckpointError, RecipeError, RequestError, UnisonoError
 from unisono.recipe import Recipe
-from unisono_image.condition import Condition, Conditioner
-from unisono_image.dit import DiT
-from unisono_image.patches import PatchDiscriminator, perceptual_distance
-from unisono_image.schedulers import NAMES, make_scheduler
-from unisono_image.transformer import DiffusionTransformer, positions
-from unisono_image.untrained import vae
+from unisono_image.models.condition import Condition, Conditioner
+from unisono_image.models.dit import DiT
+from unisono_image.models.patches import PatchDiscriminator, perceptual_distance
+from unisono_image.models.schedulers import NAMES, make_scheduler
+from unisono_image.models.transformer import DiffusionTransformer, positions
+from unisono_image.models.untrained import vae
 
 FACTS = {
     "size": 8,

@@ -10,7 +10,7 @@ import pytest
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory) -> Path:
     """A figure of 2.5 to 2.9 seconds as a BVH file. Read-only."""
-    from unisono_motion.figures import make_figure
+    from unisono_motion.corpus.figures import make_figure
 
     motion = next(m for m in map(make_figure, range(100)) if 2.5 <= m.seconds <= 2.9)
     return motion.save(tmp_path_factory.mktemp("clips") / "figure.bvh")
@@ -19,7 +19,7 @@ def clip(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def figures():
     """A data module of twelve figures to train on and six others, prepared. Read-only."""
-    from unisono_motion.figures import FigureData
+    from unisono_motion.corpus.figures import FigureData
 
     data = FigureData(num_items=12, val_size=6, batch_size=4)
     data.prepare(progress=False)

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from unisono import Motion
-from unisono.data import Drop, Utterance, derive_seed, mirrored, read_captions, words_of
+from unisono.data import Drop, derive_seed, mirrored, read_captions, words_of
 from unisono.errors import DataError
-from unisono_motion.captions import CONTENTS, STYLES, captions_of_name
-from unisono_motion.data import MIRRORED, ClipData, read_clip
-from unisono_motion.features import MotionSpec
-from unisono_motion.figures import FigureData, figure_skeleton, make_figure
-from unisono_motion.humanml3d import JOINTS_22, spec_of
+from unisono_motion.corpus.captions import CONTENTS, STYLES, captions_of_name
+from unisono_motion.corpus.data import MIRRORED, ClipData, read_clip
+from unisono_motion.corpus.features import MotionSpec
+from unisono_motion.corpus.figures import FigureData, figure_skeleton, make_figure
+from unisono_motion.corpus.humanml3d import JOINTS_22, spec_of
+from unisono_motion.skeleton import Motion
+from unisono_sound.corpus import Utterance
 
 
 @pytest.fixture(autouse=True)

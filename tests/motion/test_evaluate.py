@@ -5,7 +5,7 @@ import json
 import pytest
 from unisono import Synthesizer
 from unisono.errors import DataError, RequestError
-from unisono_motion.evaluate import MODEL, REAL, TOKENIZER, evaluate, held_out
+from unisono_motion.measure.evaluate import MODEL, REAL, TOKENIZER, evaluate, held_out
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from unisono import Motion
 from unisono.data import Drop
-from unisono.motion import Skeleton, euler_to_matrix
-from unisono_motion.features import MotionSpec, about_y
-from unisono_motion.figures import ACTIONS, figure_skeleton, make_figure
-from unisono_motion.fit import REFLECT, Mirror, fit, resample, retarget, stand
+from unisono_motion.corpus.features import MotionSpec, about_y
+from unisono_motion.corpus.figures import ACTIONS, figure_skeleton, make_figure
+from unisono_motion.corpus.fit import REFLECT, Mirror, fit, resample, retarget, stand
+from unisono_motion.skeleton import Motion, Skeleton, euler_to_matrix
 
 SHARED = Path(os.environ.get("UNISONO_SHARED", Path(__file__).parents[3] / "shared"))
 SPEC = MotionSpec(figure_skeleton(), 20.0)
@@ -143,7 +142,7 @@ def test_feet_that_stand_touch_and_feet_that_swing_do_not():
 
 def test_published_layout_is_read_without_its_rotations():
     """22 joints and 263 numbers; 21 and 251."""
-    from unisono_motion.humanml3d import JOINTS_21, JOINTS_22
+    from unisono_motion.corpus.humanml3d import JOINTS_21, JOINTS_22
 
     for joints, dim in ((JOINTS_22, 263), (JOINTS_21, 251)):
         names, parents, rest = zip(*joints, strict=True)

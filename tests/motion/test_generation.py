@@ -5,10 +5,10 @@ import pytest
 import torch
 from unisono import Synthesizer
 from unisono.errors import RecipeError, RequestError
-from unisono_motion import untrained
-from unisono_motion.asking import read_request
-from unisono_motion.composing import Unroller, context_of, join
-from unisono_motion.sampling import SAMPLERS
+from unisono_motion.models.composing import Unroller, context_of, join
+from unisono_motion.models.request import read_request
+from unisono_motion.models.sampling import SAMPLERS
+from unisono_motion.tokens import untrained
 
 RECIPES = ("motion/mmm-tiny", "motion/momask-tiny")
 FPS, DOWN = 20, 4
@@ -133,7 +133,7 @@ def test_temperature_nought_takes_the_likeliest(parts):
 
 
 def test_halton_does_not_depend_on_padding(parts):
-    from unisono_motion.sampling import halton
+    from unisono_motion.models.sampling import halton
 
     short, long = (halton(4, parts.layout(n)).score.rank for n in (7, 12))
     assert torch.equal(short.argsort(), long[: len(short)].argsort())

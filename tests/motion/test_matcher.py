@@ -8,8 +8,8 @@ import pytest
 import torch
 from unisono import Synthesizer
 from unisono.errors import DataError, RequestError
-from unisono_motion.figures import make_figure
-from unisono_motion.matcher import Place
+from unisono_motion.corpus.figures import make_figure
+from unisono_motion.models.matcher import Place
 
 
 @pytest.fixture(scope="module")

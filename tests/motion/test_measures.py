@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from unisono.errors import DataError
-from unisono_motion.measures import foot_sliding, seam_jump, velocity_jumps
+from unisono_motion.measure.physics import foot_sliding, seam_jump, velocity_jumps
 
 FPS = 20
 

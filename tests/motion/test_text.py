@@ -7,7 +7,7 @@ import torch
 from unisono.data import words_of
 from unisono.errors import MissingExtra, RecipeError, RequestError
 from unisono.nn.captions import MAX_WORDS, ClipTextEncoder, SmallTextEncoder, Vocabulary, make_text_encoder
-from unisono_motion.text import read_caption
+from unisono_motion.models.caption_encoders import read_caption
 
 WORDS = ["a", "person", "walks", "waves"]
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from unisono import Synthesizer
 from unisono.errors import CheckpointError, RecipeError, RequestError
-from unisono.motion import Motion
 from unisono.recipe import Recipe
-from unisono_motion.codec import pad_to_multiple
-from unisono_motion.figures import FigureData, make_figure
-from unisono_motion.tokenizer import MotionTokenizer
+from unisono_motion.corpus.figures import FigureData, make_figure
+from unisono_motion.skeleton import Motion
+from unisono_motion.tokens.codec import pad_to_multiple
+from unisono_motion.tokens.tokenizer import MotionTokenizer
 
 NAMES = ("tokenizer", "tokenizer-fsq", "tokenizer-parts")
 
@@ -147,7 +147,7 @@ def test_a_file_is_reconstructed(tokenizers, tmp_path):
 
 
 def test_another_rate_and_size_are_fitted(tokenizers, tmp_path):
-    from unisono_motion.fit import resample
+    from unisono_motion.corpus.fit import resample
 
     model = tokenizers["tokenizer"]
     figure = make_figure(0)

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from unisono.nn.attention import Block
-from unisono_motion.transformer import Condition, MaskedTransformer, ResidualTransformer
+from unisono.nn.transformer import Block
+from unisono_motion.models.transformer import Condition, MaskedTransformer, ResidualTransformer
 
 V, T, D = 7, 6, 16
 LENGTH = torch.tensor([6, 4, 1])

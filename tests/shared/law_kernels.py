@@ -1,6 +1,6 @@
 """Published samplers as kernels, in plain Python from the papers, with none of the library's stages.
 
-A kernel yields every outcome of one step with its probability; `unisono.testing.joint.push` follows them
+A kernel yields every outcome of one step with its probability; `unisono.testing.oracles.masked.push` follows them
 all. So the oracle of `test_laws` has no Monte Carlo.
 """
 
@@ -8,7 +8,7 @@ import itertools
 import math
 
 import numpy as np
-from unisono.testing.joint import MASK, Joint, push
+from unisono.testing.oracles.masked import MASK, Joint, push
 
 JOINT = Joint.random(4, 3, seed=0)
 

@@ -6,9 +6,9 @@ import unisono
 from unisono.checkpoint import save_export
 from unisono.errors import RecipeError
 from unisono.recipe import Recipe
-from unisono.train.warm import warm_start
-from unisono_text.adapters import Adapters, merged
-from unisono_text.data import ToyData
+from unisono.train.warm_start import warm_start
+from unisono_text.corpus.data import ToyData
+from unisono_text.models.adapters import Adapters, merged
 
 NETWORKS = {
     "text/ar": dict(dim=16, num_layers=2, num_heads=2, dropout=0.0),

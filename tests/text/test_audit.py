@@ -7,13 +7,13 @@ import pytest
 import torch
 from unisono import Synthesizer
 from unisono.errors import MissingExtra, RequestError
-from unisono_text import audit as audits
-from unisono_text.ar import Autoregressive
-from unisono_text.audit import Guard, Rate, Stopped, audit
-from unisono_text.data import ToyData
-from unisono_text.generate import watched
-from unisono_text.harness import Answers, harness_model
-from unisono_text.mdlm import MDLM
+from unisono_text.corpus.data import ToyData
+from unisono_text.filling.generate import watched
+from unisono_text.measure import audit as audits
+from unisono_text.measure.audit import Guard, Rate, Stopped, audit
+from unisono_text.measure.harness import Answers, harness_model
+from unisono_text.models.ar import Autoregressive
+from unisono_text.models.mdlm import MDLM
 
 SIZES = dict(dim=16, num_layers=1, num_heads=2, filter_dim=32, dropout=0.0)
 

@@ -9,9 +9,9 @@ from unisono.checkpoint import save_export
 from unisono.data import item_generator
 from unisono.errors import DataError
 from unisono.recipe import Recipe
-from unisono_text.asking import prompt_of
-from unisono_text.chat import ChatData
-from unisono_text.tokenizer import Tokenizer
+from unisono_text.corpus.chat import ChatData
+from unisono_text.corpus.tokenizer import Tokenizer
+from unisono_text.filling.request import prompt_of
 
 PAIRS = [{"prompt": f"What is {n}?", "answer": f"{n} is a number."} for n in range(20)]
 

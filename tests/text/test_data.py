@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unisono.data import item_generator
 from unisono.errors import CheckpointError, DataError
-from unisono_text.data import MADE, ToyData, make_sentence
-from unisono_text.files import FilesData
-from unisono_text.packing import RowSet, cut, packed_rows
+from unisono_text.corpus.data import MADE, ToyData, make_sentence
+from unisono_text.corpus.files import FilesData
+from unisono_text.corpus.packing import RowSet, cut, packed_rows
 
 BOOK = "".join(f"Line {number} of the book, and more.\n" + "\n" * (number % 3 == 2) for number in range(60))
 

@@ -11,14 +11,14 @@ from unisono import Synthesizer, plugin
 from unisono.checkpoint import load_component, save_export
 from unisono.cli import main
 from unisono.errors import DataError
-from unisono.metrics import sweep
+from unisono.evaluation import sweep
 from unisono.recipe import Recipe
-from unisono_text.ar import Autoregressive
-from unisono_text.chat import ChatData
-from unisono_text.data import ToyData
-from unisono_text.evaluate import HELD, MODEL, corpus_of, evaluate, nats_of, probe, words
-from unisono_text.files import FilesData
-from unisono_text.mdlm import MDLM
+from unisono_text.corpus.chat import ChatData
+from unisono_text.corpus.data import ToyData
+from unisono_text.corpus.files import FilesData
+from unisono_text.measure.evaluate import HELD, MODEL, corpus_of, evaluate, nats_of, probe, words
+from unisono_text.models.ar import Autoregressive
+from unisono_text.models.mdlm import MDLM
 
 SIZES = {"dim": 16, "num_layers": 1, "num_heads": 2, "filter_dim": 32, "dropout": 0.0}
 PERPLEXITY = "judge's perplexity"

@@ -12,15 +12,15 @@ import unisono.masked as um
 from unisono import Synthesizer, Text
 from unisono.errors import RequestError
 from unisono.masked import Canvas, Layout
-from unisono.testing.joint import MASK, Joint, surprise
-from unisono_text.ar import Autoregressive
-from unisono_text.asking import TextRequest
-from unisono_text.block import BlockModel
-from unisono_text.denoise import Denoiser, Opinion, Prefill, Remembering, Unprompted
-from unisono_text.generate import Filling, read_all, watched
-from unisono_text.mdlm import MDLM
-from unisono_text.sampling import PRESETS, LeftToRight, strategy_of
-from unisono_text.tokenizer import Tokenizer
+from unisono.testing.oracles.masked import MASK, Joint, surprise
+from unisono_text.corpus.tokenizer import Tokenizer
+from unisono_text.filling.denoise import Denoiser, Opinion, Prefill, Remembering, Unprompted
+from unisono_text.filling.generate import Filling, read_all, watched
+from unisono_text.filling.request import TextRequest
+from unisono_text.filling.sampling import PRESETS, LeftToRight, strategy_of
+from unisono_text.models.ar import Autoregressive
+from unisono_text.models.block import BlockModel
+from unisono_text.models.mdlm import MDLM
 
 ALPHABET = string.ascii_lowercase + string.digits + ' .,:-{}[]"\\\n'
 TOKENIZER = Tokenizer.characters([ALPHABET])
@@ -210,7 +210,7 @@ def test_what_is_filled_in_follows_the_law_given_both_sides():
 
 
 def model_texts(model, requests):
-    from unisono_text.generate import synthesize
+    from unisono_text.filling.generate import synthesize
 
     return [made.text for made in synthesize(model, requests)]
 

@@ -5,8 +5,8 @@ import torch
 import transformers
 from unisono.errors import UnisonoError
 from unisono.masked.random import row_seeds
-from unisono.masked.verify import Causal, KVCache, Prefix, Proposal, Target, Verdict, autoregressive, decode
-from unisono.masked.verify import draw as drawing
+from unisono.verify import Causal, KVCache, Prefix, Proposal, Target, Verdict, autoregressive, decode
+from unisono.verify import draw as drawing
 from unisono_text import lossless
 from unisono_text.lossless import arithmetic, generate, parallel_speculative
 from unisono_text.lossless.decoding import Means, method_of

@@ -6,12 +6,12 @@ import pytest
 import torch
 from unisono import UnisonoError
 from unisono.errors import RecipeError, RequestError
-from unisono_text.ar import Autoregressive
-from unisono_text.data import ToyData
-from unisono_text.lossless.asking import ContinueRequest
+from unisono_text.corpus.data import ToyData
 from unisono_text.lossless.look_ahead import PaSS
 from unisono_text.lossless.medusa import Medusa
-from unisono_text.mdlm import MDLM
+from unisono_text.lossless.request import ContinueRequest
+from unisono_text.models.ar import Autoregressive
+from unisono_text.models.mdlm import MDLM
 
 SIZES = dict(dim=32, num_layers=2, num_heads=2, filter_dim=48, dropout=0.0)
 
@@ -297,7 +297,7 @@ def test_training_lowers_the_loss_and_leaves_the_base_alone(models, data, kind):
 
 
 def test_what_is_committed_is_told_as_it_is(models):
-    from unisono_text.generate import watched
+    from unisono_text.filling.generate import watched
 
     model, blocks = models["ar"], []
     with watched(model, on_block=blocks.append):

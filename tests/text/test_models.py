@@ -7,15 +7,15 @@ import statistics
 import pytest
 import torch
 from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
-from unisono.masked.verify import KVCache
 from unisono.recipe import Recipe
-from unisono_text import masking
-from unisono_text.anchored import Anchored
-from unisono_text.ar import Autoregressive
-from unisono_text.block import BlockModel, moments, search_windows, variance
-from unisono_text.mdlm import MDLM
-from unisono_text.seed import Seed
-from unisono_text.tokenizer import Tokenizer
+from unisono.verify import KVCache
+from unisono_text.corpus.tokenizer import Tokenizer
+from unisono_text.models import masking
+from unisono_text.models.anchored import Anchored
+from unisono_text.models.ar import Autoregressive
+from unisono_text.models.block import BlockModel, moments, search_windows, variance
+from unisono_text.models.mdlm import MDLM
+from unisono_text.models.seed import Seed
 
 FACTS = {
     **Tokenizer.characters(["abc"]).to_facts(),

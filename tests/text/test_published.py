@@ -10,8 +10,8 @@ import unisono
 from safetensors.torch import load_file, save_file
 from unisono.checkpoint import save_export
 from unisono.errors import CheckpointError, RecipeError
-from unisono_text.large import Dream, FastDLLM, LargeSizes, LLaDA
-from unisono_text.published import CHATS, MASKS, from_transformers
+from unisono_text.models.large import Dream, FastDLLM, LargeSizes, LLaDA
+from unisono_text.models.published import CHATS, MASKS, from_transformers
 
 ROWS, CONTEXT = 304, 48
 QWEN = dict(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unisono.errors import CheckpointError, DataError, RequestError
-from unisono_text.tokenizer import SPECIAL, Tokenizer
+from unisono_text.corpus.tokenizer import SPECIAL, Tokenizer
 
 CORPUS = ["the cat sat on the mat.\n\nThe  cat\tsat.", "Zürich — 日本語 <eos> [MASK]\r\n"] * 3
 HARD = "a [MASK] <eos> <pad> 日本\u2028\x00\r\n\t é e\u0301 🙂 "

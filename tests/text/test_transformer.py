@@ -7,8 +7,8 @@ import torch
 from unisono.errors import RecipeError
 from unisono.masked import block_causal
 from unisono.masked.canvas import Layout
-from unisono.masked.verify import KVCache
-from unisono_text.transformer import TextTransformer, block_size_of, rotary_angles, rotate
+from unisono.verify import KVCache
+from unisono_text.models.transformer import TextTransformer, block_size_of, rotary_angles, rotate
 
 TOLERANCE = 2e-5
 

@@ -14,9 +14,9 @@ import torch
 pytest.importorskip("espeakng_loader", reason="espeak-ng's wheel is not installed")
 pytest.importorskip("swift_f0", reason="the pitch tracker is not installed")
 
-from unisono.audio import MelSpec
 from unisono.errors import DataError
-from unisono.speech import level, trim
+from unisono_sound.corpus import level, trim
+from unisono_sound.signal import MelSpec
 from unisono_tts.data import EspeakData, SpeechData
 
 RATE = 22050
@@ -109,7 +109,7 @@ def test_audit_names_every_reason(tmp_path):
     whole = (root / "wavs" / "broken.wav").read_bytes()
     (root / "wavs" / "broken.wav").write_bytes(whole[: len(whole) // 2])
     soundfile.write(root / "wavs" / "nothing.wav", np.zeros(0), RATE)
-    from unisono.data import AudioLimits
+    from unisono_sound.corpus import AudioLimits
 
     data = SpeechData(str(root), limits=AudioLimits(max_seconds=2.5), val_size=1)
     audit = data.prepare(progress=False)
@@ -249,7 +249,7 @@ def test_symbols_are_cached_by_front_end_and_text(tmp_path, monkeypatch):
     root = corpus(tmp_path / "voice", good(2))
     first = SpeechData(str(root), val_size=0)
     first.prepare(progress=False)
-    from unisono.speech import EspeakFrontEnd
+    from unisono_sound.text import EspeakFrontEnd
 
     def refuse(self, text):
         raise AssertionError("read again")

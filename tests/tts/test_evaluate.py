@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 from pydantic import BaseModel
-from unisono import Audio, metrics
-from unisono.audio import GriffinLim, MelSpec, write_audio
-from unisono.data import Manifest, Utterance
+from unisono import Audio
 from unisono.errors import DataError
-from unisono.speech import evaluate as module
-from unisono.speech.evaluate import held_out, long_text
+from unisono_sound import measure
+from unisono_sound.corpus import Manifest, Utterance
+from unisono_sound.measure import evaluate as module
+from unisono_sound.measure.evaluate import held_out, long_text
+from unisono_sound.signal import GriffinLim, MelSpec, write_audio
 from unisono_tts.evaluate import evaluate
 
 HAS_PESQ = find_spec("pesq") is not None  # compiled at install, and so not a dependency
@@ -94,7 +95,7 @@ class Hearer:
 
 @pytest.fixture(autouse=True, scope="module")
 def one_opinion():
-    opinion = metrics.DNSMOS(3.0, 3.5, 4.0, 3.2)
+    opinion = measure.DNSMOS(3.0, 3.5, 4.0, 3.2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "dnsmos", lambda waveform, rate: opinion)
         yield
@@ -130,7 +131,7 @@ def test_one_take_of_each_text_and_all_four_systems(report):
 
 def test_word_errors_are_pooled(report):
     # TEXTS[0] is heard for both; each has five words
-    wrong = metrics.word_error_rate([TEXTS[1]], [TEXTS[0]])
+    wrong = measure.word_error_rate([TEXTS[1]], [TEXTS[0]])
     for system in report.systems:
         assert report.value("word error rate", system) == pytest.approx(100 * wrong.errors / (5 + 5), rel=1e-9)
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from unisono.audio import fill_gaps
 from unisono.duration import Alignment
+from unisono_sound.signal import fill_gaps
 
 TEXT = "One small step for man, one giant leap for everyone."
 SEMITONES = 2 ** (1 / 12)

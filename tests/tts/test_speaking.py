@@ -11,7 +11,8 @@ import unisono
 from unisono import Audio, Synthesizer
 from unisono.checkpoint import save_export
 from unisono.errors import RecipeError, RequestError
-from unisono.speech import Voice, tokenize
+from unisono_sound.text import tokenize
+from unisono_sound.voice import Voice
 from unisono_tts import speaking
 from unisono_tts.speaking import PIECES_AT_ONCE
 
@@ -247,8 +248,8 @@ def test_fastspeech_speaks_and_has_no_pitch(make_voice, make_vocoder):
 
 
 def test_a_front_end_may_be_replaced(voice, monkeypatch):
-    from unisono.speech import Symbols
-    from unisono.speech.frontend import Word
+    from unisono_sound.text import Symbols
+    from unisono_sound.text.frontend import Word
 
     monkeypatch.setattr(voice.model.voice, "_front_end", None)
     read = Symbols(("<start>", "ɑ", "<end>"), (Word("ah", 0, 2),), (-1, 0, -1))

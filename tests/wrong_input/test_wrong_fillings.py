@@ -4,10 +4,10 @@ import pytest
 import torch
 from unisono import Synthesizer
 from unisono.errors import RequestError
-from unisono_text.ar import Autoregressive
-from unisono_text.block import BlockModel
-from unisono_text.mdlm import MDLM
-from unisono_text.tokenizer import Tokenizer
+from unisono_text.corpus.tokenizer import Tokenizer
+from unisono_text.models.ar import Autoregressive
+from unisono_text.models.block import BlockModel
+from unisono_text.models.mdlm import MDLM
 from wrong_input import matches
 
 CONTEXT = 64

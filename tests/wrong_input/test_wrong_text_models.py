@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from unisono.checkpoint import save_export
 from unisono.recipe import Recipe
-from unisono.train.warm import warm_start
-from unisono_text.tokenizer import Tokenizer
+from unisono.train.warm_start import warm_start
+from unisono_text.corpus.tokenizer import Tokenizer
 from wrong_input import matches
 
 FACTS = {"context": 32, "characters_per_token": 1.0, "sample_texts": [], **Tokenizer.characters(["abc"]).to_facts()}

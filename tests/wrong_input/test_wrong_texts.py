@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from unisono.checkpoint import save_export
 from unisono.recipe import Recipe
-from unisono_text.tokenizer import Tokenizer
+from unisono_text.corpus.tokenizer import Tokenizer
 from wrong_input import matches
 
 FILES, CHAT = "text/mdlm-wikitext", "text/mdlm-chat"

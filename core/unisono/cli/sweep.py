@@ -36,7 +36,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from unisono.checkpoint import load, parse_components
     from unisono.cli.generate import flag_value, written_flags
     from unisono.cli.output import check_drawable, check_writable
-    from unisono.metrics import Probe, sweep
+    from unisono.evaluation import Probe, sweep
 
     check_drawable(args.plot)
     check_writable(args.json)

@@ -1,19 +1,10 @@
-"""Data: manifests, the audit of what was kept and dropped, feature caches, and replayable
-batches."""
+"""Data: the audit of what was kept and dropped, feature caches, captions, and replayable batches."""
 
-from unisono.data.audit import AudioLimits, Audit, Drop, Dropped, wave_facts
+from unisono.data.audit import Audit, Drop, Dropped
 from unisono.data.cache import Features, Prepared, cache_root, prepare_features, written_aside
 from unisono.data.captions import find_captions, mirrored, read_captions, words_of
 from unisono.data.collate import collate_items, pad_stack
 from unisono.data.loader import ReplayableLoader
-from unisono.data.manifest import (
-    Manifest,
-    Utterance,
-    find_audio,
-    read_manifest,
-    read_manifests,
-    same_sentence,
-)
 from unisono.data.module import DataModule, ItemSet
 from unisono.data.parallel import map_processes
 from unisono.data.sampler import (
@@ -24,23 +15,19 @@ from unisono.data.sampler import (
 )
 
 __all__ = [
-    "AudioLimits",
     "Audit",
     "DataModule",
     "Drop",
     "Dropped",
     "Features",
     "ItemSet",
-    "Manifest",
     "OrderedBatchSampler",
     "Prepared",
     "ReplayableBatchSampler",
     "ReplayableLoader",
-    "Utterance",
     "cache_root",
     "collate_items",
     "derive_seed",
-    "find_audio",
     "find_captions",
     "item_generator",
     "map_processes",
@@ -48,10 +35,6 @@ __all__ = [
     "pad_stack",
     "prepare_features",
     "read_captions",
-    "read_manifest",
-    "read_manifests",
-    "same_sentence",
-    "wave_facts",
     "words_of",
     "written_aside",
 ]

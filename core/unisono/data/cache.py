@@ -24,11 +24,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unisono.data.audit import Drop
-from unisono.data.manifest import Utterance
 from unisono.data.parallel import map_processes
 from unisono.errors import DataError
 
-Compute = Callable[[Utterance], tuple[dict[str, Tensor], dict[str, Any]]]
+Compute = Callable[[Any], tuple[dict[str, Tensor], dict[str, Any]]]
 """Makes one utterance's features: named tensors (time first), and facts as plain JSON."""
 
 
@@ -58,7 +57,7 @@ class Features:
 class Prepared:
     """An utterance with its features."""
 
-    utterance: Utterance
+    utterance: Any
     features: Features
 
 
@@ -90,11 +89,11 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 
 def prepare_features(
-    utterances: Sequence[Utterance],
+    utterances: Sequence[Any],
     compute: Compute,
     version: str,
     *,
-    key: Callable[[Utterance], str] | None = None,
+    key: Callable[[Any], str] | None = None,
     num_processes: int | None = None,
     progress: bool = True,
     description: str = "features",
@@ -110,7 +109,7 @@ def prepare_features(
     """
     folder = cache_root() / "features"
 
-    def look_up(utterance: Utterance) -> tuple[Path, Prepared | Drop | None]:
+    def look_up(utterance: Any) -> tuple[Path, Prepared | Drop | None]:
         try:
             digest = _digest(utterance.audio, version, key(utterance) if key else "")
         except OSError as error:
@@ -136,7 +135,7 @@ def prepare_features(
     return results
 
 
-def _make(compute: Compute, task: tuple[Utterance, Path]) -> Drop | None:
+def _make(compute: Compute, task: tuple[Any, Path]) -> Drop | None:
     """Compute and write one entry, in a worker."""
     utterance, path = task
     try:

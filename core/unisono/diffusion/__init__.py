@@ -17,26 +17,26 @@ oracles.py     exact networks of Gaussians and mixtures
 The equations are in docs/diffusion.md.
 """
 
-from unisono.diffusion.accept import Accept, Exact, FixedSteps, Tolerance
-from unisono.diffusion.anderson import Anderson
-from unisono.diffusion.deer import DeerError, DeerReport, ParallelGRU, deer, prefix_scan
-from unisono.diffusion.evaluate import Evaluator, Local
-from unisono.diffusion.fast import FastRecurrence, fastest
-from unisono.diffusion.gradient import differentiable
+from unisono.diffusion.chain.fast import FastRecurrence, fastest
+from unisono.diffusion.chain.levels import Levels, levels_of
+from unisono.diffusion.chain.purity import check_pure
+from unisono.diffusion.chain.recurrence import Recurrence
+from unisono.diffusion.chain.replay import SchedulerRecurrence
 from unisono.diffusion.guide import ClassifierFree
-from unisono.diffusion.levels import Levels, levels_of
-from unisono.diffusion.newton import DiagNewton, Newton
-from unisono.diffusion.objectives import EDM, Discrete, Flow, Noised, Objective, denoising_loss, forgotten
-from unisono.diffusion.oracles import Gaussian, ImageMixture, Mixture, RowByRow
-from unisono.diffusion.parareal import Parareal
-from unisono.diffusion.picard import Identity, Jacobi, Picard, Serial
-from unisono.diffusion.pipeline import ParallelPipeline, parallelize
-from unisono.diffusion.purity import check_pure
-from unisono.diffusion.recurrence import Recurrence
-from unisono.diffusion.replay import SchedulerRecurrence
+from unisono.diffusion.pipelines.pipeline import ParallelPipeline, parallelize
 from unisono.diffusion.report import NonFiniteError, Report, Round
 from unisono.diffusion.solve import Job, Solution, Solver, solve
-from unisono.diffusion.window import Lane, WindowSolver
+from unisono.diffusion.solvers.accept import Accept, Exact, FixedSteps, Tolerance
+from unisono.diffusion.solvers.anderson import Anderson
+from unisono.diffusion.solvers.deer import DeerError, DeerReport, ParallelGRU, deer, prefix_scan
+from unisono.diffusion.solvers.evaluator import Evaluator, Local
+from unisono.diffusion.solvers.newton import DiagNewton, Newton
+from unisono.diffusion.solvers.parareal import Parareal
+from unisono.diffusion.solvers.picard import Identity, Jacobi, Picard, Serial
+from unisono.diffusion.solvers.window import Lane, WindowSolver
+from unisono.diffusion.training.gradient import differentiable
+from unisono.diffusion.training.objectives import EDM, Discrete, Flow, Noised, Objective, denoising_loss, forgotten
+from unisono.testing.oracles.diffusion import Gaussian, ImageMixture, Mixture, RowByRow
 
 __all__ = [
     "EDM",

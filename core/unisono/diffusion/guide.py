@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from unisono.diffusion.tree import cat, rows, tree_map
+from unisono.diffusion.chain.tree import cat, rows, tree_map
 
 Branched = Callable[[Any, Tensor, Int[Tensor, " n"], Int[Tensor, " n"]], Any]
 

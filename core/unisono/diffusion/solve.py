@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from unisono.diffusion.accept import Accept, FixedSteps, Tolerance
-from unisono.diffusion.evaluate import Evaluator, Local
-from unisono.diffusion.picard import Picard
-from unisono.diffusion.purity import check_repeatable, has_rows
-from unisono.diffusion.recurrence import Recurrence
+from unisono.diffusion.chain.purity import check_repeatable, has_rows
+from unisono.diffusion.chain.recurrence import Recurrence
+from unisono.diffusion.chain.tree import cat, leaves, num_rows, rows, tree_map
 from unisono.diffusion.report import NonFiniteError, Report, Round
-from unisono.diffusion.tree import cat, leaves, num_rows, rows, tree_map
+from unisono.diffusion.solvers.accept import Accept, FixedSteps, Tolerance
+from unisono.diffusion.solvers.evaluator import Evaluator, Local
+from unisono.diffusion.solvers.picard import Picard
 from unisono.errors import UnisonoError
 
 WINDOW = 8

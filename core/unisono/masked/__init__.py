@@ -22,45 +22,8 @@ verify/         the sibling for autoregressive networks: propose, verify, commit
 Masks are boolean, True = keep. The equations are in docs/masked.md.
 """
 
-from unisono.masked.cache import (
-    Audit,
-    Cached,
-    Delayed,
-    FreeCache,
-    FrozenPerBlock,
-    Memory,
-    Network,
-    Part,
-    PrefixExact,
-    QueryOnly,
-    Recompute,
-    ReuseUnchanged,
-)
 from unisono.masked.canvas import Canvas, Layout
-from unisono.masked.corrupt import (
-    BlockDiffusion,
-    Complementary,
-    Corrupted,
-    Corruption,
-    Counted,
-    Diffusion,
-    Glancing,
-    PlanMasking,
-    block_causal,
-    corruption_for,
-    noised_and_clean,
-)
-from unisono.masked.decode import Decoded, decode, steps
-from unisono.masked.draw import ArithmeticCodes, Categorical, FixedNoise, Greedy
-from unisono.masked.execute import Compact, rehearse, sync, unrolled
-from unisono.masked.guide import Autoregressive, ClassifierFree, Plain
-from unisono.masked.handle import Handle, Model, Unconditional, at_sites
-from unisono.masked.losses import masked_cross_entropy, negative_elbo, subs
-from unisono.masked.marginals import Marginals
-from unisono.masked.moment import Moment
-from unisono.masked.orders import halton_order, left_to_right, locality_aware
-from unisono.masked.plan import Even, Everything, Fixed, Plan, Planned, Proportional, Scheduled, Sizes
-from unisono.masked.presets import (
+from unisono.masked.presets.general import (
     arpg,
     by_rank,
     choose_then_draw,
@@ -77,7 +40,7 @@ from unisono.masked.presets import (
     token_critic,
     vampnet,
 )
-from unisono.masked.presets_text import (
+from unisono.masked.presets.text import (
     block_diffusion,
     credit,
     dimple,
@@ -92,8 +55,32 @@ from unisono.masked.presets_text import (
     remdm,
 )
 from unisono.masked.random import row_seeds
-from unisono.masked.revise import Correct, Edit, KeepBest, Never, Remasking
-from unisono.masked.schedules import (
+from unisono.masked.run.cache import (
+    Audit,
+    Cached,
+    Delayed,
+    FreeCache,
+    FrozenPerBlock,
+    Memory,
+    Network,
+    Part,
+    PrefixExact,
+    QueryOnly,
+    Recompute,
+    ReuseUnchanged,
+)
+from unisono.masked.run.decode import Decoded, decode, steps
+from unisono.masked.run.execute import Compact, rehearse, sync, unrolled
+from unisono.masked.run.handle import Handle, Model, Unconditional, at_sites
+from unisono.masked.run.windows import cut, in_step
+from unisono.masked.stages.draw import ArithmeticCodes, Categorical, FixedNoise, Greedy
+from unisono.masked.stages.guide import Autoregressive, ClassifierFree, Plain
+from unisono.masked.stages.marginals import Marginals
+from unisono.masked.stages.moment import Moment
+from unisono.masked.stages.orders import halton_order, left_to_right, locality_aware
+from unisono.masked.stages.plan import Even, Everything, Fixed, Plan, Planned, Proportional, Scheduled, Sizes
+from unisono.masked.stages.revise import Correct, Edit, KeepBest, Never, Remasking
+from unisono.masked.stages.schedules import (
     SCHEDULES,
     arccos,
     cosine,
@@ -105,7 +92,7 @@ from unisono.masked.schedules import (
     square,
     square_root,
 )
-from unisono.masked.score import (
+from unisono.masked.stages.score import (
     Credit,
     Critic,
     Drawn,
@@ -117,7 +104,7 @@ from unisono.masked.score import (
     RandomOrder,
     Rank,
 )
-from unisono.masked.select import (
+from unisono.masked.stages.select import (
     All,
     AtMost,
     Bernoulli,
@@ -129,10 +116,23 @@ from unisono.masked.select import (
     Threshold,
     TopK,
 )
-from unisono.masked.stop import Complete, EndOfSequence
+from unisono.masked.stages.stop import Complete, EndOfSequence
+from unisono.masked.stages.warp import Chain, Keep, Nucleus, Suppress, Temperature, TopTokens, Typical
 from unisono.masked.strategy import Strategy
-from unisono.masked.warp import Chain, Keep, Nucleus, Suppress, Temperature, TopTokens, Typical
-from unisono.masked.windows import cut, in_step
+from unisono.masked.training.corrupt import (
+    BlockDiffusion,
+    Complementary,
+    Corrupted,
+    Corruption,
+    Counted,
+    Diffusion,
+    Glancing,
+    PlanMasking,
+    block_causal,
+    corruption_for,
+    noised_and_clean,
+)
+from unisono.masked.training.losses import masked_cross_entropy, negative_elbo, subs
 
 __all__ = [
     "SCHEDULES",

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from unisono.errors import UnisonoError
 from unisono.masked.canvas import Layout
-from unisono.masked.draw import Categorical, Draw
-from unisono.masked.guide import Guide, Plain
-from unisono.masked.plan import Plan
-from unisono.masked.revise import Never, Revise
-from unisono.masked.score import Score
-from unisono.masked.select import Select, TopK
-from unisono.masked.stop import Complete, Stop
-from unisono.masked.warp import Keep, Warp
+from unisono.masked.stages.draw import Categorical, Draw
+from unisono.masked.stages.guide import Guide, Plain
+from unisono.masked.stages.plan import Plan
+from unisono.masked.stages.revise import Never, Revise
+from unisono.masked.stages.score import Score
+from unisono.masked.stages.select import Select, TopK
+from unisono.masked.stages.stop import Complete, Stop
+from unisono.masked.stages.warp import Keep, Warp
 
 STAGES = ("plan", "guide", "warp", "score", "select", "draw", "revise", "stop")
 

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from unisono.data import derive_seed, words_of
 from unisono.errors import MissingExtra, RecipeError
-from unisono.nn.attention import Block
-from unisono.nn.transformer import sinusoids
+from unisono.nn.fft import sinusoids
+from unisono.nn.transformer import Block
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789'"
 UNKNOWN = "�"

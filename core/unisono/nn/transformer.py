@@ -1,100 +1,59 @@
-"""The feed-forward transformer of FastSpeech: self-attention and a convolutional feed-forward, for any length.
+"""A transformer block that normalises first, with attention to a memory where there is one.
 
-Ren et al., "FastSpeech" (arXiv:1905.09263), §3.1 and Figure 1b; FastPitch (arXiv:2006.06873) uses the same
-with one head. Differences: heads are computed by PyTorch's scaled dot-product attention; padding is zeroed
-before every convolution, so that an item alone and in a batch agree.
+Vaswani et al. 2017 (arXiv:1706.03762), with the norms in front as by Xiong et al. (arXiv:2002.04745).
 
-Shapes: b batch, t time, d channels. Masks are True where a position is kept.
+Shapes: b batch, t positions, w positions of the memory, d channels. Masks are True where kept.
 """
 
-import math
-
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class FFTBlock(nn.Module):
-    """One block: self-attention and convolutions, each added to what went in.
+class Block(nn.Module):
+    """Self-attention, attention to a memory where there is one, feed-forward; each added to what went in.
 
     ::
 
-        x ─┬─ self-attention ─ (+) ─ LayerNorm ─┬─ conv k ─ ReLU ─ conv k ─ (+) ─ LayerNorm ─
-           └────────────────────┘               └─────────────────────────────┘
-
-    ``norm_first`` puts each LayerNorm before its branch instead of behind the sum (not as published): such a
-    stack takes a high learning rate from the start, where the published one needs a long warm-up or collapses.
+        x ─┬─ norm ─ self-attention ─(+)─┬─ norm ─ attention to memory ─(+)─┬─ norm ─ GELU ─(+)─
+           └─────────────────────────┘   └──────────────────────────────┘   └────────────┘
     """
 
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        head_dim: int,
-        filter_dim: int,
-        kernel_size: int = 3,
-        dropout: float = 0.1,
-        norm_first: bool = False,
-    ):
+    def __init__(self, dim: int, num_heads: int, dropout: float = 0.1, cross: bool = False, expansion: int = 4):
         super().__init__()
-        self.norm_first = norm_first
         self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * num_heads * head_dim)
-        self.out = nn.Linear(num_heads * head_dim, dim, bias=False)
-        self.attention_norm = nn.LayerNorm(dim)
-        self.conv_in = nn.Conv1d(dim, filter_dim, kernel_size, padding=kernel_size // 2)
-        self.conv_out = nn.Conv1d(filter_dim, dim, kernel_size, padding=kernel_size // 2)
-        self.feed_forward_norm = nn.LayerNorm(dim)
+        self.self_norm = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.self_out = nn.Linear(dim, dim)
+        if cross:
+            self.cross_norm = nn.LayerNorm(dim)
+            self.cross_q = nn.Linear(dim, dim)
+            self.cross_kv = nn.Linear(dim, 2 * dim)
+            self.cross_out = nn.Linear(dim, dim)
+        self.cross = cross
+        self.feed_norm = nn.LayerNorm(dim)
+        self.feed_in = nn.Linear(dim, expansion * dim)
+        self.feed_out = nn.Linear(expansion * dim, dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
-        y = self.attention_norm(x) if self.norm_first else x
-        q, k, v = self.qkv(y).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(
+    def forward(
+        self,
+        x: Float[Tensor, "b t d"],
+        mask: Bool[Tensor, "b t"],
+        memory: Float[Tensor, "b w d"] | None = None,
+        memory_mask: Bool[Tensor, "b w"] | None = None,
+    ) -> Float[Tensor, "b t d"]:
+        q, k, v = self.qkv(self.self_norm(x)).chunk(3, dim=-1)
+        x = x + self.dropout(self.self_out(self.attend(q, k, v, mask)))
+        if self.cross:
+            assert memory is not None and memory_mask is not None
+            k, v = self.cross_kv(memory).chunk(2, dim=-1)
+            x = x + self.dropout(self.cross_out(self.attend(self.cross_q(self.cross_norm(x)), k, v, memory_mask)))
+        return x + self.dropout(self.feed_out(F.gelu(self.feed_in(self.feed_norm(x)))))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Bool[Tensor, "b w"]) -> Tensor:
+        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
+        seen = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask[:, None, None], dropout_p=self.dropout.p if self.training else 0.0
         )
-        x = x + self.dropout(self.out(attended.transpose(1, 2).flatten(2)))
-        if not self.norm_first:
-            x = self.attention_norm(x)
-        kept = mask[..., None]
-        y = self.feed_forward_norm(x) if self.norm_first else x
-        hidden = F.relu(self.conv_in((y * kept).mT)).mT
-        x = x + self.dropout(self.conv_out((hidden * kept).mT).mT)
-        return (x if self.norm_first else self.feed_forward_norm(x)) * kept
-
-
-class FFTStack(nn.Module):
-    """Sinusoidal positions, then a number of blocks, and a LayerNorm behind them where they are ``norm_first``."""
-
-    def __init__(
-        self,
-        num_layers: int,
-        dim: int,
-        num_heads: int,
-        head_dim: int,
-        filter_dim: int,
-        kernel_size: int = 3,
-        dropout: float = 0.1,
-        norm_first: bool = False,
-    ):
-        super().__init__()
-        self.blocks = nn.ModuleList(
-            FFTBlock(dim, num_heads, head_dim, filter_dim, kernel_size, dropout, norm_first) for _ in range(num_layers)
-        )
-        self.norm = nn.LayerNorm(dim) if norm_first else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
-        x = self.dropout(x + sinusoids(x.shape[1], x.shape[2], x.device).to(x.dtype)) * mask[..., None]
-        for block in self.blocks:
-            x = block(x, mask)
-        return self.norm(x) * mask[..., None]
-
-
-def sinusoids(length: int, dim: int, device: torch.device | None = None) -> Float[Tensor, "t d"]:
-    """Return the position code of Vaswani et al. 2017, §3.5: sines in the first half, cosines in the second."""
-    half = dim // 2
-    rates = torch.exp(torch.arange(half, device=device) * (-math.log(10000.0) / half))
-    angles = torch.arange(length, device=device)[:, None] * rates
-    return F.pad(torch.cat([angles.sin(), angles.cos()], dim=1), (0, dim % 2))
+        return seen.transpose(1, 2).flatten(2)

@@ -43,7 +43,7 @@ class Skipped(Exception):
 
 def all_checks(plugin_name: str) -> list[Check]:
     """Return every check of a plugin: some of the plugin, the rest of each registered model."""
-    from unisono.testing import promises, subject
+    from unisono.testing import model_under_test, promises
 
     plugin = plugins.get(plugin_name)
     if not plugin.models:
@@ -55,7 +55,7 @@ def all_checks(plugin_name: str) -> list[Check]:
 
     of_plugin = [make(function, plugin_name, partial(plugins.get, plugin_name)) for function in promises.OF_PLUGIN]
     of_models = [
-        make(function, model, partial(subject.subject, plugin_name, model))
+        make(function, model, partial(model_under_test.subject, plugin_name, model))
         for model in plugin.models
         for function in promises.OF_MODEL
     ]

@@ -88,7 +88,7 @@ def _forked(
 @cache
 def _server() -> "subprocess.Popen[str]":
     server = subprocess.Popen(
-        [sys.executable, "-m", "unisono.testing.warm"],
+        [sys.executable, "-m", "unisono.testing.fork_server"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

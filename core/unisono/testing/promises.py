@@ -25,8 +25,8 @@ from unisono.plugin import Plugin
 from unisono.recipe import REQUIRED, Recipe
 from unisono.testing.compare import distance, ensure, numbers
 from unisono.testing.kit import Skipped
+from unisono.testing.model_under_test import STEPS, Subject, raw_weights
 from unisono.testing.processes import other_process
-from unisono.testing.subject import STEPS, Subject, raw_weights
 
 BATCH_TOLERANCE = 1e-4
 """Alone against in a batch, relative to the peak: products of another size are summed in another order. A

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from unisono.errors import RecipeError
 from unisono.model import Model
-from unisono.train import judgement
+from unisono.train import discriminator_losses
 
 
 class Played(NamedTuple):
@@ -140,7 +140,11 @@ class Adversarial(Model):
 
     def _discriminator_loss(self, fake: Tensor, real: Tensor) -> Tensor:
         self.discriminators.zero_grad()
-        score = judgement.discriminator_hinge if self.scoring == "hinge" else judgement.discriminator_squares
+        score = (
+            discriminator_losses.discriminator_hinge
+            if self.scoring == "hinge"
+            else discriminator_losses.discriminator_squares
+        )
         total = torch.zeros((), device=real.device)
         for name, judge in self.discriminators.items():
             halves = [said.split(len(real)) for said in judge(torch.cat([real, fake]))]
@@ -149,7 +153,9 @@ class Adversarial(Model):
         return total
 
     def _generator_losses(self, played: Played) -> dict[str, Tensor]:
-        score = judgement.generator_hinge if self.scoring == "hinge" else judgement.generator_squares
+        score = (
+            discriminator_losses.generator_hinge if self.scoring == "hinge" else discriminator_losses.generator_squares
+        )
         adversarial, features = (torch.zeros((), device=self.device) for _ in range(2))
         for name, judge in self.discriminators.items():
             weight, guess = self.judge_weights[name], judge(played.fake)
@@ -157,7 +163,7 @@ class Adversarial(Model):
             if self.feature_weight:
                 with torch.no_grad():
                     truth = judge(played.real)
-                features = features + weight * self.mean(judgement.feature_matching(truth, guess))
+                features = features + weight * self.mean(discriminator_losses.feature_matching(truth, guess))
         parts = {**played.parts, "adversarial": adversarial}
         parts["loss"] = played.parts["loss"] + self.adversarial_weight * adversarial
         if self.feature_weight:

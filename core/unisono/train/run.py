@@ -33,12 +33,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from unisono.checkpoint import find_training_state, load_component, read_training_state
 from unisono.errors import CheckpointError, RecipeError, writing
 from unisono.recipe import Recipe
-from unisono.train.ema import WeightEMA
-from unisono.train.keep import KeepState
-from unisono.train.preview import Previews
-from unisono.train.progress import StepProgressBar, Throughput
-from unisono.train.steps import SamePlugins, StepSeed
-from unisono.train.warm import warm_start
+from unisono.train.callbacks.checkpoints import KeepState
+from unisono.train.callbacks.ema import WeightEMA
+from unisono.train.callbacks.preview import Previews
+from unisono.train.callbacks.progress import StepProgressBar, Throughput
+from unisono.train.callbacks.repeatable import SamePlugins, StepSeed
+from unisono.train.warm_start import warm_start
 
 RUN_DIR = "UNISONO_RUN_DIR"
 """The variable by which the processes of one run share its folder."""

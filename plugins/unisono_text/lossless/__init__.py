@@ -1,14 +1,14 @@
 """Lossless decoding: autoregressive text in fewer evaluations, not one token changed.
 
 decoding.py     the methods by name; ``generate`` for any causal model of ``transformers``
-networks.py     networks as `unisono.masked.verify` reads them, with rollback
+networks.py     networks as `unisono.verify` reads them, with rollback
 ngram.py        look-ahead n-grams with an off-switch (ANPD)
 parallel.py     a diffusion model drafts (ParallelSpec)
 arithmetic.py   diverse samples side by side
 asking.py       what can be asked of text/ar; serve.py answers
 medusa.py       extra heads on a frozen text/ar; look_ahead.py look-ahead embeddings (PaSS)
 
-All of it is propose, verify, commit: `unisono.masked.verify`.
+All of it is propose, verify, commit: `unisono.verify`.
 """
 
 from unisono_text.lossless.arithmetic import Coded, arithmetic

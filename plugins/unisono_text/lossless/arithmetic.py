@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 from unisono.masked import ArithmeticCodes, Canvas, Layout, Moment
-from unisono.masked.verify import Draw, Method, Nothing, Prefix, Proposal, Verdict
+from unisono.verify import Draw, Method, Nothing, Prefix, Proposal, Verdict
 
 
 @dataclass

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from unisono.errors import UnisonoError, did_you_mean
 from unisono.masked import Nucleus, TopTokens
 from unisono.masked.random import row_seeds
-from unisono.masked.verify import (
+from unisono.verify import (
     KVCache,
     Method,
     Network,
@@ -157,7 +157,7 @@ def generate(
     cache: bool = True,
     on_round: Callable[[Prefix], None] | None = None,
 ) -> Verified:
-    """Continue prompts with a causal model of ``transformers``, or with any network of `unisono.masked.verify`.
+    """Continue prompts with a causal model of ``transformers``, or with any network of `unisono.verify`.
 
     Args:
         model: such as ``AutoModelForCausalLM`` gives, or a network.

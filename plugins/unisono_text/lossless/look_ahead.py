@@ -27,10 +27,10 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from unisono.data import derive_seed
 from unisono.errors import RecipeError
-from unisono.masked.verify import KVCache
+from unisono.verify import KVCache
 
-from unisono_text.lossless.asking import ContinueRequest
-from unisono_text.lossless.based import Based
+from unisono_text.lossless.frozen_base import Based
+from unisono_text.lossless.request import ContinueRequest
 
 
 class PaSS(Based):

@@ -11,7 +11,7 @@ as Medusa-1: the model itself is not touched, so that what it says stays the sam
 
 W1 begins as 0 and W2 as the model's own head, so that a head begins by saying what the model says. The loss is
 Σ_k 0.8^k · cross-entropy of head k (§2.2.1). Decoding tries a tree of the heads' likeliest tokens; verification is by
-matching, and so lossless. (The paper's typical acceptance is not; it is `unisono.masked.verify.medusa_typical`.)
+matching, and so lossless. (The paper's typical acceptance is not; it is `unisono.verify.medusa_typical`.)
 
 Shapes: b batch, t tokens, k heads, d channels, v vocabulary. Masks: True = keep.
 """
@@ -25,10 +25,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.errors import RecipeError
-from unisono.masked.verify import KVCache
+from unisono.verify import KVCache
 
-from unisono_text.lossless.asking import ContinueRequest
-from unisono_text.lossless.based import Based
+from unisono_text.lossless.frozen_base import Based
+from unisono_text.lossless.request import ContinueRequest
 
 
 class Medusa(Based):

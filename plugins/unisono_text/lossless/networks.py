@@ -1,9 +1,9 @@
-"""Autoregressive networks as `unisono.masked.verify` reads them: text/ar's own, and any causal one of ``transformers``.
+"""Autoregressive networks as `unisono.verify` reads them: text/ar's own, and any causal one of ``transformers``.
 
 Verification asks for the logits of tokens at given positions under a given mask, with keys and values that can be
 forgotten again. A transformer needs three things for that: a mask of what each new token sees, the tokens' positions,
 and a cache that it appends to. ``CausalNetwork`` hands them to this plugin's transformer; ``TransformersNetwork`` to a
-model of the ``transformers`` library, whose cache it replaces by one with rollback (`unisono.masked.verify.KVCache`).
+model of the ``transformers`` library, whose cache it replaces by one with rollback (`unisono.verify.KVCache`).
 
 Whether a model of that library honours masks and positions is not taken on trust: when it is wrapped, three tokens go
 through it twice, once as they are and once with a stranger between them that nobody may see, and the logits must agree.
@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from unisono.errors import UnisonoError
-from unisono.masked.verify import KVCache
+from unisono.verify import KVCache
 
 
 class CausalNetwork:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import torch
 from unisono.errors import UnisonoError
-from unisono.masked.verify import Draw, Matching, Method, Prefix, Proposal, Round, Target
+from unisono.verify import Draw, Matching, Method, Prefix, Proposal, Round, Target
 
 RATE = 0.1
 """How fast the share of hits follows: the last ten predictions count for two thirds."""

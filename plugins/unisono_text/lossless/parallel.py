@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from unisono.errors import UnisonoError
 from unisono.masked import Canvas, Handle, Layout, random
-from unisono.masked.verify import Draw, Method, Prefix, Proposal, Rejection, Round, Target, sample
+from unisono.verify import Draw, Method, Prefix, Proposal, Rejection, Round, Target, sample
 
 
 @dataclass(frozen=True)

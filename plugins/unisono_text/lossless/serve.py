@@ -2,7 +2,7 @@
 
 ::
 
-    requests ─ prompts ─ of equal settings and equal limit together ─ unisono.masked.verify ─ texts
+    requests ─ prompts ─ of equal settings and equal limit together ─ unisono.verify ─ texts
 
 A draft's last proposals depend on the room that is left, so that requests of different limits are never one batch: a
 request alone and in a batch give the same text.
@@ -20,11 +20,11 @@ from torch import Tensor
 from unisono import Text
 from unisono.errors import RequestError, UnisonoError
 from unisono.masked import at_sites
-from unisono.masked.verify import KVCache, Prefix, Verified, rounds
 from unisono.model import OnStep
+from unisono.verify import KVCache, Prefix, Verified, rounds
 
-from unisono_text.lossless.asking import ContinueRequest, read_prompt
 from unisono_text.lossless.decoding import Means, method_of, warp_of
+from unisono_text.lossless.request import ContinueRequest, read_prompt
 
 ROWS_AT_ONCE = 32
 
@@ -217,7 +217,7 @@ class Batch:
         heard = [watcher.on_block for watcher in self.model.watchers if watcher.on_block is not None]
         if not heard:
             return
-        from unisono_text.generate import Block
+        from unisono_text.filling.generate import Block
 
         task, made, read = self.tasks[row], self.made(row), self.model.tokenizer.decode
         given, fresh = len(task.prompt), made[before:]

@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 from rich.console import Console
-from unisono.data import AudioLimits, Audit, wave_facts
+from unisono.data import Audit
+from unisono_sound.corpus import AudioLimits, wave_facts
 
 
 def test_audit_adds_up_and_later_stages_can_drop():

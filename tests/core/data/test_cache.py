@@ -8,10 +8,11 @@ from functools import partial
 
 import pytest
 import torch
-from unisono.audio import read_audio, write_audio
-from unisono.data import Drop, Utterance, cache_root, map_processes, prepare_features
+from unisono.data import Drop, cache_root, map_processes, prepare_features
 from unisono.data import parallel as parallel_module
 from unisono.errors import DataError, MissingExtra
+from unisono_sound.corpus import Utterance
+from unisono_sound.signal import read_audio, write_audio
 
 
 @pytest.fixture(autouse=True)

@@ -20,18 +20,7 @@ from diffusers import (
 )
 from torch import nn
 from torch.nn import functional as F
-from unisono.diffusion import (
-    ClassifierFree,
-    FixedSteps,
-    Local,
-    Mixture,
-    Picard,
-    RowByRow,
-    SchedulerRecurrence,
-    Serial,
-    Tolerance,
-    solve,
-)
+from unisono.diffusion import ClassifierFree, FixedSteps, Local, Picard, SchedulerRecurrence, Serial, Tolerance, solve
 from unisono.diffusion.devices import (
     CFGSplit,
     Fresh,
@@ -47,9 +36,10 @@ from unisono.diffusion.devices import (
     parastep,
 )
 from unisono.errors import UnisonoError
-from unisono_image.condition import Condition
-from unisono_image.transformer import DiffusionTransformer
-from unisono_image.unet import UNet
+from unisono.testing.oracles import Mixture, RowByRow
+from unisono_image.models.condition import Condition
+from unisono_image.models.transformer import DiffusionTransformer
+from unisono_image.models.unet import UNet
 
 WORLD = 4
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_sequence
-from unisono.diffusion.deer import DeerError, ParallelGRU, deer, prefix_scan
+from unisono.diffusion.solvers.deer import DeerError, ParallelGRU, deer, prefix_scan
 from unisono.errors import UnisonoError
 
 

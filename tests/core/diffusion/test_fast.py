@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from unisono.diffusion import ImageMixture, Picard, SchedulerRecurrence, Serial, Tolerance, solve
-from unisono.diffusion.fast import FastRecurrence, NoTableError, Table, fastest
+from unisono.diffusion import Picard, SchedulerRecurrence, Serial, Tolerance, solve
+from unisono.diffusion.chain.fast import FastRecurrence, NoTableError, Table, fastest
 from unisono.errors import UnisonoError
+from unisono.testing.oracles import ImageMixture
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -152,7 +153,7 @@ def test_fastest_says_which_it_is():
 
 
 def test_a_table_that_is_wrong_is_found_when_it_is_made(monkeypatch):
-    from unisono.diffusion import fast
+    from unisono.diffusion.chain import fast
 
     true = fast.table_of
 

@@ -9,7 +9,8 @@ import warnings
 
 import pytest
 import torch
-from unisono.diffusion import ImageMixture, Mixture, Picard, SchedulerRecurrence, Serial, Tolerance, solve
+from unisono.diffusion import Picard, SchedulerRecurrence, Serial, Tolerance, solve
+from unisono.testing.oracles import ImageMixture, Mixture
 
 diffusers = pytest.importorskip("diffusers")
 

@@ -12,7 +12,7 @@ import warnings
 import pytest
 import torch
 from unisono.diffusion import Exact, FixedSteps, NonFiniteError
-from unisono.diffusion.pipeline import parallelize
+from unisono.diffusion.pipelines.pipeline import parallelize
 from unisono.errors import UnisonoError
 
 diffusers = pytest.importorskip("diffusers")

@@ -10,23 +10,20 @@ from unisono.diffusion import (
     DiagNewton,
     Exact,
     FixedSteps,
-    Gaussian,
     Identity,
-    ImageMixture,
     Jacobi,
     Local,
-    Mixture,
     Newton,
     Parareal,
     Picard,
-    RowByRow,
     SchedulerRecurrence,
     Serial,
     Tolerance,
     solve,
 )
 from unisono.diffusion.solve import Job
-from unisono.diffusion.window import Lane
+from unisono.diffusion.solvers.window import Lane
+from unisono.testing.oracles import Gaussian, ImageMixture, Mixture, RowByRow
 
 SMALL = Mixture((1, 2, 2), num_modes=3)
 IMAGES = ImageMixture((2, 4, 4), num_modes=4)

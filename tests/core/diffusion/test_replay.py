@@ -4,20 +4,9 @@ import pytest
 import torch
 from chains import SCHEDULERS, Counted, apart, gen, noise, oracle_chain, scheduler_of, serial_loop
 from diffusers import DDIMScheduler
-from unisono.diffusion import (
-    Exact,
-    ImageMixture,
-    Levels,
-    Mixture,
-    Picard,
-    RowByRow,
-    SchedulerRecurrence,
-    Serial,
-    Tolerance,
-    levels_of,
-    solve,
-)
+from unisono.diffusion import Exact, Levels, Picard, SchedulerRecurrence, Serial, Tolerance, levels_of, solve
 from unisono.errors import UnisonoError
+from unisono.testing.oracles import ImageMixture, Mixture, RowByRow
 
 SHAPE = (2, 4, 4)
 IMAGES = ImageMixture(SHAPE, num_modes=4)

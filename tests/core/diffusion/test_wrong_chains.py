@@ -12,7 +12,6 @@ from unisono.diffusion import (
     DiagNewton,
     Exact,
     FixedSteps,
-    ImageMixture,
     Local,
     Newton,
     NonFiniteError,
@@ -25,6 +24,7 @@ from unisono.diffusion import (
     solve,
 )
 from unisono.errors import UnisonoError
+from unisono.testing.oracles import ImageMixture
 
 SHAPE = (2, 4, 4)
 IMAGES = ImageMixture(SHAPE, num_modes=4)

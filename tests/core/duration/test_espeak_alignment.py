@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 import unisono.duration.learn as module
-from unisono.audio import LogMel, MelSpec
 from unisono.duration import estimate_shift, learn_alignment
 from unisono.errors import UnisonoError
+from unisono_sound.signal import LogMel, MelSpec
 
 
 def corpus(count):
     """(token ids, frames per token, mel) of spoken sentences; phonemes under a frame are left out,
     because a search gives every token a frame."""
     pytest.importorskip("espeakng_loader", reason='pip install "unisono[tts]"')
-    from unisono.speech import espeak
-    from unisono.speech.sentences import sentences
+    from unisono_sound.text import espeak
+    from unisono_sound.text.sentences import sentences
 
     spec = MelSpec()
     log_mel, symbols, items = LogMel(spec), {}, []

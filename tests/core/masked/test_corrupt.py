@@ -11,8 +11,9 @@ import unisono.masked as um
 from torch import nn
 from torch.nn import functional as F
 from unisono.errors import UnisonoError
-from unisono.masked import Canvas, Layout, Plan, Scheduled, decode
-from unisono.masked.corrupt import (
+from unisono.masked import Canvas, Layout, Plan, Scheduled
+from unisono.masked.run import decode
+from unisono.masked.training.corrupt import (
     BlockDiffusion,
     Complementary,
     Counted,
@@ -23,7 +24,7 @@ from unisono.masked.corrupt import (
     corruption_for,
     noised_and_clean,
 )
-from unisono.testing.joint import Joint, surprise
+from unisono.testing.oracles.masked import Joint, surprise
 
 ROWS = 40_000
 SEQUENCE, LEVELS, BLOCKS = Layout.sequence(5, 4), Layout.levels(3, 3, 4, shared=False), Layout.blocks(6, 2, 4)

@@ -8,13 +8,14 @@ import torch
 import unisono.masked as um
 from torch.utils._python_dispatch import TorchDispatchMode
 from unisono.errors import UnisonoError
-from unisono.masked import Canvas, Handle, Layout, decode
+from unisono.masked import Canvas, Handle, Layout
 from unisono.masked import random as counter
-from unisono.masked.draw import invert
-from unisono.masked.execute import rehearse
-from unisono.masked.schedules import check_schedule
-from unisono.masked.step import step
-from unisono.masked.warp import _by_torch
+from unisono.masked.run import decode
+from unisono.masked.run.execute import rehearse
+from unisono.masked.run.step import step
+from unisono.masked.stages.draw import invert
+from unisono.masked.stages.schedules import check_schedule
+from unisono.masked.stages.warp import _by_torch
 
 L, V = 12, 7
 FLAT = Layout.sequence(L, V)
@@ -365,7 +366,7 @@ def test_filters_keep_what_a_sorted_list_keeps(dtype, ties, p):
 def test_partial_selection_keeps_what_a_whole_sort_keeps(p, monkeypatch):
     """Rows made to defeat a selection of few: many equals at the cut, nearly all forbidden, one token, all needed."""
     v, generator = 700, torch.Generator().manual_seed(5)
-    monkeypatch.setattr("unisono.masked.warp._LARGE", 256)
+    monkeypatch.setattr("unisono.masked.stages.warp._LARGE", 256)
     flat, two, one = torch.zeros(v), torch.zeros(v), torch.full((v,), -torch.inf)
     two[::2], one[123] = 1.0, 0.0  # entropy between two surprises: equal distances on both sides
     few = torch.full((v,), -torch.inf).index_fill(0, torch.tensor([3, 4, 699]), 2.0)
@@ -376,10 +377,10 @@ def test_partial_selection_keeps_what_a_whole_sort_keeps(p, monkeypatch):
         whole = v + 1  # as large as this, a vocabulary is "small" and sorted at once
         got = warp(logits, None)
         with monkeypatch.context() as patch:
-            patch.setattr("unisono.masked.warp._SMALL", whole)
-            patch.setattr("unisono.masked.warp._LARGE", whole)
+            patch.setattr("unisono.masked.stages.warp._SMALL", whole)
+            patch.setattr("unisono.masked.stages.warp._LARGE", whole)
             expected = warp(logits, None)
-            patch.setattr("unisono.masked.warp._by_numpy", _by_torch)  # as on a GPU
+            patch.setattr("unisono.masked.stages.warp._by_numpy", _by_torch)  # as on a GPU
             by_torch = warp(logits, None)
         assert torch.equal(got, expected) and torch.equal(got, by_torch)
         size = got.isfinite().sum(-1)[0]

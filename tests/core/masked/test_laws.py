@@ -47,9 +47,10 @@ from law_kernels import (
     typical,
     uniformly,
 )
-from unisono.masked import Canvas, Layout, Strategy, decode, random
-from unisono.masked.draw import invert
-from unisono.testing.joint import MASK, Joint, surprise
+from unisono.masked import Canvas, Layout, Strategy, random
+from unisono.masked.run import decode
+from unisono.masked.stages.draw import invert
+from unisono.testing.oracles.masked import MASK, Joint, surprise
 
 ROWS = 40_000
 SMALL = Joint.random(3, 3, seed=1)  # where a sampler remembers so much that its states are many
@@ -301,8 +302,11 @@ def test_a_preset_follows_its_enumerated_law(case):
 
 
 def test_every_preset_has_a_case():
-    shipped = [f for module in (um.presets, um.presets_text) for f in vars(module).values() if callable(f)]
-    shipped = {f.__name__ for f in shipped if f.__module__ in ("unisono.masked.presets", "unisono.masked.presets_text")}
+    modules = (um.presets.general, um.presets.text)
+    shipped = [f for module in modules for f in vars(module).values() if callable(f)]
+    shipped = {
+        f.__name__ for f in shipped if f.__module__ in ("unisono.masked.presets.general", "unisono.masked.presets.text")
+    }
     covered = {case.strategy.name.partition(",")[0] for case in CASES}
     covered = {next((name for name in shipped if c == name or c.startswith(f"{name}_")), c) for c in covered}
     assert covered >= shipped and len(shipped) >= 26

@@ -9,10 +9,11 @@ import torch
 import unisono.masked as um
 from torch.nn import functional as F
 from unisono.errors import UnisonoError
-from unisono.masked import Canvas, Layout, Plan, Scheduled, corrupt
-from unisono.masked.corrupt import Diffusion, PlanMasking
-from unisono.masked.losses import masked_cross_entropy, negative_elbo, subs
-from unisono.testing.joint import MASK, Joint
+from unisono.masked import Canvas, Layout, Plan, Scheduled
+from unisono.masked.training import corrupt
+from unisono.masked.training.corrupt import Diffusion, PlanMasking
+from unisono.masked.training.losses import masked_cross_entropy, negative_elbo, subs
+from unisono.testing.oracles.masked import MASK, Joint
 
 LAYOUT = Layout.streams(3, [4, 2])
 TWO = Layout.streams(3, [4, 4], [0, 1], shared=True)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import torch
 import unisono.masked as um
-from unisono.masked import Canvas, Layout, decode
+from unisono.masked import Canvas, Layout
+from unisono.masked.run import decode
 
 L, V = 8, 4
 FLAT = Layout.sequence(L, V)

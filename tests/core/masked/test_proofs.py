@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 import unisono.masked as um
-from unisono.masked import Canvas, Handle, Layout, decode
-from unisono.masked.step import step
-from unisono.testing.joint import MASK, Joint, Markov, divergence, push, surprise, total_variation
+from unisono.masked import Canvas, Handle, Layout
+from unisono.masked.run import decode
+from unisono.masked.run.step import step
+from unisono.testing.oracles.masked import MASK, Joint, Markov, divergence, push, surprise, total_variation
 
 L, V = 4, 3
 FLAT = Layout.sequence(L, V)

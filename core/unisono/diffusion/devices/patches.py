@@ -29,7 +29,7 @@ from torch.overrides import TorchFunctionMode
 
 from unisono.diffusion.devices.exchange import Fresh, Group, Policy, exchange, gather_sizes, group_rank, group_size
 from unisono.diffusion.devices.sharded import Replicated
-from unisono.diffusion.evaluate import Evaluate, Evaluator, Local
+from unisono.diffusion.solvers.evaluator import Evaluate, Evaluator, Local
 from unisono.errors import UnisonoError
 
 

@@ -17,15 +17,15 @@ import torch.distributed as dist
 from jaxtyping import Int
 from torch import Tensor
 
-from unisono.diffusion.accept import FixedSteps
+from unisono.diffusion.chain.recurrence import Quantity, Recurrence
+from unisono.diffusion.chain.tree import cat, rows, tree_map
 from unisono.diffusion.devices.exchange import Group, exchange, group_rank, group_size
-from unisono.diffusion.evaluate import Evaluate, Evaluator, Local
 from unisono.diffusion.guide import Branched, ClassifierFree
-from unisono.diffusion.picard import Picard
-from unisono.diffusion.recurrence import Quantity, Recurrence
 from unisono.diffusion.report import Round
 from unisono.diffusion.solve import Solution, solve
-from unisono.diffusion.tree import cat, rows, tree_map
+from unisono.diffusion.solvers.accept import FixedSteps
+from unisono.diffusion.solvers.evaluator import Evaluate, Evaluator, Local
+from unisono.diffusion.solvers.picard import Picard
 from unisono.errors import UnisonoError
 
 

@@ -1,0 +1,1 @@
+"""Chain: the serial sampler as a recurrence, and its replay."""

@@ -1,0 +1,1 @@
+"""Pipelines: diffusers' pipelines, unchanged, in few batched rounds."""

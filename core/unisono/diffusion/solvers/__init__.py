@@ -1,0 +1,1 @@
+"""Solvers: fixed points over windows of a chain."""

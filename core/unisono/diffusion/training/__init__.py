@@ -1,0 +1,1 @@
+"""Training: objectives of diffusion, and gradients through a sampler."""

@@ -1,0 +1,1 @@
+"""Presets: published samplers as strategies."""

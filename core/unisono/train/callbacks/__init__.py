@@ -1,0 +1,1 @@
+"""Callbacks: what a run adds to Lightning's Trainer."""

@@ -1,0 +1,190 @@
+"""What of a proposal is committed, and whether the target's law survives.
+
+    rule        accepts a node if                                     law
+    Matching    it is what the target itself draws there              exact, token by token (greedy or fixed noise)
+    Rejection   u < p(x) / q(x); at a refusal draws (p − q)+          exact in law
+    Typical     p(x) > min(ε, δ e^−H(p))                              lossy
+    TopAgree    it is among the target's k most likely                lossy (k = 1 is Matching, greedy)
+
+Every rule ends a round with one token of the target's own, so that a round commits at least one token,
+and accepts a node only if its parent is accepted.
+
+Letters: b batch, n nodes, d nodes along a path, v vocabulary. Masks: True = keep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from unisono.errors import UnisonoError
+from unisono.masked import random
+from unisono.verify.draw import Draw, sample
+from unisono.verify.prefix import Prefix, Proposal, Verdict
+
+
+class Rule(Protocol):
+    """Decides on a proposal; `lossless` says whether the target's law survives whatever is proposed."""
+
+    @property
+    def lossless(self) -> bool: ...
+
+    def __call__(self, prefix: Prefix, proposal: Proposal, logits: Float[Tensor, "b n+1 v"], draw: Draw) -> Verdict: ...
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Accept what the target draws itself: the result is that of decoding one token at a time.
+
+    For trees, the path of draws through the tree. Jacobi iterations end here (Song et al., 2021,
+    arXiv:2002.03629, §4), and so do greedy verification of n-grams, heads and look-ahead embeddings.
+    """
+
+    lossless = True
+
+    def __call__(self, prefix: Prefix, proposal: Proposal, logits: Tensor, draw: Draw) -> Verdict:
+        drawn = draw(logits, prefix.seed, _positions(prefix, proposal))
+        ok = proposal.real & (proposal.tokens == _before(proposal, drawn))
+        path, accepted = _deepest(proposal, ok, torch.zeros_like(proposal.tokens, dtype=torch.float64))
+        return Verdict(path, accepted, drawn.gather(1, _leaf(path, accepted)[:, None])[:, 0], drawn)
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Speculative sampling (Leviathan et al., 2022, arXiv:2211.17192; Chen et al., 2023, arXiv:2302.01318).
+
+    A chain whose tokens were drawn from the laws that it brings along. p and q are the target's and the
+    draft's laws after temperature and warp.
+    """
+
+    lossless = True
+
+    def __call__(self, prefix: Prefix, proposal: Proposal, logits: Tensor, draw: Draw) -> Verdict:
+        n = proposal.tokens.shape[1]
+        if proposal.parent is not None or (n and proposal.law is None):
+            raise UnisonoError("rejection needs a chain and the law of each of its tokens: use Matching for others")
+        p = draw.law(logits)
+        q = p[:, :0] if proposal.law is None else proposal.law
+        positions = _positions(prefix, proposal)
+        accept = acceptance(p[:, :n], q).gather(2, proposal.tokens[:, :, None])[:, :, 0]
+        u = random.uniform(prefix.seed, torch.zeros_like(prefix.seed), positions[:, :n], random.ACCEPT)
+        accepted = (proposal.real & (u < accept)).long().cumprod(1).sum(1)
+        # A row that accepts all of its nodes draws from p itself, which is the residual of q = 0.
+        refused = proposal.real.sum(1) > accepted
+        q = torch.cat([q, torch.zeros_like(p[:, :1])], 1)
+        at = accepted[:, None, None].expand(-1, 1, p.shape[-1])
+        rest = residual(p.gather(1, at), torch.where(refused[:, None, None], q.gather(1, at), 0))
+        token = sample(rest, prefix.seed, positions.gather(1, accepted[:, None]))[:, 0]
+        return Verdict(torch.arange(n, device=p.device).expand(len(p), n), accepted, token)
+
+
+@dataclass(frozen=True)
+class Typical:
+    """Typical acceptance of a tree (Cai et al., 2024, Medusa, arXiv:2401.10774): lossy.
+
+    Of the accepted paths the longest wins, then the one that the target finds most likely. p is the
+    target's law; a greedy draw would make every entropy 0, so it needs a temperature above 0.
+    """
+
+    epsilon: float = 0.09
+    delta: float = 0.3
+    lossless = False
+
+    def __post_init__(self):
+        if not (0 < self.epsilon <= 1 and self.delta > 0):
+            raise UnisonoError(f"epsilon {self.epsilon}, delta {self.delta}: give 0 < epsilon ≤ 1 and delta > 0")
+
+    def __call__(self, prefix: Prefix, proposal: Proposal, logits: Tensor, draw: Draw) -> Verdict:
+        if draw.temperature == 0:
+            raise UnisonoError("typical acceptance at temperature 0: use Matching, which is exact there")
+        law = draw.law(logits)
+        entropy = -torch.xlogy(law, law).sum(-1)
+        least = (self.delta * (-entropy).exp()).clamp_max(self.epsilon)
+        p = _before(proposal, law).gather(2, proposal.tokens[:, :, None])[:, :, 0]
+        path, accepted = _deepest(proposal, proposal.real & (p > _before(proposal, least)), p.log())
+        drawn = draw(logits, prefix.seed, _positions(prefix, proposal))
+        return Verdict(path, accepted, drawn.gather(1, _leaf(path, accepted)[:, None])[:, 0], drawn)
+
+
+@dataclass(frozen=True)
+class TopAgree:
+    """Accept what is among the target's `top_k` most likely: a light guide for a stronger proposer.
+
+    Guided diffusion (Hu et al., 2025, FlashDLM, arXiv:2505.21467) lets an autoregressive model veto what a
+    diffusion model proposes. The target's own token is written where they disagree. Exact for the target
+    if `top_k` is 1 and decoding is greedy; `Matching` is that, so this rule always calls itself lossy.
+    """
+
+    top_k: int = 2
+    lossless = False
+
+    def __post_init__(self):
+        if self.top_k < 1:
+            raise UnisonoError(f"top_k {self.top_k}: at least 1")
+
+    def __call__(self, prefix: Prefix, proposal: Proposal, logits: Tensor, draw: Draw) -> Verdict:
+        best = logits.topk(min(self.top_k, logits.shape[-1]), -1).indices
+        ok = proposal.real & (_before(proposal, best) == proposal.tokens[:, :, None]).any(-1)
+        path, accepted = _deepest(proposal, ok, torch.zeros_like(proposal.tokens, dtype=torch.float64))
+        drawn = draw(logits, prefix.seed, _positions(prefix, proposal))
+        return Verdict(path, accepted, drawn.gather(1, _leaf(path, accepted)[:, None])[:, 0], drawn)
+
+
+def acceptance(p: Float[Tensor, "... v"], q: Float[Tensor, "... v"]) -> Float[Tensor, "... v"]:
+    """The probability that a token drawn from q is kept: min(1, p / q)."""
+    return torch.where(q > 0, (p / q.clamp_min(torch.finfo(q.dtype).tiny)).clamp_max(1), 1)
+
+
+def residual(p: Float[Tensor, "... v"], q: Float[Tensor, "... v"]) -> Float[Tensor, "... v"]:
+    """What a refused token is drawn from: (p − q)+, normalised. With acceptance it adds up to p."""
+    rest = (p - q).clamp_min(0)
+    total = rest.sum(-1, keepdim=True)
+    # p = q up to rounding refuses with a probability that rounds to 0; any law does, p keeps it finite.
+    return torch.where(total > 0, rest / torch.where(total > 0, total, 1), p)
+
+
+def _positions(prefix: Prefix, proposal: Proposal) -> Int[Tensor, "b n+1"]:
+    """The positions that the n + 1 rows of logits predict."""
+    offset = torch.nn.functional.pad(proposal.depth + 1, (1, 0))
+    return prefix.length[:, None] + offset
+
+
+def _before(proposal: Proposal, x: Tensor) -> Tensor:
+    """What the target says at each node's parent: [b, n + 1, …] → [b, n, …]."""
+    if proposal.parent is None:
+        return x[:, :-1]
+    return x[:, proposal.parent + 1]
+
+
+def _leaf(path: Int[Tensor, "b d"], accepted: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
+    """The row of logits behind the last accepted node; 0, the root's, if there is none."""
+    before = torch.nn.functional.pad(path + 1, (1, 0))
+    return before.gather(1, accepted[:, None])[:, 0]
+
+
+def _deepest(
+    proposal: Proposal, ok: Bool[Tensor, "b n"], score: Float[Tensor, "b n"]
+) -> tuple[Int[Tensor, "b d"], Int[Tensor, " b"]]:
+    """The longest path of which every node is ok, the best sum of scores among those, and its length."""
+    b, n = ok.shape
+    if proposal.parent is None:
+        accepted = ok.long().cumprod(1).sum(1)
+        return torch.arange(n, device=ok.device).expand(b, n), accepted
+    ancestors, depth = proposal.ancestors, proposal.depth
+    if not n:
+        return proposal.tokens, proposal.tokens.new_zeros(b)
+    whole = (ok[:, None] | ~ancestors).all(2)
+    along = torch.where(ancestors, score[:, None], 0).sum(2)
+    length = torch.where(whole, depth + 1, 0)
+    accepted = length.amax(1)
+    leaf = torch.where(whole & (length == accepted[:, None]), along, -torch.inf).argmax(1)
+    # A node's ancestors in the order of their depth; 0 where the path has ended.
+    d = int(depth.max()) + 1
+    way = ancestors[leaf]
+    path = torch.zeros(b, d, dtype=torch.int64, device=ok.device)
+    path = path.scatter_add(1, depth.expand(b, n), torch.where(way, torch.arange(n, device=ok.device), 0))
+    return path, accepted

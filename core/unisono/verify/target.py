@@ -1,0 +1,178 @@
+"""The autoregressive network, counted, with or without a cache: logits of a prefix's end and of all nodes.
+
+A network is any callable
+
+    (tokens [b, n], positions [b, n], visible [b, n, n], cache | None) -> logits [b, n, v]
+
+where row i of the logits predicts what follows token i, token i sees what its row's cache holds and the
+new tokens j with ``visible[:, i, j]``. Networks with extra heads return [b, n, 1 + heads, v]: head j
+predicts one token further than head j − 1. `Causal` wraps a network that takes tokens only.
+
+One rule keeps caches right: an evaluation first truncates every row to one less than its prefix. What is
+behind was refused or is the last committed token, whose logits are wanted again.
+
+Letters: b batch, n nodes, w columns of an evaluation, v vocabulary. Masks: True = keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from unisono.errors import UnisonoError
+from unisono.verify.cache import Cache
+from unisono.verify.prefix import Prefix, Proposal, Verdict
+
+
+class Network(Protocol):
+    """What predicts the next token, from tokens, their positions, and what each of them sees."""
+
+    def __call__(
+        self,
+        tokens: Int[Tensor, "b n"],
+        positions: Int[Tensor, "b n"],
+        visible: Bool[Tensor, "b n n"],
+        cache: Cache | None,
+    ) -> Float[Tensor, "b n v"]: ...
+
+
+class Causal:
+    """A network that takes tokens only: each sees those before it. No cache, no tree.
+
+    Raises:
+        UnisonoError: when called with a cache, or with a proposal that branches.
+    """
+
+    def __init__(self, network: Callable[[Tensor], Tensor]):
+        self.network = network
+
+    def __call__(self, tokens: Tensor, positions: Tensor, visible: Tensor, cache: Cache | None) -> Tensor:
+        if cache is not None:
+            raise UnisonoError("this network takes tokens only, so that it cannot use a cache: leave cache out")
+        causal = torch.ones_like(visible[0]).tril()
+        if not bool(((visible == causal).all(2) | (visible.sum(2) == 1)).all()):  # padding sees only itself
+            raise UnisonoError("this network takes tokens only, so that it cannot read a tree: propose a chain")
+        return self.network(tokens)
+
+
+class Target:
+    """A network, its cache, and its bill: `nfe` batched evaluations, `positions` computed over all rows.
+
+    `cache` makes an empty cache for a number of rows; without, every evaluation reads the whole prefix.
+    """
+
+    def __init__(self, network: Network, cache: Callable[[int], Cache] | None = None, num_rows: int = 0):
+        self.network = network
+        self.cache = None if cache is None else cache(num_rows)
+        self.nfe = 0
+        self.positions = 0
+        if self.cache is not None and (len(self.cache.length) != num_rows or bool(self.cache.length.any())):
+            raise UnisonoError("cache returned one that is in use: give a function that makes an empty one each time")
+
+    def __call__(self, prefix: Prefix, proposal: Proposal) -> Float[Tensor, "b n+1 ..."]:
+        """Logits that follow the prefix, and each node: [b, n + 1, v], or [b, n + 1, 1 + heads, v].
+
+        Raises:
+            UnisonoError: if the network returns another shape, whole numbers, NaN or +inf.
+        """
+        b, n = proposal.tokens.shape
+        device = prefix.tokens.device
+        if self.cache is None:
+            held = torch.zeros_like(prefix.length)
+        else:
+            self.cache.truncate(prefix.length - 1)
+            held = self.cache.length
+        if b == 1 and proposal.parent is None and bool(proposal.real.all()):
+            return self._one_row(prefix, proposal, int(held))
+        pending = prefix.length - held
+        # Columns that are padding in every row are left out; a tree keeps all of its nodes, to select from.
+        nodes = proposal.real.sum(1) if proposal.parent is None else n
+        width = int((pending + nodes).max()) if b else 0
+        column = torch.arange(width, device=device).expand(b, width)
+        node = column - pending[:, None]  # negative: the prefix; n and more: padding
+        is_node = (node >= 0) & (node < n)
+        slot = held[:, None] + column
+        tokens = prefix.tokens.gather(1, slot.clamp_max(prefix.limit - 1))
+        positions = slot
+        # Everyone sees itself, padding too: attention over nothing is NaN.
+        visible = (node[:, :, None] < 0) & (column[:, None] <= column[:, :, None])
+        visible = visible | torch.eye(width, dtype=torch.bool, device=device)
+        if n:
+            at = node.clamp(0, n - 1)
+            tokens = torch.where(is_node, proposal.tokens.gather(1, at), tokens)
+            positions = torch.where(is_node, prefix.length[:, None] + proposal.depth[at], positions)
+            relatives = proposal.ancestors[at[:, :, None], at[:, None, :]]
+            visible = visible | (is_node[:, :, None] & ((node[:, None] < 0) | (is_node[:, None] & relatives)))
+        tokens = torch.where(node < n, tokens, 0)
+        # Only padding and nodes that are not real lie beyond the limit: a table of positions must hold.
+        positions = positions.clamp_max(prefix.limit - 1)
+        logits = self._read(tokens, positions, visible)
+        if self.cache is not None:
+            self.cache.truncate(prefix.length + n)
+        wanted = ((pending - 1)[:, None] + torch.arange(n + 1, device=device)).clamp_max(width - 1)
+        logits = logits[torch.arange(b, device=device)[:, None], wanted]
+        self._look(logits, prefix, proposal)
+        return logits
+
+    def _one_row(self, prefix: Prefix, proposal: Proposal, held: int) -> Tensor:
+        """A chain behind one row, which has no padding: the same numbers by a tenth of the operations."""
+        length, n = int(prefix.length), proposal.tokens.shape[1]
+        width = length - held + n
+        tokens = torch.cat([prefix.tokens[:, held:length], proposal.tokens], 1)
+        positions = torch.arange(held, held + width, device=tokens.device)[None].clamp_max(prefix.limit - 1)
+        visible = torch.ones(1, width, width, dtype=torch.bool, device=tokens.device).tril()
+        logits = self._read(tokens, positions, visible)[:, width - n - 1 :]
+        self._look(logits, prefix, proposal)
+        return logits
+
+    def _read(self, tokens: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
+        """Evaluate the network, and put it on the bill."""
+        b, width = tokens.shape
+        try:
+            logits = self.network(tokens, positions, visible, self.cache)
+        except IndexError as error:
+            raise UnisonoError(
+                f"the network cannot read tokens up to {int(tokens.max())} at positions up to {int(positions.max())}: "
+                f"{error}; is the prompt or the draft of another vocabulary, or max_length beyond its positions?"
+            ) from error
+        self.nfe += 1
+        self.positions += b * width
+        self._check(logits, b, width)
+        if self.cache is not None:
+            self.cache.advance(width)
+        return logits
+
+    def _look(self, logits: Tensor, prefix: Prefix, proposal: Proposal) -> None:
+        """Raise where what is wanted is NaN or +inf."""
+        values = logits.flatten(2)
+        # A sum is not finite if one of its terms is not: one pass where all is well. (−inf is no fault.)
+        if bool(values.sum().isfinite()):
+            return
+        read = torch.cat([~prefix.done[:, None], proposal.real], 1)
+        wrong = (values.isnan() | (values == torch.inf)).any(-1) & read
+        if bool(wrong.any()):
+            row, at = wrong.nonzero()[0].tolist()
+            raise UnisonoError(
+                f"the network's logits are NaN or +inf in row {row}, after token "
+                f"{int(prefix.length[row]) + (0 if at == 0 else int(proposal.depth[at - 1]) + 1)}: "
+                "check its weights and its input"
+            )
+
+    def keep(self, prefix: Prefix, proposal: Proposal, verdict: Verdict) -> None:
+        """Bring a tree's accepted path to the front of what was appended behind `prefix`."""
+        if self.cache is None or proposal.parent is None or not verdict.path.shape[1]:
+            return
+        self.cache.select(prefix.length, verdict.path)
+
+    def _check(self, logits: Tensor, b: int, width: int) -> None:
+        if logits.dim() not in (3, 4) or logits.shape[:2] != (b, width):
+            raise UnisonoError(
+                f"the network returned logits of shape {tuple(logits.shape)}: ({b}, {width}, vocabulary) "
+                "or, with extra heads, (rows, tokens, 1 + heads, vocabulary) was asked for"
+            )
+        if not logits.dtype.is_floating_point:
+            raise UnisonoError(f"the network returned logits of type {logits.dtype}: give real numbers")

@@ -1,0 +1,349 @@
+"""Recordings with texts: read, judged, trimmed, levelled, their symbols beside them, split by sentence.
+
+From a recording to an item::
+
+    audio ─ read, mono, resample ─ judge ─ trim silence ─ level ─ log mel [t, m] and what a data set adds
+    text ─ front end ─ symbols [s], word of each symbol [s], durations [s] where they are given
+
+Features are cached by the recording's content, symbols by the text. An item is dropped, with its
+reason, where the recording is unusable, the text has nothing to speak or something that cannot be
+spoken, or there are more symbols than frames. The same sentence never stands in training and
+validation, whoever says it.
+
+Shapes: s symbols, t frames, m mel channels.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from unisono.data import Audit, DataModule, Drop, Features, Prepared, cache_root, collate_items, prepare_features
+from unisono.errors import DataError, RequestError
+
+from unisono_sound.corpus.limits import AudioLimits
+from unisono_sound.corpus.manifest import Manifest, Utterance, read_manifests
+from unisono_sound.corpus.recording import extract_mel, moments
+from unisono_sound.signal.mel import MelSpec
+from unisono_sound.text.frontend import FRONT_ENDS, FrontEnd, Symbols, front_end
+
+HOLD_BYTES = 2**30
+"""A corpus with features below this size is kept in memory."""
+
+
+class SpeechCorpus(DataModule):
+    """Recordings with texts, read, trimmed, levelled and split: the base of data sets that train voices.
+
+    A subclass says by ``features`` what is computed of a recording beside its log mel.
+
+    Args:
+        root: a folder in LJSpeech layout or a CSV/JSONL of ``audio|text[|speaker]``; several as a
+            list, or as ``{speaker: path}``.
+        front_end: ``espeak``, ``characters``, or ``module:attr``, a callable from text to symbols.
+        language: what the texts are written in, by espeak-ng's names ("en-us", "de").
+        val_size: sentences held out: a share below 1, or a number of recordings.
+        mel: the mel spec; recordings are resampled to its rate.
+        limits: what a usable recording is.
+        trim_db: what is this far below the loudest stretch is silence, cut at both ends; 0 cuts
+            nothing.
+        pad_seconds: how much silence stays at each end, or is added where there is less.
+        loudness_dbfs: recordings are brought to this level (speech only counted); None leaves them.
+        durations: a JSONL of ``{"id", "times"}`` (boundaries of the symbols in seconds, one more
+            than symbols) or ``{"id", "durations"}`` (frames per symbol), or a folder of one such
+            JSON file per id.
+        num_processes: for preparing features; all cores where None.
+        batch_size, num_workers: as in ``unisono.data.DataModule``.
+    """
+
+    def __init__(
+        self,
+        root: str | list[str] | dict[str, str],
+        front_end: str = "espeak",
+        language: str = "en-us",
+        val_size: float = 0.03,
+        mel: MelSpec = MelSpec(),  # noqa: B008
+        limits: AudioLimits = AudioLimits(max_seconds=20.0),  # noqa: B008
+        trim_db: float = 45.0,
+        pad_seconds: float = 0.06,
+        loudness_dbfs: float | None = -23.0,
+        durations: str | None = None,
+        num_processes: int | None = None,
+        batch_size: int = 16,
+        num_workers: int = 0,
+    ):
+        super().__init__(batch_size, num_workers)
+        if val_size < 0 or (val_size >= 1 and val_size != int(val_size)):
+            raise DataError(f"val_size={val_size} must be a share below 1 or a whole number")
+        if trim_db < 0 or pad_seconds < 0:
+            raise DataError(f"trim_db={trim_db} and pad_seconds={pad_seconds} must not be negative")
+        self.root = root
+        self.front_end_name = front_end
+        self.language = language
+        self.val_size = val_size
+        self.mel = mel
+        self.limits = limits
+        self.trim_db = trim_db
+        self.pad_seconds = pad_seconds
+        self.loudness_dbfs = loudness_dbfs
+        self.durations = durations
+        self.num_processes = num_processes
+        self.audit: Audit | None = None
+
+    def features(self) -> tuple[Callable[..., Any], str]:
+        """Return what computes an utterance's features (see ``extract_mel``), and its version for the cache."""
+        return extract_mel, "speech-mel 1"
+
+    def prepare(self, progress: bool = True) -> Audit:
+        """Read texts and recordings, make what the cache lacks, split; return what was kept and
+        dropped.
+        """
+        audit = Audit()
+        manifest = read_manifests(self.root)
+        self.speakers = manifest.speakers
+        self.reader = make_front_end(self.front_end_name, self.language)
+        read = read_texts(manifest, self.reader, audit)
+        given = read_durations(self.durations) if self.durations else None
+        usable = [utterance for utterance in manifest if utterance.id in read]
+        compute, version = self.features()
+        prepared = prepare_features(
+            usable,
+            partial(
+                compute,
+                spec=self.mel,
+                limits=self.limits,
+                trim_db=self.trim_db,
+                pad_seconds=self.pad_seconds,
+                loudness_dbfs=self.loudness_dbfs,
+            ),
+            f"{version} {self.mel} {self.limits} {self.trim_db} {self.pad_seconds} {self.loudness_dbfs}",
+            num_processes=self.num_processes,
+            progress=progress,
+        )
+        kept: dict[str, SpeechItem] = {}
+        for utterance, result in zip(usable, prepared, strict=True):
+            try:
+                if isinstance(result, Drop):
+                    raise result
+                item = SpeechItem(result, read[utterance.id], self.reader, self.speakers, given, self.mel)
+            except Drop as drop:
+                audit.drop(utterance.id, drop.reason, drop.detail)
+                continue
+            kept[utterance.id] = item
+            audit.keep(utterance.id, result.features.facts["seconds"], utterance.speaker)
+        if not kept:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in audit.reasons.items())
+            raise DataError(f"no usable recording in {self.root}: {reasons or 'it is empty'}")
+        self._split(kept)
+        self.audit = audit
+        return audit
+
+    def _split(self, kept: dict[str, "SpeechItem"]) -> None:
+        """Hold out sentences; two ways to write one sentence are one."""
+        manifest = Manifest(tuple(item.utterance for item in kept.values()))
+        size = round(self.val_size * len(kept)) if self.val_size < 1 else int(self.val_size)
+        size = max(size, 1) if self.val_size and len(kept) > 1 else size
+        train, val = manifest.split(size)
+        self.train_set = SpeechSet([kept[utterance.id] for utterance in train])
+        self.val_set = SpeechSet([kept[utterance.id] for utterance in val])
+        total = sum(4 * math.prod(s) for i in kept.values() for s in i.features.shapes.values())
+        if total <= HOLD_BYTES:
+            for item in kept.values():
+                item.features.hold()
+
+    def describe(self) -> dict[str, Any]:
+        """Return the facts of a voice: symbols, front end, speakers, mel spec, statistics, sample
+        texts.
+
+        ``mel_mean``, ``mel_std`` are over all training frames and channels, ``mel_bin_mean``,
+        ``mel_bin_std`` per channel.
+        """
+        self.setup()
+        shown = self.val_set.items or self.train_set.items
+        texts = sorted({i.utterance.text for i in shown}, key=lambda t: (abs(len(t) - 60), t))
+        return {
+            "symbols": list(self.reader.table),
+            "front_end": self.reader.name,
+            "front_end_version": self.reader.version,
+            "language": self.reader.language,
+            "speakers": list(self.speakers),
+            "mel_spec": self.mel.to_dict(),
+            **mel_statistics(self.train_set.items),
+            "sample_texts": texts[:4],
+            "held_out": sorted({i.utterance.text for i in self.val_set.items}),
+            "hours": sum(i.features.facts["seconds"] for i in self.train_set.items) / 3600,
+            "given_durations": all(i.durations is not None for i in self.train_set.items),
+        }
+
+    def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        """Pad to the longest (words with −1, all else with 0) and add the lengths."""
+        batch = collate_items(items, {"words": -1})
+        batch["symbol_lengths"] = torch.tensor([len(item["symbols"]) for item in items])
+        batch["mel_lengths"] = torch.tensor([len(item["mel"]) for item in items])
+        return batch
+
+
+class SpeechItem:
+    """One utterance: symbols at hand, features in the cache or in memory.
+
+    Raises ``Drop`` for more symbols than frames and for durations that do not fit.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        read: Symbols,
+        reader: FrontEnd,
+        speakers: Sequence[str],
+        given: dict[str, dict[str, Any]] | None,
+        spec: MelSpec,
+    ):
+        self.utterance: Utterance = prepared.utterance
+        self.features: Features = prepared.features
+        self.speaker = speakers.index(self.utterance.speaker)
+        self.symbols = torch.tensor(reader.table.encode(read.symbols))
+        self.words = torch.tensor(read.word_of)
+        self.num_frames = self.features.shapes["mel"][0]
+        self.durations: Tensor | None = None
+        if given is not None:
+            if self.utterance.id not in given:
+                raise Drop("no durations", "the id is not in the file")
+            self.durations = self._fit(given[self.utterance.id], spec)
+        elif len(self.symbols) > self.num_frames:
+            raise Drop("more symbols than frames", f"{len(self.symbols)} and {self.num_frames}")
+
+    def _fit(self, given: dict[str, Any], spec: MelSpec) -> Int[Tensor, "s"]:
+        if "times" in given:
+            times = np.asarray(given["times"], np.float64) - self.features.facts["cut_seconds"]
+            bounds = np.rint(times * spec.sample_rate / spec.hop_length).astype(np.int64)
+            bounds = bounds.clip(0, self.num_frames)
+            bounds[0], bounds[-1] = 0, self.num_frames
+            frames = np.diff(bounds)
+        else:
+            frames = np.asarray(given["durations"], np.int64)
+        if len(frames) != len(self.symbols):
+            raise Drop("durations do not fit", f"{len(frames)} for {len(self.symbols)} symbols")
+        if frames.min() < 0 or frames.sum() != self.num_frames:
+            raise Drop("durations do not fit", f"sum {frames.sum()} of {self.num_frames} frames")
+        return torch.from_numpy(frames)
+
+
+class SpeechSet:
+    """Utterances as a map-style set; nothing is random here, models crop for themselves."""
+
+    def __init__(self, items: list[SpeechItem]):
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def size(self, index: int) -> int:
+        return self.items[index].num_frames
+
+    def item(self, index: int, generator: torch.Generator | None = None) -> dict[str, Any]:
+        """Return symbols [s], words [s], each feature (mel [t, m] and what else there is), speaker, id, text,
+        durations [s].
+        """
+        item = self.items[index]
+        result = {
+            "symbols": item.symbols,
+            "words": item.words,
+            **{name: item.features.load(name) for name in item.features.shapes},
+            "speaker": item.speaker,
+            "id": item.utterance.id,
+            "text": item.utterance.text,
+        }
+        if item.durations is not None:
+            result["durations"] = item.durations
+        return result
+
+
+def read_texts(manifest: Manifest, reader: FrontEnd, audit: Audit) -> dict[str, Symbols]:
+    """Return each utterance's symbols; what cannot be read goes to the audit.
+
+    Symbols of the toolkit's own front ends are cached by text, front end, version and language.
+    """
+    cached = reader.name in FRONT_ENDS
+    path = cache_root() / "symbols" / f"{digest(reader.name, reader.version, reader.language)}.json"
+    try:
+        known: dict[str, list] = json.loads(path.read_text("utf-8")) if cached else {}
+    except (FileNotFoundError, json.JSONDecodeError):
+        known = {}
+    before, result = len(known), {}
+    for utterance in manifest:
+        if not utterance.text:
+            audit.drop(utterance.id, "empty text")
+            continue
+        try:
+            if utterance.text not in known:
+                read = reader(utterance.text)
+                known[utterance.text] = [list(read.symbols), list(read.word_of)]
+        except RequestError as error:
+            audit.drop(utterance.id, "text cannot be read", str(error))
+            continue
+        symbols, word_of = known[utterance.text]
+        result[utterance.id] = Symbols(tuple(symbols), (), tuple(word_of))
+    if cached and len(known) > before:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(f".{os.getpid()}.tmp")
+        aside.write_text(json.dumps(known, ensure_ascii=False), "utf-8")
+        os.replace(aside, path)
+    return result
+
+
+def make_front_end(name: str, language: str) -> FrontEnd:
+    """Make a front end for a corpus; an unknown language is a ``DataError``."""
+    try:
+        return front_end(name, language)
+    except RequestError as error:
+        raise DataError(str(error)) from None
+
+
+def read_durations(source: str) -> dict[str, dict[str, Any]]:
+    """Read given durations by id: a JSONL, or a folder of JSON files; see ``SpeechCorpus``."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        rows = []
+        for file in sorted(path.rglob("*.json")):
+            name = file.relative_to(path).with_suffix("").as_posix()
+            rows.append((file, {"id": name, **json.loads(file.read_text("utf-8"))}))
+    elif path.is_file():
+        rows = []
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            if line.strip():
+                try:
+                    rows.append((f"{path}, line {number}", json.loads(line)))
+                except json.JSONDecodeError as error:
+                    raise DataError(f"{path}, line {number}: not JSON ({error.msg})") from None
+    else:
+        raise DataError(f"durations={source!r}: no such file or folder")
+    for place, row in rows:
+        if "id" not in row or not ("times" in row or "durations" in row):
+            raise DataError(f'{place}: expected {{"id", "times"}} or {{"id", "durations"}}')
+    return {row["id"]: row for _, row in rows}
+
+
+def mel_statistics(items: Sequence[SpeechItem]) -> dict[str, Any]:
+    """Return the mel's mean and standard deviation, over all and per channel, from sums in the cache."""
+    mels = [item.features.facts["mel"] for item in items]
+    mean, std = moments(mels)
+    flat = [[sum(first), sum(second), count * len(first)] for first, second, count in mels]
+    flat_mean, flat_std = moments(flat)
+    return {
+        "mel_mean": float(flat_mean),
+        "mel_std": float(flat_std),
+        "mel_bin_mean": mean.tolist(),
+        "mel_bin_std": std.tolist(),
+    }
+
+
+def digest(*parts: str) -> str:
+    """Return a name for a cache entry that depends on all of ``parts``."""
+    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()

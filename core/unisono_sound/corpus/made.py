@@ -1,0 +1,190 @@
+"""Speech made on the spot by espeak-ng: a corpus like any other, with the exact time of each symbol.
+
+What is spoken is cached by the arguments that made it; nothing is downloaded. ``MadeSpeech`` turns any
+corpus of recordings (``SpeechCorpus``) into one of made speech.
+"""
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from unisono.data import Audit, Drop, cache_root
+from unisono.errors import DataError, RequestError
+
+from unisono_sound.corpus.corpus import digest, make_front_end
+from unisono_sound.signal.io import write_audio
+from unisono_sound.text.espeak import Spoken, espeak
+from unisono_sound.text.frontend import FrontEnd, Symbols
+from unisono_sound.text.sentences import sentences
+from unisono_sound.text.symbols import SymbolTable
+
+SILENCE = 0.003
+"""A mean magnitude below this, of full scale 1, is a silence in espeak-ng's speech."""
+
+
+class MadeSpeech:
+    """What makes a corpus (a ``SpeechCorpus``, named after it among the bases) one spoken by espeak-ng.
+
+    ``made`` holds what ``make_sentences`` needs; ``prepare`` makes the corpus where the cache has none, points
+    ``root`` and ``durations`` to it and goes on as for recordings.
+    """
+
+    def speak_with(
+        self,
+        num_sentences: int,
+        voices: Sequence[str],
+        rates: Sequence[int],
+        pitches: Sequence[int],
+        texts: str | None,
+        corpus_seed: int,
+    ) -> None:
+        """Check and keep what the corpus is made of; call it before the corpus' own ``__init__``."""
+        if num_sentences < 2:
+            raise DataError(f"num_sentences={num_sentences} must be at least 2")
+        for name, values, low, high in (("rates", rates, 80, 450), ("pitches", pitches, 0, 99)):
+            if not values or not all(low <= v <= high for v in values):
+                raise DataError(f"{name}={list(values)} must hold numbers from {low} to {high}")
+        if not voices:
+            raise DataError("voices is empty: name at least one, such as plain")
+        self.num_sentences = num_sentences
+        self.voices, self.rates, self.pitches = tuple(voices), tuple(rates), tuple(pitches)
+        self.texts, self.corpus_seed = texts, corpus_seed
+
+    def lines(self) -> list[str]:
+        """Return what is spoken, an utterance each: made-up sentences, or those of ``texts``."""
+        if self.texts is None:
+            return sentences(self.num_sentences, self.corpus_seed)
+        return _read_lines(self.texts)[: self.num_sentences]
+
+    def prepare(self, progress: bool = True) -> Audit:
+        corpus: Any = self
+        reader = make_front_end(corpus.front_end_name, corpus.language)
+        made = make_corpus(
+            self.lines(), reader, self.voices, self.rates, self.pitches, self.corpus_seed, corpus.pad_seconds
+        )
+        corpus.root, corpus.durations = str(made / "corpus.jsonl"), str(made / "durations.jsonl")
+        audit = super().prepare(progress)  # type: ignore[misc]
+        for line in json.loads((made / "skipped.json").read_text("utf-8")):
+            audit.drop(line["id"], line["reason"], line["detail"])
+        return audit
+
+
+def make_corpus(
+    lines: Sequence[str],
+    reader: FrontEnd,
+    voices: Sequence[str],
+    rates: Sequence[int],
+    pitches: Sequence[int],
+    seed: int,
+    pad_seconds: float,
+) -> Path:
+    """Let espeak-ng speak sentences into a folder of the cache; the same arguments find it again.
+
+    The folder is a corpus like any other: ``corpus.jsonl``, ``durations.jsonl`` (the boundaries of
+    each sentence's symbols, in seconds), ``wavs/``; ``skipped.json`` lists what could not be
+    aligned.
+    """
+    engine, draw = espeak(), random.Random(seed)
+    plan = [
+        (
+            f"{index:05d}",
+            text,
+            voices[index % len(voices)],
+            draw.choice(rates),
+            draw.choice(pitches),
+        )
+        for index, text in enumerate(lines)
+    ]
+    name = digest("espeak 2", reader.version, reader.language, repr(plan), repr(pad_seconds))
+    folder = cache_root() / "espeak" / name
+    if (folder / "corpus.jsonl").is_file():
+        return folder
+    for voice in dict.fromkeys(voices):
+        try:
+            engine.speak("a", reader.language, "" if voice == "plain" else voice)
+        except RequestError as error:
+            raise DataError(str(error)) from None
+    aside = folder.with_name(f"{name}.{os.getpid()}.tmp")
+    (aside / "wavs").mkdir(parents=True, exist_ok=True)
+    corpus, times, skipped = [], [], []
+    for identity, text, voice, rate, pitch_level in plan:
+        variant = "" if voice == "plain" else voice
+        try:
+            spoken = engine.speak(text, reader.language, variant, rate, pitch_level)
+            wave, bounds = symbol_times(spoken, reader(text), reader.table, pad_seconds)
+        except RequestError as error:
+            skipped.append({"id": identity, "reason": "text cannot be read", "detail": str(error)})
+            continue
+        except Drop as drop:
+            skipped.append({"id": identity, "reason": drop.reason, "detail": drop.detail})
+            continue
+        write_audio(aside / "wavs" / f"{identity}.wav", torch.from_numpy(wave), spoken.sample_rate)
+        row = {"id": identity, "audio": f"wavs/{identity}.wav", "text": text, "speaker": voice}
+        corpus.append(json.dumps(row, ensure_ascii=False))
+        times.append(json.dumps({"id": identity, "times": bounds}))
+    (aside / "durations.jsonl").write_text("\n".join(times), "utf-8")
+    (aside / "skipped.json").write_text(json.dumps(skipped, ensure_ascii=False), "utf-8")
+    (aside / "corpus.jsonl").write_text("\n".join(corpus), "utf-8")
+    try:
+        os.replace(aside, folder)
+    except OSError:  # another process was faster
+        shutil.rmtree(aside)
+    return folder
+
+
+def symbol_times(
+    spoken: Spoken, read: Symbols, table: SymbolTable, pad_seconds: float
+) -> tuple[np.ndarray, list[float]]:
+    """Return the speech with ``pad_seconds`` of silence on either side, and the boundaries of its
+    symbols in
+    seconds: ``len(read) + 1`` of them, non-decreasing, from 0 to the end.
+
+    A phoneme lasts from its event to the next; one that espeak-ng runs into the phoneme before it
+    (0 samples) is given the last third of that. A silence belongs to the pause symbol there, else
+    to the space, else to the phoneme before it; a space without a silence lasts no time. Raises
+    ``Drop`` where espeak-ng spoke other phonemes than the front end reads.
+    """
+    heard: list[list] = []  # [symbol, first sample, end]
+    for phoneme, start, end in zip(spoken.phonemes, spoken.starts[:-1], spoken.starts[1:], strict=True):
+        parts = table.spell(phoneme)
+        edges = np.linspace(start, end, len(parts) + 1).astype(np.int64)
+        heard += [list(row) for row in zip(parts, edges[:-1], edges[1:], strict=True)]
+        stretch = np.abs(spoken.waveform[start:end])
+        if not parts and heard and heard[-1][2] == start < end and stretch.mean() > SILENCE:
+            heard[-1][2] = end  # an event without a name: not a silence but a glide without a letter
+    slots = [index for index, word in enumerate(read.word_of) if word >= 0]
+    if [read.symbols[i].lstrip("ˌˈ") for i in slots] != [row[0].lstrip("ˌˈ") for row in heard]:
+        raise Drop("espeak-ng spoke other phonemes", f"{len(heard)} spoken, {len(slots)} read")
+    for before, row in pairwise(heard):
+        if row[1] == row[2] and before[2] == row[1]:
+            before[2] = row[1] = before[2] - (before[2] - before[1]) // 3
+    bounds = np.zeros(len(read) + 1, np.int64)
+    for (_, start, end), slot, following in zip(heard, slots, [*slots[1:], len(read)], strict=True):
+        bounds[slot] = start
+        bounds[slot + 1 : following] = end  # the last symbol before the next word takes the silence
+    pad = round(pad_seconds * spoken.sample_rate)
+    first, last, closing = heard[0][1], heard[-1][2], len(read) - slots[-1] - 1
+    bounds[slots[-1] + 1 :] = last + np.linspace(0, pad, closing + 1).astype(np.int64)
+    wave = np.zeros(last - first + 2 * pad, np.float32)
+    decay = spoken.waveform[first : last + pad]
+    wave[pad : pad + len(decay)] = decay
+    bounds += pad - first
+    bounds[0] = 0
+    return wave, (bounds / spoken.sample_rate).tolist()
+
+
+def _read_lines(source: str) -> list[str]:
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise DataError(f"texts={source!r}: no such file; give one with a sentence per line")
+    lines = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    if len(lines) < 2:
+        raise DataError(f"texts={source!r}: {len(lines)} sentences; give at least 2, one per line")
+    return list(dict.fromkeys(lines))

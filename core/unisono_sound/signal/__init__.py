@@ -1,0 +1,24 @@
+"""Signal: sound files, log mels, the "same"-padded Fourier transform, pitch, energy, Griffin-Lim."""
+
+from unisono_sound.signal.griffin_lim import GriffinLim
+from unisono_sound.signal.io import AudioInfo, probe_audio, read_audio, resample, write_audio
+from unisono_sound.signal.mel import LogMel, MelInverse, MelSpec
+from unisono_sound.signal.pitch import energy, fill_gaps, pitch
+from unisono_sound.signal.stft import istft_same, stft_same
+
+__all__ = [
+    "AudioInfo",
+    "GriffinLim",
+    "LogMel",
+    "MelInverse",
+    "MelSpec",
+    "energy",
+    "fill_gaps",
+    "istft_same",
+    "pitch",
+    "probe_audio",
+    "read_audio",
+    "resample",
+    "stft_same",
+    "write_audio",
+]

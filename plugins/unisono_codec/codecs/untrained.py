@@ -1,0 +1,34 @@
+"""Codecs with random weights, for tests and tiny recipes: any sound goes through them, none comes out.
+
+The weights are a function of nothing, so that two processes have the same.
+"""
+
+from typing import Any
+
+import torch
+from unisono_sound.signal import MelSpec
+
+from unisono_codec.codecs.frames import FrameSizes
+from unisono_codec.codecs.rvq import GroupedCodec, ResidualCodec
+
+SIZES = FrameSizes(
+    dim=16, intermediate_dim=32, frame_blocks=1, token_blocks=1, head_dim=16, head_intermediate_dim=32, head_blocks=1
+)
+
+
+def rvq(facts: dict[str, Any]) -> ResidualCodec:
+    """Three residual levels of 16 codes, 43 frames a second."""
+    codec = ResidualCodec(frames=SIZES, latent_dim=8, codebook_size=16, num_levels=3, code_dim=4)
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(0)
+        codec.build({"mel_spec": MelSpec().to_dict()})
+    return codec.eval()
+
+
+def grvq(facts: dict[str, Any]) -> GroupedCodec:
+    """Two groups of two residual levels of 16 codes, 43 frames a second."""
+    codec = GroupedCodec(num_groups=2, frames=SIZES, latent_dim=8, codebook_size=16, num_levels=2, code_dim=4)
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(0)
+        codec.build({"mel_spec": MelSpec().to_dict()})
+    return codec.eval()

@@ -1,0 +1,1 @@
+"""Files: recordings as .uc files, and the entropy coding in them."""

@@ -1,0 +1,1 @@
+"""Voices: models that speak in tokens of a codec."""

@@ -1,0 +1,320 @@
+"""Recordings as codec tokens with what they say: ``codec/voice``, and speech made on the spot, ``codec/spoken``.
+
+From a recording to an item::
+
+    audio ─ judge, trim, level ─┬─ codec ─ codes [t, q]
+                                └─ log mel ─┐
+    text ─ front end ─ symbols [s] ─────────┴─ alignment ─ durations [s] ─ semantic tokens [t]
+
+The recipe's component ``codec`` makes the codes, while the data is prepared; they are cached by the content of the
+recording and of the codec's weights. Durations are given or learnt (``unisono.duration.learn_alignment``). What is
+dropped is what ``unisono.speech.SpeechCorpus`` drops; sentences are held out as there.
+
+An item may begin with a prompt, frames that the model is given: its own first frames (SoundStorm, arXiv:2305.09636,
+section 3.3), or the end of another recording of the same speaker, as at the beginning of a new sentence. Not as
+published: the second kind; some prompts without their semantic tokens, so that a prompt may be a voice whose words
+nobody knows; and some without a speaker's name, so that it may be a stranger's.
+
+Shapes: s symbols, t codec frames, q codebooks.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from unisono.data import Audit, collate_items
+from unisono.duration import learn_alignment
+from unisono.errors import DataError
+from unisono_sound.corpus import AudioLimits, MadeSpeech, SpeechCorpus, SpeechItem, Utterance, read_speech
+from unisono_sound.corpus.corpus import digest
+from unisono_sound.corpus.recording import sums
+from unisono_sound.signal import LogMel, MelSpec
+
+from unisono_codec.files.recordings import fingerprint
+from unisono_codec.voices.semantic import HUBERT, PHONEMES, UNITS, HubertUnits, Phonemes
+
+
+class VoiceData(SpeechCorpus):
+    """Recordings with texts, as the codes of a codec and semantic tokens.
+
+    Args:
+        root, front_end, language, val_size, mel, limits, trim_db, pad_seconds, loudness_dbfs, durations, batch_size,
+            num_workers: as in ``tts/speech``; the mel spec serves the alignment, and its sample rate is the codec's.
+        semantic: ``phonemes``, or ``hubert:FOLDER`` with clusters made by ``python -m unisono_codec.voices.semantic``.
+        align_steps: how long durations are learnt where none are given.
+        max_frames: the longest item, in codec frames; longer ones are cut, another stretch each time.
+        prompt_share: the share of items that begin with their own first frames as a prompt; published: all.
+        join_share: the share that begin with the end of another recording of the same speaker.
+        max_prompt_frames: the longest end of another recording.
+        hide_share: of the prompts, how many come without their semantic tokens, and as many without a speaker.
+    """
+
+    uses: ClassVar[tuple[str, ...]] = ("codec",)
+
+    def __init__(
+        self,
+        root: str | list[str] | dict[str, str],
+        semantic: str = "phonemes",
+        front_end: str = "espeak",
+        language: str = "en-us",
+        val_size: float = 0.03,
+        mel: MelSpec = MelSpec(),  # noqa: B008
+        limits: AudioLimits = AudioLimits(max_seconds=20.0),  # noqa: B008
+        trim_db: float = 45.0,
+        pad_seconds: float = 0.06,
+        loudness_dbfs: float | None = -23.0,
+        durations: str | None = None,
+        align_steps: int = 1200,
+        max_frames: int = 512,
+        prompt_share: float = 0.5,
+        join_share: float = 0.25,
+        max_prompt_frames: int = 128,
+        hide_share: float = 0.5,
+        batch_size: int = 16,
+        num_workers: int = 0,
+    ):
+        super().__init__(
+            root, front_end, language, val_size, mel, limits, trim_db, pad_seconds, loudness_dbfs, durations,
+            num_processes=1, batch_size=batch_size, num_workers=num_workers,
+        )  # fmt: skip
+        for name, share in (("prompt_share", prompt_share), ("join_share", join_share), ("hide_share", hide_share)):
+            if not 0 <= share <= 1:
+                raise DataError(f"{name}={share} must be from 0 to 1")
+        if prompt_share + join_share > 1:
+            raise DataError(f"prompt_share={prompt_share} and join_share={join_share} must not exceed 1 together")
+        if not 1 <= max_prompt_frames < max_frames:
+            raise DataError(
+                f"max_prompt_frames={max_prompt_frames} must be at least 1 and below max_frames={max_frames}"
+            )
+        if align_steps < 1:
+            raise DataError(f"align_steps={align_steps} must be at least 1")
+        kind, _, folder = semantic.partition(":")
+        if kind not in (PHONEMES, HUBERT) or (kind == HUBERT) != bool(folder):
+            raise DataError(f"semantic={semantic!r} must be 'phonemes' or 'hubert:FOLDER'")
+        self.semantic, self.align_steps = semantic, align_steps
+        self.max_frames, self.max_prompt_frames = max_frames, max_prompt_frames
+        self.shares = (join_share, prompt_share, hide_share)
+
+    def attach(self, role: str, component: Any) -> None:
+        """Take the codec; its sample rate must be the mel spec's."""
+        super().attach(role, component)
+        if component.sample_rate != self.mel.sample_rate:
+            raise DataError(
+                f"the codec works at {component.sample_rate} Hz, data.mel at {self.mel.sample_rate} Hz: "
+                f"set data.mel.sample_rate={component.sample_rate}, and the bands that go with it"
+            )
+        component.to("cuda" if torch.cuda.is_available() else "cpu")
+
+    def features(self) -> tuple[Callable[..., Any], str]:
+        codec, units, version = self.component("codec"), None, ""
+        if self.semantic != PHONEMES:
+            folder = self.semantic.partition(":")[2]
+            units = HubertUnits.read(folder, codec.frame_rate)
+            version = digest((Path(folder).expanduser() / UNITS).read_bytes().hex())
+        return partial(extract, codec=codec, units=units), f"voice 1 {fingerprint(codec)} {version}"
+
+    def prepare(self, progress: bool = True) -> Audit:
+        codec = self.component("codec")
+        audit = super().prepare(progress)
+        items = [*self.train_set.items, *self.val_set.items]
+        if self.semantic == PHONEMES:
+            provider = Phonemes(list(self.reader.table), codec.frame_rate, self.mel.sample_rate / self.mel.hop_length)
+            self.spec = provider.spec
+            durations = [item.durations for item in items]
+            if any(known is None for known in durations):
+                symbols, mels = [item.symbols for item in items], Mels(items)
+                durations = learn_alignment(symbols, mels, len(self.reader.table), num_steps=self.align_steps)
+            voiced = [VoiceItem(item, frames, provider) for item, frames in zip(items, durations, strict=True)]
+        else:
+            units = self.features()[0].keywords["units"]  # type: ignore[attr-defined]
+            self.spec = units.spec
+            voiced = [VoiceItem(item, None, None) for item in items]
+        cut = len(self.train_set.items)
+        self.train_set, self.val_set = (VoiceSet(part, self) for part in (voiced[:cut], voiced[cut:]))
+        self.codec_facts = facts_of(codec)
+        return self.finish(audit)
+
+    def describe(self) -> dict[str, Any]:
+        """Return a corpus' facts, and ``codec``, ``semantic``, ``duration_rate``, ``loudness_dbfs``."""
+        return super().describe() | {
+            "codec": self.codec_facts,
+            "semantic": self.spec.to_dict(),
+            "duration_rate": self.mel.sample_rate / self.mel.hop_length,
+            "loudness_dbfs": self.loudness_dbfs,
+        }
+
+    def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        """Pad to the longest and add the lengths."""
+        batch = collate_items(items)
+        batch["lengths"] = torch.tensor([len(item["codes"]) for item in items])
+        batch["symbol_lengths"] = torch.tensor([len(item["symbols"]) for item in items])
+        return batch
+
+
+class SpokenData(MadeSpeech, VoiceData):
+    """The same of speech made by espeak-ng, with its exact phoneme times: on the spot, no download.
+
+    Args:
+        num_sentences, voices, rates, pitches, texts, corpus_seed: as in ``tts/espeak``.
+        language, val_size, mel, max_frames, prompt_share, join_share, max_prompt_frames, hide_share, batch_size,
+            num_workers: as in ``codec/voice``.
+    """
+
+    def __init__(
+        self,
+        num_sentences: int = 300,
+        voices: Sequence[str] = ("plain",),
+        rates: Sequence[int] = (150, 165, 180),
+        pitches: Sequence[int] = (40, 50, 60),
+        texts: str | None = None,
+        corpus_seed: int = 0,
+        language: str = "en-us",
+        val_size: float = 0.05,
+        mel: MelSpec = MelSpec(),  # noqa: B008
+        max_frames: int = 512,
+        prompt_share: float = 0.5,
+        join_share: float = 0.25,
+        max_prompt_frames: int = 128,
+        hide_share: float = 0.5,
+        batch_size: int = 16,
+        num_workers: int = 0,
+    ):
+        self.speak_with(num_sentences, voices, rates, pitches, texts, corpus_seed)
+        super().__init__(
+            root="", language=language, val_size=val_size, mel=mel, trim_db=0.0, max_frames=max_frames,
+            prompt_share=prompt_share, join_share=join_share, max_prompt_frames=max_prompt_frames,
+            hide_share=hide_share, batch_size=batch_size, num_workers=num_workers,
+        )  # fmt: skip
+
+
+class VoiceItem:
+    """One utterance: its codes in the cache, its semantic tokens and durations at hand.
+
+    ``durations`` count mel frames; without a ``provider``, semantic tokens are those in the cache.
+    """
+
+    def __init__(self, item: SpeechItem, durations: Int[Tensor, " s"] | None, provider: Phonemes | None):
+        self.utterance, self.speaker, self.features = item.utterance, item.speaker, item.features
+        self.symbols, self.durations = item.symbols, durations
+        self.num_frames = self.features.shapes["codes"][0]
+        if provider is None or durations is None:
+            self.semantic: Tensor = self.features.load("semantic").long()
+        else:
+            lengths, total = torch.tensor([len(self.symbols)]), torch.tensor([self.num_frames])
+            self.semantic = provider(self.symbols, provider.durations(durations[None], lengths, total)[0])
+
+
+class VoiceSet:
+    """Utterances as a map-style set; cuts and prompts are drawn from the generator that each item is handed."""
+
+    def __init__(self, items: list[VoiceItem], data: VoiceData):
+        self.items = items
+        self.max_frames, self.max_prompt = data.max_frames, data.max_prompt_frames
+        self.join_share, self.prompt_share, self.hide_share = data.shares
+        self.of_speaker: dict[int, list[int]] = {}
+        for index, item in enumerate(items):
+            self.of_speaker.setdefault(item.speaker, []).append(index)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def size(self, index: int) -> int:
+        return min(self.items[index].num_frames, self.max_frames)
+
+    def item(self, index: int, generator: torch.Generator) -> dict[str, Any]:
+        """Return codes [t, q], semantic [t], ``given`` (frames of the prompt), ``hidden`` (whether its semantic tokens
+        are), ``anonymous`` (whether the speaker is), speaker, symbols [s], durations [s], row, id, text.
+        """
+        item = self.items[index]
+        which, hide, forget = torch.rand(3, generator=generator).tolist()
+        codes, semantic, given = [], [], 0
+        if which < self.join_share:
+            others = self.of_speaker[item.speaker]
+            other = self.items[others[self._below(len(others), generator)]]
+            given = 1 + self._below(min(other.num_frames, self.max_prompt), generator)
+            codes.append(other.features.load("codes", other.num_frames - given))
+            semantic.append(other.semantic[-given:])
+        size = min(item.num_frames, self.max_frames - given)
+        start = self._below(item.num_frames - size + 1, generator)
+        codes.append(item.features.load("codes", start, start + size))
+        semantic.append(item.semantic[start : start + size])
+        if self.join_share <= which < self.join_share + self.prompt_share:
+            given = self._below(size, generator)
+        result = {
+            "codes": torch.cat(codes).long(),
+            "semantic": torch.cat(semantic),
+            "given": given,
+            "hidden": bool(given) and hide < self.hide_share,
+            "anonymous": bool(given) and forget < self.hide_share,
+            "speaker": item.speaker,
+            "symbols": item.symbols,
+            "row": index,
+            "id": item.utterance.id,
+            "text": item.utterance.text,
+        }
+        if item.durations is not None:
+            result["durations"] = item.durations
+        return result
+
+    @staticmethod
+    def _below(count: int, generator: torch.Generator) -> int:
+        return int(torch.randint(count, (), generator=generator))
+
+
+class Mels(Sequence[Float[Tensor, "t m"]]):
+    """The mels of items, read as they are asked for."""
+
+    def __init__(self, items: Sequence[SpeechItem]):
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[index].features.load("mel")
+
+
+def extract(
+    utterance: Utterance,
+    spec: MelSpec,
+    limits: AudioLimits,
+    trim_db: float,
+    pad_seconds: float,
+    loudness_dbfs: float | None,
+    codec: Any,
+    units: HubertUnits | None,
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Compute one recording's codes and mel, and its semantic tokens where they are made of sound."""
+    wave, cut_seconds = read_speech(utterance, spec, limits, trim_db, pad_seconds, loudness_dbfs)
+    mel = LogMel(spec)(wave[None])[0]
+    features = {"codes": codec.encode(wave[None].to(codec.device))[0].to(torch.int32).cpu(), "mel": mel}
+    if units is not None:
+        features["semantic"] = units(wave, spec.sample_rate).to(torch.int32)
+    return features, {"seconds": len(wave) / spec.sample_rate, "cut_seconds": cut_seconds, "mel": sums(mel)}
+
+
+def facts_of(codec: Any) -> dict[str, Any]:
+    """Return what a token model must know of its codec, as plain JSON."""
+    return {
+        "model": codec.recipe.get("model", {}).get("name", type(codec).__name__),
+        "fingerprint": fingerprint(codec),
+        "sample_rate": codec.sample_rate,
+        "hop_length": codec.hop_length,
+        "codebook_size": codec.codebook_size,
+        "streams": [list(stream) for stream in codec.streams],
+    }
+
+
+def check_codec(codec: Any, facts: dict[str, Any]) -> None:
+    """Raise ``DataError`` unless a codec is the one that ``facts_of`` described."""
+    its = facts_of(codec)
+    for name in ("sample_rate", "hop_length", "codebook_size", "streams", "fingerprint"):
+        if its[name] != facts[name]:
+            raise DataError(
+                f"the codec has {name}={its[name]}, this model was made for {facts[name]} ({facts['model']}): "
+                "attach the codec whose codes it has learnt"
+            )

@@ -1,0 +1,426 @@
+"""G-MLM: tokens of a grouped codec, group after group, in the voice of a prompt that is read once.
+
+Jeong et al., "Efficient Parallel Audio Generation using Group Masked Language Modeling" (arXiv:2401.01099). A codec
+with G groups of N residual levels (HiFi-Codec, arXiv:2305.02765) gives G · N tokens a frame. Training draws a group
+and hides a share of its tokens, the cosine of a uniform number, and all tokens of the groups behind it; groups before
+it are known. Decoding (G-IPD) goes group by group and spends a few iterations in each: ``unisono.masked.group_ipd``.
+The prompt comes in by cross-attention, so that its keys and values are computed once for a request and not in every
+iteration.
+
+Written from the paper's abstract and what is told of it, without its code, which is not public. What that leaves open:
+
+- how iterations are shared out over the groups: here evenly, the first groups taking what is left over; fewer
+  iterations than groups (1 of 2) fill several groups at once, which training has not shown
+- the odds of the groups in training: equal
+- the network: here the Conformer of SoundStorm, with which the paper compares, at its published sizes
+- how a text becomes semantic tokens: here phonemes stretched by predicted durations (``semantic.py``), where the paper
+  has clusters of a self-supervised model. Durations are predicted from symbols and the prompt, since a voice has a pace
+
+With ``order: levels`` the same network is trained and decoded as SoundStorm is (arXiv:2305.09636): level by level, all
+groups of a level at once, most iterations in the first level. That is the comparison which the paper makes.
+
+Shapes: b batch, t codec frames, p frames of the prompt, q streams (G · N), v codebook, s symbols, d channels, h heads.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+from unisono import Audio
+from unisono.duration import durations_from_log, log_durations
+from unisono.errors import RecipeError, RequestError
+from unisono.masked import Canvas, Layout, Strategy, at_sites, group_ipd, soundstorm
+from unisono.masked.run import decode
+from unisono.masked.training.corrupt import Corrupted
+from unisono.model import OnStep
+from unisono.nn.temporal import TemporalPredictor
+
+from unisono_codec.voices.conformer import Conformer, ConformerBlock, rotary_angles
+from unisono_codec.voices.pacing import TYPICAL_FRAMES
+from unisono_codec.voices.prompting import Part, PromptedRequest, parts_of, prompt_of, sound_of
+from unisono_codec.voices.token_model import TokenModel
+from unisono_codec.voices.tokens import TokenEmbedding, TokenHeads
+
+ROWS_AT_ONCE = 32
+
+
+class GroupMaskedLM(TokenModel):
+    """A Conformer over the tokens of a grouped codec, which looks at a prompt.
+
+    ::
+
+        text ─ symbols ─ durations ─ stretch ─ semantic [t] ─┐
+        tokens [t, q], some hidden ─ Σ over streams ─────────┴─ Conformer with cross-attention ─ heads ─ tokens ─ codec
+        prompt [p, q] ─ Σ over streams ─ Conformer ─ keys, values ────────┘
+
+    Args:
+        dim, num_layers, num_heads, filter_dim, kernel_size, dropout: of the Conformer.
+        prompt_layers: of the prompt's encoder.
+        table_dim: channels of the tokens' tables, where they are to be narrower than ``dim``.
+        order: ``groups``, as published, or ``levels``, SoundStorm's order with the same network.
+        order_weights: how often each group (or level) is drawn in training; equally often where None.
+        duration_weight: of the squared error of log durations.
+        max_frames_per_symbol: the longest that is predicted for one symbol, in mel frames.
+        label_smoothing: of the tokens' cross-entropy.
+        max_piece_characters: longest piece of a text that is spoken at once, where texts are not single words.
+    """
+
+    Request: ClassVar[type[PromptedRequest]] = PromptedRequest
+    salt: ClassVar[str] = "gmlm"
+    roles: ClassVar[dict[str, str]] = {
+        **TokenModel.roles,
+        "listener": "tells who speaks and which word it is; evaluation needs it",
+    }
+    builtin_components: ClassVar[dict[str, str]] = {"untrained": "unisono_codec.codecs.untrained:grvq"}
+
+    def __init__(
+        self,
+        dim: int = 1024,
+        num_layers: int = 12,
+        num_heads: int = 16,
+        filter_dim: int = 4096,
+        kernel_size: int = 5,
+        dropout: float = 0.1,
+        prompt_layers: int = 2,
+        table_dim: int | None = None,
+        order: Literal["groups", "levels"] = "groups",
+        order_weights: list[float] | None = None,
+        duration_weight: float = 0.1,
+        max_frames_per_symbol: int = 100,
+        label_smoothing: float = 0.0,
+        max_piece_characters: int = 100,
+    ):
+        super().__init__()
+        if prompt_layers < 1:
+            raise RecipeError(f"model.prompt_layers={prompt_layers} must be at least 1")
+        self.dim, self.table_dim, self.prompt_layers = dim, table_dim, prompt_layers
+        self.sizes = dict(
+            num_layers=num_layers, num_heads=num_heads, filter_dim=filter_dim, kernel_size=kernel_size, dropout=dropout
+        )
+        self.order, self.order_weights = order, order_weights
+        self.duration_weight, self.max_frames_per_symbol = duration_weight, max_frames_per_symbol
+        self.label_smoothing, self.max_piece_characters = label_smoothing, max_piece_characters
+        self.prompts_read = 0  # of the prompt's encoder: rows, not calls
+
+    def build(self, facts: dict[str, Any]) -> None:
+        """Build for the codec, the semantic tokens and the symbols of the data."""
+        super().build(facts)
+        self.streams = [(int(group), int(level)) for group, level in facts["codec"]["streams"]]
+        ranks = [group if self.order == "groups" else level for group, level in self.streams]
+        self.num_sets = max(ranks) + 1
+        self.set_of = ranks
+        if self.num_sets == 1 and self.order == "groups" and len(self.streams) > 1:
+            raise RecipeError(
+                "the codec has one group: train codec/grvq, or set model.order to levels, which is SoundStorm's"
+            )
+        self.masking = self.masking_of(self.num_sets, self.order_weights, "order_weights", self.order)
+        self.net = GroupNet(
+            len(self.streams), self.codebook_size, self.spec.vocabulary, self.dim, self.table_dim, self.prompt_layers,
+            **self.sizes,
+        )  # fmt: skip
+        if self.speaks:
+            self.durations = PromptedDurations(len(self.voice.symbols), self.dim, self.sizes["dropout"])
+
+    def layout(self, num_frames: int, num_steps: int | None = None) -> Layout:
+        """Return what each place of a canvas is: frame · q + stream, group = the set that is decoded together.
+
+        Fewer steps than sets put neighbouring sets together.
+        """
+        sets = self.set_of
+        if num_steps is not None and num_steps < self.num_sets:
+            sets = [number * num_steps // self.num_sets for number in sets]
+        return Layout.streams(num_frames, [self.codebook_size] * len(self.streams), sets, shared=True)
+
+    # ---- training ------------------------------------------------------------------------------
+
+    def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        codes, lengths = batch["codes"], batch["lengths"]
+        memory = self.net.remember(batch["prompt"], batch["prompt_lengths"])
+        corrupted = self.corrupted(codes, lengths, self.row_seeds(batch))
+        seen, known = (x.view(codes.shape) for x in (corrupted.canvas.tokens, corrupted.canvas.known))
+        mask = torch.arange(codes.shape[1], device=codes.device) < lengths[:, None]
+        sets = torch.tensor(self.set_of)
+        apart = {f"tokens_{number}": sets == number for number in range(self.num_sets)}
+        parts = self.token_losses(self.net(seen, known, batch["semantic"], mask, memory), codes, corrupted, apart)
+        parts["loss"] = parts["tokens"]
+        if self.speaks:
+            symbols = batch["symbols"]
+            kept = torch.arange(symbols.shape[1], device=symbols.device) < batch["symbol_lengths"][:, None]
+            error = self.durations(symbols, kept, memory.mean).float() - log_durations(batch["durations"])
+            parts["log_duration"] = self.global_mean(error.square(), kept)
+            parts["loss"] = parts["loss"] + self.duration_weight * parts["log_duration"]
+        return parts
+
+    def corrupted(self, codes: Int[Tensor, "b t q"], lengths: Int[Tensor, " b"], seeds: Sequence[int]) -> Corrupted:
+        """Return the canvas to fill: of a set that is drawn, a share is hidden, and all that comes after it."""
+        blank = Canvas.blank(self.layout(codes.shape[1]), list(seeds), lengths * codes.shape[2], codes.device)
+        return self.masking(blank, codes.flatten(1))
+
+    # ---- synthesis -----------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def remember(self, prompts: Sequence[Int[Tensor, "p q"]]) -> "Memory":
+        """Read prompts once: their keys and values for every layer."""
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
+        self.prompts_read += len(prompts)
+        padded = nn.utils.rnn.pad_sequence([prompt.to(self.device) for prompt in prompts], batch_first=True)
+        return self.net.remember(padded, lengths)
+
+    @torch.no_grad()
+    def frames(self, symbols: Int[Tensor, " s"], memory: "Memory", pace: Float[Tensor, " s"]) -> Int[Tensor, " s"]:
+        """Return how many codec frames each symbol of a text lasts in the voice of one prompt."""
+        kept = torch.ones(1, len(symbols), dtype=torch.bool, device=self.device)
+        log = self.durations(symbols[None].to(self.device), kept, memory.mean)
+        predicted = durations_from_log(log, self.max_frames_per_symbol).cpu()
+        return self.phonemes.durations(predicted, torch.tensor([len(symbols)]), pace=pace[None])[0]
+
+    def steps(self, request: PromptedRequest) -> tuple[int, ...]:
+        """Return a request's iterations for each set that is decoded together.
+
+        In the order of groups, they are shared out evenly; in that of levels, all but the first level have one.
+        """
+        if request.set_steps is not None:
+            if len(request.set_steps) != self.num_sets:
+                raise RequestError(
+                    f"set_steps has {len(request.set_steps)} numbers, this model decodes {self.num_sets} {self.order} "
+                    "one after the other: give one for each"
+                )
+            return tuple(request.set_steps)
+        sets = min(self.num_sets, request.num_steps)
+        if self.order == "levels":
+            return (request.num_steps - sets + 1, *[1] * (sets - 1))
+        return tuple(request.num_steps // sets + (number < request.num_steps % sets) for number in range(sets))
+
+    def strategy(self, request: PromptedRequest) -> Strategy:
+        """Return the decoding strategy that a request asks for."""
+        steps = self.steps(request)
+        if self.order == "levels":
+            return soundstorm(steps, temperature=request.temperature)
+        return group_ipd(steps, temperature=request.temperature)
+
+    @torch.no_grad()
+    def fill(self, parts: Sequence[Part], memory: "Memory") -> list[Int[Tensor, "n q"]]:
+        """Fill parts of one kind (``Part.kind``) in one decoding; row i of ``memory`` is part i's prompt."""
+        sizes = [len(part.semantic) for part in parts]
+        lengths = torch.tensor(sizes, device=self.device)
+        semantic = nn.utils.rnn.pad_sequence([part.semantic for part in parts], batch_first=True).to(self.device)
+        strategy = self.strategy(parts[0].request)
+        layout = self.layout(max(sizes), len(self.steps(parts[0].request)))
+        canvas = Canvas.blank(layout, [part.seed for part in parts], lengths * len(self.streams), self.device)
+        done = decode(Denoiser(self.net, semantic, lengths, memory), canvas, strategy)
+        self.evaluations += done.nfe
+        filled = done.tokens.view(len(parts), max(sizes), -1).cpu()
+        return [row[:size] for row, size in zip(filled, sizes, strict=True)]
+
+    def speak(
+        self, requests: Sequence[PromptedRequest], seeds: Sequence[int], on_step: OnStep | None = None
+    ) -> Iterator[tuple[int, Audio]]:
+        """Yield (number of the request, sound of its next part); parts of one kind are made together.
+
+        ``on_step`` counts parts. A request's prompt is read once, whatever it has of parts and steps.
+        """
+        memory = self.remember([prompt_of(self, request) for request in requests])
+        parts = [
+            part
+            for number, (request, seed) in enumerate(zip(requests, seeds, strict=True))
+            for part in parts_of(self, number, request, seed, memory.rows(torch.tensor([number])))
+        ]
+        kinds: dict[tuple[Any, ...], list[Part]] = {}
+        for part in parts:
+            kinds.setdefault(part.kind, []).append(part)
+        done = 0
+        for same in kinds.values():
+            for first in range(0, len(same), ROWS_AT_ONCE):
+                chosen = same[first : first + ROWS_AT_ONCE]
+                index = torch.tensor([part.number for part in chosen], device=self.device)
+                for part, codes in zip(chosen, self.fill(chosen, memory.rows(index)), strict=True):
+                    yield part.number, sound_of(self, part, codes)
+                done += len(chosen)
+                if on_step is not None:
+                    on_step(done, len(parts))
+
+    def synthesize(
+        self,
+        requests: Sequence[PromptedRequest],
+        generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> list[Audio]:
+        if not requests:
+            return []
+        made: list[list[Audio]] = [[] for _ in requests]
+        for number, audio in self.speak(requests, [self.seed_of(r, generator) for r in requests], on_step):
+            made[number].append(audio)
+        return [Audio.join(audios) for audios in made]
+
+    def stream(self, request: PromptedRequest, generator: torch.Generator | None = None) -> Iterator[Audio]:
+        """Yield the sound of each part of a text as soon as it is made."""
+        memory = self.remember([prompt_of(self, request)])
+        for part in parts_of(self, 0, request, self.seed_of(request, generator), memory):
+            (codes,) = self.fill([part], memory)
+            yield sound_of(self, part, codes)
+
+    def preview_requests(self) -> list[PromptedRequest]:
+        if not self.speaks:
+            return [self.Request(semantic=[i % self.spec.vocabulary for i in range(40)])]
+        texts = list(self.facts.get("words") or self.facts.get("sample_texts", []))
+        if len(texts) > 2 and "words" in self.facts:
+            texts = [" ".join(texts[:3]), texts[-1]]
+        return [self.Request(text=text, speaker=name) for text in texts[:2] for name in list(self.facts["prompts"])[:2]]
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """What is kept of prompts: keys and values of every layer, what of them is no padding, and their mean."""
+
+    keys: Float[Tensor, "b l h p a"]
+    values: Float[Tensor, "b l h p a"]
+    mask: Bool[Tensor, "b p"]
+    mean: Float[Tensor, "b d"]
+
+    def rows(self, index: Int[Tensor, " n"]) -> "Memory":
+        """Some rows, in any order, padded no further than they need."""
+        index = index.to(self.mask.device)
+        width = int(self.mask[index].sum(1).max())
+        part = replace(
+            self, keys=self.keys[index][..., :width, :], values=self.values[index][..., :width, :],
+            mask=self.mask[index][:, :width], mean=self.mean[index],
+        )  # fmt: skip
+        return part
+
+
+class LookingBlock(ConformerBlock):
+    """A Conformer block that looks at a prompt between its attention and its convolution.
+
+    ::
+
+        x ─ + ½ feed-forward ─ + attention ─ + cross-attention ─ + convolution ─ + ½ feed-forward ─ LayerNorm ─
+    """
+
+    def __init__(self, dim: int, num_heads: int, filter_dim: int, kernel_size: int, dropout: float):
+        super().__init__(dim, num_heads, filter_dim, kernel_size, dropout)
+        self.look_norm = nn.LayerNorm(dim)
+        self.look_query = nn.Linear(dim, dim)
+        self.look_memory = nn.Linear(dim, 2 * dim)
+        self.look_out = nn.Linear(dim, dim)
+
+    def remember(self, prompt: Float[Tensor, "b p d"]) -> tuple[Float[Tensor, "b h p a"], Float[Tensor, "b h p a"]]:
+        """Return the keys and values of an encoded prompt."""
+        keys, values = self.heads(self.look_memory(prompt), 2)
+        return keys, values
+
+    def look(
+        self, x: Float[Tensor, "b t d"], keys: Float[Tensor, "b h p a"], values: Tensor, mask: Bool[Tensor, "b p"]
+    ) -> Float[Tensor, "b t d"]:
+        """Add what is seen of the prompt."""
+        (query,) = self.heads(self.look_query(self.look_norm(x)), 1)
+        seen = F.scaled_dot_product_attention(
+            query, keys.to(query.dtype), values.to(query.dtype), attn_mask=mask[:, None, None],
+            dropout_p=self.dropout.p if self.training else 0.0,
+        )  # fmt: skip
+        return x + self.dropout(self.look_out(seen.transpose(1, 2).flatten(2)))
+
+    def read(
+        self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"], angles: Tensor, memory: Memory, number: int
+    ) -> Float[Tensor, "b t d"]:
+        """As ``forward``, with a prompt; ``number`` is the layer's."""
+        x = self.attend(x + 0.5 * self.before(x), mask, angles)
+        x = self.convolve(self.look(x, memory.keys[:, number], memory.values[:, number], memory.mask), mask)
+        return self.norm(x + 0.5 * self.after(x))
+
+
+class GroupNet(nn.Module):
+    """Tokens and semantic token of each frame summed, a Conformer that looks at a prompt, and a head per stream."""
+
+    def __init__(
+        self,
+        num_streams: int,
+        codebook_size: int,
+        vocabulary: int,
+        dim: int,
+        table_dim: int | None,
+        prompt_layers: int,
+        num_layers: int,
+        num_heads: int,
+        filter_dim: int,
+        kernel_size: int,
+        dropout: float,
+    ):
+        super().__init__()
+        self.head_dim = dim // num_heads
+        self.embedding = TokenEmbedding(num_streams, codebook_size, dim, table_dim)
+        self.semantic = nn.Embedding(vocabulary, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.encoder = Conformer(dim, prompt_layers, num_heads, filter_dim, kernel_size, dropout)
+        self.blocks = nn.ModuleList(
+            LookingBlock(dim, num_heads, filter_dim, kernel_size, dropout) for _ in range(num_layers)
+        )
+        self.heads = TokenHeads(num_streams, codebook_size, dim)
+
+    def remember(self, prompt: Int[Tensor, "b p q"], lengths: Int[Tensor, " b"]) -> Memory:
+        """Encode prompts and return what the layers look at."""
+        mask = torch.arange(prompt.shape[1], device=prompt.device) < lengths[:, None]
+        known = mask[..., None].expand(prompt.shape)
+        x = self.encoder(self.dropout(self.embedding(prompt, known)), mask)
+        pairs = [block.remember(x) for block in self.blocks]  # type: ignore[operator]
+        keys, values = (torch.stack(part, 1) for part in zip(*pairs, strict=True))
+        mean = (x * mask[..., None]).sum(1) / lengths[:, None]
+        return Memory(keys, values, mask, mean)
+
+    def condition(self, semantic: Int[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
+        """Return what is added to the tokens of every frame."""
+        return self.semantic(semantic)
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "b t q"],
+        known: Bool[Tensor, "b t q"],
+        semantic: Int[Tensor, "b t"],
+        mask: Bool[Tensor, "b t"],
+        memory: Memory,
+    ) -> Float[Tensor, "b t d"]:
+        """Return a vector per frame, for the heads; tokens that are not known are not read."""
+        x = self.dropout(self.embedding(tokens, known) + self.condition(semantic))
+        angles = rotary_angles(x.shape[1], self.head_dim, x.device)
+        for number, block in enumerate(self.blocks):
+            x = block.read(x, mask, angles, memory, number)  # type: ignore[operator]
+        return x
+
+
+class PromptedDurations(nn.Module):
+    """Durations from symbols and the mean of an encoded prompt: FastSpeech's predictor (arXiv:1905.09263)."""
+
+    def __init__(self, num_symbols: int, dim: int, dropout: float, filter_dim: int = 128):
+        super().__init__()
+        self.symbol = nn.Embedding(num_symbols, filter_dim)
+        self.prompt = nn.Linear(dim, filter_dim)
+        self.predictor = TemporalPredictor(filter_dim, filter_dim, num_layers=3, dropout=dropout)
+        nn.init.constant_(self.predictor.out.bias, math.log1p(TYPICAL_FRAMES))
+
+    def forward(
+        self, symbols: Int[Tensor, "b s"], mask: Bool[Tensor, "b s"], prompt: Float[Tensor, "b d"]
+    ) -> Float[Tensor, "b s"]:
+        """Return log(1 + mel frames), 0 on padding."""
+        return self.predictor(self.symbol(symbols) + self.prompt(prompt)[:, None], mask)
+
+
+class Denoiser:
+    """The network under a condition: ``(tokens [b, t·q], known, query) -> logits``; its rows can be selected."""
+
+    def __init__(self, net: GroupNet, semantic: Int[Tensor, "b t"], lengths: Int[Tensor, " b"], memory: Memory):
+        self.net, self.semantic, self.lengths, self.memory = net, semantic, lengths, memory
+        self.mask = torch.arange(semantic.shape[1], device=semantic.device) < lengths[:, None]
+
+    def __call__(
+        self, tokens: Int[Tensor, "b l"], known: Bool[Tensor, "b l"], query: Int[Tensor, "b k"] | None
+    ) -> Float[Tensor, "b k v"]:
+        tokens, known = (x.unflatten(1, (-1, self.net.heads.num_streams)) for x in (tokens, known))
+        x = self.net(tokens, known, self.semantic, self.mask, self.memory)
+        return at_sites(self.net.heads(x).flatten(1, 2), query)
+
+    def rows(self, index: Int[Tensor, " k"]) -> "Denoiser":
+        return Denoiser(self.net, self.semantic[index], self.lengths[index], self.memory.rows(index))

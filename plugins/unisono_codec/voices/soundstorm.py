@@ -1,0 +1,369 @@
+"""SoundStorm: all tokens of a codec from semantic tokens, level by level, each level in a few passes or one.
+
+Borsos et al., "SoundStorm: Efficient Parallel Audio Generation" (arXiv:2305.09636). Defaults are the published sizes:
+12 layers of 1024 channels, 16 heads, feed-forward 4096, kernel 5.
+
+Differences:
+- Semantic tokens are phonemes with durations, or clusters of HuBERT (``semantic.py``), at the codec's own rate;
+  published, w2v-BERT's at 25 a second, each twice.
+- Known speakers have an embedding; an item need not begin with a prompt, and a prompt may be another recording
+  (``voice.py``).
+- The share of masked tokens is that of a plan which is about to decode: ⌈cos(πu/2) · n⌉ of n, where each is drawn by
+  itself with that chance as published.
+- A predictor of durations, and an aligner for prompts with a text, are trained beside, so that the model is a voice.
+
+Shapes: b batch, t codec frames, q levels, v codebook, s symbols, d channels.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+from unisono import Audio
+from unisono.duration import log_durations
+from unisono.errors import RecipeError, RequestError
+from unisono.masked import Canvas, Layout, Strategy, at_sites, soundstorm
+from unisono.masked.run import decode
+from unisono.masked.training.corrupt import Corrupted
+from unisono.model import OnStep
+from unisono_sound.voice import Reading, SpeechRequest
+
+from unisono_codec.voices.conformer import Conformer
+from unisono_codec.voices.pacing import PromptAligner, SymbolDurations
+from unisono_codec.voices.passages import VoiceRequest, Window, speak_all, stream_one
+from unisono_codec.voices.token_model import TokenModel
+from unisono_codec.voices.tokens import TokenEmbedding, TokenHeads
+
+
+class SoundStorm(TokenModel):
+    """A Conformer over summed tokens, with a head per level.
+
+    ::
+
+        text ─ front end ─ symbols ─ durations ─ stretch ─┐
+                                          semantic [t] ───┤
+        tokens [t, q], some masked ─ Σ over levels ───────┴─ Conformer ─ head of the level in question ─ tokens
+                                                                                             │
+                                                                                 codec ─ sound
+
+    Args:
+        num_levels: the codec's first levels that are made; all of them where None.
+        dim, num_layers, num_heads, filter_dim, kernel_size, dropout: of the Conformer.
+        table_dim: channels of the tokens' tables, where they are to be narrower than ``dim``.
+        level_weights: how often each level is drawn in training; equally often where None, as published.
+        max_frames: codec frames that are filled at once; longer passages go window by window.
+        predictor_dim, predictor_dropout, max_frames_per_symbol: of the durations' predictor.
+        duration_weight, align_weight: of its squared error, and of the prompt aligner's cross-entropy.
+        label_smoothing: of the tokens' cross-entropy.
+        max_piece_characters: longest piece of a text that is spoken at once.
+        level_steps: evaluations for each level, where a request does not say; None is 16 and then one for each.
+        temperature, choice_temperature: likewise, of the draw, in levels with more than one step, and of the noise in
+            which tokens are kept first.
+    """
+
+    Request: ClassVar[type[VoiceRequest]] = VoiceRequest
+    salt: ClassVar[str] = "soundstorm"
+    roles: ClassVar[dict[str, str]] = {
+        **TokenModel.roles,
+        "listener": "tells how alike two voices are; evaluation uses it where it is there",
+    }
+    builtin_components: ClassVar[dict[str, str]] = {"untrained": "unisono_codec.codecs.untrained:rvq"}
+
+    def __init__(
+        self,
+        num_levels: int | None = None,
+        dim: int = 1024,
+        num_layers: int = 12,
+        num_heads: int = 16,
+        filter_dim: int = 4096,
+        kernel_size: int = 5,
+        dropout: float = 0.1,
+        table_dim: int | None = None,
+        level_weights: list[float] | None = None,
+        max_frames: int = 512,
+        predictor_dim: int = 128,
+        predictor_dropout: float = 0.1,
+        max_frames_per_symbol: int = 100,
+        duration_weight: float = 0.1,
+        align_weight: float = 0.1,
+        label_smoothing: float = 0.0,
+        max_piece_characters: int = 160,
+        level_steps: list[int] | None = None,
+        temperature: float = 1.0,
+        choice_temperature: float = 1.0,
+    ):
+        super().__init__()
+        if num_levels is not None and num_levels < 1:
+            raise RecipeError(f"model.num_levels={num_levels} must be at least 1")
+        if max_frames < 16:
+            raise RecipeError(f"model.max_frames={max_frames} must be at least 16")
+        if level_steps is not None and min(level_steps, default=0) < 1:
+            raise RecipeError(f"model.level_steps={level_steps} must have at least 1 for each level")
+        for name, value in (("temperature", temperature), ("choice_temperature", choice_temperature)):
+            if not 0 <= value < math.inf:
+                raise RecipeError(f"model.{name}={value} must be at least 0")
+        self.wanted_levels, self.dim = num_levels, dim
+        self.sizes = dict(
+            num_layers=num_layers, num_heads=num_heads, filter_dim=filter_dim, kernel_size=kernel_size, dropout=dropout
+        )
+        self.table_dim, self.level_weights = table_dim, level_weights
+        self.max_frames = max_frames
+        self.predictor = dict(dim=predictor_dim, dropout=predictor_dropout, max_frames=float(max_frames_per_symbol))
+        self.duration_weight, self.align_weight = duration_weight, align_weight
+        self.label_smoothing = label_smoothing
+        self.max_piece_characters = max_piece_characters
+        self.wanted_steps = level_steps
+        self.temperatures = dict(temperature=temperature, choice_temperature=choice_temperature)
+
+    def build(self, facts: dict[str, Any]) -> None:
+        """Build for the codec, the semantic tokens, the symbols and the speakers of the data."""
+        super().build(facts)
+        streams = facts["codec"]["streams"]
+        if any(group for group, _ in streams):
+            raise RecipeError("the codec has groups of residual levels, which codec/soundstorm does not make")
+        self.num_levels = self.wanted_levels or len(streams)
+        if self.num_levels > len(streams):
+            raise RecipeError(f"model.num_levels={self.num_levels}, but the codec has {len(streams)} levels")
+        self.masking = self.masking_of(self.num_levels, self.level_weights, "level_weights", "levels")
+        self.level_steps = self.wanted_steps or self.steps_of(16)
+        if len(self.level_steps) != self.num_levels:
+            raise RecipeError(
+                f"model.level_steps has {len(self.level_steps)} numbers for {self.num_levels} levels: give one for each"
+            )
+        speakers = len(self.voice.speakers)
+        self.net = SoundStormNet(
+            self.num_levels, self.codebook_size, self.spec.vocabulary, speakers, self.dim, self.table_dim, **self.sizes
+        )
+        if self.speaks:
+            symbols = len(self.voice.symbols)
+            self.durations = SymbolDurations(symbols, speakers, **self.predictor)
+            self.aligner = PromptAligner(self.dim, symbols, self.predictor["dim"])
+
+    def read_source(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Take the first levels of a voice that makes more of them; weights of as many are taken as they are."""
+        first = {
+            "net.heads.weight": (0, self.num_levels),
+            "net.heads.bias": (0, self.num_levels),
+            "net.embedding.table.weight": (0, self.num_levels * (self.codebook_size + 1)),
+            "net.embedding.widen.weight": (1, self.num_levels * (self.table_dim or 0)),
+        }
+        cut = {
+            name: state[name].narrow(axis, 0, size)
+            for name, (axis, size) in first.items()
+            if name in state and state[name].shape[axis] > size
+        }
+        return {**state, **cut}
+
+    def layout(self, num_frames: int) -> Layout:
+        """Return what each place of a canvas is: frame · q + level, group = level."""
+        return Layout.levels(num_frames, self.num_levels, self.codebook_size)
+
+    # ---- training ------------------------------------------------------------------------------
+
+    def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        codes, lengths = batch["codes"][..., : self.num_levels], batch["lengths"]
+        mask = torch.arange(codes.shape[1], device=codes.device) < lengths[:, None]
+        given = torch.arange(codes.shape[1], device=codes.device) < batch["given"][:, None]
+        semantic = torch.where(given & batch["hidden"][:, None], self.spec.vocabulary, batch["semantic"])
+        speaker = torch.where(batch["anonymous"], len(self.voice.speakers), batch["speaker"])
+        corrupted = self.corrupted(codes, lengths, given, self.row_seeds(batch))
+        seen, known = (x.view(codes.shape) for x in (corrupted.canvas.tokens, corrupted.canvas.known))
+        first = torch.arange(self.num_levels) == 0
+        parts = self.token_losses(self.net(seen, known, semantic, speaker, mask), codes, corrupted, {"tokens_0": first})
+        if self.speaks:
+            parts |= self.symbol_losses(batch, codes, speaker, mask)
+        parts["loss"] = parts["tokens"] + sum(
+            weight * parts[name]
+            for name, weight in (("log_duration", self.duration_weight), ("align", self.align_weight))
+            if name in parts
+        )
+        return parts
+
+    def corrupted(
+        self, codes: Int[Tensor, "b t q"], lengths: Int[Tensor, " b"], given: Bool[Tensor, "b t"], seeds: Sequence[int]
+    ) -> Corrupted:
+        """Return the canvas to fill: a level of each item is drawn and partly masked, all above it are masked, and
+        frames that are ``given`` are known in every level.
+        """
+        blank = Canvas.blank(self.layout(codes.shape[1]), list(seeds), lengths * self.num_levels, codes.device)
+        tokens, prompt = codes.flatten(1), given.repeat_interleave(self.num_levels, 1) & ~blank.padding
+        return self.masking(blank.freeze(tokens, prompt), tokens)
+
+    def symbol_losses(
+        self,
+        batch: dict[str, Any],
+        codes: Int[Tensor, "b t q"],
+        speaker: Int[Tensor, " b"],
+        mask: Bool[Tensor, "b t"],
+    ) -> dict[str, Tensor]:
+        """Return the squared error of log durations, and the cross-entropy of the symbol of each frame."""
+        symbols, lengths = batch["symbols"], batch["symbol_lengths"]
+        kept = torch.arange(symbols.shape[1], device=symbols.device) < lengths[:, None]
+        predicted = self.durations(symbols, kept, speaker)
+        error = (predicted.float() - log_durations(batch["durations"])).square()
+        seen = self.net.embedding(codes, torch.ones_like(codes, dtype=torch.bool)).detach()
+        logits = self.aligner(seen, mask).float()
+        surprise = F.cross_entropy(logits.flatten(0, 1), batch["semantic"].flatten(), reduction="none")
+        return {
+            "log_duration": self.global_mean(error, kept),
+            "align": self.global_mean(surprise.view(mask.shape), mask),
+        }
+
+    # ---- synthesis -----------------------------------------------------------------------------
+
+    def read(self, request: SpeechRequest, first_limit: int | None = None) -> Iterator[Reading]:
+        """Yield the pieces of a text as symbols. Raises ``RequestError`` where semantic tokens are not symbols."""
+        if not self.speaks:
+            raise RequestError(
+                f"this model's semantic tokens are {self.spec.provider}'s, which no text has: give semantic, "
+                "made by unisono_codec.voices.semantic of a recording"
+            )
+        return self.voice.read(request, self.max_piece_characters, first_limit)
+
+    def frames(self, symbols: Int[Tensor, " s"], speaker: int, pace: float) -> Int[Tensor, " s"]:
+        """Return how many codec frames each symbol of a text lasts, at least one of all."""
+        made = self.durations.predict(symbols.to(self.device), speaker)
+        return self.phonemes.durations(made[None].cpu(), torch.tensor([len(symbols)]), pace=pace)[0]
+
+    def align_prompt(self, codes: Int[Tensor, "p q"], text: str) -> Int[Tensor, " p"]:
+        """Return the semantic tokens of a prompt that says ``text``."""
+        if not self.speaks:
+            raise RequestError(f"this model's semantic tokens are {self.spec.provider}'s: give no prompt_text")
+        ids = [i for reading in self.read(SpeechRequest(text=text)) for i in reading.ids]
+        symbols, codes = torch.tensor(ids, device=self.device), codes.to(self.device)
+        with torch.no_grad():
+            seen = self.net.embedding(codes[None], torch.ones_like(codes[None], dtype=torch.bool))[0]
+            return self.phonemes(symbols, self.aligner.align(seen, symbols)).cpu()
+
+    @torch.no_grad()
+    def fill(self, windows: list[Window]) -> list[Int[Tensor, "n q"]]:
+        """Fill windows of one kind (`Window.kind`) in one decoding and return their tokens."""
+        sizes = [window.stop - window.start for window in windows]
+        tokens, known, semantic = (
+            nn.utils.rnn.pad_sequence([window.part(name) for window in windows], batch_first=True).to(self.device)
+            for name in ("codes", "known", "semantic")
+        )
+        lengths = torch.tensor(sizes, device=self.device)
+        canvas = Canvas.blank(
+            self.layout(max(sizes)), [window.seed for window in windows], lengths * self.num_levels, self.device
+        ).freeze(tokens.flatten(1), known.repeat_interleave(self.num_levels, 1))
+        speaker = torch.tensor([window.passage.speaker for window in windows], device=self.device)
+        done = decode(self.denoiser(semantic, speaker, lengths), canvas, self.strategy(windows[0].passage.request))
+        self.evaluations += done.nfe
+        filled = done.tokens.view(tokens.shape).cpu()
+        return [row[:size] for row, size in zip(filled, sizes, strict=True)]
+
+    def steps_of(self, num_steps: int) -> list[int]:
+        """Return the evaluations of each level: so many for the coarsest, one for each other."""
+        return [num_steps] + [1] * (self.num_levels - 1)
+
+    def strategy(self, request: VoiceRequest) -> Strategy:
+        """Return the decoding strategy that a request asks for."""
+        steps = request.level_steps or (self.steps_of(request.num_steps) if request.num_steps else self.level_steps)
+        if len(steps) != self.num_levels:
+            raise RequestError(f"level_steps has {len(steps)} numbers for {self.num_levels} levels: give one for each")
+        asked = {name: getattr(request, name) for name in self.temperatures}
+        return soundstorm(
+            tuple(steps), **{name: self.temperatures[name] if asked[name] is None else asked[name] for name in asked}
+        )
+
+    def denoiser(
+        self, semantic: Int[Tensor, "b t"], speaker: Int[Tensor, " b"], lengths: Int[Tensor, " b"]
+    ) -> "Denoiser":
+        """Return the network under a condition, as `unisono.masked` calls it."""
+        return Denoiser(self.net, semantic, speaker, lengths)
+
+    def synthesize(
+        self,
+        requests: Sequence[VoiceRequest],
+        generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> list[Audio]:
+        return speak_all(self, requests, [self.seed_of(request, generator) for request in requests], on_step)
+
+    def stream(self, request: VoiceRequest, generator: torch.Generator | None = None) -> Iterator[Audio]:
+        return stream_one(self, request, self.seed_of(request, generator))
+
+    def preview_requests(self) -> list[VoiceRequest]:
+        texts = self.facts.get("sample_texts", [])[:2]
+        if not self.speaks:
+            return [self.Request(semantic=[i % self.spec.vocabulary for i in range(40)])]
+        return [self.Request(text=text, speaker=name) for text in texts for name in self.voice.speakers[:2]]
+
+
+class SoundStormNet(nn.Module):
+    """Tokens, semantic token and speaker of each frame summed, a Conformer, and a head per level.
+
+    Semantic token number ``vocabulary`` is an unknown one, speaker number ``num_speakers`` an unknown one.
+    """
+
+    def __init__(
+        self,
+        num_levels: int,
+        codebook_size: int,
+        vocabulary: int,
+        num_speakers: int,
+        dim: int,
+        table_dim: int | None,
+        num_layers: int,
+        num_heads: int,
+        filter_dim: int,
+        kernel_size: int,
+        dropout: float,
+    ):
+        super().__init__()
+        self.embedding = TokenEmbedding(num_levels, codebook_size, dim, table_dim)
+        self.semantic = nn.Embedding(vocabulary + 1, dim)
+        self.speaker = nn.Embedding(num_speakers + 1, dim)
+        nn.init.normal_(self.speaker.weight, std=0.5)
+        self.dropout = nn.Dropout(dropout)
+        self.conformer = Conformer(dim, num_layers, num_heads, filter_dim, kernel_size, dropout)
+        self.heads = TokenHeads(num_levels, codebook_size, dim)
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "b t q"],
+        known: Bool[Tensor, "b t q"],
+        semantic: Int[Tensor, "b t"],
+        speaker: Int[Tensor, " b"],
+        mask: Bool[Tensor, "b t"],
+    ) -> Float[Tensor, "b t d"]:
+        """Return a vector per frame, for the heads; tokens that are not known are not read."""
+        return self.conformer(self.dropout(self.embedding(tokens, known) + self.condition(semantic, speaker)), mask)
+
+    def condition(self, semantic: Int[Tensor, "b t"], speaker: Int[Tensor, " b"]) -> Float[Tensor, "b t d"]:
+        """Return what is added to the tokens of each frame."""
+        return self.semantic(semantic) + self.speaker(speaker)[:, None]
+
+
+class Denoiser:
+    """The network under a condition: ``(tokens [b, t·q], known, query) -> logits``; its rows can be selected.
+
+    Logits are those of each row's lowest level that is not whole; other levels' are 0, and nobody asks for them.
+    """
+
+    def __init__(
+        self, net: SoundStormNet, semantic: Int[Tensor, "b t"], speaker: Int[Tensor, " b"], lengths: Int[Tensor, " b"]
+    ):
+        self.net, self.semantic, self.speaker, self.lengths = net, semantic, speaker, lengths
+        self.mask = torch.arange(semantic.shape[1], device=semantic.device) < lengths[:, None]
+
+    def __call__(
+        self, tokens: Int[Tensor, "b l"], known: Bool[Tensor, "b l"], query: Int[Tensor, "b k"] | None
+    ) -> Float[Tensor, "b k v"]:
+        heads = self.net.heads
+        tokens, known = (x.unflatten(1, (-1, heads.num_streams)) for x in (tokens, known))
+        level = (~known).any(1).int().argmax(1)
+        x = self.net(tokens, known, self.semantic, self.speaker, self.mask)
+        b, t, _ = x.shape
+        made = heads.of(x.flatten(0, 1), level.repeat_interleave(t)).view(b, t, -1)
+        logits = made.new_zeros(b, t, heads.num_streams, heads.codebook_size)
+        logits[torch.arange(b, device=x.device), :, level] = made
+        return at_sites(logits.flatten(1, 2), query)
+
+    def rows(self, index: Int[Tensor, " k"]) -> "Denoiser":
+        return Denoiser(self.net, self.semantic[index], self.speaker[index], self.lengths[index])

@@ -1,0 +1,106 @@
+"""What models of a codec's tokens under semantic tokens share: SoundStorm and G-MLM.
+
+A subclass says in ``build`` which order its streams are learnt in (``masking``), builds ``net`` with ``heads``
+(`TokenHeads`), and decodes.
+
+Shapes: b batch, t codec frames, q streams, d channels.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+from unisono import Audio, Model
+from unisono.errors import CheckpointError, RecipeError, UnisonoError
+from unisono.masked import Plan, PlanMasking, Scheduled
+from unisono.masked.training.corrupt import Corrupted
+from unisono_sound.voice import Voice
+
+from unisono_codec.voices.data import check_codec
+from unisono_codec.voices.semantic import PHONEMES, Phonemes, SemanticSpec
+
+
+class TokenModel(Model):
+    """A network that fills in a codec's tokens, and the codec that makes them heard."""
+
+    Media: ClassVar[type[Audio]] = Audio
+    roles: ClassVar[dict[str, str]] = {"codec": "turns sound into tokens and back"}
+
+    def __init__(self):
+        super().__init__()
+        self.evaluations = 0  # of the network, counted by every decoding
+
+    def build(self, facts: dict[str, Any]) -> None:
+        """Read what the data knows of the voice, the semantic tokens and the codec."""
+        super().build(facts)
+        self.voice = Voice.from_facts(facts)
+        self.spec = SemanticSpec(**facts["semantic"])
+        self.codebook_size = int(facts["codec"]["codebook_size"])
+        self.speaks = self.spec.provider == PHONEMES
+        if self.speaks:
+            self.phonemes = Phonemes(self.voice.symbols, self.spec.frame_rate, facts["duration_rate"])
+
+    def masking_of(self, num_sets: int, weights: Sequence[float] | None, name: str, what: str) -> PlanMasking:
+        """Return the corruption that draws one of so many sets of streams, ``weights`` saying how often each; raises
+        ``RecipeError`` for another number of weights, naming the recipe's key and what the sets are."""
+        if weights is not None and len(weights) != num_sets:
+            raise RecipeError(f"model.{name} has {len(weights)} numbers for {num_sets} {what}: give one for each")
+        return PlanMasking(Plan(Scheduled((1,) * num_sets)), weights)
+
+    def check_source(self, facts: dict[str, Any]) -> None:
+        """Refuse a start from a model of other symbols, semantic tokens or codes."""
+        for name in ("symbols", "semantic", "codec"):
+            if facts.get(name) != self.facts[name]:
+                raise CheckpointError(
+                    f"run.init_from has {name}={facts.get(name)!s:.80}, the data has {self.facts[name]!s:.80}: "
+                    "prepare the data with the same codec, provider and front end"
+                )
+
+    # ---- the codec -----------------------------------------------------------------------------
+
+    @property
+    def codec(self) -> Any:
+        """The component that turns sound into tokens and back."""
+        return self.component("codec")
+
+    def attach(self, role: str, component: Any) -> None:
+        """Take the codec whose codes were learnt; raises ``RecipeError`` for another one."""
+        if role == "codec":
+            try:
+                check_codec(component, self.facts["codec"])
+            except UnisonoError as error:
+                raise RecipeError(str(error)) from None
+        super().attach(role, component)
+
+    # ---- training ------------------------------------------------------------------------------
+
+    def token_losses(
+        self,
+        x: Float[Tensor, "b t d"],
+        codes: Int[Tensor, "b t q"],
+        corrupted: Corrupted,
+        apart: Mapping[str, Bool[Tensor, " q"]],
+    ) -> dict[str, Tensor]:
+        """Return cross-entropy and accuracy of the hidden tokens of the sets that were drawn, and nothing else's;
+        beside them, for watching, the cross-entropy of the streams that ``apart`` names."""
+        wanted = corrupted.weights.view(codes.shape) > 0
+        row, frame, stream = place = wanted.nonzero(as_tuple=True)
+        logits = self.net.heads.of(x[row, frame], stream).float()
+        targets = codes[place]
+        loss = F.cross_entropy(logits, targets, reduction="none", label_smoothing=self.label_smoothing)
+        right = (logits.argmax(-1) == targets).float()
+        blank = torch.zeros(codes.shape, device=codes.device)
+        whole = blank.index_put(place, loss)
+        parts = {
+            "tokens": self.global_mean(whole, wanted),
+            "accuracy": self.global_mean(blank.index_put(place, right), wanted).detach(),
+        }
+        for name, streams in apart.items():
+            parts[name] = self.global_mean(whole.detach(), wanted & streams.to(codes.device))
+        return parts
+
+    def units(self, batch: dict[str, Any]) -> dict[str, int]:
+        return {"frames": int(batch["lengths"].sum())}

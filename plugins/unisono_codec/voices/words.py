@@ -1,0 +1,325 @@
+"""Words spoken again and again by several speakers, such as the digits: to tell them apart, and to say them in a
+given voice.
+
+- ``codec/words``: log mels with who speaks and which word it is, for ``codec/listener``
+- ``codec/prompted``: codec tokens with semantic tokens, and another recording of the same speaker as the prompt, for
+  ``codec/gmlm``; of words or of sentences
+- ``codec/made-words``, ``codec/made-prompted``: the same of digits that espeak-ng says
+
+Of a single word there is not much to continue, so ``codec/prompted`` may join several recordings of a speaker to one
+item, each with the silence that stands around it.
+
+Shapes: s symbols, t codec frames, p codec frames of the prompt, q codebooks, u mel frames, m mel bins.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from unisono.data import Audit
+from unisono.errors import DataError
+from unisono_sound.corpus import AudioLimits, MadeSpeech, SpeechCorpus, SpeechItem
+from unisono_sound.corpus.manifest import DIGITS
+from unisono_sound.signal import MelSpec
+
+from unisono_codec.voices.data import VoiceData, VoiceItem, VoiceSet
+
+TAKES, HELD_TAKES = 6, 2
+"""How often each voice of espeak-ng says a digit, at rates and pitches of its own, and how many are held out."""
+
+
+class WordData(SpeechCorpus):
+    """Recordings of single words, as log mels with the numbers of speaker and word.
+
+    Args:
+        root, front_end, language, val_size, mel, limits, trim_db, pad_seconds, loudness_dbfs, num_processes,
+            batch_size, num_workers: as in ``tts/speech``. A corpus that says itself what is held out, as the digits
+            do, is split so.
+    """
+
+    def __init__(
+        self,
+        root: str | list[str] | dict[str, str],
+        front_end: str = "characters",
+        language: str = "en-us",
+        val_size: float = 0.1,
+        mel: MelSpec = MelSpec(),  # noqa: B008
+        limits: AudioLimits = AudioLimits(max_seconds=5.0),  # noqa: B008
+        trim_db: float = 45.0,
+        pad_seconds: float = 0.06,
+        loudness_dbfs: float | None = -23.0,
+        num_processes: int | None = None,
+        batch_size: int = 32,
+        num_workers: int = 0,
+    ):
+        super().__init__(
+            root, front_end, language, val_size, mel, limits, trim_db, pad_seconds, loudness_dbfs,
+            num_processes=num_processes, batch_size=batch_size, num_workers=num_workers,
+        )  # fmt: skip
+
+    def prepare(self, progress: bool = True) -> Audit:
+        audit = super().prepare(progress)
+        self.words = words_of(self.train_set.items)
+        strange = [item.utterance.text for item in self.val_set.items if item.utterance.text not in self.words]
+        if strange:
+            raise DataError(
+                f"{strange[0]!r} is held out and never trained on: words need several recordings each, of which the "
+                "corpus says what is held out"
+            )
+        self.train_set, self.val_set = (WordSet(part.items, self.words) for part in (self.train_set, self.val_set))
+        return self.finish(audit)
+
+    def describe(self) -> dict[str, Any]:
+        """Return a corpus' facts, and ``words``, each as often as it is spoken once."""
+        return super().describe() | {"words": self.words}
+
+    def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = super().collate(items)
+        batch["lengths"] = batch.pop("mel_lengths")
+        return batch
+
+
+class WordSet:
+    """Single words as a map-style set."""
+
+    def __init__(self, items: list[SpeechItem], words: list[str]):
+        self.items, self.words = items, words
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def size(self, index: int) -> int:
+        return self.items[index].num_frames
+
+    def item(self, index: int, generator: torch.Generator | None = None) -> dict[str, Any]:
+        """Return symbols [s], mel [u, m], speaker, word (their numbers), row, id, text."""
+        item = self.items[index]
+        return {
+            "symbols": item.symbols,
+            "mel": item.features.load("mel"),
+            "speaker": item.speaker,
+            "word": self.words.index(item.utterance.text),
+            "row": index,
+            "id": item.utterance.id,
+            "text": item.utterance.text,
+        }
+
+
+class PromptedData(VoiceData):
+    """Recordings as codec tokens, each with a prompt: other recordings of the same speaker.
+
+    A recording of a speaker who has no other is dropped. Prompts of held-out items are training recordings.
+
+    Args:
+        root, front_end, language, val_size, mel, limits, trim_db, pad_seconds, loudness_dbfs, durations, semantic,
+            align_steps, max_frames, max_prompt_frames, batch_size, num_workers: as in ``codec/voice``.
+        words: whether texts are single words, and the model is to say those and no others.
+        max_join: recordings of a speaker that are joined to one item, from 1 to so many.
+        max_prompts: recordings that a prompt is made of, from 1 to so many, cut to ``max_prompt_frames``.
+    """
+
+    def __init__(
+        self,
+        root: str | list[str] | dict[str, str],
+        semantic: str = "phonemes",
+        front_end: str = "espeak",
+        language: str = "en-us",
+        val_size: float = 0.03,
+        mel: MelSpec = MelSpec(),  # noqa: B008
+        limits: AudioLimits = AudioLimits(max_seconds=20.0),  # noqa: B008
+        trim_db: float = 45.0,
+        pad_seconds: float = 0.06,
+        loudness_dbfs: float | None = -23.0,
+        durations: str | None = None,
+        align_steps: int = 1200,
+        max_frames: int = 512,
+        max_prompt_frames: int = 128,
+        words: bool = False,
+        max_join: int = 1,
+        max_prompts: int = 3,
+        batch_size: int = 16,
+        num_workers: int = 0,
+    ):
+        super().__init__(
+            root, semantic, front_end, language, val_size, mel, limits, trim_db, pad_seconds, loudness_dbfs, durations,
+            align_steps, max_frames, max_prompt_frames=max_prompt_frames, batch_size=batch_size,
+            num_workers=num_workers,
+        )  # fmt: skip
+        for name, count in (("max_join", max_join), ("max_prompts", max_prompts)):
+            if count < 1:
+                raise DataError(f"{name}={count} must be at least 1")
+        self.single_words, self.max_join, self.max_prompts = words, max_join, max_prompts
+
+    def prepare(self, progress: bool = True) -> Audit:
+        audit = super().prepare(progress)
+        known: dict[int, list[VoiceItem]] = {}
+        for item in self.train_set.items:
+            known.setdefault(item.speaker, []).append(item)
+        sides = []
+        for part, fewest in ((self.train_set.items, 2), (self.val_set.items, 1)):
+            kept = [item for item in part if len(known.get(item.speaker, ())) >= fewest]
+            for item in part:
+                if len(known.get(item.speaker, ())) < fewest:
+                    audit.drop(item.utterance.id, "no other recording of the speaker", "a prompt is made of one")
+            sides.append(PromptedSet(kept, self, known))
+        self.train_set, self.val_set = sides
+        if not len(self.train_set):
+            raise DataError(f"{self.root}: no speaker has two recordings, of which one could be the other's prompt")
+        return audit
+
+    def describe(self) -> dict[str, Any]:
+        """Return the facts of ``codec/voice``, and ``prompts`` (codes by speaker, of training recordings),
+        ``max_prompt_frames``, ``max_frames``, ``max_join``; ``words`` with their symbols, where texts are words.
+        """
+        prompts = {}
+        for number, name in enumerate(self.speakers):
+            own = sorted(self.train_set.pool.get(number, ()), key=lambda item: item.num_frames)
+            middle = own[len(own) // 2 :][: self.max_prompts]
+            if middle:
+                codes = torch.cat([item.features.load("codes") for item in middle])
+                prompts[name] = codes[: self.max_prompt_frames].tolist()
+        facts = super().describe() | {
+            "prompts": prompts,
+            "max_prompt_frames": self.max_prompt_frames,
+            "max_frames": self.max_frames,
+            "max_join": self.max_join,
+        }
+        if not self.single_words:
+            return facts
+        symbols = {item.utterance.text: item.symbols.tolist() for item in self.train_set.items}
+        return facts | {"words": {word: symbols[word] for word in words_of(self.train_set.items)}}
+
+    def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = super().collate(items)
+        batch["prompt_lengths"] = torch.tensor([len(item["prompt"]) for item in items])
+        return batch
+
+
+class PromptedSet(VoiceSet):
+    """Utterances with prompts as a map-style set; what is joined, and the prompt, are drawn for each item."""
+
+    def __init__(self, items: list[VoiceItem], data: PromptedData, pool: dict[int, list[VoiceItem]]):
+        super().__init__(items, data)
+        self.pool, self.max_join, self.max_prompts = pool, data.max_join, data.max_prompts
+
+    def item(self, index: int, generator: torch.Generator) -> dict[str, Any]:
+        """Return codes [t, q], semantic [t], prompt [p, q], speaker, symbols [s], durations [s], row, id, text."""
+        first = self.items[index]
+        others = [item for item in self.pool[first.speaker] if item is not first]
+        order = torch.randperm(len(others), generator=generator).tolist()
+        joined = [first]
+        for _ in range(self._below(self.max_join, generator)):
+            if len(order) < 2 or sum(i.num_frames for i in joined) + others[order[-1]].num_frames > self.max_frames:
+                break
+            joined.append(others[order.pop()])
+        asked = order[: 1 + self._below(self.max_prompts, generator)]
+        prompt = torch.cat([others[i].features.load("codes") for i in asked])
+        start = self._below(max(len(prompt) - self.max_prompt, 0) + 1, generator)
+        codes = torch.cat([item.features.load("codes") for item in joined])
+        cut = self._below(max(len(codes) - self.max_frames, 0) + 1, generator)
+        result = {
+            "codes": codes[cut : cut + self.max_frames].long(),
+            "semantic": torch.cat([item.semantic for item in joined])[cut : cut + self.max_frames],
+            "prompt": prompt[start : start + self.max_prompt].long(),
+            "speaker": first.speaker,
+            "symbols": torch.cat([item.symbols for item in joined]),
+            "row": index,
+            "id": first.utterance.id,
+            "text": " ".join(item.utterance.text for item in joined),
+        }
+        if first.durations is not None:
+            result["durations"] = torch.cat([durations_of(item) for item in joined])
+        return result
+
+
+class MadeDigits(MadeSpeech):
+    """Digits by espeak-ng: every voice says each ten times ``TAKES``; put it before the data among the bases."""
+
+    def lines(self) -> list[str]:
+        """Every voice's turn with each digit, as far as ``num_sentences`` goes."""
+        names = [DIGITS[i % len(DIGITS)] for i in range(TAKES * len(DIGITS))]
+        return [name for name in names for _ in self.voices][: self.num_sentences]
+
+    def _split(self, kept: dict[str, SpeechItem]) -> None:
+        """Hold out the last takes of every digit and voice, as the digits' own corpus does with its first."""
+        takes: dict[tuple[str, str], list[SpeechItem]] = {}
+        for item in kept.values():
+            takes.setdefault((item.utterance.speaker, item.utterance.text), []).append(item)
+        for own in takes.values():
+            for number, item in enumerate(own):
+                held = 0 < len(own) - number <= HELD_TAKES and len(own) > HELD_TAKES
+                item.utterance = replace(item.utterance, held_out=held)
+        super()._split(kept)  # type: ignore[misc]
+
+
+class MadeWordData(MadeDigits, WordData):
+    """``codec/words`` of digits by espeak-ng: made on the spot, no download.
+
+    Args:
+        num_sentences: how many digits are spoken.
+        voices, rates, pitches, corpus_seed: as in ``tts/espeak``.
+        mel, batch_size, num_workers: as in ``codec/words``.
+    """
+
+    def __init__(
+        self,
+        num_sentences: int = 120,
+        voices: Sequence[str] = ("plain", "f2"),
+        rates: Sequence[int] = (150, 165, 180),
+        pitches: Sequence[int] = (40, 50, 60),
+        corpus_seed: int = 0,
+        mel: MelSpec = MelSpec(),  # noqa: B008
+        batch_size: int = 32,
+        num_workers: int = 0,
+    ):
+        self.speak_with(num_sentences, voices, rates, pitches, None, corpus_seed)
+        super().__init__(
+            root="", front_end="espeak", mel=mel, trim_db=0.0, num_processes=1, batch_size=batch_size,
+            num_workers=num_workers,
+        )  # fmt: skip
+
+
+class MadePromptedData(MadeDigits, PromptedData):
+    """``codec/prompted`` of digits by espeak-ng, with their exact phoneme times: made on the spot, no download.
+
+    Args:
+        num_sentences: how many digits are spoken.
+        voices, rates, pitches, corpus_seed: as in ``tts/espeak``.
+        mel, max_frames, max_prompt_frames, max_join, max_prompts, batch_size, num_workers: as in ``codec/prompted``.
+    """
+
+    def __init__(
+        self,
+        num_sentences: int = 120,
+        voices: Sequence[str] = ("plain", "f2"),
+        rates: Sequence[int] = (150, 165, 180),
+        pitches: Sequence[int] = (40, 50, 60),
+        corpus_seed: int = 0,
+        mel: MelSpec = MelSpec(),  # noqa: B008
+        max_frames: int = 128,
+        max_prompt_frames: int = 96,
+        max_join: int = 2,
+        max_prompts: int = 2,
+        batch_size: int = 16,
+        num_workers: int = 0,
+    ):
+        self.speak_with(num_sentences, voices, rates, pitches, None, corpus_seed)
+        super().__init__(
+            root="", mel=mel, trim_db=0.0, max_frames=max_frames, max_prompt_frames=max_prompt_frames, words=True,
+            max_join=max_join, max_prompts=max_prompts, batch_size=batch_size, num_workers=num_workers,
+        )  # fmt: skip
+
+
+def words_of(items: Sequence[Any]) -> list[str]:
+    """Return the different texts of utterances, digits in their own order, others by the alphabet."""
+    texts = {item.utterance.text for item in items}
+    return sorted(texts, key=lambda text: (DIGITS.index(text) if text in DIGITS else len(DIGITS), text))
+
+
+def durations_of(item: VoiceItem) -> Int[Tensor, " s"]:
+    """Return an item's durations; it has them where its semantic tokens are phonemes."""
+    assert item.durations is not None
+    return item.durations

@@ -1,0 +1,343 @@
+"""Data for image models: images at one size with classes and captions; audited, packed, mirrored, shifted.
+
+Every image is brought to ``size`` × ``size`` pixels once (see ``files``), and mapped from the cache afterwards.
+A file that cannot be used is dropped with its reason and stops nothing else.
+
+Batches: ``image`` float32 [b, 3, size, size] from −1 to 1; ``label`` int64 [b], −1 where there is no class;
+``caption``, a list of strings, empty where there is none; ``row`` int64 [b], the item's index.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from unisono.data import (
+    Audit,
+    DataModule,
+    collate_items,
+    derive_seed,
+    find_captions,
+    mirrored,
+    read_captions,
+    words_of,
+)
+from unisono.errors import DataError
+
+from unisono_image.corpus.files import IMAGE_SUFFIXES, Fit, colour
+from unisono_image.corpus.store import open_store, pack_files
+
+TRAIN_FOLDERS = ("train", "training")
+TEST_FOLDERS = ("test", "val", "valid", "validation")
+NUM_SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image: where its pixels are, what it shows, and whether its mirror image shows the same.
+
+    ``label`` −1 is no class. Pictures of one ``group`` are held out together, and of one ``turn`` seen in turns,
+    one in an epoch; empty, each by itself.
+    """
+
+    id: str
+    row: int
+    label: int = -1
+    captions: tuple[str, ...] = ()
+    mirrors: bool = True
+    group: str = ""
+    turn: str = ""
+
+
+class PictureSet:
+    """Items ``{"image" [3, s, s] −1…1, "label", "caption", "row"}``.
+
+    With ``random``: one of those that take turns, a caption at random, mirrored every other time where ``flip`` says
+    so and the picture may be, and shifted by up to ``shift`` pixels (what comes in at the border is the border's
+    mirror image). Without, the first caption and the image as it is.
+    """
+
+    def __init__(
+        self, pixels: np.ndarray | Path, size: int, pictures: list[Picture], flip: bool, shift: int, random: bool
+    ):
+        self.pixels = pixels
+        self.side = size
+        self.pictures = pictures
+        self.flip, self.shift, self.random = flip, shift, random
+        turns: dict[str, list[Picture]] = {}
+        for picture in pictures:
+            turns.setdefault(f"turn {picture.turn}" if random and picture.turn else picture.id, []).append(picture)
+        self.turns = list(turns.values())
+
+    def __len__(self) -> int:
+        return len(self.turns)
+
+    def size(self, index: int) -> int:
+        return self.side
+
+    def of(self, picture: Picture) -> UInt8[np.ndarray, "3 s s"]:
+        """Return a picture's own pixels."""
+        if isinstance(self.pixels, Path):  # mapped where it is used: workers get the path
+            self.pixels = open_store(self.pixels, self.side)
+        return np.array(self.pixels[picture.row])
+
+    def item(self, index: int, generator: torch.Generator) -> dict[str, Any]:
+        picture = self.turns[index][0]
+        if self.random and len(self.turns[index]) > 1:
+            picture = self.turns[index][int(torch.randint(0, len(self.turns[index]), (), generator=generator))]
+        image = torch.from_numpy(self.of(picture))
+        caption = picture.captions[0] if picture.captions else ""
+        if self.random:
+            which = int(torch.randint(0, max(len(picture.captions), 1), (), generator=generator))
+            caption = picture.captions[which] if picture.captions else ""
+            if self.flip and picture.mirrors and bool(torch.randint(0, 2, (), generator=generator)):
+                image, caption = image.flip(-1), mirrored(caption)
+            if self.shift:
+                top, left = torch.randint(0, 2 * self.shift + 1, (2,), generator=generator).tolist()
+                padded = np.pad(image.numpy(), ((0, 0), *[(self.shift, self.shift)] * 2), mode="symmetric")
+                image = torch.from_numpy(padded[:, top : top + self.side, left : left + self.side].copy())
+        return {"image": image.float() / 127.5 - 1, "label": picture.label, "caption": caption, "row": index}
+
+    def __getstate__(self) -> dict[str, Any]:
+        pixels = self.pixels
+        if isinstance(pixels, np.memmap):
+            pixels = Path(str(pixels.filename))
+        return {**self.__dict__, "pixels": pixels}
+
+
+class ImageData(DataModule):
+    """The base of data for image models.
+
+    Attributes after ``prepare``:
+        tested: the pictures of the corpus's own test part, whether or not they are used for validation.
+        classes: names of the classes, in the order of their labels.
+    """
+
+    def __init__(
+        self, size: int, fit: Fit, background: str, flip: bool, shift: int, batch_size: int, val_size: int,
+        num_workers: int,
+    ):  # fmt: skip
+        super().__init__(batch_size, num_workers)
+        if not 4 <= size <= 4096:
+            raise DataError(f"size={size} must be from 4 to 4096 pixels")
+        if not 0 <= shift < size:
+            raise DataError(f"shift={shift} must be from 0 to below size={size}")
+        if val_size < 0:
+            raise DataError(f"val_size={val_size} must be at least 0")
+        self.size, self.fit, self.flip, self.shift, self.val_size = size, fit, flip, shift, val_size
+        self.background = colour(background)
+        self.classes: list[str] = []
+        self.tested: list[Picture] = []
+        self._facts: dict[str, Any] = {}
+
+    def settle(
+        self, audit: Audit, pixels: np.ndarray | Path, pictures: list[Picture], tested: Sequence[Picture] = ()
+    ) -> Audit:
+        """Fill the sets from pictures and their rows of pixels, and return the audit.
+
+        ``tested`` are those that the corpus itself keeps for testing; at most ``val_size`` of them, chosen by their
+        ids alone, are validated on. Where there are none, ``val_size`` or a few more of ``pictures`` are held out.
+        """
+        if not pictures:
+            first = f"; first: {audit.dropped[0]}" if audit.dropped else ""
+            raise DataError(f"no usable image to train on; dropped: {audit.reasons}{first}")
+        self.tested = list(tested)
+        held: list[str] = []
+        if self.tested:
+            val = sorted(self.tested, key=lambda p: derive_seed("split", p.id))[: self.val_size]
+            if 0 < len(val) < len(self.tested):
+                audit.note(f"{len(self.tested) - len(val)} of {len(self.tested)} test images sit out of validation")
+        else:
+            pictures, val = split(pictures, self.val_size)
+            held = [picture.id for picture in val]
+        said = {picture.turn or picture.id: picture.captions[0] for picture in reversed(pictures) if picture.captions}
+        words = {word for picture in pictures for caption in picture.captions for word in words_of(caption)}
+        self._facts = {
+            "size": self.size,
+            "classes": self.classes,
+            "words": sorted(words),
+            "sample_captions": sorted(set(said.values()), key=lambda text: derive_seed("sample", text))[:NUM_SAMPLES],
+            "held_out": held,
+            "count": len(pictures),
+            "background": list(self.background),
+        }
+        self.train_set = PictureSet(pixels, self.size, pictures, self.flip, self.shift, random=True)
+        self.val_set = PictureSet(pixels, self.size, val, False, 0, random=False) if val else None
+        return self.finish(audit)
+
+    def describe(self) -> dict[str, Any]:
+        return dict(self._facts)
+
+    def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        return collate_items(items)
+
+
+class FileData(ImageData):
+    """The base of data that are single files."""
+
+    def __init__(
+        self, root: str, size: int, fit: Fit, background: str, flip: bool, shift: int, batch_size: int, val_size: int,
+        num_processes: int | None, num_workers: int,
+    ):  # fmt: skip
+        super().__init__(size, fit, background, flip, shift, batch_size, val_size, num_workers)
+        self.root = root
+        self.num_processes = num_processes
+
+    def folder(self) -> Path:
+        """Return the root; raises ``DataError`` where there is nothing."""
+        root = Path(self.root).expanduser()
+        if not root.exists():
+            raise DataError(f"{self.root}: no such file or folder; check data.root")
+        return root
+
+    def read(self, audit: Audit, files: Sequence[Path], ids: Sequence[str], progress: bool) -> tuple[Path, list[int]]:
+        """Pack files; return the store and the indices of those that can be used; the rest are in the audit."""
+        path, drops = pack_files(files, self.size, self.fit, self.background, self.num_processes, progress)
+        kept = []
+        for index, (name, drop) in enumerate(zip(ids, drops, strict=True)):
+            if drop is None:
+                kept.append(index)
+            else:
+                audit.drop(name, drop.reason, drop.detail)
+        return path, kept
+
+
+class FolderData(FileData):
+    """Images in folders, a folder per class, as CIFAR-10 and ImageNet are laid out.
+
+    ``root/{train,test}/{class}/*`` or ``root/{class}/*``; ``val``, ``valid`` and ``validation`` serve as ``test``
+    does. Images that lie in no class folder have no class. A class that only the test part has is dropped.
+
+    Args:
+        root: the folder.
+        size: pixels a side.
+        fit: how images of other sizes are brought to it: ``crop`` the middle, ``pad`` with the background,
+            ``stretch``, or ``exact``, which drops them.
+        background: what transparent images are laid on, and padded with; a colour's name or ``#rrggbb``.
+        flip: train on mirror images too; not where images hold writing or flags.
+        shift: train on images moved by up to so many pixels.
+        batch_size: images per step over all processes.
+        val_size: images to validate on, chosen by their ids alone; of the test part where there is one.
+        num_processes: preparing processes; null takes the cores.
+        num_workers: loading processes per rank.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        size: int = 32,
+        fit: Fit = "crop",
+        background: str = "white",
+        flip: bool = True,
+        shift: int = 0,
+        batch_size: int = 128,
+        val_size: int = 512,
+        num_processes: int | None = None,
+        num_workers: int = 0,
+    ):
+        super().__init__(root, size, fit, background, flip, shift, batch_size, val_size, num_processes, num_workers)
+
+    def prepare(self, progress: bool = True) -> Audit:
+        root = self.folder()
+        parts = {name: root / name for name in (*TRAIN_FOLDERS, *TEST_FOLDERS) if (root / name).is_dir()}
+        train = next((parts[name] for name in TRAIN_FOLDERS if name in parts), None)
+        test = next((parts[name] for name in TEST_FOLDERS if name in parts), None) if train else None
+        audit = Audit()
+        listed: list[tuple[Path, str, bool]] = []  # file, class, of the test part
+        for folder, tested in ((train or root, False), (test, True)):
+            listed += [(*found, tested) for found in _listed(folder, audit)] if folder else []
+        if not listed:
+            raise DataError(f"{self.root}: holds no image ({', '.join(IMAGE_SUFFIXES)}); check data.root")
+        self.classes = sorted({name for _, name, tested in listed if name and not tested})
+        ids = [file.relative_to(root).as_posix() for file, _, _ in listed]
+        store, kept = self.read(audit, [file for file, _, _ in listed], ids, progress)
+        label = {name: number for number, name in enumerate(self.classes)}
+        sides: tuple[list[Picture], list[Picture]] = ([], [])
+        for index in kept:
+            _, name, tested = listed[index]
+            if name and name not in label:
+                audit.drop(ids[index], "unknown class", f"{name!r} has no image to train on")
+                continue
+            audit.keep(ids[index], 0.0, name)
+            sides[tested].append(Picture(ids[index], index, label.get(name, -1)))
+        return self.settle(audit, store, *sides)
+
+
+class CaptionData(FileData):
+    """Images with captions, from a table of ``image|caption`` or JSON lines.
+
+    Paths are relative to the table's folder; several lines may name one image, whose captions then take turns.
+
+    Args:
+        root: the table, or a folder that holds one named captions.csv, captions.jsonl, metadata.csv or so.
+        size, fit, background, shift, batch_size, num_processes, num_workers: as of ``image/folder``.
+        flip: train on mirror images too, with left and right exchanged in captions; not where images hold writing.
+        val_size: images held out, chosen by their ids alone.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        size: int = 32,
+        fit: Fit = "crop",
+        background: str = "white",
+        flip: bool = False,
+        shift: int = 0,
+        batch_size: int = 128,
+        val_size: int = 128,
+        num_processes: int | None = None,
+        num_workers: int = 0,
+    ):
+        super().__init__(root, size, fit, background, flip, shift, batch_size, val_size, num_processes, num_workers)
+
+    def prepare(self, progress: bool = True) -> Audit:
+        table = find_captions(self.folder())
+        captions = read_captions(table, "image")
+        audit = Audit()
+        ids = list(captions)
+        store, kept = self.read(audit, [table.parent / name for name in ids], ids, progress)
+        for index in kept:
+            audit.keep(ids[index], 0.0)
+        return self.settle(audit, store, [Picture(ids[i], i, captions=captions[ids[i]]) for i in kept])
+
+
+def split(pictures: list[Picture], val_size: int) -> tuple[list[Picture], list[Picture]]:
+    """Return (training, validation), at least ``val_size`` in the latter, whole groups; none for 0.
+
+    Which are held out depends on their groups' names (ids, where there is no group) alone. Raises ``DataError``
+    where none would be left to train on.
+    """
+    if not val_size:
+        return pictures, []
+    groups: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        groups.setdefault(picture.group or picture.id, []).append(picture)
+    held: list[Picture] = []
+    for name in sorted(groups, key=lambda name: derive_seed("split", name)):
+        if len(held) >= val_size:
+            break
+        held += groups[name]
+    chosen = {picture.id for picture in held}
+    kept = [picture for picture in pictures if picture.id not in chosen]
+    if not kept:
+        raise DataError(f"val_size={val_size} leaves none of {len(pictures)} usable images to train on: lower it")
+    return kept, [picture for picture in pictures if picture.id in chosen]
+
+
+def _listed(folder: Path, audit: Audit) -> list[tuple[Path, str]]:
+    """Return the images below a folder with their classes, sorted; note what else lies there."""
+    found, others = [], 0
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path.name.startswith("."):
+            continue
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            others += 1
+            continue
+        inside = path.relative_to(folder).parts
+        found.append((path, inside[0] if len(inside) > 1 else ""))
+    if others:
+        audit.note(f"{others} files below {folder.name} are no images by their names and were not read")
+    return found

@@ -1,0 +1,1 @@
+"""Models: pictures by diffusion, and the networks that they need."""

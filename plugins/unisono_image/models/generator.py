@@ -1,0 +1,318 @@
+"""What the picture generators share: training by an objective, sampling by any scheduler, serial or in parallel.
+
+::
+
+    training   picture ─ (vae) ─ x0, noise, level ─ objective.corrupt ─ network ─ squared error
+    sampling   noise (or a picture and noise) ─ solve(scheduler's chain, network) ─ (vae) ─ picture
+
+The steps of a sampler are run by `unisono.diffusion.solve`: one after the other, or a window of them at once, with the
+serial sample as the result (within ``tolerance``). Noise is each request's own, drawn from its seed, so that a request
+alone and in a batch give the same picture.
+
+Shapes: b batch, n rows of the network, c channels, h w height and width of what is denoised.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from unisono import Image, Model
+from unisono.data import derive_seed
+from unisono.diffusion import (
+    EDM,
+    ClassifierFree,
+    Discrete,
+    Flow,
+    Objective,
+    Report,
+    SchedulerRecurrence,
+    denoising_loss,
+    forgotten,
+    solve,
+)
+from unisono.errors import CheckpointError, RecipeError
+from unisono.model import OnStep
+
+from unisono_image.models.condition import NO_LABEL, Condition, Conditioner
+from unisono_image.models.schedulers import make_scheduler, noised
+from unisono_image.request import ImageRequest, Task, read_request, solver_of
+
+ObjectiveName = Literal["flow", "eps", "x0", "v", "edm"]
+
+
+class ImageGenerator(Model):
+    """The base of ``image/dit`` and ``image/unet``, which give it a network.
+
+    Attributes:
+        evaluations: of the network so far, per picture; guidance counts twice.
+        rounds: batched evaluations so far; serial sampling takes one per step.
+        reports: of the last call, one for each group of requests that were sampled together.
+        multiple: what height and width must be multiples of.
+    """
+
+    Media: ClassVar[type[Image]] = Image
+    Request: ClassVar[type[ImageRequest]] = ImageRequest
+    text_field: ClassVar[str] = "prompt"
+    salt: ClassVar[str] = "image"
+    roles: ClassVar[dict[str, str]] = {
+        "vae": "turns pictures into latents and back; models of latents need it",
+        "classifier": "gives the features that evaluation compares",
+    }
+    builtin_components: ClassVar[dict[str, str]] = {"untrained-vae": "unisono_image.models.untrained:vae"}
+    multiple: int
+    net: Any
+
+    def __init__(
+        self,
+        channels: int,
+        downsampling: int,
+        condition_dim: int,
+        text_encoder: str,
+        text_layers: int,
+        text_heads: int,
+        spell_share: float,
+        condition_dropout: float,
+        objective: ObjectiveName,
+        schedule: str,
+        min_snr: float,
+        shift: float,
+        sigma_data: float,
+        guidance_scale: float,
+    ):
+        super().__init__()
+        for name, value in (("condition_dropout", condition_dropout), ("spell_share", spell_share)):
+            if not 0 <= value <= 1:
+                raise RecipeError(f"model.{name}={value} must be from 0 to 1")
+        for name, value in (("channels", channels), ("downsampling", downsampling)):
+            if value < 1:
+                raise RecipeError(f"model.{name}={value} must be at least 1")
+        if downsampling == 1 and channels != 3:
+            raise RecipeError(f"model.channels={channels}: pixels (downsampling 1) have 3")
+        if not 0 <= guidance_scale < math.inf:
+            raise RecipeError(f"model.guidance_scale={guidance_scale} must be at least 0")
+        if condition_dim < 2 or condition_dim % text_heads:
+            raise RecipeError(f"model.condition_dim={condition_dim} must be a multiple of text_heads={text_heads}")
+        self.channels, self.downsampling, self.condition_dim = channels, downsampling, condition_dim
+        self.text_sizes = (text_encoder, text_layers, text_heads)
+        self.spell_share, self.condition_dropout = spell_share, condition_dropout
+        self.guidance_scale, self.schedule = guidance_scale, schedule
+        self.objective: Objective = make_objective(objective, schedule, min_snr, shift, sigma_data)
+        self.evaluations: int = 0
+        self.rounds: int = 0
+        self.reports: list[Report] = []
+
+    def build(self, facts: dict[str, Any]) -> None:
+        """Build for the classes and words of the data."""
+        super().build(facts)
+        if facts["size"] % self.multiple:
+            raise RecipeError(
+                f"data.size={facts['size']} must be a multiple of {self.multiple} for this model: change one of them"
+            )
+        self.conditioner = Conditioner(len(facts["classes"]), facts["words"], self.condition_dim, *self.text_sizes)
+        self.net = self.make_net()
+
+    def make_net(self) -> Any:
+        """Make the network."""
+        raise TypeError(f"{type(self).__name__} defines no make_net()")
+
+    def denoise(
+        self, x: Float[Tensor, "n c h w"], time: Float[Tensor, " n"], condition: Condition
+    ) -> Float[Tensor, "n c h w"]:
+        """Return the network's output, as the objective defines it; no row depends on another."""
+        raise TypeError(f"{type(self).__name__} defines no denoise()")
+
+    def check_source(self, facts: dict[str, Any]) -> None:
+        """Refuse a start from a model of other classes or words, whose embeddings would mean something else."""
+        for name in ("classes", "words"):
+            if facts.get(name) != self.facts[name]:
+                raise CheckpointError(f"run.init_from knows other {name} than the data: start from a model of its kind")
+
+    # ---- latents -------------------------------------------------------------------------------
+
+    @property
+    def latent(self) -> bool:
+        """Whether what is denoised are latents."""
+        return self.downsampling > 1
+
+    def attach(self, role: str, component: Any) -> None:
+        """Take a component; raises ``RecipeError`` where the vae is not of this model's sizes."""
+        if role == "vae":
+            if not self.latent:
+                raise RecipeError("this model denoises pixels and takes no vae: set model.downsampling and channels")
+            for name in ("channels", "downsampling"):
+                mine, its = getattr(self, name), getattr(component, f"latent_{name}", None)
+                if mine != its:
+                    raise RecipeError(f"model.{name}={mine}, the vae has {its}: set model.{name} to {its}")
+        super().attach(role, component)
+
+    def encode(
+        self, images: Float[Tensor, "b 3 y x"], noise: Float[Tensor, "b c h w"] | None = None
+    ) -> Float[Tensor, "b c h w"]:
+        """Return what is denoised: the pictures themselves, or their latents, drawn with ``noise``."""
+        if not self.latent:
+            return images
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            return self.component("vae").encode(images.float(), noise)
+
+    def decode(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 y x"]:
+        """Return pictures, about −1 to 1."""
+        return self.component("vae").decode(x) if self.latent else x
+
+    # ---- training ------------------------------------------------------------------------------
+
+    def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        images = batch["image"]
+        seeds = self.row_seeds(batch)
+        side = [length // self.downsampling for length in images.shape[2:]]
+        noise, drawn = self.draw(seeds, (self.channels, *side))
+        posterior = self.draw(seeds, (self.channels, *side), "posterior")[0] if self.latent else None
+        # In double precision, so that the level does not depend on the precision of training.
+        level = self.objective.level(drawn[:, 0])
+        forget = forgotten(drawn[:, 1], self.condition_dropout if self.training else 0.0)
+        noised_ = self.objective.corrupt(self.encode(images, posterior).float(), noise, level)
+        spell = self.spell_share if self.training else 0.0
+        condition = self.conditioner(batch["label"], batch["caption"], forget, spell, seeds)
+        loss = denoising_loss(self.denoise(noised_.x, noised_.time, condition), noised_)
+        return {"loss": self.global_mean(loss, torch.ones_like(loss, dtype=torch.bool))}
+
+    def units(self, batch: dict[str, Any]) -> dict[str, int]:
+        return {"images": len(batch["image"])}
+
+    def draw(
+        self, seeds: Sequence[int], shape: tuple[int, ...], purpose: str = "noise"
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b 2"]]:
+        """Return normal noise and two uniform numbers per item, each from its own seed."""
+        noise, uniform = torch.empty(len(seeds), *shape), torch.empty(len(seeds), 2, dtype=torch.float64)
+        for i, seed in enumerate(seeds):
+            generator = torch.Generator().manual_seed(derive_seed(seed, purpose))
+            noise[i].normal_(generator=generator)
+            uniform[i].uniform_(generator=generator)
+        return noise.to(self.device), uniform.to(self.device)
+
+    # ---- sampling ------------------------------------------------------------------------------
+
+    def synthesize(
+        self,
+        requests: Sequence[ImageRequest],
+        generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> list[Image]:
+        tasks = [read_request(self, request) for request in requests]
+        if self.latent:
+            self.component("vae")  # raises before anything is computed
+        seeds = [self.seed_of(request, generator) for request in requests]
+        groups: dict[Any, list[int]] = {}
+        for index, task in enumerate(tasks):
+            groups.setdefault(task.group, []).append(index)
+        self.reports = []
+        made: dict[int, Image] = {}
+        # A solver watches the scheduler's tables for changes, which tensors of inference mode do not count.
+        with torch.inference_mode(False), torch.no_grad():
+            chains = {
+                key: self.chain([tasks[i] for i in members], [seeds[i] for i in members])
+                for key, members in groups.items()
+            }
+            progress = Progress(on_step, sum(len(x) * chain.num_steps for chain, x in chains.values()))
+            for key, members in groups.items():
+                pictures = self.sample(tasks[members[0]], *chains[key], progress)
+                made |= dict(zip(members, pictures, strict=True))
+        return [made[index] for index in range(len(tasks))]
+
+    def sample(
+        self, task: Task, chain: SchedulerRecurrence, x: Float[Tensor, "b c h w"], progress: "Progress"
+    ) -> list[Image]:
+        """Run the chain of one group, as its first task asks, and write its bill down."""
+        solver, accept, window = solver_of(task.request, chain.num_steps)
+        share = len(x) * chain.num_steps
+        solution = solve(chain, x, solver, accept, window, on_round=lambda event: progress.tell(event.done * share))
+        progress.end(share)
+        report = solution.report
+        self.reports.append(report)
+        self.evaluations += (1 if task.guidance_scale == 1 else 2) * math.ceil(report.rows / report.num_samples)
+        self.rounds += report.rounds
+        pictures = ((self.decode(solution.sample).float() + 1) / 2).clamp(0, 1).cpu().numpy()
+        return [Image(picture) for picture in pictures]
+
+    def chain(
+        self, tasks: Sequence[Task], seeds: Sequence[int]
+    ) -> tuple[SchedulerRecurrence, Float[Tensor, "b c h w"]]:
+        """Return the sampler's chain for tasks of one group, and the states that it begins with."""
+        first_task, asked = tasks[0], tasks[0].request
+        scheduler = make_scheduler(
+            asked.scheduler, asked.num_steps, self.objective, self.schedule, clip=not self.latent
+        )
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        side = (first_task.height // self.downsampling, first_task.width // self.downsampling)
+        noise = torch.stack([torch.randn(self.channels, *side, generator=g) for g in generators]).to(self.device)
+        network = self.network(tasks)
+        if first_task.start is None:
+            x = noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
+            return SchedulerRecurrence(scheduler, network, generator=generators), x
+        kept = asked.num_steps - max(1, round(asked.num_steps * first_task.strength))
+        first = kept * getattr(scheduler, "order", 1)
+        starts = torch.stack([torch.from_numpy(task.start) for task in tasks]).to(self.device)  # type: ignore[arg-type]
+        x = noised(scheduler, self.encode(starts.float() / 127.5 - 1), noise, first)
+        return SchedulerRecurrence(scheduler, network, generator=generators, first=first), x
+
+    def network(self, tasks: Sequence[Task]) -> Callable[..., Tensor]:
+        """Return the network under the tasks' conditions, guided where they are."""
+        labels = torch.tensor([task.label for task in tasks], device=self.device)
+        scales = torch.tensor([task.guidance_scale for task in tasks], device=self.device)
+        condition = self.condition_of(labels, [task.caption for task in tasks])
+        if tasks[0].guidance_scale == 1:  # a group is guided as a whole, or not at all
+
+            def plain(x: Tensor, time: Tensor, sample: Int[Tensor, " n"]) -> Tensor:
+                return self.denoise(x, time.to(x.dtype), condition.rows(sample))
+
+            return plain
+        away = [task.request.negative_prompt or "" for task in tasks]
+        both = Condition.join(condition, self.condition_of(torch.full_like(labels, NO_LABEL), away))
+
+        def branched(x: Tensor, time: Tensor, sample: Int[Tensor, " n"], branch: Int[Tensor, " n"]) -> Tensor:
+            return self.denoise(x, time.to(x.dtype), both.rows(sample + branch * len(tasks)))
+
+        return ClassifierFree(branched, scales)
+
+    def condition_of(self, labels: Int[Tensor, " b"], captions: Sequence[str]) -> Condition:
+        """Return the conditions of a batch; a label of −1 and an empty caption are none."""
+        return self.conditioner(labels, captions, torch.zeros_like(labels, dtype=torch.bool))
+
+    def preview_requests(self) -> list[ImageRequest]:
+        classes, captions = self.facts["classes"], self.facts.get("sample_captions", [])
+        if self.facts["words"]:
+            return [self.Request(prompt=caption, seed=i, num_steps=20) for i, caption in enumerate(captions[:6])]
+        return [self.Request(label=label, seed=i, num_steps=20) for i, label in enumerate(classes[:6])] or [
+            self.Request(seed=seed, num_steps=20) for seed in range(2)
+        ]
+
+
+class Progress:
+    """Tells ``on_step`` what is done of all groups' steps, only ever more, and the total at the end."""
+
+    def __init__(self, on_step: OnStep | None, total: int):
+        self.on_step, self.total = on_step, total
+        self.before = self.told = 0
+
+    def tell(self, done: float) -> None:
+        """Steps of the group that is sampled now."""
+        reached = self.before + int(done + 1e-6)
+        if self.on_step is not None and reached > self.told:
+            self.told = reached
+            self.on_step(reached, self.total)
+
+    def end(self, steps: int) -> None:
+        """The group is done."""
+        self.tell(steps)
+        self.before += steps
+
+
+def make_objective(name: str, schedule: str, min_snr: float, shift: float, sigma_data: float) -> Any:
+    """Make what a recipe's ``objective`` names."""
+    if name == "flow":
+        return Flow(shift=shift)
+    if name == "edm":
+        return EDM(sigma_data)
+    return Discrete(schedule, name, min_snr or None)  # type: ignore[arg-type]

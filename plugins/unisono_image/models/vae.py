@@ -1,0 +1,215 @@
+"""``image/vae``: pictures as latents and back, for generators that work on latents.
+
+The KL autoencoder of latent diffusion (Rombach et al., arXiv:2112.10752, §3.1 and appendix G) on diffusers'
+AutoencoderKL::
+
+    autoencoder      |x − x̂| + perceptual_weight · LPIPS-like(x, x̂) + kl_weight · KL + adversarial terms
+    discriminators   hinge on patches
+
+Differences: the perceptual distance is between features of the data's own classifier (component ``classifier``), not of
+a VGG network that was trained on ImageNet and on people's judgement, for those weights come with no package; without
+the component, ``perceptual_weight`` must be 0. Weights of the terms are fixed, not balanced by gradient norms. Latents
+are divided by their own spread, which training measures.
+
+Shapes: b batch, c channels of latents, h w their height and width, y x those of pictures.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from pydantic import Field, InstanceOf
+from pydantic.json_schema import SkipJsonSchema
+from torch import Tensor, nn
+from unisono import Image, Model, Request
+from unisono.errors import RecipeError
+from unisono.model import OnStep
+from unisono.train.adversarial import Adversarial, Played
+
+from unisono_image.models.patches import PatchDiscriminator, perceptual_distance
+from unisono_image.request import start_pixels
+
+
+class VAERequest(Request):
+    """A picture to send through the autoencoder."""
+
+    image: str | SkipJsonSchema[InstanceOf[Image]] | None = Field(
+        None, description="path of a picture; default: a made one, half dark and half light"
+    )
+
+
+class VAE(Adversarial, Model):
+    """A KL autoencoder.
+
+    ::
+
+        picture ─ encoder, ↓ 2^(levels − 1) ─ mean, deviation ─ ·/spread ─ latents ─ · spread ─ decoder ─ picture
+
+    Args:
+        latent_channels: of a latent (published: 4).
+        block_channels: of each resolution; every further one halves height and width (published: 128, 256, 512, 512).
+        layers_per_block: residual blocks at each resolution (published: 2).
+        norm_groups: of the group norms (published: 32).
+        kl_weight: of the divergence from a standard normal, per pixel's value (published: 1e-6).
+        perceptual_weight: of the distance of a classifier's features (published, LPIPS: 1).
+        adversarial_weight: of the generator's adversarial term (published: 0.5, balanced).
+        discriminator_channels: of the patch discriminator's first layer (published: 64).
+        pretrain_steps: steps without the game, at the beginning.
+    """
+
+    Media: ClassVar[type[Image]] = Image
+    Request: ClassVar[type[VAERequest]] = VAERequest
+    text_field: ClassVar[str] = "image"
+    salt: ClassVar[str] = "vae"
+    roles: ClassVar[dict[str, str]] = {"classifier": "gives the features of the perceptual distance in training"}
+
+    def __init__(
+        self,
+        latent_channels: int = 4,
+        block_channels: tuple[int, ...] = (128, 256, 512, 512),
+        layers_per_block: int = 2,
+        norm_groups: int = 32,
+        kl_weight: float = 1e-6,
+        perceptual_weight: float = 1.0,
+        adversarial_weight: float = 0.1,
+        discriminator_channels: int = 64,
+        pretrain_steps: int = 0,
+    ):
+        super().__init__()
+        if not block_channels or any(width % norm_groups for width in block_channels):
+            raise RecipeError(
+                f"model.block_channels={list(block_channels)} must each be a multiple of norm_groups={norm_groups}"
+            )
+        for name, value in (
+            ("kl_weight", kl_weight),
+            ("perceptual_weight", perceptual_weight),
+            ("adversarial_weight", adversarial_weight),
+        ):
+            if not 0 <= value < math.inf:
+                raise RecipeError(f"model.{name}={value} must be at least 0")
+        self.latent_channels, self.block_channels = latent_channels, tuple(block_channels)
+        self.latent_downsampling = 2 ** (len(block_channels) - 1)
+        self.layers_per_block, self.norm_groups = layers_per_block, norm_groups
+        self.kl_weight, self.perceptual_weight = kl_weight, perceptual_weight
+        self.adversarial_weight, self.feature_weight = adversarial_weight, 0.0
+        self.discriminator_channels, self.pretrain_steps = discriminator_channels, pretrain_steps
+
+    def build(self, facts: dict[str, Any]) -> None:
+        """Build the network; pictures of any size that the lowest resolution divides go through it."""
+        super().build(facts)
+        from diffusers import AutoencoderKL
+
+        if facts["size"] % self.latent_downsampling:
+            raise RecipeError(f"data.size={facts['size']} must be a multiple of {self.latent_downsampling}")
+        levels = len(self.block_channels)
+        self.net: Any = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * levels,
+            up_block_types=("UpDecoderBlock2D",) * levels,
+            block_out_channels=self.block_channels,
+            layers_per_block=self.layers_per_block,
+            latent_channels=self.latent_channels,
+            norm_num_groups=self.norm_groups,
+            sample_size=facts["size"],
+        )
+        self.register_buffer("spread", torch.ones(()))
+
+    # ---- latents -------------------------------------------------------------------------------
+
+    def posterior(self, images: Float[Tensor, "b 3 y x"]) -> tuple[Tensor, Tensor]:
+        """Return mean and log variance of the latents, not yet divided by their spread."""
+        mean, log_variance = self.net.quant_conv(self.net.encoder(images)).chunk(2, dim=1)
+        return mean, log_variance.clamp(-30, 20)
+
+    def encode(
+        self, images: Float[Tensor, "b 3 y x"], noise: Float[Tensor, "b c h w"] | None = None
+    ) -> Float[Tensor, "b c h w"]:
+        """Return latents of pictures from −1 to 1: their mean, or, with ``noise``, a draw."""
+        mean, log_variance = self.posterior(images)
+        return (mean if noise is None else mean + (log_variance / 2).exp() * noise) / self.spread
+
+    def decode(self, latents: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 y x"]:
+        """Return pictures, about −1 to 1."""
+        return self.net.decoder(self.net.post_quant_conv(latents * self.spread))
+
+    # ---- training ------------------------------------------------------------------------------
+
+    def judges(self) -> dict[str, tuple[nn.Module, float]]:
+        if not self.adversarial_weight:
+            return {}
+        return {"patches": (PatchDiscriminator(self.discriminator_channels, num_layers=2), 1.0)}
+
+    def attach(self, role: str, component: Any) -> None:
+        """Take the classifier, which is not trained any further."""
+        super().attach(role, component.requires_grad_(False))
+
+    def on_train_start(self) -> None:
+        if self.perceptual_weight and "classifier" not in self.components:
+            raise RecipeError(
+                f"model.perceptual_weight={self.perceptual_weight:g} compares features of a classifier: "
+                "add --components.classifier=FOLDER, or set it to 0"
+            )
+
+    def play(self, batch: dict[str, Any]) -> Played:
+        real = batch["image"]
+        mean, log_variance = self.posterior(real)
+        mean, log_variance = mean.float(), log_variance.float()
+        generators = [torch.Generator().manual_seed(seed) for seed in self.row_seeds(batch)]
+        noise = torch.stack([torch.randn(mean.shape[1:], generator=generator) for generator in generators]).to(mean)
+        drawn = mean + (log_variance / 2).exp() * noise
+        if self.training:
+            self.measure(drawn.detach())
+        fake = self.net.decoder(self.net.post_quant_conv(drawn))
+        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).sum(1) / real[0].numel()
+        parts = {"distance": self.mean((fake.float() - real).abs().flatten(1).mean(1)), "kl": self.mean(kl)}
+        loss = parts["distance"] + self.kl_weight * parts["kl"]
+        if self.perceptual_weight and "classifier" in self.components:
+            layers = self.component("classifier").layers
+            with torch.no_grad():
+                wanted = layers(real)
+            parts["perceptual"] = self.mean(perceptual_distance(wanted, layers(fake.float())))
+            loss = loss + self.perceptual_weight * parts["perceptual"]
+        return Played(fake, real, {"loss": loss, **parts})
+
+    def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        return self.play(batch).parts
+
+    @torch.no_grad()
+    def measure(self, latents: Float[Tensor, "b c h w"]) -> None:
+        """Move the spread to what the latents of all ranks have: a hundredth of the way, at first all of it."""
+        square = torch.stack([latents.square().sum(), torch.tensor(float(latents.numel()), device=latents.device)])
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(square)
+        self.spread.lerp_((square[0] / square[1]).sqrt(), max(0.01, 1 / (self.global_step + 1)))
+
+    # ---- use -----------------------------------------------------------------------------------
+
+    def synthesize(
+        self,
+        requests: Sequence[VAERequest],
+        generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> list[Image]:
+        """Return what the autoencoder makes of pictures, scaled and cropped to the size that it was trained on."""
+        size, background = self.facts["size"], tuple(self.facts["background"])
+        pixels = [
+            half_light(size) if request.image is None else start_pixels(request.image, background, size, size)
+            for request in requests
+        ]
+        images = torch.stack([torch.from_numpy(p) for p in pixels]).to(self.device).float() / 127.5 - 1
+        made = ((self.decode(self.encode(images)).float() + 1) / 2).clamp(0, 1).cpu().numpy()
+        if on_step is not None:
+            on_step(len(requests), len(requests))
+        return [Image(picture) for picture in made]
+
+    def preview_requests(self) -> list[VAERequest]:
+        return [self.Request()]
+
+
+def half_light(size: int) -> UInt8[np.ndarray, "3 s s"]:
+    """A made picture: dark above, light below."""
+    picture = np.full((3, size, size), 40, np.uint8)
+    picture[:, size // 2 :] = 215
+    return picture

@@ -1,0 +1,206 @@
+"""What can be asked of a picture generator, and how a request becomes what the sampler needs.
+
+Shapes: c channels, h w height and width.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from jaxtyping import UInt8
+from numpy import ndarray
+from pydantic import Field, InstanceOf
+from pydantic.json_schema import SkipJsonSchema
+from unisono import Image, Request
+from unisono.data import Drop, words_of
+from unisono.diffusion import (
+    Accept,
+    Anderson,
+    FixedSteps,
+    Identity,
+    Jacobi,
+    Parareal,
+    Picard,
+    Serial,
+    Solver,
+    Tolerance,
+)
+from unisono.errors import RequestError, did_you_mean
+from unisono.nn.captions import MAX_LETTERS, MAX_WORDS
+
+from unisono_image.corpus.files import MIN_SIDE, covered, read_image
+from unisono_image.models.condition import NO_LABEL
+
+SOLVERS = {
+    "serial": Serial,
+    "picard": Picard,
+    "anderson": Anderson,
+    "parareal": Parareal,
+    "identity": Identity,
+    "jacobi": Jacobi,
+    "parastep": Picard,
+}
+"""How the steps are run; ``parastep`` is Picard that accepts every window after one round, untested."""
+
+WINDOW = 8
+STRENGTH = 0.6
+LARGEST = 4
+"""How many times as high or wide as the training pictures a picture may be."""
+
+
+class ImageRequest(Request):
+    """What can be asked of a picture generator."""
+
+    prompt: str | None = Field(
+        None, description="what the picture shows; the name of a class where the model knows classes alone"
+    )
+    label: str | int | None = Field(None, description="a class, by name or number")
+    negative_prompt: str | None = Field(None, description="what guidance leads away from; default: no caption")
+    height: int | None = Field(None, ge=1, le=65536, description="pixels; default: as the training pictures")
+    width: int | None = Field(None, ge=1, le=65536, description="pixels; default: as the training pictures")
+    num_steps: int = Field(25, ge=1, le=1000, description="steps of the scheduler")
+    guidance_scale: float | None = Field(
+        None, ge=0, le=50, description="how much more prompt or label count; 1 is half the work; default: the model's"
+    )
+    scheduler: str | None = Field(None, description="how a step is taken, such as dpm++2m; default: the model's first")
+    solver: Literal["serial", "picard", "anderson", "parareal", "identity", "jacobi", "parastep"] = Field(
+        "serial", description="serial takes one step after the other, the others several at once"
+    )
+    window: int | None = Field(None, description="steps that are open at once with a parallel solver; default 8")
+    tolerance: float = Field(0.01, description="relative movement at which a parallel solver accepts a step")
+    image: str | SkipJsonSchema[InstanceOf[Image]] | None = Field(
+        None, description="a picture to start from: a path; scaled and cropped to the size that is made"
+    )
+    strength: float | None = Field(
+        None, gt=0, le=1, description="how much of that picture is made anew, by the last steps; default 0.6"
+    )
+
+
+@dataclass(frozen=True)
+class Task:
+    """A request that was read: everything is known, and allowed by the model."""
+
+    request: ImageRequest
+    label: int
+    caption: str
+    height: int
+    width: int
+    guidance_scale: float
+    start: UInt8[ndarray, "3 h w"] | None
+    strength: float
+
+    @property
+    def group(self) -> tuple[Any, ...]:
+        """What requests must share to be sampled together."""
+        asked = self.request
+        strength = self.strength if self.start is not None else None
+        guided = self.guidance_scale != 1
+        solver = (asked.solver, asked.window, asked.tolerance)
+        return self.height, self.width, asked.num_steps, asked.scheduler, *solver, strength, guided
+
+
+def read_request(model: Any, request: ImageRequest) -> Task:
+    """Return the task of a request; raises ``RequestError`` that names what the model cannot do."""
+    label, caption = _subject(model, request)
+    if request.negative_prompt is not None:
+        if not model.facts["words"]:
+            raise RequestError("negative_prompt is for models that read captions; this one knows classes alone")
+        read_caption(request.negative_prompt, "negative_prompt")
+    told = label != NO_LABEL or bool(caption) or request.negative_prompt is not None
+    scale = request.guidance_scale
+    if scale is None:
+        scale = model.guidance_scale if told else 1.0
+    elif scale != 1 and not told:
+        raise RequestError(f"guidance_scale={scale:g} has nothing to guide by: give {_ways(model)}, or leave it out")
+    if request.negative_prompt is not None and scale == 1:
+        raise RequestError("negative_prompt needs a guidance_scale other than 1")
+    height, width = (_side(model, name, getattr(request, name)) for name in ("height", "width"))
+    if request.num_steps < 2 and request.solver != "serial":
+        raise RequestError(
+            f"num_steps={request.num_steps} has nothing to run in parallel: give 2 or more, or solver=serial"
+        )
+    start = None
+    if request.image is not None:
+        start = start_pixels(request.image, tuple(model.facts["background"]), height, width)
+    elif request.strength is not None:
+        raise RequestError(f"strength={request.strength:g} says how far from a picture to go: give its path as image")
+    strength = STRENGTH if request.strength is None else request.strength
+    return Task(request, label, caption, height, width, float(scale), start, strength)
+
+
+def solver_of(request: ImageRequest, num_steps: int) -> tuple[Solver, Accept, int | None]:
+    """Return solver, rule of acceptance and window for a chain of ``num_steps``."""
+    if request.solver == "parastep":
+        return Picard("output"), FixedSteps(min(request.window or WINDOW, num_steps)), None
+    return SOLVERS[request.solver](), Tolerance(request.tolerance), request.window
+
+
+def read_caption(caption: str, name: str = "prompt") -> str:
+    """Return a caption, or raise ``RequestError`` where it has no word, too many, or one that is too long."""
+    words = words_of(caption)
+    if not words:
+        raise RequestError(f"the {name} {caption.strip()[:40]!r} has no word: say what the picture shows")
+    if len(words) > MAX_WORDS:
+        raise RequestError(f"the {name} has {len(words)} words, a caption at most {MAX_WORDS}: shorten it")
+    longest = max(words, key=len)
+    if len(longest) > MAX_LETTERS:
+        raise RequestError(
+            f"the {name} has the word {longest[:20] + '…'!r} of {len(longest)} letters, at most {MAX_LETTERS}: "
+            "write words"
+        )
+    return caption
+
+
+def _subject(model: Any, request: ImageRequest) -> tuple[int, str]:
+    """The number of the class and the caption."""
+    classes, words = model.facts["classes"], model.facts["words"]
+    named, caption = request.label, request.prompt
+    if caption is not None and not words:
+        if not classes:
+            raise RequestError("this model knows neither captions nor classes: leave the prompt out")
+        if named is not None:
+            raise RequestError("this model knows classes alone: give the prompt or the label, not both")
+        named, caption = caption, None
+    if caption is not None:
+        read_caption(caption)
+    if named is None:
+        return NO_LABEL, caption or ""
+    if not classes:
+        raise RequestError(f"label={named!r}: this model knows no classes: give {_ways(model)}")
+    if named in classes:
+        return classes.index(named), caption or ""
+    number = int(named) if str(named).lstrip("-").isdecimal() else None
+    if number is None:
+        raise RequestError(f"unknown class {str(named)[:40]!r}{did_you_mean(str(named)[:40], classes)}")
+    if not 0 <= number < len(classes):
+        raise RequestError(f"label={number} must be from 0 to {len(classes) - 1}, or one of {', '.join(classes[:12])}")
+    return number, caption or ""
+
+
+def start_pixels(picture: str | Image, background: Any, height: int, width: int) -> UInt8[ndarray, "3 h w"]:
+    """A picture to start from, scaled so that it covers the size, the middle cut out."""
+    try:
+        pixels = read_image(picture, background) if isinstance(picture, str) else picture.bytes.transpose(2, 0, 1)
+    except Drop as drop:
+        raise RequestError(f"image={str(picture)!r} cannot be used, {drop.reason}: {drop}") from None
+    if min(pixels.shape[1:]) < MIN_SIDE:
+        raise RequestError(
+            f"the image to start from has {pixels.shape[2]} × {pixels.shape[1]} pixels: "
+            f"at least {MIN_SIDE} a side are needed"
+        )
+    return pixels if pixels.shape[1:] == (height, width) else covered(pixels, height, width)
+
+
+def _ways(model: Any) -> str:
+    ways = [name for name, known in (("a prompt", model.facts["words"]), ("a label", model.facts["classes"])) if known]
+    return " or ".join(ways) or "neither prompt nor label"
+
+
+def _side(model: Any, name: str, asked: int | None) -> int:
+    size, multiple = model.facts["size"], model.multiple
+    side = size if asked is None else asked
+    if side % multiple or not multiple <= side <= LARGEST * size:
+        raise RequestError(
+            f"{name}={side} must be a multiple of {multiple}, at most {LARGEST * size}; "
+            f"the model was trained on {size} × {size}"
+        )
+    return side

@@ -1,0 +1,1 @@
+"""Corpora of motion: clips with captions, as features."""

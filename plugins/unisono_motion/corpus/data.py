@@ -1,0 +1,408 @@
+"""Data for motion models: clips as features with captions; audited, fitted to one skeleton, mirrored, cut.
+
+Shapes: t frames, d features.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from unisono.data import (
+    Audit,
+    DataModule,
+    Drop,
+    collate_items,
+    derive_seed,
+    mirrored,
+    prepare_features,
+    read_captions,
+    words_of,
+)
+from unisono.errors import DataError
+from unisono_sound.corpus import Manifest, Utterance
+
+from unisono_motion.corpus import humanml3d
+from unisono_motion.corpus.captions import captions_of_name
+from unisono_motion.corpus.features import MotionSpec, about_y
+from unisono_motion.corpus.fit import Mirror, fit
+from unisono_motion.skeleton import Motion, Skeleton, matrix_to_six, read_bvh, six_to_matrix
+
+MIN_HEIGHT, MAX_HEIGHT = 0.3, 4.0
+BVH_UNIT = 0.01
+MIRRORED = "~mirrored"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip that is ready: features [t, d] (in memory or mapped), and what it shows, in any phrasings."""
+
+    id: str
+    features: np.ndarray
+    captions: tuple[str, ...] = ()
+
+
+class ClipSet:
+    """Items ``{"features" [t, d], "length", "caption", "label", "row"}``; with ``crop_frames``, a random stretch of
+    that length (all of a shorter clip). Without ``random``, the first caption and whole clips. Clips of which the
+    same is said have the same ``label``, a number."""
+
+    def __init__(self, clips: list[Clip], crop_frames: int | None, random: bool):
+        self.clips = clips
+        self.crop_frames = crop_frames if random else None
+        self.random = random
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def size(self, index: int) -> int:
+        frames = len(self.clips[index].features)
+        return frames if self.crop_frames is None else min(frames, self.crop_frames)
+
+    def item(self, index: int, generator: torch.Generator) -> dict[str, Any]:
+        clip = self.clips[index]
+        size = self.size(index)
+        start, which = 0, 0
+        if self.random:
+            start = int(torch.randint(0, len(clip.features) - size + 1, (), generator=generator))
+            which = int(torch.randint(0, max(len(clip.captions), 1), (), generator=generator))
+        features = torch.from_numpy(np.array(clip.features[start : start + size], dtype=np.float32))
+        caption = clip.captions[which] if clip.captions else ""
+        label = derive_seed("label", *(clip.captions or (clip.id,)))
+        return {"features": features, "length": size, "caption": caption, "label": label, "row": index}
+
+
+class MotionData(DataModule):
+    """The base of data for motion models: a set of clips, their statistics, and the facts about them.
+
+    ``crop_frames`` cuts training items to a random stretch; None leaves clips whole.
+    """
+
+    def __init__(self, crop_frames: int | None, batch_size: int, num_workers: int):
+        super().__init__(batch_size, num_workers)
+        if crop_frames is not None and crop_frames < 2:
+            raise DataError(f"crop_frames={crop_frames} must be at least 2, or null for whole clips")
+        self.crop_frames = crop_frames
+        self.spec: MotionSpec
+        self._facts: dict[str, Any] = {}
+
+    def settle(self, audit: Audit, train: list[Clip], val: list[Clip]) -> Audit:
+        """Fill the sets from clips, measure what is trained on, and return the audit."""
+        count, total, square = 0, 0.0, 0.0
+        for clip in train:
+            values = clip.features.astype(np.float64)
+            count += len(values)
+            total = total + values.sum(0)
+            square = square + np.square(values).sum(0)
+        mean = np.asarray(total) / count
+        std = np.sqrt(np.maximum(np.asarray(square) / count - mean**2, 0))
+        captions = [clip.captions[0] for clip in val or train if clip.captions]
+        words = {word for clip in train for caption in clip.captions for word in words_of(caption)}
+        self._facts = {
+            "motion": self.spec.to_dict(),
+            "mean": mean.round(8).tolist(),
+            "std": std.round(8).tolist(),
+            "max_frames": max(len(clip.features) for clip in train),
+            "words": sorted(words),
+            "sample_captions": list(dict.fromkeys(captions))[:8],
+            "held_out": [clip.id for clip in val],
+            "hours": audit.hours,
+        }
+        self.train_set = ClipSet(train, self.crop_frames, random=True)
+        self.val_set = ClipSet(val, None, random=False) if val else None
+        return self.finish(audit)
+
+    def describe(self) -> dict[str, Any]:
+        return dict(self._facts)
+
+    def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        return collate_items(items)
+
+
+@dataclass
+class _Listed:
+    """A clip that was found: its file, and its captions by stretch of time in seconds (0, 0 is all of it)."""
+
+    id: str
+    path: Path
+    captions: tuple[tuple[str, float, float], ...] = field(default=())
+
+
+class ClipData(MotionData):
+    """Motion clips with captions, from BVH files or from features in HumanML3D's layout.
+
+    Captions come from the table or the text files; those of BVH files named as in the Bandai-Namco set come from
+    their names; other clips have none.
+
+    Args:
+        root: a folder with BVH files (any depth), a folder in HumanML3D's or KIT-ML's layout, or a table with a
+            line ``file|caption`` per caption, paths relative to it.
+        fps: frames a second to bring BVH files to; null keeps the first file's. Ready features keep their own.
+        skeleton: a BVH file whose skeleton all clips are brought to; null takes the first clip's.
+        metres_per_unit: unit of length of the files, in metres; null means centimetres for BVH files and metres
+            for features.
+        crop_frames: length of a training item, cut at random; null leaves clips whole.
+        min_seconds, max_seconds: shorter clips are dropped, longer ones too (null: none is too long).
+        mirror: train on mirror images too, with left and right exchanged in captions. BVH only: HumanML3D ships
+            its own.
+        batch_size: clips per step over all processes.
+        val_size: clips held out, chosen by their ids alone. Files ``train.txt`` and ``val.txt`` of the layout
+            come first.
+        num_processes: preparing processes; null takes the cores.
+        num_workers: loading processes per rank.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        fps: float | None = 30.0,
+        skeleton: str | None = None,
+        metres_per_unit: float | None = None,
+        crop_frames: int | None = 64,
+        min_seconds: float = 0.5,
+        max_seconds: float | None = None,
+        mirror: bool = True,
+        batch_size: int = 32,
+        val_size: int = 32,
+        num_processes: int | None = None,
+        num_workers: int = 0,
+    ):
+        super().__init__(crop_frames, batch_size, num_workers)
+        if fps is not None and not 1 <= fps <= 240:
+            raise DataError(f"fps={fps} must be from 1 to 240, or null to keep the files' own")
+        if metres_per_unit is not None and metres_per_unit <= 0:
+            raise DataError(f"metres_per_unit={metres_per_unit} must be above 0, such as 0.01 for centimetres")
+        if min_seconds < 0 or (max_seconds is not None and max_seconds <= min_seconds):
+            raise DataError(f"min_seconds={min_seconds} must be at least 0 and below max_seconds={max_seconds}")
+        self.root = root
+        self.fps = fps
+        self.skeleton = skeleton
+        self.metres_per_unit = metres_per_unit
+        self.min_seconds = min_seconds
+        self.max_seconds = max_seconds
+        self.mirror = mirror
+        self.val_size = val_size
+        self.num_processes = num_processes
+
+    def prepare(self, progress: bool = True) -> Audit:
+        root = Path(self.root).expanduser()
+        if humanml3d.is_layout(root):
+            return self._prepare_features(root)
+        return self._prepare_captures(root, progress)
+
+    # ---- BVH -----------------------------------------------------------------------------------
+
+    def _prepare_captures(self, root: Path, progress: bool) -> Audit:
+        listed = _find_clips(root)
+        unit = BVH_UNIT if self.metres_per_unit is None else self.metres_per_unit
+        results = prepare_features(
+            [Utterance(clip.id, clip.path) for clip in listed],
+            partial(read_clip, metres_per_unit=unit),
+            f"bvh-1 {unit:g}",
+            num_processes=self.num_processes,
+            progress=progress,
+            description="reading clips",
+        )
+        audit = Audit()
+        captures: list[tuple[_Listed, Motion]] = []
+        for clip, result in zip(listed, results, strict=True):
+            if isinstance(result, Drop):
+                audit.drop(clip.id, result.reason, result.detail)
+            else:
+                captures.append((clip, _restore(result.features.load, result.features.facts)))
+        if not captures:
+            raise DataError(f"{self.root}: no usable clip; dropped: {audit.reasons}; first: {audit.dropped[0]}")
+        skeleton = captures[0][1].skeleton
+        if self.skeleton is not None:
+            skeleton = read_bvh(self.skeleton, unit).skeleton
+        if not MIN_HEIGHT <= skeleton.height <= MAX_HEIGHT:
+            raise DataError(
+                f"{self.skeleton or captures[0][0].path}: the skeleton is {skeleton.height:.3g} m tall, expected "
+                f"{MIN_HEIGHT:g} to {MAX_HEIGHT:g} m; set data.metres_per_unit (now {unit:g})"
+            )
+        self.spec = MotionSpec(skeleton, captures[0][1].fps if self.fps is None else self.fps)
+        fitted: dict[str, tuple[_Listed, Motion]] = {}
+        for clip, motion in captures:
+            try:
+                self._judge(motion.seconds)
+                fitted[clip.id] = clip, fit(motion, self.spec)
+            except Drop as drop:
+                audit.drop(clip.id, drop.reason, drop.detail)
+                continue
+            audit.keep(clip.id, motion.seconds)
+        if not fitted:
+            raise DataError(f"{self.root}: no usable clip; dropped: {audit.reasons}; first: {audit.dropped[0]}")
+        kept = Manifest(tuple(Utterance(clip.id, clip.path) for clip, _ in fitted.values()))
+        train, val = kept.split(self.val_size)
+        ready = [_clip(*fitted[u.id], self.spec) for u in train]
+        if self.mirror:
+            mirror = Mirror.learn(skeleton, _mean_rotations([fitted[u.id][1] for u in train], self.spec))
+            for utterance in train:
+                clip, motion = fitted[utterance.id]
+                captions = tuple((mirrored(text), start, stop) for text, start, stop in clip.captions)
+                ready.append(_clip(replace(clip, id=clip.id + MIRRORED, captions=captions), mirror(motion), self.spec))
+        without = sum(not clip.captions for clip, _ in fitted.values())
+        if without:
+            audit.note(f"{without} of {len(fitted)} clips have no caption")
+        return self.settle(audit, ready, [_clip(*fitted[u.id], self.spec) for u in val])
+
+    # ---- features that are made already --------------------------------------------------------
+
+    def _prepare_features(self, root: Path) -> Audit:
+        sources, splits = humanml3d.list_sources(root)
+        audit = Audit()
+        loaded: dict[str, tuple[humanml3d.Source, np.ndarray]] = {}
+        width = None
+        for source in sources:
+            try:
+                features = humanml3d.load(source)
+                width = width or features.shape[1]
+                if features.shape[1] != width:
+                    raise Drop("other skeleton", f"{features.shape[1]} numbers a frame, the first clip has {width}")
+                if len(features) < 2:
+                    raise Drop("one frame", "a motion needs at least 2 frames")
+                self._judge(len(features) / humanml3d.LAYOUTS[width][1])
+            except Drop as drop:
+                audit.drop(source.id, drop.reason, drop.detail)
+                continue
+            loaded[source.id] = source, features
+            audit.keep(source.id, len(features) / humanml3d.LAYOUTS[width][1])
+        if not loaded:
+            raise DataError(f"{self.root}: no usable clip; dropped: {audit.reasons}; first: {audit.dropped[0]}")
+        self.spec = humanml3d.spec_of([features for _, features in loaded.values()])
+        unit = 1.0 if self.metres_per_unit is None else self.metres_per_unit
+        height = self.spec.skeleton.height * unit
+        if not MIN_HEIGHT <= height <= MAX_HEIGHT:
+            raise DataError(
+                f"{self.root}: the skeleton is {height:.3g} m tall, expected {MIN_HEIGHT:g} to {MAX_HEIGHT:g} m; "
+                f"set data.metres_per_unit (now {unit:g})"
+            )
+        if unit != 1.0:
+            self.spec = replace(self.spec, skeleton=_scaled(self.spec.skeleton, unit))
+            for name, (source, features) in loaded.items():
+                loaded[name] = source, _scaled_features(features, self.spec, unit)
+        if "train" in splits and "val" in splits:
+            train, val = ([name for name in splits[part] if name in loaded] for part in ("train", "val"))
+            unlisted = len(loaded.keys() - {*train, *val})
+            if unlisted:
+                audit.note(f"{unlisted} of {len(loaded)} clips are in neither train.txt nor val.txt and sit out")
+        else:
+            kept = Manifest(tuple(Utterance(name, source.path) for name, (source, _) in loaded.items()))
+            train, val = ([u.id for u in side] for side in kept.split(self.val_size))
+        if not train:
+            raise DataError(f"{root / 'train.txt'}: names none of the clips; mend it, or remove it")
+        cut = partial(_stretches, spec=self.spec, judge=self._judge, audit=audit)
+        ready = [[clip for name in side for clip in cut(*loaded[name])] for side in (train, val)]
+        return self.settle(audit, *ready)
+
+    def _judge(self, seconds: float) -> None:
+        if seconds < self.min_seconds:
+            raise Drop("too short", f"{seconds:.2f} s of at least {self.min_seconds:g} s")
+        if self.max_seconds is not None and seconds > self.max_seconds:
+            raise Drop("too long", f"{seconds:.1f} s of at most {self.max_seconds:g} s")
+
+
+def read_clip(utterance: Utterance, metres_per_unit: float) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a BVH file for the cache: rotations as six numbers, the root, and the skeleton among the facts."""
+    capture = read_bvh(utterance.audio, metres_per_unit)
+    if len(capture.root) < 2:
+        raise Drop("one frame", "a motion needs at least 2 frames")
+    tensors = {
+        "rotations": torch.from_numpy(matrix_to_six(capture.rotations).astype(np.float32)),
+        "root": torch.from_numpy(capture.root.astype(np.float32)),
+    }
+    return tensors, {"skeleton": capture.skeleton.to_dict(), "fps": capture.fps}
+
+
+def _restore(load: Any, facts: dict[str, Any]) -> Motion:
+    skeleton = Skeleton.from_dict(facts["skeleton"])
+    rotations = six_to_matrix(load("rotations").double().numpy())
+    positions = skeleton.positions(rotations, load("root").double().numpy())
+    return Motion(positions, skeleton, facts["fps"], rotations)
+
+
+def _find_clips(root: Path) -> list[_Listed]:
+    if root.is_dir():
+        files = sorted(p for p in root.rglob("*") if p.suffix.lower() == ".bvh")
+        if not files:
+            raise DataError(
+                f"{root}: holds no .bvh file and no new_joint_vecs folder; give a folder of BVH files, one in "
+                "HumanML3D's layout, or a table of file|caption"
+            )
+        return [
+            _Listed(
+                path.relative_to(root).with_suffix("").as_posix(),
+                path,
+                tuple((caption, 0.0, 0.0) for caption in captions_of_name(path.stem)),
+            )
+            for path in files
+        ]
+    if not root.is_file():
+        raise DataError(f"{root}: no such folder or file; check data.root")
+    listed = []
+    for name, captions in read_captions(root, "clip").items():
+        path = root.parent / name
+        if not path.is_file():
+            raise DataError(f"{root}: {name!r} does not exist beside it; put it there, or remove its lines")
+        if path.suffix.lower() != ".bvh":
+            raise DataError(f"{root}: {name!r} is no .bvh file; tables list BVH files")
+        listed.append(_Listed(Path(name).with_suffix("").as_posix(), path, tuple((c, 0.0, 0.0) for c in captions)))
+    return listed
+
+
+def _clip(listed: _Listed, motion: Motion, spec: MotionSpec) -> Clip:
+    return Clip(listed.id, spec.encode(motion), tuple(text for text, _, _ in listed.captions))
+
+
+def _stretches(
+    source: humanml3d.Source,
+    features: np.ndarray,
+    spec: MotionSpec,
+    judge: Callable[[float], None],
+    audit: Audit,
+) -> list[Clip]:
+    """Return the clip with the captions that are about all of it, and each stretch with those about it alone."""
+    whole = tuple(text for text, start, stop in source.captions if start == stop == 0)
+    clips = [Clip(source.id, features, whole)] if whole or not source.captions else []
+    parts: dict[tuple[float, float], list[str]] = {}
+    for text, start, stop in source.captions:
+        if not start == stop == 0:
+            parts.setdefault((start, stop), []).append(text)
+    for (start, stop), texts in parts.items():
+        part = features[int(start * spec.fps) : int(stop * spec.fps)]
+        name = f"{source.id}@{start:g}-{stop:g}"
+        try:
+            if len(part) < 2:
+                raise Drop("one frame", "a stretch needs at least 2 frames")
+            judge(len(part) / spec.fps)
+        except Drop as drop:
+            audit.drop(name, drop.reason, drop.detail)
+            continue
+        clips.append(Clip(name, part, tuple(texts)))
+    return clips
+
+
+def _mean_rotations(motions: list[Motion], spec: MotionSpec) -> np.ndarray:
+    """Mean rotation matrices relative to the parent, the root's without heading."""
+    total, count = np.zeros((len(spec.skeleton), 3, 3)), 0
+    for motion in motions:
+        local = motion.local_rotations.copy()
+        local[:, 0] = about_y(-spec.heading(motion.positions)) @ local[:, 0]
+        total += local.sum(0)
+        count += len(local)
+    return total / count
+
+
+def _scaled(skeleton: Skeleton, unit: float) -> Skeleton:
+    return replace(skeleton, offsets=skeleton.offsets * unit, ends=skeleton.ends * unit)
+
+
+def _scaled_features(features: np.ndarray, spec: MotionSpec, unit: float) -> np.ndarray:
+    scale = np.ones(spec.dim)
+    for name in ("velocity", "height", "places", "speeds"):
+        scale[spec.slices[name]] = unit
+    return (features * scale).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Models: motion from text, by masked decoding of tokens."""

@@ -1,0 +1,371 @@
+"""MMM: a masked transformer over motion tokens; text to motion, and every kind of editing, in a few steps.
+
+Pinyoanuntapong et al., "MMM: Generative Masked Motion Model" (arXiv:2312.03596). Trained to fill masked tokens
+given words and sentence; decoded by any preset of ``unisono.masked``. Defaults are the published sizes.
+
+Differences:
+- The share of masked tokens while training is MaskGIT's cosine, by the same plan that decodes.
+- The length is predicted by a head on the sentence, as by MoMask's length estimator (arXiv:2312.00063, §3.4),
+  and drawn from; MMM is given it.
+- A share of the training items are cut from longer clips, and the network is told (``transformer.py``), so that
+  it can fill windows and borders as well as whole clips.
+- Body parts are streams that are decoded together; MMM decodes the upper one, given the lower.
+
+Shapes: b batch, n token positions, q streams of tokens, v codebook, w words, d channels.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from unisono import Model
+from unisono.data import derive_seed
+from unisono.errors import CheckpointError, RecipeError
+from unisono.masked import Canvas, Layout, Plan, Scheduled, at_sites
+from unisono.masked.run import decode
+from unisono.masked.training.corrupt import Corrupted, PlanMasking
+from unisono.masked.training.losses import masked_cross_entropy
+from unisono.model import OnStep
+from unisono.nn.captions import make_text_encoder
+
+from unisono_motion.models.composing import Unroller, Window, fill_all, join, report
+from unisono_motion.models.request import MotionRequest, Task, read_request
+from unisono_motion.models.sampling import SAMPLERS, make_strategy
+from unisono_motion.models.transformer import Condition, MaskedTransformer
+from unisono_motion.skeleton import Motion
+
+MASKING = PlanMasking(Plan(Scheduled(1)))
+"""What is masked while training: a share γ(r) of an item's tokens, γ MaskGIT's cosine and r uniform."""
+
+MIN_CROP = 4
+"""Token positions of the shortest stretch that is cut from a clip while training."""
+
+
+class MMM(Model):
+    """A masked transformer over motion tokens.
+
+    ::
+
+        text ─ text encoder ─┬─ words ────────────────┐
+                             └─ sentence ─┬─ length   │
+                                          └───────────┴─ transformer ─ tokens ─ tokenizer ─ motion
+        what is known (nothing, a clip's ends, a part of the body) ─┘
+
+    Args:
+        codebook_size: tokens of each stream, as the tokenizer has (published: 8192).
+        num_streams: tokens per position: 1, or 2 with a tokenizer of parts.
+        max_tokens: positions that are filled at once; longer motions go window by window (published: 49).
+        dim, num_layers, num_heads, dropout: of the transformer.
+        text_encoder: ``small``, trained with the model, or ``clip:`` and a folder or hub id of a CLIP text tower.
+        text_layers: of the small encoder.
+        text_dropout: the share of training items without their caption, for guidance (published: 0.1).
+        spell_share: the share of words that are spelled while training, so that letters are learnt.
+        crop_share: the share of training items that are cut from their clip.
+        length_weight: of the predicted length's cross-entropy.
+        label_smoothing: of the tokens' cross-entropy.
+    """
+
+    Media: ClassVar[type[Motion]] = Motion
+    Request: ClassVar[type[MotionRequest]] = MotionRequest
+    salt: ClassVar[str] = "mmm"
+    roles: ClassVar[dict[str, str]] = {
+        "tokenizer": "turns motions into tokens and back",
+        "matcher": "tells how near a text and a motion are; evaluation needs it",
+    }
+    builtin_components: ClassVar[dict[str, str]] = {
+        "untrained": "unisono_motion.tokens.untrained:whole",
+        "untrained-parts": "unisono_motion.tokens.untrained:parts",
+    }
+    samplers: ClassVar[dict[str, Any]] = SAMPLERS
+
+    def __init__(
+        self,
+        codebook_size: int = 8192,
+        num_streams: int = 1,
+        max_tokens: int = 49,
+        dim: int = 1024,
+        num_layers: int = 9,
+        num_heads: int = 16,
+        dropout: float = 0.1,
+        text_encoder: str = "small",
+        text_layers: int = 2,
+        text_dropout: float = 0.1,
+        spell_share: float = 0.1,
+        crop_share: float = 0.2,
+        length_weight: float = 0.1,
+        label_smoothing: float = 0.0,
+    ):
+        super().__init__()
+        for name, value in (("text_dropout", text_dropout), ("spell_share", spell_share), ("crop_share", crop_share)):
+            if not 0 <= value <= 1:
+                raise RecipeError(f"model.{name}={value} must be from 0 to 1")
+        if max_tokens < 2 * MIN_CROP:
+            raise RecipeError(f"model.max_tokens={max_tokens} must be at least {2 * MIN_CROP}")
+        if dim % (2 * num_heads):
+            raise RecipeError(f"model.dim={dim} must be a multiple of twice num_heads={num_heads}")
+        self.codebook_size, self.num_streams, self.max_tokens = codebook_size, num_streams, max_tokens
+        self.sizes = dict(dim=dim, num_layers=num_layers, num_heads=num_heads, dropout=dropout)
+        self.text_encoder_name, self.text_layers = text_encoder, text_layers
+        self.text_dropout, self.spell_share, self.crop_share = text_dropout, spell_share, crop_share
+        self.length_weight, self.label_smoothing = length_weight, label_smoothing
+        self.evaluations = 0  # of the network, counted by every decoding
+        self._known_tokens: dict[tuple[int, int, float], Tensor] = {}
+
+    def build(self, facts: dict[str, Any]) -> None:
+        """Build for the words of the captions; what motions are is the tokenizer's business."""
+        super().build(facts)
+        dim, heads, dropout = self.sizes["dim"], self.sizes["num_heads"], self.sizes["dropout"]
+        self.text = make_text_encoder(
+            self.text_encoder_name, facts["words"], int(dim), self.text_layers, int(heads), dropout
+        )
+        self.length = nn.Sequential(nn.Linear(int(dim), int(dim)), nn.GELU(), nn.Linear(int(dim), self.max_tokens))
+        self.net = MaskedTransformer(self.codebook_size, self.num_streams, **self.sizes)
+
+    def check_source(self, facts: dict[str, Any]) -> None:
+        """Refuse a start from a model of other words, whose embeddings would mean something else."""
+        for name in ("words", "motion"):
+            if facts.get(name) != self.facts[name]:
+                raise CheckpointError(f"run.init_from knows other {name} than the data: start from a model of its kind")
+
+    # ---- the tokenizer -------------------------------------------------------------------------
+
+    @property
+    def tokenizer(self) -> Any:
+        """The component that turns motions into tokens and back."""
+        return self.component("tokenizer")
+
+    def attach(self, role: str, component: Any) -> None:
+        """Take a component whose motions are this model's; raises ``RecipeError`` that says what does not fit."""
+        if role in self.roles and component.facts.get("motion") != self.facts["motion"]:
+            raise RecipeError(
+                f"the {role} knows motions of another skeleton, rate or layout than this model: "
+                "train it on the same data"
+            )
+        if role == "tokenizer":
+            self.check_tokenizer(component)
+        super().attach(role, component)
+
+    def check_tokenizer(self, tokenizer: Any) -> None:
+        """Raise ``RecipeError`` unless the tokenizer's streams are those that this model was made for."""
+        streams = tokenizer.streams
+        if any(level for _, level in streams):
+            raise RecipeError("the tokenizer has residual levels, which motion/mmm does not make: take motion/momask")
+        self.check_sizes(tokenizer, len(streams))
+
+    def check_sizes(self, tokenizer: Any, num_streams: int) -> None:
+        """Raise ``RecipeError`` unless codebook and number of streams agree."""
+        for name, mine, its in (
+            ("codebook_size", self.codebook_size, tokenizer.codebook_size),
+            ("num_streams", self.num_streams, num_streams),
+        ):
+            if mine != its:
+                raise RecipeError(f"model.{name}={mine}, the tokenizer has {its}: set model.{name} to {its}")
+
+    @property
+    def columns(self) -> list[int]:
+        """Which of the tokenizer's codebooks are this model's streams."""
+        return list(range(self.num_streams))
+
+    @property
+    def streams(self) -> list[tuple[str, int]]:
+        """Part of the body and residual level of each stream."""
+        return [self.tokenizer.streams[i] for i in self.columns]
+
+    def layout(self, num_positions: int) -> Layout:
+        """Return what each place of a canvas is: position · q + stream, all streams decoded together."""
+        return Layout.streams(num_positions, [self.codebook_size] * self.num_streams, shared=True)
+
+    # ---- training ------------------------------------------------------------------------------
+
+    def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        tokens, lengths = self.tokens_of(batch)
+        seeds = self.row_seeds(batch)
+        told = torch.tensor([bool(caption.strip()) for caption in batch["caption"]], device=self.device)
+        share = self.spell_share if self.training else 0.0
+        words, mask, sentence = self.text.read(batch["caption"], share, seeds)
+        parts = {}
+        log_length = self.length(sentence).float().log_softmax(-1)
+        bucket = lengths.clamp(max=self.max_tokens) - 1
+        parts["length"] = self.length_weight * self.global_mean(-log_length.gather(1, bucket[:, None])[:, 0], told)
+        tokens, lengths, begins, ends = self.crop(tokens, lengths, seeds)
+        forget = ~told
+        if self.training and self.text_dropout:
+            forget |= self.drawn(seeds, "forget") < self.text_dropout
+        condition = Condition(words, mask, sentence, lengths, begins, ends)
+        parts |= self.token_losses(tokens, condition, forget, seeds)
+        parts["loss"] = sum(value for name, value in parts.items() if not name.endswith("accuracy"))
+        return parts
+
+    def token_losses(
+        self, tokens: Int[Tensor, "b n q"], condition: Condition, forget: Bool[Tensor, " b"], seeds: list[int]
+    ) -> dict[str, Tensor]:
+        """Return the cross-entropy of masked tokens, and how many are right at once."""
+        layout = Layout.streams(tokens.shape[1], [self.codebook_size] * tokens.shape[2], shared=True)
+        corrupted = self.corrupted(layout, MASKING, tokens, condition.length, seeds)
+        seen, known = (x.view(tokens.shape) for x in (corrupted.canvas.tokens, corrupted.canvas.known))
+        return self.scored(self.net(seen, known, condition, forget), corrupted)
+
+    def corrupted(
+        self,
+        layout: Layout,
+        masking: PlanMasking,
+        tokens: Int[Tensor, "b n q"],
+        lengths: Int[Tensor, " b"],
+        seeds: list[int],
+    ) -> Corrupted:
+        """Return the canvas that the network is to fill, drawn from each item's own seed."""
+        blank = Canvas.blank(layout, seeds, lengths * tokens.shape[2], self.device)
+        return masking(blank, tokens.flatten(1))
+
+    def scored(self, logits: Float[Tensor, "b n q v"], corrupted: Corrupted) -> dict[str, Tensor]:
+        """Return cross-entropy and accuracy of what is to be learnt."""
+        flat, wanted = logits.flatten(1, 2).float(), corrupted.weights > 0
+        loss = masked_cross_entropy(flat, corrupted, self.label_smoothing, "none")
+        right = (flat.argmax(-1) == corrupted.targets).float()
+        return {"tokens": self.global_mean(loss, wanted), "accuracy": self.global_mean(right, wanted).detach()}
+
+    @torch.no_grad()
+    def tokens_of(self, batch: dict[str, Any]) -> tuple[Int[Tensor, "b n q"], Int[Tensor, " b"]]:
+        """Return the tokens of a batch's clips and how many positions each has; clips are tokenized once."""
+        features, frames = batch["features"], batch["length"]
+        rows = batch["row"].tolist()
+        keys = [(row, int(n), float(f[:n].double().sum())) for row, n, f in zip(rows, frames, features, strict=True)]
+        new = [i for i, key in enumerate(keys) if key not in self._known_tokens]
+        if new:
+            with torch.autocast(self.device.type, enabled=False):
+                made = self.tokenizer.encode(features[new].float(), frames[new])
+            for i, tokens in zip(new, made, strict=True):
+                self._known_tokens[keys[i]] = tokens[: self.tokenizer.num_positions(int(frames[i])), self.columns]
+        tokens = [self._known_tokens[key] for key in keys]
+        lengths = torch.tensor([len(row) for row in tokens], device=self.device)
+        return nn.utils.rnn.pad_sequence(tokens, batch_first=True), lengths
+
+    def drawn(self, seeds: list[int], purpose: str) -> Float[Tensor, " b"]:
+        """Return a number from 0 to 1 per item."""
+        return torch.tensor([derive_seed(seed, purpose) / 2**63 for seed in seeds], device=self.device)
+
+    def crop(
+        self, tokens: Int[Tensor, "b n q"], lengths: Int[Tensor, " b"], seeds: list[int]
+    ) -> tuple[Int[Tensor, "b n q"], Int[Tensor, " b"], Bool[Tensor, " b"], Bool[Tensor, " b"]]:
+        """Cut some items, and all that are longer than ``max_tokens``; return also where a clip begins and ends."""
+        rows, begins, ends = [], [], []
+        for row, length, seed in zip(tokens, lengths.tolist(), seeds, strict=True):
+            start, size = 0, length
+            if length > self.max_tokens or (self.training and derive_seed(seed, "crop") / 2**63 < self.crop_share):
+                longest = min(length, self.max_tokens)
+                shortest = longest if length > self.max_tokens else min(MIN_CROP, length)
+                size = shortest + derive_seed(seed, "size") % (longest - shortest + 1)
+                start = derive_seed(seed, "start") % (length - size + 1)
+            rows.append(row[start : start + size])
+            begins.append(start == 0)
+            ends.append(start + size == length)
+        sizes = torch.tensor([len(row) for row in rows], device=self.device)
+        padded = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        return padded, sizes, torch.tensor(begins, device=self.device), torch.tensor(ends, device=self.device)
+
+    def units(self, batch: dict[str, Any]) -> dict[str, int]:
+        return {"frames": int(batch["length"].sum())}
+
+    # ---- synthesis -----------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def predict_length(self, caption: str, seed: int) -> int:
+        """Return how many token positions a caption's motion has, drawn from what the model expects."""
+        *_, sentence = self.text.read([caption])
+        chance = self.length(sentence)[0].double().softmax(-1).cumsum(0)
+        return 1 + int((chance < derive_seed(seed, "length") / 2**63).sum().clamp(max=self.max_tokens - 1))
+
+    @torch.no_grad()
+    def fill(self, windows: list[Window]) -> list[Int[Tensor, "n q"]]:
+        """Fill windows of one kind (`Window.kind`) in one decoding and return their tokens."""
+        sizes = [window.stop - window.start for window in windows]
+        tokens, known = (
+            nn.utils.rnn.pad_sequence([getattr(window, name) for window in windows], batch_first=True).to(self.device)
+            for name in ("tokens", "known")
+        )
+        length = torch.tensor(sizes, device=self.device)
+        canvas = Canvas.blank(
+            self.layout(max(sizes)), [window.seed for window in windows], length * self.num_streams, self.device
+        ).freeze(tokens.flatten(1), known.flatten(1))
+        words, mask, sentence = self.text.read([window.caption or "" for window in windows])
+        begins, ends, forget = torch.tensor(
+            [[window.begins, window.ends, window.caption is None] for window in windows], device=self.device
+        ).unbind(1)
+        model = self.denoiser(Condition(words, mask, sentence, length, begins, ends), forget)
+        asked = windows[0].task.request
+        unconditional = self.denoiser(model.condition, torch.ones_like(forget))
+        strategy = make_strategy(
+            asked.sampler, asked.num_steps, asked.temperature, canvas.layout, asked.guidance_scale, unconditional
+        )
+        done = decode(model, canvas, strategy)
+        self.evaluations += done.nfe
+        filled = done.tokens.view(tokens.shape).cpu()
+        return [row[:size] for row, size in zip(filled, sizes, strict=True)]
+
+    def denoiser(self, condition: Condition, forget: Bool[Tensor, " b"]) -> "Denoiser":
+        """Return the network under a condition, as `unisono.masked` calls it."""
+        return Denoiser(self.predict, self.num_streams, condition, forget)
+
+    def predict(
+        self,
+        tokens: Int[Tensor, "b n q"],
+        known: Bool[Tensor, "b n q"],
+        condition: Condition,
+        forget: Bool[Tensor, " b"],
+    ) -> Float[Tensor, "b n q v"]:
+        """Return the logits of every token."""
+        return self.net(tokens, known, condition, forget)
+
+    def compose(
+        self, tasks: list[Task], generator: torch.Generator | None = None, on_step: OnStep | None = None
+    ) -> Iterator[None]:
+        """Fill all tasks; yields after each round of windows."""
+        bases = [self.seed_of(task.request, generator) for task in tasks]
+        down, fps = self.tokenizer.downsampling, self.tokenizer.spec.fps
+
+        def border(task: Task) -> int:
+            return min(round(task.request.transition * fps / down / 2 + 0.25), self.max_tokens // 4)
+
+        return fill_all(tasks, bases, self.max_tokens, border, self.fill, report(on_step, tasks))
+
+    def synthesize(
+        self,
+        requests: Sequence[MotionRequest],
+        generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> list[Motion]:
+        tasks = [read_request(self, request) for request in requests]
+        for _ in self.compose(tasks, generator, on_step):
+            pass
+        return [join(list(Unroller(self.tokenizer, task, self.max_tokens).pieces())) for task in tasks]
+
+    def stream(self, request: MotionRequest, generator: torch.Generator | None = None) -> Iterator[Motion]:
+        """Yield the motion piece by piece, each going on where the last one ended."""
+        task = read_request(self, request)
+        unroller = Unroller(self.tokenizer, task, self.max_tokens)
+        for _ in self.compose([task], generator):
+            yield from unroller.pieces()
+
+    def preview_requests(self) -> list[MotionRequest]:
+        texts = self.facts.get("sample_captions", [])[:3]
+        fixed = [self.Request(text=text, seconds=2.0 + 0.5 * i) for i, text in enumerate(texts)]
+        return [*fixed, *(self.Request(text=text, num_steps=4) for text in texts[:1])]
+
+
+class Denoiser:
+    """The network under a condition: ``(tokens [b, n·q], known, query) -> logits``; its rows can be selected."""
+
+    def __init__(self, predict: Any, num_streams: int, condition: Condition, forget: Bool[Tensor, " b"]):
+        self.predict, self.num_streams, self.condition, self.forget = predict, num_streams, condition, forget
+
+    def __call__(
+        self, tokens: Int[Tensor, "b l"], known: Bool[Tensor, "b l"], query: Int[Tensor, "b k"] | None
+    ) -> Float[Tensor, "b k v"]:
+        tokens, known = (x.unflatten(1, (-1, self.num_streams)) for x in (tokens, known))
+        logits = self.predict(tokens, known, self.condition, self.forget)
+        return at_sites(logits.flatten(1, 2), query)
+
+    def rows(self, index: Int[Tensor, " k"]) -> "Denoiser":
+        return Denoiser(self.predict, self.num_streams, self.condition.rows(index), self.forget[index])

@@ -1,0 +1,142 @@
+"""MoMask: a masked transformer for the base tokens, and a residual one for what the tokenizer's levels add.
+
+Guo et al., "MoMask: Generative Masked Modeling of 3D Human Motions" (arXiv:2312.00063). The levels are groups of
+one canvas: the base is filled in several steps, each level above in one, by one loop. Defaults are the published
+sizes.
+
+Differences: both networks are trained together, on the same items; the caption is read word by word, as in MMM,
+not as one vector; no token is replaced by a random one while training (published: 10 % of those that are masked).
+The rest is as in ``mmm.py``.
+
+Shapes: b batch, n token positions, p parts of the body, l levels, q = p · l streams (the levels of a part side by
+side), v codebook.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from unisono.data import derive_seed
+from unisono.errors import RecipeError
+from unisono.masked import Layout, Plan, Scheduled
+from unisono.masked.training.corrupt import PlanMasking
+
+from unisono_motion.models.mmm import MMM
+from unisono_motion.models.transformer import Condition, MaskedTransformer, ResidualTransformer
+
+
+class MoMask(MMM):
+    """Masked transformer and residual transformer over the levels of motion tokens.
+
+    ::
+
+        text ─┬─ masked transformer ─ level 0 ─┬──────────────────────┬─ tokenizer ─ motion
+              └─ residual transformer ─────────┴─ levels 1, 2, … ─────┘
+
+    Args (beside MMM's):
+        num_parts: parts of the body that the tokenizer knows: 1, or 2.
+        num_levels: residual levels of the tokenizer, the base among them.
+        residual_layers: blocks of the residual transformer.
+    """
+
+    builtin_components: ClassVar[dict[str, str]] = {"untrained-levels": "unisono_motion.tokens.untrained:levels"}
+
+    def __init__(
+        self,
+        codebook_size: int = 512,
+        num_parts: int = 1,
+        num_levels: int = 6,
+        max_tokens: int = 49,
+        dim: int = 384,
+        num_layers: int = 8,
+        residual_layers: int = 8,
+        num_heads: int = 6,
+        dropout: float = 0.1,
+        text_encoder: str = "small",
+        text_layers: int = 2,
+        text_dropout: float = 0.1,
+        spell_share: float = 0.1,
+        crop_share: float = 0.2,
+        length_weight: float = 0.1,
+        label_smoothing: float = 0.0,
+    ):
+        super().__init__(
+            codebook_size,
+            num_parts * num_levels,
+            max_tokens,
+            dim,
+            num_layers,
+            num_heads,
+            dropout,
+            text_encoder,
+            text_layers,
+            text_dropout,
+            spell_share,
+            crop_share,
+            length_weight,
+            label_smoothing,
+        )
+        if num_levels < 2:
+            raise RecipeError(f"model.num_levels={num_levels}: a tokenizer of one level is motion/mmm's")
+        self.num_parts, self.num_levels, self.residual_layers = num_parts, num_levels, residual_layers
+
+    def build(self, facts: dict[str, Any]) -> None:
+        """Build both networks."""
+        super().build(facts)
+        self.net = MaskedTransformer(self.codebook_size, self.num_parts, **self.sizes)
+        sizes = {**self.sizes, "num_layers": self.residual_layers}
+        self.residual = ResidualTransformer(self.codebook_size, self.num_parts, self.num_levels, **sizes)
+
+    def check_tokenizer(self, tokenizer: Any) -> None:
+        """Raise ``RecipeError`` unless the tokenizer has as many levels for each part."""
+        levels = [level for _, level in tokenizer.streams]
+        its = max(levels) + 1
+        if its != self.num_levels:
+            raise RecipeError(f"model.num_levels={self.num_levels}, the tokenizer has {its}: set model.num_levels")
+        self.check_sizes(tokenizer, len(levels))
+
+    def layout(self, num_positions: int) -> Layout:
+        """Return what each place of a canvas is: position · q + stream, group = level."""
+        levels = list(range(self.num_levels)) * self.num_parts
+        return Layout.streams(num_positions, [self.codebook_size] * self.num_streams, levels, shared=True)
+
+    def split(self, x: Tensor) -> Tensor:
+        """View streams [b, n, q] as parts and levels [b, n, p, l]."""
+        return x.unflatten(2, (self.num_parts, self.num_levels))
+
+    def token_losses(
+        self, tokens: Int[Tensor, "b n q"], condition: Condition, forget: Bool[Tensor, " b"], seeds: list[int]
+    ) -> dict[str, Tensor]:
+        """Return the base network's loss, and the residual network's on one drawn level of each item."""
+        parts = super().token_losses(self.split(tokens)[..., 0], condition, forget, seeds)
+        # One level above the base, drawn for each item, is hidden whole, with all above it: as in its decoding.
+        plan = Plan(Scheduled((1,) * self.num_levels))
+        masking = PlanMasking(plan, group_weights=(0.0, *[1.0] * (self.num_levels - 1)), on_steps=True)
+        own = [derive_seed(seed, "level") for seed in seeds]
+        corrupted = self.corrupted(self.layout(tokens.shape[1]), masking, tokens, condition.length, own)
+        seen, known = (x.view(tokens.shape) for x in (corrupted.canvas.tokens, corrupted.canvas.known))
+        above = self.scored(self.predict(seen, known, condition, forget), corrupted)
+        parts["residual"], parts["residual_accuracy"] = above["tokens"], above["accuracy"]
+        return parts
+
+    def predict(
+        self,
+        tokens: Int[Tensor, "b n q"],
+        known: Bool[Tensor, "b n q"],
+        condition: Condition,
+        forget: Bool[Tensor, " b"],
+    ) -> Float[Tensor, "b n q v"]:
+        """Return the logits of each row's lowest level that is not whole; those of other levels are 0."""
+        levels, known = self.split(tokens), self.split(known)
+        lowest = (~known).any(1).any(1).float().argmax(1)
+        logits = torch.zeros(*levels.shape, self.codebook_size, device=tokens.device)
+        base = lowest == 0
+        if base.any():
+            logits[..., 0, :] = self.net(levels[..., 0], known[..., 0], condition, forget).float()
+        if not base.all():
+            level = lowest.clamp(min=1)
+            above = self.residual(levels, level, condition, forget).float()
+            place = level[:, None, None, None, None].expand(*above.shape[:3], 1, above.shape[-1])
+            logits = torch.where(base[:, None, None, None, None], logits, logits.scatter(3, place, above[..., None, :]))
+        return logits.flatten(2, 3)

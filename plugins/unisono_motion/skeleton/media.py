@@ -1,0 +1,126 @@
+"""Motion: what a motion model makes; a moving skeleton that saves, plots and shows itself."""
+
+import base64
+import html
+import io
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from unisono.errors import DataError, RequestError
+from unisono.media import Media
+
+from unisono_motion.skeleton.bvh import format_bvh, read_bvh
+from unisono_motion.skeleton.skeleton import Skeleton
+
+NOTEBOOK_FPS = 15
+
+
+@dataclass(frozen=True, eq=False)
+class Motion(Media):
+    """A skeleton over time: ``positions`` [t, j, 3] in metres (y up) at ``fps``, and ``rotations`` where known.
+
+    ``rotations`` [t, j, 3, 3] are relative to the parent's frame; BVH needs them, and without them they are
+    fitted to the positions. ``caption`` says what it shows.
+    """
+
+    positions: np.ndarray
+    skeleton: Skeleton
+    fps: float
+    rotations: np.ndarray | None = None
+    caption: str = ""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".bvh", ".npz", ".gif", ".mp4")
+
+    def __post_init__(self):
+        frames, joints = len(self.positions), len(self.skeleton)
+        if self.positions.shape != (frames, joints, 3) or frames == 0:
+            raise ValueError(f"positions must be [frames, {joints}, 3], got shape {self.positions.shape}")
+        if self.rotations is not None and self.rotations.shape != (frames, joints, 3, 3):
+            raise ValueError(f"rotations must be [{frames}, {joints}, 3, 3], got shape {self.rotations.shape}")
+        if not self.fps > 0:
+            raise ValueError(f"fps={self.fps} must be above 0")
+
+    @property
+    def seconds(self) -> float:
+        """Duration."""
+        return len(self.positions) / self.fps
+
+    @cached_property
+    def local_rotations(self) -> np.ndarray:
+        """``rotations``, or those that lay the bones along the positions."""
+        return self.skeleton.fit_rotations(self.positions) if self.rotations is None else self.rotations
+
+    def __repr__(self) -> str:
+        return f"Motion({self.seconds:.2f} s, {self.fps:g} fps, {len(self.skeleton)} joints)"
+
+    @classmethod
+    def read(cls, path: str | Path, metres_per_unit: float = 0.01) -> "Motion":
+        """Read a BVH file (lengths in ``metres_per_unit``) or an NPZ that was saved here; raises ``DataError``."""
+        path = Path(path)
+        if path.suffix.lower() == ".npz":
+            return cls._read_npz(path)
+        capture = read_bvh(path, metres_per_unit)
+        positions = capture.skeleton.positions(capture.rotations, capture.root)
+        return cls(positions, capture.skeleton, capture.fps, capture.rotations)
+
+    @classmethod
+    def _read_npz(cls, path: Path) -> "Motion":
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                parts = {name: kept[name] for name in kept.files}
+            skeleton = Skeleton(
+                tuple(str(name) for name in parts["names"]),
+                tuple(int(parent) for parent in parts["parents"]),
+                parts["offsets"],
+                parts["ends"],
+            )
+            return cls(parts["positions"], skeleton, float(parts["fps"]), parts.get("rotations"), str(parts["caption"]))
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror or 'is not an NPZ file'}; give a saved motion") from None
+        except (KeyError, ValueError) as error:
+            raise DataError(f"{path}: is not a motion saved as NPZ ({error}); save it again") from None
+
+    def _write(self, path: Path) -> None:
+        suffix = path.suffix.lower()
+        if suffix == ".bvh":
+            root = self.positions[:, 0]
+            path.write_text(format_bvh(self.skeleton, self.local_rotations, root, self.fps), encoding="utf-8")
+        elif suffix == ".npz":
+            parts: dict[str, Any] = {} if self.rotations is None else {"rotations": self.rotations}
+            with path.open("wb") as file:
+                np.savez_compressed(
+                    file,
+                    positions=self.positions,
+                    names=np.array(self.skeleton.names),
+                    parents=np.array(self.skeleton.parents),
+                    offsets=self.skeleton.offsets,
+                    ends=self.skeleton.ends,
+                    fps=np.array(self.fps),
+                    caption=np.array(self.caption),
+                    **parts,
+                )
+        else:
+            if suffix == ".mp4" and shutil.which("ffmpeg") is None:
+                raise RequestError(f"cannot write {path.name}: MP4 needs ffmpeg on the PATH; install it, or use .gif")
+            from unisono_motion.skeleton.draw import write_video
+
+            write_video(self, path)
+
+    def plot(self, num_poses: int = 8):
+        """Draw poses at equal distances in time, side by side on the ground."""
+        from unisono_motion.skeleton.draw import strip_figure
+
+        return strip_figure(self, num_poses)
+
+    def _repr_html_(self) -> str:
+        from unisono_motion.skeleton.draw import write_gif
+
+        buffer = io.BytesIO()
+        write_gif(self, buffer, NOTEBOOK_FPS)
+        data = base64.b64encode(buffer.getvalue()).decode()
+        label = html.escape(f"{self.caption} {self!r}".strip())
+        return f'<img alt="{label}" title="{label}" src="data:image/gif;base64,{data}">'

@@ -1,0 +1,392 @@
+"""Motion tokenizers: a convolutional VQ-VAE from features to a few tokens a second, and back.
+
+::
+
+    BVH ─ fit, features (features.py) ─ normalise ─ encoder ─ quantiser ─ decoder ─ features ─ Motion
+                                                                 │
+                                                     tokens [b, n, q], n = ⌈t / downsampling⌉
+
+- ``MotionTokenizer``: one or more residual levels (MoMask, arXiv:2312.00063; one level is the tokenizer of
+  T2M-GPT, arXiv:2301.06052, and MMM, arXiv:2312.03596), codebooks that follow by moving averages.
+- ``ScalarMotionTokenizer``: finite scalar quantisation (arXiv:2309.15505), nothing to collapse.
+- ``PartsMotionTokenizer``: an encoder and codebooks each for lower and upper body (MMM, section 3.5), so that one
+  can be kept while the other is made anew.
+
+Token models name one as their component: ``encode`` and ``decode`` work on features as they are (the tokenizer
+normalises by its own statistics), ``spec`` says what they mean, ``motion`` makes media of them.
+
+Differences: features are normalised per group as HumanML3D does, the root's and the contacts' five times as
+strong; beside the published velocity loss on places relative to the root, one on the way walked (``way_weight``),
+because small errors of turns and velocities add up along it; frames beyond a multiple of the
+downsampling repeat the last one.
+
+Shapes: b batch, t frames, n token positions, q codebooks, d features.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic import BeforeValidator, Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+from unisono import Model, Request
+from unisono.data import Drop
+from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
+from unisono.model import OnStep
+from unisono.nn.quantize import GroupedQuantizer, Quantised, ResidualQuantizer, ScalarQuantizer
+
+from unisono_motion.corpus.features import MotionSpec
+from unisono_motion.corpus.fit import fit
+from unisono_motion.skeleton import Motion
+from unisono_motion.tokens.codec import MotionDecoder, MotionEncoder, pad_to_multiple
+
+STRONG = 5.0
+"""How much more the root's features and the contacts count, as in HumanML3D."""
+
+
+class MotionTokenizer(Model):
+    """A VQ-VAE of motion with residual levels.
+
+    Args:
+        width: channels of the convolutions (published: 512).
+        code_dim: channels of a code (T2M-GPT and MoMask: 512; MMM: 32).
+        codebook_size: codes of each level (T2M-GPT and MoMask: 512; MMM: 8192).
+        num_levels: residual levels (MoMask: 6; the others: 1).
+        level_dropout: the share of training items coded with fewer levels (MoMask: 0.2).
+        downsampling: frames per token, a power of 2.
+        depth: residual blocks per stage.
+        dilation_growth: of the dilations of a stage's blocks.
+        ema_decay: of the codebooks.
+        dead_below: a code used less than this share of an even use is reset.
+        commitment_weight: of the encoder's distance from its codes.
+        velocity_weight: of the distance of velocities.
+        way_weight: of the distance, in metres, of the joints along the way walked from the item's first frame.
+    """
+
+    Media: ClassVar[type[Motion]] = Motion
+    text_field: ClassVar[str] = "motion"
+
+    class Request(Request):
+        """A motion to encode and decode: a file, or features."""
+
+        motion: str | None = Field(None, description="path of a BVH or NPZ file to reconstruct")
+        features: Annotated[
+            list[list[float]] | None,
+            BeforeValidator(lambda x: x.tolist() if hasattr(x, "tolist") else x),
+        ] = Field(None, description="features to reconstruct, frames by numbers")
+        metres_per_unit: float = Field(0.01, gt=0, le=1000, description="the BVH file's unit of length, in metres")
+
+        @model_validator(mode="after")
+        def _one_source(self):
+            if (self.motion is None) == (self.features is None):
+                raise ValueError("give either motion, a path, or features, a list of frames")
+            return self
+
+    def __init__(
+        self,
+        width: int = 512,
+        code_dim: int = 512,
+        codebook_size: int = 512,
+        num_levels: int = 1,
+        level_dropout: float = 0.0,
+        downsampling: int = 4,
+        depth: int = 3,
+        dilation_growth: int = 3,
+        ema_decay: float = 0.99,
+        dead_below: float = 0.1,
+        commitment_weight: float = 0.02,
+        velocity_weight: float = 0.5,
+        way_weight: float = 0.5,
+    ):
+        super().__init__()
+        _check_downsampling(downsampling)
+        self.width = width
+        self.code_dim = code_dim
+        self.size = codebook_size
+        self.num_levels = num_levels
+        self.level_dropout = level_dropout
+        self.downsampling = downsampling
+        self.depth = depth
+        self.dilation_growth = dilation_growth
+        self.ema_decay = ema_decay
+        self.dead_below = dead_below
+        self.commitment_weight = commitment_weight
+        self.velocity_weight = velocity_weight
+        self.way_weight = way_weight
+        self._previews: list[Any] = []
+
+    def build(self, facts: dict[str, Any]) -> None:
+        """Build for the features of ``facts["motion"]``, normalised by ``facts["mean"]`` and ``facts["std"]``."""
+        super().build(facts)
+        self.spec = MotionSpec.from_dict(facts["motion"])
+        mean, std = torch.tensor(facts["mean"]), torch.tensor(facts["std"])
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", self._group_std(std), persistent=False)
+        self.quantizer = self._quantizer()
+        sizes = (self.downsampling, self.depth, self.dilation_growth)
+        self.encoders = nn.ModuleList(
+            MotionEncoder(len(columns), self.width, self.code_dim, *sizes) for columns in self._columns()
+        )
+        self.decoder = MotionDecoder(self.spec.dim, self.width, self.code_dim * len(self.encoders), *sizes)
+
+    def _columns(self) -> list[list[int]]:
+        """The features that each encoder sees."""
+        return [list(range(self.spec.dim))]
+
+    def _quantizer(self) -> nn.Module:
+        return ResidualQuantizer(
+            self.code_dim, self.size, self.num_levels, self.level_dropout, self.ema_decay, self.dead_below
+        )
+
+    def _group_std(self, std: Float[Tensor, "d"]) -> Float[Tensor, "d"]:
+        """One scale per group: a joint that hardly moves is not magnified."""
+        std = std.clone()
+        for name, columns in self.spec.slices.items():
+            if std[columns].numel():
+                scale = std[columns].mean().clamp(min=1e-4)
+                std[columns] = scale / (STRONG if name in ("turn", "velocity", "height", "contacts") else 1.0)
+        return std
+
+    def check_source(self, facts: dict[str, Any]) -> None:
+        """Refuse a start from a tokenizer of other features."""
+        if facts.get("motion") != self.facts["motion"]:
+            raise CheckpointError(
+                "run.init_from knows motions of another skeleton, rate or layout: prepare the data likewise"
+            )
+
+    # ---- as a tokenizer ------------------------------------------------------------------------
+
+    @property
+    def codebook_size(self) -> int:
+        """Tokens are from 0 up to, not including, this."""
+        return int(self.quantizer.codebook_size)  # type: ignore[arg-type]
+
+    @property
+    def num_codebooks(self) -> int:
+        """Tokens per position, ``q``."""
+        return int(self.quantizer.num_codebooks)  # type: ignore[arg-type]
+
+    @property
+    def streams(self) -> list[tuple[str, int]]:
+        """Part of the body and residual level of each codebook, in the order of the tokens' last axis."""
+        return [("body", level) for level in range(self.num_codebooks)]
+
+    def num_positions(self, frames: int) -> int:
+        """Token positions of a motion of so many frames."""
+        return -(-frames // self.downsampling)
+
+    @torch.no_grad()
+    def encode(self, features: Float[Tensor, "b t d"], lengths: Int[Tensor, "b"] | None = None) -> Int[Tensor, "b n q"]:
+        """Return the tokens of features; positions beyond an item's length (in frames) hold 0."""
+        z, mask = self._encoded(*self._normalised(features, lengths))
+        training = self.quantizer.training
+        self.quantizer.eval()  # reading tokens moves no codebook
+        try:
+            return self.quantizer(z, mask).tokens
+        finally:
+            self.quantizer.train(training)
+
+    def decode(self, tokens: Int[Tensor, "b n q"], lengths: Int[Tensor, "b"] | None = None) -> Float[Tensor, "b t d"]:
+        """Return features of ``t = n · downsampling`` frames; those beyond an item's length (in frames) are 0.
+
+        The last axis may hold fewer levels than there are, of a tokenizer with residual levels.
+        """
+        b, n = tokens.shape[:2]
+        frames = n * self.downsampling
+        counts = torch.full((b,), frames) if lengths is None else lengths.cpu()
+        if int(counts.max()) > frames or int(counts.min()) < 1:
+            raise RequestError(f"lengths={counts.tolist()} must be from 1 to {frames}, which {n} positions hold")
+        counts = counts.to(tokens.device)
+        positions = torch.arange(n, device=tokens.device)
+        mask = positions < -(-counts // self.downsampling)[:, None]
+        made = self.decoder(self.quantizer.decode(tokens) * mask[..., None], mask)  # type: ignore[operator]
+        features = made.float() * self.std + self.mean
+        kept = torch.arange(frames, device=tokens.device) < counts[:, None]
+        return features * kept[..., None]
+
+    def motion(self, features: Float[Tensor, "t d"], caption: str = "") -> Motion:
+        """Return one item's features as a motion."""
+        return self.spec.decode(features, caption)
+
+    def read(self, path: str, metres_per_unit: float = 0.01) -> Float[Tensor, "t d"]:
+        """Return the features of a BVH or NPZ file, fitted to this tokenizer's skeleton; raises ``RequestError``."""
+        try:
+            motion = fit(Motion.read(path, metres_per_unit), self.spec)
+            return torch.from_numpy(self.spec.encode(motion))
+        except Drop as drop:
+            raise RequestError(f"{path}: {drop}") from None
+        except DataError as error:
+            raise RequestError(str(error)) from None
+
+    def _normalised(
+        self, features: Float[Tensor, "b t d"], lengths: Int[Tensor, "b"] | None
+    ) -> tuple[Float[Tensor, "b u d"], Bool[Tensor, "b u"]]:
+        counts = [features.shape[1]] * len(features) if lengths is None else lengths.tolist()
+        if max(counts) > features.shape[1] or min(counts) < 1:
+            raise RequestError(f"lengths={counts} must be from 1 to {features.shape[1]} frames")
+        x, mask = pad_to_multiple(features, counts, self.downsampling)
+        return (x - self.mean) / self.std * mask[..., None], mask
+
+    def _encoded(
+        self, x: Float[Tensor, "b u d"], mask: Bool[Tensor, "b u"]
+    ) -> tuple[Float[Tensor, "b n c"], Bool[Tensor, "b n"]]:
+        seen = zip(self.encoders, self._columns(), strict=True)
+        parts = [encoder(x[..., columns], mask) for encoder, columns in seen]
+        return torch.cat(parts, dim=-1), mask[:, :: self.downsampling]
+
+    # ---- synthesis -----------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def synthesize(
+        self,
+        requests: Sequence["MotionTokenizer.Request"],
+        generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> list[Motion]:
+        """Encode and decode each request's motion. Deterministic."""
+        items = [self._features(request).to(self.device) for request in requests]
+        lengths = torch.tensor([len(item) for item in items])
+        features = nn.utils.rnn.pad_sequence(items, batch_first=True)
+        made = self.decode(self.encode(features, lengths), lengths)
+        motions = [self.motion(item[:length]) for item, length in zip(made, lengths.tolist(), strict=True)]
+        if on_step is not None:
+            on_step(1, 1)
+        return motions
+
+    def _features(self, request: "MotionTokenizer.Request") -> Float[Tensor, "t d"]:
+        if request.motion is not None:
+            return self.read(request.motion, request.metres_per_unit)
+        assert request.features is not None
+        widths = {len(frame) for frame in request.features}
+        if widths != {self.spec.dim}:
+            raise RequestError(
+                f"features has frames of {sorted(widths)} numbers: give at least one frame, each of {self.spec.dim}"
+            )
+        return torch.tensor(request.features)
+
+    def preview_requests(self) -> list["MotionTokenizer.Request"]:
+        """Two motions of the validation data; before any validation, the mean pose, swaying, long and short."""
+        if self._previews:
+            return self._previews
+        time = torch.arange(50)[:, None] / self.spec.fps
+        phase = torch.arange(self.spec.dim)
+        sway = torch.tensor(self.facts["mean"]) + 0.5 * torch.tensor(self.facts["std"]) * torch.sin(4 * time + phase)
+        return [self.Request(features=sway), self.Request(features=sway[:22])]
+
+    # ---- training ------------------------------------------------------------------------------
+
+    def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        made, quantised, target, mask = self._reconstruct(batch)
+        distance = F.smooth_l1_loss(made, target, reduction="none").mean(-1)
+        places = self.spec.slices["places"]
+        moved = made[:, :, places].diff(dim=1), target[:, :, places].diff(dim=1)
+        velocity = F.smooth_l1_loss(*moved, reduction="none").mean(-1)
+        walked = self.spec.positions(made * self.std + self.mean), self.spec.positions(target * self.std + self.mean)
+        way = self.global_mean((walked[0] - walked[1]).abs().mean((-1, -2)), mask)
+        features = self.global_mean(distance, mask)
+        velocity = self.global_mean(velocity, mask[:, 1:])
+        commitment = self.global_mean(quantised.commitment, mask[:, :: self.downsampling])
+        loss = features + self.velocity_weight * velocity + self.way_weight * way
+        loss = loss + self.commitment_weight * commitment
+        return {
+            "loss": loss,
+            "features": features,
+            "velocity": velocity,
+            "way": way,
+            "commitment": commitment,
+            "perplexity": quantised.perplexity.mean(),
+            "utilisation": quantised.utilisation.mean(),
+        }
+
+    def _reconstruct(
+        self, batch: dict[str, Any]
+    ) -> tuple[Float[Tensor, "b u d"], Quantised, Float[Tensor, "b u d"], Bool[Tensor, "b u"]]:
+        """Return normalised features as made and as given, what the quantiser did, and the mask."""
+        target, mask = self._normalised(batch["features"], batch["length"])
+        z, kept = self._encoded(target, mask)
+        quantised = self.quantizer(z, kept, batch["row"])
+        made = self.decoder(quantised.vectors, kept)
+        return made.float(), quantised, target, mask
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Log losses, and how far joints are off, in millimetres: of the pose, and with the way walked."""
+        if batch_idx == 0:
+            lengths = batch["length"].tolist()[:2]
+            items = [f[:n].cpu() for f, n in zip(batch["features"], lengths, strict=False)]
+            self._previews = [self.Request(features=item) for item in items]
+        super().validation_step(batch, batch_idx)
+        features, lengths = batch["features"], batch["length"]
+        made = self.decode(self.encode(features, lengths), lengths)[:, : features.shape[1]]
+        kept = torch.arange(features.shape[1], device=self.device) < lengths[:, None]
+        places = self.spec.slices["places"]
+        pose = (made - features)[..., places].unflatten(-1, (-1, 3)).norm(dim=-1).mean(-1)
+        way = (self.spec.positions(made) - self.spec.positions(features)).norm(dim=-1).mean(-1)
+        parts = {"pose_mm": 1000 * pose[kept].mean(), "way_mm": 1000 * way[kept].mean()}
+        self.log_losses("val", parts, batch_size=int(kept.sum()), sync_dist=True)
+
+    def units(self, batch: dict[str, Any]) -> dict[str, int]:
+        return {"frames": int(batch["length"].sum())}
+
+
+class ScalarMotionTokenizer(MotionTokenizer):
+    """The tokenizer with finite scalar quantisation.
+
+    Args:
+        levels: levels of each channel of a code; their product is the codebook (the paper: [8, 5, 5, 5] make
+            1,000, [8, 6, 5] make 240).
+        width, code_dim, downsampling, depth, dilation_growth, velocity_weight, way_weight: as of ``MotionTokenizer``.
+    """
+
+    def __init__(
+        self,
+        levels: list[int],
+        width: int = 512,
+        code_dim: int = 512,
+        downsampling: int = 4,
+        depth: int = 3,
+        dilation_growth: int = 3,
+        velocity_weight: float = 0.5,
+        way_weight: float = 0.5,
+    ):
+        super().__init__(
+            width=width,
+            code_dim=code_dim,
+            downsampling=downsampling,
+            depth=depth,
+            dilation_growth=dilation_growth,
+            velocity_weight=velocity_weight,
+            way_weight=way_weight,
+        )
+        if not levels or min(levels) < 2:
+            raise RecipeError(f"model.levels={levels} must be whole numbers of at least 2, one or more")
+        self.levels = levels
+
+    def _quantizer(self) -> nn.Module:
+        return ScalarQuantizer(self.code_dim, self.levels)
+
+
+class PartsMotionTokenizer(MotionTokenizer):
+    """The tokenizer with codebooks of their own for the lower body (with the way walked) and the upper body.
+
+    Arguments are those of ``MotionTokenizer``; ``code_dim`` and ``num_levels`` count for each part.
+    """
+
+    @property
+    def streams(self) -> list[tuple[str, int]]:
+        """Part of the body and residual level of each codebook, in the order of the tokens' last axis."""
+        return [(part, level) for part in self.spec.parts for level in range(self.num_levels)]
+
+    def _columns(self) -> list[list[int]]:
+        return list(self.spec.parts.values())
+
+    def _quantizer(self) -> nn.Module:
+        return GroupedQuantizer([super(PartsMotionTokenizer, self)._quantizer() for _ in self.spec.parts])
+
+
+def _check_downsampling(value: int) -> None:
+    if value < 2 or value & (value - 1):
+        raise RecipeError(f"model.downsampling={value} must be a power of 2 from 2 on")

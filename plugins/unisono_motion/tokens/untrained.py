@@ -1,0 +1,34 @@
+"""Tokenizers with random weights, for tests and tiny recipes: any motion goes through them, none comes out.
+
+The weights are a function of nothing, so that two processes have the same.
+"""
+
+from typing import Any
+
+import torch
+
+from unisono_motion.tokens.tokenizer import MotionTokenizer, PartsMotionTokenizer
+
+SIZES = dict(width=16, code_dim=8, codebook_size=16, downsampling=4, depth=2, dilation_growth=2)
+
+
+def _built(tokenizer: MotionTokenizer, facts: dict[str, Any]) -> MotionTokenizer:
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(0)
+        tokenizer.build({name: facts[name] for name in ("motion", "mean", "std")})
+    return tokenizer.eval()
+
+
+def whole(facts: dict[str, Any]) -> MotionTokenizer:
+    """One codebook of 16."""
+    return _built(MotionTokenizer(**SIZES), facts)
+
+
+def parts(facts: dict[str, Any]) -> MotionTokenizer:
+    """A codebook of 16 each for lower and upper body."""
+    return _built(PartsMotionTokenizer(**SIZES), facts)
+
+
+def levels(facts: dict[str, Any]) -> MotionTokenizer:
+    """Three residual levels of 16."""
+    return _built(MotionTokenizer(**SIZES, num_levels=3), facts)

@@ -1,0 +1,1 @@
+"""Corpora of text: documents as rows of tokens."""

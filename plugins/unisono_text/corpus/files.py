@@ -1,0 +1,165 @@
+"""Data from texts on disk: files, JSON lines and parquet tables, of any size, divided into documents."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from unisono import checkpoint
+from unisono.data import Audit, Dropped
+from unisono.errors import DataError, did_you_mean
+
+from unisono_text.corpus.data import MADE, TextData, make_tokenizer
+from unisono_text.corpus.documents import SUFFIXES, WAYS, Document, Roots, Source, Way, find_sources, read_texts
+from unisono_text.corpus.packing import RowSet
+from unisono_text.corpus.store import Documents, Split, Store, digest_of, open_store
+from unisono_text.corpus.tokenizer import Tokenizer
+
+
+class StoredData(TextData):
+    """The base of data that is read from files: tokens in a store, made once and found again by their content.
+
+    Args:
+        root: a file, a folder, a pattern such as ``books/*.txt``, a list of those, or ``{name: path}``.
+        tokenizer: ``bpe``, ``characters`` or ``bytes``, made of the corpus; or the folder of an export, whose
+            tokenizer is taken.
+        vocabulary: ids of ``bpe``; other tokenizers have as many as they have.
+        val: share of the characters to hold out, from 0 to below 1; or files to hold out, as ``root`` names them.
+    """
+
+    def __init__(
+        self, root: Roots, tokenizer: str, vocabulary: int, context: int, val: float | str | list[str],
+        batch_size: int, num_workers: int,
+    ):  # fmt: skip
+        super().__init__(context, batch_size, num_workers)
+        if isinstance(val, int | float) and not 0 <= val < 1:
+            raise DataError(f"val={val:g} must be from 0 to below 1, a share of the characters; or name files")
+        if tokenizer not in MADE and not Path(tokenizer).expanduser().is_dir():
+            raise DataError(
+                f"tokenizer={tokenizer!r} is none that can be made{did_you_mean(tokenizer, MADE)}, "
+                "and no folder of an export"
+            )
+        self.root, self.kind, self.vocabulary, self.val = root, tokenizer, vocabulary, val
+
+    def stored(
+        self,
+        suffixes: Sequence[str],
+        read: Callable[[Source], Iterator[Document | Dropped]],
+        split: Split,
+        most: int | None = None,
+        **options: Any,
+    ) -> Store:
+        """Return the store of the corpus; ``options`` is what its documents depend on beside the files."""
+        training = find_sources(self.root, suffixes)
+        share, held = (self.val, []) if isinstance(self.val, int | float) else (0.0, find_sources(self.val, suffixes))
+        both = {source.path.resolve() for source in training} & {source.path.resolve() for source in held}
+        if both:
+            raise DataError(f"{min(both)} is both in data.root and in data.val: name it once")
+        given = self._lent or (Tokenizer.from_facts(facts_of(self.kind)) if self.kind not in MADE else None)
+
+        def documents() -> Iterator[Document | Dropped]:
+            for source in [*training, *held]:
+                for document in read(source):
+                    if isinstance(document, Document) and held:
+                        document = replace(document, held_out=source in held)
+                    yield document
+
+        digest = digest_of(
+            [*training, *held], held=len(held), val=share, split=split, kind=given.digest if given else self.kind,
+            vocabulary=self.vocabulary, most=most, **options,
+        )  # fmt: skip
+        return open_store(digest, documents, self._maker(given, documents), share, split, most)
+
+    def _maker(self, given: Tokenizer | None, documents: Documents) -> Callable[[Callable[[], Iterator[str]]], Any]:
+        def make(texts: Callable[[], Iterator[str]]) -> Tokenizer:
+            if given is not None:
+                return given
+            if self.kind == "characters":
+                # Of all documents, held-out ones as well: a rare letter must not make half of a corpus unreadable.
+                found = (d.prompt + d.text for d in documents() if isinstance(d, Document))
+                return make_tokenizer("characters", found, self.vocabulary)
+            return make_tokenizer(self.kind, texts(), self.vocabulary)
+
+        return make
+
+    def filled(self, store: Store, pack: bool = False, fill: str | None = None, **facts: Any) -> Audit:
+        """Fill the sets from a store, and return the audit."""
+        audit = Audit()
+        for record in store.facts["dropped"]:
+            audit.drop(record["id"], record["reason"], record["detail"])
+        groups = store.facts["groups"]
+        for number, (*_, held, group) in enumerate(store.places.tolist()):
+            audit.keep(f"{'held out' if held else 'document'} {number}", 0.0, groups[group])
+        if not len(store.places):
+            reasons = "; ".join(f"{count} × {reason}" for reason, count in audit.reasons.items())
+            first = audit.dropped[0]
+            raise DataError(
+                f"{self.root}: no document can be used ({reasons}): the first, {first.id}: "
+                f"{first.detail or first.reason}"
+            )
+        tokenizer = store.tokenizer
+        end = tokenizer.special["eos"]
+        if fill and end is None:
+            raise DataError(f"{tokenizer!r} has no end token, which answers must be followed by: choose another")
+        padding = None if not fill or end is None else (fill, end)
+        sets = [
+            RowSet(
+                store.path, store.documents(held), self.context, not held, pack, padding, store.facts["dtype"]
+            )
+            for held in (False, True)
+        ]  # fmt: skip
+        ratio = store.facts["characters_per_token"]
+        for name, part in zip(("trained on", "held out"), sets, strict=True):
+            count = int(part.documents[:, 1].sum())
+            audit.note(f"{name}: {len(part.documents)} documents, {count} tokens, {len(part)} rows")
+        return self.settle(audit, tokenizer, sets[0], sets[1], ratio, store.facts["samples"], **facts)
+
+
+class FilesData(StoredData):
+    """Plain texts.
+
+    Args:
+        root, tokenizer, vocabulary, val: as of every corpus of texts on disk: see ``StoredData``.
+        documents: what a document of a text file is: the whole ``file``, a ``paragraph`` (up to a blank line), a
+            ``line``, or an ``article`` of WikiText.
+        field: what JSON lines and tables call the text.
+        context: most tokens of a row.
+        pack: put short documents together in rows, with ``documents``.
+        split: hold out whole ``documents``, chosen by their texts alone; or the ``tail`` of each.
+        batch_size, num_workers: as of every data set.
+    """
+
+    def __init__(
+        self,
+        root: Roots,
+        documents: Way = "paragraph",
+        field: str = "text",
+        tokenizer: str = "bpe",
+        vocabulary: int = 4096,
+        context: int = 256,
+        pack: bool = False,
+        val: float | str | list[str] = 0.1,
+        split: Literal["documents", "tail"] = "documents",
+        batch_size: int = 32,
+        num_workers: int = 0,
+    ):
+        super().__init__(root, tokenizer, vocabulary, context, val, batch_size, num_workers)
+        if documents not in WAYS:
+            raise DataError(f"documents={documents!r} is no way to divide a text{did_you_mean(documents, WAYS)}")
+        if split == "tail" and not isinstance(val, int | float):
+            raise DataError("split: tail takes a share as val, not files: leave one of them out")
+        self.documents: Way = documents
+        self.split: Split = split
+        self.field, self.pack = field, pack
+
+    def prepare(self, progress: bool = True) -> Audit:
+        def read(source: Source) -> Iterator[Document | Dropped]:
+            return read_texts(source, self.documents, self.field)
+
+        store = self.stored(SUFFIXES, read, self.split, documents=self.documents, field=self.field)
+        return self.filled(store, self.pack)
+
+
+def facts_of(folder: str) -> dict[str, Any]:
+    """Return the facts of an export; raises ``CheckpointError`` where the folder is none."""
+    return checkpoint.read_info(checkpoint.find(Path(folder).expanduser()))["facts"]

@@ -1,0 +1,1 @@
+"""Models: diffusion language models, and the autoregressive one."""

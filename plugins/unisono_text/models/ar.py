@@ -1,0 +1,110 @@
+"""text/ar: the same transformer, causal: baseline, draft, guide, judge, and target of lossless decoding.
+
+Each token is predicted from those before it; the first from the tokenizer's ``bos``, or, where it has none, from the
+row of the embedding that stands for a mask in the other models. So texts of every model are measured over the same
+tokens, and a model of masks can begin with these weights (``run.init_from``): Dimple's two phases (Yu et al.,
+arXiv:2505.16990), autoregressive first, then diffusion. Differences from Dimple: the outputs are not read one
+position further on after the change; the mask's row is untrained when diffusion begins.
+
+Shapes: b batch, t tokens, v vocabulary. Masks: True = keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+from unisono import Text
+from unisono.model import OnStep
+from unisono.verify import KVCache
+
+from unisono_text.lossless.networks import CausalNetwork
+from unisono_text.lossless.request import ContinueRequest
+from unisono_text.lossless.serve import continue_texts, stream_text
+from unisono_text.models.adapters import NO_ADAPTERS, Adapters
+from unisono_text.models.language import LanguageModel
+
+
+class Autoregressive(LanguageModel):
+    """A causal transformer that predicts the next token.
+
+    Args:
+        dim, num_layers, num_heads, filter_dim, dropout: of the transformer; ``filter_dim`` 0 is 8/3 of ``dim``.
+        adapters: low-rank ones, which alone are trained (`unisono_text.models.adapters`).
+    """
+
+    Request: ClassVar[type[ContinueRequest]] = ContinueRequest  # type: ignore[assignment]
+    salt: ClassVar[str] = "ar"
+    exact: ClassVar[bool] = True
+    roles: ClassVar[dict[str, str]] = {
+        "draft": "a text/ar of the same tokenizer that proposes",
+        "drafter": "a text/mdlm or text/block of the same tokenizer that proposes",
+        "judge": "a text/ar that reads what was made; evaluation needs it",
+    }
+
+    def __init__(
+        self,
+        dim: int = 768,
+        num_layers: int = 12,
+        num_heads: int = 12,
+        filter_dim: int = 0,
+        dropout: float = 0.1,
+        adapters: Adapters = NO_ADAPTERS,
+    ):
+        super().__init__(dim, num_layers, num_heads, filter_dim, dropout)
+        self.attention, self.adapters = "causal", adapters
+
+    def shifted(self, batch: dict[str, Any]) -> Int[Tensor, "b t"]:
+        """Return what stands before each token: the one before it, or the start at the head of each document."""
+        tokens = batch["tokens"].clamp(0, self.vocabulary - 1)
+        before = F.pad(tokens[:, :-1], (1, 0), value=self.start_id)
+        documents = batch.get("documents")
+        if documents is not None:
+            heads = F.pad(documents[:, 1:] != documents[:, :-1], (1, 0), value=True)
+            before = before.masked_fill(heads, self.start_id)
+        return before
+
+    def cost(self, batch: dict[str, Any]) -> Float[Tensor, "b t"]:
+        """Return the negative log-likelihood of each token in nats, 0 for what is padding or given."""
+        # A causal network never sees padding behind it: only documents need a mask.
+        mask = self.attention_mask(batch) if batch.get("documents") is not None else None
+        logits = self.predict(self.shifted(batch), mask)
+        targets = batch["tokens"].masked_fill(~self.learnt(batch), -100)
+        losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none")
+        return losses.view_as(targets)
+
+    def token_losses(
+        self, batch: dict[str, Any], seeds: Sequence[int]
+    ) -> tuple[dict[str, Float[Tensor, "b t"]], Bool[Tensor, "b t"]]:
+        return {"loss": self.cost(batch)}, self.learnt(batch)
+
+    @torch.no_grad()
+    def bound(self, batch: dict[str, Any], num_samples: int = 1, seed: int = 0) -> Float[Tensor, " b"]:
+        """Return the negative log-likelihood of each row's learnt tokens, in nats; the other arguments do nothing."""
+        return self.cost(batch).double().sum(1)
+
+    def causal(
+        self,
+        tokens: Int[Tensor, "b n"],
+        positions: Int[Tensor, "b n"],
+        visible: Bool[Tensor, "b n n"],
+        cache: KVCache | None,
+    ) -> Float[Tensor, "b n v"]:
+        """Return the logits of what follows each token, as `unisono.verify.Target` asks for them."""
+        return CausalNetwork(self.net)(tokens, positions, visible, cache)
+
+    def synthesize(
+        self,
+        requests: Sequence[Any],
+        generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> list[Text]:
+        return continue_texts(self, requests, generator, on_step)
+
+    def stream(self, request: Any, generator: torch.Generator | None = None) -> Iterator[Text]:
+        """Yield what each round adds, the first with the prompt."""
+        return stream_text(self, request, generator)

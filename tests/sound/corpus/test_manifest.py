@@ -1,0 +1,275 @@
+"""Manifests as people write them, and sentences for those that cannot be read."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from unisono.errors import DataError
+from unisono_sound.corpus import Manifest, Utterance, find_audio, read_manifest, read_manifests, same_sentence
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """A folder with recordings a, b and c, and a function that writes its manifest."""
+    folder = tmp_path / "voice"
+    (folder / "wavs").mkdir(parents=True)
+    for name in "abc":
+        (folder / "wavs" / f"{name}.wav").touch()
+
+    def write(content, name="metadata.csv", encoding="utf-8"):
+        path = folder / name
+        path.write_bytes(content.encode(encoding))
+        return path
+
+    return folder, write
+
+
+def test_ljspeech_layout(corpus):
+    folder, write = corpus
+    write('a|Dr. A|Doctor A\nb|"Quoted," he said, 1|"Quoted," he said, one\n\nc|only raw|\n')
+    found = read_manifest(folder)
+    assert [u.id for u in found] == ["a", "b", "c"]
+    assert [u.text for u in found] == ["Doctor A", '"Quoted," he said, one', "only raw"]
+    assert found[0].audio == folder / "wavs" / "a.wav"
+    assert found.speakers == ["voice"]
+
+
+def test_ljspeech_with_two_columns_suffix_and_other_formats(corpus):
+    folder, write = corpus
+    (folder / "wavs" / "d.flac").touch()
+    (folder / "e.ogg").touch()
+    write("a.wav|one\nd|two\ne|three")
+    found = read_manifest(folder / "metadata.csv")
+    assert [u.audio.name for u in found] == ["a.wav", "d.flac", "e.ogg"]
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_line_ends_marks_and_unicode(corpus, ends, mark):
+    folder, write = corpus
+    write(mark + ends.join(["a|Zoë naïve — 漢字 🙂", "b|ñandú"]) + ends)
+    assert [u.text for u in read_manifest(folder)] == ["Zoë naïve — 漢字 🙂", "ñandú"]
+    assert read_manifest(folder)[0].id == "a"
+
+
+def test_csv_with_header(corpus):
+    _, write = corpus
+    path = write(
+        'Audio,extra,text,speaker\nwavs/a.wav,1,"Hello, ""you""",kim\nwavs/b.wav,2,"two\nlines",\n',
+        "train.csv",
+    )
+    found = read_manifest(path)
+    assert [u.text for u in found] == ['Hello, "you"', "two\nlines"]
+    assert [u.speaker for u in found] == ["kim", "voice"]
+    assert [u.id for u in found] == ["wavs/a", "wavs/b"]
+
+
+@pytest.mark.parametrize("delimiter", ["|", "\t"])
+def test_bars_and_tabs_are_never_quoted(corpus, delimiter):
+    _, write = corpus
+    rows = [
+        ["id", "audio", "text"],
+        ["x", "wavs/a.wav", '"Hm," he said, and'],
+        ["y", "wavs/b.wav", 'b"'],
+    ]
+    path = write("\n".join(delimiter.join(row) for row in rows), "train.txt")
+    found = read_manifest(path)
+    assert [(u.id, u.text) for u in found] == [("x", '"Hm," he said, and'), ("y", 'b"')]
+
+
+def test_jsonl(corpus):
+    _, write = corpus
+    rows = [
+        {"audio": "wavs/a.wav", "text": "one", "duration": 1.5},
+        {"audio": "wavs/b.wav", "text": ""},
+    ]
+    path = write("\n".join(json.dumps(row) for row in rows) + "\n\n", "train.jsonl")
+    assert [u.text for u in read_manifest(path)] == ["one", ""]
+
+
+def test_absolute_paths(corpus):
+    folder, write = corpus
+    path = write(f"audio|text\n{folder / 'wavs' / 'c.wav'}|see", "train.csv")
+    assert read_manifest(path)[0].audio == folder / "wavs" / "c.wav"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "m.csv",
+            "audio,txt\nwavs/a.wav,x",
+            r"m\.csv, line 1: no column 'text' \(did you mean 'txt'\?",
+        ),
+        ("m.csv", "file,text\nwavs/a.wav,x", r"line 1: no column 'audio'.*known: file, text"),
+        ("m.csv", "audio,text\nwavs/a.wav,Hello, you", r"line 2: 3 fields.*2.*double quotes"),
+        ("m.csv", "audio|text\nwavs/a.wav", r"line 2: 1 fields.*audio, text"),
+        ("m.csv", "audio,text\n,x", r"line 2: audio is empty"),
+        ("m.csv", "audio,text\nwavs/a.wav,x\nwavs/a.wav,y", r"line 3: 'wavs/a' stands on line 2"),
+        (
+            "m.csv",
+            "audio,text\nwavs/a.wav,x\nq.wav,y\nr.wav,z",
+            r"line 3: audio file .*q\.wav does.*1 more",
+        ),
+        ("m.csv", "audio,text\n", r"lists no utterances"),
+        ("m.csv", "", r"lists no utterances"),
+        ("m.csv", "a,b,c\n1,2,3", r"line 1: 1 fields between bars; expected id\|text.*header"),
+        ("m.csv", "a|b|c|d", r"line 1: 4 fields"),
+        ("m.csv", "q|not there", r"line 1: audio file .*wavs/q\.wav does not exist; put it there"),
+        (
+            "m.jsonl",
+            '{"audio": "wavs/a.wav", "text": "x"}\n{"audio": ',
+            r"line 2: not JSON .*column",
+        ),
+        ("m.jsonl", "[1, 2]", r"line 1: is not an object"),
+        ("m.jsonl", '{"audio": "wavs/a.wav", "txt": "x"}', r"line 1: no key 'text'.*'txt'"),
+        ("m.jsonl", '{"audio": "wavs/a.wav", "text": 3}', r"line 1: text=3 must be a string"),
+    ],
+)
+def test_what_is_wrong_is_named(corpus, name, content, message):
+    _, write = corpus
+    with pytest.raises(DataError, match=message) as caught:
+        read_manifest(write(content, name))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_metadata_folder_and_encoding(corpus, tmp_path):
+    folder, write = corpus
+    with pytest.raises(DataError, match=r"voice: no metadata\.csv in it"):
+        read_manifest(folder)
+    with pytest.raises(DataError, match=r"nowhere: no such folder or file; check data\.root"):
+        read_manifest(tmp_path / "nowhere")
+    path = write("a|fine\nb|caf\xe9", encoding="latin-1")
+    with pytest.raises(DataError, match="line 2: byte 0xe9 is not UTF-8; save"):
+        read_manifest(path)
+
+
+def test_two_corpora_make_one_with_two_speakers(corpus, tmp_path):
+    folder, write = corpus
+    write("a|one\nb|two")
+    other = tmp_path / "other"
+    (other / "wavs").mkdir(parents=True)
+    (other / "wavs" / "a.wav").touch()
+    (other / "metadata.csv").write_text("a|three")
+    both = read_manifests({"kim": str(folder), "lee": str(other)})
+    assert [(u.id, u.speaker) for u in both] == [
+        ("kim/a", "kim"), ("kim/b", "kim"), ("lee/a", "lee"),
+    ]  # fmt: skip
+    assert both.speakers == ["kim", "lee"]
+    assert read_manifests([str(folder), str(other)]).speakers == ["voice", "other"]
+    assert read_manifests(str(folder))[0].id == "a"
+    with pytest.raises(DataError, match="same name"):
+        read_manifests([str(folder), str(folder)])
+    with pytest.raises(DataError, match="lists no corpus"):
+        read_manifests({})
+
+
+def test_find_audio(tmp_path):
+    (tmp_path / "x" / "deep").mkdir(parents=True)
+    for name in ("b.wav", "x/a.flac", "x/deep/c.OGG", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [u.id for u in find_audio(tmp_path)] == ["b", "x/a", "x/deep/c"]
+    (tmp_path / "b.mp3").touch()
+    with pytest.raises(DataError, match="differ by suffix only"):
+        find_audio(tmp_path)
+    with pytest.raises(DataError, match="holds no audio"):
+        (tmp_path / "empty").mkdir()
+        find_audio(tmp_path / "empty")
+
+
+def make(texts):
+    return Manifest(tuple(Utterance(f"u{i}", Path(f"{i}.wav"), text) for i, text in enumerate(texts)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from("abcdefgh"), min_size=2, max_size=30), st.integers(0, 8))
+def test_split_keeps_texts_apart_and_loses_nothing(texts, val_size):
+    manifest = make(texts)
+    try:
+        train, val = manifest.split(val_size)
+    except DataError:
+        assert val_size > len(texts) - max(Counter(texts).values())  # the last group was needed
+        return
+    assert sorted(u.id for u in (*train, *val)) == sorted(u.id for u in manifest)
+    assert not {u.text for u in train} & {u.text for u in val}
+    assert len(val) >= val_size and len(train) > 0
+
+
+def test_split_depends_on_nothing_but_texts():
+    texts = [f"sentence {i}" for i in range(50)]
+    held = {u.text for u in make(texts).split(5)[1]}
+    assert {u.text for u in make(texts[::-1]).split(5)[1]} == held
+    # dropping a training sentence, or adding recordings, moves nothing from one side to the other
+    fewer = [text for text in texts if text in held or text != texts[0]]
+    assert {u.text for u in make(fewer).split(5)[1]} == held
+    assert len(make(texts).split(0)[1]) == 0
+
+
+def test_one_sentence_written_in_two_ways_stays_on_one_side():
+    assert same_sentence("Hello,  World!") == same_sentence("hello world")
+    assert same_sentence("Hello") != same_sentence("Hell o")
+    assert same_sentence("…") == "…"
+    texts = [f"Sentence {i}." for i in range(20)] + [f"SENTENCE {i}" for i in range(20)]
+    train, val = make(texts).split(6)
+    assert not {same_sentence(u.text) for u in train} & {same_sentence(u.text) for u in val}
+    assert len(val) == 6
+
+
+def test_split_refuses_to_hold_out_everything():
+    with pytest.raises(DataError, match="val_size=3 must lie between 0 and 2"):
+        make(["a", "b", "c"]).split(3)
+    with pytest.raises(DataError, match="1 different texts; lower val_size"):
+        make(["a", "a", "a"]).split(1)
+
+
+def digits(folder, *names):
+    (folder / "recordings").mkdir(parents=True)
+    for name in names:
+        (folder / "recordings" / name).touch()
+    return folder
+
+
+def test_spoken_digits_are_read_from_their_names(tmp_path):
+    names = ["3_jackson_10.wav", "3_jackson_9.wav", "0_van_der_berg_0.wav", "notes.txt", "3_george_2.wav"]
+    found = read_manifest(digits(tmp_path / "fsdd", *names))
+    assert [u.id for u in found] == ["0_van_der_berg_0", "3_george_2", "3_jackson_9", "3_jackson_10"]
+    assert [u.text for u in found] == ["zero", "three", "three", "three"]
+    assert found.speakers == ["van_der_berg", "george", "jackson"]
+    both = read_manifests({"a": tmp_path / "fsdd"})
+    assert both[0].id == "a/0_van_der_berg_0" and both[0].speaker == "van_der_berg"
+
+
+@pytest.mark.parametrize("name", ["seven_jackson_1.wav", "7_jackson.wav", "7__1.wav", "17_jackson_1.wav"])
+def test_a_digit_with_another_name_is_refused(tmp_path, name):
+    with pytest.raises(DataError, match="digit_speaker_number"):
+        read_manifest(digits(tmp_path, "3_jackson_9.wav", name))
+
+
+def test_a_folder_without_digits_is_refused(tmp_path):
+    with pytest.raises(DataError, match="holds no audio"):
+        read_manifest(digits(tmp_path, "notes.txt"))
+
+
+def test_the_digits_own_split_wins_and_comes_on_top(tmp_path, corpus):
+    folder, write = corpus
+    write("a|one two\nb|two three\nc|three four")
+    digits(tmp_path / "fsdd", *(f"{d}_theo_{n}.wav" for d in (1, 2) for n in range(8)))
+    both = read_manifests({"voice": str(folder), "fsdd": str(tmp_path / "fsdd")})
+    train, val = both.split(1)
+    assert [u.id for u in val if u.speaker == "theo"] == [f"fsdd/{d}_theo_{n}" for d in (1, 2) for n in range(5)]
+    assert [u.id for u in train if u.speaker == "theo"] == [f"fsdd/{d}_theo_{n}" for d in (1, 2) for n in range(5, 8)]
+    alone, _ = read_manifests({"voice": str(folder)}).split(1)
+    assert [u.id for u in train if u.speaker == "voice"] == [u.id for u in alone]
+    only, held = read_manifest(tmp_path / "fsdd").split(2)
+    assert len(only) == 6 and len(held) == 10
+    assert [len(side) for side in both.split(0)] == [19, 0]
+
+
+def test_nothing_left_to_train_on_is_refused_where_all_else_is_held_out(tmp_path):
+    held = Utterance("a", tmp_path / "a.wav", "one", "s", held_out=True)
+    rest = Utterance("b", tmp_path / "b.wav", "two", "s")
+    with pytest.raises(DataError, match="leaves nothing to train on"):
+        Manifest((held, rest)).split(1)

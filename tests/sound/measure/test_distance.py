@@ -1,0 +1,59 @@
+"""Distances of copies, against values by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from unisono.errors import DataError
+from unisono_sound.measure import log_spectral_distance, mel_distance, scale_invariant_sdr
+
+RNG = np.random.default_rng(0)
+WAVE = RNG.normal(size=20_000).astype(np.float32) * 0.1
+
+
+def test_sdr_of_noise_at_right_angles_is_the_ratio_of_powers():
+    clean = WAVE.astype(np.float64) - WAVE.mean(dtype=np.float64)
+    noise = RNG.normal(size=len(clean))
+    noise -= noise.mean()
+    noise -= clean * (noise @ clean) / (clean @ clean)  # nothing of the clean signal in it
+    noise *= math.sqrt((clean @ clean) / (noise @ noise)) * 10 ** (-12 / 20)
+    # 1e-3 dB: waveforms are read as float32.
+    assert scale_invariant_sdr(clean, clean + noise) == pytest.approx(12, abs=1e-3)
+    assert scale_invariant_sdr(clean, 5 * (clean + noise)) == pytest.approx(12, abs=1e-3)
+    assert scale_invariant_sdr(clean, -0.1 * (clean + noise)) == pytest.approx(12, abs=1e-3)
+
+
+def test_sdr_of_a_copy_is_beyond_rounding_and_of_silence_refused():
+    assert scale_invariant_sdr(WAVE, 2 * WAVE) > 100
+    with pytest.raises(DataError, match="silence"):
+        scale_invariant_sdr(WAVE, np.zeros(100))
+    with pytest.raises(DataError, match="silence"):
+        scale_invariant_sdr(np.zeros(100), WAVE)
+
+
+@pytest.mark.parametrize("gain_db", [-6.0, 3.0])
+def test_log_spectral_distance_of_another_level_is_the_level(gain_db):
+    assert log_spectral_distance(WAVE, WAVE * 10 ** (gain_db / 20)) == pytest.approx(abs(gain_db), abs=1e-3)
+
+
+def test_log_spectral_distance_counts_one_frequency_as_one():
+    """A sine at a bin's centre, louder by 20 dB: its three bins of 513 differ by 20 dB, all others are silent."""
+    seconds = np.arange(8192) / 8192
+    one = 1e-3 * np.sin(2 * np.pi * 800 * seconds)
+    expected = 20 * math.sqrt(3 / 513)
+    # float32 rounding lies at −150 dB, far below the floor.
+    assert log_spectral_distance(one, 10 * one) == pytest.approx(expected, rel=1e-3)
+
+
+def test_too_short_or_other_shapes_are_refused():
+    with pytest.raises(DataError, match="1024"):
+        log_spectral_distance(WAVE[:1000], WAVE)
+    with pytest.raises(DataError, match="same m"):
+        mel_distance(np.zeros((3, 4)), np.zeros((3, 5)))
+    with pytest.raises(DataError, match="at least one"):
+        mel_distance(np.zeros((0, 4)), np.zeros((3, 4)))
+
+
+def test_mel_distance_is_the_mean_over_shared_frames():
+    one, other = RNG.normal(size=(7, 4)), RNG.normal(size=(5, 4))
+    assert mel_distance(one, other) == pytest.approx(sum(abs(one[:5] - other).flat) / 20)
