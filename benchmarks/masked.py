@@ -30,8 +30,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono import masked, verify
-from unisono.masked import Canvas, Handle, Layout, at_sites
-from unisono.masked.run import decode
+from unisono.masked import Canvas, Handle, Layout, at_sites, decode
 from unisono.masked.run.step import step
 
 AIM = 0.05

@@ -178,8 +178,7 @@ def test_steps_are_shared_out_over_the_sets(model, levels):
 
 
 def test_groups_are_decoded_one_after_the_other(model):
-    from unisono.masked import Canvas
-    from unisono.masked.run import decode
+    from unisono.masked import Canvas, decode
 
     semantic = torch.zeros(1, 15, dtype=torch.int64)
     net = Denoiser(model.net, semantic, torch.tensor([15]), model.remember([codes(9)]))

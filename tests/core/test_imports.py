@@ -44,7 +44,8 @@ def test_sound_imports_core_only():
 
 
 def test_sound_has_no_entry_point():
-    assert not [point.value for point in entry_points(group="unisono.plugins") if point.value.startswith("unisono_sound")]
+    targets = [point.value for point in entry_points(group="unisono.plugins")]
+    assert targets and not [target for target in targets if target.startswith("unisono_sound")]
 
 
 def test_core_names_no_plugin_in_a_string():

@@ -36,7 +36,6 @@ from unisono.diffusion.solvers.picard import Identity, Jacobi, Picard, Serial
 from unisono.diffusion.solvers.window import Lane, WindowSolver
 from unisono.diffusion.training.gradient import differentiable
 from unisono.diffusion.training.objectives import EDM, Discrete, Flow, Noised, Objective, denoising_loss, forgotten
-from unisono.testing.oracles.diffusion import Gaussian, ImageMixture, Mixture, RowByRow
 
 __all__ = [
     "EDM",
@@ -52,15 +51,12 @@ __all__ = [
     "FastRecurrence",
     "FixedSteps",
     "Flow",
-    "Gaussian",
     "Identity",
-    "ImageMixture",
     "Jacobi",
     "Job",
     "Lane",
     "Levels",
     "Local",
-    "Mixture",
     "Newton",
     "Noised",
     "NonFiniteError",
@@ -72,7 +68,6 @@ __all__ = [
     "Recurrence",
     "Report",
     "Round",
-    "RowByRow",
     "SchedulerRecurrence",
     "Serial",
     "Solution",

@@ -34,8 +34,7 @@ from torch.nn import functional as F
 from unisono import Audio
 from unisono.duration import durations_from_log, log_durations
 from unisono.errors import RecipeError, RequestError
-from unisono.masked import Canvas, Layout, Strategy, at_sites, group_ipd, soundstorm
-from unisono.masked.run import decode
+from unisono.masked import Canvas, Layout, Strategy, at_sites, decode, group_ipd, soundstorm
 from unisono.masked.training.corrupt import Corrupted
 from unisono.model import OnStep
 from unisono.nn.temporal import TemporalPredictor

@@ -26,8 +26,7 @@ from torch.nn import functional as F
 from unisono import Audio
 from unisono.duration import log_durations
 from unisono.errors import RecipeError, RequestError
-from unisono.masked import Canvas, Layout, Strategy, at_sites, soundstorm
-from unisono.masked.run import decode
+from unisono.masked import Canvas, Layout, Strategy, at_sites, decode, soundstorm
 from unisono.masked.training.corrupt import Corrupted
 from unisono.model import OnStep
 from unisono_sound.voice import Reading, SpeechRequest

@@ -23,8 +23,7 @@ from torch import Tensor, nn
 from unisono import Model
 from unisono.data import derive_seed
 from unisono.errors import CheckpointError, RecipeError
-from unisono.masked import Canvas, Layout, Plan, Scheduled, at_sites
-from unisono.masked.run import decode
+from unisono.masked import Canvas, Layout, Plan, Scheduled, at_sites, decode
 from unisono.masked.training.corrupt import Corrupted, PlanMasking
 from unisono.masked.training.losses import masked_cross_entropy
 from unisono.model import OnStep

@@ -9,8 +9,7 @@ import torch
 import unisono.masked as um
 from torch import nn
 from unisono.errors import UnisonoError
-from unisono.masked import Cached, Canvas, Layout
-from unisono.masked.run import decode
+from unisono.masked import Cached, Canvas, Layout, decode
 from unisono.masked.run.cache import Recompute
 
 L, V, D, LAYERS = 12, 5, 16, 2

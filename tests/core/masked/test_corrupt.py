@@ -11,8 +11,7 @@ import unisono.masked as um
 from torch import nn
 from torch.nn import functional as F
 from unisono.errors import UnisonoError
-from unisono.masked import Canvas, Layout, Plan, Scheduled
-from unisono.masked.run import decode
+from unisono.masked import Canvas, Layout, Plan, Scheduled, decode
 from unisono.masked.training.corrupt import (
     BlockDiffusion,
     Complementary,

@@ -8,9 +8,8 @@ import torch
 import unisono.masked as um
 from torch.utils._python_dispatch import TorchDispatchMode
 from unisono.errors import UnisonoError
-from unisono.masked import Canvas, Handle, Layout
+from unisono.masked import Canvas, Handle, Layout, decode
 from unisono.masked import random as counter
-from unisono.masked.run import decode
 from unisono.masked.run.execute import rehearse
 from unisono.masked.run.step import step
 from unisono.masked.stages.draw import invert

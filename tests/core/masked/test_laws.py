@@ -47,8 +47,7 @@ from law_kernels import (
     typical,
     uniformly,
 )
-from unisono.masked import Canvas, Layout, Strategy, random
-from unisono.masked.run import decode
+from unisono.masked import Canvas, Layout, Strategy, decode, random
 from unisono.masked.stages.draw import invert
 from unisono.testing.oracles.masked import MASK, Joint, surprise
 

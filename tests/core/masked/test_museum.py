@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import torch
 import unisono.masked as um
-from unisono.masked import Canvas, Layout
-from unisono.masked.run import decode
+from unisono.masked import Canvas, Layout, decode
 
 L, V = 8, 4
 FLAT = Layout.sequence(L, V)

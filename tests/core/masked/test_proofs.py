@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 import unisono.masked as um
-from unisono.masked import Canvas, Handle, Layout
-from unisono.masked.run import decode
+from unisono.masked import Canvas, Handle, Layout, decode
 from unisono.masked.run.step import step
 from unisono.testing.oracles.masked import MASK, Joint, Markov, divergence, push, surprise, total_variation
 
