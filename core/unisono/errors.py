@@ -7,10 +7,20 @@ import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unisono.files.fault import Fault
 
 
 class UnisonoError(ValueError):
-    """The base of every error that a user can mend."""
+    """The base of every error that a user can mend.
+
+    Attributes:
+        fault: where a file is to blame, what is wrong with it, in fields.
+    """
+
+    fault: "Fault | None" = None
 
 
 class PluginError(UnisonoError):

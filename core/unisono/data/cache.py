@@ -10,23 +10,24 @@ back.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from unisono import files
 from unisono.data.audit import Drop
 from unisono.data.parallel import map_processes
 from unisono.errors import DataError
 
+REMEDY = "free some space, or set UNISONO_CACHE to a folder that you can write to"
 Compute = Callable[[Any], tuple[dict[str, Tensor], dict[str, Any]]]
 """Makes one utterance's features: named tensors (time first), and facts as plain JSON."""
 
@@ -67,25 +68,12 @@ def cache_root() -> Path:
     return Path(named).expanduser() if named else Path.home() / ".cache" / "unisono"
 
 
-@contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """Give a place beside ``path`` to write to; at the end it becomes ``path``, so that no half file is ever there.
+def written_aside(path: Path) -> AbstractContextManager[Path]:
+    """Give a place beside ``path`` of a cache to write to; at the end it becomes ``path``.
 
-    Raises ``DataError`` where it cannot be written.
+    See ``unisono.files.written_aside``. Raises ``DataError`` where it cannot be written.
     """
-    aside = path.with_suffix(f".{uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield aside
-        os.replace(aside, path)
-    except (OSError, SafetensorError) as error:
-        raise DataError(
-            f"{path.parent}: the cache cannot be written ({error}); "
-            "free some space, or set UNISONO_CACHE to a folder that you can write to"
-        ) from None
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
+    return files.written_aside(path, DataError, REMEDY, sync=False, also=(SafetensorError,))
 
 
 def prepare_features(

@@ -129,7 +129,7 @@ def test_what_is_not_the_recordings_fault_is_raised(utterances):
 
 def test_an_unwritable_cache_says_what_to_do(utterances, cache):
     cache.parent.joinpath("cache").write_text("a file where the folder should be")
-    with pytest.raises(DataError, match=r"cache cannot be written.*UNISONO_CACHE"):
+    with pytest.raises(DataError, match=r"cannot write .*UNISONO_CACHE"):
         prepare_features(utterances, features_of, "v1", progress=False)
 
 

@@ -1,0 +1,48 @@
+"""Files of users: text, tables, JSON and folders read one way by every reader, and files written aside.
+
+What is wrong with a file is a ``Fault``: a row of an audit, or an error of the caller's kind with file, line and fix.
+Nothing here imports torch.
+"""
+
+from unisono.files.aside import folder_written_aside, why_not_written, writing_to, written_aside
+from unisono.files.fault import Fault, lone_surrogate, shown
+from unisono.files.json_lines import parse_json, read_json, read_json_lines
+from unisono.files.regular import MOST_BYTES, fault_of, is_file, is_folder, open_file, read_bytes, reading
+from unisono.files.table import Row, Table, read_table
+from unisono.files.text import composed, decoded, lines_of, read_lines, read_text, stream_lines, wide_encoding
+from unisono.files.walk import Found, Names, Walk, natural, walk
+
+__all__ = [
+    "MOST_BYTES",
+    "Fault",
+    "Found",
+    "Names",
+    "Row",
+    "Table",
+    "Walk",
+    "composed",
+    "decoded",
+    "fault_of",
+    "folder_written_aside",
+    "is_file",
+    "is_folder",
+    "lines_of",
+    "lone_surrogate",
+    "natural",
+    "open_file",
+    "parse_json",
+    "read_bytes",
+    "read_json",
+    "read_json_lines",
+    "read_lines",
+    "read_table",
+    "read_text",
+    "reading",
+    "shown",
+    "stream_lines",
+    "walk",
+    "why_not_written",
+    "wide_encoding",
+    "writing_to",
+    "written_aside",
+]

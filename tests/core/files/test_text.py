@@ -1,0 +1,122 @@
+"""Text files of users: what is a line, what is UTF-8, what is a file."""
+
+import os
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from unisono.errors import DataError, RecipeError
+from unisono.files import (
+    Fault,
+    composed,
+    decoded,
+    fault_of,
+    is_file,
+    lines_of,
+    lone_surrogate,
+    read_bytes,
+    read_lines,
+    read_text,
+    shown,
+    stream_lines,
+    wide_encoding,
+)
+
+STRANGE = "a\x0cb\x1cc\x85d\u2028e\u2029f\x0bg"
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_end_with_lf_or_crlf_only(tmp_path, mark, end):
+    path = tmp_path / "x.txt"
+    path.write_bytes(mark + end.join([STRANGE, "", "zwei\rdrei", "Zoë 漢字 🙂", ""]).encode())
+    assert read_lines(path) == [STRANGE, "", "zwei\rdrei", "Zoë 漢字 🙂"]
+    assert [(n, raw.decode().rstrip("\r\n")) for n, raw in stream_lines(path)] == list(enumerate(read_lines(path), 1))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0"))), st.booleans())
+def test_lines_come_back(lines, dos):
+    end = "\r\n" if dos else "\n"
+    assert lines_of("".join(line + end for line in lines)) == lines
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
+def test_wide_encodings_are_named(tmp_path, encoding):
+    path = tmp_path / "x.txt"
+    path.write_bytes("Hello there.\nAnd more, é.\n".encode(encoding))
+    assert wide_encoding(path.read_bytes()) == encoding[:6].upper()
+    for read in (read_text, read_lines, lambda p: list(stream_lines(p))):
+        with pytest.raises(
+            DataError, match=rf"x\.txt: is {encoding[:6].upper()}, not UTF-8; save it as UTF-8"
+        ) as error:
+            read(path)
+        assert error.value.fault is not None and error.value.fault.reason == "not UTF-8"
+
+
+def test_other_bytes_are_named_with_their_line(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_bytes(b"fine\ncaf\xe9\n")
+    with pytest.raises(RecipeError, match=r"x\.txt, line 2: byte 0xe9 is not UTF-8 \(Latin-1") as error:
+        read_text(path, RecipeError)
+    fault = error.value.fault
+    assert fault is not None and (fault.reason, fault.line, fault.path) == ("not UTF-8", 2, path)
+    path.write_bytes(b"one\ntwo\nth\0ree")
+    with pytest.raises(DataError, match=r"line 3: a NUL byte"):
+        read_lines(path)
+    path.write_bytes(b"one\n\xed\xa0\xbd")
+    with pytest.raises(DataError, match=r"line 2: half of a character"):
+        read_lines(path)
+    path.write_bytes(b"old\rMac\rends\r")
+    with pytest.raises(DataError, match="lines end with CR alone"):
+        read_lines(path)
+    found = decoded(b"x\n\xff", path, 7)
+    assert isinstance(found, Fault) and found.line == 8
+
+
+def test_only_regular_files_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "ring").symlink_to(tmp_path / "ring")
+    (tmp_path / "file").write_text("x")
+    cases = {
+        tmp_path / "pipe": ("not a file", "is a pipe, no regular file"),
+        "/dev/zero": ("not a file", "is a device"),
+        tmp_path: ("not a file", "is a folder"),
+        tmp_path / "none": ("missing", "does not exist"),
+        tmp_path / "file" / "below": ("missing", "does not exist"),
+        tmp_path / "gone": ("broken link", "which does not exist"),
+        tmp_path / "ring": ("link loop", "leads back to itself"),
+        tmp_path / ("n" * 300): ("missing", "name is too long"),
+        tmp_path / "nul\0": ("unreadable", "embedded null byte"),
+    }
+    for path, (reason, part) in cases.items():
+        assert not is_file(path)
+        for read in (read_bytes, read_text, read_lines, lambda p: list(stream_lines(p))):
+            with pytest.raises(DataError) as error:
+                read(path)
+            assert error.value.fault is not None and error.value.fault.reason == reason
+            assert part in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 400
+    assert is_file(tmp_path / "file") and fault_of(tmp_path / "file") is None
+
+
+def test_a_bound_is_kept(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"12345")
+    assert read_bytes(path, most=5) == b"12345"
+    with pytest.raises(DataError, match="has more than 4 bytes; divide it"):
+        read_bytes(path, most=4)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text())
+def test_composed_forms_are_one(text):
+    assert composed(unicodedata.normalize("NFD", text)) == composed(text)
+
+
+def test_lone_surrogates_and_names_that_print():
+    assert lone_surrogate("a 📦 box") is None
+    assert lone_surrogate("a \ud83d box") == "\\ud83d"
+    assert shown("bad\udcff\n.png") == "bad\\xff\\n.png"
+    assert len(shown("x" * 5000)) < 300
