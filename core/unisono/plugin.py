@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from unisono.errors import PluginError, did_you_mean
+from unisono.verbs import VERBS
 
 GROUP = "unisono.plugins"
 PLUGIN_API = "1.2"
@@ -228,8 +229,6 @@ def _load_manifest(found: Found) -> Plugin:
     if plugin.name != found.name:
         raise PluginError(f"{found.origin} calls itself {plugin.name!r}: entry point and manifest must agree")
     check_api(plugin.api, found.origin)
-    from unisono.cli import VERBS
-
     for name in plugin.verbs:
         if name in VERBS or not re.fullmatch("[a-z][a-z0-9-]*", name):
             why = "is unisono's own" if name in VERBS else "is not of small letters, digits and dashes"

@@ -1,7 +1,7 @@
 """The command line: one file per verb; nothing heavy is imported before a verb needs it.
 
 A verb is a module with ``add_arguments(parser)`` and ``run(args, rest)``; its line of help is in
-``VERBS``, or in the manifest of the plugin that offers it. Errors by a user's hand end in one sentence
+``unisono.verbs``, or in the manifest of the plugin that offers it. Errors by a user's hand end in one sentence
 and exit code 2; anything else shows its traceback, because it is our bug.
 """
 
@@ -11,22 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from unisono.errors import UnisonoError
-
-VERBS = {
-    "train": "train a model from a recipe",
-    "generate": "synthesize with an export",
-    "curves": "draw the training curves of runs",
-    "export": "turn a training run into an export",
-    "evaluate": "measure an export on a corpus",
-    "sweep": "compare settings of an export: quality against evaluations and time",
-    "recipes": "list recipes, or copy one to edit",
-    "data": "audit a recipe's data before training",
-    "plugins": "list plugins and their state",
-    "check": "run the conformance kit on a plugin",
-    "doctor": "print versions, device and plugins, to paste in a bug report",
-}
-FREE_FORM = {"train", "generate", "data", "sweep"}
-"""Verbs whose flags depend on a recipe or a model, and are parsed by the verb itself."""
+from unisono.verbs import FREE_FORM, VERBS
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,17 @@
+"""Verbs: the command line's own, each with its line of help."""
+
+VERBS = {
+    "train": "train a model from a recipe",
+    "generate": "synthesize with an export",
+    "curves": "draw the training curves of runs",
+    "export": "turn a training run into an export",
+    "evaluate": "measure an export on a corpus",
+    "sweep": "compare settings of an export: quality against evaluations and time",
+    "recipes": "list recipes, or copy one to edit",
+    "data": "audit a recipe's data before training",
+    "plugins": "list plugins and their state",
+    "check": "run the conformance kit on a plugin",
+    "doctor": "print versions, device and plugins, to paste in a bug report",
+}
+FREE_FORM = {"train", "generate", "data", "sweep"}
+"""Verbs whose flags depend on a recipe or a model, and are parsed by the verb itself."""
