@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from unisono import plugin
 from unisono.cli import VERBS, plugin_verbs
-from unisono.model import OptimSpec
+from unisono.optim import OptimSpec
 from unisono.recipe import RunSpec, all_recipes
 
 ROOT = Path(__file__).parents[1]

@@ -13,8 +13,8 @@ __version__ = "0.1.0"
 _LAZY = {
     "load": "unisono.checkpoint",
     "Model": "unisono.model",
-    "Request": "unisono.model",
-    "OptimSpec": "unisono.model",
+    "Request": "unisono.request",
+    "OptimSpec": "unisono.optim",
     "Synthesizer": "unisono.synthesis",
     "Recipe": "unisono.recipe",
     "DataModule": "unisono.data",
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from unisono.data import DataModule
     from unisono.errors import UnisonoError
     from unisono.media import Audio, Image, Media, Segment, Text
-    from unisono.model import Model, OptimSpec, Request
+    from unisono.model import Model
+    from unisono.optim import OptimSpec
     from unisono.recipe import Recipe
+    from unisono.request import Request
     from unisono.synthesis import Synthesizer
 
 __all__ = [

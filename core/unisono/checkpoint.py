@@ -23,8 +23,9 @@ import yaml
 
 import unisono
 from unisono import plugin as plugins
+from unisono.arguments import build, check_arguments
 from unisono.errors import CheckpointError, RequestError, UnisonoError, did_you_mean, writing
-from unisono.recipe import Recipe, build, check_arguments
+from unisono.recipe import Recipe
 
 FORMAT = 1
 INFO = "unisono.json"

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unisono.files.fault import Fault
@@ -28,7 +28,15 @@ class PluginError(UnisonoError):
 
 
 class RecipeError(UnisonoError):
-    """A recipe has an unknown key, a wrong type or a missing value."""
+    """A recipe has an unknown key, a wrong type or a missing value.
+
+    ``path`` is the key at fault (``model.dim``), ``value`` what was given and ``code`` the kind of fault: ``unknown``,
+    ``missing``, ``type``, ``choice``, ``value`` or ``yaml``; None where a fault has none.
+    """
+
+    def __init__(self, message: str, *, path: str | None = None, value: Any = None, code: str | None = None):
+        super().__init__(message)
+        self.path, self.value, self.code = path, value, code
 
 
 class RequestError(UnisonoError):
@@ -57,6 +65,15 @@ def writing(path: str | Path, kind: type[UnisonoError] = UnisonoError) -> Iterat
         yield
     except OSError as error:
         raise kind(f"cannot write {str(path)!r}: {error.strerror or error}; choose another place") from None
+
+
+def shown(value: Any, limit: int = 80) -> str:
+    """Return ``repr(value)``, cut after ``limit`` characters, for a message."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no longer ones
+        return "an integer of more than 4,300 digits"
+    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

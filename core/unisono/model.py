@@ -1,4 +1,4 @@
-"""Model: a LightningModule that can also synthesize; Request: what one asks of it; OptimSpec: how it is trained.
+"""Model: a LightningModule that can also synthesize.
 
 A model is three things beside its training losses: a typed ``Request``, an output ``Media`` type, and
 ``synthesize``. From the one request declaration come the Python call, the flags of ``unisono generate`` and
@@ -13,20 +13,19 @@ Life of a model::
              └─ synthesize(requests)    lists in, media out; alone or in a batch, the same
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from lightning.pytorch import LightningModule
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from unisono.data import derive_seed
 from unisono.errors import RecipeError, RequestError, did_you_mean
 from unisono.media import Media as AnyMedia
+from unisono.optim import OptimSpec
+from unisono.request import Request
 
 OnStep = Callable[[int, int], None]
 """Called as ``on_step(done, total)`` while a synthesis goes on.
@@ -36,102 +35,7 @@ call, ``done`` only grows, and the last call has ``done == total``.
 """
 
 
-class Request(BaseModel):
-    """The base of every model's request; unknown fields and non-finite numbers are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    seed: int = Field(0, ge=0, lt=2**63, description="random seed: the same seed gives the same output")
-
-    @classmethod
-    def parse(cls, **fields: Any) -> "Request":
-        """Build a request, or raise ``RequestError`` with one sentence that names value, limit and fix."""
-        try:
-            return cls(**fields)
-        except ValidationError as error:
-            raise RequestError(cls._sentence(error)) from None
-
-    @classmethod
-    def _sentence(cls, error: ValidationError) -> str:
-        problems = []
-        for item in error.errors():
-            name = ".".join(str(part) for part in item["loc"]) or cls.__name__
-            if item["type"] == "extra_forbidden":
-                problems.append(f"unknown field {name!r}{did_you_mean(name, cls.model_fields)}")
-            elif item["type"] == "missing":
-                problems.append(f"{name} is required")
-            else:
-                message = item["msg"].removeprefix("Value error, ")
-                problems.append(f"{name}={item['input']!r}: {message[:1].lower()}{message[1:]}")
-        return "; ".join(problems)
-
-
 AnyRequest = Request  # within Model the name means the model's own
-
-
-@dataclass(frozen=True)
-class OptimSpec:
-    """AdamW and its schedule, as in a recipe's ``optim:`` section.
-
-    ``schedule`` runs from the end of the linear warm-up to the last step: ``constant``, ``cosine`` (to
-    ``min_lr_ratio``), ``linear`` (likewise) or ``inverse_sqrt`` (Vaswani et al. 2017, §5.3, relative to the
-    warm-up). ``clip_norm`` 0 switches clipping off. Weight decay spares biases, norms and embeddings.
-    """
-
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = 1e-9
-    weight_decay: float = 1e-6
-    warmup_steps: int = 100
-    schedule: Literal["constant", "cosine", "linear", "inverse_sqrt"] = "cosine"
-    min_lr_ratio: float = 0.01
-    clip_norm: float = 1.0
-
-    def __post_init__(self):
-        for name, value in (("lr", self.lr), ("eps", self.eps)):
-            if not 0 < value < math.inf:
-                raise RecipeError(f"optim.{name}={value} must be above 0")
-        for name, value in (
-            ("weight_decay", self.weight_decay),
-            ("warmup_steps", self.warmup_steps),
-            ("min_lr_ratio", self.min_lr_ratio),
-            ("clip_norm", self.clip_norm),
-        ):
-            if not 0 <= value < math.inf:
-                raise RecipeError(f"optim.{name}={value} must be at least 0")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise RecipeError(f"optim.betas={list(self.betas)} must each be from 0 up to, not including, 1")
-
-    def factor(self, step: int, total_steps: int) -> float:
-        """Return the learning rate at a step, relative to ``lr``."""
-        if step < self.warmup_steps:
-            return (step + 1) / self.warmup_steps
-        if self.schedule == "constant":
-            return 1.0
-        if self.schedule == "inverse_sqrt":
-            return math.sqrt(max(self.warmup_steps, 1) / max(step, 1))
-        span = max(total_steps - self.warmup_steps, 1)
-        progress = min((step - self.warmup_steps) / span, 1.0)
-        shape = 1 - progress if self.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
-        return self.min_lr_ratio + (1 - self.min_lr_ratio) * shape
-
-    def optimizer(self, module: nn.Module) -> torch.optim.AdamW:
-        """Make AdamW over a module's trainable parameters."""
-        decayed, spared = [], []
-        embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
-        for parameter in module.parameters():
-            if parameter.requires_grad:
-                plain = parameter.ndim >= 2 and id(parameter) not in embeddings
-                (decayed if plain else spared).append(parameter)
-        groups = [
-            {"params": decayed, "weight_decay": self.weight_decay},
-            {"params": spared, "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW([g for g in groups if g["params"]], lr=self.lr, betas=self.betas, eps=self.eps)
-
-    def scheduler(self, optimizer: torch.optim.Optimizer, total_steps: int):
-        """Make the per-step learning-rate schedule."""
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.factor(step, total_steps))
 
 
 class Model(LightningModule):
@@ -238,7 +142,7 @@ class Model(LightningModule):
 
     # ---- training ------------------------------------------------------------------------------
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         parts = self.losses(batch)
         self.log_losses("train", parts)
         return parts["loss"]
@@ -260,7 +164,7 @@ class Model(LightningModule):
             return self.trainer.max_steps
         return int(self.trainer.estimated_stepping_batches)
 
-    def configure_optimizers(self):
+    def configure_optimizers(self) -> Any:
         optimizer = self.optim.optimizer(self)
         schedule = self.optim.scheduler(optimizer, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

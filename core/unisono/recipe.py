@@ -1,27 +1,28 @@
-"""Recipe: one run, as typed objects and as one YAML file.
+"""Recipe: one run, as checked values and as one YAML file.
 
 Sections: ``model`` and ``data`` (``name:`` chooses a registered class, the rest are its constructor's
 arguments), ``optim`` (OptimSpec), ``trainer`` (Lightning's Trainer), ``run`` (RunSpec), ``components``
-(role → export folder or built-in name) and ``seed``. jsonargparse checks every value against the typed
-signatures; an unknown key is an error with its path and the nearest name. ``???`` marks a value that the
-user must give. No interpolation: a value has one owner, and derived numbers live in code.
+(role → export folder or built-in name) and ``seed``. Every value is checked against the typed signatures; an
+unknown key is an error with its path and the nearest name. ``???`` marks a value that the user must give. No
+interpolation: a value has one owner, and derived numbers live in code.
 """
 
 import copy
-import inspect
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from unisono import plugin as plugins
-from unisono.errors import RecipeError, UnisonoError, did_you_mean
+from unisono.arguments import REQUIRED, build, check_arguments
+from unisono.errors import RecipeError, did_you_mean, shown
+from unisono.plain_yaml import MAX_CHARACTERS, read_yaml, write_yaml
 
-REQUIRED = "???"
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
 SECTIONS = ("model", "data", "optim", "trainer", "run", "components", "seed")
+MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class RunSpec:
 
     def __post_init__(self):
         if not 0 <= self.ema_decay < 1:
-            raise RecipeError(f"run.ema_decay={self.ema_decay} must be from 0 up to, not including, 1")
+            raise RecipeError(f"run.ema_decay={self.ema_decay} must be in [0, 1)")
         if self.checkpoint_every < 1:
             raise RecipeError(f"run.checkpoint_every={self.checkpoint_every} must be at least 1")
 
@@ -65,26 +66,31 @@ class Recipe:
     def read(cls, name_or_path: str | Path, overrides: list[str] | None = None) -> "Recipe":
         """Read a shipped recipe by name or a file by path, apply ``--a.b=c`` overrides, and check it all."""
         source, name = find_recipe(name_or_path)
-        raw = _load_yaml(source.read_text(encoding="utf-8"), str(name_or_path))
+        raw = read_yaml(_text(source), f"{name_or_path!s:.200}")
         for path, value in parse_overrides(overrides or []).items():
-            _set(raw, path, value)
+            _set(_sections(raw, name), path, value)
         return cls.from_dict(raw, name=name)
 
     @classmethod
-    def from_dict(cls, raw: dict[str, Any], name: str = "recipe") -> "Recipe":
+    def from_dict(cls, raw: Any, name: str = "recipe") -> "Recipe":
         """Check a nested dict and return the resolved recipe, defaults filled in."""
-        if not isinstance(raw, dict):
-            raise RecipeError(f"{name}: a recipe is a mapping with the sections {', '.join(SECTIONS)}")
-        for key in raw:
-            if key not in SECTIONS:
-                raise RecipeError(f"{name}: unknown section {key!r}{did_you_mean(str(key), SECTIONS)}")
+        raw = _sections(raw, name)
         for section in ("model", "data"):
             given = raw.get(section)
-            if not isinstance(given, dict) or "name" not in given:
-                raise RecipeError(f"{name}: {section}.name is required, such as {section}: {{name: tts/…}}")
-        for section in set(SECTIONS) - {"seed"}:
-            if not isinstance(raw.get(section) or {}, dict):
-                raise RecipeError(f"{name}: {section}={raw[section]!r} must be a mapping of names to values")
+            if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
+                raise RecipeError(
+                    f"{name}: {section}.name is required, such as {section}: {{name: tts/…}}",
+                    path=f"{section}.name",
+                    code="missing",
+                )
+        for section in SECTIONS[:-1]:
+            if not isinstance(raw.get(section) or {}, Mapping):
+                raise RecipeError(
+                    f"{name}: {section}={shown(raw[section])} must be a mapping of names to values",
+                    path=section,
+                    value=raw[section],
+                    code="type",
+                )
         resolved: dict[str, Any] = {}
         for section in ("model", "data", "optim", "trainer", "run"):
             given = dict(raw.get(section) or {})
@@ -94,17 +100,16 @@ class Recipe:
             resolved[section] = {"name": short, **values} if short is not None else values
         for section in ("optim", "run"):
             build(_target(section, {}), resolved[section], section, name)  # the values fit their limits
-        components = raw.get("components") or {}
-        known = _target("model", raw["model"]).roles
-        for role, value in components.items():
-            if role not in known:
-                raise RecipeError(f"{name}: unknown component {role!r}{did_you_mean(role, known)}")
-            if value == REQUIRED or not isinstance(value, str):
-                raise RecipeError(f"{name}: components.{role} is required: add --components.{role}=FOLDER")
+        components = _components(raw.get("components") or {}, _target("model", raw["model"]).roles, name)
         seed = raw.get("seed", 1)
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-            raise RecipeError(f"{name}: seed={seed!r} must be a whole number ≥ 0")
-        return cls(**resolved, components=dict(components), seed=seed, name=name)
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MAX_SEED:
+            raise RecipeError(
+                f"{name}: seed={shown(seed)} must be a whole number ≥ 0 and < 2^63",
+                path="seed",
+                value=seed,
+                code="value",
+            )
+        return cls(**resolved, components=components, seed=seed, name=name)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the resolved recipe as plain values, ready for YAML or JSON."""
@@ -112,42 +117,19 @@ class Recipe:
 
     def to_yaml(self) -> str:
         """Return the resolved recipe as YAML."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        return write_yaml(self.to_dict())
 
     def build_data(self):
-        """Make the data module, with the components that it uses (no data is read yet).
+        """Make the data module, with the components that it uses; no data is read yet."""
+        from unisono import assemble
 
-        A built-in component is made for it without the facts, which it is there to help finding.
-        """
-        from unisono.checkpoint import load_component
-
-        data = build(plugins.resolve(self.data["name"], "data"), self.data, "data", self.name)
-        data.seed = self.seed
-        owner = plugins.resolve(self.model["name"], "models")
-        for role in data.uses:
-            if role in self.components:
-                data.attach(role, load_component(owner, role, self.components[role], {}))
-        return data
+        return assemble.build_data(self)
 
     def build_model(self, facts: dict[str, Any]):
         """Make the model, with weights drawn from the recipe's seed; the global generator is left as it was."""
-        import torch
+        from unisono import assemble
 
-        model = build(plugins.resolve(self.model["name"], "models"), self.model, "model", self.name)
-        with torch.random.fork_rng(devices=[]):
-            torch.random.manual_seed(self.seed)
-            try:
-                model.build(facts)
-            except UnisonoError:
-                raise
-            except (ValueError, TypeError, RuntimeError, AssertionError, ZeroDivisionError) as error:
-                raise RecipeError(
-                    f"{self.name}: {self.model['name']} cannot be built from the model section ({error}): "
-                    "check its sizes"
-                ) from error
-        model.optim = build(_target("optim", {}), self.optim, "optim", self.name)
-        model.recipe = self.to_dict()
-        return model
+        return assemble.build_model(self, facts)
 
     @property
     def run_spec(self) -> RunSpec:
@@ -155,12 +137,11 @@ class Recipe:
         return RunSpec(**self.run)
 
 
-def find_recipe(name_or_path: str | Path) -> tuple[Any, str]:
+def find_recipe(name_or_path: str | Path) -> "tuple[Traversable, str]":
     """Return the resource and the name of a recipe given by name (``tts/quickstart``) or by path."""
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise RecipeError(f"recipe file {str(path)!r} does not exist")
+        _check_file(path)
         return path, path.stem
     known = all_recipes()
     name = str(name_or_path)
@@ -169,10 +150,10 @@ def find_recipe(name_or_path: str | Path) -> tuple[Any, str]:
     plugin_name = name.partition("/")[0]
     if plugin_name in plugins.discover():
         plugins.get(plugin_name)  # a broken plugin says why it has no recipes
-    raise RecipeError(f"no recipe {name!r}{did_you_mean(name, known)}; unisono recipes lists them")
+    raise RecipeError(f"no recipe {shown(name)}{did_you_mean(name, known)}; unisono recipes lists them")
 
 
-def all_recipes() -> dict[str, Any]:
+def all_recipes() -> "dict[str, Traversable]":
     """Return every recipe of every working plugin by name."""
     return {
         name: resource
@@ -189,130 +170,82 @@ def parse_overrides(arguments: list[str]) -> dict[str, Any]:
     while rest:
         item = rest.pop(0)
         if not item.startswith("--"):
-            raise RecipeError(f"{item!r} is not an override: write --section.key=value")
+            raise RecipeError(f"{shown(item)} is not an override: write --section.key=value")
         key, equals, value = item[2:].partition("=")
         if not equals:
             if not rest or rest[0].startswith("--"):
-                raise RecipeError(f"--{key} has no value: write --{key}=value")
+                raise RecipeError(f"--{key:.80} has no value: write --{key:.80}=value")
             value = rest.pop(0)
-        overrides[key] = _load_yaml(value, f"--{key}") if value else ""
+        overrides[key] = read_yaml(value, f"--{key:.80}") if value else ""
     return overrides
 
 
-def check_arguments(target: Any, given: dict[str, Any], section: str, origin: str) -> dict[str, Any]:
-    """Check values against a class's typed constructor; return all of them, defaults included, as plain data."""
-    parser = _parser(target)
-    known = {action.dest for action in parser._actions if action.dest not in ("help", "==SUPPRESS==")}
-    _refuse_unknown(given, known, section, origin)
-    signature = inspect.signature(target)
-    for path, value in _leaves(given):
-        if value == REQUIRED:
-            raise RecipeError(f"{origin}: {section}.{path} is required: add --{section}.{path}=VALUE")
-    for parameter in signature.parameters.values():
-        if parameter.default is parameter.empty and parameter.name in known and parameter.name not in given:
-            key = f"{section}.{parameter.name}"
-            raise RecipeError(f"{origin}: {key} is required: add --{key}=VALUE")
+def _check_file(path: Path) -> None:
     try:
-        namespace = parser.parse_object(given)
-    except Exception as error:  # jsonargparse raises many kinds; each means that a value does not fit
-        raise RecipeError(f"{origin}: {_misfit(section, error)}") from None
-    return _plain(namespace.as_dict())
+        if path.is_file():
+            return
+        what = "is not a regular file" if path.exists() else "does not exist"
+    except OSError as error:  # a name too long, a folder without rights, a loop of links
+        what = f"cannot be opened ({error.strerror})"
+    raise RecipeError(f"recipe file {shown(str(path))} {what}: give the path of a YAML file")
 
 
-def build(target: Any, values: dict[str, Any], section: str, origin: str) -> Any:
-    """Instantiate a class from a checked section."""
-    parser = _parser(target)
-    given = {key: value for key, value in values.items() if key != "name" or "name" in _names(target)}
+def _text(source: "Traversable") -> str:
+    """Read a recipe's file as UTF-8, with or without a byte order mark."""
+    name = shown(str(source))
     try:
-        namespace = parser.instantiate(parser.parse_object(given))
-    except RecipeError:
-        raise
-    except Exception as error:
-        raise RecipeError(f"{origin}: {section}: {_first_reason(error)}") from error
-    return target(**vars(namespace))
+        with source.open("rb") as file:
+            data = file.read(4 * MAX_CHARACTERS + 1)
+    except OSError as error:
+        raise RecipeError(f"recipe file {name} cannot be read: {error.strerror}") from None
+    if len(data) > 4 * MAX_CHARACTERS:
+        raise RecipeError(f"recipe file {name} is larger than {4 * MAX_CHARACTERS:,} bytes: it is no recipe")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise RecipeError(f"recipe file {name} is UTF-16 text: save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise RecipeError(f"recipe file {name} is not UTF-8 text (line {line}): save it as UTF-8") from None
 
 
-@cache
-def _parser(target: Any):
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(target, as_group=False, fail_untyped=True)
-    return parser
-
-
-def _names(target: Any) -> set[str]:
-    return set(inspect.signature(target).parameters)
+def _sections(raw: Any, name: str) -> dict[str, Any]:
+    if not isinstance(raw, dict):
+        raise RecipeError(f"{name}: a recipe is a mapping with the sections {', '.join(SECTIONS)}", code="type")
+    for key in raw:
+        if key not in SECTIONS:
+            raise RecipeError(
+                f"{name}: unknown section {shown(key)}{did_you_mean(str(key), SECTIONS)}", path=str(key), code="unknown"
+            )
+    return raw
 
 
-def _target(section: str, given: dict[str, Any]) -> Any:
+def _components(given: Mapping[str, Any], known: dict[str, str], name: str) -> dict[str, str]:
+    for role, value in given.items():
+        path = f"components.{role}"
+        if role not in known:
+            raise RecipeError(
+                f"{name}: unknown component {shown(role)}{did_you_mean(str(role), known)}", path=path, code="unknown"
+            )
+        if value == REQUIRED or not isinstance(value, str):
+            raise RecipeError(
+                f"{name}: {path} is required: add --{path}=FOLDER", path=path, value=value, code="missing"
+            )
+    return dict(given)
+
+
+def _target(section: str, given: Mapping[str, Any]) -> Any:
     if section in ("model", "data"):
-        return plugins.resolve(str(given["name"]), "models" if section == "model" else "data")
+        return plugins.resolve(given["name"], "models" if section == "model" else "data")
     if section == "run":
         return RunSpec
     if section == "optim":
-        from unisono.model import OptimSpec
+        from unisono.optim import OptimSpec
 
         return OptimSpec
     from lightning.pytorch import Trainer
 
     return Trainer
-
-
-def _refuse_unknown(given: dict[str, Any], known: set[str], section: str, origin: str, prefix: str = "") -> None:
-    for key, value in given.items():
-        path = f"{prefix}{key}"
-        inside = {name for name in known if name.startswith(path + ".")}
-        if inside and isinstance(value, dict):
-            _refuse_unknown(value, known, section, origin, path + ".")
-            continue
-        if path in known:
-            continue
-        level = {name[len(prefix) :].split(".")[0] for name in known if name.startswith(prefix)}
-        raise RecipeError(f"{origin}: unknown key {section}.{path}{did_you_mean(str(key), level)}")
-
-
-def _leaves(tree: dict[str, Any], prefix: str = ""):
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    return value
-
-
-def _misfit(section: str, error: Exception) -> str:
-    """Say in one sentence which value is of which wrong type."""
-    text = " ".join(str(error).split())
-    found = re.match(r'Parser key "([^"]+)": Expected an? (.*?)\. Got value: (.*)', text)
-    if found:
-        key, wanted, value = found.groups()
-        wanted = re.sub(r"^typing\.Literal\[(.*)\]$", r"one of \1", _type_name(wanted)).replace("typing.", "")
-        return f"{section}.{key}={value} must be {wanted if wanted.startswith('one of') else f'of type {wanted}'}"
-    found = re.match(r'Parser key "([^"]+)": .* Subtypes: \[(.*)\] Errors: .* Given value: (.*)', text)
-    if found:
-        key, wanted, value = found.groups()
-        wanted = re.sub(r"typing\.Literal\[(.*?)\]", r"\1", _type_name(wanted)).replace("NoneType", "null")
-        return f"{section}.{key}={value} must be one of: {wanted.replace('typing.', '')}"
-    return f"{section}: {_first_reason(error)}"
-
-
-def _type_name(text: str) -> str:
-    return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text)
-
-
-def _first_reason(error: Exception) -> str:
-    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines)[:400] if lines else type(error).__name__
 
 
 def _set(tree: dict[str, Any], path: str, value: Any) -> None:
@@ -322,38 +255,6 @@ def _set(tree: dict[str, Any], path: str, value: Any) -> None:
         if node is None:
             node = tree[part] = {}
         if not isinstance(node, dict):
-            raise RecipeError(f"--{path}: {part} is a value, not a section")
+            raise RecipeError(f"--{path:.80}: {part:.80} is a value, not a section", path=path, code="type")
         tree = node
     tree[last] = value
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, which PyYAML would settle silently, and reads 1e-3 as a number."""
-
-
-def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node)
-        if key in seen:
-            raise RecipeError(f"key {key!r} is given twice (line {key_node.start_mark.line + 1})")
-        seen.add(key)
-    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
-
-
-_StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
-_StrictLoader.yaml_implicit_resolvers = {
-    first: list(resolvers) for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def _load_yaml(text: str, origin: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_StrictLoader)
-    except RecipeError as error:
-        raise RecipeError(f"{origin}: {error}") from None
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{origin} is not valid YAML: {_first_reason(error)}") from None

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from unisono.errors import RequestError
-from unisono.model import Model, OnStep, Request
+from unisono.model import Model, OnStep
+from unisono.request import Request
 
 
 class Synthesizer:

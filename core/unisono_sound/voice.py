@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 from unisono.errors import RequestError, did_you_mean
 from unisono.media import Segment
-from unisono.model import Request
+from unisono.request import Request
 
 from unisono_sound.text.frontend import FrontEnd, Symbols, front_end_of
 from unisono_sound.text.split import split_text, tokenize

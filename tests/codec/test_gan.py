@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, Trainer
 from unisono.checkpoint import load, save_export
 from unisono.data import DataModule
 from unisono.errors import CheckpointError, RecipeError
-from unisono.model import OptimSpec
+from unisono.optim import OptimSpec
 from unisono.recipe import Recipe
 from unisono.train.warm_start import warm_start
 from unisono_codec.vocoders.gan import VocosGAN

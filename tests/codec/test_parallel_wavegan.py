@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from unisono.checkpoint import load, save_export
 from unisono.data import DataModule, derive_seed
 from unisono.errors import RecipeError
-from unisono.model import OptimSpec
+from unisono.optim import OptimSpec
 from unisono.recipe import Recipe
 from unisono_codec.vocoders.parallel_wavegan import ParallelWaveGAN, WaveDiscriminator
 from unisono_sound.signal import MelSpec, write_audio

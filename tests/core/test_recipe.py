@@ -1,11 +1,15 @@
 """Recipes: what a file says is what is run, and what it cannot mean is an error with a path."""
 
+import inspect
+import os
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from unisono import cli
 from unisono import plugin as plugins
+from unisono.arguments import check_arguments
 from unisono.errors import RecipeError
 from unisono.recipe import Recipe, RunSpec, all_recipes, find_recipe, parse_overrides
 
@@ -192,6 +196,110 @@ def test_a_recipe_that_does_not_exist_is_answered_with_the_nearest(tmp_path):
 
 def test_overrides_keep_the_last_and_read_yaml():
     assert parse_overrides(["--a=1", "--b.c", "x y", "--a=null", "--d="]) == {"a": None, "b.c": "x y", "d": ""}
+
+
+MODEL = "model: {name: codec/vocos}\n"
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ("{[1]: 2}", "a key must be a text"),
+        ("model:\n  ? {a: 1}\n  : 2", "(line 2)"),
+        (MODEL + "seed: " + "9" * 5000, "beyond what a 64-bit number holds"),
+        ("a: " + "[" * 5000, "deeper than 32 levels"),
+        ("model: 1\nmodel: 2", "'model' is given twice (line 2)"),
+        ("model: {name: a, name: b}", "'name' is given twice (line 1)"),
+        (MODEL + "data: {name: !!int 3}", "tag 'tag:yaml.org,2002:int'"),
+        (MODEL + "---\n" + MODEL, "more than one document"),
+    ],
+)
+def test_a_file_that_is_no_plain_yaml_is_one_sentence_with_its_line(tmp_path, raw, said):
+    with pytest.raises(RecipeError, match=r"mine\.yaml") as caught:
+        read(tmp_path, raw)
+    assert said in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("value", ["2020-99-99", "2020-01-01", "1:30", "yes", "off", "1_000", "0b1"])
+def test_what_is_a_text_in_yaml_1_2_stays_one(tmp_path, value):
+    raw = MODEL + f"data: {{name: codec/audio, root: {value}}}\n"
+    assert read(tmp_path, raw).data["root"] == value
+
+
+@pytest.mark.parametrize(("written", "number"), [("010", 10), ("0x10", 16), ("0o10", 8), ("+3", 3)])
+def test_integers_are_those_of_yaml_1_2(written, number):
+    assert Recipe.read(TINY, [f"--model.dim={written}"]).model["dim"] == number
+
+
+def test_files_that_are_no_text_are_refused_by_name(tmp_path):
+    text = MODEL + "data: {name: codec/audio, root: Müller}\n"
+    path = tmp_path / "mine.yaml"
+    for encoding, said in (("latin-1", r"not UTF-8 text \(line 2\)"), ("utf-16", "UTF-16 text")):
+        path.write_bytes(text.encode(encoding))
+        with pytest.raises(RecipeError, match=said):
+            Recipe.read(path)
+    path.write_bytes(text.encode("utf-8-sig"))
+    assert Recipe.read(path).data["root"] == "Müller"
+
+
+def test_paths_that_are_no_files_are_refused_by_name(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    for name, said in (
+        ("pipe.yaml", "not a regular file"),
+        ("folder.yaml", "not a regular file"),
+        ("loop.yaml", "does not exist|cannot be opened"),
+        ("x" * 300 + ".yaml", "File name too long"),
+        ("a\0b.yaml", "does not exist"),
+    ):
+        with pytest.raises(RecipeError, match=said) as caught:
+            find_recipe(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(RecipeError, match="no recipe 'xxx") as caught:
+        find_recipe("x" * 5000)
+    assert len(str(caught.value)) < 1000
+
+
+def test_null_fits_only_where_the_type_says_so():
+    """Every argument of two constructors: a null is refused by its name, unless null is among its types."""
+    for reference, section, role in (("codec/gmlm", "model", "models"), ("codec/voice", "data", "data")):
+        target = plugins.resolve(reference, role)
+        required = {"root": "x"} if section == "data" else {}
+        for name, parameter in inspect.signature(target).parameters.items():
+            given = {**required, name: None}
+            if "None" in str(parameter.annotation):
+                assert check_arguments(target, given, section, "r")[name] is None
+            else:
+                with pytest.raises(RecipeError) as caught:
+                    check_arguments(target, given, section, "r")
+                assert (caught.value.path, caught.value.value) == (f"{section}.{name}", None)
+
+
+def test_errors_carry_path_value_and_code():
+    for section, path, value, code in (
+        ({"model": {"name": "codec/vocos", "dimm": 3}}, "model.dimm", None, "unknown"),
+        ({"data": {"name": "codec/audio"}}, "data.root", None, "missing"),
+        ({"data": {"name": "codec/tones", "mel": {"n_mels": "80"}}}, "data.mel.n_mels", "80", "type"),
+        ({"model": {"name": "codec/vocos", "source": "x"}}, "model.source", "x", "choice"),
+        ({"run": {"ema_decay": 2.0}}, "run", None, "value"),
+        ({"seed": -1}, "seed", -1, "value"),
+    ):
+        with pytest.raises(RecipeError) as caught:
+            Recipe.from_dict(minimal(**section))
+        assert (caught.value.path, caught.value.value, caught.value.code) == (path, value, code)
+
+
+def test_the_seed_of_a_recipe_draws_its_weights():
+    first, again, other = (Recipe.read(TINY, [f"--seed={seed}"]) for seed in (3, 3, 4))
+    facts = first.build_data().describe()
+    states = [recipe.build_model(facts).state_dict() for recipe in (first, again, other)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    drawn = [name for name in states[0] if states[0][name].ndim > 1 and states[0][name].std() > 0]
+    assert drawn and any(not torch.equal(states[0][name], states[2][name]) for name in drawn)
+    before = torch.get_rng_state()
+    first.build_model(facts)
+    assert torch.equal(before, torch.get_rng_state())
 
 
 # ---- what is shipped ---------------------------------------------------------------------------

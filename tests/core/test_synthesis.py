@@ -6,7 +6,7 @@ import soundfile
 import torch
 import unisono
 from unisono.errors import RequestError
-from unisono.model import Request
+from unisono.request import Request
 
 
 def test_three_lines(voice_export, tmp_path):

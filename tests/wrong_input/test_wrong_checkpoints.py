@@ -148,7 +148,7 @@ CHECKPOINTS = {
     ),
     "recipe with python": (write("recipe.yaml", EVIL), "recipe.yaml' is not plain YAML", FETCH),
     "recipe key": (recipe(dims=3), "unknown key model.dims", "did you mean 'dim'?"),
-    "recipe type": (recipe(dim="wide"), "model.dim=wide must be of type int"),
+    "recipe type": (recipe(dim="wide"), "model.dim='wide' must be an integer"),
     **{
         f"holds {name}": (
             write(name, "x"),

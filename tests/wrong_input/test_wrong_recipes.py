@@ -26,10 +26,10 @@ RECIPES = {
         "did you mean 'max_steps'?",
     ),
     "nested key": ([TINY, "--data.mel.hop=3"], "unknown key data.mel.hop"),
-    "type": ([TINY, "--model.dim=wide"], "model.dim=wide must be of type int"),
-    "type of a list": ([TINY, "--optim.betas=[a, b]"], "optim.betas", "must be of type", "float"),
+    "type": ([TINY, "--model.dim=wide"], "model.dim='wide' must be an integer"),
+    "type of a list": ([TINY, "--optim.betas=[a, b]"], "optim.betas=['a', 'b'] must be a list of 2 numbers"),
     "size": ([TINY, "--model.dim=-4"], "cannot be built from the model section", "check its sizes"),
-    "choice": ([TINY, "--model.mel_loss=l3"], "model.mel_loss=l3 must be one of 'mse', 'l1'"),
+    "choice": ([TINY, "--model.mel_loss=l3"], "model.mel_loss='l3' must be one of 'mse', 'l1'"),
     "seed": ([TINY, "--seed=-1"], "seed=-1 must be a whole number"),
     "missing root": (["tts/fastspeech-ljspeech"], "data.root is required", "--data.root=VALUE"),
     "model name": (
@@ -62,17 +62,17 @@ RECIPES = {
     "limit": (
         [TINY, "--run.ema_decay=1"],
         "run.ema_decay=1",
-        "must be from 0 up to, not including, 1",
+        "must be in [0, 1)",
     ),
     "resume": ([TINY, "--resume=/nowhere"], "no training checkpoint under '/nowhere'"),
     "one of many types": (
         [TINY, "--trainer.precision=16-mixd"],
-        "trainer.precision=16-mixd must be one of",
+        "trainer.precision='16-mixd' must be one of",
         "'16-mixed'",
     ),
     "a type or none": (
         [TINY, "--trainer.max_epochs=x"],
-        "trainer.max_epochs=x must be one of: int, null",
+        "trainer.max_epochs='x' must be an integer or null",
     ),
     "batch size": ([TINY, "--data.batch_size=0"], "batch_size=0 must be at least 1"),
     "strategy": ([TINY, "--trainer.strategy=dpp"], "trainer: ", "strategy='dpp'"),
@@ -108,7 +108,7 @@ RECIPE_FILES = {
     ),
     "python": (
         "model: !!python/object/apply:os.mkdir [executed]\n",
-        "mine.yaml is not valid YAML",
+        "mine.yaml: tag",
         "os.mkdir",
     ),
     "not text": ("\x00\x01", "is not valid YAML"),

@@ -26,7 +26,6 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     for name in (
         "torch",
         "lightning",
-        "jsonargparse",
         "pydantic",
         "numpy",
         "numba",

@@ -16,13 +16,15 @@ import torch
 import yaml
 
 from unisono import plugin as plugins
+from unisono.arguments import REQUIRED
 from unisono.checkpoint import ALLOWED_SUFFIXES, WEIGHTS
 from unisono.data import DataModule
 from unisono.errors import RecipeError, RequestError
 from unisono.media import Media
-from unisono.model import Model, Request
+from unisono.model import Model
 from unisono.plugin import Plugin
-from unisono.recipe import REQUIRED, Recipe
+from unisono.recipe import Recipe
+from unisono.request import Request
 from unisono.testing.compare import distance, ensure, numbers
 from unisono.testing.kit import Skipped
 from unisono.testing.model_under_test import STEPS, Subject, raw_weights

@@ -94,7 +94,7 @@ class Adversarial(Model):
             state_dict = {k: v for k, v in state_dict.items() if not k.startswith(self.training_only)}
         return super().load_state_dict(state_dict, strict, assign)
 
-    def configure_optimizers(self):
+    def configure_optimizers(self) -> Any:
         if self.trainer.precision == "16-mixed":
             raise RecipeError(
                 "trainer.precision='16-mixed': two losses cannot share one gradient scaler; use bf16-mixed or 32-true"

@@ -30,7 +30,8 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from unisono.checkpoint import find_training_state, load_component, read_training_state
+from unisono.assemble import attach_components
+from unisono.checkpoint import find_training_state, read_training_state
 from unisono.errors import CheckpointError, RecipeError, writing
 from unisono.recipe import Recipe
 from unisono.train.callbacks.checkpoints import KeepState
@@ -85,8 +86,7 @@ def _train(
     data = recipe.build_data()
     audit = data.prepare(progress=progress)
     model = recipe.build_model(data.describe())
-    for role, where in recipe.components.items():
-        model.attach(role, load_component(type(model), role, where, model.facts))
+    attach_components(model, recipe.components)
     started = warm_start(model, spec.init_from) if spec.init_from is not None and state is None else None
     if started is not None:
         rank_zero_only(print)(started)

@@ -29,7 +29,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.errors import CheckpointError, DataError, RequestError
 from unisono.media import Audio
-from unisono.model import OnStep, Request
+from unisono.model import OnStep
+from unisono.request import Request
 from unisono.train.adversarial import Adversarial
 from unisono_sound.signal import MelSpec, read_audio
 

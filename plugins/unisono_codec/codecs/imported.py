@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from unisono.arguments import build, check_arguments
 from unisono.errors import CheckpointError
-from unisono.recipe import build, check_arguments
 from unisono_sound.signal import MelSpec
 
 from unisono_codec.codecs.codec import Codec

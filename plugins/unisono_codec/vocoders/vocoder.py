@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.errors import CheckpointError, RequestError
 from unisono.media import Audio
-from unisono.model import Model, OnStep, Request
+from unisono.model import Model, OnStep
+from unisono.request import Request
 from unisono_sound.signal import LogMel, MelSpec, read_audio
 from unisono_sound.signal.mel import LOG_FLOOR
 

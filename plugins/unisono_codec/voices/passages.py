@@ -23,7 +23,8 @@ from unisono import Audio
 from unisono.data import derive_seed
 from unisono.errors import RequestError
 from unisono.masked import cut, in_step
-from unisono.model import OnStep, Request
+from unisono.model import OnStep
+from unisono.request import Request
 from unisono_sound.corpus import level
 from unisono_sound.signal import read_audio
 from unisono_sound.voice import Reading, SpeechRequest, segments

@@ -20,7 +20,7 @@ from torch import Tensor
 from unisono import Audio
 from unisono.data import derive_seed
 from unisono.errors import DataError, RequestError, did_you_mean
-from unisono.model import Request
+from unisono.request import Request
 from unisono_sound.corpus import level, trim
 from unisono_sound.corpus.manifest import DIGITS
 from unisono_sound.signal import read_audio

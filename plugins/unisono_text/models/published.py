@@ -24,8 +24,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from unisono.arguments import build, check_arguments
 from unisono.errors import CheckpointError, DataError
-from unisono.recipe import build, check_arguments
 
 from unisono_text.corpus.tokenizer import Tokenizer
 from unisono_text.models.large import Dream, FastDLLM, LargeSizes, LLaDA

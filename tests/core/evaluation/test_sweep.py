@@ -9,7 +9,7 @@ import pytest
 from unisono.errors import RequestError
 from unisono.evaluation import Point, Probe, sweep
 from unisono.evaluation.sweep import NO_GAIN, judged, standard_error
-from unisono.model import Request
+from unisono.request import Request
 
 
 class Ask(Request):

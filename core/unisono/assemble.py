@@ -1,0 +1,55 @@
+"""Assemble: a checked recipe becomes its data module and its model, with their components."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unisono import plugin as plugins
+from unisono.arguments import build
+from unisono.checkpoint import load_component
+from unisono.data import DataModule
+from unisono.errors import RecipeError, UnisonoError
+from unisono.model import Model
+from unisono.optim import OptimSpec
+from unisono.recipe import Recipe
+
+
+def build_data(recipe: Recipe) -> DataModule:
+    """Make the data module, with the components that it uses (no data is read yet).
+
+    A built-in component is made for it without the facts, which it is there to help finding.
+    """
+    data = build(plugins.resolve(recipe.data["name"], "data"), recipe.data, "data", recipe.name)
+    data.seed = recipe.seed
+    owner = plugins.resolve(recipe.model["name"], "models")
+    used = {role: where for role, where in recipe.components.items() if role in data.uses}
+    for role, where in used.items():
+        data.attach(role, load_component(owner, role, where, {}))
+    return data
+
+
+def build_model(recipe: Recipe, facts: dict[str, Any]) -> Any:
+    """Make the model, with weights drawn from the recipe's seed; the global generator is left as it was."""
+    model = build(plugins.resolve(recipe.model["name"], "models"), recipe.model, "model", recipe.name)
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(recipe.seed)
+        try:
+            model.build(facts)
+        except UnisonoError:
+            raise
+        except (ValueError, TypeError, RuntimeError, AssertionError, ZeroDivisionError) as error:
+            raise RecipeError(
+                f"{recipe.name}: {recipe.model['name']} cannot be built from the model section ({error}): "
+                "check its sizes"
+            ) from error
+    model.optim = build(OptimSpec, recipe.optim, "optim", recipe.name)
+    model.recipe = recipe.to_dict()
+    return model
+
+
+def attach_components(model: Model, components: Mapping[str, str | Path]) -> None:
+    """Load each component by role, from a built-in name, an export folder or a hub id, and give it to the model."""
+    for role, where in components.items():
+        model.attach(role, load_component(type(model), role, where, model.facts))

@@ -1,0 +1,37 @@
+"""Request: what one asks of a model, as typed fields; refusals are one sentence each."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from unisono.errors import RequestError, did_you_mean, shown
+
+
+class Request(BaseModel):
+    """The base of every model's request; unknown fields and non-finite numbers are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    seed: int = Field(0, ge=0, lt=2**63, description="random seed: the same seed gives the same output")
+
+    @classmethod
+    def parse(cls, **fields: Any) -> "Request":
+        """Build a request, or raise ``RequestError`` with one sentence that names value, limit and fix."""
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            raise RequestError(cls._sentence(error)) from None
+
+    @classmethod
+    def _sentence(cls, error: ValidationError) -> str:
+        problems = []
+        for item in error.errors():
+            name = ".".join(str(part) for part in item["loc"]) or cls.__name__
+            if item["type"] == "extra_forbidden":
+                problems.append(f"unknown field {name!r}{did_you_mean(name, cls.model_fields)}")
+            elif item["type"] == "missing":
+                problems.append(f"{name} is required")
+            else:
+                message = item["msg"].removeprefix("Value error, ")
+                problems.append(f"{name}={shown(item['input'])}: {message[:1].lower()}{message[1:]}")
+        return "; ".join(problems)
