@@ -24,6 +24,7 @@ import yaml
 import unisono
 from unisono import plugin as plugins
 from unisono.arguments import build, check_arguments
+from unisono.data import to_plain
 from unisono.errors import CheckpointError, RequestError, UnisonoError, did_you_mean, writing
 from unisono.recipe import Recipe
 
@@ -280,7 +281,7 @@ def save_export(
         "unisono": unisono.__version__,
         "dtype": dtype,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "facts": model.facts,
+        "facts": to_plain(model.facts, "facts"),
         "builtin_components": builtins,
         "card": vars(card),
     }

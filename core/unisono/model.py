@@ -13,7 +13,7 @@ Life of a model::
              └─ synthesize(requests)    lists in, media out; alone or in a batch, the same
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from unisono.data import derive_seed
+from unisono.data import Facts, derive_seed, facts_of, to_plain
 from unisono.errors import RecipeError, RequestError, did_you_mean
 from unisono.media import Media as AnyMedia
 from unisono.optim import OptimSpec
@@ -46,6 +46,8 @@ class Model(LightningModule):
     text_field: ClassVar[str] = "text"
     roles: ClassVar[dict[str, str]] = {}
     builtin_components: ClassVar[dict[str, str]] = {}
+    Facts: ClassVar["type[Facts] | None"] = None
+    """The family of facts that the model is built from; None takes any mapping of plain JSON."""
     salt: ClassVar[str] = ""
     """Sets a model's random choices apart from those of others with the same seed."""
 
@@ -53,16 +55,19 @@ class Model(LightningModule):
         super().__init__()
         self.evaluations: int | None = None  # of the network, so far; a model that makes its output in steps counts
         self.rounds: int | None = None  # of evaluations side by side, so far; where some need not wait for others
-        self.facts: dict[str, Any] = {}
+        self.facts: Any = {}
         self.optim = OptimSpec()
         self.recipe: dict[str, Any] = {}
         self._components: dict[str, Any] = {}
 
     # ---- what a model defines ------------------------------------------------------------------
 
-    def build(self, facts: dict[str, Any]) -> None:
-        """Create what depends on the data; ``facts`` is plain JSON and travels in every export."""
-        self.facts = facts
+    def build(self, facts: Mapping[str, Any]) -> None:
+        """Create what depends on the data; ``facts`` (``Facts``, or plain JSON) travel in every export.
+
+        A model calls this first and then reads ``self.facts``, which are checked and of its own family.
+        """
+        self.facts = facts_of(facts, self.Facts)
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Return the total under ``loss`` and its parts under their own names, all scalars."""
@@ -199,7 +204,7 @@ class Model(LightningModule):
         return [derive_seed(self.salt, self.recipe.get("seed", 0), step, row) for row in batch["row"].tolist()]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["unisono"] = {"recipe": self.recipe, "facts": self.facts}
+        checkpoint["unisono"] = {"recipe": self.recipe, "facts": to_plain(self.facts, "facts")}
 
     def request_generator(self, request: AnyRequest, generator: torch.Generator | None = None) -> torch.Generator:
         """Return the generator for one request: the given one, or a fresh one from the request's seed."""

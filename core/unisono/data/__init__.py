@@ -1,9 +1,10 @@
-"""Data: the audit of what was kept and dropped, feature caches, captions, and replayable batches."""
+"""Data: audits, splits, facts, feature caches, captions, and replayable batches."""
 
 from unisono.data.audit import Audit, Drop, Dropped
 from unisono.data.cache import Features, Prepared, cache_root, prepare_features, written_aside
 from unisono.data.captions import find_captions, mirrored, read_captions, words_of
 from unisono.data.collate import collate_items, pad_stack
+from unisono.data.facts import Facts, facts_of, to_plain
 from unisono.data.loader import ReplayableLoader
 from unisono.data.module import DataModule, ItemSet
 from unisono.data.parallel import map_processes
@@ -13,12 +14,14 @@ from unisono.data.sampler import (
     derive_seed,
     item_generator,
 )
+from unisono.data.split import hold_out
 
 __all__ = [
     "Audit",
     "DataModule",
     "Drop",
     "Dropped",
+    "Facts",
     "Features",
     "ItemSet",
     "OrderedBatchSampler",
@@ -28,13 +31,16 @@ __all__ = [
     "cache_root",
     "collate_items",
     "derive_seed",
+    "facts_of",
     "find_captions",
+    "hold_out",
     "item_generator",
     "map_processes",
     "mirrored",
     "pad_stack",
     "prepare_features",
     "read_captions",
+    "to_plain",
     "words_of",
     "written_aside",
 ]

@@ -1,9 +1,8 @@
-"""ReplayableLoader: an iterable over this rank's part of the planned batches, starting where the
-run is.
+"""ReplayableLoader: an iterable over this rank's part of the planned batches, starting where the run is.
 
-The position (epoch, step) is asked for when the first batch is drawn, not when the loader is made:
-by then Lightning has settled its counters after a restart, so a resumed epoch goes on with the very
-next batch, with any number of workers.
+The position (epoch, step) is asked for when the first batch is drawn, not when the loader is made: by then Lightning
+has settled its counters after a restart, so a resumed epoch goes on with the very next batch, with any number of
+workers.
 """
 
 import warnings
@@ -27,7 +26,7 @@ class ReplayableLoader:
     of processes is allowed.
 
     Args:
-        items: has ``item(index, generator) -> dict``.
+        items: has ``item(index, generator) -> dict``; each item gets its index as ``row``.
         sampler: has ``batches(epoch) -> list[list[int]]`` and ``len()``.
         collate: list of items → batch.
         position: returns the epoch and the step within it to start at; asked once per iteration.
@@ -132,4 +131,10 @@ class _Keyed(Dataset):
 
     def __getitem__(self, key: tuple[Any, int]) -> dict[str, Any]:
         epoch, index = key
-        return self.items.item(index, item_generator(self.seed, epoch, index))
+        item = self.items.item(index, item_generator(self.seed, epoch, index))
+        if item.setdefault("row", index) != index:
+            raise DataError(
+                f"item {index} says row={item['row']!r:.40}: 'row' is the item's index, which the loader adds; "
+                "call yours otherwise"
+            )
+        return item

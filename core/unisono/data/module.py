@@ -1,11 +1,13 @@
 """DataModule: the base of every data set; it turns items into replayable, sharded batches.
 
-What a subclass gives: ``prepare`` (fills ``train_set`` and ``val_set``), ``describe`` (facts for
-the model), ``collate``. What it gets: the global batch at (epoch, step) is a pure function of
-(seed, epoch, step); N processes see the same global batches as one; a resumed run goes on with the
-next batch, whatever ``num_workers`` is. Nothing reads or sets a global seed.
+What a subclass gives: ``prepare`` (fills ``train_set`` and ``val_set``), ``describe`` (facts for the model),
+``collate``. What it gets: the global batch at (epoch, step) is a pure function of (seed, epoch, step); N processes see
+the same global batches as one; a resumed run goes on with the next batch, whatever ``num_workers`` is. Nothing reads or
+sets a global seed.
 """
 
+import functools
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -26,7 +28,9 @@ class ItemSet(Protocol):
         """Return a measure of length; items of similar size share a batch."""
         ...
 
-    def item(self, index: int, generator: torch.Generator) -> dict[str, Any]: ...
+    def item(self, index: int, generator: torch.Generator) -> dict[str, Any]:
+        """Return one item; the loader adds its ``row``, which is ``index``, for ``Model.row_seeds``."""
+        ...
 
 
 class DataModule(LightningDataModule):
@@ -45,6 +49,7 @@ class DataModule(LightningDataModule):
             ``attach`` is called with each before ``prepare``.
         seed: the recipe's seed; set before the loaders are made.
         train_set, val_set: filled by ``prepare``; ``val_set`` may stay None.
+        facts: what ``describe`` returns unless a subclass says otherwise; set by ``prepare``.
         audit: what ``prepare`` returned.
     """
 
@@ -62,7 +67,13 @@ class DataModule(LightningDataModule):
         self.seed = 0
         self.train_set: Any = None
         self.val_set: Any = None
+        self.facts: Mapping[str, Any] | None = None
         self.audit: Audit | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "describe" in cls.__dict__:
+            cls.describe = _after_prepare(cls.__dict__["describe"])
 
     # ---- what a data set defines ---------------------------------------------------------------
 
@@ -70,9 +81,13 @@ class DataModule(LightningDataModule):
         """Read the corpus, fill the sets, and end with ``return self.finish(audit)``."""
         raise TypeError(f"{type(self).__name__} defines no prepare()")
 
-    def describe(self) -> dict[str, Any]:
-        """Return the facts that a model is built from, as plain JSON; call after ``prepare``."""
-        raise TypeError(f"{type(self).__name__} defines no describe()")
+    def describe(self) -> Mapping[str, Any]:
+        """Return the facts that a model is built from, ``Facts`` or plain JSON; call after ``prepare``."""
+        if self.facts is not None:
+            return self.facts
+        if self.audit is None:
+            raise self._unprepared()
+        raise TypeError(f"{type(self).__name__} defines no describe(), and its prepare() sets no facts")
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         """Turn a list of items into one batch."""
@@ -151,6 +166,9 @@ class DataModule(LightningDataModule):
         self.audit = audit
         return audit
 
+    def _unprepared(self) -> DataError:
+        return DataError(f"{type(self).__name__}.describe() is asked before the data were read: call prepare() first")
+
     def _rank(self) -> tuple[int, int]:
         if self.trainer is None:
             return 0, 1
@@ -167,3 +185,18 @@ class DataModule(LightningDataModule):
     def __getstate__(self) -> dict[str, Any]:
         # `collate` travels to worker processes; the trainer must not, and components need not
         return {**self.__dict__, "trainer": None, "_components": {}}
+
+
+def _after_prepare(describe: Any) -> Any:
+    """Say in one sentence what is missing where ``describe`` needs what ``prepare`` would have found."""
+
+    @functools.wraps(describe)
+    def described(self: DataModule) -> Mapping[str, Any]:
+        try:
+            return describe(self)
+        except (AttributeError, TypeError, KeyError, IndexError) as error:
+            if self.train_set is None and self.audit is None:
+                raise self._unprepared() from error
+            raise
+
+    return described

@@ -1,9 +1,7 @@
-"""Batches as pure functions of (seed, epoch, step): the ground of "resumed = uninterrupted" and "N
-= 1".
+"""Samplers: batches as pure functions of (seed, epoch, step), so that a resumed run equals an uninterrupted one.
 
-Both samplers plan the *global* batches of an epoch; ranks share each out afterwards (rank r takes
-items r, r + world, r + 2 world, …), so the number of processes changes nothing but who computes
-what.
+Both plan the *global* batches of an epoch; ranks share each out afterwards (rank r takes items r, r + world,
+r + 2 world, …), so the number of processes changes nothing but who computes what.
 """
 
 import hashlib
@@ -71,9 +69,8 @@ class ReplayableBatchSampler:
 class OrderedBatchSampler:
     """Every item once, by size, the same each epoch: for validation.
 
-    Items are shared out over ``max(1, len // batch_size)`` batches as evenly as they go, so that no
-    batch is too small to give every process an item; a batch may then hold up to ``2 * batch_size -
-    1`` items.
+    Items are shared out over ``max(1, len // batch_size)`` batches as evenly as they go, so that no batch is too
+    small to give every process an item; a batch may then hold up to ``2 * batch_size - 1`` items.
     """
 
     def __init__(self, sizes: Sequence[int], batch_size: int):

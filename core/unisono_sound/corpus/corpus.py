@@ -105,7 +105,7 @@ class SpeechCorpus(DataModule):
         """Read texts and recordings, make what the cache lacks, split; return what was kept and
         dropped.
         """
-        audit = Audit()
+        audit = Audit("recordings")
         manifest = read_manifests(self.root)
         self.speakers = manifest.speakers
         self.reader = make_front_end(self.front_end_name, self.language)
@@ -137,7 +137,7 @@ class SpeechCorpus(DataModule):
                 audit.drop(utterance.id, drop.reason, drop.detail)
                 continue
             kept[utterance.id] = item
-            audit.keep(utterance.id, result.features.facts["seconds"], utterance.speaker)
+            audit.keep(utterance.id, result.features.facts["seconds"] / 3600, "hours", utterance.speaker)
         if not kept:
             reasons = ", ".join(f"{count} {reason}" for reason, count in audit.reasons.items())
             raise DataError(f"no usable recording in {self.root}: {reasons or 'it is empty'}")

@@ -27,7 +27,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from unisono.data.sampler import derive_seed
+from unisono.data import derive_seed, hold_out
 from unisono.errors import DataError, did_you_mean
 
 from unisono_sound.signal.io import AUDIO_SUFFIXES
@@ -94,14 +94,10 @@ class Manifest:
             if utterance.held_out is not None:
                 continue
             groups.setdefault(same_sentence(utterance.text) or utterance.id, []).append(utterance)
-        held: set[str] = set()
-        count = 0
         ranks = {key: derive_seed("split", min(u.text or u.id for u in group)) for key, group in groups.items()}
-        for key in sorted(groups, key=lambda key: (ranks[key], key)):
-            if count >= val_size:
-                break
-            held.add(key)
-            count += len(groups[key])
+        held = hold_out(
+            {key: len(group) for key, group in groups.items()}, val_size, rank=ranks.__getitem__, may_take_all=True
+        )
         sides: tuple[list[Utterance], list[Utterance]] = ([], [])
         for utterance in self:
             drawn = (same_sentence(utterance.text) or utterance.id) in held

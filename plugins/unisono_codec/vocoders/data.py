@@ -118,7 +118,7 @@ class AudioData(DataModule):
             except Drop as drop:
                 audit.drop(utterance.id, drop.reason, drop.detail)
                 continue
-            audit.keep(utterance.id, facts["seconds"], utterance.speaker)
+            audit.keep(utterance.id, facts["seconds"] / 3600, "hours", utterance.speaker)
             if self.in_memory:
                 result.features.hold()
             recordings[utterance.id] = Recording(result.features, num_frames, mel_path)
@@ -208,7 +208,7 @@ class CropSet:
             share = float(torch.rand((), generator=generator))
             gain = 10 ** ((2 * share - 1) * self.gain_db / 20)
         wave, mel = crop(recording, self.log_mel, start, self.crop_frames, gain)
-        item = {"mel": mel, "wave": wave, "row": index}
+        item = {"mel": mel, "wave": wave}
         if "pitch" in recording.features.shapes:
             pitch = recording.features.load("pitch", start, start + self.crop_frames)
             item |= {"pitch": pitch.abs(), "voiced": pitch > 0}
@@ -293,7 +293,7 @@ class ToneData(DataModule):
         self.val_set = ToneSet(held_out, self.mel, self.crop_frames)
         audit = Audit()
         for number in range(self.num_items):
-            audit.keep(f"tone-{number}", self.mel.seconds(2 * self.crop_frames))
+            audit.keep(f"tone-{number}", self.mel.seconds(2 * self.crop_frames), "seconds")
         return self.finish(audit)
 
     def describe(self) -> dict[str, Any]:
@@ -331,7 +331,6 @@ class ToneSet:
             "pitch": hz[hop // 2 :: hop][start:stop],
             "voiced": torch.ones(self.crop_frames, dtype=torch.bool),
             "start": torch.tensor(start * hop),
-            "row": index,
         }
 
 

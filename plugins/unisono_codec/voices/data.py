@@ -252,7 +252,6 @@ class VoiceSet:
             "anonymous": bool(given) and forget < self.hide_share,
             "speaker": item.speaker,
             "symbols": item.symbols,
-            "row": index,
             "id": item.utterance.id,
             "text": item.utterance.text,
         }

@@ -102,7 +102,6 @@ class WordSet:
             "mel": item.features.load("mel"),
             "speaker": item.speaker,
             "word": self.words.index(item.utterance.text),
-            "row": index,
             "id": item.utterance.id,
             "text": item.utterance.text,
         }
@@ -226,7 +225,6 @@ class PromptedSet(VoiceSet):
             "prompt": prompt[start : start + self.max_prompt].long(),
             "speaker": first.speaker,
             "symbols": torch.cat([item.symbols for item in joined]),
-            "row": index,
             "id": first.utterance.id,
             "text": " ".join(item.utterance.text for item in joined),
         }

@@ -21,6 +21,7 @@ from unisono.data import (
     collate_items,
     derive_seed,
     find_captions,
+    hold_out,
     mirrored,
     read_captions,
     words_of,
@@ -53,7 +54,7 @@ class Picture:
 
 
 class PictureSet:
-    """Items ``{"image" [3, s, s] −1…1, "label", "caption", "row"}``.
+    """Items ``{"image" [3, s, s] −1…1, "label", "caption"}``.
 
     With ``random``: one of those that take turns, a caption at random, mirrored every other time where ``flip`` says
     so and the picture may be, and shifted by up to ``shift`` pixels (what comes in at the border is the border's
@@ -99,7 +100,7 @@ class PictureSet:
                 top, left = torch.randint(0, 2 * self.shift + 1, (2,), generator=generator).tolist()
                 padded = np.pad(image.numpy(), ((0, 0), *[(self.shift, self.shift)] * 2), mode="symmetric")
                 image = torch.from_numpy(padded[:, top : top + self.side, left : left + self.side].copy())
-        return {"image": image.float() / 127.5 - 1, "label": picture.label, "caption": caption, "row": index}
+        return {"image": image.float() / 127.5 - 1, "label": picture.label, "caption": caption}
 
     def __getstate__(self) -> dict[str, Any]:
         pixels = self.pixels
@@ -147,7 +148,8 @@ class ImageData(DataModule):
         self.tested = list(tested)
         held: list[str] = []
         if self.tested:
-            val = sorted(self.tested, key=lambda p: derive_seed("split", p.id))[: self.val_size]
+            chosen = hold_out({p.id: 1 for p in self.tested}, self.val_size, may_take_all=True)
+            val = [picture for picture in self.tested if picture.id in chosen]
             if 0 < len(val) < len(self.tested):
                 audit.note(f"{len(self.tested) - len(val)} of {len(self.tested)} test images sit out of validation")
         else:
@@ -245,7 +247,7 @@ class FolderData(FileData):
         parts = {name: root / name for name in (*TRAIN_FOLDERS, *TEST_FOLDERS) if (root / name).is_dir()}
         train = next((parts[name] for name in TRAIN_FOLDERS if name in parts), None)
         test = next((parts[name] for name in TEST_FOLDERS if name in parts), None) if train else None
-        audit = Audit()
+        audit = Audit("pictures")
         listed: list[tuple[Path, str, bool]] = []  # file, class, of the test part
         for folder, tested in ((train or root, False), (test, True)):
             listed += [(*found, tested) for found in _listed(folder, audit)] if folder else []
@@ -261,7 +263,7 @@ class FolderData(FileData):
             if name and name not in label:
                 audit.drop(ids[index], "unknown class", f"{name!r} has no image to train on")
                 continue
-            audit.keep(ids[index], 0.0, name)
+            audit.keep(ids[index], group=name)
             sides[tested].append(Picture(ids[index], index, label.get(name, -1)))
         return self.settle(audit, store, *sides)
 
@@ -296,11 +298,11 @@ class CaptionData(FileData):
     def prepare(self, progress: bool = True) -> Audit:
         table = find_captions(self.folder())
         captions = read_captions(table, "image")
-        audit = Audit()
+        audit = Audit("pictures")
         ids = list(captions)
         store, kept = self.read(audit, [table.parent / name for name in ids], ids, progress)
         for index in kept:
-            audit.keep(ids[index], 0.0)
+            audit.keep(ids[index])
         return self.settle(audit, store, [Picture(ids[i], i, captions=captions[ids[i]]) for i in kept])
 
 
@@ -315,16 +317,11 @@ def split(pictures: list[Picture], val_size: int) -> tuple[list[Picture], list[P
     groups: dict[str, list[Picture]] = {}
     for picture in pictures:
         groups.setdefault(picture.group or picture.id, []).append(picture)
-    held: list[Picture] = []
-    for name in sorted(groups, key=lambda name: derive_seed("split", name)):
-        if len(held) >= val_size:
-            break
-        held += groups[name]
-    chosen = {picture.id for picture in held}
-    kept = [picture for picture in pictures if picture.id not in chosen]
-    if not kept:
-        raise DataError(f"val_size={val_size} leaves none of {len(pictures)} usable images to train on: lower it")
-    return kept, [picture for picture in pictures if picture.id in chosen]
+    held = hold_out({name: len(group) for name, group in groups.items()}, val_size)
+    sides: tuple[list[Picture], list[Picture]] = ([], [])
+    for picture in pictures:
+        sides[(picture.group or picture.id) in held].append(picture)
+    return sides
 
 
 def _listed(folder: Path, audit: Audit) -> list[tuple[Path, str]]:

@@ -47,7 +47,7 @@ class EmojiData(FileData):
 
     def prepare(self, progress: bool = True) -> Audit:
         root = self.folder()
-        audit = Audit()
+        audit = Audit("pictures")
         found: dict[tuple[int, ...], tuple[Path, str, tuple[str, ...]]] = {}
         for file in sorted(root.rglob("*") if root.is_dir() else [root]):
             if file.suffix.lower() not in IMAGE_SUFFIXES:
@@ -77,7 +77,7 @@ class EmojiData(FileData):
         pictures = []
         for index in kept:
             points, (_, name, captions) = listed[index]
-            audit.keep(name, 0.0)
+            audit.keep(name)
             group, turn = _key(plain(points, genders=False)), _key(plain(points))
             pictures.append(Picture(name, index, -1, captions, may_mirror(points), group, turn))
         audit.note(f"names are those of Unicode {unicodedata.unidata_version}; a newer Python knows more")

@@ -52,12 +52,12 @@ class ShapeData(ImageData):
         self.num_items = num_items
 
     def prepare(self, progress: bool = True) -> Audit:
-        audit = Audit()
+        audit = Audit("pictures")
         self.classes = list(SHAPES)
         images, pictures = [], []
         for number in range(self.num_items + self.val_size):
             image, shape, caption = make_shape(number, self.size)
             images.append(image)
             pictures.append(Picture(f"shape-{number}", number, shape, (caption,)))
-            audit.keep(pictures[-1].id, 0.0, SHAPES[shape])
+            audit.keep(pictures[-1].id, group=SHAPES[shape])
         return self.settle(audit, np.stack(images), pictures[: self.num_items], pictures[self.num_items :])

@@ -51,7 +51,7 @@ class ShardData(ImageData):
 
     def prepare(self, progress: bool = True) -> Audit:
         shards = find_shards(self.root)
-        audit = Audit()
+        audit = Audit("pictures")
         store, kept, dropped = pack_stream(shards, lambda: self._records(shards), self.size, self.fit, self.background)
         for record in dropped:
             audit.drop(record["id"], record["reason"], record["detail"])
@@ -65,7 +65,7 @@ class ShardData(ImageData):
         pictures = []
         for row, record in enumerate(kept):
             name = "" if record["label"] is None else str(record["label"])
-            audit.keep(record["id"], 0.0, name)
+            audit.keep(record["id"], group=name)
             pictures.append(Picture(record["id"], row, label.get(name, -1), tuple(record["captions"])))
         return self.settle(audit, store, pictures)
 

@@ -47,7 +47,7 @@ class Clip:
 
 
 class ClipSet:
-    """Items ``{"features" [t, d], "length", "caption", "label", "row"}``; with ``crop_frames``, a random stretch of
+    """Items ``{"features" [t, d], "length", "caption", "label"}``; with ``crop_frames``, a random stretch of
     that length (all of a shorter clip). Without ``random``, the first caption and whole clips. Clips of which the
     same is said have the same ``label``, a number."""
 
@@ -73,7 +73,7 @@ class ClipSet:
         features = torch.from_numpy(np.array(clip.features[start : start + size], dtype=np.float32))
         caption = clip.captions[which] if clip.captions else ""
         label = derive_seed("label", *(clip.captions or (clip.id,)))
-        return {"features": features, "length": size, "caption": caption, "label": label, "row": index}
+        return {"features": features, "length": size, "caption": caption, "label": label}
 
 
 class MotionData(DataModule):
@@ -110,7 +110,7 @@ class MotionData(DataModule):
             "words": sorted(words),
             "sample_captions": list(dict.fromkeys(captions))[:8],
             "held_out": [clip.id for clip in val],
-            "hours": audit.hours,
+            "hours": audit.amount / 3600,
         }
         self.train_set = ClipSet(train, self.crop_frames, random=True)
         self.val_set = ClipSet(val, None, random=False) if val else None
@@ -207,7 +207,7 @@ class ClipData(MotionData):
             progress=progress,
             description="reading clips",
         )
-        audit = Audit()
+        audit = Audit("clips")
         captures: list[tuple[_Listed, Motion]] = []
         for clip, result in zip(listed, results, strict=True):
             if isinstance(result, Drop):
@@ -233,7 +233,7 @@ class ClipData(MotionData):
             except Drop as drop:
                 audit.drop(clip.id, drop.reason, drop.detail)
                 continue
-            audit.keep(clip.id, motion.seconds)
+            audit.keep(clip.id, motion.seconds, "seconds")
         if not fitted:
             raise DataError(f"{self.root}: no usable clip; dropped: {audit.reasons}; first: {audit.dropped[0]}")
         kept = Manifest(tuple(Utterance(clip.id, clip.path) for clip, _ in fitted.values()))
@@ -254,7 +254,7 @@ class ClipData(MotionData):
 
     def _prepare_features(self, root: Path) -> Audit:
         sources, splits = humanml3d.list_sources(root)
-        audit = Audit()
+        audit = Audit("clips")
         loaded: dict[str, tuple[humanml3d.Source, np.ndarray]] = {}
         width = None
         for source in sources:
@@ -270,7 +270,7 @@ class ClipData(MotionData):
                 audit.drop(source.id, drop.reason, drop.detail)
                 continue
             loaded[source.id] = source, features
-            audit.keep(source.id, len(features) / humanml3d.LAYOUTS[width][1])
+            audit.keep(source.id, len(features) / humanml3d.LAYOUTS[width][1], "seconds")
         if not loaded:
             raise DataError(f"{self.root}: no usable clip; dropped: {audit.reasons}; first: {audit.dropped[0]}")
         self.spec = humanml3d.spec_of([features for _, features in loaded.values()])

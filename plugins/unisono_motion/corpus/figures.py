@@ -102,10 +102,10 @@ class FigureData(MotionData):
 
     def prepare(self, progress: bool = True) -> Audit:
         self.spec = MotionSpec(figure_skeleton(), self.fps)
-        audit = Audit()
+        audit = Audit("clips")
         clips = []
         for number in range(self.num_items + self.val_size):
             motion = stand(make_figure(number, self.fps), self.spec)
             clips.append(Clip(f"figure-{number}", self.spec.encode(motion), (motion.caption,)))
-            audit.keep(clips[-1].id, motion.seconds)
+            audit.keep(clips[-1].id, motion.seconds, "seconds")
         return self.settle(audit, clips[: self.num_items], clips[self.num_items :])

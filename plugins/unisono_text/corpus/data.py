@@ -142,7 +142,7 @@ class ToyData(TextData):
         self.kind, self.vocabulary = tokenizer, vocabulary
 
     def prepare(self, progress: bool = True) -> Audit:
-        audit = Audit()
+        audit = Audit("documents")
         pairs = [make_sentence(number, self.questions) for number in range(self.num_items + self.val_size)]
         # The alphabet is of many sentences, so that it does not depend on how few are made.
         known = ["".join(make_sentence(number, questions)) for questions in (False, True) for number in range(200)]
@@ -151,8 +151,8 @@ class ToyData(TextData):
         for part in (pairs[: self.num_items], pairs[self.num_items :]):
             tokens, places = encoded(part, tokenizer)
             sets.append(RowSet(tokens, places, self.context, not sets, self.pack, dtype=tokens.dtype.name))
-        for number in range(self.num_items):
-            audit.keep(f"sentence-{number}", 0.0)
+        for number, length in enumerate(sets[0].documents[:, 1].tolist()):
+            audit.keep(f"sentence-{number}", length, "tokens")
         shown = pairs[self.num_items :] or pairs
         written = sum(len(text) for _, text in shown)
         spent = sum(len(tokenizer.encode(text)) + 1 for _, text in shown)

@@ -84,12 +84,12 @@ class StoredData(TextData):
 
     def filled(self, store: Store, pack: bool = False, fill: str | None = None, **facts: Any) -> Audit:
         """Fill the sets from a store, and return the audit."""
-        audit = Audit()
+        audit = Audit("documents")
         for record in store.facts["dropped"]:
             audit.drop(record["id"], record["reason"], record["detail"])
         groups = store.facts["groups"]
-        for number, (*_, held, group) in enumerate(store.places.tolist()):
-            audit.keep(f"{'held out' if held else 'document'} {number}", 0.0, groups[group])
+        for number, (_, length, _, held, group) in enumerate(store.places.tolist()):
+            audit.keep(f"{'held out' if held else 'document'} {number}", length, "tokens", groups[group])
         if not len(store.places):
             reasons = "; ".join(f"{count} × {reason}" for reason, count in audit.reasons.items())
             first = audit.dropped[0]

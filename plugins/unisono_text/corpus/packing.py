@@ -21,7 +21,7 @@ ANSWER_END = ("draw", "context", "one")
 
 
 class RowSet:
-    """Items ``{"tokens" int64 [t], "prompt", "row"}``, and ``"documents"`` int64 [t] with packing.
+    """Items ``{"tokens" int64 [t], "prompt"}``, and ``"documents"`` int64 [t] with packing.
 
     Args:
         tokens: all documents' tokens one after another, or the file of a store that has them.
@@ -74,7 +74,7 @@ class RowSet:
             parts = [self.text_tokens(start, length) for start, length, _, _ in pieces]
             whose = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
             tokens = torch.from_numpy(np.concatenate(parts))
-            return {"tokens": tokens, "prompt": 0, "documents": torch.from_numpy(whose), "row": index}
+            return {"tokens": tokens, "prompt": 0, "documents": torch.from_numpy(whose)}
         start, length, document, prompt = pieces[0].tolist()
         first, whole, _ = self.documents[document].tolist()
         if self.random and whole > self.context:
@@ -90,7 +90,7 @@ class RowSet:
                     generator = torch.Generator().manual_seed(derive_seed("answer", index))
                 most = int(torch.randint(0, most + 1, (), generator=generator))
             tokens = torch.nn.functional.pad(tokens, (0, most), value=end)
-        return {"tokens": tokens, "prompt": prompt, "row": index}
+        return {"tokens": tokens, "prompt": prompt}
 
     def __getstate__(self) -> dict[str, Any]:
         tokens = self.tokens

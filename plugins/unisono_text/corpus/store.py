@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int
-from unisono.data import Dropped, cache_root, written_aside
+from unisono.data import Dropped, cache_root, hold_out, written_aside
 from unisono.errors import DataError, RequestError
 
 from unisono_text.corpus.documents import Document, Source
@@ -195,12 +195,7 @@ def _held_out(keys: Sequence[bytes], lengths: Sequence[int], said: Sequence[bool
     for key, length, known in zip(keys, lengths, said, strict=True):
         if known is None:
             sizes[key] = sizes.get(key, 0) + length
-    wanted, have, held = val * sum(sizes.values()), 0, set()
-    for key in sorted(sizes):
-        if have >= wanted:
-            break
-        held.add(key)
-        have += sizes[key]
+    held = hold_out(sizes, val * sum(sizes.values()), rank=bytes, may_take_all=True)
     if held and len(held) == len(sizes):
         raise DataError(
             f"val={val:g} leaves nothing to train on (different documents: {len(sizes)}): lower it, divide the texts "

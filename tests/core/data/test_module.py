@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from unisono.data import Audit, DataModule, ReplayableLoader, collate_items
+from unisono.data import Audit, DataModule, ReplayableLoader, collate_items, item_generator
 from unisono.errors import DataError
 
 
@@ -118,6 +118,62 @@ def test_another_number_of_processes_may_go_on():
     rest = [epoch_of(1, 6, rank=r, world_size=4) for r in range(4)]
     for whole, parts in zip(epoch_of(1)[6:], zip(*rest, strict=True), strict=True):
         assert whole == [part[0] for part in parts]
+
+
+def test_every_item_gets_its_row():
+    for batch in module().train_dataloader():
+        assert torch.equal(batch["row"], batch["index"])
+    assert sorted(row for batch in module().val_dataloader() for row in batch["row"].tolist()) == list(range(7))
+
+
+def test_an_item_that_says_another_row_is_refused():
+    data = module()
+    whole = data.train_set.item
+    data.train_set.item = lambda index, generator: {**whole(index, generator), "row": "3rd"}
+    with pytest.raises(DataError, match="row='3rd'"):
+        next(iter(data.train_dataloader()))
+
+
+@pytest.mark.parametrize("seed", [1, 2**40 + 7])
+def test_items_draw_from_the_runs_seed_the_epoch_and_their_index(seed):
+    data = module(fake_trainer(epoch=3))
+    data.seed = seed
+    for batch in data.train_dataloader():
+        for index, draw in zip(batch["index"].tolist(), batch["draw"].tolist(), strict=True):
+            assert draw == pytest.approx(float(torch.rand((), generator=item_generator(seed, 3, index))))
+    for batch in data.val_dataloader():
+        for index, draw in zip(batch["row"].tolist(), batch["draw"].tolist(), strict=True):
+            assert draw == pytest.approx(float(torch.rand((), generator=item_generator(seed, "validation", index))))
+
+
+class LateData(NumberData):
+    """A description of what only ``prepare`` finds."""
+
+    def describe(self):
+        return {"alphabet": self.alphabet}
+
+
+class HeldData(NumberData):
+    """Facts in the place where the base looks for them."""
+
+    describe = DataModule.describe
+
+    def prepare(self, progress=True):
+        self.facts = {"count": 3}
+        return super().prepare(progress)
+
+
+@pytest.mark.parametrize("kind", [LateData, HeldData])
+def test_describe_before_prepare_is_one_sentence(kind):
+    data = kind()
+    with pytest.raises(DataError, match=r"call prepare\(\) first"):
+        data.describe()
+    data.prepare()
+    if kind is HeldData:
+        assert data.describe() == {"count": 3}
+    else:
+        with pytest.raises(AttributeError):  # a bug of the data set, which stays what it is
+            data.describe()
 
 
 def test_epochs_draw_anew_and_seeds_matter():

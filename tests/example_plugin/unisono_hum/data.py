@@ -33,10 +33,10 @@ class Letters(DataModule):
     def prepare(self, progress: bool = True) -> Audit:
         texts = [make_text(number) for number in range(self.num_items + self.val_size)]
         self.train_set, self.val_set = TextSet(texts[: self.num_items]), TextSet(texts[self.num_items :])
-        audit = Audit()
+        audit = Audit("texts")
         for number in range(self.num_items):
             durations = self.train_set.item(number, torch.Generator())["durations"]
-            audit.keep(f"text-{number}", int(durations.sum()) * HOP / SAMPLE_RATE)
+            audit.keep(f"text-{number}", int(durations.sum()) * HOP / SAMPLE_RATE, "seconds")
         return self.finish(audit)
 
     def describe(self) -> dict[str, Any]:
