@@ -15,7 +15,7 @@ from unisono_codec.codecs.untrained import rvq
 from unisono_codec.voices.conformer import Conformer, rotary_angles, rotate
 from unisono_codec.voices.data import facts_of
 from unisono_codec.voices.pacing import PromptAligner
-from unisono_codec.voices.passages import CONTEXT_SECONDS, Prompt, Telling, tell_all
+from unisono_codec.voices.passages import CONTEXT_SECONDS, Prompt, SpokenRequest, fill_in_step
 from unisono_codec.voices.soundstorm import SoundStorm
 from unisono_codec.voices.tokens import TokenEmbedding, TokenHeads
 from unisono_sound.signal import write_audio
@@ -228,11 +228,11 @@ def test_an_aligner_that_knows_the_symbols_finds_their_frames():
 
 
 def filled(model, **fields):
-    telling = Telling(model, model.Request(**fields), fields.get("seed", 0))
+    one = SpokenRequest(model, model.Request(**fields), fields.get("seed", 0))
     with torch.inference_mode():
-        for _ in tell_all([telling], model.fill):
+        for _ in fill_in_step([one], model.fill):
             pass
-    return list(telling.finished)
+    return list(one.finished)
 
 
 def test_evaluations_are_those_of_the_levels(model):
@@ -260,8 +260,8 @@ def test_a_voice_says_how_its_draws_are_made_where_a_request_does_not(model):
 def test_a_prompt_is_not_touched_and_alone_is_as_in_a_batch(model):
     windows = []
     for seed, length, given in ((1, 30, 7), (2, 21, 0), (3, 40, 12)):
-        telling = Telling(model, model.Request(semantic=list(range(length)), seed=seed), seed)
-        (window,) = [next(telling.windows)]
+        one = SpokenRequest(model, model.Request(semantic=list(range(length)), seed=seed), seed)
+        (window,) = [next(one.windows)]
         window.passage.codes[:given] = codes(1, given, seed)[0]
         window.passage.known[:given] = True
         windows.append((window, given))
@@ -295,21 +295,21 @@ def test_a_long_passage_is_filled_window_by_window(model):
         seen.extend((w.start, w.stop, int(w.part("known").sum())) for w in windows)
         return fill(windows)
 
-    telling = Telling(model, model.Request(semantic=[3] * 150), 0)
-    for _ in tell_all([telling], spied):
+    one = SpokenRequest(model, model.Request(semantic=[3] * 150), 0)
+    for _ in fill_in_step([one], spied):
         pass
-    (passage,) = telling.finished
+    (passage,) = one.finished
     assert len(seen) == 3 and [known for *_, known in seen] == [0, 8, 8]  # of a quarter, half is made anew
     assert bool(passage.known.all()) and passage.joints == [seen[1][0] + 8, seen[2][0] + 8]
 
 
 def test_a_prompt_to_the_end_of_the_first_window_stays_as_it_was_given(model):
     codes = torch.randint(16, (62, model.num_levels), generator=torch.Generator().manual_seed(1))
-    telling = Telling(model, model.Request(semantic=[3] * 80), 0)
-    telling.prompt = Prompt(codes, torch.full((62,), 3))
-    for _ in tell_all([telling], model.fill):
+    one = SpokenRequest(model, model.Request(semantic=[3] * 80), 0)
+    one.prompt = Prompt(codes, torch.full((62,), 3))
+    for _ in fill_in_step([one], model.fill):
         pass
-    (passage,) = telling.finished
+    (passage,) = one.finished
     assert torch.equal(passage.codes[:62], codes) and bool(passage.known.all()) and len(passage.codes) == 142
 
 

@@ -14,7 +14,7 @@ from unisono.errors import RequestError
 from unisono.masked import Canvas, Layout
 from unisono.testing.oracles.masked import MASK, Joint, surprise
 from unisono_text.corpus.tokenizer import Tokenizer
-from unisono_text.filling.denoise import Denoiser, Opinion, Prefill, Remembering, Unprompted
+from unisono_text.filling.denoise import Denoiser, CausalPrediction, Prefill, Remembering, Unprompted
 from unisono_text.filling.generate import Filling, read_all, watched
 from unisono_text.filling.request import TextRequest
 from unisono_text.filling.sampling import PRESETS, LeftToRight, strategy_of
@@ -464,7 +464,7 @@ def test_a_guide_that_must_agree_is_followed(model, guide):
 def test_a_guide_weighs_in_where_it_knows_all_before(model, guide):
     canvas = Canvas.blank(Layout.sequence(6, TOKENIZER.vocabulary), [0])
     canvas = canvas.prompt(torch.tensor([TOKENIZER.encode("abc")]))
-    opinion = Opinion(guide)(canvas.tokens, canvas.known, None)
+    opinion = CausalPrediction(guide)(canvas.tokens, canvas.known, None)
     torch.testing.assert_close(
         opinion[0, 3], guide.predict(torch.tensor([[guide.start_id, *TOKENIZER.encode("abc")]]))[0, -1]
     )

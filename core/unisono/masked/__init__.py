@@ -12,7 +12,7 @@ draw.py         6 tokens
 revise.py       7 mask again, or change
 stop.py         8 when a row is done
 strategy.py     the eight composed; presets.py, presets_text.py the published ones
-step.py         one step; moment.py what a stage sees of it
+step.py         one step; context.py what a stage sees of it
 execute.py      how steps are run; decode.py the calls
 cache.py        what of the network's memory may be kept between steps
 windows.py      what is longer than a model fills at once
@@ -76,7 +76,7 @@ from unisono.masked.run.windows import cut, in_step
 from unisono.masked.stages.draw import ArithmeticCodes, Categorical, FixedNoise, Greedy
 from unisono.masked.stages.guide import Autoregressive, ClassifierFree, Plain
 from unisono.masked.stages.marginals import Marginals
-from unisono.masked.stages.moment import Moment
+from unisono.masked.stages.context import StepContext
 from unisono.masked.stages.orders import halton_order, left_to_right, locality_aware
 from unisono.masked.stages.plan import Even, Everything, Fixed, Plan, Planned, Proportional, Scheduled, Sizes
 from unisono.masked.stages.revise import Correct, Edit, KeepBest, Never, Remasking
@@ -185,7 +185,7 @@ __all__ = [
     "MaxProb",
     "Memory",
     "Model",
-    "Moment",
+    "StepContext",
     "NegativeEntropy",
     "Network",
     "Never",

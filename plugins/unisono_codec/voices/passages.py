@@ -140,7 +140,7 @@ class Window:
         return steps, asked.temperature, asked.choice_temperature
 
 
-class Telling:
+class SpokenRequest:
     """A request under way: ``windows`` to be filled one after the other, ``finished`` passages to be heard."""
 
     def __init__(self, model: Any, request: VoiceRequest, seed: int, first_limit: int | None = None):
@@ -227,23 +227,23 @@ def fill_passage(passage: Passage, limit: int, seed: int) -> Generator[Window, I
             passage.known[start:end] = True
 
 
-def tell_all(tellings: Sequence[Telling], fill: Callable[[list[Window]], list[Int[Tensor, "n q"]]]) -> Iterator[None]:
+def fill_in_step(spoken: Sequence[SpokenRequest], fill: Callable[[list[Window]], list[Int[Tensor, "n q"]]]) -> Iterator[None]:
     """Fill the windows of all requests in step; yields after each round, so that what is finished can be heard."""
-    return in_step([telling.windows for telling in tellings], fill, ROWS_AT_ONCE)
+    return in_step([one.windows for one in spoken], fill, ROWS_AT_ONCE)
 
 
 def speak_all(
     model: Any, requests: Sequence[VoiceRequest], seeds: Sequence[int], on_step: OnStep | None = None
 ) -> list[Audio]:
     """Speak requests of any length in step; ``on_step`` counts characters and semantic tokens."""
-    tellings = [Telling(model, request, seed) for request, seed in zip(requests, seeds, strict=True)]
-    total, done = sum(telling.total for telling in tellings), 0
-    made: list[list[Audio]] = [[] for _ in tellings]
-    for _ in tell_all(tellings, model.fill):
+    spoken = [SpokenRequest(model, request, seed) for request, seed in zip(requests, seeds, strict=True)]
+    total, done = sum(one.total for one in spoken), 0
+    made: list[list[Audio]] = [[] for _ in spoken]
+    for _ in fill_in_step(spoken, model.fill):
         before = done
-        for telling, audios in zip(tellings, made, strict=True):
-            while telling.finished:
-                passage = telling.finished.popleft()
+        for one, audios in zip(spoken, made, strict=True):
+            while one.finished:
+                passage = one.finished.popleft()
                 audios.append(sound(model, passage))
                 done += passage.share
         if on_step is not None and done > before:
@@ -253,10 +253,10 @@ def speak_all(
 
 def stream_one(model: Any, request: VoiceRequest, seed: int) -> Iterator[Audio]:
     """Yield the sound of each passage as soon as it is filled, the first one a short one."""
-    telling = Telling(model, request, seed, FIRST_PIECE_CHARACTERS)
-    for _ in tell_all([telling], model.fill):
-        while telling.finished:
-            yield sound(model, telling.finished.popleft())
+    one = SpokenRequest(model, request, seed, FIRST_PIECE_CHARACTERS)
+    for _ in fill_in_step([one], model.fill):
+        while one.finished:
+            yield sound(model, one.finished.popleft())
 
 
 def sound(model: Any, passage: Passage) -> Audio:

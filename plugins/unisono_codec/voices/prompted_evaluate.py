@@ -87,7 +87,7 @@ def evaluate(
             raise DataError(f"{path}: is no codec/gmlm over the same codec's tokens, so it cannot be compared")
     bar = {"console": Console(stderr=True), "disable": not progress}
     with tempfile.TemporaryDirectory() as folder:
-        held = Held.read(main, data, limit, Path(folder))
+        held = HeldOut.read(main, data, limit, Path(folder))
         heard: dict[str, list[Heard]] = {}
         originals = [held.wave(u) for u in held.chosen]
         heard[RECORDING] = [listener.hear([wave], main.codec.sample_rate)[0] for wave in originals]
@@ -183,7 +183,7 @@ def probe(synthesizer: Any, data: str | Path, *, limit: int = 32) -> Probe:
     listener: Listener = model.component("listener")
     folder = Path(tempfile.mkdtemp(prefix="unisono-prompts-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # the sweep reads the prompts after this has returned
-    held = Held.read(model, data, limit, folder)
+    held = HeldOut.read(model, data, limit, folder)
 
     def measure(made: list[Audio]) -> dict[str, float]:
         heard = [listener.hear([torch.from_numpy(a.waveform[0])], a.sample_rate)[0] for a in made]
@@ -198,7 +198,7 @@ def probe(synthesizer: Any, data: str | Path, *, limit: int = 32) -> Probe:
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class HeldOut:
     """Recordings to say again, the requests that do so, and where voices lie in the listener's space.
 
     ``known`` are all held-out recordings as heard, ``centres`` the mean of each speaker's.
@@ -214,7 +214,7 @@ class Held:
     rate: int
 
     @classmethod
-    def read(cls, model: GroupMaskedLM, data: Any, limit: int, folder: Path) -> "Held":
+    def read(cls, model: GroupMaskedLM, data: Any, limit: int, folder: Path) -> "HeldOut":
         """Choose recordings, and write a prompt for each into a folder; raises as ``evaluate`` does."""
         words, rate = model.facts.get("words"), model.codec.sample_rate
         if not words:
@@ -299,7 +299,7 @@ class Held:
         return equal_error_rate(same, different)
 
 
-def right_words(held: Held, heard: Sequence[Heard]) -> float:
+def right_words(held: HeldOut, heard: Sequence[Heard]) -> float:
     """Return the share of words that were heard as asked, in percent."""
     return 100 * fmean(h.word == u.text for u, h in zip(held.chosen, heard, strict=True))
 
@@ -310,7 +310,7 @@ def through(codec: Any, wave: Tensor) -> Tensor:
     return codec.decode(codec.encode(wave[None].to(codec.device)))[0].float().cpu()
 
 
-def in_sequences(synthesizer: Any, listener: Listener, held: Held, steps: int) -> float:
+def in_sequences(synthesizer: Any, listener: Listener, held: HeldOut, steps: int) -> float:
     """Say the words of neighbouring items as one text, cut them apart again, and return how many are heard right."""
     right = []
     for first in range(0, len(held.chosen) - SEQUENCE + 1, SEQUENCE):
@@ -326,7 +326,7 @@ def in_sequences(synthesizer: Any, listener: Listener, held: Held, steps: int) -
     return 100 * fmean(right) if right else float("nan")
 
 
-def timed(synthesizer: Any, held: Held, steps: int) -> dict[str, float]:
+def timed(synthesizer: Any, held: HeldOut, steps: int) -> dict[str, float]:
     """Time one sequence by itself, on one thread."""
     model = synthesizer.model
     asked = {**held.requests[0], "text": sequence_of(model), "num_steps": steps}
@@ -345,7 +345,7 @@ def timed(synthesizer: Any, held: Held, steps: int) -> dict[str, float]:
     }
 
 
-def against_one_by_one(model: GroupMaskedLM, held: Held) -> dict[str, float]:
+def against_one_by_one(model: GroupMaskedLM, held: HeldOut) -> dict[str, float]:
     """The same sequence, one token at a time: evaluations, and seconds of the network alone."""
     request = model.Request(**{**held.requests[0], "text": sequence_of(model)})
     with torch.inference_mode():

@@ -32,7 +32,7 @@ from unisono_sound.measure.evaluate import LOUDNESS_DBFS, SYNTHESIS, Copy, evalu
 from unisono_sound.signal import LogMel, MelSpec, read_audio
 
 from unisono_codec.voices.autoregressive import OneByOne, one_by_one
-from unisono_codec.voices.passages import Passage, Telling, sound, tell_all
+from unisono_codec.voices.passages import Passage, SpokenRequest, sound, fill_in_step
 
 CODED, CODED_LEVELS = "codec", "codec, voice's levels"
 NUM_SENTENCES, NUM_ONE_BY_ONE = 8, 2
@@ -223,11 +223,11 @@ def likeness(synthesizer: Any, chosen: Sequence[Utterance], copies: dict[str, Co
 def _told(model: Any, utterance: Utterance) -> list[Passage]:
     """Return the filled passages of a sentence, spoken by whom it was recorded of where the model knows them."""
     speaker = utterance.speaker if utterance.speaker in model.voice.speakers else None
-    telling = Telling(model, model.Request(text=utterance.text, speaker=speaker), 0)
+    one = SpokenRequest(model, model.Request(text=utterance.text, speaker=speaker), 0)
     with torch.inference_mode():
-        for _ in tell_all([telling], model.fill):
+        for _ in fill_in_step([one], model.fill):
             pass
-    return list(telling.finished)
+    return list(one.finished)
 
 
 def _one_by_one(model: Any, passage: Passage) -> OneByOne:

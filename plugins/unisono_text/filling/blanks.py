@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from unisono.errors import RequestError
-from unisono.masked import Canvas, Moment, at_sites
+from unisono.masked import Canvas, StepContext, at_sites
 from unisono.masked.stages.select import best
 
 from unisono_text.filling.request import Task
@@ -98,14 +98,14 @@ class Restricted:
 
 
 @dataclass(frozen=True, eq=False)
-class Singly:
+class OneChoiceAtOnce:
     """A selection, of whose commits in one choice only the best stays; ``choice`` numbers the choices, −1 for none."""
 
     select: Any
     choice: Int[Tensor, "b l"]
     static = False
 
-    def __call__(self, score: Float[Tensor, "b l"], at: Moment) -> Bool[Tensor, "b l"]:
+    def __call__(self, score: Float[Tensor, "b l"], at: StepContext) -> Bool[Tensor, "b l"]:
         chosen = self.select(score, at)
         kept = chosen & (self.choice < 0)
         for number in range(int(self.choice.max()) + 1):
@@ -113,7 +113,7 @@ class Singly:
             kept = kept | best(score, inside, torch.ones_like(at.canvas.step))
         return kept
 
-    def rows(self, index: Int[Tensor, " n"]) -> "Singly":
+    def rows(self, index: Int[Tensor, " n"]) -> "OneChoiceAtOnce":
         return replace(self, choice=self.choice[index])
 
 
@@ -145,7 +145,7 @@ class EndOfBlank:
 
 @dataclass(frozen=True, eq=False)
 class Rules:
-    """What the blanks of a batch ask for, [b, l] each; see `Restricted`, `Singly` and `EndOfBlank`."""
+    """What the blanks of a batch ask for, [b, l] each; see `Restricted`, `OneChoiceAtOnce` and `EndOfBlank`."""
 
     closed: Bool[Tensor, "b l"]
     rule: Int[Tensor, "b l"]

@@ -5,7 +5,7 @@
     Denoiser      the whole canvas in each evaluation
     Remembering   some positions, with the keys and values of others that a policy has kept
     Unprompted    the denoiser with the prompt hidden, or another prompt in its place: what guidance leads away from
-    Opinion       an autoregressive model's word on each position, from all that stands before it
+    CausalPrediction       an autoregressive model's word on each position, from all that stands before it
 
 Shapes: b batch, l positions, k computed positions, v vocabulary. Masks: True = keep.
 """
@@ -160,7 +160,7 @@ class Unprompted:
         return Unprompted(self.model, self.lengths[index], self.longest, self.prompts[index], instead)
 
 
-class Opinion:
+class CausalPrediction:
     """What an autoregressive model says of each position, given all before it; of use where all of that is known."""
 
     def __init__(self, model: Any):
@@ -172,5 +172,5 @@ class Opinion:
         start = torch.full_like(tokens[:, :1], self.model.start_id)
         return at_sites(self.model.predict(torch.cat([start, tokens[:, :-1]], 1)), query)
 
-    def rows(self, index: Int[Tensor, " n"]) -> "Opinion":
+    def rows(self, index: Int[Tensor, " n"]) -> "CausalPrediction":
         return self

@@ -39,8 +39,8 @@ from unisono.errors import RequestError
 from unisono.masked import Canvas, Handle, Layout
 from unisono.model import OnStep
 
-from unisono_text.filling.blanks import EndOfBlank, Singly, rules_of
-from unisono_text.filling.denoise import Denoiser, Opinion, Prefill, Remembering, Unprompted
+from unisono_text.filling.blanks import EndOfBlank, OneChoiceAtOnce, rules_of
+from unisono_text.filling.denoise import Denoiser, CausalPrediction, Prefill, Remembering, Unprompted
 from unisono_text.filling.guided import agreement
 from unisono_text.filling.reading import Reading
 from unisono_text.filling.request import TextRequest, read_request
@@ -278,7 +278,7 @@ class Filling:
 
     def _strategy(self) -> masked.Strategy:
         request, model, rules = self.request, self.model, self.rules
-        guide = Opinion(model.component("guide")) if request.guide_weight or request.guide_top else None
+        guide = CausalPrediction(model.component("guide")) if request.guide_weight or request.guide_top else None
         if request.guide_top is not None:
             strategy = agreement(guide, request.guide_top)
             if any(rules.choices):
@@ -286,7 +286,7 @@ class Filling:
         else:
             strategy = strategy_of(request)
         if any(rules.choices):
-            strategy = replace(strategy, select=Singly(strategy.select, rules.choice))
+            strategy = replace(strategy, select=OneChoiceAtOnce(strategy.select, rules.choice))
         if not bool(rules.closed.all()):
             strategy = replace(strategy, stop=EndOfBlank(model.special["eos"], rules.first))
         if request.guide_weight is not None:

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from unisono.masked import Everything, Moment, Plan, Strategy
+from unisono.masked import Everything, StepContext, Plan, Strategy
 
 from unisono_text.filling.sampling import LeftToRight
 
-_WORD = "guided.word"
+_TOKENS = "guided.tokens"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,14 +33,14 @@ class Agreement:
     top: int
     static = False
 
-    def __call__(self, score: Float[Tensor, "b l"], at: Moment) -> Bool[Tensor, "b l"]:
+    def __call__(self, score: Float[Tensor, "b l"], at: StepContext) -> Bool[Tensor, "b l"]:
         proposed, window = at.marginals.token, at.window
         heard = at.handle(at.canvas.commit(window, proposed), model=self.guide)
         # What may not stand here, the guide may not say either.
         heard = heard.masked_fill(at.marginals.logits == -torch.inf, -torch.inf)
         better = (heard > heard.gather(-1, proposed[..., None])).sum(-1)
         wrong = (better >= self.top) & window
-        at.memo[_WORD] = torch.where(wrong, heard.argmax(-1), proposed)
+        at.memo[_TOKENS] = torch.where(wrong, heard.argmax(-1), proposed)
         return window & (wrong.long().cumsum(1) - wrong.long() == 0)
 
     def rows(self, index: Int[Tensor, " n"]) -> "Agreement":
@@ -48,17 +48,17 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Word:
+class AgreedToken:
     """The token that stood: what was proposed, or the guide's."""
 
     exact = False
 
     def __call__(
-        self, logits: Float[Tensor, "b k v"], sites: Int[Tensor, "b k"], live: Bool[Tensor, "b k"], at: Moment
+        self, logits: Float[Tensor, "b k v"], sites: Int[Tensor, "b k"], live: Bool[Tensor, "b k"], at: StepContext
     ) -> Int[Tensor, "b k"]:
-        return at.memo[_WORD].gather(1, sites)
+        return at.memo[_TOKENS].gather(1, sites)
 
 
 def agreement(guide: Any, top: int) -> Strategy:
-    """Return the strategy that asks ``guide`` (`unisono_text.filling.denoise.Opinion`) in each step."""
-    return Strategy(Plan(Everything()), LeftToRight(), Agreement(guide, top), Word(), name="guided")
+    """Return the strategy that asks ``guide`` (`unisono_text.filling.denoise.CausalPrediction`) in each step."""
+    return Strategy(Plan(Everything()), LeftToRight(), Agreement(guide, top), AgreedToken(), name="guided")

@@ -19,7 +19,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 from unisono import masked
-from unisono.masked import Moment, Strategy
+from unisono.masked import StepContext, Strategy
 
 NUM_STEPS = 64
 RULES = ("threshold", "factor", "frechet", "entropy_bound", "kl_stable")
@@ -94,7 +94,7 @@ class LeftToRight:
     uses_draw = False
     blind = True
 
-    def __call__(self, at: Moment) -> Float[Tensor, "b l"]:
+    def __call__(self, at: StepContext) -> Float[Tensor, "b l"]:
         return -at.canvas.sites.double().expand(at.canvas.tokens.shape)
 
 

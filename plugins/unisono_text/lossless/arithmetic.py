@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from unisono.masked import ArithmeticCodes, Canvas, Layout, Moment
+from unisono.masked import ArithmeticCodes, Canvas, Layout, StepContext
 from unisono.verify import Draw, Method, Nothing, Prefix, Proposal, Verdict
 
 
@@ -30,7 +30,7 @@ class Coded:
     def __call__(self, prefix: Prefix, proposal: Proposal, logits: Tensor, draw: Draw) -> Verdict:
         b, device = len(logits), logits.device
         canvas = Canvas.blank(Layout.sequence(1, logits.shape[-1]), prefix.seed, device=device)
-        moment = Moment(canvas, None, None, self._memo)  # type: ignore[arg-type]  # codes look at neither
+        moment = StepContext(canvas, None, None, self._memo)  # type: ignore[arg-type]  # codes look at neither
         tokens = ArithmeticCodes(self.num_samples)(
             draw.law(logits[:, :1]).log(), prefix.length[:, None], ~prefix.done[:, None], moment
         )

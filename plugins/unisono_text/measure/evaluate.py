@@ -69,7 +69,7 @@ def evaluate(
         synthesizer.to(device)
     if num_samples < 2:
         raise DataError(f"num_samples={num_samples} must be at least 2: the error of drawing is measured")
-    model, held = synthesizer.model, Held.read(synthesizer.model, data, limit)
+    model, held = synthesizer.model, HeldOut.read(synthesizer.model, data, limit)
     bar = {"console": Console(stderr=True), "disable": not progress}
     likelihood = _likelihood(model, held, num_samples, bar)
     asked = [
@@ -114,7 +114,7 @@ def evaluate(
 def probe(synthesizer: Any, data: str | Path | TextData, *, limit: int = 16) -> Probe:
     """Return what ``unisono sweep`` asks of a text model: perplexity under the judge where there is one, always with
     the entropy of the tokens, self-BLEU and distinct pairs; what held-out text has of each is among the facts."""
-    held = Held.read(synthesizer.model, data, limit)
+    held = HeldOut.read(synthesizer.model, data, limit)
     writing = Writing(synthesizer.model, held)
 
     better = {name: way for name, way in writing.better.items() if name != BITS}
@@ -130,7 +130,7 @@ def probe(synthesizer: Any, data: str | Path | TextData, *, limit: int = 16) -> 
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class HeldOut:
     """What a text model is measured on.
 
     ``rows`` are (tokens, how many of them are given), ``texts`` and ``prompts`` what they read; ``requests`` fields of
@@ -150,7 +150,7 @@ class Held:
         return len(self.rows)
 
     @classmethod
-    def read(cls, model: Any, data: str | Path | TextData, limit: int) -> "Held":
+    def read(cls, model: Any, data: str | Path | TextData, limit: int) -> "HeldOut":
         """Read a corpus for a model, in its tokens and its context; raises ``DataError`` as ``evaluate`` does."""
         module = data if isinstance(data, TextData) else corpus_of(model, str(data))
         if module.train_set is None:
@@ -193,7 +193,7 @@ class Writing:
         better: the measures, and which way is better.
     """
 
-    def __init__(self, model: Any, held: Held):
+    def __init__(self, model: Any, held: HeldOut):
         self.tokenizer = model.tokenizer
         self.judge = model.components.get("judge")
         self.name = "none: give one with --component judge=FOLDER"
@@ -304,7 +304,7 @@ def words(text: str) -> list[str]:
     return re.findall(r"\w+|[^\w\s]", text)
 
 
-def _likelihood(model: Any, held: Held, num_samples: int, progress: dict[str, Any]) -> Section:
+def _likelihood(model: Any, held: HeldOut, num_samples: int, progress: dict[str, Any]) -> Section:
     """Say how likely held-out rows are to a model."""
     repeats = 1 if model.exact else min(REPEATS, num_samples)
     each = 1 if model.exact else num_samples // repeats

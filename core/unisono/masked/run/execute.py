@@ -39,7 +39,7 @@ def one_by_one(handle: Handle, canvas: Canvas, strategy: Strategy, max_steps: in
     """Yield the canvas after each step of `sync`."""
     done = 0
     while done != max_steps and not bool(finished(canvas, strategy).all()):
-        _patience(canvas, strategy, done, max_steps)
+        _check_progress(canvas, strategy, done, max_steps)
         with torch.no_grad():  # a generator leaves its caller's mode alone
             canvas = step(handle, canvas, strategy, force=done + 1 == max_steps)
         check_logits(canvas)
@@ -118,7 +118,7 @@ class Compact:
                 handle, strategy = handle.rows(left), strategy.rows(left)
             if done == max_steps or not len(index):
                 return whole
-            _patience(canvas, strategy, done, max_steps)
+            _check_progress(canvas, strategy, done, max_steps)
             canvas = step(handle, canvas, strategy, force=done + 1 == max_steps)
             check_logits(canvas)
             done += 1
@@ -132,7 +132,7 @@ def _merge(whole: Canvas, part: Canvas, index: Tensor) -> Canvas:
     return replace(whole, **{name: getattr(whole, name).index_copy(0, index, getattr(part, name)) for name in names})
 
 
-def _patience(canvas: Canvas, strategy: Strategy, done: int, max_steps: int | None) -> None:
+def _check_progress(canvas: Canvas, strategy: Strategy, done: int, max_steps: int | None) -> None:
     """Raise if more steps were taken than the strategy could have meant to."""
     if max_steps is not None:
         return

@@ -18,7 +18,7 @@ from unisono.errors import UnisonoError
 from unisono.masked.canvas import Canvas
 from unisono.masked.run.handle import Handle, at_sites
 from unisono.masked.stages.marginals import Marginals, readable
-from unisono.masked.stages.moment import Moment
+from unisono.masked.stages.context import StepContext
 from unisono.masked.stages.revise import Never
 from unisono.masked.stages.stop import Complete
 from unisono.masked.strategy import Strategy
@@ -36,7 +36,7 @@ def step(handle: Handle, canvas: Canvas, strategy: Strategy, width: int | None =
     if force:
         planned = replace(planned, window=canvas.masked, count=canvas.masked.sum(1))
     planned = replace(planned, window=planned.window & active[:, None])
-    at = Moment(canvas, handle, planned, memo)
+    at = StepContext(canvas, handle, planned, memo)
 
     def choose() -> Bool[Tensor, "b l"]:
         at._score = strategy.score(at)
@@ -113,7 +113,7 @@ def check_logits(canvas: Canvas) -> None:
 
 def _guided(
     strategy: Strategy,
-    at: Moment,
+    at: StepContext,
     query: Int[Tensor, "b k"] | None,
     needed: Bool[Tensor, "b k"],
     sites: Int[Tensor, "b k"] | None = None,

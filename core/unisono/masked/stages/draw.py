@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unisono.errors import UnisonoError
 from unisono.masked import random
-from unisono.masked.stages.moment import Moment
+from unisono.masked.stages.context import StepContext
 
 
 class Draw(Protocol):
@@ -27,7 +27,7 @@ class Draw(Protocol):
     exact: ClassVar[bool]
 
     def __call__(
-        self, logits: Float[Tensor, "b k v"], sites: Int[Tensor, "b k"], live: Bool[Tensor, "b k"], at: Moment
+        self, logits: Float[Tensor, "b k v"], sites: Int[Tensor, "b k"], live: Bool[Tensor, "b k"], at: StepContext
     ) -> Int[Tensor, "b k"]: ...
 
 
@@ -37,7 +37,7 @@ class Categorical:
 
     exact: ClassVar[bool] = True
 
-    def __call__(self, logits: Tensor, sites: Tensor, live: Tensor, at: Moment) -> Tensor:
+    def __call__(self, logits: Tensor, sites: Tensor, live: Tensor, at: StepContext) -> Tensor:
         return invert(logits, at.uniform(random.DRAW, sites))
 
 
@@ -47,7 +47,7 @@ class Greedy:
 
     exact: ClassVar[bool] = False
 
-    def __call__(self, logits: Tensor, sites: Tensor, live: Tensor, at: Moment) -> Tensor:
+    def __call__(self, logits: Tensor, sites: Tensor, live: Tensor, at: StepContext) -> Tensor:
         return logits.max(-1).indices  # also the first of equals, and twice as fast as argmax
 
 
@@ -60,7 +60,7 @@ class FixedNoise:
 
     exact: ClassVar[bool] = True
 
-    def __call__(self, logits: Tensor, sites: Tensor, live: Tensor, at: Moment) -> Tensor:
+    def __call__(self, logits: Tensor, sites: Tensor, live: Tensor, at: StepContext) -> Tensor:
         return invert(logits, random.uniform(at.canvas.seed, torch.zeros_like(at.canvas.step), sites, random.DRAW))
 
 
@@ -86,7 +86,7 @@ class ArithmeticCodes:
         if self.num_samples < 1:
             raise UnisonoError(f"arithmetic codes for {self.num_samples} samples: at least 1")
 
-    def __call__(self, logits: Tensor, sites: Tensor, live: Tensor, at: Moment) -> Tensor:
+    def __call__(self, logits: Tensor, sites: Tensor, live: Tensor, at: StepContext) -> Tensor:
         code, grain = at.memo.get("codes.code"), at.memo.get("codes.grain")
         if code is None or grain is None:
             zero = torch.zeros_like(at.canvas.seed)

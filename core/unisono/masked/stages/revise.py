@@ -19,7 +19,7 @@ from torch import Tensor
 from unisono.errors import UnisonoError
 from unisono.masked import random
 from unisono.masked.canvas import Canvas
-from unisono.masked.stages.moment import Moment
+from unisono.masked.stages.context import StepContext
 from unisono.masked.stages.plan import Steps, check_steps, steps_of
 from unisono.masked.stages.select import best
 
@@ -33,14 +33,14 @@ class Revise(Protocol):
     @property
     def static(self) -> bool: ...
 
-    def __call__(self, at: Moment, canvas: Canvas) -> Canvas: ...
+    def __call__(self, at: StepContext, canvas: Canvas) -> Canvas: ...
 
     def more(self, canvas: Canvas) -> Bool[Tensor, " b"]:
         """Which rows want another step although they are complete."""
         ...
 
 
-class _Calm:
+class _NoExtraSteps:
     """Nothing more to do once the canvas is complete."""
 
     def more(self, canvas: Canvas) -> Tensor:
@@ -48,24 +48,24 @@ class _Calm:
 
 
 @dataclass(frozen=True)
-class Never(_Calm):
+class Never(_NoExtraSteps):
     """What is committed stays."""
 
     keeps_law = True
     static = True
 
-    def __call__(self, at: Moment, canvas: Canvas) -> Canvas:
+    def __call__(self, at: StepContext, canvas: Canvas) -> Canvas:
         return canvas
 
 
 @dataclass(frozen=True)
-class KeepBest(_Calm):
+class KeepBest(_NoExtraSteps):
     """Of all tokens of the group, mask the worst again, as many as the plan leaves (Token-Critic)."""
 
     keeps_law = False
     static = True
 
-    def __call__(self, at: Moment, canvas: Canvas) -> Canvas:
+    def __call__(self, at: StepContext, canvas: Canvas) -> Canvas:
         keep = at.window.sum(1) - at.planned.count
         return canvas.remask(best(-at.score, at.planned.members & ~canvas.frozen, keep))
 
@@ -94,7 +94,7 @@ class Correct:
     def keeps_law(self) -> bool:
         return self.how == "random" and self.size == 1
 
-    def __call__(self, at: Moment, canvas: Canvas) -> Canvas:
+    def __call__(self, at: StepContext, canvas: Canvas) -> Canvas:
         done = at.remembered("correct.rounds", canvas.step)
         due = canvas.known.all(1) & (done < self.rounds)
         at.memo["correct.rounds"] = done + due
@@ -108,7 +108,7 @@ class Correct:
 
 
 @dataclass(frozen=True)
-class Edit(_Calm):
+class Edit(_NoExtraSteps):
     """Exchange committed tokens for the likeliest one where its probability is above `threshold`.
 
     Token-to-token editing as in LLaDA 2.1, among positions that were known before this step.
@@ -118,7 +118,7 @@ class Edit(_Calm):
     keeps_law = False
     static = False
 
-    def __call__(self, at: Moment, canvas: Canvas) -> Canvas:
+    def __call__(self, at: StepContext, canvas: Canvas) -> Canvas:
         m = at.marginals
         where = at.canvas.known & (m.top > self.threshold) & (m.token != at.canvas.tokens)
         return canvas.commit(where, m.token)
@@ -170,7 +170,7 @@ class Remasking:
         fall = 1 - (1 - self.alpha_on) * t / self.t_off
         return torch.where(t > self.t_on, rise, torch.where(t > self.t_off, self.alpha_on, fall))
 
-    def rates(self, at: Moment) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+    def rates(self, at: StepContext) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         """How likely each row masks a token again (σ; for conf, its sum over tokens) and fills a masked position."""
         step, steps = at.canvas.step, steps_of(self.num_steps, at.canvas.step)
         t = (1 - step.double() / steps).clamp_min(0)
@@ -187,10 +187,10 @@ class Remasking:
         unmask = (a_s - (1 - shared) * a_t) / (1 - a_t).clamp_min(1e-300)
         return sigma, torch.where(step + 1 >= steps, 1.0, unmask.clamp(0, 1))
 
-    def unmask_rate(self, at: Moment) -> Float[Tensor, " b"]:
+    def unmask_rate(self, at: StepContext) -> Float[Tensor, " b"]:
         return self.rates(at)[1]
 
-    def __call__(self, at: Moment, canvas: Canvas) -> Canvas:
+    def __call__(self, at: StepContext, canvas: Canvas) -> Canvas:
         old = at.canvas.known & ~canvas.frozen
         sigma = self.rates(at)[0][:, None].expand(old.shape)
         if self.kind == "conf":
@@ -205,7 +205,7 @@ class Remasking:
         return Remasking(self.kind, steps, self.eta, self.t_on, self.t_off, self.alpha_on)
 
 
-def _confidence(at: Moment, canvas: Canvas) -> Float[Tensor, "b l"]:
+def _confidence(at: StepContext, canvas: Canvas) -> Float[Tensor, "b l"]:
     """Each token's raw probability when it was committed, remembered; 1 for what was given."""
     p = at.marginals.logp.gather(-1, canvas.tokens[..., None])[..., 0].exp().double()
     before = at.memo.get("commit.p", torch.ones_like(p))

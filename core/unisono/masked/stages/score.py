@@ -20,7 +20,7 @@ from torch import Tensor
 from unisono.errors import UnisonoError
 from unisono.masked import random
 from unisono.masked.run.handle import select_rows
-from unisono.masked.stages.moment import Moment
+from unisono.masked.stages.context import StepContext
 
 
 class Score(Protocol):
@@ -32,7 +32,7 @@ class Score(Protocol):
     @property
     def blind(self) -> bool: ...
 
-    def __call__(self, at: Moment) -> Float[Tensor, "b l"]: ...
+    def __call__(self, at: StepContext) -> Float[Tensor, "b l"]: ...
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Random:
     uses_draw = False
     blind = True
 
-    def __call__(self, at: Moment) -> Tensor:
+    def __call__(self, at: StepContext) -> Tensor:
         return at.uniform(random.SCORE)
 
 
@@ -59,7 +59,7 @@ class Rank:
     uses_draw = False
     blind = True
 
-    def __call__(self, at: Moment) -> Tensor:
+    def __call__(self, at: StepContext) -> Tensor:
         l_ = at.canvas.layout.length
         if self.rank.shape != (l_,):
             raise UnisonoError(f"an order of {tuple(self.rank.shape)} positions: this canvas has {l_}")
@@ -71,7 +71,7 @@ class Rank:
         return -rank.double()
 
 
-class _Undrawn:
+class _OfMarginals:
     """A score of marginals, before anything is drawn."""
 
     uses_draw = False
@@ -79,26 +79,26 @@ class _Undrawn:
 
 
 @dataclass(frozen=True)
-class MaxProb(_Undrawn):
+class MaxProb(_OfMarginals):
     """The largest probability."""
 
-    def __call__(self, at: Moment) -> Tensor:
+    def __call__(self, at: StepContext) -> Tensor:
         return at.marginals.top
 
 
 @dataclass(frozen=True)
-class Margin(_Undrawn):
+class Margin(_OfMarginals):
     """The largest probability less the second (Kim et al., 2025, arXiv:2502.06768)."""
 
-    def __call__(self, at: Moment) -> Tensor:
+    def __call__(self, at: StepContext) -> Tensor:
         return at.marginals.margin
 
 
 @dataclass(frozen=True)
-class NegativeEntropy(_Undrawn):
+class NegativeEntropy(_OfMarginals):
     """−H: the most certain first."""
 
-    def __call__(self, at: Moment) -> Tensor:
+    def __call__(self, at: StepContext) -> Tensor:
         return -at.marginals.entropy
 
 
@@ -114,7 +114,7 @@ class Drawn:
     uses_draw = True
     blind = False
 
-    def __call__(self, at: Moment) -> Tensor:
+    def __call__(self, at: StepContext) -> Tensor:
         logp = at.drawn_logp
         return logp if self.log else logp.exp()
 
@@ -130,7 +130,7 @@ class Critic:
     uses_draw = True
     blind = False
 
-    def __call__(self, at: Moment) -> Tensor:
+    def __call__(self, at: StepContext) -> Tensor:
         return at.handle(at.canvas.commit(at.window, at.drawn), model=self.critic, width=1)[..., 0]
 
     def rows(self, index: Int[Tensor, " n"]) -> Critic:
@@ -138,7 +138,7 @@ class Critic:
 
 
 @dataclass(frozen=True)
-class Credit(_Undrawn):
+class Credit(_OfMarginals):
     """The largest probability, raised for a token that stays the likeliest (dInfer, arXiv:2510.08666).
 
     A position's credit is c ← decay·c + p^gamma while its likeliest token stays the same, else p^gamma;
@@ -150,7 +150,7 @@ class Credit(_Undrawn):
     gamma: float = 0.2
     decay: float = 0.8
 
-    def __call__(self, at: Moment) -> Tensor:
+    def __call__(self, at: StepContext) -> Tensor:
         p, token = at.marginals.top, at.marginals.token
         before = at.remembered("credit.value", p)
         same = at.remembered("credit.token", token) == token + 1  # 0 means: none yet
@@ -183,7 +183,7 @@ class Perturbed:
     def blind(self) -> bool:
         return self.score.blind
 
-    def __call__(self, at: Moment) -> Tensor:
+    def __call__(self, at: StepContext) -> Tensor:
         t = torch.full_like(at.planned.progress, self.temperature)
         if self.anneal:
             t = t * (1 - at.planned.progress)
@@ -201,6 +201,6 @@ class RandomOrder:
     uses_draw = False
     blind = True
 
-    def __call__(self, at: Moment) -> Tensor:
+    def __call__(self, at: StepContext) -> Tensor:
         zero = torch.zeros_like(at.canvas.step)
         return random.uniform(at.canvas.seed, zero, at.canvas.sites, random.SCORE)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unisono.errors import UnisonoError
 from unisono.masked import random
-from unisono.masked.stages.moment import Moment
+from unisono.masked.stages.context import StepContext
 
 
 class Select(Protocol):
@@ -27,7 +27,7 @@ class Select(Protocol):
     @property
     def static(self) -> bool: ...
 
-    def __call__(self, score: Float[Tensor, "b l"], at: Moment) -> Bool[Tensor, "b l"]: ...
+    def __call__(self, score: Float[Tensor, "b l"], at: StepContext) -> Bool[Tensor, "b l"]: ...
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class TopK:
 
     static = True
 
-    def __call__(self, score: Tensor, at: Moment) -> Tensor:
+    def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         return best(score, at.window, at.planned.count)
 
 
@@ -46,7 +46,7 @@ class All:
 
     static = True
 
-    def __call__(self, score: Tensor, at: Moment) -> Tensor:
+    def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         return at.window
 
 
@@ -57,7 +57,7 @@ class Threshold:
     value: float
     static = False
 
-    def __call__(self, score: Tensor, at: Moment) -> Tensor:
+    def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         return at.window & (score > self.value)
 
 
@@ -68,7 +68,7 @@ class Factor:
     factor: float
     static = False
 
-    def __call__(self, score: Tensor, at: Moment) -> Tensor:
+    def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         def rule(error: Tensor) -> Tensor:
             n = torch.arange(1, error.shape[1] + 1, device=error.device)
             return (n + 1) * error < self.factor
@@ -87,7 +87,7 @@ class Frechet:
     slack: float = 0.0
     static = False
 
-    def __call__(self, score: Tensor, at: Moment) -> Tensor:
+    def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         def rule(error: Tensor) -> Tensor:
             return error.cumsum(1) + error.cummax(1).values <= 1 - self.slack
 
@@ -109,7 +109,7 @@ class EntropyBound:
         if self.gamma < 0:
             raise UnisonoError(f"entropy bound {self.gamma}: at least 0 nats")
 
-    def __call__(self, score: Tensor, at: Moment) -> Tensor:
+    def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         def rule(entropy: Tensor) -> Tensor:
             # 1e-9: the sum of a single entropy less itself must be nothing, in any precision
             return entropy.cumsum(1) - entropy.cummax(1).values <= self.gamma + 1e-9
@@ -130,7 +130,7 @@ class KLStable:
     patience: int = 2
     static = False
 
-    def __call__(self, score: Tensor, at: Moment) -> Tensor:
+    def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         m = at.marginals
         before = at.memo.get("klass.logp")
         if before is None:
@@ -162,7 +162,7 @@ class Bernoulli:
             if abs(ends[0] - 1) > 1e-6 or abs(ends[1]) > 1e-6:
                 raise UnisonoError(f"alpha runs from α(0) = {ends[0]:.3g} to α(1) = {ends[1]:.3g}: it must be 1 and 0")
 
-    def __call__(self, score: Tensor, at: Moment) -> Tensor:
+    def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         if self.remasking is not None:
             rate = self.remasking.unmask_rate(at)
         else:
@@ -185,7 +185,7 @@ class Fallback:
 
     static = False
 
-    def __call__(self, score: Tensor, at: Moment) -> Tensor:
+    def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         chosen = self.select(score, at)
         count = at.planned.count if self.count is None else torch.full_like(at.planned.count, self.count)
         return torch.where(chosen.any(1, keepdim=True), chosen, best(score, at.window, count))
@@ -198,7 +198,7 @@ class AtMost:
     select: Any
     static = False
 
-    def __call__(self, score: Tensor, at: Moment) -> Tensor:
+    def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         return best(score, self.select(score, at), at.planned.count)
 
 

@@ -16,7 +16,7 @@ from unisono.masked.stages.plan import Planned
 
 
 @dataclass(eq=False)
-class Moment:
+class StepContext:
     """One step under way.
 
     `marginals` are raw, `drawn` holds a token at every open position for scores that rank draws, `score`
