@@ -93,8 +93,8 @@ class Model(LightningModule):
         """Yield the output piece by piece; a model that cannot stream yields one piece."""
         yield from self.synthesize([request], generator)
 
-    def frames(self, request: Any, generator: torch.Generator | None = None) -> Iterator[Any]:
-        """Yield what the output looks like while it is made, and the output last; a model may show that alone."""
+    def snapshots(self, request: Any, generator: torch.Generator | None = None) -> Iterator[Any]:
+        """Yield what the output looks like while it is made, and the output last; by default the output alone."""
         yield from self.synthesize([request], generator)
 
     def preview_requests(self) -> list[Any]:

@@ -63,9 +63,11 @@ class Synthesizer:
         """Yield the output piece by piece, the first long before the last."""
         yield from _inferred(self.model.stream(self.request(first, **fields), generator))
 
-    def frames(self, first: Any = None, /, *, generator: torch.Generator | None = None, **fields: Any) -> Iterator[Any]:
+    def snapshots(
+        self, first: Any = None, /, *, generator: torch.Generator | None = None, **fields: Any
+    ) -> Iterator[Any]:
         """Yield what the output looks like while it is made, and the output last: for live views."""
-        yield from _inferred(self.model.frames(self.request(first, **fields), generator))
+        yield from _inferred(self.model.snapshots(self.request(first, **fields), generator))
 
 
 def _inferred(pieces: Iterator[Any]) -> Iterator[Any]:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from live import check_snapshots
 from unisono.checkpoint import save_export
 from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
 from unisono.recipe import Recipe
@@ -233,3 +234,8 @@ def test_a_short_training_brings_tokens_to_bear():
         optimizer.step()
         first = float(parts["spectrogram"].detach()) if first is None else first
     assert float(parts["spectrogram"].detach()) < 0.6 * first
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_live_view_ends_with_the_output(kind):
+    check_snapshots(make(kind)[0].eval(), {"samples": [0.1, -0.2] * 4000})

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from live import check_snapshots
 from unisono import Synthesizer
 from unisono.data import Audit
 from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
@@ -233,6 +234,10 @@ def test_a_stream_says_the_same_part_by_part(voice):
     assert len(pieces) == 2
     joined = np.concatenate([piece.waveform for piece in pieces], 1)
     assert np.abs(joined - whole.waveform).max() < 1e-4 * np.abs(whole.waveform).max()
+
+
+def test_a_live_view_ends_with_the_output(model):
+    check_snapshots(model, {"text": "one"})
 
 
 def test_words_have_their_places_in_time(voice):

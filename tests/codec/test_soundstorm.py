@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from live import check_snapshots
 from unisono import Synthesizer
 from unisono.checkpoint import save_export
 from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
@@ -72,6 +73,10 @@ def codes(b, t, seed=0, q=3, size=16):
 def wave_file(path, seconds, gain=0.2, seed=0, rate=RATE):
     noise = torch.randn(round(seconds * rate), generator=torch.Generator().manual_seed(seed))
     return str(write_audio(path, gain * noise / noise.abs().max(), rate) or path)
+
+
+def test_a_live_view_ends_with_the_output(voice):
+    check_snapshots(voice.model, {"text": "Hello."})
 
 
 # ---- what is masked ----------------------------------------------------------------------------

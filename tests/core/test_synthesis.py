@@ -63,11 +63,11 @@ def test_what_cannot_be_asked_is_named(voice, first, fields, message):
         voice(first, **fields)
 
 
-def test_frames_end_with_the_output(voice):
-    *_, last = voice.frames("Hello", pace=2.0)
+def test_snapshots_end_with_the_output(voice):
+    *_, last = voice.snapshots("Hello", pace=2.0)
     np.testing.assert_array_equal(last.waveform, voice("Hello", pace=2.0).waveform)
     with pytest.raises(RequestError, match="did you mean 'pace'"):
-        next(voice.frames("Hello", pce=2))
+        next(voice.snapshots("Hello", pce=2))
 
 
 def test_fields_go_with_a_stream_too(voice):

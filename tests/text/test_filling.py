@@ -505,10 +505,10 @@ def test_a_hook_sees_each_block_before_the_next_is_begun(model):
     assert begun == sorted(begun, reverse=True) and model.evaluations > before
 
 
-def test_frames_and_streams_end_as_the_text(model, blocks):
+def test_snapshots_and_streams_end_as_the_text(model, blocks):
     synth = Synthesizer(model)
     fields = {"text": "abc", "length": 12, "num_steps": 4}
-    *views, last = synth.frames(**fields)
+    *views, last = synth.snapshots(**fields)
     whole = synth(**fields)
     assert (last.text, last.order, last.facts) == (whole.text, whole.order, whole.facts)
     assert [view.text.count("░") for view in views] == [9, 6, 3, 0]

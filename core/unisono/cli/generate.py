@@ -101,7 +101,7 @@ def _live(synthesizer: Any, fields: dict[str, Any]) -> Any:
 
     made = None
     with Live(console=Console(stderr=True), vertical_overflow="visible") as live:
-        for made in synthesizer.frames(fields):
+        for made in synthesizer.snapshots(fields):
             live.update(made if hasattr(made, "__rich__") else repr(made))
     return made
 

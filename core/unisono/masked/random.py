@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unisono.errors import UnisonoError
+from unisono.seeds import MAX_SEED
 
 Sites = Int[Tensor, "b l"] | Int[Tensor, " l"]
 
@@ -46,16 +47,24 @@ def gumbel(seed: Int[Tensor, " b"], step: Int[Tensor, " b"], sites: Sites, strea
 
 
 def row_seeds(seed: int, num_rows: int, device: torch.device | str | None = None) -> Int[Tensor, " b"]:
-    """One seed per row from one seed of a request: seed·2^20 + row, so that requests do not overlap.
+    """One seed per row from one seed of a request.
+
+    Seeds below 2^42 give seed·2^20 + row, so that no two requests overlap. Larger seeds are hashed into the
+    negative integers, multiples of 2^20: they never meet those of smaller seeds, and one another with a chance
+    of 2^-43.
 
     Raises:
-        UnisonoError: for a seed outside 0 … 2^42, or more than 2^20 rows.
+        UnisonoError: for a seed outside 0 … `MAX_SEED`, or more than 2^20 rows.
     """
-    if not 0 <= seed < 2**42:
-        raise UnisonoError(f"seed {seed}: give one from 0 to {2**42 - 1}")
+    if not 0 <= seed <= MAX_SEED:
+        raise UnisonoError(f"seed {seed}: give one from 0 to {MAX_SEED}")
     if not 0 <= num_rows <= 2**20:
         raise UnisonoError(f"{num_rows} rows of one seed: at most {2**20}; use several seeds")
-    return (seed << 20) + torch.arange(num_rows, dtype=torch.int64, device=device)
+    if seed < 2**42:
+        base = seed << 20
+    else:
+        base = -(int(_shift(_mix(torch.tensor(seed)), 21)) + 1 << 20)
+    return base + torch.arange(num_rows, dtype=torch.int64, device=device)
 
 
 def _shift(z: Tensor, by: int) -> Tensor:

@@ -183,7 +183,7 @@ class SpokenRequest:
             asked = SpeechRequest(text=text, speaker=name, pace=request.pace)
             for reading in model.read(asked, self.first_limit):
                 ids = torch.tensor(reading.ids)
-                frames = model.frames(ids, speaker, request.pace)
+                frames = model.symbol_frames(ids, speaker, request.pace)
                 passage = self._passage(
                     speaker, torch.repeat_interleave(ids, frames), self.prompt or last.get(speaker),
                     reading.characters, reading.pause, reading, frames,

@@ -103,7 +103,7 @@ def parts_of(model: Any, number: int, request: PromptedRequest, seed: int, memor
     readings = _spoken_words(model, request.text, words) if words else _any_text(model, request)
     for count, (symbols, ids, pause) in enumerate(readings):
         symbol_ids = torch.tensor(ids)
-        frames = model.frames(symbol_ids, memory, torch.full((len(ids),), request.pace, dtype=torch.float64))
+        frames = model.symbol_frames(symbol_ids, memory, torch.full((len(ids),), request.pace, dtype=torch.float64))
         semantic = model.phonemes(symbol_ids, frames)
         yield Part(number, request, derive_seed(seed, count), semantic, pause, symbols, frames)
 

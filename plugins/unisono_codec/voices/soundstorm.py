@@ -223,7 +223,7 @@ class SoundStorm(TokenModel):
             )
         return self.voice.read(request, self.max_piece_characters, first_limit)
 
-    def frames(self, symbols: Int[Tensor, " s"], speaker: int, pace: float) -> Int[Tensor, " s"]:
+    def symbol_frames(self, symbols: Int[Tensor, " s"], speaker: int, pace: float) -> Int[Tensor, " s"]:
         """Return how many codec frames each symbol of a text lasts, at least one of all."""
         made = self.durations.predict(symbols.to(self.device), speaker)
         return self.phonemes.durations(made[None].cpu(), torch.tensor([len(symbols)]), pace=pace)[0]

@@ -129,7 +129,7 @@ def synthesize(
     return [texts[number] for number in range(len(requests))]
 
 
-def frames(model: Any, request: TextRequest, generator: torch.Generator | None = None) -> Iterator[Text]:
+def snapshots(model: Any, request: TextRequest, generator: torch.Generator | None = None) -> Iterator[Text]:
     """Yield the text so far after each step, ░ where nothing is known, and at last what `synthesize` returns."""
     filling = Filling(model, read_all(model, [request], generator))
     canvas = filling.canvas

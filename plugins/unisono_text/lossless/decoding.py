@@ -192,7 +192,7 @@ def generate(
     limit = tokens.shape[1] + max_new_tokens
     rows = row_seeds(seed, len(tokens), device)
     if decoding == "arithmetic":  # row seeds m·n … m·n + n − 1 share a lattice
-        rows = seed * len(tokens) + torch.arange(len(tokens), device=device)
+        rows = seed % (2**62 // max(len(tokens), 1)) * len(tokens) + torch.arange(len(tokens), device=device)
     return decode(
         network,
         tokens,

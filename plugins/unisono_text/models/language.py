@@ -245,11 +245,11 @@ class LanguageModel(Model):
 
         return stream(self, request, generator)
 
-    def frames(self, request: Any, generator: torch.Generator | None = None) -> Iterator[Text]:
+    def snapshots(self, request: Any, generator: torch.Generator | None = None) -> Iterator[Text]:
         """Yield the text so far after each step, ░ where nothing is known yet, and at last the text."""
-        from unisono_text.filling.generate import frames
+        from unisono_text.filling.generate import snapshots
 
-        return frames(self, request, generator)
+        return snapshots(self, request, generator)
 
     def preview_requests(self) -> list[Any]:
         prompts = self.facts.get("sample_texts", [])[:2]

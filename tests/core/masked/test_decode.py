@@ -15,6 +15,8 @@ from unisono.masked.run.step import step
 from unisono.masked.stages.draw import invert
 from unisono.masked.stages.schedules import check_schedule
 from unisono.masked.stages.warp import _by_torch
+from unisono.model import Request
+from unisono.seeds import MAX_SEED
 
 L, V = 12, 7
 FLAT = Layout.sequence(L, V)
@@ -275,8 +277,17 @@ def test_random_numbers_are_uniform_and_apart():
     ):
         assert abs(float(torch.corrcoef(torch.stack([u.flatten(), other.flatten()]))[0, 1])) < 5 / math.sqrt(u.numel())
     assert len(torch.unique(um.row_seeds(7, 100))) == 100
-    with pytest.raises(UnisonoError, match="seed -1"):
-        um.row_seeds(-1, 3)
+    for wrong in (-1, MAX_SEED + 1):
+        with pytest.raises(UnisonoError, match=f"seed {wrong}"):
+            um.row_seeds(wrong, 3)
+
+
+def test_rows_of_any_request_seed_have_seeds_of_their_own():
+    seeds = [0, 1, 2**42 - 1, 2**42, 2**42 + 1, 2**44, 2**44 + 1, 2**62, 2**62 + 2**42, MAX_SEED - 1, MAX_SEED]
+    rows = torch.cat([um.row_seeds(seed, 4096) for seed in seeds])
+    assert rows.unique().numel() == len(rows)
+    assert torch.equal(um.row_seeds(2**42 - 1, 2), torch.tensor([2**62 - 2**20, 2**62 - 2**20 + 1]))  # as shipped
+    assert Request(seed=MAX_SEED).seed == MAX_SEED
 
 
 def test_arithmetic_codes_cover_the_law_evenly():
