@@ -113,12 +113,19 @@ class Espeak:
         self.languages: dict[str, str] = self._list_languages()
 
     def phonemes(self, text: str, language: str) -> list[list[str]]:
-        """Return espeak's words, each a list of IPA phonemes with stress marks.
+        """Return espeak's words, each a list of IPA phonemes with stress marks; see ``clauses``.
+
+        Raises ``RequestError`` for an unknown language.
+        """
+        return [word for clause in self.clauses(text, language) for word in clause]
+
+    def clauses(self, text: str, language: str) -> list[list[list[str]]]:
+        """Return espeak's clauses, each a list of words, each a list of IPA phonemes with stress marks.
 
         Numbers, abbreviations and symbols are read out; words that espeak runs together ("of the")
         are one. Raises ``RequestError`` for an unknown language.
         """
-        buffer = ctypes.create_string_buffer(text.replace("\0", " ").encode("utf-8", "replace"))
+        buffer = ctypes.create_string_buffer(_plain(text))
         pointer = ctypes.c_void_p(ctypes.addressof(buffer))
         clauses = []
         with self._lock:
@@ -129,10 +136,8 @@ class Espeak:
                 )
         # "(en)" and "(fr)" announce that espeak changed the language for a word
         clauses = [re.sub(r"\([a-z][a-z0-9-]*\)", "", clause) for clause in clauses]
-        words = [
-            [p.translate(_LETTERS) for p in word.split("_") if p] for clause in clauses for word in clause.split(" ")
-        ]
-        return [word for word in words if word]
+        words = [[[p.translate(_LETTERS) for p in word.split("_") if p] for word in c.split(" ")] for c in clauses]
+        return [[word for word in clause if word] for clause in words if any(clause)]
 
     def speak(
         self,
@@ -160,7 +165,7 @@ class Espeak:
                 library.espeak_SetParameter(_PITCH, pitch, 0)
                 self._waves.clear()
                 self._events.clear()
-                data = text.replace("\0", " ").encode("utf-8", "replace")
+                data = _plain(text)
                 library.espeak_Synth(data, len(data) + 1, 0, _POSITION_CHARACTER, 0, _UTF8, None, None)
                 library.espeak_Synchronize()
             finally:
@@ -239,6 +244,11 @@ class Espeak:
                 self._events.append((event.sample, raw.translate(_LETTERS)))
             index += 1
         return 0
+
+
+def _plain(text: str) -> bytes:
+    """Return what the library takes: no zero byte, and no grave accent, which crashes its Vietnamese voice."""
+    return text.replace("\0", " ").replace("`", " ").encode("utf-8", "replace")
 
 
 @lru_cache(maxsize=1)

@@ -10,6 +10,7 @@ All of them keep punctuation as pause symbols and know which symbols spell which
 """
 
 import importlib
+import logging
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,10 @@ from typing import Any, Protocol
 
 from unisono.errors import CheckpointError, DataError, RequestError, did_you_mean
 
-from unisono_sound.text.split import Token, nothing_to_speak, spoken_sign, tokenize
+from unisono_sound.text.align import align
+from unisono_sound.text.signs import is_picture, is_sign
+from unisono_sound.text.split import Token, nothing_to_speak, tokenize
+from unisono_sound.text.spoken import SpokenForms, Unspoken, simpler
 from unisono_sound.text.symbols import (
     CHARACTERS,
     END,
@@ -29,6 +33,8 @@ from unisono_sound.text.symbols import (
     START,
     SymbolTable,
 )
+
+logger = logging.getLogger("unisono")
 
 
 @dataclass(frozen=True)
@@ -46,12 +52,13 @@ class Symbols:
     and spaces.
 
     ``symbols`` opens with ``<start>`` and closes with ``<end>``: the silence around an utterance is
-    theirs.
+    theirs. ``skipped`` holds the pictures (emoji, ornaments) that were passed over; the log says so, too.
     """
 
     symbols: tuple[str, ...]
     words: tuple[Word, ...]
     word_of: tuple[int, ...]
+    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -78,8 +85,9 @@ class EspeakFrontEnd:
 
     Words are those of the written text: espeak-ng runs some together ("of the") and reads others as
     several ("1999"); phonemes are given to the written words by aligning them with each word read
-    alone. Raises ``RequestError`` for an unknown language, ``MissingExtra`` where the wheel is
-    absent.
+    alone (``align``). What espeak-ng would lose or read by code point is written out, or refused
+    (``SpokenForms``). A sentence in capitals is read as words, not letter by letter. Raises
+    ``RequestError`` for an unknown language, ``MissingExtra`` where the wheel is absent.
     """
 
     name = "espeak"
@@ -95,33 +103,68 @@ class EspeakFrontEnd:
                 "choose another language, or another front end"
             )
         self.language = language
-        self.version = f"espeak-ng {self._espeak.version}, reading 2"
+        self.version = f"espeak-ng {self._espeak.version}, reading 3"
+        self._forms = SpokenForms(lambda text: self._espeak.phonemes(text, language), language)
         self._alone = lru_cache(maxsize=50_000)(self._read_alone)
 
     def __call__(self, text: str) -> Symbols:
-        refuse_unspeakable(text, self.name, self.language)
         builder = _Builder(text)
-        for sentence in _sentences(text):
-            for token, groups in zip(sentence, self._read(sentence), strict=True):
+        for sentence, forms in self._sentences(text):
+            for token, groups in zip(sentence, self._read(sentence, forms), strict=True):
                 builder.word(token, groups)
         return builder.close()
 
-    def _read(self, sentence: list[Token]) -> list[list[list[str]]]:
+    def spoken_text(self, text: str) -> str:
+        """Return a text as espeak-ng is given it: signs and letters that it lacks written out."""
+        return " ".join(_written(sentence, forms) for sentence, forms in self._sentences(text))
+
+    def _sentences(self, text: str) -> Iterator[tuple[list[Token], list[str]]]:
+        """Yield sentences with the spoken forms of their words."""
+        refuse_unspeakable(text, self.name, self.language)
+        unknown: list[str] = []
+        found = []
+        for sentence in _sentences(text):
+            forms = []
+            for token in sentence:
+                try:
+                    form = self._forms.form(token.text)
+                    if not self._alone(form):
+                        raise Unspoken(token.text)
+                except Unspoken as error:
+                    unknown.extend(error.characters)
+                    continue
+                forms.append(form)
+            found.append((sentence, _as_words(forms)))
+        if unknown:
+            raise _unspeakable(list(dict.fromkeys(unknown)), self.name, self.language)
+        yield from found
+
+    def _read(self, sentence: list[Token], forms: list[str]) -> list[list[list[str]]]:
         """Return, for each written word, its groups (espeak's own words) of symbols."""
-        written = " ".join(t.text + ("." if t.dot and t.pause != "." else "") + t.pause for t in sentence)
-        spoken = [
-            [symbol for phoneme in word for symbol in self.table.spell(phoneme)]
-            for word in self._espeak.phonemes(written, self.language)
+        clauses = [
+            [[symbol for phoneme in word for symbol in self.table.spell(phoneme)] for word in clause]
+            for clause in self._espeak.clauses(_written(sentence, forms), self.language)
         ]
-        owners = _align(spoken, [self._alone(token.text) for token in sentence])
-        groups: list[list[list[str]]] = [[] for _ in sentence]
-        for word, owner in zip(spoken, owners, strict=True):
-            previous = None
-            for symbol, token in zip(word, owner, strict=True):
-                if token != previous:
-                    groups[token].append([])
-                groups[token][-1].append(symbol)
-                previous = token
+        alone = [self._alone(form) for form in forms]
+        paused = [bool(token.pause) for token in sentence]
+        parts = _phrases(paused)
+        if len(clauses) != len(parts):  # espeak-ng makes no clause of every pause, and others of its own
+            clauses, parts = [[word for clause in clauses for word in clause]], [slice(0, len(sentence))]
+        groups: list[list[list[str]]] = []
+        for clause, part in zip(clauses, parts, strict=True):
+            owners = align(clause, alone[part], paused[part])
+            if owners is None:
+                groups.extend([list(word) for word in words] for words in alone[part])
+                continue
+            own: list[list[list[str]]] = [[] for _ in alone[part]]
+            for word, owner in zip(clause, owners, strict=True):
+                previous = None
+                for symbol, token in zip(word, owner, strict=True):
+                    if token != previous:
+                        own[token].append([])
+                    own[token][-1].append(symbol)
+                    previous = token
+            groups.extend(own)
         return groups
 
     def _read_alone(self, word: str) -> tuple[tuple[str, ...], ...]:
@@ -132,27 +175,45 @@ class EspeakFrontEnd:
 class CharacterFrontEnd:
     """The small letters of the text, its digits and signs, and pauses for punctuation; needs no
     package.
+
+    A letter that the table lacks becomes its compatibility form or its base letter, as with
+    ``EspeakFrontEnd``; a number with a decimal point is refused, since a point is a pause here.
     """
 
     name = "characters"
-    version = "characters 1"
+    version = "characters 2"
     table = CHARACTERS
 
     def __init__(self, language: str = "en-us"):
         self.language = language
 
     def __call__(self, text: str) -> Symbols:
+        refuse_unspeakable(text, self.name, None)
         builder = _Builder(text)
         for token in tokenize(text):
-            letters = unicodedata.normalize("NFC", token.text.replace("’", "'").replace("−", "-")).lower()
-            # punctuation within a word ("e.g", "3.14") has no sound of its own here
-            letters = "".join(c for c in letters if c in self.table or unicodedata.category(c)[:2] not in _SILENT)
-            unknown = [c for c in dict.fromkeys(letters) if c not in self.table]
-            if unknown:
-                raise _unspeakable(unknown, self.name, self.language)
-            builder.word(token, [list(letters)])
-        refuse_unspeakable(text, self.name, None)
+            letters, unknown = [], []
+            written = unicodedata.normalize("NFC", token.text)
+            for index, character in enumerate(written):
+                spelled = self._spell(character, written[index + 1 : index + 2])
+                (unknown if spelled is None else letters).append(character if spelled is None else spelled)
+            if unknown or not "".join(letters):
+                raise _unspeakable(list(dict.fromkeys(unknown or token.text)), self.name, self.language)
+            builder.word(token, [list("".join(letters))])
         return builder.close()
+
+    def _spell(self, character: str, following: str) -> str | None:
+        """Return a character in letters of the table, None where it has no spelling."""
+        if character == "." and following.isalnum():
+            return None if following.isdigit() else ""
+        if character in "’−–":
+            return "'" if character == "’" else "-"
+        for form in (character, *simpler(character)):
+            form = form.lower()
+            if all(letter in self.table and letter not in SPECIALS for letter in form):
+                return form
+        # punctuation within a word ("e.g", "10:30") has no sound of its own here
+        silent = unicodedata.category(character)[:2] in _SILENT and not is_sign(character)
+        return "" if silent or is_picture(character) or unicodedata.category(character)[0] == "M" else None
 
 
 class CustomFrontEnd:
@@ -179,6 +240,7 @@ class CustomFrontEnd:
         self.open_table = known is None
 
     def __call__(self, text: str) -> Symbols:
+        text = unicodedata.normalize("NFC", text)
         words = list(self.function(text))
         if all(isinstance(word, str) for word in words):
             flat, words = words, [[]]
@@ -259,66 +321,22 @@ def front_end_of(facts: dict[str, Any], custom: Callable[[str], Sequence[Any]] |
 
 
 def refuse_unspeakable(text: str, name: str, language: str | None) -> None:
-    """Raise ``RequestError`` that names the characters which a front end cannot speak; None skips
-    the scripts.
+    """Raise ``RequestError`` that names the characters which no front end can speak: controls, surrogates,
+    unassigned ones. None leaves the language out of the message.
     """
     unknown = []
-    for character in dict.fromkeys(text):
+    for character in dict.fromkeys(unicodedata.normalize("NFC", text)):
         if character.isascii() and (character.isprintable() or character.isspace()):
             continue
-        category = unicodedata.category(character)
-        if category[0] == "L" and language is not None:
-            known = _script_known(character, language)
-        else:
-            known = category[0] in "LMNPZ" or category == "Cf" or character.isspace() or spoken_sign(character)
-        if category[0] == "M" and unicodedata.name(character, "").startswith("VARIATION"):
-            known = True
-        if not known:
+        if unicodedata.category(character)[0] in "LMNPZ" or unicodedata.category(character) == "Cf":
+            continue
+        if not (character.isspace() or character == "´" or is_sign(character) or is_picture(character)):
             unknown.append(character)
     if unknown:
         raise _unspeakable(unknown, name, language)
 
 
 _SILENT = ("Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Cf")
-# Scripts other than Latin, by the language that is written in them (ISO 639)
-_SCRIPTS = {
-    "CYRILLIC": "ru uk be bg sr mk kk ky tt ba cv nog kaa uz tk az",
-    "ARABIC": "ar fa ur sd ug ku",
-    "DEVANAGARI": "hi mr ne kok",
-    "BENGALI": "bn as bpy",
-    "GREEK": "el grc",
-    "HEBREW": "he",
-    "GURMUKHI": "pa",
-    "GUJARATI": "gu",
-    "ORIYA": "or",
-    "TAMIL": "ta",
-    "TELUGU": "te",
-    "KANNADA": "kn",
-    "MALAYALAM": "ml",
-    "SINHALA": "si",
-    "THAI": "th",
-    "MYANMAR": "my shn",
-    "GEORGIAN": "ka",
-    "ARMENIAN": "hy hyw",
-    "ETHIOPIC": "am ti",
-    "HANGUL": "ko",
-    "HIRAGANA": "ja",
-    "KATAKANA": "ja",
-    "KATAKANA-HIRAGANA": "ja",
-    "CJK": "ja cmn zh yue hak",
-    "IDEOGRAPHIC": "ja cmn zh yue hak",
-    "CHEROKEE": "chr",
-    "SHAVIAN": "en-shaw",
-}
-_SCRIPTS = {script: frozenset(languages.split()) for script, languages in _SCRIPTS.items()}
-
-
-def _script_known(character: str, language: str) -> bool:
-    words = unicodedata.name(character, "?").split()
-    if words[0] in ("LATIN", "MODIFIER", "FEMININE", "MASCULINE", "MICRO"):
-        return True
-    languages = _SCRIPTS.get(words[0], frozenset())
-    return language in languages or language.split("-")[0] in languages
 
 
 def _unspeakable(characters: Sequence[str], name: str, language: str | None) -> RequestError:
@@ -362,7 +380,38 @@ class _Builder:
         if not any(word >= 0 for word in self.word_of):
             raise nothing_to_speak(self.text)
         self._add(END, -1)
-        return Symbols(tuple(self.symbols), tuple(self.words), tuple(self.word_of))
+        skipped = tuple(dict.fromkeys(c for c in self.text if is_picture(c) and unicodedata.category(c) == "So"))
+        if skipped:
+            names = ", ".join(unicodedata.name(c, f"U+{ord(c):04X}") for c in skipped[:5])
+            logger.warning("not spoken, since pictures have no words: %s", names)
+        return Symbols(tuple(self.symbols), tuple(self.words), tuple(self.word_of), skipped)
+
+
+def _written(sentence: Sequence[Token], forms: Sequence[str]) -> str:
+    """Return a sentence as espeak-ng is given it."""
+    return " ".join(
+        form + ("." if token.dot and token.pause != "." else "") + token.pause
+        for token, form in zip(sentence, forms, strict=True)
+    )
+
+
+def _as_words(forms: list[str]) -> list[str]:
+    """Return the words of a sentence in small letters where it has three or more and all are capitals.
+
+    espeak-ng spells some words in capitals ("IT", "US"), which is right for names within a sentence.
+    """
+    words = [form for form in forms if any(c.isalpha() for c in form)]
+    if len(words) < 3 or any(c.islower() for form in words for c in form):
+        return forms
+    return [form if "." in form or len(form) == 1 else form.lower() for form in forms]
+
+
+def _phrases(paused: Sequence[bool]) -> list[slice]:
+    """Return the stretches of words between pauses."""
+    stops = [index + 1 for index, pause in enumerate(paused) if pause]
+    if not stops or stops[-1] != len(paused):
+        stops.append(len(paused))
+    return [slice(start, stop) for start, stop in zip([0, *stops[:-1]], stops, strict=True)]
 
 
 def _sentences(text: str, most: int = 60) -> Iterator[list[Token]]:
@@ -374,52 +423,3 @@ def _sentences(text: str, most: int = 60) -> Iterator[list[Token]]:
             sentence = []
     if sentence:
         yield sentence
-
-
-def _align(spoken: Sequence[Sequence[str]], alone: Sequence[Sequence[Sequence[str]]]) -> list[list[int]]:
-    """Give every symbol of a spoken sentence to a written word, by edit distance to the words read
-    alone.
-    """
-
-    def plain(symbol: str) -> str:
-        return symbol.lstrip("ˌˈ")
-
-    if len(alone) == 1:
-        return [[0] * len(word) for word in spoken]
-    parts = [[plain(s) for word in words for s in word] for words in alone]
-    if len(spoken) == len(alone) and all(
-        word and part and (plain(word[0]) == part[0] or plain(word[-1]) == part[-1])
-        for word, part in zip(spoken, parts, strict=True)
-    ):
-        return [[index] * len(word) for index, word in enumerate(spoken)]
-    heard = [plain(s) for word in spoken for s in word]
-    read = [(s, index) for index, part in enumerate(parts) for s in part]
-    if not read:
-        return [[0] * len(word) for word in spoken]
-    row = [float(j) for j in range(len(read) + 1)]
-    table = [row]
-    for i, symbol in enumerate(heard, 1):
-        previous, row = row, [float(i)]
-        for j, (other, _) in enumerate(read, 1):
-            # letters in common make a substitution cheap: əl for oʊl, ɾ for t it is not, but ɐ for
-            # eɪ neither
-            change = 0.0 if symbol == other else 0.7 if set(symbol) & set(other) else 1.1
-            row.append(min(previous[j - 1] + change, previous[j] + 1.0, row[j - 1] + 1.0))
-        table.append(row)
-    owner, i, j = [0] * len(heard), len(heard), len(read)
-    while i:
-        symbol = heard[i - 1]
-        if j:
-            other = read[j - 1][0]
-            change = 0.0 if symbol == other else 0.7 if set(symbol) & set(other) else 1.1
-            if table[i][j] == table[i - 1][j - 1] + change:
-                i, j = i - 1, j - 1
-                owner[i] = read[j][1]
-                continue
-            if table[i][j] == table[i][j - 1] + 1.0:
-                j -= 1
-                continue
-        i -= 1
-        owner[i] = read[min(j, len(read) - 1)][1] if j == 0 else read[j - 1][1]
-    flat = iter(owner)
-    return [[next(flat) for _ in word] for word in spoken]

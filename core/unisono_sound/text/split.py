@@ -3,14 +3,24 @@
 ``tokenize`` finds the written words and the pause after each; ``split_text`` cuts at paragraphs,
 sentences, then clauses, then words, then letters, each only where the one before leaves a piece
 above the limit. Both are generators over a text of any length and keep character offsets into it.
+
+A line end ends a phrase, as a full stop before a capital, a digit or a list mark, else as a comma, unless the
+line is soft-wrapped: it has at least ``WRAPPED_LINE`` characters, and the next line goes on in small letters or its
+first word would not have fitted within the longest of the lines around.
+
+A text is read as Unicode composes it (NFC); offsets are those of the text as given.
 """
 
 import re
 import unicodedata
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from unisono.errors import RequestError
+
+from unisono_sound.text.phrases import looseness
+from unisono_sound.text.signs import is_picture, is_sign
 
 PAUSE_SECONDS = {
     ",": 0.12, ";": 0.2, ":": 0.2, "—": 0.15, "…": 0.35, ".": 0.3, "!": 0.3, "?": 0.3,
@@ -19,6 +29,9 @@ PAUSE_SECONDS = {
 """The silence after a piece, by the punctuation that ends it; the model's own closing silence comes
 before it.
 """
+
+WRAPPED_LINE = 40
+"""A line of fewer characters is never taken as soft-wrapped."""
 
 DIGIT_COST = 6
 """What a digit counts for against a limit on characters: "7" is read as "seven" and more."""
@@ -45,18 +58,30 @@ class Token:
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a long text: ``text == whole[start:end]``; pieces tile the whole. ``pause`` in
-    seconds.
+    """A stretch of a long text: ``text == whole[start:end]``; pieces tile the whole.
+
+    ``pause`` in seconds. ``cut`` holds where the phrase goes on in the next piece.
     """
 
     text: str
     start: int
     end: int
     pause: float
+    cut: bool = False
 
 
 def tokenize(text: str) -> Iterator[Token]:
-    """Yield the written words of a text with the pause after each."""
+    """Yield the written words of a text with the pause after each; signs that are said are words."""
+    if unicodedata.is_normalized("NFC", text):
+        yield from _tokens(text)
+        return
+    composed, places = _compose(text)
+    for token in _tokens(composed):
+        start, end, after = places[token.start], places[token.end], places[token.after]
+        yield replace(token, text=text[start:end], start=start, end=end, after=after)
+
+
+def _tokens(text: str) -> Iterator[Token]:
     held: Token | None = None
     for token in _scan(text):
         if held is not None:
@@ -66,13 +91,39 @@ def tokenize(text: str) -> Iterator[Token]:
         yield _close(text, held, None)
 
 
+def _compose(text: str) -> tuple[str, array]:
+    """Return a text composed (NFC), and for each place in it, its end included, the place in the text as given."""
+    composed: list[str] = []
+    places = array("L")
+    begin = 0
+    cluster = ""
+
+    def close(stop: int) -> None:
+        composed.append(cluster)
+        kept = len(cluster)
+        places.extend(begin if not k else stop - kept + k for k in range(kept))
+
+    for index, character in enumerate(text):
+        grown = unicodedata.normalize("NFC", text[begin : index + 1])
+        if index > begin and not unicodedata.combining(character):
+            alone = unicodedata.normalize("NFC", character)
+            if grown == cluster + alone:
+                close(index)
+                begin, grown = index, alone
+        cluster = grown
+    close(len(text))
+    places.append(len(text))
+    return "".join(composed), places
+
+
 def split_text(text: str, limit: int = 220, first_limit: int | None = None) -> Iterator[Piece]:
     """Yield the pieces of a long text, none above the limit; joined, they are the text.
 
-    ``limit`` counts characters from a piece's first word to its last, a digit as ``DIGIT_COST``;
-    ``first_limit`` (for streaming) holds for the first piece, so that first audio comes early. The
-    last piece has no pause. Raises ``RequestError``, at the first piece, for a text with nothing to
-    speak.
+    Where a sentence is longer than a piece may be, it is cut at a clause, else before a word that joins
+    phrases ("and", "with"), else after a word that is not bound to the next ("the"). ``limit`` counts
+    characters from a piece's first word to its last, a digit as ``DIGIT_COST``; ``first_limit`` (for
+    streaming) holds for the first piece, so that first audio comes early. The last piece has no pause.
+    Raises ``RequestError``, at the first piece, for a text with nothing to speak.
     """
     for name, value in (("limit", limit), ("first_limit", first_limit or limit)):
         if value < 2 * DIGIT_COST:
@@ -84,7 +135,7 @@ def split_text(text: str, limit: int = 220, first_limit: int | None = None) -> I
         held = piece
     if held is None:
         raise nothing_to_speak(text)
-    yield replace(held, pause=0.0)
+    yield replace(held, pause=0.0, cut=False)
 
 
 def nothing_to_speak(text: str) -> RequestError:
@@ -96,12 +147,6 @@ def nothing_to_speak(text: str) -> RequestError:
     return RequestError(f"the text {shown!r} {what}: give at least one word to speak")
 
 
-def spoken_sign(character: str) -> bool:
-    """Whether a sign that is neither letter nor digit is read out ("%", "$", "½")."""
-    return character in _SIGNS or unicodedata.category(character) == "Sc"
-
-
-_SIGNS = frozenset("%&@#+=<>±×÷°©®™§µ~")
 _CANONICAL = {
     ",": ",", "、": ",", "，": ",", "،": ",", "՝": ",", "፣": ",",
     ";": ";", "；": ";", "؛": ";", "·": ";", "፤": ";",
@@ -113,6 +158,7 @@ _CANONICAL = {
 }  # fmt: skip
 _STRENGTH = "?!….;:,—"
 _ENDS = frozenset(".!?…")
+_OPENING = "\"'“‘«‹([{「『（【¿¡"
 _CLOSING = "\"'”’»›)]}」』）】"
 # a full stop after one of these never ends a sentence
 _TITLES = frozenset(
@@ -140,7 +186,11 @@ _STARTERS = frozenset(
 )
 # contractions that keep a leading apostrophe
 _ELIDED = frozenset(str.split("tis twas til em cause bout n round twere twill"))
+_LINE_ENDS = "\n\r\v\f\x85\u2028"
+_LIST_MARK = re.compile(r"[ \t]*(?:[-*+•–—]|\d{1,3}[.)]|[A-Za-z][.)])[ \t]")
+_ITEM = re.compile(r"[\n\r][ \t]*[-*+•–—](?=[ \t])")
 _WORD = re.compile(r"\S+")
+_TAG = re.compile(r"</?[^\W\d]\w*/?>")
 # inside a run without spaces: dashes and ellipses always part words, commas and the like before a
 # letter
 _INNER = re.compile(r"(?:--+|\.{2,}|[—―…。，、！？；：।॥،؛؟]|(?<!\d)–|–(?!\d)|(?<=[^\W\d])[,;:!?]+(?=[^\W\d]))+")
@@ -153,6 +203,11 @@ def _scan(text: str) -> Iterator[Token]:
     held: tuple[int, int] | None = None
     for run in _WORD.finditer(text):
         start = run.start()
+        if _is_operator(text, start, run.end()):
+            if held is not None:
+                yield Token(text[held[0] : held[1]], *held, _boundary(text, held[1], start), "", 0)
+            held = start, run.end()
+            continue
         bounds = [
             *((m.start(), m.end()) for m in _INNER.finditer(run[0])),
             (len(run[0]), len(run[0])),
@@ -169,24 +224,72 @@ def _scan(text: str) -> Iterator[Token]:
         yield Token(text[held[0] : held[1]], *held, len(text), "", 0)
 
 
+def _is_operator(text: str, start: int, end: int) -> bool:
+    """Whether a run is a sign that would be punctuation beside a word: "5 - 3", "5 – 3", "a * b"."""
+    if text[start:end] in ("*", "_"):
+        line = text.rfind("\n", 0, start) + 1
+        return bool(text[line:start].strip())  # else the mark of a list
+    if text[start:end] not in ("-", "–"):
+        return False
+    before, after = start, end
+    while before and text[before - 1] in " \t\u00a0":
+        before -= 1
+    while after < len(text) and text[after] in " \t\u00a0":
+        after += 1
+    number = text[after : after + 1]
+    if number in (".", "-", "−", "√") or (number and unicodedata.category(number) == "Sc"):
+        number = text[after + 1 : after + 2]
+    return bool(before) and _numeric(text[before - 1]) and number.isdigit()
+
+
+def _numeric(character: str) -> bool:
+    return character.isnumeric() or character in "%‰°" or unicodedata.category(character) == "Sc"
+
+
 def _core(text: str, start: int, end: int) -> tuple[int, int] | None:
     """Strip punctuation off both ends of a run; None where nothing is left to speak."""
+    first, last = start, end
+    tags = [mark.span() for mark in _TAG.finditer(text, start, end)] if "<" in text[start:end] else []
 
     def spoken(index: int) -> bool:
         character = text[index]
-        return character.isalnum() or unicodedata.category(character)[0] in "MN" or spoken_sign(character)
+        if character in "*_":
+            return False  # beside a word they are marks of emphasis
+        if character in "</>" and any(begin <= index < stop for begin, stop in tags):
+            return False  # brackets around a word
+        return (
+            character.isalnum()
+            or (unicodedata.category(character)[0] in "MN" and not is_picture(character))
+            or is_sign(character)
+        )
 
-    while start < end and not spoken(start):
+    while start < end and (not spoken(start) or unicodedata.category(text[start])[0] == "M"):
         start += 1
     while end > start and not spoken(end - 1):
         end -= 1
     if start == end:
         return None
     if start and text[start - 1] in "'’" and text[start:end].lower() in _ELIDED:
-        start -= 1
-    elif start and text[start - 1] in "-−" and text[start].isdigit() and (start < 2 or text[start - 2].isspace()):
+        return start - 1, end
+    if start > first and text[start - 1] == "." and text[start].isalnum():
+        opens = start - 1 == first or not (text[start - 2].isalnum() or text[start - 2] in ".…!?,;:")
+        if opens and (text[start].isdigit() or _opens(text, start - 1)):
+            start -= 1  # ".5", ".NET"
+    if (
+        start
+        and text[start - 1] in "-–"
+        and (text[start].isdigit() or text[start] == "." or unicodedata.category(text[start]) == "Sc")
+        and _opens(text, start - 1)
+    ):
         start -= 1  # a minus sign
+    if end < last and text[end] in "-–" and text[end - 1].isdigit() and re.match(r"[-–][ \t]+\d", text[end : end + 9]):
+        end += 1  # "5- 3"
     return start, end
+
+
+def _opens(text: str, index: int) -> bool:
+    """Whether a word may begin here: after white space or an opening mark."""
+    return not index or text[index - 1].isspace() or text[index - 1] in _OPENING
 
 
 def _boundary(text: str, end: int, following: int) -> int:
@@ -197,7 +300,7 @@ def _boundary(text: str, end: int, following: int) -> int:
     if opening > end:
         return opening
     # no white space between: all but opening marks belongs to the word before
-    while following > end and text[following - 1] in "\"'“‘«‹([{「『（【¿¡":
+    while following > end and text[following - 1] in _OPENING:
         following -= 1
     return following
 
@@ -207,10 +310,12 @@ def _close(text: str, token: Token, following: Token | None) -> Token:
     word.
     """
     tail = text[token.end : token.after]
+    tail = _ITEM.sub("\n", tail)
     marks = re.sub(r"\.{2,}", "…", re.sub(r"--+|(?<=\s)-(?=\s|$)", "—", tail))
     found = {_CANONICAL.get(mark, "") for mark in marks} - {""}
     pause = next((mark for mark in _STRENGTH if mark in found), "")
     paragraph = len(re.findall(r"\n[ \t\r]*", tail)) >= 2 or "\u2029" in tail
+    phrase_ends = not paragraph and following is not None and _ends_line(text, token.end, following.start)
     dot = False
     if pause == "." and following is not None:
         dot = tail[0] == "." and _is_abbreviation(token.text, following.text)
@@ -220,6 +325,8 @@ def _close(text: str, token: Token, following: Token | None) -> Token:
     if not pause and following is not None and set("()[]{}") & set(text[token.end : following.start]):
         pause = ","  # espeak-ng makes a short pause at brackets, and so do readers
     lower = following is not None and following.text[0].islower()
+    if phrase_ends and not pause and not dot:
+        pause = "," if lower and not _LIST_MARK.match(text, _line_start(text, following.start)) else "."
     if paragraph:
         pause, level = pause or ".", 3
     elif pause in _ENDS:
@@ -229,6 +336,45 @@ def _close(text: str, token: Token, following: Token | None) -> Token:
     else:
         level = 1 if pause else 0
     return Token(token.text, token.start, token.end, token.after, pause, level, dot or tail.startswith("."))
+
+
+def _line_start(text: str, index: int) -> int:
+    while index and text[index - 1] not in _LINE_ENDS:
+        index -= 1
+    return index
+
+
+def _line_stop(text: str, index: int) -> int:
+    while index < len(text) and text[index] not in _LINE_ENDS:
+        index += 1
+    return index
+
+
+def _ends_line(text: str, end: int, following: int) -> bool:
+    """Whether a line ends between two words and is not soft-wrapped; see the module."""
+    if not any(mark in _LINE_ENDS for mark in text[end:following]):
+        return False
+    stop = _line_stop(text, end)
+    line = text[_line_start(text, end) : stop].strip()
+    if line.endswith("-") and line[-2:-1].isalpha():
+        return False
+    begin = _line_start(text, following)
+    if len(line) < WRAPPED_LINE or _LIST_MARK.match(text, begin):
+        return True
+    if text[following].islower():
+        return False
+    longest, place = len(line), begin
+    for _ in range(4):  # the lines around, as many as a paragraph needs to show its width
+        rest = _line_stop(text, place)
+        longest = max(longest, len(text[place:rest].strip()))
+        place = min(rest + 1, len(text))
+    place = _line_start(text, end)
+    for _ in range(4):
+        before = _line_start(text, max(place - 1, 0))
+        longest = max(longest, len(text[before : max(place - 1, 0)].strip()))
+        place = before
+    word = _WORD.match(text, following)
+    return len(line) + 1 + len(word[0] if word else "") <= longest
 
 
 def _is_abbreviation(word: str, following: str) -> bool:
@@ -249,7 +395,7 @@ def _is_abbreviation(word: str, following: str) -> bool:
 def _pieces(text: str, limit: int, bound: int) -> Iterator[Piece]:
     begin, waiting = 0, []
     for token in tokenize(text):
-        waiting.extend(_chop(text, token, bound))
+        waiting.extend(_chop(text, token, min(bound, limit)))
         # a whole sentence, or more of one than a piece may hold, is ready to be cut
         while waiting and (
             waiting[-1].level >= 2
@@ -259,7 +405,7 @@ def _pieces(text: str, limit: int, bound: int) -> Iterator[Piece]:
             count = _take(text, waiting, bound)
             last = waiting[count - 1]
             ending = "paragraph" if last.level == 3 else last.pause if last.level else ""
-            yield Piece(text[begin : last.after], begin, last.after, PAUSE_SECONDS[ending])
+            yield Piece(text[begin : last.after], begin, last.after, PAUSE_SECONDS[ending], cut=not last.level)
             begin, waiting, bound = last.after, waiting[count:], limit
 
 
@@ -298,16 +444,20 @@ def _chop(text: str, token: Token, limit: int) -> list[Token]:
 
 
 def _take(text: str, tokens: list[Token], limit: int) -> int:
-    """How many tokens the next piece takes: a whole sentence, else as many clauses as fit, else as
-    many words.
+    """How many tokens the next piece takes: a whole sentence, else as many clauses as fit, else words as far as
+    the best place to cut in the second half of what fits.
     """
     clause = word = 0
+    best = -1
     for count, token in enumerate(tokens, 1):
         if _exceeds(text, tokens[0].start, token.end, limit):
             return clause or word or 1
-        word = count
         if token.level:
             clause = count
         if token.level >= 2:
-            break
-    return word
+            return count
+        follows = count < len(tokens) and tokens[count].start > token.end
+        bond = looseness(token.text, tokens[count].text) if follows else 0
+        if bond >= best or 2 * _cost(text, tokens[0].start, token.end) < limit:
+            word, best = count, bond
+    return len(tokens)

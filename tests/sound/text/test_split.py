@@ -4,7 +4,7 @@ import tracemalloc
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from unisono.errors import RequestError
 from unisono_sound.text.split import DIGIT_COST, PAUSE_SECONDS, split_text, tokenize
@@ -34,6 +34,7 @@ def cost(text):
 
 @settings(max_examples=200, deadline=None)
 @given(PROSE, st.integers(12, 60), st.one_of(st.none(), st.integers(12, 30)))
+@example("Mr. 1999", 12, 18)
 def test_pieces_tile_the_text_within_the_limit(text, limit, first_limit):
     if not list(tokenize(text)):
         with pytest.raises(RequestError, match=r"punctuation only|is empty|neither letters nor digits"):
@@ -59,7 +60,7 @@ def test_tokens_tile_the_text(text):
     tokens = list(tokenize(text))
     for token in tokens:
         assert token.text == text[token.start : token.end] and token.end <= token.after
-        assert any(c.isalnum() or not c.isascii() or c in "%&@#+=<>$~" for c in token.text)
+        assert any(c.isalnum() or not c.isascii() or c in "%&@#+=<>$~/|^\\*_-" for c in token.text)
     for before, after in pairwise(tokens):
         assert before.after <= after.start
     if tokens:
@@ -117,6 +118,55 @@ def test_first_piece_is_a_clause():
     first = next(split_text(text, 220, 60))
     assert first.text == "When the sun came up over the hills, "
     assert first.pause == PAUSE_SECONDS[","]
+
+
+def test_a_stream_without_punctuation_is_cut_where_phrases_join():
+    text = (
+        "so we went down to the river and looked at the boats that were lying in the mud because the tide was out and "
+        "nobody had come to take them away"
+    )
+    pieces = list(split_text(text, 48))
+    assert [p.text for p in pieces] == [
+        "so we went down to the river ", "and looked at the boats ", "that were lying in the mud ",
+        "because the tide was out ", "and nobody had come to take them away",
+    ]  # fmt: skip
+    assert [p.cut for p in pieces] == [True, True, True, True, False]
+    assert [p.pause for p in pieces] == [0.0] * 5
+    assert not any(p.cut for p in split_text("One, two. Three?", 12))
+
+
+def lines(text):
+    """The pause after each line's last word."""
+    return [t.pause for t in tokenize(text) if "\n" in text[t.end : t.after]]
+
+
+@pytest.mark.parametrize(
+    "text, pauses",
+    [
+        ("Chapter One\nIt was late.", ["."]),
+        ("1. First item\n2. Second item\n3. Third", [".", "."]),
+        ("milk\r\neggs\r\nbread", [",", ","]),
+        ("- milk\n- eggs", ["."]),
+        ("Dear Anna,\nThank you:\nAll is well", [",", ":"]),
+        ("Mr.\nSmith", [""]),
+        ("This is a line of a text that somebody has\nwrapped in an editor at forty-four characters\nso.", ["", ""]),
+        ("We went to the north of the country with\nProfessor Higgins in the summer of the year\nand back.", ["", ""]),
+        ("A line of more than forty characters that ends\nOf itself: the next word would have fitted into it.", ["."]),
+        ("the words of the text are broken by the exam-\nple of a hyphen at the end.", [""]),
+    ],
+)  # fmt: skip
+def test_a_line_end_ends_a_phrase_unless_the_line_is_wrapped(text, pauses):
+    assert lines(text) == pauses
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text(alphabet="abcdefgh", min_size=1, max_size=9), min_size=30, max_size=80), st.integers(52, 90))
+def test_wrapping_a_text_changes_no_pause(words, width):
+    import textwrap
+
+    text = " ".join(words)
+    wrapped = textwrap.fill(text, width)
+    assert [(t.text, t.pause) for t in tokenize(wrapped)] == [(t.text, t.pause) for t in tokenize(text)]
 
 
 def test_pauses_by_punctuation():
