@@ -300,7 +300,7 @@ def test_data_audit(command, tmp_path):
     assert "kept, plain" in done.out or "kept" in done.out
     audit = json.loads(report.read_text())
     assert (audit["kept"], audit["dropped"]) == (6, [])
-    assert 0 < audit["hours"] < 0.1
+    assert audit["unit"] == "hours" and 0 < audit["amount"] < 0.1
 
 
 def test_plugins(command):

@@ -140,9 +140,9 @@ def test_gain_scales_sound_and_mel_alike(folder):
 
 def test_ljspeech_layout_and_two_speakers(folder):
     (folder / "metadata.csv").write_text("".join(f"{i}|text {i}\n" for i in range(6)))
-    assert prepared(folder).audit.by_speaker().keys() == {"voice"}
+    assert prepared(folder).audit.by_group().keys() == {"voice"}
     both = prepared({"kim": str(folder), "lee": str(folder)}, val_size=2)
-    assert both.audit.by_speaker().keys() == {"kim", "lee"}
+    assert both.audit.by_group().keys() == {"kim", "lee"}
     assert both.audit.kept == 12
     assert len(both.val_set) == 2  # both speakers' recording of one text
 

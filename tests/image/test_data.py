@@ -52,7 +52,7 @@ def test_a_folder_gives_classes_parts_and_reasons(folder):
     assert audit.reasons == {"unreadable": 1, "empty file": 1, "truncated": 1, "too small": 1, "unknown class": 1}
     assert {item.id for item in audit.dropped if item.reason == "truncated"} == {"train/dog/cut.jpg"}
     assert audit.kept == 4 + 5 + 4
-    assert audit.by_speaker()["dog"]["kept"] == 7
+    assert audit.by_group()["dog"]["kept"] == 7
     assert any("1 files below train are no images" in note for note in audit.notes)
     assert any("1 of 4 test images sit out" in note for note in audit.notes)
     assert len(data.train_set) == 9
@@ -158,7 +158,7 @@ def test_a_split_depends_on_names_alone_and_keeps_groups_together():
     again = split(pictures[::-1], 5)[1]
     assert {p.id for p in again} == {p.id for p in val}
     assert {p.id for p in split(pictures[:15], 2)[1]} <= {p.id for p in split(pictures, 30 - 3)[1]} | {"never"}
-    with pytest.raises(DataError, match="val_size=30 leaves none"):
+    with pytest.raises(DataError, match="val_size=30 leaves nothing"):
         split(pictures, 30)
 
 

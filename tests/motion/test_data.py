@@ -1,5 +1,7 @@
 """Clips: what is kept, what is dropped and why, captions, mirror images, splits, and the published layout."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -310,8 +312,22 @@ def test_bad_features_are_dropped_with_the_reason(tmp_path):
     np.save(folder / "one.npy", np.zeros((1, 263), np.float32))
     (folder / "broken.npy").write_bytes(b"\x93NUMPY nothing")
     np.save(folder / "pickle.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    whole = (folder / "000000.npy").read_bytes()
+    (folder / "cut.npy").write_bytes(whole[: len(whole) // 2])
+    (folder / "two.npy").write_bytes(whole + whole)
+    with (folder / "archive.npy").open("wb") as file:
+        np.savez(file, np.zeros((90, 263), np.float32))
+    (folder / "huge.npy").write_bytes(whole.replace(b"(90, 263), }      ", b"(99999999, 263), }"))
+    (folder / "empty.npy").write_bytes(b"")
+    np.save(folder / "deep.npy", np.zeros((2, 90, 263), np.float32))
     data = prepared(root)
     assert {item.id: item.reason for item in data.audit.dropped} == {
+        "cut": "unreadable",
+        "two": "unreadable",
+        "archive": "unreadable",
+        "huge": "unreadable",
+        "empty": "unreadable",
+        "deep": "wrong shape",
         "nan": "not finite",
         "narrow": "wrong shape",
         "kit": "other skeleton",
@@ -347,11 +363,87 @@ def test_stretches_that_are_too_short_are_listed(tmp_path):
     assert data.audit.kept == 4
 
 
-def test_a_text_file_that_is_none(tmp_path):
+@pytest.mark.parametrize(
+    ("line", "detail"),
+    [
+        ("a caption#tokens#start", "expected caption#tokens#from#to"),
+        ("he stops#he/PRON#0.0#inf", "0 to inf s"),
+        ("he stops#he/PRON#-1.0#2.0", "-1 to 2 s"),
+        ("he stops#he/PRON#3.0#2.0", "3 to 2 s"),
+        ("he stops#he/PRON#99#100", "99 to 100 s of 4.50 s"),
+        ("he stops#he/PRON#0,5#1", "no seconds"),
+        ("#he/PRON#0.0#0.0", "caption is empty"),
+    ],
+)
+def test_a_caption_that_cannot_be_used_is_one_row(tmp_path, line, detail):
+    root = published(tmp_path / "HumanML3D", count=3)
+    (root / "texts" / "000000.txt").write_text(f"a man walks ahead.#a/DET#0.0#0.0\n{line}\n")
+    data = prepared(root, val_size=0)
+    (row,) = data.audit.dropped
+    assert (row.id, row.reason) == ("000000, line 2 of its captions", "caption cannot be used")
+    assert detail in row.detail and data.audit.kept == 3
+    assert {c.id: c.captions for c in data.train_set.clips}["000000"] == ("a man walks ahead.",)
+
+
+def test_a_stretch_that_ends_after_the_clip_ends_with_it(tmp_path):
+    root = published(tmp_path / "HumanML3D", count=3)
+    (root / "texts" / "000000.txt").write_text("he stops#he/PRON#2.0#1000.0\n")
+    data = prepared(root, val_size=0)
+    assert {c.id: len(c.features) for c in data.train_set.clips}["000000@2-1000"] == 90 - 40
+    assert not data.audit.dropped
+
+
+def test_captions_that_are_no_utf8_are_one_row(tmp_path):
+    root = published(tmp_path / "HumanML3D", count=3)
+    (root / "texts" / "000001.txt").write_bytes("caf\xe9#a#0#0\n".encode("latin-1"))
+    (root / "texts" / "000002.txt").write_bytes("\ufeffa man waves.#a#0#0\r\n".encode())
+    data = prepared(root, val_size=0)
+    assert [(d.id, d.reason) for d in data.audit.dropped] == [("000001", "captions cannot be read")]
+    assert {c.id: c.captions for c in data.train_set.clips}["000002"] == ("a man waves.",)
+
+
+def test_ids_are_listed_whatever_the_line_ends_and_marks(tmp_path):
     root = published(tmp_path / "HumanML3D")
-    (root / "texts" / "000000.txt").write_text("a caption#tokens#start\n")
-    with pytest.raises(DataError, match=r"000000\.txt, line 1: expected caption#tokens#from#to"):
-        prepared(root)
+    (root / "train.txt").write_bytes("\ufeff000000\r\n000001\r\n000001\r\nM000009\r\n".encode())
+    (root / "val.txt").write_bytes("\ufeff000004\r\n".encode())
+    data = prepared(root)
+    whole = [clip.id for clip in data.train_set.clips if "@" not in clip.id]
+    assert whole == ["000000", "000001"]
+    assert "1 ids of train.txt have no clip that is used, such as 'M000009'" in data.audit.notes
+
+
+def test_an_id_in_both_parts_is_one_row(tmp_path):
+    root = published(tmp_path / "HumanML3D")
+    (root / "train.txt").write_text("000001\n000002\n000003\n")
+    (root / "val.txt").write_text("000003\n000004\n")
+    data = prepared(root)
+    assert [(d.id, d.reason) for d in data.audit.dropped] == [("000003", "in both parts")]
+    seen = {clip.id.partition("@")[0] for part in (data.train_set, data.val_set) for clip in part.clips}
+    assert seen == {"000001", "000002", "000004"} and data.audit.kept == 5
+
+
+def test_mirror_images_say_the_other_side(folder):
+    data = prepared(folder, val_size=0)
+    said = {clip.id.rpartition("_")[2]: clip.captions for clip in data.train_set.clips}
+    for number, side, other in ((3, "left", "right"), (4, "right", "left")):
+        captions, mirrored_ = said[f"00{number}"], said[f"00{number}{MIRRORED}"]
+        assert len(captions) == len(mirrored_) == 6
+        assert all(side in c.split() and other not in c.split() for c in captions)
+        assert all(other in c.split() and side not in c.split() for c in mirrored_)
+
+
+def test_folders_are_walked_as_everywhere(folder):
+    make_figure(7).save(folder / "b.bvh")
+    (folder / "b.bvh").rename(folder / "UPPER.BVH")
+    (folder / ".hidden.bvh").write_text("HELLO")
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX" / "x.bvh").write_text("HELLO")
+    os.mkfifo(folder / "pipe.bvh")
+    (folder / "gone.bvh").symlink_to(folder / "nowhere.bvh")
+    data = prepared(folder, val_size=0, mirror=False)
+    assert "UPPER" in {clip.id for clip in data.train_set.clips} and data.audit.kept == 7
+    assert {d.id: d.reason for d in data.audit.dropped} == {"pipe.bvh": "not a file", "gone.bvh": "broken link"}
+    assert any(".hidden.bvh" in note and "__MACOSX" in note for note in data.audit.notes)
 
 
 # ---- figures -----------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """Motion: rotations against their definitions, skeletons, BVH there and back, what is wrong with a file, drawings."""
 
 import itertools
+import os
 import shutil
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from unisono_motion.skeleton import (
     six_to_matrix,
     slerp,
 )
+from unisono_motion.skeleton.bvh import frame_rate
 
 SMALL = """HIERARCHY
 ROOT Hips
@@ -299,13 +302,141 @@ def test_a_damaged_file_is_told_in_one_sentence(tmp_path, change, match):
 
 
 def test_what_is_no_text_file_is_told(tmp_path):
-    with pytest.raises(DataError, match="No such file"):
+    with pytest.raises(DataError, match="does not exist"):
         Motion.read(tmp_path / "none.bvh")
-    (tmp_path / "binary.bvh").write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(DataError, match="is not text"):
+    (tmp_path / "binary.bvh").write_bytes(b"\x80\x00\x80")
+    with pytest.raises(DataError, match="not UTF-8"):
         Motion.read(tmp_path / "binary.bvh")
     with pytest.raises(DataError, match="metres_per_unit=0"):
         Motion.read(write(tmp_path, SMALL), metres_per_unit=0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: s.replace("MOTION\n", "MOTION\n\n \n"),
+        lambda s: s.replace("Frames: 3", "Frames : 3").replace("Frame Time:", "Frame  Time :"),
+        lambda s: s.replace("Frames: 3", "Frames:\t3").replace("Frame Time: ", "Frame Time:"),
+        lambda s: s.replace("Frames: 3\n", "Frames: 3\n\n"),
+        lambda s: s.replace("Frames: 3\nFrame", "frames: 003   FRAME"),
+        lambda s: s.replace("End Site", "End site"),
+        lambda s: s.replace("End Site", "END SITE").replace("ROOT", "Root").replace("OFFSET", "Offset"),
+        lambda s: s.replace("End Site", "End Site Toe"),
+        lambda s: s.replace("Xrotation", "XROTATION").replace("Zposition", "zposition").replace("CHANNELS", "channels"),
+        lambda s: " ".join(s.partition("MOTION")[0].split()) + "\n" + "".join(s.partition("MOTION")[1:]),
+        lambda s: " ".join(s.partition("Frames")[0].split()) + " " + "".join(s.partition("Frames")[1:]),
+        lambda s: s.replace(" {", "{").replace("{ ", "{").replace(" }", "}"),
+        lambda s: s.replace("\n", "\r\n"),
+        lambda s: s.replace("\n", "\r"),
+        lambda s: s.replace("0 90 0 0", "\n0\t90  0 0") + "\n\n",
+        lambda s: s.replace("0.0333333", "3.33333e-2"),
+    ],
+)
+def test_one_file_written_in_many_ways(tmp_path, change):
+    text = change(SMALL)
+    assert text != SMALL
+    path = tmp_path / "clip.bvh"
+    path.write_bytes(text.encode())
+    plain, read = read_bvh(write(tmp_path, SMALL, "plain.bvh")), read_bvh(path)
+    assert read.skeleton == plain.skeleton and read.fps == plain.fps == 30
+    assert np.array_equal(read.rotations, plain.rotations) and np.array_equal(read.root, plain.root)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda s: s.replace("Frames: 3", "Frames: " + "9" * 5000), r"99999999… \(5000 digits\) frames.*truncated"),
+        (lambda s: s.replace("Frames: 3", "Frames: -3"), "must follow MOTION"),
+        (lambda s: s.replace("Frames: 3", "Frames: 3.0"), "must follow MOTION"),
+        (lambda s: s.replace("0.0333333", "1e-300"), "frame time '1e-300' must be"),
+        (lambda s: s.replace("0.0333333", "inf"), "frame time 'inf' must be"),
+        (lambda s: s.replace("0.0333333", "0,0333"), "frame time '0,0333' must be"),
+        (lambda s: s.replace("0.0333333", "0.0333333 9"), "must follow MOTION"),
+        (lambda s: s.replace("2 90 4 10", "2 90 4 1e300"), "line 27: '1e300' is not a finite number"),
+        (lambda s: s.replace("2 90 4 10", "2 90 4 1_0"), "line 27: '1_0' is not a finite number"),
+        (lambda s: s.replace("CHANNELS 1 ", "CHANNELS 1e8 "), r"line 17: 1e\+08 channels"),
+        (lambda s: s.replace("CHANNELS 1 ", "CHANNELS -1 "), "line 17: -1 channels"),
+        (lambda s: s.replace("CHANNELS 3 Zrotation X", "CHANNELS 3 Zrotation Z"), "'Zrotation' stands twice"),
+        (lambda s: s.replace("-5 0\n    CHANNELS 3", "1e99 0\n    CHANNELS 3"), "line 8: '1e99' is not finite"),
+        (lambda s: s.replace("  JOINT Right", "  JOINT A\n{ OFFSET 0 0 0 CHANNELS 0 }\n" * 600 + "  JOINT Right"),
+         "more than 512 joints"),
+    ],
+)  # fmt: skip
+def test_what_is_beyond_all_bounds_is_named(tmp_path, change, match):
+    with pytest.raises(DataError, match=match) as caught:
+        read_bvh(write(tmp_path, change(SMALL)))
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "pipe", "folder", "x" * 300, "a\0b", "empty"])
+@pytest.mark.parametrize("suffix", [".bvh", ".npz"])
+def test_only_regular_files_are_opened(tmp_path, name, suffix):
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    (tmp_path / f"folder{suffix}").mkdir()
+    (tmp_path / f"empty{suffix}").write_bytes(b"")
+    (tmp_path / f"zero{suffix}").symlink_to("/dev/zero")
+    for path in (tmp_path / f"{name}{suffix}", tmp_path / f"zero{suffix}", "/dev/zero"):
+        with pytest.raises(DataError) as caught:
+            Motion.read(path)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
+
+
+NTSC = [rate * 1000 / 1001 for rate in (24, 30, 48, 60, 120)]
+
+
+@pytest.mark.parametrize("rate", [*NTSC, 24, 25, 30, 50, 60, 90, 100, 120, 240, 29, 47, 125, 37])
+@pytest.mark.parametrize("digits", [6, 7, 8, 9, 10, 12, 17])
+def test_rates_are_known_at_any_printed_precision(rate, digits):
+    exact = Decimal(1) / Decimal(rate) if rate == int(rate) else Decimal(1001) / Decimal(round(rate * 1.001) * 1000)
+    for rounding in (ROUND_HALF_UP, ROUND_FLOOR):
+        printed = str(exact.quantize(Decimal(1).scaleb(-digits), rounding=rounding))
+        assert frame_rate(printed) == rate, printed
+    assert frame_rate(f"{np.float32(exact):.12g}") == rate
+
+
+@pytest.mark.parametrize(
+    ("printed", "rate"),
+    [
+        ("0.03336666", 30000 / 1001), ("0.0333667", 30000 / 1001), ("0.03337", 30000 / 1001), ("0.0334", 30000 / 1001),
+        ("0.0333", 30), ("0.033", 30), ("0.0083", 120), ("0.008333", 120), ("0.00833", 120), ("0.008", 125),
+        ("0.01667", 60), ("0.016667", 60), ("0.0167", 60), ("0.016683", 60000 / 1001), ("0.041708", 24000 / 1001),
+        ("3.33667e-02", 30000 / 1001), ("1", 1), ("0.5", 2), ("2.5", 0.4), ("0.0345", 29),
+    ],
+)  # fmt: skip
+def test_rates_by_examples(printed, rate):
+    assert frame_rate(printed) == pytest.approx(rate, rel=1e-12)
+
+
+def test_npz_is_whole_numbers_and_one_sentence(tmp_path):
+    motion = moving()
+    whole = motion.save(tmp_path / "clip.npz").read_bytes()
+    with np.load(tmp_path / "clip.npz") as kept:
+        parts = dict(kept)
+    cases = {
+        "truncated": whole[: len(whole) // 2],
+        "flipped": whole[:200] + bytes(b ^ 255 for b in whole[200:230]) + whole[230:],
+        "an array": b"\x93NUMPY\x01\x00",
+        "empty": b"",
+    }
+    changes = {
+        "NaN": {"positions": np.where(np.arange(5)[:, None, None] == 2, np.nan, parts["positions"])},
+        "inf fps": {"fps": np.array(np.inf)},
+        "two fps": {"fps": np.array([30.0, 20.0])},
+        "texts": {"offsets": np.full((7, 3), "x")},
+        "short": {"offsets": parts["offsets"][:5]},
+        "fewer": {"positions": parts["positions"][:, :5]},
+        "parents": {"parents": np.array([-1, 9, 9, 9, 9, 9, 9])},
+        "whole": {"positions": parts["positions"].astype(np.int64)},
+        "pickled": {"caption": np.array({"a": 1}, dtype=object)},
+    }
+    for name, change in changes.items():
+        np.savez(tmp_path / "other.npz", **{**parts, **change})
+        cases[name] = (tmp_path / "other.npz").read_bytes()
+    for name, content in cases.items():
+        (tmp_path / "bad.npz").write_bytes(content)
+        with pytest.raises(DataError, match=r"bad\.npz") as caught:
+            Motion.read(tmp_path / "bad.npz")
+        assert "\n" not in str(caught.value), name
 
 
 def test_bones_that_stretch_are_refused(tmp_path):

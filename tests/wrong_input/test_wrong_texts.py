@@ -47,7 +47,7 @@ def test_several_files_are_one_corpus(said, corpus, tmp_path):
     found = audited(said, tmp_path, FILES, f"--data.root=[{corpus / 'good.txt'}, {corpus / 'bad.txt'}]", *small)
     assert found["kept"] == 4
     found = audited(said, tmp_path, FILES, f"--data.root={{a: {corpus / 'good.txt'}, b: {corpus / 'bad.txt'}}}", *small)
-    assert {name: part["kept"] for name, part in found["speakers"].items()} == {"a": 3, "b": 1}
+    assert {name: part["kept"] for name, part in found["groups"].items()} == {"a": 3, "b": 1}
 
 
 WRONG = {

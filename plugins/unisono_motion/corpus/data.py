@@ -3,8 +3,9 @@
 Shapes: t frames, d features.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ from unisono.data import (
     Drop,
     collate_items,
     derive_seed,
+    hold_out,
     mirrored,
     prepare_features,
     read_captions,
     words_of,
 )
 from unisono.errors import DataError
-from unisono_sound.corpus import Manifest, Utterance
+from unisono.files import Names, is_file, is_folder, shown, walk
+from unisono_sound.corpus import Utterance
 
 from unisono_motion.corpus import humanml3d
 from unisono_motion.corpus.captions import captions_of_name
@@ -123,13 +126,13 @@ class MotionData(DataModule):
         return collate_items(items)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Listed:
-    """A clip that was found: its file, and its captions by stretch of time in seconds (0, 0 is all of it)."""
+    """A BVH file that was found, and what is said of it."""
 
     id: str
     path: Path
-    captions: tuple[tuple[str, float, float], ...] = field(default=())
+    captions: tuple[str, ...] = ()
 
 
 class ClipData(MotionData):
@@ -174,9 +177,9 @@ class ClipData(MotionData):
         super().__init__(crop_frames, batch_size, num_workers)
         if fps is not None and not 1 <= fps <= 240:
             raise DataError(f"fps={fps} must be from 1 to 240, or null to keep the files' own")
-        if metres_per_unit is not None and metres_per_unit <= 0:
+        if metres_per_unit is not None and not 0 < metres_per_unit < math.inf:
             raise DataError(f"metres_per_unit={metres_per_unit} must be above 0, such as 0.01 for centimetres")
-        if min_seconds < 0 or (max_seconds is not None and max_seconds <= min_seconds):
+        if not min_seconds >= 0 or (max_seconds is not None and not max_seconds > min_seconds):
             raise DataError(f"min_seconds={min_seconds} must be at least 0 and below max_seconds={max_seconds}")
         self.root = root
         self.fps = fps
@@ -197,17 +200,17 @@ class ClipData(MotionData):
     # ---- BVH -----------------------------------------------------------------------------------
 
     def _prepare_captures(self, root: Path, progress: bool) -> Audit:
-        listed = _find_clips(root)
+        audit = Audit("clips")
+        listed = _find_clips(root, audit)
         unit = BVH_UNIT if self.metres_per_unit is None else self.metres_per_unit
         results = prepare_features(
             [Utterance(clip.id, clip.path) for clip in listed],
             partial(read_clip, metres_per_unit=unit),
-            f"bvh-1 {unit:g}",
+            f"bvh-2 {unit:g}",
             num_processes=self.num_processes,
             progress=progress,
             description="reading clips",
         )
-        audit = Audit("clips")
         captures: list[tuple[_Listed, Motion]] = []
         for clip, result in zip(listed, results, strict=True):
             if isinstance(result, Drop):
@@ -236,28 +239,26 @@ class ClipData(MotionData):
             audit.keep(clip.id, motion.seconds, "seconds")
         if not fitted:
             raise DataError(f"{self.root}: no usable clip; dropped: {audit.reasons}; first: {audit.dropped[0]}")
-        kept = Manifest(tuple(Utterance(clip.id, clip.path) for clip, _ in fitted.values()))
-        train, val = kept.split(self.val_size)
-        ready = [_clip(*fitted[u.id], self.spec) for u in train]
+        held = hold_out(dict.fromkeys(fitted, 1), self.val_size)
+        train, val = ([entry for name, entry in fitted.items() if (name in held) == part] for part in (False, True))
+        ready = [_clip(*entry, self.spec) for entry in train]
         if self.mirror:
-            mirror = Mirror.learn(skeleton, _mean_rotations([fitted[u.id][1] for u in train], self.spec))
-            for utterance in train:
-                clip, motion = fitted[utterance.id]
-                captions = tuple((mirrored(text), start, stop) for text, start, stop in clip.captions)
+            mirror = Mirror.learn(skeleton, _mean_rotations([motion for _, motion in train], self.spec))
+            for clip, motion in train:
+                captions = tuple(mirrored(text) for text in clip.captions)
                 ready.append(_clip(replace(clip, id=clip.id + MIRRORED, captions=captions), mirror(motion), self.spec))
         without = sum(not clip.captions for clip, _ in fitted.values())
         if without:
             audit.note(f"{without} of {len(fitted)} clips have no caption")
-        return self.settle(audit, ready, [_clip(*fitted[u.id], self.spec) for u in val])
+        return self.settle(audit, ready, [_clip(*entry, self.spec) for entry in val])
 
     # ---- features that are made already --------------------------------------------------------
 
     def _prepare_features(self, root: Path) -> Audit:
-        sources, splits = humanml3d.list_sources(root)
         audit = Audit("clips")
-        loaded: dict[str, tuple[humanml3d.Source, np.ndarray]] = {}
+        loaded: dict[str, tuple[np.ndarray, tuple[humanml3d.Caption, ...]]] = {}
         width = None
-        for source in sources:
+        for source in humanml3d.list_sources(root, audit):
             try:
                 features = humanml3d.load(source)
                 width = width or features.shape[1]
@@ -265,15 +266,16 @@ class ClipData(MotionData):
                     raise Drop("other skeleton", f"{features.shape[1]} numbers a frame, the first clip has {width}")
                 if len(features) < 2:
                     raise Drop("one frame", "a motion needs at least 2 frames")
-                self._judge(len(features) / humanml3d.LAYOUTS[width][1])
+                seconds = len(features) / humanml3d.LAYOUTS[width][1]
+                self._judge(seconds)
+                loaded[source.id] = features, humanml3d.read_texts(source, seconds, audit)
             except Drop as drop:
                 audit.drop(source.id, drop.reason, drop.detail)
                 continue
-            loaded[source.id] = source, features
-            audit.keep(source.id, len(features) / humanml3d.LAYOUTS[width][1], "seconds")
+            audit.keep(source.id, seconds, "seconds")
         if not loaded:
             raise DataError(f"{self.root}: no usable clip; dropped: {audit.reasons}; first: {audit.dropped[0]}")
-        self.spec = humanml3d.spec_of([features for _, features in loaded.values()])
+        self.spec = humanml3d.spec_of([features for features, _ in loaded.values()])
         unit = 1.0 if self.metres_per_unit is None else self.metres_per_unit
         height = self.spec.skeleton.height * unit
         if not MIN_HEIGHT <= height <= MAX_HEIGHT:
@@ -283,20 +285,21 @@ class ClipData(MotionData):
             )
         if unit != 1.0:
             self.spec = replace(self.spec, skeleton=_scaled(self.spec.skeleton, unit))
-            for name, (source, features) in loaded.items():
-                loaded[name] = source, _scaled_features(features, self.spec, unit)
-        if "train" in splits and "val" in splits:
-            train, val = ([name for name in splits[part] if name in loaded] for part in ("train", "val"))
-            unlisted = len(loaded.keys() - {*train, *val})
-            if unlisted:
-                audit.note(f"{unlisted} of {len(loaded)} clips are in neither train.txt nor val.txt and sit out")
+            for name, (features, captions) in loaded.items():
+                loaded[name] = _scaled_features(features, self.spec, unit), captions
+        split = humanml3d.read_split(root, loaded, audit)
+        if split is None:
+            held = hold_out(dict.fromkeys(loaded, 1), self.val_size)
+            train, val = ([name for name in loaded if (name in held) == part] for part in (False, True))
         else:
-            kept = Manifest(tuple(Utterance(name, source.path) for name, (source, _) in loaded.items()))
-            train, val = ([u.id for u in side] for side in kept.split(self.val_size))
-        if not train:
-            raise DataError(f"{root / 'train.txt'}: names none of the clips; mend it, or remove it")
+            train, val = split.train, split.val
+            unlisted = audit.kept - len(train) - len(val)
+            if unlisted:
+                audit.note(f"{unlisted} of {audit.kept} clips are in neither train.txt nor val.txt and sit out")
+            if not train:
+                raise DataError(f"{root / 'train.txt'}: names none of the clips; mend it, or remove it")
         cut = partial(_stretches, spec=self.spec, judge=self._judge, audit=audit)
-        ready = [[clip for name in side for clip in cut(*loaded[name])] for side in (train, val)]
+        ready = [[clip for name in side for clip in cut(name, *loaded[name])] for side in (train, val)]
         return self.settle(audit, *ready)
 
     def _judge(self, seconds: float) -> None:
@@ -325,56 +328,60 @@ def _restore(load: Any, facts: dict[str, Any]) -> Motion:
     return Motion(positions, skeleton, facts["fps"], rotations)
 
 
-def _find_clips(root: Path) -> list[_Listed]:
-    if root.is_dir():
-        files = sorted(p for p in root.rglob("*") if p.suffix.lower() == ".bvh")
-        if not files:
+def _find_clips(root: Path, audit: Audit) -> list[_Listed]:
+    if is_folder(root):
+        found = walk(root, (".bvh",))
+        found.tell(audit)
+        if not found.files:
             raise DataError(
                 f"{root}: holds no .bvh file and no new_joint_vecs folder; give a folder of BVH files, one in "
                 "HumanML3D's layout, or a table of file|caption"
             )
-        return [
-            _Listed(
-                path.relative_to(root).with_suffix("").as_posix(),
-                path,
-                tuple((caption, 0.0, 0.0) for caption in captions_of_name(path.stem)),
-            )
-            for path in files
-        ]
-    if not root.is_file():
-        raise DataError(f"{root}: no such folder or file; check data.root")
-    listed = []
+        listed: dict[str, _Listed] = {}
+        for file in found.files:
+            if file.stem in listed:
+                audit.drop(file.id, "same name", f"{listed[file.stem].path.name} has the same id")
+                continue
+            listed[file.stem] = _Listed(file.stem, file.path, captions_of_name(file.path.stem))
+        return list(listed.values())
+    if not is_file(root):
+        raise DataError(f"{shown(root)}: no such folder or file; check data.root")
+    listed, beside = {}, Names(root.parent)
     for name, captions in read_captions(root, "clip").items():
-        path = root.parent / name
-        if not path.is_file():
-            raise DataError(f"{root}: {name!r} does not exist beside it; put it there, or remove its lines")
+        path = beside.find(name)
+        if path is None:
+            raise DataError(f"{root}: {shown(name)!r} does not exist beside it; put it there, or remove its lines")
         if path.suffix.lower() != ".bvh":
-            raise DataError(f"{root}: {name!r} is no .bvh file; tables list BVH files")
-        listed.append(_Listed(Path(name).with_suffix("").as_posix(), path, tuple((c, 0.0, 0.0) for c in captions)))
-    return listed
+            raise DataError(f"{root}: {shown(name)!r} is no .bvh file; tables list BVH files")
+        id = Path(name).with_suffix("").as_posix()
+        if id in listed:
+            raise DataError(f"{root}: {shown(name)!r} and {listed[id].path.name!r} have the same id; rename one")
+        listed[id] = _Listed(id, path, captions)
+    return list(listed.values())
 
 
 def _clip(listed: _Listed, motion: Motion, spec: MotionSpec) -> Clip:
-    return Clip(listed.id, spec.encode(motion), tuple(text for text, _, _ in listed.captions))
+    return Clip(listed.id, spec.encode(motion), listed.captions)
 
 
 def _stretches(
-    source: humanml3d.Source,
+    id: str,
     features: np.ndarray,
+    captions: tuple[humanml3d.Caption, ...],
     spec: MotionSpec,
     judge: Callable[[float], None],
     audit: Audit,
 ) -> list[Clip]:
     """Return the clip with the captions that are about all of it, and each stretch with those about it alone."""
-    whole = tuple(text for text, start, stop in source.captions if start == stop == 0)
-    clips = [Clip(source.id, features, whole)] if whole or not source.captions else []
+    whole = tuple(caption.text for caption in captions if caption.start == caption.stop == 0)
+    clips = [Clip(id, features, whole)] if whole or not captions else []
     parts: dict[tuple[float, float], list[str]] = {}
-    for text, start, stop in source.captions:
-        if not start == stop == 0:
-            parts.setdefault((start, stop), []).append(text)
+    for caption in captions:
+        if not caption.start == caption.stop == 0:
+            parts.setdefault((caption.start, caption.stop), []).append(caption.text)
     for (start, stop), texts in parts.items():
         part = features[int(start * spec.fps) : int(stop * spec.fps)]
-        name = f"{source.id}@{start:g}-{stop:g}"
+        name = f"{id}@{start:g}-{stop:g}"
         try:
             if len(part) < 2:
                 raise Drop("one frame", "a stretch needs at least 2 frames")

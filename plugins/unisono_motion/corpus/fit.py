@@ -14,7 +14,7 @@ from unisono_motion.corpus.features import MotionSpec, about_y
 from unisono_motion.skeleton import Motion, Skeleton, slerp
 
 MAX_BEND = 30.0
-"""Degrees that a bone's rest direction may differ from the common skeleton's before rotations mean another thing."""
+"""Degrees by which a bone's rest direction may differ from the common skeleton's: rotations are taken over."""
 
 REFLECT = np.diag([-1.0, 1.0, 1.0])
 REFLECTIONS = [np.diag(s) for s in product((1.0, -1.0), repeat=3) if np.prod(s) < 0]
@@ -64,7 +64,7 @@ def retarget(motion: Motion, skeleton: Skeleton) -> Motion:
             if angle > MAX_BEND:
                 raise Drop(
                     "other rest pose",
-                    f"{skeleton.names[joint]} points {angle:.0f}° elsewhere at rest, at most {MAX_BEND:g}° is borne",
+                    f"rest-pose bone of {skeleton.names[joint]} differs by {angle:.0f}° (max {MAX_BEND:g}°)",
                 )
     legs = list(skeleton.legs) or list(range(1, len(skeleton)))
     scale = float(wanted[legs].sum() / max(lengths[legs].sum(), 1e-9))

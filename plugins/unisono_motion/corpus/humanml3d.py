@@ -14,15 +14,18 @@ first clips, and bones at rest point along the axes.
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from unisono.data import Drop
+from unisono.data import Audit, Drop
 from unisono.errors import DataError
+from unisono.files import Names, composed, is_file, is_folder, lone_surrogate, read_lines, shown, walk
 
 from unisono_motion.corpus.features import MotionSpec
 from unisono_motion.skeleton import Skeleton
+from unisono_motion.skeleton.arrays import open_npy
 
 _UP, _DOWN, _LEFT, _RIGHT, _AHEAD = (0, 1, 0), (0, -1, 0), (1, 0, 0), (-1, 0, 0), (0, 0, 1)
 JOINTS_22 = (
@@ -77,39 +80,80 @@ MEASURED_CLIPS = 16
 
 
 @dataclass(frozen=True)
+class Caption:
+    """What a stretch of a clip shows, in seconds; 0 to 0 is all of it."""
+
+    text: str
+    start: float = 0.0
+    stop: float = 0.0
+
+
+@dataclass(frozen=True)
 class Source:
-    """One clip of the layout: its file and its captions with the stretch of time that each is about, in seconds."""
+    """One clip of the layout: its features, and the file of its captions."""
 
     id: str
     path: Path
-    captions: tuple[tuple[str, float, float], ...]
+    texts: Path
+
+
+@dataclass(frozen=True)
+class Split:
+    """The clips that ``train.txt`` and ``val.txt`` name, in their order, each once."""
+
+    train: list[str]
+    val: list[str]
 
 
 def is_layout(root: Path) -> bool:
     """Whether a folder is laid out so."""
-    return (root / "new_joint_vecs").is_dir()
+    return is_folder(root / "new_joint_vecs")
 
 
-def list_sources(root: Path) -> tuple[list[Source], dict[str, list[str]]]:
-    """Return every clip, and the ids of each split file that there is (train, val, test)."""
-    files = sorted((root / "new_joint_vecs").glob("*.npy"))
-    if not files:
+def list_sources(root: Path, audit: Audit) -> list[Source]:
+    """Return every clip, in the order of the ids; what is no file that can be read goes to the audit."""
+    found = walk(root / "new_joint_vecs", (".npy",))
+    found.tell(audit)
+    if not found.files:
         raise DataError(f"{root / 'new_joint_vecs'}: holds no .npy file; put the motions there")
-    sources = [Source(path.stem, path, _captions(root / "texts" / f"{path.stem}.txt")) for path in files]
-    splits = {}
-    for name in ("train", "val", "test"):
-        listed = root / f"{name}.txt"
-        if listed.is_file():
-            splits[name] = listed.read_text(encoding="utf-8").split()
-    return sources, splits
+    texts = Names(root / "texts")
+    sources = {}
+    for file in found.files:
+        if file.stem in sources:
+            audit.drop(file.id, "same name", f"{sources[file.stem].path.name} has the same id")
+            continue
+        name = f"{file.stem}.txt"
+        sources[file.stem] = Source(file.stem, file.path, texts.find(name) or root / "texts" / name)
+    return list(sources.values())
+
+
+def read_split(root: Path, known: Collection[str], audit: Audit) -> Split | None:
+    """Return the split that the files state, of the ids that are known; None where one of the files is missing.
+
+    An id in both is dropped from both, so that nothing is validated on what was trained on.
+    """
+    if not all(is_file(root / f"{part}.txt") for part in ("train", "val")):
+        return None
+    parts = []
+    for part in ("train", "val"):
+        listed = dict.fromkeys(composed(line.strip()) for line in read_lines(root / f"{part}.txt") if line.strip())
+        strange = [name for name in listed if name not in known]
+        if strange:
+            audit.note(f"{len(strange)} ids of {part}.txt have no clip that is used, such as {shown(strange[0])!r}")
+        parts.append([name for name in listed if name in known])
+    both = set(parts[0]) & set(parts[1])
+    for name in sorted(both):
+        audit.drop(name, "in both parts", "train.txt and val.txt name it: remove it from one of them")
+    train, val = ([name for name in part if name not in both] for part in parts)
+    return Split(train, val)
 
 
 def load(source: Source) -> np.ndarray:
     """Return a clip's features, mapped from disk; raises ``Drop`` where they are not what the layout says."""
     try:
-        features = np.load(source.path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise Drop("unreadable", f"{source.path}: {error}") from None
+        features = open_npy(source.path)
+    except DataError as error:
+        raise Drop("unreadable", str(error)) from None
     if features.ndim != 2 or features.shape[1] not in LAYOUTS:
         raise Drop("wrong shape", f"{features.shape}, expected [frames, 263] or [frames, 251]")
     if features.dtype.kind != "f":
@@ -138,19 +182,46 @@ def spec_of(clips: list[np.ndarray]) -> MotionSpec:
     return MotionSpec(Skeleton(names, parents, offsets, np.zeros((count, 3))), fps, tilt=False)
 
 
-def _captions(path: Path) -> tuple[tuple[str, float, float], ...]:
-    if not path.is_file():
+def read_texts(source: Source, seconds: float, audit: Audit) -> tuple[Caption, ...]:
+    """Return a clip's captions, none where there is no file; a line that cannot be used is one row of the audit.
+
+    Raises ``Drop`` where the file is no text. A stretch that ends after the clip is cut there, as in the published
+    loader.
+    """
+    if not is_file(source.texts):
         return ()
+    try:
+        lines = read_lines(source.texts)
+    except DataError as error:
+        raise Drop("captions cannot be read", str(error)) from None
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        fields = line.strip().split("#")
         try:
-            start, stop = (float(fields[2]), float(fields[3])) if len(fields) > 1 else (0.0, 0.0)
-        except (IndexError, ValueError):
-            raise DataError(f"{path}, line {number}: expected caption#tokens#from#to; mend the line") from None
-        if math.isnan(start) or math.isnan(stop):  # the published loader takes these as the whole clip
-            start = stop = 0.0
-        found.append((fields[0].strip(), start, stop))
+            caption = _caption(line.strip())
+            if not 0 <= caption.start <= caption.stop < math.inf or caption.start > seconds:
+                said = f"{caption.start:g} to {caption.stop:g} s of {seconds:.2f} s"
+                raise ValueError(f"is about {said}; give a stretch of the clip, or 0 and 0 for all of it")
+        except ValueError as error:
+            audit.drop(f"{source.id}, line {number} of its captions", "caption cannot be used", str(error))
+            continue
+        found.append(caption)
     return tuple(found)
+
+
+def _caption(line: str) -> Caption:
+    text, *rest = line.split("#")
+    if rest and len(rest) != 3:
+        raise ValueError(f"{len(rest) + 1} fields between '#', expected caption#tokens#from#to; mend the line")
+    try:
+        start, stop = (float(rest[1]), float(rest[2])) if rest else (0.0, 0.0)
+    except ValueError:
+        raise ValueError(f"{rest[1]!r:.20} to {rest[2]!r:.20} are no seconds; mend the line") from None
+    if not text.strip():
+        raise ValueError("the caption is empty; mend the line")
+    if lone_surrogate(text):
+        raise ValueError("the caption holds half a character; mend the line")
+    if math.isnan(start) or math.isnan(stop):  # the published loader takes these as the whole clip
+        start = stop = 0.0
+    return Caption(composed(text.strip()), start, stop)

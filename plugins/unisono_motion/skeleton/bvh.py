@@ -4,28 +4,43 @@ Why not a library: pybvh (0.9), the one that is well kept, refuses position chan
 Bandai-Namco set and many exports of animation programmes have; the others have not been released for years or
 read damaged files silently. The format itself is small.
 
-Read: any channels in any order. What moves nothing is folded away: a root with a single child that has a
-position of its own (a locator above the hips) is joined with it. Position channels of other joints replace
-their offsets and must stand still. Lengths are in the file's unit, which the format does not state: centimetres
-unless told.
+Read: any channels in any order, keywords in any case, blanks and line ends anywhere between words; only a frame's
+values share one line. A root with a single child that has a position of its own (a locator above the hips) is joined
+with that child, since it moves nothing else. Position channels of other joints replace their offsets and must stand
+still. Lengths are in the file's unit, which the format does not state: centimetres unless told. Frame times become
+rates by ``frame_rate``.
 """
 
+import contextlib
 import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 from unisono.errors import DataError
+from unisono.files import read_text, shown
 
 from unisono_motion.skeleton.rotation import euler_to_matrix, matrix_to_euler
-from unisono_motion.skeleton.skeleton import Skeleton
+from unisono_motion.skeleton.skeleton import MAX_JOINTS, Skeleton
 
 ORDER = "ZXY"
+MAX_BYTES = 2**29
+MAX_NUMBER = 1e9
 MAX_STRETCH = 0.01
 """How far a joint may move on its parent, in metres, before the file is refused."""
+
+COMMON_RATES = (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 72, 75, 90, 100, 120, 144, 150, 200, 240, 250, 300, 480, 500)
+NTSC_RATES = tuple(rate * 1000 / 1001 for rate in (24, 30, 48, 60, 120, 240))
+SHORTEST, LONGEST = 1e-4, 10.0
+"""Frame times that are read, in seconds."""
+
+_FIX = "give the path of a BVH file"
+_HEADER = re.compile(r"\s*Frames\s*:?\s*(\S+)\s+Frame\s*Time\s*:?\s*(\S+)[^\S\n]*(?:\n|$)", re.IGNORECASE)
+_WORD = re.compile(r"[{}]|[^\s{}]+")
 
 
 @dataclass
@@ -50,141 +65,209 @@ class Capture:
 def read_bvh(path: str | Path, metres_per_unit: float = 0.01) -> Capture:
     """Read a BVH file, or raise ``DataError`` that says in one sentence what is wrong with it, and where."""
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}; give the path of a BVH file") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: is not text; give a BVH file") from None
-    if not metres_per_unit > 0:
+    if not 0 < metres_per_unit < math.inf:
         raise DataError(f"metres_per_unit={metres_per_unit} must be above 0; 0.01 for centimetres")
-    lines = text.split("\n")
-    joints, after = _hierarchy(path, lines)
-    values, fps = _frames(path, lines, after, sum(len(joint.channels) for joint in joints))
+    text = read_text(path, DataError, MAX_BYTES, _FIX).replace("\r\n", "\n").replace("\r", "\n")
+    joints, after = _Hierarchy(path, text).read()
+    values, fps = _frames(path, text, after, sum(len(joint.channels) for joint in joints))
     return _assemble(path, joints, values, fps, metres_per_unit)
 
 
-def _hierarchy(path: Path, lines: list[str]) -> tuple[list[_Joint], int]:
-    """Parse up to the line MOTION; return the joints and the index of the line after it."""
-    words = _words(lines)
-    last = max((number for number, line in enumerate(lines, 1) if line.strip()), default=0)
+def frame_rate(period: str) -> float:
+    """Return the frames per second that a printed frame time means.
 
-    def fault(number: int, what: str, otherwise: str) -> DataError:
-        """What is odd on the last line is so because the rest is missing."""
-        return DataError(f"{path}, line {number}: {what}; {'the file is truncated' if number == last else otherwise}")
+    A frame time is printed with few digits, and 0.0333333 means 30 a second. A rate *fits* where its own frame time,
+    rounded or cut to as many digits as are printed, is the printed one, or equals it in float32. The first that fits is
+    taken: a whole rate that is exact (0.008 is 125); else the nearest of the common whole rates (``COMMON_RATES``), of
+    the NTSC rates (30000/1001 and its like), of all whole rates. Where none fits, it is 1 / time.
+    """
+    seconds = float(period)
+    last_digit = 10.0 ** int(Decimal(period).as_tuple().exponent)
+    whole = round(1 / seconds)
 
-    def expect(*wanted: str) -> tuple[int, str]:
-        number, word = next(words, (0, ""))
-        if not word:
-            raise DataError(f"{path}: ends within the hierarchy, before {' or '.join(wanted)}; the file is truncated")
-        if wanted and word not in wanted:
-            raise fault(number, f"{word!r} where {' or '.join(wanted)} was expected", "not a BVH file")
-        return number, word
+    def fits(rate: float) -> bool:
+        over = 1 / rate - seconds
+        return abs(over) <= max(last_digit / 2, 2**-24 * seconds) or 0 <= over < last_digit
 
-    def number_() -> float:
-        number, word = expect()
-        try:
-            value = float(word)
-        except ValueError:
-            raise fault(number, f"{word!r} is not a number", "mend the hierarchy") from None
-        if not math.isfinite(value):
-            raise DataError(f"{path}, line {number}: {word!r} is not finite; mend the hierarchy")
-        return value
+    if whole and abs(seconds * whole - 1) < 1e-12:
+        return whole
+    for rates in (COMMON_RATES, NTSC_RATES, (whole,) if whole else ()):
+        near = min(rates, key=lambda rate: abs(1 / rate - seconds), default=None)
+        if near is not None and fits(near):
+            return near
+    return 1 / seconds
 
-    expect("HIERARCHY")
-    joints: list[_Joint] = []
-    stack: list[int] = []
-    while True:
-        number, word = expect("ROOT", "JOINT", "End", "}", "MOTION")
-        if word == "MOTION":
-            if stack or not joints:
-                raise DataError(f"{path}, line {number}: MOTION comes before the hierarchy is closed; mend the braces")
-            return joints, number
-        if word == "}":
-            if not stack:
-                raise DataError(f"{path}, line {number}: a brace closes nothing; mend the braces")
-            stack.pop()
-            continue
-        if (word == "ROOT") != (not joints) or (joints and not stack):
-            raise DataError(f"{path}, line {number}: {word} outside the root; exactly one root is read")
-        if word == "End":
-            expect("Site")
-            expect("{")
-            expect("OFFSET")
-            joints[stack[-1]].end = [number_() for _ in range(3)]
-            expect("}")
-            continue
-        name = lines[number - 1].split(word, 1)[1].strip().removesuffix("{").strip()
-        for _ in name.split():
-            next(words)
-        joint = _Joint(name or f"joint{len(joints)}", stack[-1] if stack else -1)
-        expect("{")
-        expect("OFFSET")
-        joint.offset = [number_() for _ in range(3)]
-        expect("CHANNELS")
-        count = int(number_())
-        for _ in range(count):
-            where, channel = expect()
+
+class _Hierarchy:
+    """Reads the words of a file up to MOTION."""
+
+    def __init__(self, path: Path, text: str):
+        self.name, self.text = shown(path), text
+        self.words = _words(text)
+        self.last = text.rstrip().count("\n") + 1
+        self.ahead: tuple[int, str, int] | None = None
+
+    def read(self) -> tuple[list[_Joint], int]:
+        """Return the joints and the place in the text after MOTION."""
+        self.expect("HIERARCHY")
+        joints: list[_Joint] = []
+        stack: list[int] = []
+        while True:
+            line, word, after = self.expect("ROOT", "JOINT", "End", "}", "MOTION")
+            if word == "MOTION":
+                if stack or not joints:
+                    raise self.fault(line, "MOTION comes before the hierarchy is closed", "mend the braces")
+                return joints, after
+            if word == "}":
+                if not stack:
+                    raise self.fault(line, "a brace closes nothing", "mend the braces")
+                stack.pop()
+                continue
+            if (word == "ROOT") != (not joints) or (joints and not stack):
+                raise self.fault(line, f"{word} outside the root", "exactly one root is read")
+            if word == "End":
+                self.expect("Site")
+                self.named(line)
+                self.expect("{")
+                self.expect("OFFSET")
+                joints[stack[-1]].end = [self.number() for _ in range(3)]
+                self.expect("}")
+                continue
+            if len(joints) == MAX_JOINTS:
+                raise self.fault(line, f"more than {MAX_JOINTS} joints", "give the motion of one body")
+            joint = _Joint(self.named(line) or f"joint{len(joints)}", stack[-1] if stack else -1)
+            self.expect("{")
+            self.expect("OFFSET")
+            joint.offset = [self.number() for _ in range(3)]
+            joint.channels = self.channels()
+            stack.append(len(joints))
+            joints.append(joint)
+
+    def channels(self) -> list[str]:
+        line, _, _ = self.expect("CHANNELS")
+        count = self.number()
+        if count not in range(7):
+            raise self.fault(line, f"{count:g} channels", "a joint has 0 to 6")
+        channels: list[str] = []
+        for _ in range(int(count)):
+            where, word, _ = self.expect()
+            channel = word[:1].upper() + word[1:].lower()
             if not re.fullmatch("[XYZ](position|rotation)", channel):
                 known = "channels are Xposition … Zposition and Xrotation … Zrotation"
-                raise fault(where, f"channel {channel!r} is unknown", known)
-            joint.channels.append(channel)
-        stack.append(len(joints))
-        joints.append(joint)
+                raise self.fault(where, f"channel {word!r:.40} is unknown", known, truncated=True)
+            if channel in channels:
+                raise self.fault(where, f"channel {channel!r} stands twice at one joint", "mend the hierarchy")
+            channels.append(channel)
+        return channels
+
+    def named(self, line: int) -> str:
+        """Return the words up to the next brace on their line: a joint's name, which may have blanks."""
+        words: list[str] = []
+        while (found := self.peek()) is not None and found[1] not in "{}" and (found[0] == line or not words):
+            line = found[0]
+            words.append(found[1])
+            self.ahead = None
+        return " ".join(words)
+
+    def number(self) -> float:
+        line, word, _ = self.expect()
+        value = _number(word)
+        if math.isnan(value) and word.lower() != "nan":
+            raise self.fault(line, f"{word!r:.40} is not a number", "mend the hierarchy", truncated=True)
+        if not abs(value) <= MAX_NUMBER:
+            raise self.fault(line, f"{word!r:.40} is not finite, or beyond {MAX_NUMBER:g}", "mend the hierarchy")
+        return value
+
+    def expect(self, *wanted: str) -> tuple[int, str, int]:
+        """Return the next word's line, the word as wanted (in any case) and the place after it."""
+        found = self.peek()
+        self.ahead = None
+        if found is None:
+            before = f", before {' or '.join(wanted)}" if wanted else ""
+            raise DataError(f"{self.name}: ends within the hierarchy{before}; the file is truncated")
+        line, word, after = found
+        if not wanted:
+            return found
+        for name in wanted:
+            if word.upper() == name.upper():
+                return line, name, after
+        what = f"{word!r:.40} where {' or '.join(wanted)} was expected"
+        raise self.fault(line, what, "not a BVH file", truncated=True)
+
+    def peek(self) -> tuple[int, str, int] | None:
+        if self.ahead is None:
+            self.ahead = next(self.words, None)
+        return self.ahead
+
+    def fault(self, line: int, what: str, fix: str, truncated: bool = False) -> DataError:
+        """Name a line; what is odd on the last line (``truncated``) is so because the rest is missing."""
+        return DataError(
+            f"{self.name}, line {line}: {what}; {'the file is truncated' if truncated and line == self.last else fix}"
+        )
 
 
-def _words(lines: list[str]) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(lines, 1):
-        for word in line.split():
-            yield number, word
+def _words(text: str) -> Iterator[tuple[int, str, int]]:
+    """Yield each word and brace with its line and the place after it."""
+    line, seen = 1, 0
+    for found in _WORD.finditer(text):
+        line += text.count("\n", seen, found.start())
+        seen = found.start()
+        yield line, found[0], found.end()
 
 
-def _frames(path: Path, lines: list[str], after: int, num_channels: int) -> tuple[Float[np.ndarray, "t c"], float]:
+def _number(word: str) -> float:
+    """Return a word as a number, NaN where it is none."""
+    try:
+        return math.nan if "_" in word else float(word)
+    except ValueError:
+        return math.nan
+
+
+def _frames(path: Path, text: str, after: int, num_channels: int) -> tuple[Float[np.ndarray, "t c"], float]:
     """Parse what stands below MOTION: the values of all channels, and the frames per second."""
-    header = [line.strip() for line in lines[after : after + 2]]
-    frames = re.fullmatch(r"Frames:\s*(\d+)", header[0]) if header else None
-    period = re.fullmatch(r"Frame Time:\s*(\S+)", header[1]) if len(header) > 1 else None
-    if frames is None or period is None:
+    name, line = shown(path), text.count("\n", 0, after) + 1
+    header = _HEADER.match(text, after)
+    if header is None or not header[1].isdecimal():
         raise DataError(
-            f"{path}, line {after + 1}: 'Frames: N' and 'Frame Time: SECONDS' must follow MOTION; "
+            f"{name}, line {line + 1}: 'Frames: N' and 'Frame Time: SECONDS' must follow MOTION; "
             "the file is truncated or damaged"
         )
-    try:
-        seconds = float(period[1])
-    except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise DataError(f"{path}, line {after + 2}: frame time {period[1]!r} must be a number of seconds above 0")
-    rows = [(i, line) for i, line in enumerate(lines[after + 2 :], after + 3) if line.strip()]
-    declared = int(frames[1])
-    if len(rows) != declared:
+    line += text.count("\n", after, header.end())
+    seconds = _number(header[2])
+    if not SHORTEST <= seconds <= LONGEST:
         raise DataError(
-            f"{path}: says {declared} frames and holds {len(rows)}; "
-            + ("the file is truncated" if len(rows) < declared else "remove the surplus lines")
+            f"{name}, line {line - 1}: frame time {header[2]!r:.40} must be a number of seconds, "
+            f"{SHORTEST:g} to {LONGEST:g}"
         )
-    if declared == 0:
-        raise DataError(f"{path}: holds no frame; export the motion again")
-    try:
-        values = np.array([line.split() for _, line in rows], dtype=np.float64)
-    except ValueError:
-        values = np.empty((0, 0))
-    if values.shape != (declared, num_channels) or not np.isfinite(values).all():
-        for number, line in rows:
-            fields = line.split()
+    rows = [(i, row) for i, row in enumerate(text[header.end() :].split("\n"), line) if row.strip()]
+    declared = header[1].lstrip("0") or "0"
+    if declared != str(len(rows)):
+        fewer = len(declared) >= 19 or len(rows) < int(declared)
+        said = declared if len(declared) < 19 else f"{declared[:8]}… ({len(declared)} digits)"
+        raise DataError(
+            f"{name}: says {said} frames and holds {len(rows)}; "
+            + ("the file is truncated" if fewer else "remove the surplus lines")
+        )
+    if not rows:
+        raise DataError(f"{name}: holds no frame; export the motion again")
+    values = np.empty((0, 0))
+    if "_" not in text[header.end() :]:  # Python's own numbers may have it: 1_000
+        with contextlib.suppress(ValueError):
+            values = np.array([row.split() for _, row in rows], dtype=np.float64)
+    if values.shape != (len(rows), num_channels) or not (np.abs(values) <= MAX_NUMBER).all():
+        for number, row in rows:
+            fields = row.split()
             if len(fields) != num_channels:
                 raise DataError(
-                    f"{path}, line {number}: {len(fields)} values for {num_channels} channels; the file is damaged"
+                    f"{name}, line {number}: {len(fields)} values for {num_channels} channels; the file is damaged"
                 )
             for word in fields:
-                try:
-                    finite = math.isfinite(float(word))
-                except ValueError:
-                    finite = False
-                if not finite:
-                    raise DataError(f"{path}, line {number}: {word!r} is not a finite number; mend that frame")
-    # A period is written with few digits: 0.0333333 means 30 a second.
-    fps = 1 / seconds
-    return values, round(fps) if abs(fps - round(fps)) < 1e-3 * fps else fps
+                if not abs(_number(word)) <= MAX_NUMBER:
+                    raise DataError(
+                        f"{name}, line {number}: {word!r:.40} is not a finite number of at most {MAX_NUMBER:g}; "
+                        "mend that frame"
+                    )
+    return values, frame_rate(header[2])
 
 
 def _assemble(path: Path, joints: list[_Joint], values: Float[np.ndarray, "t c"], fps: float, scale: float) -> Capture:
@@ -218,13 +301,13 @@ def _assemble(path: Path, joints: list[_Joint], values: Float[np.ndarray, "t c"]
     if len(stretch) and stretch.max() > MAX_STRETCH:
         worst = names[1 + int(stretch.argmax())]
         raise DataError(
-            f"{path}: joint {worst!r} moves {stretch.max() * 100:.1f} cm on its parent; "
+            f"{shown(path)}: joint {worst!r} moves {stretch.max() * 100:.1f} cm on its parent; "
             f"bones keep their length (up to {MAX_STRETCH * 100:g} cm): bake it into the root's position"
         )
     try:
         skeleton = Skeleton(tuple(names), tuple(parents), offsets, np.array(ends) * scale)
     except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+        raise DataError(f"{shown(path)}: {error}") from None
     return Capture(skeleton, rotations, places[:, 0], fps)
 
 

@@ -11,12 +11,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 from unisono.errors import DataError, RequestError
+from unisono.files import shown
 from unisono.media import Media
 
+from unisono_motion.skeleton.arrays import read_npz
 from unisono_motion.skeleton.bvh import format_bvh, read_bvh
 from unisono_motion.skeleton.skeleton import Skeleton
 
 NOTEBOOK_FPS = 15
+MAX_FPS = 10_000.0
+_PARTS = ("positions", "names", "parents", "offsets", "ends", "fps", "caption")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +45,8 @@ class Motion(Media):
             raise ValueError(f"positions must be [frames, {joints}, 3], got shape {self.positions.shape}")
         if self.rotations is not None and self.rotations.shape != (frames, joints, 3, 3):
             raise ValueError(f"rotations must be [{frames}, {joints}, 3, 3], got shape {self.rotations.shape}")
-        if not self.fps > 0:
-            raise ValueError(f"fps={self.fps} must be above 0")
+        if not 0 < self.fps <= MAX_FPS:
+            raise ValueError(f"fps={self.fps} must be above 0 and at most {MAX_FPS:g}")
 
     @property
     def seconds(self) -> float:
@@ -69,20 +73,22 @@ class Motion(Media):
 
     @classmethod
     def _read_npz(cls, path: Path) -> "Motion":
+        parts = read_npz(path)
+        missing = [name for name in _PARTS if name not in parts]
+        if missing:
+            raise DataError(f"{shown(path)}: is not a motion saved as NPZ (lacks {', '.join(missing)}); save it again")
         try:
-            with np.load(path, allow_pickle=False) as kept:
-                parts = {name: kept[name] for name in kept.files}
             skeleton = Skeleton(
-                tuple(str(name) for name in parts["names"]),
-                tuple(int(parent) for parent in parts["parents"]),
-                parts["offsets"],
-                parts["ends"],
+                tuple(str(name) for name in parts["names"].tolist()),
+                tuple(int(parent) for parent in parts["parents"].tolist()),
+                _numbers(parts, "offsets"),
+                _numbers(parts, "ends"),
             )
-            return cls(parts["positions"], skeleton, float(parts["fps"]), parts.get("rotations"), str(parts["caption"]))
-        except OSError as error:
-            raise DataError(f"{path}: {error.strerror or 'is not an NPZ file'}; give a saved motion") from None
-        except (KeyError, ValueError) as error:
-            raise DataError(f"{path}: is not a motion saved as NPZ ({error}); save it again") from None
+            rotations = _numbers(parts, "rotations") if "rotations" in parts else None
+            caption = str(parts["caption"].item())
+            return cls(_numbers(parts, "positions"), skeleton, float(parts["fps"].item()), rotations, caption)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{shown(path)}: is not a motion saved as NPZ ({error}); save it again") from None
 
     def _write(self, path: Path) -> None:
         suffix = path.suffix.lower()
@@ -124,3 +130,13 @@ class Motion(Media):
         data = base64.b64encode(buffer.getvalue()).decode()
         label = html.escape(f"{self.caption} {self!r}".strip())
         return f'<img alt="{label}" title="{label}" src="data:image/gif;base64,{data}">'
+
+
+def _numbers(parts: dict[str, np.ndarray], name: str) -> np.ndarray:
+    """Return an array of finite floating-point numbers."""
+    values = parts[name]
+    if values.dtype.kind != "f":
+        raise ValueError(f"{name} holds {values.dtype}, expected floating point")
+    if not np.isfinite(values).all():
+        raise ValueError(f"NaN or infinity among the {name}")
+    return values

@@ -1,4 +1,4 @@
-"""Skeleton: joints, who hangs on whom, and how far; forward kinematics and its inverse.
+"""Skeleton: joints, the parent of each and the offset from it; forward kinematics and its inverse.
 
 Shapes: t frames, j joints. Metres; y is up.
 """
@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from unisono.errors import DataError
+
+MAX_JOINTS = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +32,11 @@ class Skeleton:
         count = len(self.names)
         if not (count == len(self.parents) == len(self.offsets) == len(self.ends)) or count == 0:
             raise DataError(f"a skeleton of {count} names needs as many parents, offsets and ends")
+        if count > MAX_JOINTS:
+            raise DataError(f"a skeleton of {count} joints is too large: at most {MAX_JOINTS}")
+        shapes = f"{np.shape(self.offsets)} and {np.shape(self.ends)}"
+        if np.shape(self.offsets) != (count, 3) or np.shape(self.ends) != (count, 3):
+            raise DataError(f"offsets and ends must be [{count}, 3], got {shapes}")
         if self.parents[0] != -1 or not all(0 <= p < i for i, p in enumerate(self.parents) if i):
             raise DataError("a skeleton's first joint is its root (parent -1), and parents stand before children")
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
