@@ -5,9 +5,7 @@ from unisono_motion.skeleton.media import Motion
 from unisono_motion.skeleton.rotation import (
     euler_to_matrix,
     matrix_to_euler,
-    matrix_to_quaternion,
     matrix_to_six,
-    quaternion_to_matrix,
     six_to_matrix,
     slerp,
 )
@@ -19,10 +17,8 @@ __all__ = [
     "Skeleton",
     "euler_to_matrix",
     "matrix_to_euler",
-    "matrix_to_quaternion",
     "matrix_to_six",
     "nearest_rotation",
-    "quaternion_to_matrix",
     "read_bvh",
     "six_to_matrix",
     "slerp",

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from unisono.errors import DataError, RequestError
@@ -17,6 +17,9 @@ from unisono.media import Media
 from unisono_motion.skeleton.arrays import read_npz
 from unisono_motion.skeleton.bvh import format_bvh, read_bvh
 from unisono_motion.skeleton.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    from unisono_motion.skeleton.draw import Scene
 
 NOTEBOOK_FPS = 15
 MAX_FPS = 10_000.0
@@ -114,19 +117,24 @@ class Motion(Media):
                 raise RequestError(f"cannot write {path.name}: MP4 needs ffmpeg on the PATH; install it, or use .gif")
             from unisono_motion.skeleton.draw import write_video
 
-            write_video(self, path)
+            write_video(self._scene(), path)
 
     def plot(self, num_poses: int = 8):
         """Draw poses at equal distances in time, side by side on the ground."""
         from unisono_motion.skeleton.draw import strip_figure
 
-        return strip_figure(self, num_poses)
+        return strip_figure(self._scene(), num_poses)
+
+    def _scene(self) -> "Scene":
+        from unisono_motion.skeleton.draw import Scene
+
+        return Scene(self.positions, self.skeleton, self.fps, self.caption)
 
     def _repr_html_(self) -> str:
         from unisono_motion.skeleton.draw import write_gif
 
         buffer = io.BytesIO()
-        write_gif(self, buffer, NOTEBOOK_FPS)
+        write_gif(self._scene(), buffer, NOTEBOOK_FPS)
         data = base64.b64encode(buffer.getvalue()).decode()
         label = html.escape(f"{self.caption} {self!r}".strip())
         return f'<img alt="{label}" title="{label}" src="data:image/gif;base64,{data}">'
