@@ -71,7 +71,11 @@ class ImageRequest(Request):
         None, description="a picture to start from: a path; scaled and cropped to the size that is made"
     )
     strength: float | None = Field(
-        None, gt=0, le=1, description="how much of that picture is made anew, by the last steps; default 0.6"
+        None,
+        gt=0,
+        le=1,
+        description="how much of that picture is made anew: the share of the model's noise schedule at which it is "
+        "begun, the same noise with every scheduler up to its steps; default 0.6",
     )
 
 

@@ -37,7 +37,7 @@ from unisono.errors import CheckpointError, RecipeError
 from unisono.model import OnStep
 
 from unisono_image.models.condition import NO_LABEL, Condition, Conditioner
-from unisono_image.models.schedulers import make_scheduler, noised
+from unisono_image.models.schedulers import first_step, make_scheduler, noised
 from unisono_image.request import ImageRequest, Task, read_request, solver_of
 
 ObjectiveName = Literal["flow", "eps", "x0", "v", "edm"]
@@ -251,8 +251,7 @@ class ImageGenerator(Model):
         if first_task.start is None:
             x = noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
             return SchedulerRecurrence(scheduler, network, generator=generators), x
-        kept = asked.num_steps - max(1, round(asked.num_steps * first_task.strength))
-        first = kept * getattr(scheduler, "order", 1)
+        first = first_step(asked.scheduler, scheduler, self.objective, first_task.strength)
         starts = torch.stack([torch.from_numpy(task.start) for task in tasks]).to(self.device)  # type: ignore[arg-type]
         x = noised(scheduler, self.encode(starts.float() / 127.5 - 1), noise, first)
         return SchedulerRecurrence(scheduler, network, generator=generators, first=first), x

@@ -133,6 +133,8 @@ class Discrete:
             raise UnisonoError(f"{type(schedule).__name__} has no table alphas_cumprod: give a scheduler that has one")
         self.prediction, self.gamma = prediction, gamma
         self.table = torch.as_tensor(table).double().cpu()
+        betas = getattr(schedule, "betas", None)
+        self.betas = betas_of(self.table) if betas is None else torch.as_tensor(betas).double().cpu()
 
     @property
     def prediction_type(self) -> str:
@@ -230,6 +232,12 @@ def forgotten(uniform: Float[Tensor, " b"], share: float) -> Bool[Tensor, " b"]:
     if not 0 <= share <= 1:
         raise UnisonoError(f"a share of {share} must be from 0 to 1")
     return uniform < share
+
+
+def betas_of(table: Float[Tensor, " t"]) -> Float[Tensor, " t"]:
+    """β of each step from the cumulative products ᾱ of 1 − β."""
+    before = torch.cat([torch.ones_like(table[:1]), table[:-1]])
+    return 1 - table / before
 
 
 def _normal(uniform: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
