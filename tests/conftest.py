@@ -95,7 +95,7 @@ def voice(make_voice, make_vocoder):
 @pytest.fixture(scope="session")
 def voice_export(voice, tmp_path_factory) -> Path:
     """The export of ``voice``, its vocoder inside. Read-only: copy it to change it."""
-    from unisono.checkpoint import save_export
+    from unisono.export import save_export
 
     return save_export(voice.model, tmp_path_factory.mktemp("exports") / "voice")
 
@@ -103,7 +103,7 @@ def voice_export(voice, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def vocoder_export(make_vocoder, tmp_path_factory) -> Path:
     """The export of a tiny vocoder. Read-only."""
-    from unisono.checkpoint import save_export
+    from unisono.export import save_export
 
     return save_export(make_vocoder(), tmp_path_factory.mktemp("exports") / "vocoder")
 

@@ -29,7 +29,7 @@ def command(capfd, monkeypatch, tmp_path):
 def motions(tmp_path_factory):
     """An export of a tiny motion model with random weights, and the folder of clips that it was made for."""
     import torch
-    from unisono.checkpoint import load_component, save_export
+    from unisono.export import load_component, save_export
     from unisono.recipe import Recipe
     from unisono_motion.corpus.data import ClipData
     from unisono_motion.corpus.figures import make_figure

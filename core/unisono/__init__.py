@@ -11,7 +11,7 @@ from unisono.plugin import PLUGIN_API, Plugin, Verb
 __version__ = "0.1.0"
 
 _LAZY = {
-    "load": "unisono.checkpoint",
+    "load": "unisono.export",
     "Model": "unisono.model",
     "Request": "unisono.request",
     "OptimSpec": "unisono.optim",
@@ -27,9 +27,9 @@ _LAZY = {
 }
 
 if TYPE_CHECKING:
-    from unisono.checkpoint import load
     from unisono.data import DataModule
     from unisono.errors import UnisonoError
+    from unisono.export import load
     from unisono.media import Audio, Image, Media, Segment, Text
     from unisono.model import Model
     from unisono.optim import OptimSpec

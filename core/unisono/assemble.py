@@ -8,9 +8,9 @@ import torch
 
 from unisono import plugin as plugins
 from unisono.arguments import build
-from unisono.checkpoint import load_component
 from unisono.data import DataModule
 from unisono.errors import RecipeError, UnisonoError
+from unisono.export import load_component
 from unisono.model import Model
 from unisono.optim import OptimSpec
 from unisono.recipe import Recipe

@@ -95,7 +95,7 @@ def _info(args: argparse.Namespace) -> None:
 def _import(args: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from unisono.checkpoint import Card, save_export
+    from unisono.export import Card, save_export
 
     from unisono_codec.codecs.imported import from_transformers
 
@@ -106,7 +106,7 @@ def _import(args: argparse.Namespace) -> None:
 
 
 def _load(args: argparse.Namespace):
-    from unisono.checkpoint import load
+    from unisono.export import load
 
     from unisono_codec.codecs.codec import Codec
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from unisono.checkpoint import find_training_state, read_training_state
 from unisono.errors import UnisonoError
+from unisono.export import find_training_state, read_training_state
 from unisono.recipe import Recipe
 from unisono_sound.corpus import level, trim
 from unisono_sound.signal import read_audio, write_audio

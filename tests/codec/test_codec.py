@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 from live import check_snapshots
-from unisono.checkpoint import save_export
 from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
+from unisono.export import save_export
 from unisono.recipe import Recipe
 from unisono.train.warm_start import warm_start
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from unisono import cli
-from unisono.checkpoint import load, save_export
 from unisono.errors import DataError, UnisonoError
+from unisono.export import load, save_export
 from unisono.recipe import Recipe
 from unisono.synthesis import Synthesizer
 from unisono_codec.vocoders import scoring

@@ -11,8 +11,8 @@ import pytest
 import soundfile
 import torch
 from unisono import cli
-from unisono.checkpoint import save_export
 from unisono.errors import DataError, RequestError
+from unisono.export import save_export
 from unisono.recipe import Recipe
 from unisono.synthesis import Synthesizer
 from unisono_codec.codecs.codec import Codec

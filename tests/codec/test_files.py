@@ -14,8 +14,8 @@ import soundfile
 import torch
 import unisono
 from unisono import cli
-from unisono.checkpoint import save_export
 from unisono.errors import DataError, RequestError
+from unisono.export import save_export
 from unisono.recipe import Recipe
 from unisono_codec.codecs.codec import Codec
 from unisono_codec.files import recordings as files

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
-from unisono.checkpoint import load, save_export
 from unisono.data import DataModule
 from unisono.errors import CheckpointError, RecipeError
+from unisono.export import load, save_export
 from unisono.optim import OptimSpec
 from unisono.recipe import Recipe
 from unisono.train.warm_start import warm_start

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from unisono.checkpoint import load, save_export
 from unisono.errors import CheckpointError
+from unisono.export import load, save_export
 from unisono_codec.codecs.imported import DacCodec, EncodecCodec, from_transformers
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed: pip install transformers")

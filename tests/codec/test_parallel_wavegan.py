@@ -7,9 +7,9 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from torch.nn import functional as F
-from unisono.checkpoint import load, save_export
 from unisono.data import DataModule, derive_seed
 from unisono.errors import RecipeError
+from unisono.export import load, save_export
 from unisono.optim import OptimSpec
 from unisono.recipe import Recipe
 from unisono_codec.vocoders.parallel_wavegan import ParallelWaveGAN, WaveDiscriminator

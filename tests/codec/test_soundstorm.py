@@ -7,8 +7,8 @@ import pytest
 import torch
 from live import check_snapshots
 from unisono import Synthesizer
-from unisono.checkpoint import save_export
 from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
+from unisono.export import save_export
 from unisono.masked import Canvas
 from unisono.recipe import Recipe
 from unisono.train.warm_start import warm_start

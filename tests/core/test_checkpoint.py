@@ -1,26 +1,49 @@
 """Exports: what is written is read back, what travels inside stays, nothing is half-written."""
 
+import errno
 import json
+import os
+import resource
 import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import unisono
 import yaml
-from safetensors.torch import load_file
-from unisono.checkpoint import (
+from safetensors.torch import load_file, save_file
+from unisono.errors import CheckpointError, DataError, RequestError
+from unisono.export import (
     Card,
     export_run,
     export_state,
     find_training_state,
+    newest_run,
     parse_components,
     read_training_state,
+    read_weights,
     save_export,
 )
-from unisono.errors import CheckpointError, RequestError
+from unisono.export.weights import on_disk
+from unisono.recipe import Recipe
 
 TEXT = "Out of one, many."
+
+
+@contextmanager
+def limited_memory(more):
+    """Let this process take only so many bytes more than it has."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + more, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def files(folder):
@@ -80,7 +103,7 @@ def test_an_existing_folder_is_replaced_only_when_asked_and_only_by_a_whole_one(
     with pytest.raises(CheckpointError, match="exists and is not empty: choose another folder or add --overwrite"):
         save_export(voice.model, folder)
     with monkeypatch.context() as patch:
-        patch.setattr("unisono.checkpoint.render_card", lambda *a: 1 / 0)
+        patch.setattr("unisono.export.write.render_card", lambda *a: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             save_export(voice.model, folder, overwrite=True)
     assert (folder / "mine.txt").read_text() == "keep me"
@@ -198,3 +221,290 @@ def test_a_hub_id_is_fetched_without_what_could_run(voice_export, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
     with pytest.raises(CheckpointError, match="'someone/voice' is neither a folder nor a hub id"):
         unisono.load("someone/voice")
+
+
+# ---- the whole tree, and nothing that is no file of its own -------------------------------------
+
+
+@pytest.mark.parametrize("place", ["evil.py", "components/vocoder/sub/evil.py", "components/evil.so", "sub/Makefile"])
+def test_nothing_that_runs_lies_anywhere_in_an_export(voice_export, tmp_path, place):
+    folder = shutil.copytree(voice_export, tmp_path / "voice")
+    (folder / place).parent.mkdir(exist_ok=True)
+    (folder / place).write_text("print('executed')")
+    with pytest.raises(CheckpointError, match=rf"holds '{place.rpartition('/')[2]}'; .*: remove that file"):
+        unisono.load(folder)
+
+
+@pytest.mark.parametrize("place", ["notes.txt", "components/vocoder/notes.txt", "components/vocoder/sub/notes.txt"])
+def test_a_link_is_refused_wherever_it_lies(voice_export, tmp_path, place):
+    (tmp_path / "secret").write_text("mine")
+    folder = shutil.copytree(voice_export, tmp_path / "voice")
+    (folder / place).parent.mkdir(exist_ok=True)
+    (folder / place).symlink_to(tmp_path / "secret")
+    with pytest.raises(CheckpointError, match=r"notes.txt' is a link: .*; copy the file there"):
+        unisono.load(folder)
+
+
+def test_what_came_to_lie_in_a_component_after_loading_is_not_exported(voice_export, vocoder_export, tmp_path):
+    vocoder = shutil.copytree(vocoder_export, tmp_path / "vocoder")
+    model = unisono.load(voice_export, components={"vocoder": str(vocoder)}).model
+    (vocoder / "notes.txt").symlink_to("/etc/hostname")
+    with pytest.raises(CheckpointError, match="is a link"):
+        save_export(model, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+    (vocoder / "notes.txt").unlink()
+    (vocoder / ".git" / "hooks").mkdir(parents=True)
+    (vocoder / ".git" / "hooks" / "evil.py").write_text("")
+    again = save_export(model, tmp_path / "again")
+    assert files(again) == files(voice_export)
+
+
+def test_the_links_of_the_hubs_cache_are_its_files(voice_export, tmp_path):
+    blobs, snapshot = tmp_path / "models--a--b" / "blobs", tmp_path / "models--a--b" / "snapshots" / "0123"
+    blobs.mkdir(parents=True)
+    for number, name in enumerate(files(voice_export)):
+        shutil.copy(voice_export / name, blobs / str(number))
+        (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
+        (snapshot / name).symlink_to(blobs / str(number))
+    again = save_export(unisono.load(snapshot).model, tmp_path / "again")
+    assert files(again) == files(voice_export)
+    assert not any(path.is_symlink() for path in again.rglob("*"))
+    (snapshot / "README.md").unlink()
+    (snapshot / "README.md").symlink_to("/etc/hostname")
+    with pytest.raises(CheckpointError, match="is a link"):
+        unisono.load(snapshot)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "recipe.yaml", "unisono.json", "components/vocoder/x.json"])
+def test_a_pipe_does_not_block(voice_export, tmp_path, name):
+    folder = shutil.copytree(voice_export, tmp_path / "voice")
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    with pytest.raises(CheckpointError, match=r"is no regular file|has no unisono.json"):
+        unisono.load(folder)
+
+
+def test_a_name_that_is_too_long_is_one_sentence(voice, tmp_path):
+    long = "x" * 300
+    for attempt in (
+        lambda: unisono.load(long),
+        lambda: unisono.load(f"{long}/b"),
+        lambda: save_export(voice.model, tmp_path / long),
+        lambda: find_training_state(long),
+        lambda: read_weights(long),
+        lambda: export_run(tmp_path / long, tmp_path / "out"),
+    ):
+        with pytest.raises(CheckpointError, match="File name too long") as caught:
+            attempt()
+        assert len(str(caught.value)) < 400
+
+
+# ---- weights and recipe belong together ---------------------------------------------------------
+
+
+def change_recipe(folder, **model):
+    content = yaml.safe_load((folder / "recipe.yaml").read_text())
+    content["model"] |= model
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(content))
+
+
+@pytest.mark.parametrize("sizes", [{"encoder_layers": 10**9}, {"dim": 2**22}, {"dim": 2**40}])
+def test_a_recipe_that_asks_for_more_than_the_file_holds_is_refused_before_memory_is_taken(
+    voice_export, tmp_path, sizes
+):
+    folder = shutil.copytree(voice_export, tmp_path / "voice")
+    assert yaml.safe_load((folder / "recipe.yaml").read_text())["model"].keys() >= sizes.keys()
+    change_recipe(folder, **sizes)
+    with limited_memory(4 * 2**30), pytest.raises(CheckpointError, match=r"(?s)voice"):
+        unisono.load(folder)
+
+
+def test_surplus_missing_and_foreign_weights_are_refused(voice_export, tmp_path):
+    folder = shutil.copytree(voice_export, tmp_path / "voice")
+    whole = load_file(folder / "model.safetensors")
+    first = sorted(whole)[0]
+    cases = {
+        "0 weights missing, 1 unknown": {**whole, "extra": torch.zeros(2)},
+        "1 weights missing, 0 unknown": {k: v for k, v in whole.items() if k != first},
+        "1 of another shape": {**whole, first: torch.zeros(7, 7, 7)},
+        "1 of another kind of number": {**whole, first: torch.zeros_like(whole[first], dtype=torch.int64)},
+    }
+    for told, weights in cases.items():
+        save_file(weights, folder / "model.safetensors")
+        with pytest.raises(CheckpointError, match=told):
+            unisono.load(folder)
+
+
+def test_loading_leaves_the_global_generator(voice_export):
+    before = torch.random.get_rng_state()
+    unisono.load(voice_export)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_whole_numbers_stay_whole_in_half_exports(voice, tmp_path):
+    counts = torch.tensor([1, 2**40 + 1])  # neither fits into half precision
+    written = on_disk({"counts": counts, "flags": torch.tensor([True]), "w": torch.tensor([1.5])}, "float16")
+    assert torch.equal(written["counts"], counts) and written["counts"].dtype == torch.int64
+    assert written["flags"].dtype == torch.bool and written["w"].dtype == torch.float16
+
+
+# ---- written whole or not at all ----------------------------------------------------------------
+
+
+def no_space(*args, **kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    "fails", ["safetensors.torch.save_file", "unisono.export.write._write_text", "shutil.copyfile"]
+)
+def test_a_full_disk_leaves_the_old_export_and_nothing_half(voice_export, tmp_path, monkeypatch, fails):
+    model = unisono.load(voice_export).model
+    folder = save_export(model, tmp_path / "voice")
+    before = {name: (folder / name).read_bytes() for name in files(folder)}
+    with monkeypatch.context() as patch:
+        patch.setattr(fails, no_space)
+        for dest in (folder, tmp_path / "new"):
+            with pytest.raises(CheckpointError, match=r"cannot write .*: No space left on device; free some"):
+                save_export(model, dest, overwrite=True)
+    assert {name: (folder / name).read_bytes() for name in files(folder)} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["voice"]
+
+
+def test_safetensors_own_error_of_a_full_disk_is_one_sentence(voice, tmp_path, monkeypatch):
+    from safetensors import SafetensorError
+
+    def fail(*args):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
+    with pytest.raises(CheckpointError, match=r": No space left on device; free some"):
+        save_export(voice.model, tmp_path / "voice")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_were_cut_while_written_are_not_kept(voice, tmp_path, monkeypatch):
+    from safetensors.torch import save_file as whole
+
+    def cut(weights, path):
+        whole(weights, path)
+        os.truncate(path, path.stat().st_size - 100)
+
+    monkeypatch.setattr("safetensors.torch.save_file", cut)
+    with pytest.raises(CheckpointError, match="truncated"):
+        save_export(voice.model, tmp_path / "voice")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_whose_successor_cannot_be_moved_in_returns(voice, tmp_path, monkeypatch):
+    folder = save_export(voice.model, tmp_path / "voice")
+    rename = Path.rename
+
+    def stuck(self, target):
+        if self.suffix == ".part":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", stuck)
+        with pytest.raises(CheckpointError, match="Permission denied; choose another place"):
+            save_export(voice.model, folder, overwrite=True)
+    unisono.load(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["voice"]
+
+
+def test_what_a_killed_export_left_is_cleared_and_what_it_put_aside_returns(voice, tmp_path):
+    folder = save_export(voice.model, tmp_path / "voice")
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    folder.rename(tmp_path / f".voice.{dead.pid}.old")
+    (tmp_path / f".voice.{dead.pid}.part").mkdir()
+    (tmp_path / f".voice.{os.getpid()}.part-of-mine").mkdir()
+    with pytest.raises(CheckpointError, match=r"an export that was being replaced lies in '.*\.old': rename it"):
+        unisono.load(folder)
+    with pytest.raises(CheckpointError, match="exists and is not empty"):
+        save_export(voice.model, folder)
+    unisono.load(folder)
+    assert {path.name for path in tmp_path.iterdir()} == {"voice", f".voice.{os.getpid()}.part-of-mine"}
+
+
+# ---- facts and training states ------------------------------------------------------------------
+
+
+def test_facts_are_checked_before_the_first_step(tmp_path, monkeypatch):
+    from unisono.train import train
+    from unisono_text.corpus.data import TextData
+
+    describe = TextData.describe
+    monkeypatch.setattr(TextData, "describe", lambda self: {**describe(self), "mean": np.float32(1)})
+    with pytest.raises(DataError, match=r"mean.* is a numpy\.float32"):
+        train(Recipe.read("text/mdlm-tiny", [f"--run.dir={tmp_path}"]), progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_half_of_a_surrogate_pair_in_a_card_ends_no_export(voice, tmp_path):
+    folder = save_export(voice.model, tmp_path / "voice", card=Card(title="a \ud83d box"))
+    assert unisono.load(folder).info["card"]["title"] == "a \ud83d box"
+
+
+def test_the_newest_state_is_taken_where_the_last_is_missing(voice_run, tmp_path):
+    run = shutil.copytree(voice_run, tmp_path / "run")
+    states = run / "checkpoints"
+    (states / "last.ckpt").unlink()
+    (kept,) = states.glob("*.ckpt")
+    for step, age in ((9, 1000), (12, 3000), (100, 2000)):
+        shutil.copy(kept, states / f"{step}.ckpt")
+        os.utime(states / f"{step}.ckpt", (age, age))
+    assert find_training_state(run).name == "100.ckpt"  # copying changes times, not steps
+    for path in states.glob("*.ckpt"):
+        path.unlink()
+    for name, age in (("old", 1000), ("new", 3000), ("middle", 2000)):
+        (states / f"{name}.ckpt").write_text("")
+        os.utime(states / f"{name}.ckpt", (age, age))
+    assert find_training_state(run).name == "new.ckpt"
+
+
+def test_the_newest_run_is_the_one_of_the_highest_number(tmp_path):
+    for number in ("0002", "10000", "9999", "²"):
+        (tmp_path / number / "checkpoints").mkdir(parents=True)
+        (tmp_path / number / "checkpoints" / "last.ckpt").write_text("")
+    assert newest_run(tmp_path, "checkpoints/*.ckpt").name == "10000"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"unisono": [1]}, "its unisono is of type list"),
+        ({"unisono": {"facts": {}}}, "its unisono.recipe is of type NoneType"),
+        ({"unisono": {"recipe": {}, "facts": 3}}, "its unisono.facts is of type int"),
+        ({"state_dict": 3}, "its state_dict is of type int"),
+        ({"state_dict": {"x": 1}}, "its weights do not fit its own recipe"),
+        ({"state_dict": {"x": torch.zeros(2)}}, "its weights do not fit its own recipe"),
+    ],
+)
+def test_a_damaged_training_state_is_one_sentence(voice_run, tmp_path, changes, told):
+    state = torch.load(find_training_state(voice_run), weights_only=True)
+    torch.save({**state, **changes}, tmp_path / "x.ckpt")
+    with pytest.raises(CheckpointError, match=told):
+        export_run(tmp_path / "x.ckpt", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch, tmp_path):
+    from huggingface_hub import errors
+
+    def fail(error):
+        def fetch(*args, **kwargs):
+            raise error
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+
+    for error, told in (
+        (errors.LocalEntryNotFoundError("…"), "the hub cannot be reached; connect once, or give a folder"),
+        (errors.OfflineModeIsEnabled("…"), "the hub cannot be reached; connect once, or give a folder"),
+        (errors.HFValidationError("…"), "a hub id is owner/name"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device; give a folder"),
+    ):
+        fail(error)
+        with pytest.raises(CheckpointError, match="'org/name' is neither a folder nor a hub id .*" + told):
+            unisono.load("org/name")

@@ -9,8 +9,8 @@ import torch
 import yaml
 from lightning.pytorch import Callback
 from unisono import Text, cli
-from unisono.checkpoint import export_run, load, portable
 from unisono.errors import CheckpointError, RecipeError
+from unisono.export import export_run, load, portable
 from unisono.recipe import Recipe
 from unisono.train import train
 from unisono.train.callbacks.preview import Previews

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 from unisono import Image, Synthesizer
-from unisono.checkpoint import save_export
 from unisono.cli import main
 from unisono.errors import DataError, RequestError
+from unisono.export import save_export
 from unisono.recipe import Recipe
 from unisono_image.corpus.data import FolderData
 from unisono_image.corpus.shapes import SHAPES, ShapeData, make_shape

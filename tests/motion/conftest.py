@@ -33,7 +33,7 @@ def make_motion(figures) -> Callable[..., Any]:
     Its tokens differ more than at birth, when logits are nearly flat.
     """
     import torch
-    from unisono.checkpoint import load_component
+    from unisono.export import load_component
     from unisono.recipe import Recipe
 
     def make(recipe: str, **arguments: Any):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 import unisono
-from unisono.checkpoint import save_export
 from unisono.errors import RecipeError
+from unisono.export import save_export
 from unisono.recipe import Recipe
 from unisono.train.warm_start import warm_start
 from unisono_text.corpus.data import ToyData

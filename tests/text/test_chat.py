@@ -5,9 +5,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from unisono.checkpoint import save_export
 from unisono.data import item_generator
 from unisono.errors import DataError
+from unisono.export import save_export
 from unisono.recipe import Recipe
 from unisono_text.corpus.chat import ChatData
 from unisono_text.corpus.tokenizer import Tokenizer

@@ -8,10 +8,10 @@ import pytest
 import torch
 from rich.console import Console
 from unisono import Synthesizer, plugin
-from unisono.checkpoint import load_component, save_export
 from unisono.cli import main
 from unisono.errors import DataError
 from unisono.evaluation import sweep
+from unisono.export import load_component, save_export
 from unisono.recipe import Recipe
 from unisono_text.corpus.chat import ChatData
 from unisono_text.corpus.data import ToyData

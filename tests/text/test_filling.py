@@ -14,7 +14,7 @@ from unisono.errors import RequestError
 from unisono.masked import Canvas, Layout
 from unisono.testing.oracles.masked import MASK, Joint, surprise
 from unisono_text.corpus.tokenizer import Tokenizer
-from unisono_text.filling.denoise import Denoiser, CausalPrediction, Prefill, Remembering, Unprompted
+from unisono_text.filling.denoise import CausalPrediction, Denoiser, Prefill, Remembering, Unprompted
 from unisono_text.filling.generate import Filling, read_all, watched
 from unisono_text.filling.request import TextRequest
 from unisono_text.filling.sampling import PRESETS, LeftToRight, strategy_of
@@ -524,7 +524,7 @@ def test_snapshots_and_streams_end_as_the_text(model, blocks):
 def test_the_canvas_is_shown_in_the_terminal(model, monkeypatch, tmp_path, capfd):
     from unisono.cli import main
 
-    monkeypatch.setattr("unisono.checkpoint.load", lambda *args, **kwargs: Synthesizer(model))
+    monkeypatch.setattr("unisono.export.load", lambda *args, **kwargs: Synthesizer(model))
     path = tmp_path / "out.txt"
     assert main(["generate", "any", "abc", "-o", str(path), "--live", "--length=12", "--num-steps=4"]) == 0
     assert path.read_text() == ask(model, text="abc", length=12, num_steps=4).text

@@ -8,8 +8,8 @@ import torch
 import transformers
 import unisono
 from safetensors.torch import load_file, save_file
-from unisono.checkpoint import save_export
 from unisono.errors import CheckpointError, RecipeError
+from unisono.export import save_export
 from unisono_text.models.large import Dream, FastDLLM, LargeSizes, LLaDA
 from unisono_text.models.published import CHATS, MASKS, from_transformers
 

@@ -174,7 +174,7 @@ def test_the_speaker_is_embedded_only_where_there_are_several(make_voice):
 
 
 def test_a_learnt_alignment_is_trained_only(make_voice):
-    from unisono.checkpoint import export_state
+    from unisono.export import export_state
 
     model = make_voice(given_durations=False)
     assert any(name.startswith("aligner.") for name in model.state_dict())

@@ -9,8 +9,8 @@ import pytest
 import torch
 import unisono
 from unisono import Audio, Synthesizer
-from unisono.checkpoint import save_export
 from unisono.errors import RecipeError, RequestError
+from unisono.export import save_export
 from unisono_sound.text import tokenize
 from unisono_sound.voice import Voice
 from unisono_tts import speaking
@@ -226,7 +226,7 @@ def test_a_voice_without_vocoder_says_how_to_give_one(make_voice, tmp_path):
 
 
 def test_griffin_lim_stays_a_name_in_an_export(make_voice, tmp_path):
-    from unisono.checkpoint import load_component
+    from unisono.export import load_component
 
     model = make_voice()
     model.attach("vocoder", load_component(type(model), "vocoder", "griffin-lim", model.facts))

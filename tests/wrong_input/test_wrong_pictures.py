@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from unisono import Image
-from unisono.checkpoint import save_export
+from unisono.export import save_export
 from unisono.recipe import Recipe
 from wrong_input import matches
 

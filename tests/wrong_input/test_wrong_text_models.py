@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from unisono.checkpoint import save_export
+from unisono.export import save_export
 from unisono.recipe import Recipe
 from unisono.train.warm_start import warm_start
 from unisono_text.corpus.tokenizer import Tokenizer

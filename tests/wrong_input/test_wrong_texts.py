@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from unisono.checkpoint import save_export
+from unisono.export import save_export
 from unisono.recipe import Recipe
 from unisono_text.corpus.tokenizer import Tokenizer
 from wrong_input import matches

@@ -25,9 +25,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from rich.console import Console
 
     from unisono import plugin
-    from unisono.checkpoint import load, parse_components
     from unisono.cli.output import check_writable
     from unisono.errors import UnisonoError
+    from unisono.export import load, parse_components
 
     if args.limit < 1:
         raise UnisonoError(f"--limit {args.limit} must be at least 1")

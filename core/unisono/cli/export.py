@@ -27,8 +27,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     import json
     from pathlib import Path
 
-    from unisono.checkpoint import Card, export_run, parse_components
     from unisono.errors import CheckpointError
+    from unisono.export import Card, export_run, parse_components
 
     metrics = {}
     if args.metrics:

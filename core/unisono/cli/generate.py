@@ -23,7 +23,7 @@ class _Help(argparse.Action):
         parser.print_help()
         if getattr(namespace, "checkpoint", None):
             from unisono import plugin
-            from unisono.checkpoint import find, read_info
+            from unisono.export import find, read_info
 
             try:
                 info = read_info(find(namespace.checkpoint))
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     """Synthesize one request, or one per line of a file."""
-    from unisono.checkpoint import load, parse_components
+    from unisono.export import load, parse_components
 
     synthesizer = load(args.checkpoint, device=args.device, components=parse_components(args.component))
     kind, media = synthesizer.model.Request, synthesizer.model.Media

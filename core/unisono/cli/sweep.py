@@ -33,10 +33,10 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from rich.progress import track
 
     from unisono import plugin
-    from unisono.checkpoint import load, parse_components
     from unisono.cli.generate import flag_value, written_flags
     from unisono.cli.output import check_drawable, check_writable
     from unisono.evaluation import Probe, sweep
+    from unisono.export import load, parse_components
 
     check_drawable(args.plot)
     check_writable(args.json)

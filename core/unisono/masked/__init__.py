@@ -73,10 +73,10 @@ from unisono.masked.run.decode import Decoded, decode, steps
 from unisono.masked.run.execute import Compact, rehearse, sync, unrolled
 from unisono.masked.run.handle import Handle, Model, Unconditional, at_sites
 from unisono.masked.run.windows import cut, in_step
+from unisono.masked.stages.context import StepContext
 from unisono.masked.stages.draw import ArithmeticCodes, Categorical, FixedNoise, Greedy
 from unisono.masked.stages.guide import Autoregressive, ClassifierFree, Plain
 from unisono.masked.stages.marginals import Marginals
-from unisono.masked.stages.context import StepContext
 from unisono.masked.stages.orders import halton_order, left_to_right, locality_aware
 from unisono.masked.stages.plan import Even, Everything, Fixed, Plan, Planned, Proportional, Scheduled, Sizes
 from unisono.masked.stages.revise import Correct, Edit, KeepBest, Never, Remasking
@@ -185,7 +185,6 @@ __all__ = [
     "MaxProb",
     "Memory",
     "Model",
-    "StepContext",
     "NegativeEntropy",
     "Network",
     "Never",
@@ -207,6 +206,7 @@ __all__ = [
     "ReuseUnchanged",
     "Scheduled",
     "Sizes",
+    "StepContext",
     "Strategy",
     "Suppress",
     "Temperature",

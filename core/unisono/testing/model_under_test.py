@@ -15,7 +15,7 @@ from lightning.fabric.plugins.environments.lightning import find_free_network_po
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from unisono import plugin as plugins
-from unisono.checkpoint import export_run, load, read_training_state
+from unisono.export import export_run, load, read_training_state
 from unisono.recipe import Recipe
 from unisono.testing.compare import CheckFailed, distance, ensure, numbers
 from unisono.testing.processes import other_processes, workspace
@@ -50,7 +50,7 @@ class Subject:
     def modules(self) -> tuple[str, ...]:
         """What another process of this model imports."""
         data = plugins.resolve(self.recipe().data["name"], "data")
-        return ("unisono.train", "unisono.checkpoint", self.target.__module__, data.__module__)
+        return ("unisono.train", "unisono.export", self.target.__module__, data.__module__)
 
     def recipe(self, *overrides: str, run: str = "run") -> Recipe:
         """Read the tiny recipe, its runs kept in the workspace."""

@@ -17,9 +17,9 @@ import yaml
 
 from unisono import plugin as plugins
 from unisono.arguments import REQUIRED
-from unisono.checkpoint import ALLOWED_SUFFIXES, WEIGHTS
 from unisono.data import DataModule
 from unisono.errors import RecipeError, RequestError
+from unisono.export import ALLOWED_SUFFIXES, WEIGHTS
 from unisono.media import Media
 from unisono.model import Model
 from unisono.plugin import Plugin

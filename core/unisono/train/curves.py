@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unisono.checkpoint import newest_run
 from unisono.errors import CheckpointError, did_you_mean
+from unisono.export import newest_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

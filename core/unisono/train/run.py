@@ -31,8 +31,9 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from unisono.assemble import attach_components
-from unisono.checkpoint import find_training_state, read_training_state
+from unisono.data import to_plain
 from unisono.errors import CheckpointError, RecipeError, writing
+from unisono.export import find_training_state, read_training_state
 from unisono.recipe import Recipe
 from unisono.train.callbacks.checkpoints import KeepState
 from unisono.train.callbacks.ema import WeightEMA
@@ -85,7 +86,9 @@ def _train(
         rank_zero_only(print)(slow, file=sys.stderr)
     data = recipe.build_data()
     audit = data.prepare(progress=progress)
-    model = recipe.build_model(data.describe())
+    facts = data.describe()
+    to_plain(facts, "facts")  # what no export could hold is refused before the first step
+    model = recipe.build_model(facts)
     attach_components(model, recipe.components)
     started = warm_start(model, spec.init_from) if spec.init_from is not None and state is None else None
     if started is not None:

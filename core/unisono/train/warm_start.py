@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from unisono.checkpoint import read_weights
 from unisono.errors import CheckpointError
+from unisono.export import read_weights
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ class DacCodec(ResidualCodec):
 def from_transformers(source: Any) -> Codec:
     """Return the codec of a folder in ``transformers``' format, or of an ``EncodecModel`` or ``DacModel``.
 
-    ``unisono.checkpoint.save_export`` makes an export of it. Raises ``CheckpointError`` for another kind of model, for
+    ``unisono.export.save_export`` makes an export of it. Raises ``CheckpointError`` for another kind of model, for
     options that are not built here, and for weights that do not fit.
     """
     config, state = _read(source)

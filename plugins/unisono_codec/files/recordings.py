@@ -22,8 +22,8 @@ import torch
 import unisono
 from jaxtyping import Float
 from torch import Tensor
-from unisono.checkpoint import export_state
 from unisono.errors import DataError, RequestError, writing
+from unisono.export import export_state
 from unisono_sound.signal import probe_audio
 from unisono_sound.signal.io import AUDIO_SUFFIXES, OPUS_RATES
 

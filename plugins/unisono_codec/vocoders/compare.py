@@ -22,10 +22,10 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
-from unisono.checkpoint import load
 from unisono.data import derive_seed, map_processes
 from unisono.errors import DataError, UnisonoError
 from unisono.evaluation import Report, Row, Section
+from unisono.export import load
 from unisono.extras import optional
 from unisono_sound.corpus import Manifest, Utterance, same_sentence
 from unisono_sound.signal import GriffinLim, LogMel, read_audio

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from unisono import checkpoint
+from unisono import export
 from unisono.data import Audit, Dropped
 from unisono.errors import DataError, did_you_mean
 
@@ -162,4 +162,4 @@ class FilesData(StoredData):
 
 def facts_of(folder: str) -> dict[str, Any]:
     """Return the facts of an export; raises ``CheckpointError`` where the folder is none."""
-    return checkpoint.read_info(checkpoint.find(Path(folder).expanduser()))["facts"]
+    return export.read_info(export.find(Path(folder).expanduser()))["facts"]

@@ -40,7 +40,7 @@ from unisono.masked import Canvas, Handle, Layout
 from unisono.model import OnStep
 
 from unisono_text.filling.blanks import EndOfBlank, OneChoiceAtOnce, rules_of
-from unisono_text.filling.denoise import Denoiser, CausalPrediction, Prefill, Remembering, Unprompted
+from unisono_text.filling.denoise import CausalPrediction, Denoiser, Prefill, Remembering, Unprompted
 from unisono_text.filling.guided import agreement
 from unisono_text.filling.reading import Reading
 from unisono_text.filling.request import TextRequest, read_request

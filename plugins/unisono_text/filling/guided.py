@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from unisono.masked import Everything, StepContext, Plan, Strategy
+from unisono.masked import Everything, Plan, StepContext, Strategy
 
 from unisono_text.filling.sampling import LeftToRight
 

@@ -10,7 +10,7 @@
         *.py                                 never looked at
 
 ``from_transformers`` returns the model; ``unisono.load`` calls it for a folder or a hub id, and
-``unisono.checkpoint.save_export`` makes an export of it. No code but this is run and no pickle opened. Weights stay in
+``unisono.export.save_export`` makes an export of it. No code but this is run and no pickle opened. Weights stay in
 the type in which they lie on disk.
 
 What is not read: other kinds of blocks than Llama's, scaled rotary angles, sliding windows; each is refused by name.

@@ -17,8 +17,8 @@ from torch import Tensor
 from unisono.errors import UnisonoError
 from unisono.masked.canvas import Canvas
 from unisono.masked.run.handle import Handle, at_sites
-from unisono.masked.stages.marginals import Marginals, readable
 from unisono.masked.stages.context import StepContext
+from unisono.masked.stages.marginals import Marginals, readable
 from unisono.masked.stages.revise import Never
 from unisono.masked.stages.stop import Complete
 from unisono.masked.strategy import Strategy

@@ -1,0 +1,252 @@
+"""Reading: an export folder, a hub id or a folder in Hugging Face's layout becomes a model, and no code of it runs."""
+
+import glob
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unisono import plugin as plugins
+from unisono.arguments import build, check_arguments
+from unisono.errors import CheckpointError, RequestError, UnisonoError, did_you_mean
+from unisono.export.layout import (
+    ALLOWED_SUFFIXES,
+    COMPONENTS,
+    CONFIG,
+    FORMAT,
+    INFO,
+    RECIPE,
+    check_files_are_plain,
+    check_tree,
+    kind_of,
+    shown,
+)
+from unisono.export.weights import load_weights, read_header, within
+from unisono.plain_yaml import read_yaml
+
+_JSON_NAMES = {str: "a string", dict: "an object"}
+
+
+def load(folder_or_hub_id: str | Path, *, device: str = "cpu", components: dict[str, str] | None = None):
+    """Load an export from a folder or a hub id and return a ``Synthesizer``.
+
+    A folder in Hugging Face's layout is read by the plugin that names its ``model_type`` among its ``importers``.
+    ``components`` replaces or adds components: role → export folder, hub id or built-in name. Runs no code
+    from the folder and opens no pickle. Raises ``CheckpointError`` that names what is wrong and the fix.
+    """
+    from unisono.synthesis import Synthesizer
+
+    folder = find(folder_or_hub_id)
+    model, info = load_model(folder)
+    for role, where in (components or {}).items():
+        model.attach(role, load_component(type(model), role, where, model.facts))
+    try:
+        model = model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch says so in either way
+        reason = str(error).partition("\n")[0]
+        raise RequestError(f"device {device!r} cannot be used: {reason}; take 'cpu', or see unisono doctor") from None
+    return Synthesizer(model, info)
+
+
+def find(folder_or_hub_id: str | Path) -> Path:
+    """Return the local folder of an export, downloading a hub id through ``huggingface_hub``."""
+    folder = Path(folder_or_hub_id)
+    if kind_of(folder) != "missing":
+        return folder
+    name = str(folder_or_hub_id)
+    parts = name.split("/")
+    if len(parts) != 2 or not all(parts) or name.startswith((".", "/", "~")) or parts[0] in ("checkpoints", "runs"):
+        replaced = sorted(folder.parent.glob(f".{glob.escape(folder.name)}.*.old"))
+        hint = f"; an export that was being replaced lies in {shown(replaced[-1])}: rename it" if replaced else ""
+        raise CheckpointError(f"no export at {shown(name)}: the folder does not exist{hint}")
+    import huggingface_hub
+
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                name, allow_patterns=[f"**/*{s}" for s in ALLOWED_SUFFIXES] + [f"*{s}" for s in ALLOWED_SUFFIXES]
+            )
+        )
+    except Exception as error:
+        raise CheckpointError(
+            f"{shown(name)} is neither a folder nor a hub id that can be fetched: {_why_not_fetched(error)}"
+        ) from error
+
+
+def _why_not_fetched(error: Exception) -> str:
+    """What went wrong with a download, and what to do, in words; the kinds are those of ``huggingface_hub``."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.HFValidationError):
+        return "a hub id is owner/name; check the spelling"
+    if isinstance(error, errors.GatedRepoError):
+        return "the hub asks for an account that may read it; log in, or give a folder"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "the hub has no public model of this name; check the spelling, or give a folder"
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled | ConnectionError):
+        return "it was not fetched before, and the hub cannot be reached; connect once, or give a folder"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}; give a folder"
+    return f"{type(error).__name__}; check the spelling and the connection, or give a folder"
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """Read and check ``unisono.json``: format, plugin, API, and that only numbers and text lie beside it."""
+    path = folder / INFO
+    if kind_of(folder) != "folder" or kind_of(path) != "file":
+        hint = ""
+        states = [*folder.glob("*.ckpt"), *folder.glob("checkpoints/*.ckpt")]
+        if states or folder.suffix in (".ckpt", ".pt", ".pth", ".bin"):
+            hint = "; a training run becomes an export by  unisono export RUN DEST"
+        raise CheckpointError(f"{shown(folder)} is not an export: it has no {INFO}{hint}")
+    check_tree(folder)
+    info = _read_json(path)
+    if not isinstance(info, dict):
+        raise CheckpointError(f"{shown(path)} holds a {type(info).__name__}, not an object: fetch the export again")
+    version = info.get("format")
+    if version != FORMAT:
+        newer = isinstance(version, int) and version > FORMAT
+        raise CheckpointError(
+            f"{shown(folder)} has export format {version!r}, this version reads {FORMAT}: "
+            + ("upgrade unisono" if newer else "export it again")
+        )
+    for key, kind in (("plugin", str), ("api", str), ("model", str), ("facts", dict)):
+        if not isinstance(info.get(key), kind):
+            raise CheckpointError(
+                f"{shown(path)} needs {key!r} as {_JSON_NAMES[kind]}, it has {info.get(key)!r:.60}: export it again"
+            )
+    if info["model"].partition("/")[0] != info["plugin"]:
+        raise CheckpointError(
+            f"{shown(path)} names the plugin {info['plugin']!r} and the model {info['model']!r}: export it again"
+        )
+    try:
+        plugins.check_api(info["api"], "it")
+        plugins.get(info["plugin"])
+    except UnisonoError as error:
+        raise CheckpointError(f"{shown(folder)} was made by plugin {info['plugin']!r}: {error}") from error
+    return info
+
+
+def load_model(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Build a model from an export folder, with the components that travel in it; or from one in another layout."""
+    if kind_of(folder / INFO) != "file" and kind_of(folder / CONFIG) == "file":
+        return _import_model(folder)
+    info = read_info(folder)
+    recipe = _read_recipe(folder)
+    header = read_header(folder)
+    try:
+        target = plugins.resolve(info["model"], "models")
+        section = recipe["model"]
+        values = check_arguments(target, {k: v for k, v in section.items() if k != "name"}, "model", RECIPE)
+    except UnisonoError as error:
+        raise CheckpointError(f"{shown(folder)}: {error}") from error
+    # The weights are drawn and then replaced: the global generator is left as it was.
+    with torch.random.fork_rng(devices=[]), within(header, folder):
+        try:
+            model = build(target, values, "model", RECIPE)
+        except CheckpointError:
+            raise
+        except UnisonoError as error:
+            raise CheckpointError(f"{shown(folder)}: {error}") from error
+        try:
+            model.build(info["facts"])
+        except CheckpointError:
+            raise
+        except Exception as error:  # facts are a stranger's: whatever they lead to, they do not fit
+            reason = " ".join(str(error).split())
+            raise CheckpointError(
+                f"{shown(folder)}: the facts in {INFO} do not describe a {info['model']} "
+                f"({type(error).__name__}: {reason:.200}): export it again"
+            ) from error
+    model.recipe = recipe
+    load_weights(model, folder)
+    for role, where in _travelling(model, info, folder).items():
+        model.attach(role, load_component(type(model), role, where, model.facts))
+    return model.eval(), info
+
+
+def _import_model(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Have a plugin make a model of a folder in Hugging Face's layout."""
+    check_files_are_plain(folder)
+    path = folder / CONFIG
+    config = _read_json(path)
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if not isinstance(kind, str):
+        raise CheckpointError(f"{shown(folder)} has no {INFO}, and its {CONFIG} names no model_type: it is no export")
+    try:
+        make = plugins.importer(kind)
+    except UnisonoError as error:
+        raise CheckpointError(f"{shown(folder)} has no {INFO}, and {error}") from error
+    model = make(folder).eval()
+    return model, {"model": model.recipe["model"]["name"], "facts": model.facts, "imported": kind}
+
+
+def _travelling(model: Any, info: dict[str, Any], folder: Path) -> dict[str, str | Path]:
+    """Return the components of an export by role: folders inside it, or built-in names; nothing from elsewhere."""
+    inside: dict[str, str | Path] = {
+        part.name: part for part in sorted(folder.glob(f"{COMPONENTS}/*")) if part.is_dir()
+    }
+    named = info.get("builtin_components") or {}
+    if not isinstance(named, dict):
+        raise CheckpointError(f"{shown(folder)}: builtin_components={named!r} must be an object: export it again")
+    for role, where in {**inside, **named}.items():
+        if role not in model.roles:
+            raise CheckpointError(
+                f"{shown(folder)} holds a component {role!r}, which {info['model']} does not have"
+                f"{did_you_mean(role, model.roles)}: export it again"
+            )
+        if role in named and where not in model.builtin_components:
+            raise CheckpointError(
+                f"{shown(folder)} names {where!r} as its {role}, which is none of the built-in ones"
+                f"{did_you_mean(str(where), model.builtin_components)}: export it again, so that the {role} lies inside"
+            )
+    return {**inside, **named}
+
+
+def load_component(owner: Any, role: str, where: str | Path, facts: dict[str, Any]) -> Any:
+    """Make a component from a built-in name or an export.
+
+    A built-in is called with the owner's facts: ``factory(facts)``.
+    """
+    if str(where) in owner.builtin_components:
+        component = plugins.import_string(owner.builtin_components[str(where)])(facts)
+        component.builtin_name = str(where)
+        return component
+    folder = find(where)
+    component, _ = load_model(folder)
+    component.origin = folder
+    return component
+
+
+def parse_components(items: Sequence[str]) -> dict[str, str]:
+    """Read ``role=where`` as given on the command line."""
+    components = {}
+    for item in items:
+        role, _, where = item.partition("=")
+        if not role or not where:
+            raise RequestError(f"--component {item!r} is not ROLE=WHERE, such as vocoder=checkpoints/vocoder")
+        components[role] = where
+    return components
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise CheckpointError(f"{shown(path)} is not valid JSON: fetch the export again ({error})") from None
+
+
+def _read_recipe(folder: Path) -> dict[str, Any]:
+    path = folder / RECIPE
+    try:
+        recipe = read_yaml(path.read_text(encoding="utf-8"), "it", CheckpointError)
+    except FileNotFoundError:
+        raise CheckpointError(f"{shown(folder)} has no {RECIPE}: fetch the export again") from None
+    except (OSError, ValueError) as error:  # UnicodeDecodeError and CheckpointError are among them
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{shown(path)} is not plain YAML ({reason:.200}): fetch the export again") from None
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("model"), dict):
+        raise CheckpointError(f"{shown(path)} is not a recipe with a section 'model': fetch the export again")
+    return recipe

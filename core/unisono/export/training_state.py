@@ -1,0 +1,114 @@
+"""Training state: what Lightning keeps of a run, found, read weights-only, and turned into an export."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from unisono.errors import CheckpointError, UnisonoError
+from unisono.export.card import Card
+from unisono.export.layout import INFO, kind_of, shown
+from unisono.export.read import find, load_component, read_info
+from unisono.export.weights import read_safetensors
+from unisono.export.write import save_export
+from unisono.recipe import Recipe
+
+
+def export_run(
+    run: str | Path,
+    dest: str | Path,
+    *,
+    card: Card | None = None,
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32",
+    components: dict[str, str] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Turn a training run (its folder or one ``.ckpt``) into an export folder."""
+    path = find_training_state(run)
+    checkpoint = read_training_state(path)
+    kept = checkpoint["unisono"]
+    recipe = Recipe.from_dict(kept["recipe"], name="recipe")
+    model = recipe.build_model(kept["facts"])
+    try:
+        model.load_state_dict(checkpoint["state_dict"])
+    except UnisonoError:
+        raise
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"{shown(path)}: its weights do not fit its own recipe ({reason:.200}): take another state of the run"
+        ) from error
+    for role, where in {**recipe.components, **(components or {})}.items():
+        model.attach(role, load_component(type(model), role, where, model.facts))
+    return save_export(model, dest, card=card, dtype=dtype, overwrite=overwrite)
+
+
+def newest_run(folder: str | Path, holding: str) -> Path:
+    """Return the newest numbered run in a folder that has files of the pattern ``holding``; else the folder itself."""
+    folder = Path(folder)
+    if kind_of(folder) != "folder":
+        return folder
+    numbered = [path for path in folder.glob("*") if path.name.isdecimal() and list(path.glob(holding))]
+    return max(numbered, key=lambda path: int(path.name), default=folder)
+
+
+def find_training_state(run: str | Path) -> Path:
+    """Return the newest checkpoint of a run folder (or of a recipe's newest run), or the file itself."""
+    run = Path(run)
+    kind = kind_of(run)
+    if kind == "file":
+        return run
+    if kind == "special":
+        raise CheckpointError(f"{shown(run)} is no regular file: give a run folder or a .ckpt file")
+    run = newest_run(run, "checkpoints/*.ckpt")
+    last = run / "checkpoints" / "last.ckpt"
+    if last.is_file():
+        return last
+    states = [path for path in run.glob("checkpoints/*.ckpt") if path.is_file()]
+    if states:
+        return max(states, key=_age)
+    raise CheckpointError(f"no training checkpoint under {shown(run)}: give a run folder or a .ckpt file")
+
+
+def _age(path: Path) -> tuple[int, float]:
+    """States by their step, which is their name; others by when they were written, before all of these."""
+    return (int(path.stem) if path.stem.isdecimal() else -1, path.stat().st_mtime)
+
+
+def read_training_state(path: Path) -> dict[str, Any]:
+    """Read a Lightning checkpoint weights-only, so that no code in it can run."""
+    import torch
+
+    if kind_of(path) != "file":
+        raise CheckpointError(f"{shown(path)} is no regular file: give a run folder or a .ckpt file")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"{shown(path)} cannot be read weights-only (truncated, or it holds a pickle): {type(error).__name__}"
+        ) from error
+    if not isinstance(checkpoint, dict) or "unisono" not in checkpoint:
+        raise CheckpointError(f"{shown(path)} is not a training checkpoint of unisono")
+    kept = checkpoint["unisono"]
+    for name, value in (
+        ("unisono", kept),
+        ("unisono.recipe", kept.get("recipe") if isinstance(kept, dict) else {}),
+        ("unisono.facts", kept.get("facts") if isinstance(kept, dict) else {}),
+        ("state_dict", checkpoint.get("state_dict")),
+    ):
+        if not isinstance(value, dict):
+            raise CheckpointError(
+                f"{shown(path)} is damaged: its {name} is of type {type(value).__name__}, not dict; "
+                "take another state of the run"
+            )
+    return checkpoint
+
+
+def read_weights(source: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the facts and the weights (the average, where one was kept) of an export, a run or a ``.ckpt``."""
+    path = Path(source)
+    if kind_of(path) != "missing" and kind_of(path / INFO) != "file":
+        checkpoint = read_training_state(find_training_state(path))
+        return checkpoint["unisono"]["facts"], checkpoint["state_dict"]
+    folder = find(source)
+    facts = read_info(folder)["facts"]
+    weights = read_safetensors(folder).items()
+    return facts, {k: v.float() if v.is_floating_point() else v for k, v in weights}
