@@ -365,7 +365,7 @@ def test_a_full_disk_leaves_the_old_export_and_nothing_half(voice_export, tmp_pa
     with monkeypatch.context() as patch:
         patch.setattr(fails, no_space)
         for dest in (folder, tmp_path / "new"):
-            with pytest.raises(CheckpointError, match=r"cannot write .*: No space left on device; free some"):
+            with pytest.raises(CheckpointError, match=r"cannot write .*: no space left on device; free some"):
                 save_export(model, dest, overwrite=True)
     assert {name: (folder / name).read_bytes() for name in files(folder)} == before
     assert [path.name for path in tmp_path.iterdir()] == ["voice"]
@@ -378,7 +378,7 @@ def test_safetensors_own_error_of_a_full_disk_is_one_sentence(voice, tmp_path, m
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr("safetensors.torch.save_file", fail)
-    with pytest.raises(CheckpointError, match=r": No space left on device; free some"):
+    with pytest.raises(CheckpointError, match=r": no space left on device; free some"):
         save_export(voice.model, tmp_path / "voice")
     assert list(tmp_path.iterdir()) == []
 
@@ -407,7 +407,7 @@ def test_an_export_whose_successor_cannot_be_moved_in_returns(voice, tmp_path, m
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", stuck)
-        with pytest.raises(CheckpointError, match="Permission denied; choose another place"):
+        with pytest.raises(CheckpointError, match="permission denied; choose another place"):
             save_export(voice.model, folder, overwrite=True)
     unisono.load(folder)
     assert [path.name for path in tmp_path.iterdir()] == ["voice"]

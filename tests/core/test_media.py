@@ -1,9 +1,14 @@
 """Audio, images and texts: joining, files, and how they show themselves."""
 
 import base64
+import errno
 import io
 import json
+import os
 import re
+import resource
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -239,3 +244,145 @@ def test_a_text_in_a_terminal_shows_what_is_new_and_commands_nothing():
     assert line.plain == "ab␛[2J"
     assert [(span.start, span.style) for span in line.spans] == [(0, "dim"), (2, "bold green")]
     assert Text("plain").__rich__().plain == "plain"
+
+
+# ---- written whole or not at all ----------------------------------------------------------------
+
+
+@contextmanager
+def files_end_at(size: int):
+    """Let no file of this process grow beyond a size, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+NOISY = Image(np.random.default_rng(0).integers(0, 255, (3, 64, 64), np.uint8))
+FORMATS = [
+    *((make_audio(2.0, rate=16000), suffix) for suffix in Audio.suffixes),
+    *((NOISY, suffix) for suffix in Image.suffixes),
+    *((Text("word " * 1000), suffix) for suffix in Text.suffixes),
+]
+
+
+@pytest.mark.parametrize(("made", "suffix"), FORMATS)
+def test_a_full_disk_leaves_the_old_file_and_no_cut_one(tmp_path, made, suffix):
+    path = made.save(tmp_path / f"x{suffix}")
+    whole = path.read_bytes()
+    path.write_bytes(b"precious")
+    for share in (0.0, 0.5, 0.999):
+        with files_end_at(int(share * len(whole))), pytest.raises(RequestError, match="file too large"):
+            made.save(path)
+        assert path.read_bytes() == b"precious"
+    with files_end_at(len(whole) + 100):  # an Ogg stream has a random number of its own
+        made.save(path)
+    assert len(path.read_bytes()) == pytest.approx(len(whole), abs=100)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    def full(self, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    for made, suffix in FORMATS:
+        with pytest.raises(RequestError, match=r"cannot write '.*': no space left on device"):
+            made.save(tmp_path / f"x{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kind_that_fails_half_way_leaves_nothing(tmp_path):
+    class Poem(Media):
+        suffixes = (".txt",)
+
+        def _write(self, path):
+            path.write_text("Half a")
+            raise RequestError("no rhyme")
+
+    (tmp_path / "x.txt").write_text("precious")
+    with pytest.raises(RequestError, match="no rhyme"):
+        Poem().save(tmp_path / "x.txt")
+    assert (tmp_path / "x.txt").read_text() == "precious" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("suffix", Audio.suffixes)
+def test_what_is_too_loud_is_clipped_before_it_is_encoded(tmp_path, suffix):
+    times = np.arange(RATE, dtype=np.float32) / RATE
+    loud = Audio(3 * np.sin(2 * np.pi * 440 * times)[None], RATE)
+    samples, _ = soundfile.read(loud.save(tmp_path / f"x{suffix}"))
+    # An encoder that drops what is not heard overshoots by a little; unclipped, the peak would be 3.
+    assert abs(samples).max() < (1.1 if suffix in (".ogg", ".mp3") else 1.0001)
+
+
+def test_sound_that_is_none_is_refused(tmp_path):
+    with pytest.raises(RequestError, match="samples that are no numbers"):
+        Audio(np.full((1, 100), np.nan, np.float32), RATE).save(tmp_path / "x.wav")
+    for suffix in Audio.suffixes:
+        with pytest.raises(RequestError, match="no samples: there is nothing to write"):
+            Audio(np.zeros((1, 0), np.float32), RATE).save(tmp_path / f"x{suffix}")
+    with pytest.raises(RequestError, match=r"MP3 cannot hold 1 channels at 96000 Hz .*: use \.wav"):
+        make_audio(0.1, rate=96000).save(tmp_path / "x.mp3")
+    with pytest.raises(RequestError, match=r"JPEG cannot hold 70000 × 1 pixels .*: use \.png"):
+        Image(np.zeros((3, 1, 70000), np.uint8)).save(tmp_path / "x.jpg")
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- hooks --------------------------------------------------------------------------------------
+
+
+class Board:
+    """A TensorBoard writer that keeps what it is given."""
+
+    def __init__(self):
+        self.kept = []
+
+    def add_figure(self, tag, figure, step):
+        self.kept.append(("figure", tag, step, bool(figure.axes)))
+
+    def add_audio(self, tag, sound, step, sample_rate):
+        self.kept.append(("audio", tag, step, sample_rate, sound.shape))
+
+    def add_text(self, tag, text, step):
+        self.kept.append(("text", tag, step, text))
+
+
+class Score(Media):
+    """A medium that is no sound and can be heard."""
+
+    suffixes = (".txt",)
+
+    def plot(self):
+        return picture().plot()
+
+    def sound(self):
+        return make_audio(0.25, channels=2)
+
+
+def test_what_a_training_log_keeps_of_each_kind():
+    board = Board()
+    figure = ("figure", "p/0", 7, True)
+    for made, kept in (
+        (make_audio(channels=2), [figure, ("audio", "p/0", 7, RATE, (1, RATE // 2))]),
+        (Score(), [figure, ("audio", "p/0", 7, RATE, (1, RATE // 4))]),
+        (picture(), [figure]),
+        (filled(), [figure, ("text", "p/0", 7, "    a<b\r\n    ç")]),
+        (Text("no order"), [("text", "p/0", 7, "    no order")]),
+    ):
+        board.kept.clear()
+        made.log(board, "p/0", 7)
+        assert board.kept == kept
+
+
+def test_each_kind_says_how_long_it_lasts_how_it_sounds_and_what_a_terminal_shows():
+    from rich.console import Console
+
+    audio = make_audio(0.5)
+    assert (audio.seconds, audio.sound()) == (0.5, audio)
+    for silent in (picture(), filled(), Media()):
+        assert silent.seconds is None and silent.sound() is None
+    console = Console(file=io.StringIO(), width=80)
+    console.print(audio, picture())
+    assert console.file.getvalue() == "Audio(0.50 s, 8000 Hz, 1 channel) Image(4 × 3)\n"

@@ -241,7 +241,7 @@ def sweep(
         if parallel:
             rounds[i].append((model.rounds - rounds_before) / len(batches))
         seconds[i].append(spent / len(asked))
-        lasting = [output.seconds for output in made if hasattr(output, "seconds")]
+        lasting = [output.seconds for output in made if output.seconds is not None]
         if len(lasting) == len(made) and sum(lasting) > 0:
             real_time[i].append(spent / sum(lasting))
         measured[i].append({} if probe.measure is None else probe.measure(made))

@@ -1,6 +1,5 @@
 """Writing: an export is written beside its place, read back, and only then moved there."""
 
-import errno
 import json
 import os
 import re
@@ -29,6 +28,7 @@ from unisono.export.layout import (
     shown,
 )
 from unisono.export.weights import export_state, on_disk, read_header
+from unisono.files import why_not_written
 from unisono.plain_yaml import write_yaml
 
 _DTYPES = ("float32", "float16", "bfloat16")
@@ -156,16 +156,10 @@ def _written(dest: Path) -> Iterator[None]:
 
     try:
         yield
-    except OSError as error:
-        raise _refusal(dest, error.strerror or str(error)) from None
-    except SafetensorError as error:
-        found = re.search(r"os error (\d+)", str(error))
-        raise _refusal(dest, os.strerror(int(found[1])) if found else str(error)) from None
-
-
-def _refusal(dest: Path, reason: str) -> CheckpointError:
-    fix = "free some, or choose another place" if reason == os.strerror(errno.ENOSPC) else "choose another place"
-    return CheckpointError(f"cannot write {shown(dest)}: {reason}; {fix}")
+    except (OSError, SafetensorError) as error:
+        reason = why_not_written(error, dest)
+        fix = "free some, or choose another place" if "space" in reason else "choose another place"
+        raise CheckpointError(f"cannot write {shown(dest)}: {reason}; {fix}") from None
 
 
 def _aside(dest: Path, what: str) -> Path:

@@ -1,14 +1,17 @@
 """Spectrogram: the picture of an ``Audio``, with its segments and curves over it."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+if TYPE_CHECKING:
+    from unisono.media.audio import Audio
+
 N_FFT, HOP, N_MELS = 1024, 256, 80
 
 
-def spectrogram_figure(audio: Any):
+def spectrogram_figure(audio: "Audio"):
     """Draw an ``Audio``: log-mel spectrogram below, symbols' borders and labels above it, pitch over it."""
     from matplotlib.figure import Figure
 
@@ -57,14 +60,17 @@ def spectrogram_figure(audio: Any):
     return figure
 
 
-def log_mel(audio: Any) -> np.ndarray:
+def log_mel(audio: "Audio") -> np.ndarray:
     """Return the log mel spectrogram [m, t] of an ``Audio`` (channels averaged), up to 8 kHz or half its rate."""
     from torchaudio.functional import melscale_fbanks
 
     wave = torch.from_numpy(np.ascontiguousarray(audio.waveform.mean(0), dtype=np.float32))
     if len(wave) < N_FFT:
         wave = torch.nn.functional.pad(wave, (0, N_FFT - len(wave)))
-    magnitude = torch.stft(wave, N_FFT, HOP, window=torch.hann_window(N_FFT), return_complex=True).abs()[:, :-1]
+    around = (N_FFT - HOP) // 2  # a frame for every whole hop, as vocoders have it
+    wave = torch.nn.functional.pad(wave[None], (around, N_FFT - HOP - around), mode="reflect")[0]
+    window = torch.hann_window(N_FFT)
+    magnitude = torch.stft(wave, N_FFT, HOP, window=window, center=False, return_complex=True).abs()
     top = min(8000.0, audio.sample_rate / 2)
     filters = melscale_fbanks(N_FFT // 2 + 1, 0.0, top, N_MELS, audio.sample_rate, "slaney", "slaney")
     return (filters.T @ magnitude).clamp(min=1e-5).log().numpy()

@@ -1,0 +1,131 @@
+"""Audio: sound with its phonemes, words and curves."""
+
+import base64
+import html
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from einops import rearrange
+
+from unisono.errors import RequestError
+from unisono.media.base import Media
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A labelled stretch of time, such as a phoneme or a word; seconds."""
+
+    label: str
+    start: float
+    end: float
+    kind: str = "phoneme"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A named quantity over time, such as pitch in Hz; NaN where undefined. Times in seconds."""
+
+    times: np.ndarray
+    values: np.ndarray
+    unit: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Audio(Media):
+    """Sound: ``waveform`` float32 [c, t] in [-1, 1] at ``sample_rate`` Hz, with what is known about it.
+
+    ``segments`` are phonemes and words with their times, ``curves`` quantities such as pitch.
+    """
+
+    waveform: np.ndarray
+    sample_rate: int
+    segments: tuple[Segment, ...] = ()
+    curves: dict[str, Curve] = field(default_factory=dict)
+
+    suffixes: ClassVar[tuple[str, ...]] = (".wav", ".flac", ".ogg", ".mp3")
+
+    def __post_init__(self):
+        if self.waveform.ndim != 2:
+            raise ValueError(f"waveform must be [channels, samples], got shape {self.waveform.shape}")
+
+    @property
+    def seconds(self) -> float:
+        """Duration."""
+        return self.waveform.shape[1] / self.sample_rate
+
+    def sound(self) -> "Audio":
+        """Return it itself."""
+        return self
+
+    def __repr__(self) -> str:
+        channels = self.waveform.shape[0]
+        return f"Audio({self.seconds:.2f} s, {self.sample_rate} Hz, {channels} channel{'s' * (channels > 1)})"
+
+    def _write(self, path: Path) -> None:
+        path.write_bytes(self.encoded(path.suffix))
+
+    def encoded(self, suffix: str) -> bytes:
+        """Return the content of a file with this suffix; samples outside of [-1, 1] are clipped.
+
+        It is encoded in memory, because the encoders of Ogg and MP3 do not tell of what a full disk takes at the end.
+        """
+        import soundfile
+
+        if not self.waveform.shape[1]:
+            raise RequestError("this sound has no samples: there is nothing to write")
+        if np.isnan(self.waveform).any():
+            raise RequestError("this sound holds samples that are no numbers: the model diverged; train it again")
+        kind = suffix.lower().removeprefix(".").upper()
+        buffer = io.BytesIO()
+        samples = np.clip(rearrange(self.waveform, "c t -> t c"), -1.0, 1.0)
+        subtype = "PCM_16" if kind in ("WAV", "FLAC") else None
+        try:
+            soundfile.write(buffer, samples, self.sample_rate, format=kind, subtype=subtype)
+        except soundfile.LibsndfileError as error:
+            channels, rate = self.waveform.shape[0], self.sample_rate
+            raise RequestError(
+                f"{kind} cannot hold {channels} channels at {rate} Hz ({error.error_string.strip()}): use .wav"
+            ) from None
+        return buffer.getvalue()
+
+    def plot(self):
+        """Draw the spectrogram with the phonemes' borders and the pitch over it."""
+        from unisono.media.spectrogram import spectrogram_figure
+
+        return spectrogram_figure(self)
+
+    def _repr_html_(self) -> str:
+        data = base64.b64encode(self.encoded(".wav")).decode() if self.waveform.shape[1] else ""
+        label = html.escape(repr(self))
+        return f'<audio controls title="{label}" src="data:audio/wav;base64,{data}"></audio>'
+
+    @staticmethod
+    def join(pieces: "list[Audio]") -> "Audio":
+        """Concatenate pieces in time; segments and curves move along."""
+        if not pieces:
+            raise RequestError("there is no audio to join")
+        rate = pieces[0].sample_rate
+        segments: list[Segment] = []
+        curves: dict[str, list[Curve]] = {}
+        offset = 0
+        for piece in pieces:
+            if piece.sample_rate != rate:
+                raise RequestError(f"cannot join {piece.sample_rate} Hz to {rate} Hz: resample one of them")
+            shift = offset / rate
+            segments += [Segment(s.label, s.start + shift, s.end + shift, s.kind) for s in piece.segments]
+            for name, curve in piece.curves.items():
+                curves.setdefault(name, []).append(Curve(curve.times + shift, curve.values, curve.unit))
+            offset += piece.waveform.shape[1]
+        joined = {
+            name: Curve(
+                np.concatenate([c.times for c in parts]),
+                np.concatenate([c.values for c in parts]),
+                parts[0].unit,
+            )
+            for name, parts in curves.items()
+        }
+        waveform = np.concatenate([piece.waveform for piece in pieces], axis=1)
+        return Audio(waveform, rate, tuple(segments), joined)

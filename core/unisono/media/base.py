@@ -1,0 +1,78 @@
+"""Media: the base of every output, and the hooks by which the core treats all kinds alike."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from unisono.errors import RequestError
+from unisono.files import written_aside
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from unisono.media.audio import Audio
+
+
+class Media:
+    """The base of every output. A kind defines ``suffixes``, ``_write`` and ``plot``; the hooks below have defaults.
+
+    ``seconds``: how long it lasts. ``sound``: what of it can be heard. ``log``: what a training log keeps of it.
+    ``__rich__``: what a terminal shows of it, live views included. ``_repr_html_``: what a notebook shows.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """The formats it can be written in; previews take the first."""
+
+    def save(self, path: str | Path) -> Path:
+        """Write the output to a file and return its path; the suffix chooses the format.
+
+        The file is written beside its place and moved there when it is whole; what was there before stays until then.
+        Raises ``RequestError`` where it cannot be written.
+        """
+        path = self.check_path(path)
+        with written_aside(path, RequestError) as aside:
+            self._write(aside)
+        return path
+
+    @classmethod
+    def check_path(cls, path: str | Path) -> Path:
+        """Raise ``RequestError`` unless the suffix is one that this kind of output can be written as."""
+        path = Path(path)
+        if path.suffix.lower() not in cls.suffixes:
+            shown = repr(path.suffix) if path.suffix else "a file without suffix"
+            raise RequestError(
+                f"cannot write {cls.__name__} as {shown} ({path.name}): use one of {', '.join(cls.suffixes)}"
+            )
+        return path
+
+    def _write(self, path: Path) -> None:
+        """Write it whole to a path with one of ``suffixes``, or raise: a library that hides errors is not trusted."""
+        raise TypeError(f"{type(self).__name__} does not say how it is written")
+
+    def plot(self) -> "Figure":
+        """Return a matplotlib figure."""
+        raise TypeError(f"{type(self).__name__} does not say how it is drawn")
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it lasts, for real-time factors; None where it has no duration."""
+        return None
+
+    def sound(self) -> "Audio | None":
+        """Return it as it is heard; None where it is silent. A score returns what it sounds like."""
+        return None
+
+    def log(self, board: Any, tag: str, step: int, figure: "Figure | None" = None) -> None:
+        """Add it to a TensorBoard ``SummaryWriter``: its picture, and its sound where it has one.
+
+        ``figure`` is what ``plot()`` returned, where that is known already. A kind may add more.
+        """
+        board.add_figure(tag, self.plot() if figure is None else figure, step)
+        heard = self.sound()
+        if heard is not None:
+            board.add_audio(tag, heard.waveform[:1], step, heard.sample_rate)
+
+    def __rich__(self) -> Any:
+        """Return what a terminal shows of it, as rich renders it; ``unisono generate --live`` calls it at each step."""
+        from rich.text import Text
+
+        return Text(repr(self))
