@@ -171,7 +171,9 @@ class GroupMaskedLM(TokenModel):
         return self.net.remember(padded, lengths)
 
     @torch.no_grad()
-    def symbol_frames(self, symbols: Int[Tensor, " s"], memory: "Memory", pace: Float[Tensor, " s"]) -> Int[Tensor, " s"]:
+    def symbol_frames(
+        self, symbols: Int[Tensor, " s"], memory: "Memory", pace: Float[Tensor, " s"]
+    ) -> Int[Tensor, " s"]:
         """Return how many codec frames each symbol of a text lasts in the voice of one prompt."""
         kept = torch.ones(1, len(symbols), dtype=torch.bool, device=self.device)
         log = self.durations(symbols[None].to(self.device), kept, memory.mean)

@@ -227,7 +227,9 @@ def fill_passage(passage: Passage, limit: int, seed: int) -> Generator[Window, I
             passage.known[start:end] = True
 
 
-def fill_in_step(spoken: Sequence[SpokenRequest], fill: Callable[[list[Window]], list[Int[Tensor, "n q"]]]) -> Iterator[None]:
+def fill_in_step(
+    spoken: Sequence[SpokenRequest], fill: Callable[[list[Window]], list[Int[Tensor, "n q"]]]
+) -> Iterator[None]:
     """Fill the windows of all requests in step; yields after each round, so that what is finished can be heard."""
     return in_step([one.windows for one in spoken], fill, ROWS_AT_ONCE)
 

@@ -32,7 +32,7 @@ from unisono_sound.measure.evaluate import LOUDNESS_DBFS, SYNTHESIS, Copy, evalu
 from unisono_sound.signal import LogMel, MelSpec, read_audio
 
 from unisono_codec.voices.autoregressive import OneByOne, one_by_one
-from unisono_codec.voices.passages import Passage, SpokenRequest, sound, fill_in_step
+from unisono_codec.voices.passages import Passage, SpokenRequest, fill_in_step, sound
 
 CODED, CODED_LEVELS = "codec", "codec, voice's levels"
 NUM_SENTENCES, NUM_ONE_BY_ONE = 8, 2
