@@ -5,9 +5,10 @@ import pytest
 import torch
 from unisono import Synthesizer
 from unisono.errors import RecipeError, RequestError
+from unisono.masked import PRESETS
 from unisono_motion.models.composing import Unroller, context_of, join
 from unisono_motion.models.request import read_request
-from unisono_motion.models.sampling import SAMPLERS
+from unisono_motion.models.sampling import SAMPLERS, strategy_of
 from unisono_motion.tokens import untrained
 
 RECIPES = ("motion/mmm-tiny", "motion/momask-tiny")
@@ -91,10 +92,25 @@ def test_a_request_alone_is_the_request_in_a_batch(model, clip):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_leaves_frozen_tokens_alone(model, clip, sampler):
     own, _ = tokens_of(model, clip)
-    task = filled(model, motion=str(clip), keep=[[0, 0.8], [1.8, 2.4]], text="a figure", sampler=sampler, num_steps=3)
+    steps = {"num_steps": 3} if "num_steps" in PRESETS[SAMPLERS[sampler]].takes else {}
+    task = filled(model, motion=str(clip), keep=[[0, 0.8], [1.8, 2.4]], text="a figure", sampler=sampler, **steps)
     assert 0 < task.frozen.sum() < task.frozen.numel()
     assert torch.equal(task.tokens[task.frozen], own[task.frozen])
     assert ((task.tokens >= 0) & (task.tokens < model.codebook_size)).all()
+
+
+def test_samplers_refuse_what_they_cannot_take(parts):
+    ask = {"text": "a figure", "seconds": 1.0}
+    for fields, knob in (
+        ({"sampler": "fast_dllm", "num_steps": 4}, "num_steps"),
+        ({"sampler": "mmm", "choice_temperature": 2.0}, "choice_temperature"),
+        ({"sampler": "llada", "top_k": 3}, "top_k"),
+        ({"temperature": 0, "top_p": 0.5}, "top_p"),
+    ):
+        with pytest.raises(RequestError, match=knob):
+            filled(parts, **ask, **fields)
+    filled(parts, **ask, sampler="fast_dllm", temperature=0.7, top_k=3)
+    filled(parts, **ask, sampler="vampnet", choice_temperature=2.0, top_p=0.9)
 
 
 @pytest.mark.parametrize(("scale", "times"), [(1, 1), (3, 2)])
@@ -132,12 +148,9 @@ def test_temperature_nought_takes_the_likeliest(parts):
     assert torch.equal(one, other)
 
 
-def test_halton_does_not_depend_on_padding(parts):
-    from unisono_motion.models.sampling import halton
-
-    short, long = (halton(4, parts.layout(n)).score.rank for n in (7, 12))
-    assert torch.equal(short.argsort(), long[: len(short)].argsort())
-    assert short.view(7, 2).diff(dim=1).eq(1).all()  # streams of a position side by side
+def test_halton_puts_the_streams_of_a_position_side_by_side(parts):
+    strategy = strategy_of(parts.Request(text="a figure", sampler="halton"), parts.layout(7))
+    assert strategy.score.num_streams == parts.num_streams == 2
 
 
 # ---- editing ---------------------------------------------------------------------------------------

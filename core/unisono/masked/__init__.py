@@ -2,44 +2,32 @@
 
 canvas.py       Layout (what a position is) and Canvas (what is known, frozen, how old)
 random.py       randomness by counter: a pure function of row, step, site and purpose
-handle.py       the model, counted; marginals.py what it believes
-plan.py         1 which positions are open and how many to commit; schedules.py, orders.py
-guide.py        2 one evaluation, or several combined
-warp.py         3 temperature and filters, for the draw only
-score.py        4 which positions first
-select.py       5 which to commit
-draw.py         6 tokens
-revise.py       7 mask again, or change
-stop.py         8 when a row is done
-strategy.py     the eight composed; presets.py, presets_text.py the published ones
-step.py         one step; context.py what a stage sees of it
-execute.py      how steps are run; decode.py the calls
-cache.py        what of the network's memory may be kept between steps
-windows.py      what is longer than a model fills at once
-corrupt.py      training inputs, from the same plan and layout; losses.py what they cost
-verify/         the sibling for autoregressive networks: propose, verify, commit a prefix
+strategy.py     the eight stages composed
+stages/         1 plan    which positions are open and how many to commit (schedules, orders)
+                2 guide   one evaluation, or several combined
+                3 warp    temperature and filters, for the draw only
+                4 score   which positions first
+                5 select  which to commit
+                6 draw    tokens
+                7 revise  mask again, or change
+                8 stop    when a row is done
+                context: what a stage sees of a step; marginals: the network's probabilities
+presets/        published samplers; registry: by name, with one set of knobs
+run/            handle (the model, counted), step, execute (how steps are run), decode (the calls), cache, windows
+training/       corrupt (inputs from the same plan and layout), losses
+model.py        MaskedModel: what models that fill a canvas share
+
+`unisono.verify` is the sibling for autoregressive networks: propose, verify, commit a prefix.
 
 Masks are boolean, True = keep. The equations are in docs/masked.md.
 """
 
 from unisono.masked.canvas import Canvas, Layout
-from unisono.masked.presets.general import (
-    arpg,
-    by_rank,
-    choose_then_draw,
-    group_ipd,
-    halton,
-    locality,
-    maskgct,
-    maskgit,
-    mmm,
-    momask,
-    one_pass,
-    random_order,
-    soundstorm,
-    token_critic,
-    vampnet,
-)
+from unisono.masked.presets.general import by_rank, choose_then_draw, one_pass, random_order
+from unisono.masked.presets.images import arpg, halton, locality, maskgit, token_critic
+from unisono.masked.presets.motion import halton_in_time, mmm, momask
+from unisono.masked.presets.registry import PRESETS, Preset, make_strategy, with_draw, with_guidance
+from unisono.masked.presets.sound import group_ipd, maskgct, soundstorm, vampnet
 from unisono.masked.presets.text import (
     block_diffusion,
     credit,
@@ -96,6 +84,7 @@ from unisono.masked.stages.score import (
     Credit,
     Critic,
     Drawn,
+    HaltonInTime,
     Margin,
     MaxProb,
     NegativeEntropy,
@@ -117,7 +106,7 @@ from unisono.masked.stages.select import (
     TopK,
 )
 from unisono.masked.stages.stop import Complete, EndOfSequence
-from unisono.masked.stages.warp import Chain, Keep, Nucleus, Suppress, Temperature, TopTokens, Typical
+from unisono.masked.stages.warp import Chain, Keep, MinP, Nucleus, Suppress, Temperature, TopTokens, Typical
 from unisono.masked.strategy import Strategy
 from unisono.masked.training.corrupt import (
     BlockDiffusion,
@@ -135,6 +124,7 @@ from unisono.masked.training.corrupt import (
 from unisono.masked.training.losses import masked_cross_entropy, negative_elbo, subs
 
 __all__ = [
+    "PRESETS",
     "SCHEDULES",
     "All",
     "ArithmeticCodes",
@@ -175,6 +165,7 @@ __all__ = [
     "FrozenPerBlock",
     "Glancing",
     "Greedy",
+    "HaltonInTime",
     "Handle",
     "KLStable",
     "Keep",
@@ -184,6 +175,7 @@ __all__ = [
     "Marginals",
     "MaxProb",
     "Memory",
+    "MinP",
     "Model",
     "NegativeEntropy",
     "Network",
@@ -196,6 +188,7 @@ __all__ = [
     "PlanMasking",
     "Planned",
     "PrefixExact",
+    "Preset",
     "Proportional",
     "QueryOnly",
     "Random",
@@ -237,6 +230,7 @@ __all__ = [
     "frechet",
     "group_ipd",
     "halton",
+    "halton_in_time",
     "halton_order",
     "in_step",
     "kl_stable",
@@ -246,6 +240,7 @@ __all__ = [
     "locality",
     "locality_aware",
     "logarithmic",
+    "make_strategy",
     "masked_cross_entropy",
     "maskgct",
     "maskgit",
@@ -269,4 +264,6 @@ __all__ = [
     "token_critic",
     "unrolled",
     "vampnet",
+    "with_draw",
+    "with_guidance",
 ]

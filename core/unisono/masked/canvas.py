@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from unisono.checks import is_whole
 from unisono.errors import UnisonoError
 
 
@@ -57,14 +58,16 @@ class Layout:
     @classmethod
     def blocks(cls, length: int, size: int, vocab_size: int) -> Layout:
         """Positions in a row, in groups of `size` from left to right; the last may be shorter."""
-        if size < 1:
-            raise UnisonoError(f"blocks of {size} positions: at least 1")
+        if not is_whole(size, 1):
+            raise UnisonoError(f"blocks of {size!r} positions: give a whole number of at least 1")
         layout = cls.sequence(length, vocab_size)
         return replace(layout, group=torch.arange(length) // size)
 
     @classmethod
     def grid(cls, height: int, width: int, vocab_size: int) -> Layout:
         """Rows of an image one after the other, one group; coordinates are (row, column)."""
+        if not (is_whole(height, 0) and is_whole(width, 0)):
+            raise UnisonoError(f"a grid of {height!r} × {width!r}: give whole numbers of at least 0")
         layout = cls.sequence(height * width, vocab_size)
         row = torch.arange(height).repeat_interleave(width)
         return replace(layout, coord=torch.stack([row, torch.arange(width).repeat(height)], 1))
@@ -90,8 +93,10 @@ class Layout:
         `sizes` are the streams' vocabularies, laid out one after the other unless `shared`; `groups`
         says which streams are decoded together and in which order (default: all at once).
         """
-        if num_frames < 0 or not sizes:
-            raise UnisonoError(f"{num_frames} frames of {len(sizes)} streams: at least 0 of at least 1")
+        if not is_whole(num_frames, 0) or not sizes:
+            raise UnisonoError(f"{num_frames!r} frames of {len(sizes)} streams: at least 0 of at least 1")
+        if not all(is_whole(size) for size in sizes):
+            raise UnisonoError(f"vocabularies of {list(sizes)} tokens: give whole numbers")
         if groups is not None and len(groups) != len(sizes):
             raise UnisonoError(f"{len(groups)} groups for {len(sizes)} streams: give one group per stream")
         size = torch.tensor(list(sizes), dtype=torch.int64)

@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from unisono.checks import is_real, is_whole
 from unisono.errors import UnisonoError
 from unisono.masked import random
 from unisono.verify.draw import Draw, sample
@@ -95,7 +96,7 @@ class Typical:
     lossless = False
 
     def __post_init__(self):
-        if not (0 < self.epsilon <= 1 and self.delta > 0):
+        if not (is_real(self.epsilon, 0, 1) and self.epsilon > 0 and is_real(self.delta) and self.delta > 0):
             raise UnisonoError(f"epsilon {self.epsilon}, delta {self.delta}: give 0 < epsilon ≤ 1 and delta > 0")
 
     def __call__(self, prefix: Prefix, proposal: Proposal, logits: Tensor, draw: Draw) -> Verdict:
@@ -123,8 +124,8 @@ class TopAgree:
     lossless = False
 
     def __post_init__(self):
-        if self.top_k < 1:
-            raise UnisonoError(f"top_k {self.top_k}: at least 1")
+        if not is_whole(self.top_k, 1):
+            raise UnisonoError(f"top_k {self.top_k!r}: give a whole number of at least 1")
 
     def __call__(self, prefix: Prefix, proposal: Proposal, logits: Tensor, draw: Draw) -> Verdict:
         best = logits.topk(min(self.top_k, logits.shape[-1]), -1).indices

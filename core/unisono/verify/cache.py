@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from unisono.checks import is_whole
 from unisono.errors import UnisonoError
 
 
@@ -46,8 +47,8 @@ class KVCache:
     """
 
     def __init__(self, num_rows: int, device: torch.device | str | None = None):
-        if num_rows < 0:
-            raise UnisonoError(f"a cache of {num_rows} rows: at least 0")
+        if not is_whole(num_rows, 0):
+            raise UnisonoError(f"a cache of {num_rows!r} rows: give a whole number of at least 0")
         self.length = torch.zeros(num_rows, dtype=torch.int64, device=device)
         self._longest: int | None = 0
         self.layers: dict[int, tuple[Tensor, Tensor]] = {}

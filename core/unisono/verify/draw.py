@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from unisono.checks import is_real
 from unisono.errors import UnisonoError
 from unisono.masked import random
 
@@ -31,8 +32,8 @@ class Draw:
     warp: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self):
-        if not 0 <= self.temperature < float("inf"):
-            raise UnisonoError(f"temperature {self.temperature}: give 0 (greedy) or a positive number")
+        if not is_real(self.temperature, 0):
+            raise UnisonoError(f"temperature {self.temperature!r}: give 0 (greedy) or a positive number")
 
     def law(self, logits: Float[Tensor, "... v"]) -> Float[Tensor, "... v"]:
         """Probabilities in float64; all on the first of the most likely tokens if greedy."""

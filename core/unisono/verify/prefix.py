@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from unisono.checks import is_whole
 from unisono.errors import UnisonoError
 
 
@@ -52,6 +53,11 @@ class Prefix:
             UnisonoError: for a prompt that is empty, longer than `limit` or holds a negative token, or if
                 lengths or seeds are not one per row.
         """
+        if not is_whole(limit, 0):
+            raise UnisonoError(f"max_length {limit!r}: give a whole number of tokens")
+        if not isinstance(prompt, Tensor) or prompt.dim() != 2 or prompt.is_floating_point():
+            shape = tuple(prompt.shape) if isinstance(prompt, Tensor) else type(prompt).__name__
+            raise UnisonoError(f"a prompt of {shape}: give token ids as an integer tensor [rows, tokens]")
         b, n = prompt.shape
         seed = torch.as_tensor(seeds, dtype=torch.int64, device=prompt.device)
         length = torch.full_like(seed, n) if lengths is None else lengths.to(seed)

@@ -24,6 +24,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from unisono.checks import is_whole
 from unisono.errors import UnisonoError
 from unisono.masked import random
 from unisono.masked.canvas import Canvas, Layout
@@ -66,8 +67,8 @@ class PreviousIterate:
     brings_law = False
 
     def __post_init__(self):
-        if self.block is not None and self.block < 1:
-            raise UnisonoError(f"blocks of {self.block} tokens: at least 1")
+        if self.block is not None and not is_whole(self.block, 1):
+            raise UnisonoError(f"blocks of {self.block!r} tokens: give a whole number of at least 1")
 
     def __call__(self, prefix: Prefix, last: Round | None, target: Target, draw: Draw) -> Proposal:
         count = prefix.room
@@ -101,9 +102,9 @@ class NGram:
 
     def __post_init__(self):
         _at_least_one(self.num_draft)
-        if not 2 <= self.shortest <= self.longest:
+        if not (is_whole(self.shortest, 2) and is_whole(self.longest, self.shortest)):
             raise UnisonoError(
-                f"n-grams of {self.shortest} to {self.longest} tokens: give 2 ≤ shortest ≤ longest, context included"
+                f"n-grams of {self.shortest!r} to {self.longest!r} tokens: give 2 ≤ shortest ≤ longest, with context"
             )
 
     def __call__(self, prefix: Prefix, last: Round | None, target: Target, draw: Draw) -> Proposal:
@@ -318,5 +319,5 @@ def _first_head(logits: Tensor) -> Tensor:
 
 
 def _at_least_one(num_draft: int) -> None:
-    if num_draft < 1:
-        raise UnisonoError(f"an empty draft: num_draft is {num_draft}, give at least 1")
+    if not is_whole(num_draft, 1):
+        raise UnisonoError(f"num_draft is {num_draft!r}: give a whole number of at least 1")

@@ -62,7 +62,8 @@ class Window:
     def kind(self) -> tuple[Any, ...]:
         """Windows of one kind can be filled in one decoding."""
         asked = self.task.request
-        return asked.sampler, asked.num_steps, asked.guidance_scale, asked.temperature
+        names = ("sampler", "num_steps", "guidance_scale", "temperature", "top_k", "top_p", "choice_temperature")
+        return tuple(getattr(asked, name) for name in names)
 
 
 def windows(task: Task, limit: int, border: int, seed: int) -> Generator[Window, Int[Tensor, "n q"], None]:

@@ -31,7 +31,7 @@ from unisono.nn.captions import make_text_encoder
 
 from unisono_motion.models.composing import Unroller, Window, fill_all, join, report
 from unisono_motion.models.request import MotionRequest, Task, read_request
-from unisono_motion.models.sampling import SAMPLERS, make_strategy
+from unisono_motion.models.sampling import SAMPLERS, strategy_of
 from unisono_motion.models.transformer import Condition, MaskedTransformer
 from unisono_motion.skeleton import Motion
 
@@ -295,9 +295,7 @@ class MMM(Model):
         model = self.denoiser(Condition(words, mask, sentence, length, begins, ends), forget)
         asked = windows[0].task.request
         unconditional = self.denoiser(model.condition, torch.ones_like(forget))
-        strategy = make_strategy(
-            asked.sampler, asked.num_steps, asked.temperature, canvas.layout, asked.guidance_scale, unconditional
-        )
+        strategy = strategy_of(asked, canvas.layout, unconditional)
         done = decode(model, canvas, strategy)
         self.evaluations += done.nfe
         filled = done.tokens.view(tokens.shape).cpu()

@@ -23,9 +23,10 @@ from jaxtyping import Bool, Int
 from pydantic import Field
 from torch import Tensor
 from unisono import Request
-from unisono.errors import RequestError, did_you_mean
+from unisono.errors import RequestError
 
 from unisono_motion.models.caption_encoders import read_caption
+from unisono_motion.models.sampling import check_sampler
 
 MAX_SECONDS = 3600.0
 MAX_TEXTS = 1000
@@ -43,12 +44,24 @@ class MotionRequest(Request):
     )
     durations: list[float] | None = Field(None, description="seconds of each of texts; default: predicted")
     transition: float = Field(0.5, ge=0, le=4, description="seconds made anew around each border between texts")
-    num_steps: int = Field(10, ge=1, le=1000, description="evaluations of the network for each window")
+    num_steps: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="evaluations for each window (default 10), where a sampler counts them",
+    )
     sampler: str = Field("maskgit", description="how tokens are chosen: a preset of masked decoding")
     guidance_scale: float = Field(
         1.0, ge=1, le=20, description="how much more the text counts; above 1 every step costs two evaluations"
     )
-    temperature: float = Field(1.0, ge=0, le=10, description="of the tokens' draw; 0 takes the likeliest")
+    temperature: float | None = Field(
+        None, ge=0, le=10, description="of the tokens' draw; 0 takes the likeliest (default: the sampler's own)"
+    )
+    top_k: int | None = Field(None, ge=1, description="draw from so many of the likeliest tokens")
+    top_p: float | None = Field(None, gt=0, le=1, description="draw from the likeliest tokens with this probability")
+    choice_temperature: float | None = Field(
+        None, ge=0, le=1000, description="noise on which tokens come first, where a sampler has it (default: its own)"
+    )
     motion: str | None = Field(None, description="path of a BVH or NPZ file to edit")
     metres_per_unit: float = Field(0.01, gt=0, le=1000, description="the BVH file's unit of length, in metres")
     keep: list[tuple[float, float]] | None = Field(
@@ -100,8 +113,7 @@ class Task:
 
 def read_request(model: Any, request: MotionRequest) -> Task:
     """Return the task of a request, lengths predicted where none is given; raises ``RequestError``."""
-    if request.sampler not in model.samplers:
-        raise RequestError(f"unknown sampler {request.sampler!r}{did_you_mean(request.sampler, model.samplers)}")
+    check_sampler(request)
     if request.motion is None:
         for name, default in (("keep", None), ("part", None), ("at", 0.0)):
             if getattr(request, name) != default:

@@ -1,103 +1,57 @@
-"""Which tokens are chosen when: the presets of ``unisono.masked`` by the names that a request gives.
+"""Samplers of motion: the presets of ``unisono.masked`` by the names that a request gives.
 
-Presets that count steps take ``num_steps`` for the base tokens and one step for each residual level above;
-presets that decide by themselves (thresholds, certificates) take as many as they need. Left out are Token-Critic,
-which needs a critic, and the locality-aware order, whose step sizes belong to one length.
-
-A preset keeps its own filters and noise; the request's temperature is added where a preset draws from what the
-network says, and greedy ones have none. Guidance is put in afterwards, for the draw only, save where the paper
-orders by guided scores as well.
+``num_steps`` is for the base tokens, with one step for each residual level above. Presets that decide by themselves
+how much to fill (thresholds, certificates) refuse it. Left out are Token-Critic, which needs a critic, and orders
+that belong to one size of canvas.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import Any
 
-import torch
-from unisono import masked
-from unisono.masked import Layout, Strategy
+from unisono.errors import RequestError, UnisonoError, did_you_mean
+from unisono.masked import PRESETS, Layout, Strategy, make_strategy
 
-Steps = int | tuple[int, ...]
+NUM_STEPS = 10
 
-
-@dataclass(frozen=True)
-class Sampler:
-    """A preset as requests name it: ``make(steps, temperature, layout)``.
-
-    ``warms``: the preset takes the temperature itself. ``by_guided``: its order follows guided scores.
-    """
-
-    make: Callable[[Steps, float, Layout], Strategy]
-    warms: bool = False
-    by_guided: bool = False
-
-
-def _base(steps: Steps) -> int:
-    return steps if isinstance(steps, int) else steps[0]
-
-
-def _all_levels(steps: Steps, layout: Layout) -> tuple[int, ...]:
-    return steps if isinstance(steps, tuple) else (steps,) * max(len(layout.group_sizes), 1)
-
-
-def halton(steps: Steps, layout: Layout) -> Strategy:
-    """Halton-MaskGIT along time: the base-3 sequence, streams of a position side by side.
-
-    The order belongs to a power of two of positions, so that padding does not change it.
-    """
-    positions = int(layout.coord[:, 0].max()) + 1 if layout.length else 1
-    streams = max(layout.length // positions, 1)
-    size = max(64, 1 << (positions - 1).bit_length())
-    rank = masked.halton_order(1, size)[:positions].repeat_interleave(streams) * streams
-    rank = rank + torch.arange(streams).repeat(positions)
-    return replace(masked.by_rank(rank, steps, masked.arccos), name="halton")
-
-
-SAMPLERS: dict[str, Sampler] = {
-    "mmm": Sampler(lambda n, t, layout: masked.mmm(_base(n), temperature=t), warms=True),
-    "momask": Sampler(
-        lambda n, t, layout: masked.momask(_all_levels(n, layout), temperature=t), warms=True, by_guided=True
-    ),
-    "maskgit": Sampler(lambda n, t, layout: masked.maskgit(n)),
-    "choose_then_draw": Sampler(lambda n, t, layout: masked.choose_then_draw(n)),
-    "random_order": Sampler(lambda n, t, layout: masked.random_order()),
-    "one_pass": Sampler(lambda n, t, layout: masked.one_pass(), warms=True),
-    "halton": Sampler(lambda n, t, layout: halton(n, layout)),
-    "left_to_right": Sampler(
-        lambda n, t, layout: replace(
-            masked.by_rank(masked.left_to_right(layout.length), n, masked.linear), name="left_to_right"
-        )
-    ),
-    "arpg": Sampler(lambda n, t, layout: masked.arpg(n)),
-    "soundstorm": Sampler(lambda n, t, layout: masked.soundstorm(_all_levels(n, layout), temperature=t), warms=True),
-    "group_ipd": Sampler(lambda n, t, layout: masked.group_ipd(_all_levels(n, layout), temperature=t), warms=True),
-    "vampnet": Sampler(lambda n, t, layout: masked.vampnet(n, temperature=t), warms=True),
-    "maskgct": Sampler(lambda n, t, layout: masked.maskgct(n, temperature=1.5 * t), warms=True),
-    "mdlm": Sampler(lambda n, t, layout: masked.mdlm(n)),
-    "first_hitting": Sampler(lambda n, t, layout: masked.first_hitting()),
-    "remdm": Sampler(lambda n, t, layout: masked.remdm(_base(n))),
-    "llada": Sampler(lambda n, t, layout: masked.llada(n, temperature=t), warms=True, by_guided=True),
-    "dream": Sampler(lambda n, t, layout: masked.dream(n)),
-    "dimple": Sampler(lambda n, t, layout: masked.dimple(n, temperature=t), warms=True),
-    "fast_dllm": Sampler(lambda n, t, layout: masked.fast_dllm(), warms=True),
-    "frechet": Sampler(lambda n, t, layout: masked.frechet(), warms=True),
-    "entropy_bounded": Sampler(lambda n, t, layout: masked.entropy_bounded()),
-    "kl_stable": Sampler(lambda n, t, layout: masked.kl_stable(), warms=True),
-    "credit": Sampler(lambda n, t, layout: masked.credit(), warms=True),
-    "block_diffusion": Sampler(lambda n, t, layout: masked.block_diffusion(n)),
+SAMPLERS: dict[str, str] = {
+    "halton": "halton_in_time",
+    **{
+        name: name
+        for name, preset in PRESETS.items()
+        if not (preset.needs or preset.whole_canvas or name == "halton_in_time")
+    },
 }
+"""The preset that stands behind each sampler of a request."""
 
 
-def make_strategy(
-    name: str, num_steps: int, temperature: float, layout: Layout, scale: float = 1.0, unconditional: object = None
-) -> Strategy:
-    """Return the strategy of a request; ``scale`` above 1 guides away from the ``unconditional`` model."""
-    sampler = SAMPLERS[name]
-    groups = max(len(layout.group_sizes), 1)
-    steps: Steps = num_steps if groups == 1 else (num_steps, *[1] * (groups - 1))
-    strategy = sampler.make(steps, temperature, layout)
-    if not sampler.warms and temperature != 1:
-        strategy = replace(strategy, warp=masked.Chain(masked.Temperature(temperature), strategy.warp))
-    if scale > 1:
-        guide = masked.ClassifierFree(scale - 1, unconditional, scores=sampler.by_guided)
-        strategy = replace(strategy, guide=guide)
-    return strategy
+def check_sampler(request: Any) -> None:
+    """Raise ``RequestError`` for an unknown sampler, or a setting that it does not take."""
+    if request.sampler not in SAMPLERS:
+        raise RequestError(f"unknown sampler {request.sampler!r}{did_you_mean(request.sampler, SAMPLERS)}")
+    for knob in ("num_steps", "choice_temperature"):
+        if getattr(request, knob) is not None and knob not in PRESETS[SAMPLERS[request.sampler]].takes:
+            raise RequestError(f"sampler {request.sampler} cannot take {knob}: leave it out, or take another sampler")
+    try:
+        strategy_of(request, Layout.sequence(1, 2))
+    except UnisonoError as error:
+        raise RequestError(str(error)) from None
+
+
+def strategy_of(request: Any, layout: Layout, unconditional: Any = None) -> Strategy:
+    """Return the strategy of a request, guided away from the ``unconditional`` model where the scale is above 1."""
+    name = SAMPLERS[request.sampler]
+    settings = {"num_steps": request.num_steps, "choice_temperature": request.choice_temperature}
+    given = {knob: value for knob, value in settings.items() if value is not None}
+    if "num_steps" in PRESETS[name].takes:
+        steps = given.get("num_steps", NUM_STEPS)
+        groups = max(len(layout.group_sizes), 1)
+        given["num_steps"] = steps if groups == 1 else (steps, *[1] * (groups - 1))
+    return make_strategy(
+        name,
+        layout,
+        temperature=request.temperature,
+        top_k=request.top_k,
+        top_p=request.top_p,
+        guidance_scale=request.guidance_scale,
+        unconditional=unconditional,
+        **given,
+    )

@@ -44,7 +44,7 @@ from unisono_text.filling.denoise import CausalPrediction, Denoiser, Prefill, Re
 from unisono_text.filling.guided import agreement
 from unisono_text.filling.reading import Reading
 from unisono_text.filling.request import TextRequest, read_request
-from unisono_text.filling.sampling import PRESETS, strategy_of
+from unisono_text.filling.sampling import strategy_of
 
 ROWS_AT_ONCE = 32
 LOGITS_AT_ONCE = 2**28
@@ -284,7 +284,7 @@ class Filling:
             if any(rules.choices):
                 raise RequestError("guide_top commits several tokens of a choice at once: leave it, or choices, out")
         else:
-            strategy = strategy_of(request)
+            strategy = strategy_of(request, self.canvas.layout)
         if any(rules.choices):
             strategy = replace(strategy, select=OneChoiceAtOnce(strategy.select, rules.choice))
         if not bool(rules.closed.all()):
@@ -299,8 +299,8 @@ class Filling:
                 model, self.canvas.length, self.canvas.layout.length, self.prompts,
                 None if negative[0] is None else [prompt or [] for prompt in negative],
             )  # fmt: skip
-            by_guided = request.sampler is not None and PRESETS[request.sampler].by_guided
-            return replace(strategy, guide=masked.ClassifierFree(request.guidance_scale - 1, other, scores=by_guided))
+            by_guided = request.sampler is not None and masked.PRESETS[request.sampler].by_guided
+            return masked.with_guidance(strategy, request.guidance_scale, other, scores=by_guided)
         return strategy
 
     def run(self, on_step: Callable[[Canvas], None] | None = None) -> Canvas:

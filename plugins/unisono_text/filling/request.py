@@ -84,6 +84,8 @@ class TextRequest(Request):
     )
     top_p: float | None = Field(None, gt=0, le=1, description="draw from the likeliest tokens with this probability")
     top_k: int | None = Field(None, ge=1, description="draw from so many of the likeliest tokens")
+    min_p: float | None = Field(None, ge=0, le=1, description="draw from tokens this many times as likely as the best")
+    typical_p: float | None = Field(None, gt=0, le=1, description="draw from the most typical tokens up to this mass")
     block: int | None = Field(
         None, ge=1, le=2**20, description="fill blocks of so many tokens from left to right (default: all at once)"
     )
@@ -117,7 +119,7 @@ class TextRequest(Request):
         if self.refresh is not None and self.cache != "delayed":
             raise ValueError(f"refresh is the delayed cache's, this one is {self.cache}")
         if self.drift and self.cache in ("none", "unchanged"):
-            raise ValueError(f"cache={self.cache!r} leads away from nothing: there is no drift to report")
+            raise ValueError(f"drift needs a cache that approximates: cache={self.cache!r} is exact")
         check_settings(self)
         return self
 

@@ -12,14 +12,14 @@
 Every preset takes the draw's settings: 0 as the temperature takes the likeliest token, as those do whose papers did.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 from unisono import masked
-from unisono.masked import StepContext, Strategy
+from unisono.masked import Layout, StepContext, Strategy
+from unisono.masked.presets.registry import DRAW_KNOBS, FILTERS
 
 NUM_STEPS = 64
 RULES = ("threshold", "factor", "frechet", "entropy_bound", "kl_stable")
@@ -27,53 +27,30 @@ SETTINGS = ("order", "num_steps", *RULES, "remask", "remask_eta", "edit", "choic
 
 
 @dataclass(frozen=True)
-class Preset:
-    """A published sampler: how it is made of a request, which of ``SETTINGS`` it takes, and how it draws by default."""
+class Sampler:
+    """A preset of ``unisono.masked`` as a request names it.
 
-    make: Callable[[Any], Strategy]
-    takes: tuple[str, ...] = ()
+    ``takes`` maps those of ``SETTINGS`` that it takes to their names there; ``temperature`` is the published one.
+    """
+
+    takes: dict[str, str]
     temperature: float = 1.0
-    top_p: float | None = None
-    by_guided: bool = False
 
 
-def _steps(request: Any) -> int:
-    return request.num_steps or NUM_STEPS
-
-
-def _or(value: Any, default: Any) -> Any:
-    return default if value is None else value
-
-
-def _fast(request: Any) -> Strategy:
-    threshold = 0.9 if request.factor is None and request.threshold is None else request.threshold
-    return masked.fast_dllm(threshold, request.factor)
-
-
-PRESETS: dict[str, Preset] = {
-    "mdlm": Preset(lambda r: masked.mdlm(_steps(r)), ("num_steps",)),
-    "first_hitting": Preset(lambda r: masked.first_hitting()),
-    "remdm": Preset(
-        lambda r: masked.remdm(_steps(r), r.remask or "cap", r.remask_eta, nucleus=1.0),
-        ("num_steps", "remask", "remask_eta"),
-        top_p=0.9,
-    ),
-    "llada": Preset(lambda r: masked.llada(_steps(r)), ("num_steps",), temperature=0.0, by_guided=True),
-    "dream": Preset(
-        lambda r: masked.dream(_steps(r), r.order or "entropy", r.choice_temperature or 0.0),
-        ("num_steps", "order", "choice_temperature"),
-    ),
-    "dimple": Preset(lambda r: masked.dimple(_steps(r), _or(r.threshold, 0.95)), ("num_steps", "threshold")),
-    "fast_dllm": Preset(_fast, ("threshold", "factor"), temperature=0.0),
-    "frechet": Preset(lambda r: masked.frechet(_or(r.frechet, 0.0)), ("frechet",), temperature=0.0),
-    "entropy_bounded": Preset(lambda r: masked.entropy_bounded(_or(r.entropy_bound, 0.1)), ("entropy_bound",)),
-    "kl_stable": Preset(
-        lambda r: masked.kl_stable(_or(r.kl_stable, 0.01), _or(r.threshold, 0.9)),
-        ("kl_stable", "threshold"),
-        temperature=0.0,
-    ),
-    "credit": Preset(lambda r: masked.credit(_or(r.threshold, 0.8)), ("threshold",), temperature=0.0),
-    "block_diffusion": Preset(lambda r: masked.block_diffusion(_steps(r), edit=r.edit), ("num_steps", "edit")),
+STEPS = {"num_steps": "num_steps"}
+PRESETS: dict[str, Sampler] = {
+    "mdlm": Sampler(STEPS),
+    "first_hitting": Sampler({}),
+    "remdm": Sampler({**STEPS, "remask": "kind", "remask_eta": "eta"}),
+    "llada": Sampler(STEPS, temperature=0.0),
+    "dream": Sampler({**STEPS, "order": "rule", "choice_temperature": "choice_temperature"}),
+    "dimple": Sampler({**STEPS, "threshold": "threshold"}),
+    "fast_dllm": Sampler({"threshold": "threshold", "factor": "factor"}, temperature=0.0),
+    "frechet": Sampler({"frechet": "slack"}, temperature=0.0),
+    "entropy_bounded": Sampler({"entropy_bound": "gamma"}),
+    "kl_stable": Sampler({"kl_stable": "epsilon", "threshold": "confidence"}, temperature=0.0),
+    "credit": Sampler({"threshold": "threshold"}, temperature=0.0),
+    "block_diffusion": Sampler({**STEPS, "edit": "edit"}),
 }
 
 UNDRAWN = ("random", "max_prob", "margin", "entropy", "left_to_right")
@@ -133,35 +110,33 @@ def check_settings(request: Any) -> None:
             raise ValueError("remask_eta is remasking's: give remask")
         surplus = [name for name in (*RULES, "order", "edit", "choice_temperature") if name in given]
         if request.remask is not None and surplus:
-            raise ValueError(f"remask fills at random, at rates of its own, so {surplus[0]} has no place beside it")
+            raise ValueError(f"remask fills at random, at rates of its own; remove {surplus[0]}")
     preset = PRESETS.get(request.sampler or "")
     temperature = request.temperature if request.temperature is not None else preset.temperature if preset else 1.0
-    for name in ("top_p", "top_k"):
+    for name in FILTERS:
         if temperature == 0 and getattr(request, name) is not None:
             raise ValueError(f"{name} filters what is drawn from, and at temperature 0 the likeliest token is taken")
     if request.guide_top is not None:
-        names = (*SETTINGS, "sampler", "temperature", "top_p", "top_k")
+        names = (*SETTINGS, "sampler", *DRAW_KNOBS)
         other = next((name for name in names if getattr(request, name) is not None), None)
         if other:
-            raise ValueError(f"guide_top takes the likeliest tokens as far as the guide agrees, so {other} has no say")
+            raise ValueError(f"guide_top decodes greedily as far as the guide agrees; remove {other}")
 
 
-def strategy_of(request: Any) -> Strategy:
+def strategy_of(request: Any, layout: Layout | None = None) -> Strategy:
     """Return the strategy of a request's settings; guidance is put in by whoever has the models."""
-    preset = PRESETS[request.sampler] if request.sampler is not None else Preset(composed)
-    strategy = preset.make(request)
-    temperature = preset.temperature if request.temperature is None else request.temperature
-    top_p = preset.top_p if request.top_p is None else request.top_p
-    warps: list[Any] = []
-    if temperature:
-        warps += [masked.Temperature(temperature)] if temperature != 1 else []
-        warps += [masked.TopTokens(k=request.top_k)] if request.top_k is not None else []
-        warps += [masked.Nucleus(top_p)] if top_p is not None and top_p < 1 else []
-    return replace(
-        strategy,
-        draw=masked.Categorical() if temperature else masked.Greedy(),
-        warp=masked.Keep() if not warps else warps[0] if len(warps) == 1 else masked.Chain(*warps),
-    )
+    draw = {name: getattr(request, name) for name in DRAW_KNOBS}
+    if request.sampler is None:
+        return masked.with_draw(composed(request), **draw)
+    settings = {own: getattr(request, name) for name, own in PRESETS[request.sampler].takes.items()}
+    if "num_steps" in settings:
+        settings["num_steps"] = _steps(request)
+    layout = Layout.sequence(1, 2) if layout is None else layout  # no preset of text looks at it
+    return masked.make_strategy(request.sampler, layout, **draw, **settings)
+
+
+def _steps(request: Any) -> int:
+    return request.num_steps or NUM_STEPS
 
 
 def composed(request: Any) -> Strategy:

@@ -24,6 +24,7 @@ from typing import Any, Literal, get_args
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
+from unisono.checks import is_whole
 from unisono.errors import UnisonoError, did_you_mean
 from unisono.masked import Nucleus, TopTokens
 from unisono.masked.random import row_seeds
@@ -175,8 +176,8 @@ def generate(
         UnisonoError: for an empty prompt, a draft of another vocabulary, a model that cannot be verified with, or an
             unknown or unfit method.
     """
-    if max_new_tokens < 1:
-        raise UnisonoError(f"max_new_tokens={max_new_tokens} must be at least 1")
+    if not is_whole(max_new_tokens, 1):
+        raise UnisonoError(f"max_new_tokens={max_new_tokens!r} must be a whole number of at least 1")
     network = _network(model)
     device = getattr(network, "device", torch.device("cpu"))
     tokens, lengths = _padded(prompts, device)
@@ -184,7 +185,7 @@ def generate(
     if draft is not None:
         small = _network(draft)
         _same_tokens(network, small, tokenizer, draft_tokenizer)
-    if decoding == "arithmetic" and (beams < 1 or len(tokens) % beams):
+    if decoding == "arithmetic" and (not is_whole(beams, 1) or len(tokens) % beams):
         raise UnisonoError(f"beams={beams} must divide the {len(tokens)} rows: give each prompt that often")
     memory = KVCache if cache else None
     placed = None if memory is None else (lambda rows: KVCache(rows, device))
@@ -238,6 +239,8 @@ def _padded(prompts: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     if isinstance(prompts, Tensor):
         rows = prompts.to(device)
         return rows, torch.full((len(rows),), rows.shape[1], dtype=torch.int64, device=device)
+    if isinstance(prompts, str) or any(isinstance(row, str) for row in prompts):
+        raise UnisonoError("prompts are token ids, not text: encode them with the model's tokenizer first")
     lengths = [len(row) for row in prompts]
     if not lengths or min(lengths) < 1:
         raise UnisonoError("an empty prompt: give at least a start token, which the first prediction is made from")

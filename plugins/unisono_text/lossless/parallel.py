@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from unisono.checks import is_whole
 from unisono.errors import UnisonoError
 from unisono.masked import Canvas, Handle, Layout, random
 from unisono.verify import Draw, Method, Prefix, Proposal, Rejection, Round, Target, sample
@@ -45,8 +46,8 @@ class ParallelDraft:
     brings_law = True
 
     def __post_init__(self):
-        if self.num_draft < 1:
-            raise UnisonoError(f"an empty draft: num_draft is {self.num_draft}, give at least 1")
+        if not is_whole(self.num_draft, 1):
+            raise UnisonoError(f"num_draft is {self.num_draft!r}: give a whole number of at least 1")
 
     def __call__(self, prefix: Prefix, last: Round | None, target: Target, draw: Draw) -> Proposal:
         b, device = len(prefix.length), prefix.tokens.device

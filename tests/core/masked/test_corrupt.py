@@ -459,7 +459,7 @@ WRONG = [
     ("token 4 at", lambda: Glancing()(SMALL, torch.full((1, 5), 4), torch.zeros(1, 5, 4))),
     ("tokens of shape", lambda: Diffusion()(SMALL, torch.zeros(1, 4, dtype=torch.int64))),
     ("weights of 2 groups, but the layout has 1", lambda: PlanMasking(Plan(COSINE), (1, 1))(SMALL, FIVE)),
-    ("at least 0, and not all 0", lambda: PlanMasking(Plan(Scheduled(4)), (0.0, 0.0))),
+    ("at least 0, not all 0", lambda: PlanMasking(Plan(Scheduled(4)), (0.0, 0.0))),
     ("steps for 2 groups", lambda: PlanMasking(Plan(Scheduled((4, 1))))(SMALL, FIVE)),
     ("min_time 1", lambda: Diffusion(min_time=1.0)),
     ("min_time nan", lambda: Diffusion(min_time=float("nan"))),

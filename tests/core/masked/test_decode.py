@@ -86,7 +86,7 @@ FLATS = {
     "corrected": replace(um.maskgit(3), revise=um.Correct(3)),
     "codes": replace(um.random_order(2), draw=um.ArithmeticCodes(4)),
     "fixed_noise": replace(um.maskgit(4), draw=um.FixedNoise()),
-    "guided": replace(um.maskgit(3), guide=um.ClassifierFree(1.5, None, rescale=0.5)),
+    "guided": replace(um.maskgit(3), guide=um.ClassifierFree(2.5, None, rescale=0.5)),
 }
 GROUPED = {
     "soundstorm": (um.soundstorm((3, 1, 1)), LEVELS),
@@ -320,12 +320,12 @@ def test_arithmetic_codes_do_not_run_out():
     assert len(torch.unique(late, dim=0)) == 512
 
 
-def test_guidance_of_weight_zero_and_temperature_zero():
+def test_guidance_of_scale_one_and_temperature_zero():
     canvas, net = prompted(FLAT, [1, 2, 3]), net_for(FLAT)
     plain = decode(net, canvas, um.maskgit(4))
-    guided = decode(net, canvas, um.maskgit(4, guide=um.ClassifierFree(0.0, Net(seed=3))))
+    guided = decode(net, canvas, um.maskgit(4, guide=um.ClassifierFree(1.0, Net(seed=3))))
     assert torch.equal(plain.tokens, guided.tokens) and guided.nfe == 2 * plain.nfe
-    strong = decode(net, canvas, um.maskgit(4, guide=um.ClassifierFree(5.0, Net(seed=3))))
+    strong = decode(net, canvas, um.maskgit(4, guide=um.ClassifierFree(6.0, Net(seed=3))))
     assert not torch.equal(plain.tokens, strong.tokens)
     cold = decode(net, canvas, replace(um.dream(4), warp=um.Temperature(0.0)))
     assert torch.equal(cold.tokens, decode(net, canvas, replace(um.dream(4), draw=um.Greedy())).tokens)

@@ -99,7 +99,7 @@ def test_rescaled_guidance_knows_no_neighbours():
             return self.table
 
     def run(rows):
-        guide = um.ClassifierFree(2.5, Rows(table[rows].roll(1, -1)), rescale=0.75)
+        guide = um.ClassifierFree(3.5, Rows(table[rows].roll(1, -1)), rescale=0.75)
         return decode(Rows(table[rows]), Canvas.blank(FLAT, rows), um.maskgit(4, guide=guide)).tokens
 
     together = run([0, 1, 2])

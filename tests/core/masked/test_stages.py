@@ -188,3 +188,14 @@ def test_only_remaining_counts_of_the_schedule_are_committed_by_at_most():
     assert sites(chosen) == [1, 3]
     chosen = um.Fallback(um.Threshold(0.95), count=3)(score(0.6, 0.9, 0.1, 0.8), at)
     assert sites(chosen) == [0, 1, 3]
+
+
+def test_halton_in_time_orders_each_row_by_its_own_length():
+    """Rows of 3 and of 70 frames of two streams: the orders of 64 and of 128, streams side by side."""
+    canvas = Canvas.blank(Layout.streams(70, [2, 2], shared=True), [1, 2], [6, 140])
+    memo = {}
+    at = StepContext(canvas, Handle(None), um.Plan(um.Everything())(canvas, memo), memo)
+    rank = -um.HaltonInTime(2)(at)
+    for row, size in ((0, 64), (1, 128)):
+        expected = um.halton_order(1, size)[:64]
+        assert torch.equal(rank[row, 0:128:2], 2.0 * expected) and torch.equal(rank[row, 1:128:2], 2.0 * expected + 1)

@@ -1,7 +1,7 @@
-"""Published samplers of text as strategies: masked diffusion, and adaptive commits of large models.
+"""Presets from text: masked diffusion, and adaptive commits of large models.
 
-Blocks (semi-autoregressive decoding) are the layout's: `Layout.blocks`. See `presets` for what holds of
-all of them.
+Blocks (semi-autoregressive decoding) are the layout's: `Layout.blocks`. See `unisono.masked.presets.general` for what
+holds of all of them.
 """
 
 from __future__ import annotations
@@ -67,14 +67,14 @@ def remdm(
     )
 
 
-def llada(num_steps: Steps = 32, temperature: float = 0.0, guidance: float = 0.0) -> Strategy:
+def llada(num_steps: Steps = 32, temperature: float = 0.0, guidance_scale: float = 1.0) -> Strategy:
     """LLaDA (arXiv:2502.09992): blocks left to right, an even number of tokens per step, the surest draws first.
 
-    `num_steps` is per block. `guidance` compares with the prompt hidden, and the order follows it, as
+    `num_steps` is per block. `guidance_scale` above 1 compares with the prompt hidden, and the order follows it, as
     published. At temperature 0 this ranks by top probability. Differs: tokens outside of a position's
     vocabulary (such as the mask's) cannot be drawn.
     """
-    guide: Guide = ClassifierFree(guidance, scores=True) if guidance else Plain()
+    guide: Guide = Plain() if guidance_scale == 1 else ClassifierFree(guidance_scale, scores=True)
     draw, warp = (Categorical(), Temperature(temperature)) if temperature else (Greedy(), Keep())
     return Strategy(Plan(Even(num_steps)), Drawn(), draw=draw, warp=warp, guide=guide, name="llada")
 

@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from unisono.checks import is_whole
 from unisono.errors import UnisonoError
 from unisono.masked.canvas import Canvas, Layout
 from unisono.masked.run.handle import select_rows
@@ -143,8 +144,8 @@ class Delayed:
     exact: ClassVar[bool] = False
 
     def __post_init__(self):
-        if self.refresh < 1:
-            raise UnisonoError(f"refresh every {self.refresh} steps: at least 1")
+        if not is_whole(self.refresh, 1):
+            raise UnisonoError(f"refresh every {self.refresh!r} steps: a whole number of at least 1")
 
     def __call__(self, canvas: Canvas, valid: Tensor, note: Tensor, wanted: Tensor):
         due = (note % self.refresh == 0)[:, None]

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from unisono.checks import is_real
 from unisono.errors import UnisonoError
 from unisono.masked.canvas import Canvas
 from unisono.masked.run.handle import Handle, select_rows
@@ -40,24 +41,26 @@ class Plain:
 
 @dataclass(frozen=True, eq=False)
 class ClassifierFree:
-    """c + w·(c − u): away from what another model says (Ho and Salimans, 2022, arXiv:2207.12598).
+    """u + s·(c − u): away from what another model says (Ho and Salimans, 2022, arXiv:2207.12598).
 
-    `other` is the same network without its condition, or with a negative prompt (Muse, arXiv:2301.00704);
-    None hides the frozen tokens from the model instead (LLaDA). `weight` 0 is the plain model; the scale
-    that other papers give is 1 + w. `ramp` lets w grow linearly with the progress of the group (ARPG,
-    Muse). `rescale` mixes in logits of c's own spread at that position (MaskGCT, arXiv:2409.00750, takes
-    the spread of the whole batch, so that rows depend on their neighbours; here no row does).
+    `guidance_scale` s = 1 is the plain model; papers that write c + w·(c − u) mean s = 1 + w. `other` is the same
+    network without its condition, or with a negative prompt (Muse, arXiv:2301.00704); None hides the frozen tokens
+    from the model instead (LLaDA). `ramp` lets s grow linearly from 1 with the progress of the group (ARPG, Muse).
+    `rescale` mixes in logits of c's own spread at that position (MaskGCT, arXiv:2409.00750, takes the spread of the
+    whole batch, so that rows depend on their neighbours; here no row does).
     """
 
-    weight: float
+    guidance_scale: float
     other: Any = None
     ramp: bool = False
     rescale: float = 0.0
     scores: bool = False
 
     def __post_init__(self):
-        if not 0 <= self.rescale <= 1:
-            raise UnisonoError(f"rescale {self.rescale}: a share from 0 to 1")
+        if not is_real(self.guidance_scale):
+            raise UnisonoError(f"guidance_scale {self.guidance_scale!r}: give a number; 1 is no guidance")
+        if not is_real(self.rescale, 0, 1):
+            raise UnisonoError(f"rescale {self.rescale!r}: give a share from 0 to 1")
 
     def __call__(self, handle: Handle, canvas: Canvas, planned: Planned, query: Tensor | None) -> Pair:
         logits = handle(canvas, query)
@@ -67,8 +70,10 @@ class ClassifierFree:
             without = handle(bare, query)
         else:
             without = handle(canvas, query, model=self.other)
-        weight = self.weight * planned.progress if self.ramp else torch.full_like(planned.progress, self.weight)
-        guided = logits + weight.to(logits)[:, None, None] * (logits - without)
+        more = self.guidance_scale - 1
+        more = more * planned.progress if self.ramp else torch.full_like(planned.progress, more)
+        # c + (s − 1)·(c − u): the same, and exactly c at s = 1.
+        guided = logits + more.to(logits)[:, None, None] * (logits - without)
         if self.rescale:
             ratio = logits.std(-1, keepdim=True) / guided.std(-1, keepdim=True)
             guided = guided * (1 - self.rescale + self.rescale * ratio)
@@ -95,6 +100,10 @@ class Autoregressive:
     model: Any
     weight: float = 1.0
     scores: bool = False
+
+    def __post_init__(self):
+        if not is_real(self.weight):
+            raise UnisonoError(f"weight {self.weight!r} of the autoregressive model: give a number")
 
     def __call__(self, handle: Handle, canvas: Canvas, planned: Planned, query: Tensor | None) -> Pair:
         logits = handle(canvas, query)

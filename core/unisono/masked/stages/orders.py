@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from unisono.checks import is_whole
 from unisono.errors import UnisonoError
 from unisono.masked.canvas import Layout
 
@@ -28,8 +29,8 @@ def halton_order(height: int, width: int) -> Int[Tensor, " l"]:
 
     Halton-MaskGIT (arXiv:2503.17076).
     """
-    if height < 1 or width < 1:
-        raise UnisonoError(f"a grid of {height} × {width}: at least 1 × 1")
+    if not (is_whole(height, 1) and is_whole(width, 1)):
+        raise UnisonoError(f"a grid of {height!r} × {width!r}: whole numbers, at least 1 × 1")
     rank = [-1] * (height * width)
     seen, n = 0, 0
     while seen < len(rank):
@@ -54,7 +55,9 @@ def locality_aware(layout: Layout, sizes: Sequence[int], start: int = 0) -> Int[
         UnisonoError: if the sizes do not add up to the layout's positions.
     """
     n = layout.length
-    if sum(sizes) != n or min(sizes, default=1) < 1:
+    if not all(is_whole(size, 1) for size in sizes):
+        raise UnisonoError(f"steps of {list(sizes)} positions: give whole numbers of at least 1")
+    if sum(sizes) != n:
         raise UnisonoError(f"steps of {list(sizes)} positions add up to {sum(sizes)}: this layout has {n}")
     if not 0 <= start < max(n, 1):
         raise UnisonoError(f"start {start}: a position from 0 to {n - 1}")

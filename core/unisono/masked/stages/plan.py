@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from unisono.checks import is_whole
 from unisono.errors import UnisonoError
 from unisono.masked.canvas import Canvas, Layout
 from unisono.masked.stages.schedules import Schedule, check_schedule, cosine
@@ -231,8 +232,8 @@ class Everything:
 def check_steps(num_steps: Steps) -> None:
     """Raise `UnisonoError` unless every number is at least 1."""
     values = num_steps.tolist() if isinstance(num_steps, Tensor) else num_steps
-    values = [values] if isinstance(values, int) else list(values)
-    if not values or min(values) < 1:
+    values = list(values) if isinstance(values, Sequence) and not isinstance(values, str) else [values]
+    if not values or not all(is_whole(value, 1) for value in values):
         raise UnisonoError(f"{values} steps or tokens per step: give whole numbers of at least 1")
 
 

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from unisono.checks import is_real, is_whole
 from unisono.errors import UnisonoError
 from unisono.masked import random
 from unisono.masked.canvas import Canvas
@@ -87,8 +88,8 @@ class Correct:
     def __post_init__(self):
         if self.how not in get_args(Literal["random", "lowest"]):
             raise UnisonoError(f"correct how={self.how!r}: random or lowest")
-        if self.rounds < 1 or self.size < 1:
-            raise UnisonoError(f"{self.rounds} rounds of {self.size} tokens: at least 1 each")
+        if not (is_whole(self.rounds, 1) and is_whole(self.size, 1)):
+            raise UnisonoError(f"{self.rounds!r} rounds of {self.size!r} tokens: whole numbers, at least 1 each")
 
     @property
     def keeps_law(self) -> bool:
@@ -117,6 +118,10 @@ class Edit(_NoExtraSteps):
     threshold: float
     keeps_law = False
     static = False
+
+    def __post_init__(self):
+        if not is_real(self.threshold):
+            raise UnisonoError(f"edit threshold {self.threshold!r}: give a number")
 
     def __call__(self, at: StepContext, canvas: Canvas) -> Canvas:
         m = at.marginals
@@ -154,8 +159,8 @@ class Remasking:
         check_steps(self.num_steps)
         if self.kind not in ("cap", "rescale", "conf", "loop"):
             raise UnisonoError(f"remasking {self.kind!r}: cap, rescale, conf or loop")
-        if not 0 <= self.eta <= 1:
-            raise UnisonoError(f"remasking eta {self.eta}: from 0 to 1")
+        if not is_real(self.eta, 0, 1):
+            raise UnisonoError(f"remasking eta {self.eta!r}: give a number from 0 to 1")
         if self.kind == "loop" and not (0 < self.t_off < self.t_on < 1 and 0 < self.alpha_on < 1):
             raise UnisonoError(
                 f"loop from t_on = {self.t_on} to t_off = {self.t_off} at alpha_on = {self.alpha_on}: "

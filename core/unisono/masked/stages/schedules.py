@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unisono.checks import is_real
 from unisono.errors import UnisonoError
 
 Schedule = Callable[[Float[Tensor, " b"], Float[Tensor, " b"]], Float[Tensor, " b"]]
@@ -67,8 +68,8 @@ def power(exponent: float) -> Schedule:
     Raises:
         UnisonoError: for an exponent that is not above 0.
     """
-    if not exponent > 0:
-        raise UnisonoError(f"schedule 1 − r^{exponent}: the exponent must be above 0, or nothing is ever committed")
+    if not (is_real(exponent) and exponent > 0):
+        raise UnisonoError(f"schedule 1 − r^{exponent!r}: the exponent must be above 0, or nothing is ever committed")
     return lambda r, n: 1 - r**exponent
 
 

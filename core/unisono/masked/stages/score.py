@@ -11,16 +11,20 @@ Letters: b batch, l positions, v vocabulary.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from unisono.checks import is_real
 from unisono.errors import UnisonoError
 from unisono.masked import random
 from unisono.masked.run.handle import select_rows
 from unisono.masked.stages.context import StepContext
+from unisono.masked.stages.orders import halton_order
 
 
 class Score(Protocol):
@@ -66,9 +70,32 @@ class Rank:
         rank = self.rank.to(at.canvas.tokens).expand(at.canvas.tokens.shape)
         if self.roll:
             zero = torch.zeros_like(at.canvas.step)
-            start = random.uniform(at.canvas.seed, zero, zero[:, None], random.SCORE) * l_
-            rank = (rank - start.long()) % l_
+            length = at.canvas.length.clamp_min(1)[:, None]  # the row's own, so that padding changes nothing
+            start = random.uniform(at.canvas.seed, zero, zero[:, None], random.SCORE) * length
+            rank = (rank - start.long()) % length
         return -rank.double()
+
+
+@dataclass(frozen=True)
+class HaltonInTime:
+    """The base-3 Halton order of the row's frames; streams of a frame one after the other.
+
+    The order is that of the next power of two of frames, at least 64, so that a row has the same order whatever the
+    batch is padded to.
+    """
+
+    num_streams: int = 1
+    uses_draw = False
+    blind = True
+
+    def __call__(self, at: StepContext) -> Tensor:
+        frames = -(-at.canvas.layout.length // self.num_streams)
+        sizes, ranks = _halton_ranks(frames, at.canvas.tokens.device)
+        which = (-(-at.canvas.length // self.num_streams)[:, None] > sizes[:-1]).sum(1)
+        rank = ranks[which] * self.num_streams
+        stream = torch.arange(self.num_streams, device=rank.device)
+        rank = rearrange(rank[:, :, None] + stream, "b t q -> b (t q)")
+        return -rank[:, : at.canvas.layout.length].double()
 
 
 class _OfMarginals:
@@ -172,8 +199,8 @@ class Perturbed:
     anneal: bool = True
 
     def __post_init__(self):
-        if self.temperature < 0:
-            raise UnisonoError(f"choice temperature {self.temperature}: at least 0")
+        if not is_real(self.temperature, 0):
+            raise UnisonoError(f"choice temperature {self.temperature!r}: give a number of at least 0")
 
     @property
     def uses_draw(self) -> bool:
@@ -204,3 +231,15 @@ class RandomOrder:
     def __call__(self, at: StepContext) -> Tensor:
         zero = torch.zeros_like(at.canvas.step)
         return random.uniform(at.canvas.seed, zero, at.canvas.sites, random.SCORE)
+
+
+@lru_cache(maxsize=16)
+def _halton_ranks(frames: int, device: torch.device) -> tuple[Int[Tensor, " n"], Int[Tensor, "n t"]]:
+    """Powers of two from 64 to beyond a number of frames, and each one's order of these frames."""
+    sizes = [64]
+    while sizes[-1] < frames:
+        sizes.append(2 * sizes[-1])
+    ranks = torch.full((len(sizes), frames), sizes[-1])
+    for row, size in zip(ranks, sizes, strict=True):
+        row[:size] = halton_order(1, size)[:frames]
+    return torch.tensor(sizes, device=device), ranks.to(device)

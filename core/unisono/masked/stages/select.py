@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from unisono.checks import is_real, is_whole
 from unisono.errors import UnisonoError
 from unisono.masked import random
 from unisono.masked.stages.context import StepContext
@@ -57,6 +58,10 @@ class Threshold:
     value: float
     static = False
 
+    def __post_init__(self):
+        if not is_real(self.value):
+            raise UnisonoError(f"threshold {self.value!r}: give a number")
+
     def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         return at.window & (score > self.value)
 
@@ -67,6 +72,10 @@ class Factor:
 
     factor: float
     static = False
+
+    def __post_init__(self):
+        if not is_real(self.factor, 0):
+            raise UnisonoError(f"factor {self.factor!r}: give a number of at least 0")
 
     def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         def rule(error: Tensor) -> Tensor:
@@ -87,6 +96,10 @@ class Frechet:
     slack: float = 0.0
     static = False
 
+    def __post_init__(self):
+        if not (is_real(self.slack, 0, 1) and self.slack < 1):
+            raise UnisonoError(f"slack {self.slack!r}: give a number in [0, 1)")
+
     def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         def rule(error: Tensor) -> Tensor:
             return error.cumsum(1) + error.cummax(1).values <= 1 - self.slack
@@ -106,8 +119,8 @@ class EntropyBound:
     static = False
 
     def __post_init__(self):
-        if self.gamma < 0:
-            raise UnisonoError(f"entropy bound {self.gamma}: at least 0 nats")
+        if not is_real(self.gamma, 0):
+            raise UnisonoError(f"entropy bound {self.gamma!r}: give a number of nats, at least 0")
 
     def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         def rule(entropy: Tensor) -> Tensor:
@@ -129,6 +142,13 @@ class KLStable:
     confidence: float = 0.9
     patience: int = 2
     static = False
+
+    def __post_init__(self):
+        if not (is_real(self.epsilon, 0) and is_real(self.confidence) and is_whole(self.patience, 1)):
+            raise UnisonoError(
+                f"epsilon {self.epsilon!r}, confidence {self.confidence!r}, patience {self.patience!r}: "
+                "give numbers, epsilon at least 0, patience a whole number of at least 1"
+            )
 
     def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         m = at.marginals
@@ -184,6 +204,10 @@ class Fallback:
     count: int | None = 1
 
     static = False
+
+    def __post_init__(self):
+        if self.count is not None and not is_whole(self.count, 1):
+            raise UnisonoError(f"fallback count {self.count!r}: give a whole number of at least 1, or None")
 
     def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         chosen = self.select(score, at)

@@ -8,7 +8,7 @@ Letters: b batch, k positions, v vocabulary.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt32
 from torch import Tensor
 
+from unisono.checks import is_real, is_whole
 from unisono.errors import UnisonoError
 from unisono.masked.stages.plan import Planned
 
@@ -47,8 +48,14 @@ class Temperature:
 
     def __post_init__(self):
         values = self.value if isinstance(self.value, tuple) else (self.value,)
-        if not values or min(values) < 0:
-            raise UnisonoError(f"temperature {self.value}: at least 0")
+        if not values or not all(is_real(value, 0) for value in values):
+            raise UnisonoError(f"temperature {self.value!r}: give a number of at least 0, or a tuple of one per group")
+
+    def at(self, value: float) -> Temperature:
+        """The same with another value; groups at 0 stay greedy."""
+        if isinstance(self.value, tuple):
+            return replace(self, value=tuple(value if own > 0 else 0.0 for own in self.value))
+        return replace(self, value=value)
 
     def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
         if not isinstance(self.value, tuple) and self.value > 0 and not self.anneal:
@@ -77,7 +84,9 @@ class TopTokens:
     def __post_init__(self):
         if (self.k is None) == (self.share is None):
             raise UnisonoError("top tokens: give either k or share")
-        if (self.k is not None and self.k < 1) or (self.share is not None and not 0 < self.share <= 1):
+        if (self.k is not None and not is_whole(self.k, 1)) or (
+            self.share is not None and not (is_real(self.share, 0, 1) and self.share > 0)
+        ):
             raise UnisonoError(f"top tokens k={self.k}, share={self.share}: k is at least 1, a share above 0 to 1")
 
     def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
@@ -97,8 +106,8 @@ class Nucleus:
     p: float
 
     def __post_init__(self):
-        if not 0 < self.p <= 1:
-            raise UnisonoError(f"nucleus p = {self.p}: above 0, at most 1")
+        if not (is_real(self.p, 0, 1) and self.p > 0):
+            raise UnisonoError(f"nucleus p = {self.p!r}: give a number above 0, at most 1")
 
     def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
         below = logits - logits.amax(-1, keepdim=True)
@@ -112,8 +121,8 @@ class Typical:
     p: float
 
     def __post_init__(self):
-        if not 0 < self.p <= 1:
-            raise UnisonoError(f"typical p = {self.p}: above 0, at most 1")
+        if not (is_real(self.p, 0, 1) and self.p > 0):
+            raise UnisonoError(f"typical p = {self.p!r}: give a number above 0, at most 1")
 
     def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
         logp = logits.log_softmax(-1).clamp_min_(torch.finfo(logits.dtype).min)  # 0 times −∞ is no number
@@ -122,10 +131,31 @@ class Typical:
 
 
 @dataclass(frozen=True)
+class MinP:
+    """Tokens at least p times as likely as the likeliest (Nguyen et al., 2024, arXiv:2407.01082)."""
+
+    p: float
+
+    def __post_init__(self):
+        if not is_real(self.p, 0, 1):
+            raise UnisonoError(f"min-p p = {self.p!r}: give a number from 0 to 1")
+
+    def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
+        if self.p == 0:
+            return logits
+        least = logits.amax(-1, keepdim=True) + math.log(self.p)
+        return logits.masked_fill(logits < least, -math.inf)
+
+
+@dataclass(frozen=True)
 class Suppress:
     """Forbid tokens, such as an id that a network reserves for its mask."""
 
     tokens: tuple[int, ...]
+
+    def __post_init__(self):
+        if not all(is_whole(token, 0) for token in self.tokens):
+            raise UnisonoError(f"suppressed tokens {self.tokens!r}: give a tuple of whole numbers")
 
     def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
         outside = [t for t in self.tokens if not 0 <= t < logits.shape[-1]]

@@ -29,6 +29,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from unisono.checks import is_real
 from unisono.errors import UnisonoError
 from unisono.masked import random
 from unisono.masked.canvas import Canvas, Layout
@@ -85,8 +86,9 @@ class PlanMasking:
     on_steps: bool = False
 
     def __post_init__(self):
-        if self.group_weights is not None and (min(self.group_weights) < 0 or not sum(self.group_weights) > 0):
-            raise UnisonoError(f"group weights {list(self.group_weights)}: at least 0, and not all 0")
+        weights = self.group_weights
+        if weights is not None and not (all(is_real(weight, 0) for weight in weights) and any(weights)):
+            raise UnisonoError(f"group weights {list(weights)}: give numbers of at least 0, not all 0")
 
     def __call__(self, canvas: Canvas, tokens: Int[Tensor, "b l"]) -> Corrupted:
         """Raises `UnisonoError` for tokens outside of their positions' vocabularies; see also `Plan.check`."""
@@ -130,8 +132,8 @@ class Diffusion:
 
     def __post_init__(self):
         Bernoulli(self.alpha)  # the same ends are asked of it
-        if not 0 <= self.min_time < 1:
-            raise UnisonoError(f"min_time {self.min_time}: give one from 0 to below 1")
+        if not (is_real(self.min_time, 0, 1) and self.min_time < 1):
+            raise UnisonoError(f"min_time {self.min_time!r}: give one in [0, 1)")
 
     def times(self, canvas: Canvas) -> Float[Tensor, " b"]:
         """Stratified times of the rows, in (min_time, 1)."""
@@ -179,7 +181,7 @@ class BlockDiffusion:
     def __post_init__(self):
         Bernoulli(self.alpha)
         low, high = self.clip
-        if not 0 <= low < high <= 1:
+        if not (is_real(low, 0) and is_real(high, most=1) and low < high):
             raise UnisonoError(f"clip {self.clip}: give two times, 0 ≤ low < high ≤ 1")
 
     def times(self, canvas: Canvas) -> Float[Tensor, "b n"]:
@@ -286,8 +288,8 @@ class Glancing:
     ratio: float = 0.5
 
     def __post_init__(self):
-        if not 0 <= self.ratio <= 1:
-            raise UnisonoError(f"glancing ratio {self.ratio}: give one from 0 to 1")
+        if not is_real(self.ratio, 0, 1):
+            raise UnisonoError(f"glancing ratio {self.ratio!r}: give one from 0 to 1")
 
     def __call__(self, canvas: Canvas, tokens: Int[Tensor, "b l"], logits: Float[Tensor, "b l v"]) -> Corrupted:
         """`logits` are the first pass' at every position. Raises `UnisonoError` as the others do."""

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unisono.checks import is_real
 from unisono.errors import UnisonoError
 from unisono.masked.canvas import Canvas
 from unisono.masked.stages.marginals import readable
@@ -31,8 +32,8 @@ def masked_cross_entropy(
     """
     if reduction not in ("mean", "none"):
         raise UnisonoError(f"reduction {reduction!r}: mean or none")
-    if not 0 <= label_smoothing < 1:
-        raise UnisonoError(f"label_smoothing {label_smoothing}: give one from 0 to below 1")
+    if not (is_real(label_smoothing, 0, 1) and label_smoothing < 1):
+        raise UnisonoError(f"label_smoothing {label_smoothing!r}: give one in [0, 1)")
     losses = _surprise(logits, corrupted, label_smoothing)
     if reduction == "none":
         return losses
@@ -47,11 +48,15 @@ def negative_elbo(logits: Float[Tensor, "b l v"], corrupted: Corrupted) -> Float
     first-hitting decoding, and equal to it for a network whose conditionals fit one joint law. Divide by the
     rows' lengths for nats per token.
 
+    Weights are those of the corruption: −α′/(1 − α) at its times for `Diffusion` and `BlockDiffusion`, n/k for
+    `Counted`, which has the same expectation and a bounded variance. A `min_time` or `clip` that leaves out times
+    leaves out their share of the bound.
+
     Raises:
-        UnisonoError: for a corruption that is not `Diffusion` or `BlockDiffusion`: its weights bound nothing.
+        UnisonoError: for any other corruption, such as `PlanMasking`, whose weights give no bound.
     """
     if corrupted.time is None:
-        raise UnisonoError("the bound needs weights of diffusion: corrupt with Diffusion or BlockDiffusion")
+        raise UnisonoError("the bound needs weights of diffusion: corrupt with Diffusion, BlockDiffusion or Counted")
     return _surprise(logits, corrupted, 0.0).sum(1)
 
 
