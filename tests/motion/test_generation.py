@@ -6,7 +6,7 @@ import torch
 from unisono import Synthesizer
 from unisono.errors import RecipeError, RequestError
 from unisono.masked import PRESETS
-from unisono_motion.models.composing import Unroller, context_of, join
+from unisono_motion.models.composing import Composition, Unroller, context_of, join
 from unisono_motion.models.request import read_request
 from unisono_motion.models.sampling import SAMPLERS, strategy_of
 from unisono_motion.tokens import untrained
@@ -29,7 +29,7 @@ def filled(model, **fields):
     """Return the filled task of a request."""
     task = read_request(model, model.Request.parse(**fields))
     with torch.inference_mode():
-        for _ in model.compose([task]):
+        for _ in model.fill_all([Composition(model, task, task.request.seed)]):
             pass
     assert task.known.all()
     return task
@@ -80,7 +80,7 @@ def test_a_request_alone_is_the_request_in_a_batch(model, clip):
     requests = [model.Request.parse(**fields) for fields in asked]
     tasks = [read_request(model, request) for request in requests]
     with torch.inference_mode():
-        for _ in model.compose(tasks):
+        for _ in model.fill_all([Composition(model, task, task.request.seed) for task in tasks]):
             pass
     for task, fields in zip(tasks, asked, strict=True):
         assert torch.equal(task.tokens, filled(model, **fields).tokens), fields

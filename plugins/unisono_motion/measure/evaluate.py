@@ -32,7 +32,7 @@ from unisono.nn.captions import MAX_WORDS
 
 from unisono_motion.corpus.data import Clip, ClipData, MotionData
 from unisono_motion.measure.physics import foot_sliding, seam_jump, velocity_jumps
-from unisono_motion.models.composing import Unroller, join
+from unisono_motion.models.composing import Composition
 from unisono_motion.models.request import read_request
 from unisono_motion.skeleton import Motion
 
@@ -327,9 +327,10 @@ def _made(model: Any, fields: dict[str, Any]) -> tuple[Any, Motion]:
     """Return the filled task of a request, and its motion."""
     task = read_request(model, model.Request.parse(**fields))
     with torch.inference_mode():
-        for _ in model.compose([task]):
+        composition = Composition(model, task, model.seed_of(task.request))
+        for _ in model.fill_all([composition]):
             pass
-        return task, join(list(Unroller(model.tokenizer, task, model.max_tokens).pieces()))
+        return task, composition.whole()
 
 
 def _through(tokenizer: Any, clip: Clip) -> torch.Tensor:

@@ -12,7 +12,7 @@ Shapes: n token positions, q streams of tokens, t frames, d features.
 """
 
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +21,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from unisono.data import derive_seed
-from unisono.masked import cut, in_step
-from unisono.model import OnStep
+from unisono.masked import Canvas, cut
 
-from unisono_motion.models.request import Task
+from unisono_motion.models.request import MotionRequest, Task
 from unisono_motion.skeleton import Motion
 
-ROWS_AT_ONCE = 32
+DECODING_FIELDS = (
+    "sampler", "num_steps", "guidance_scale", "temperature", "top_k", "top_p", "choice_temperature"
+)  # fmt: skip
+"""What of a request its decoding depends on: windows that agree in it are decoded together."""
+
 OVERLAP = 4
 """A window begins with ``max_tokens // OVERLAP`` tokens of the one before."""
 
@@ -59,11 +62,13 @@ class Window:
         return self.stop == len(self.task.tokens)
 
     @property
+    def request(self) -> MotionRequest:
+        return self.task.request
+
+    @property
     def kind(self) -> tuple[Any, ...]:
         """Windows of one kind can be filled in one decoding."""
-        asked = self.task.request
-        names = ("sampler", "num_steps", "guidance_scale", "temperature", "top_k", "top_p", "choice_temperature")
-        return tuple(getattr(asked, name) for name in names)
+        return tuple(getattr(self.request, name) for name in DECODING_FIELDS)
 
 
 def windows(task: Task, limit: int, border: int, seed: int) -> Generator[Window, Int[Tensor, "n q"], None]:
@@ -98,24 +103,35 @@ def windows(task: Task, limit: int, border: int, seed: int) -> Generator[Window,
     task.final = len(task.tokens)
 
 
-def fill_all(
-    tasks: Sequence[Task],
-    seeds: Sequence[int],
-    limit: int,
-    border: Callable[[Task], int],
-    fill: Callable[[list[Window]], list[Int[Tensor, "n q"]]],
-    on_fill: Callable[[], None] = lambda: None,
-) -> Iterator[None]:
-    """Fill all tasks in step; yields after each round, so that what is final can be used.
+class Composition:
+    """A motion under way: the windows of its task, and what of it is final, as `unisono.masked.model.Task` has it."""
 
-    ``fill`` fills windows of one kind; it is handed no more than ``ROWS_AT_ONCE``.
-    """
-    runs = [windows(task, limit, border(task), seed) for task, seed in zip(tasks, seeds, strict=True)]
-    for _ in in_step(runs, fill, ROWS_AT_ONCE):
-        on_fill()
-        yield
-    on_fill()  # a task that had nothing to fill is final too
-    yield
+    def __init__(self, model: Any, task: Task, seed: int):
+        self.model, self.task, self.seed = model, task, seed
+        self.unroller = Unroller(model.tokenizer, task, model.max_tokens)
+
+    @property
+    def total(self) -> int:
+        """Token positions."""
+        return len(self.task.tokens)
+
+    @property
+    def done(self) -> int:
+        return self.task.final
+
+    def windows(self) -> Generator[Window, Int[Tensor, "n q"], None]:
+        tokenizer, limit = self.model.tokenizer, self.model.max_tokens
+        half = self.task.request.transition * tokenizer.spec.fps / tokenizer.downsampling / 2
+        return windows(self.task, limit, min(round(half + 0.25), limit // 4), self.seed)
+
+    def pieces(self) -> Iterator[Motion]:
+        return self.unroller.pieces()
+
+    def whole(self) -> Motion:
+        return join(list(Unroller(self.model.tokenizer, self.task, self.model.max_tokens).pieces()))
+
+    def view(self, canvas: Canvas, row: int) -> None:
+        """A motion is shown when it is whole."""
 
 
 class Unroller:
@@ -191,17 +207,3 @@ def context_of(tokenizer: Any) -> int:
         blocks = sum(tokenizer.dilation_growth**i for i in range(tokenizer.depth))
         reach += blocks / 2**stage + 1 / 2 ** (stage + 1)
     return math.ceil(reach) + 1
-
-
-def report(on_step: OnStep | None, tasks: Sequence[Task]) -> Callable[[], None]:
-    """Return a function that tells ``on_step`` how many positions are done, out of all."""
-    total, told = sum(len(task.tokens) for task in tasks), -1
-
-    def tell() -> None:
-        nonlocal told
-        done = sum(task.final for task in tasks)
-        if on_step is not None and done > told:
-            told = done
-            on_step(done, total)
-
-    return tell

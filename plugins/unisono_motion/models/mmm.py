@@ -14,23 +14,22 @@ Differences:
 Shapes: b batch, n token positions, q streams of tokens, v codebook, w words, d channels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from unisono import Model
 from unisono.data import derive_seed
 from unisono.errors import CheckpointError, RecipeError
-from unisono.masked import Canvas, Layout, Plan, Scheduled, at_sites, decode
+from unisono.masked import Canvas, Layout, Plan, Scheduled, Strategy
+from unisono.masked.model import MaskedModel, StreamNetwork
 from unisono.masked.training.corrupt import Corrupted, PlanMasking
 from unisono.masked.training.losses import masked_cross_entropy
-from unisono.model import OnStep
 from unisono.nn.captions import make_text_encoder
 
-from unisono_motion.models.composing import Unroller, Window, fill_all, join, report
-from unisono_motion.models.request import MotionRequest, Task, read_request
+from unisono_motion.models.composing import DECODING_FIELDS, Composition, Window
+from unisono_motion.models.request import MotionRequest, read_request
 from unisono_motion.models.sampling import SAMPLERS, strategy_of
 from unisono_motion.models.transformer import Condition, MaskedTransformer
 from unisono_motion.skeleton import Motion
@@ -42,7 +41,7 @@ MIN_CROP = 4
 """Token positions of the shortest stretch that is cut from a clip while training."""
 
 
-class MMM(Model):
+class MMM(MaskedModel):
     """A masked transformer over motion tokens.
 
     ::
@@ -77,7 +76,8 @@ class MMM(Model):
         "untrained": "unisono_motion.tokens.untrained:whole",
         "untrained-parts": "unisono_motion.tokens.untrained:parts",
     }
-    samplers: ClassVar[dict[str, Any]] = SAMPLERS
+    samplers: ClassVar[dict[str, str]] = SAMPLERS
+    decoding_fields: ClassVar[tuple[str, ...]] = DECODING_FIELDS
 
     def __init__(
         self,
@@ -109,7 +109,6 @@ class MMM(Model):
         self.text_encoder_name, self.text_layers = text_encoder, text_layers
         self.text_dropout, self.spell_share, self.crop_share = text_dropout, spell_share, crop_share
         self.length_weight, self.label_smoothing = length_weight, label_smoothing
-        self.evaluations = 0  # of the network, counted by every decoding
         self._known_tokens: dict[tuple[int, int, float], Tensor] = {}
 
     def build(self, facts: dict[str, Any]) -> None:
@@ -172,7 +171,7 @@ class MMM(Model):
         """Part of the body and residual level of each stream."""
         return [self.tokenizer.streams[i] for i in self.columns]
 
-    def layout(self, num_positions: int) -> Layout:
+    def layout(self, num_positions: int, request: MotionRequest | None = None) -> Layout:
         """Return what each place of a canvas is: position · q + stream, all streams decoded together."""
         return Layout.streams(num_positions, [self.codebook_size] * self.num_streams, shared=True)
 
@@ -276,34 +275,23 @@ class MMM(Model):
         chance = self.length(sentence)[0].double().softmax(-1).cumsum(0)
         return 1 + int((chance < derive_seed(seed, "length") / 2**63).sum().clamp(max=self.max_tokens - 1))
 
-    @torch.no_grad()
-    def fill(self, windows: list[Window]) -> list[Int[Tensor, "n q"]]:
-        """Fill windows of one kind (`Window.kind`) in one decoding and return their tokens."""
-        sizes = [window.stop - window.start for window in windows]
-        tokens, known = (
-            nn.utils.rnn.pad_sequence([getattr(window, name) for window in windows], batch_first=True).to(self.device)
-            for name in ("tokens", "known")
-        )
-        length = torch.tensor(sizes, device=self.device)
-        canvas = Canvas.blank(
-            self.layout(max(sizes)), [window.seed for window in windows], length * self.num_streams, self.device
-        ).freeze(tokens.flatten(1), known.flatten(1))
+    def read(self, request: MotionRequest, seed: int) -> Composition:
+        return Composition(self, read_request(self, request), seed)
+
+    def network(self, windows: Sequence[Window], canvas: Canvas) -> StreamNetwork:
         words, mask, sentence = self.text.read([window.caption or "" for window in windows])
         begins, ends, forget = torch.tensor(
             [[window.begins, window.ends, window.caption is None] for window in windows], device=self.device
         ).unbind(1)
-        model = self.denoiser(Condition(words, mask, sentence, length, begins, ends), forget)
-        asked = windows[0].task.request
-        unconditional = self.denoiser(model.condition, torch.ones_like(forget))
-        strategy = strategy_of(asked, canvas.layout, unconditional)
-        done = decode(model, canvas, strategy)
-        self.evaluations += done.nfe
-        filled = done.tokens.view(tokens.shape).cpu()
-        return [row[:size] for row, size in zip(filled, sizes, strict=True)]
+        length = canvas.length // self.num_streams
+        return StreamNetwork(
+            self.predict, self.num_streams, Condition(words, mask, sentence, length, begins, ends), forget
+        )
 
-    def denoiser(self, condition: Condition, forget: Bool[Tensor, " b"]) -> "Denoiser":
-        """Return the network under a condition, as `unisono.masked` calls it."""
-        return Denoiser(self.predict, self.num_streams, condition, forget)
+    def strategy(self, request: MotionRequest, canvas: Canvas, network: StreamNetwork) -> Strategy:
+        condition, forget = network.condition
+        unconditional = StreamNetwork(self.predict, self.num_streams, condition, torch.ones_like(forget))
+        return strategy_of(request, canvas.layout, unconditional)
 
     def predict(
         self,
@@ -315,54 +303,7 @@ class MMM(Model):
         """Return the logits of every token."""
         return self.net(tokens, known, condition, forget)
 
-    def compose(
-        self, tasks: list[Task], generator: torch.Generator | None = None, on_step: OnStep | None = None
-    ) -> Iterator[None]:
-        """Fill all tasks; yields after each round of windows."""
-        bases = [self.seed_of(task.request, generator) for task in tasks]
-        down, fps = self.tokenizer.downsampling, self.tokenizer.spec.fps
-
-        def border(task: Task) -> int:
-            return min(round(task.request.transition * fps / down / 2 + 0.25), self.max_tokens // 4)
-
-        return fill_all(tasks, bases, self.max_tokens, border, self.fill, report(on_step, tasks))
-
-    def synthesize(
-        self,
-        requests: Sequence[MotionRequest],
-        generator: torch.Generator | None = None,
-        on_step: OnStep | None = None,
-    ) -> list[Motion]:
-        tasks = [read_request(self, request) for request in requests]
-        for _ in self.compose(tasks, generator, on_step):
-            pass
-        return [join(list(Unroller(self.tokenizer, task, self.max_tokens).pieces())) for task in tasks]
-
-    def stream(self, request: MotionRequest, generator: torch.Generator | None = None) -> Iterator[Motion]:
-        """Yield the motion piece by piece, each going on where the last one ended."""
-        task = read_request(self, request)
-        unroller = Unroller(self.tokenizer, task, self.max_tokens)
-        for _ in self.compose([task], generator):
-            yield from unroller.pieces()
-
     def preview_requests(self) -> list[MotionRequest]:
         texts = self.facts.get("sample_captions", [])[:3]
         fixed = [self.Request(text=text, seconds=2.0 + 0.5 * i) for i, text in enumerate(texts)]
         return [*fixed, *(self.Request(text=text, num_steps=4) for text in texts[:1])]
-
-
-class Denoiser:
-    """The network under a condition: ``(tokens [b, n·q], known, query) -> logits``; its rows can be selected."""
-
-    def __init__(self, predict: Any, num_streams: int, condition: Condition, forget: Bool[Tensor, " b"]):
-        self.predict, self.num_streams, self.condition, self.forget = predict, num_streams, condition, forget
-
-    def __call__(
-        self, tokens: Int[Tensor, "b l"], known: Bool[Tensor, "b l"], query: Int[Tensor, "b k"] | None
-    ) -> Float[Tensor, "b k v"]:
-        tokens, known = (x.unflatten(1, (-1, self.num_streams)) for x in (tokens, known))
-        logits = self.predict(tokens, known, self.condition, self.forget)
-        return at_sites(logits.flatten(1, 2), query)
-
-    def rows(self, index: Int[Tensor, " k"]) -> "Denoiser":
-        return Denoiser(self.predict, self.num_streams, self.condition.rows(index), self.forget[index])

@@ -23,6 +23,7 @@ from unisono.masked import Layout, Plan, Scheduled
 from unisono.masked.training.corrupt import PlanMasking
 
 from unisono_motion.models.mmm import MMM
+from unisono_motion.models.request import MotionRequest
 from unisono_motion.models.transformer import Condition, MaskedTransformer, ResidualTransformer
 
 
@@ -96,7 +97,7 @@ class MoMask(MMM):
             raise RecipeError(f"model.num_levels={self.num_levels}, the tokenizer has {its}: set model.num_levels")
         self.check_sizes(tokenizer, len(levels))
 
-    def layout(self, num_positions: int) -> Layout:
+    def layout(self, num_positions: int, request: MotionRequest | None = None) -> Layout:
         """Return what each place of a canvas is: position · q + stream, group = level."""
         levels = list(range(self.num_levels)) * self.num_parts
         return Layout.streams(num_positions, [self.codebook_size] * self.num_streams, levels, shared=True)

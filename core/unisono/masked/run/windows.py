@@ -1,4 +1,4 @@
-"""Long canvases, filled window by window, and many of them in step.
+"""Windows: long canvases filled part by part, and many of them in step.
 
 A model fills so many positions at once. What is longer is cut into windows that overlap: a window begins with the end
 of the one before, which is known by then, and goes on from it. Whoever fills something long is a generator that yields
@@ -13,6 +13,8 @@ from typing import Any, Protocol, TypeVar
 
 from jaxtyping import Int
 from torch import Tensor
+
+from unisono.batching import chunks, grouped
 
 
 class Window(Protocol):
@@ -45,11 +47,12 @@ def cut(start: int, stop: int, limit: int, overlap: int) -> list[tuple[int, int]
 def in_step(
     runs: Sequence[Generator[W, Int[Tensor, "n q"], None]],
     fill: Callable[[list[W]], list[Int[Tensor, "n q"]]],
-    rows_at_once: int,
+    rows_at_once: int | Callable[[Sequence[W]], int],
 ) -> Iterator[None]:
     """Fill the windows of all runs; yields after each round, so that what is finished can be used.
 
-    ``fill`` is handed windows of one kind, short ones first, no more than ``rows_at_once``.
+    ``fill`` is handed windows of one kind, short ones first, no more than ``rows_at_once``: a number, or a function
+    that says how many of the windows of one kind fit.
     """
     waiting: dict[int, W] = {}
 
@@ -62,12 +65,10 @@ def in_step(
     for i in range(len(runs)):
         advance(i, None)
     while waiting:
-        kinds: dict[tuple[Any, ...], list[int]] = {}
-        for i in sorted(waiting, key=lambda i: (waiting[i].stop - waiting[i].start, i)):
-            kinds.setdefault(waiting[i].kind, []).append(i)
-        for rows in kinds.values():
-            for first in range(0, len(rows), rows_at_once):
-                chosen = rows[first : first + rows_at_once]
-                for i, filled in zip(chosen, fill([waiting[i] for i in chosen]), strict=True):
+        rows = [(i, waiting[i]) for i in sorted(waiting)]
+        for same in grouped(rows, lambda row: row[1].kind, lambda row: row[1].stop - row[1].start):
+            fit = rows_at_once([window for _, window in same]) if callable(rows_at_once) else rows_at_once
+            for chosen in chunks(same, fit):
+                for (i, _), filled in zip(chosen, fill([window for _, window in chosen]), strict=True):
                     advance(i, filled)
         yield
