@@ -1,41 +1,52 @@
 """Feature caches: what is slow to compute is computed once, and found again by content.
 
-An entry is one safetensors file per utterance, named by the hash of the recording's bytes and of
-whatever the features depend on. Entries are written aside and renamed, so that a killed run leaves
-none half-made; a damaged one is made anew. They are read memory-mapped, slice by slice. Nothing is
-ever removed: delete the folder (``UNISONO_CACHE``, else ``~/.cache/unisono``) to have the space
-back.
+An entry is one safetensors file per item, named by the hash of the item's file and of whatever the features depend on,
+with a checksum of all that it holds. Entries are written aside and renamed, so that a killed run leaves none half-made;
+a damaged one is made anew. They are read memory-mapped, slice by slice. Where the cache cannot be written, features are
+kept in memory instead. Nothing is ever removed: delete the folder (``UNISONO_CACHE``, else ``~/.cache/unisono``) to
+have the space back.
 """
 
+import atexit
 import hashlib
 import json
+import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unisono import files
 from unisono.data.audit import Drop
 from unisono.data.parallel import map_processes
-from unisono.errors import DataError
+from unisono.errors import DataError, UnisonoError
 
 REMEDY = "free some space, or set UNISONO_CACHE to a folder that you can write to"
+log = logging.getLogger("unisono")
+
+Item = TypeVar("Item")
 Compute = Callable[[Any], tuple[dict[str, Tensor], dict[str, Any]]]
-"""Makes one utterance's features: named tensors (time first), and facts as plain JSON."""
+"""Makes one item's features: named tensors (time first), and facts as plain JSON."""
+
+
+class CacheError(DataError):
+    """A cache cannot be written: who meets it does without."""
 
 
 @dataclass
 class Features:
-    """One utterance's cached features: their shapes and facts at hand, their values on disk or in
-    memory."""
+    """One item's features: their shapes and facts at hand, their values on disk or in memory."""
 
     path: Path
     shapes: dict[str, tuple[int, ...]]
@@ -46,19 +57,29 @@ class Features:
         """Return one feature, or a stretch of its first axis; only that much is read."""
         if self._tensors is not None:
             return self._tensors[name][start:stop]
-        with safe_open(self.path, "pt") as file:
-            return file.get_slice(name)[start:stop]
+        try:
+            with safe_open(self.path, "pt") as file:
+                return file.get_slice(name)[start:stop]
+        except (OSError, SafetensorError) as error:
+            raise self._lost(error) from None
 
     def hold(self) -> None:
         """Keep the values in memory from now on."""
-        self._tensors = load_file(self.path)
+        if self._tensors is None:
+            try:
+                self._tensors = safetensors.torch.load_file(self.path)
+            except (OSError, SafetensorError) as error:
+                raise self._lost(error) from None
+
+    def _lost(self, error: Exception) -> DataError:
+        return DataError(f"{self.path}: the cache's entry is gone or damaged since this run began ({error}); run again")
 
 
 @dataclass
-class Prepared:
-    """An utterance with its features."""
+class Prepared(Generic[Item]):
+    """An item with its features."""
 
-    utterance: Any
+    item: Item
     features: Features
 
 
@@ -69,90 +90,158 @@ def cache_root() -> Path:
 
 
 def written_aside(path: Path) -> AbstractContextManager[Path]:
-    """Give a place beside ``path`` of a cache to write to; at the end it becomes ``path``.
+    """Give a place beside a cache's ``path`` to write to; at the end it becomes ``path``.
 
-    See ``unisono.files.written_aside``. Raises ``DataError`` where it cannot be written.
+    See ``unisono.files.written_aside``. Raises ``CacheError`` where it cannot be written.
     """
-    return files.written_aside(path, DataError, REMEDY, sync=False, also=(SafetensorError,))
+
+    def kind(sentence: str) -> CacheError:
+        return CacheError(f"the cache cannot be written: {sentence}")
+
+    return files.written_aside(path, kind, REMEDY, sync=False, also=(SafetensorError,))
+
+
+@cache
+def spare_root() -> Path:
+    """Return a folder for what needs one and finds no cache that can be written; it goes when this process ends."""
+    try:
+        folder = tempfile.mkdtemp(prefix="unisono-")
+    except OSError as error:
+        raise DataError(f"neither a cache nor a temporary folder can be written ({error}); {REMEDY}") from None
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def prepare_features(
-    utterances: Sequence[Any],
+    items: Sequence[Item],
     compute: Compute,
     version: str,
     *,
-    key: Callable[[Any], str] | None = None,
+    file: Callable[[Item], Path],
+    key: Callable[[Item], str] | None = None,
     num_processes: int | None = None,
     progress: bool = True,
     description: str = "features",
-) -> list[Prepared | Drop]:
-    """Return each utterance's features, computed in parallel where the cache has none, in order.
+    note: Callable[[str], None] = log.warning,
+) -> list[Prepared[Item] | Drop]:
+    """Return each item's features, computed in parallel where the cache has none, in order.
 
     Args:
-        compute: picklable; raises ``Drop`` to drop an utterance with a reason. A ``DataError`` (a
-            file that cannot be read) becomes the drop "unreadable".
-        version: names everything that the features depend on beside the recording: the mel spec,
-            the versions of the methods. Another version is another entry.
-        key: what else they depend on for an utterance, such as its text.
+        compute: picklable; raises ``Drop`` to drop an item with a reason. Anything else that it raises becomes the drop
+            "unreadable", but for errors that are not the item's fault: a missing package, and any ``UnisonoError`` that
+            is no ``DataError``.
+        version: names everything that the features depend on beside the file: settings, the versions of the methods.
+            Another version is another entry.
+        file: returns the file that an item's features are computed from.
+        key: what else they depend on for an item, such as its text.
+        note: told where the cache cannot be written, and the features are kept in memory.
     """
     folder = cache_root() / "features"
 
-    def look_up(utterance: Any) -> tuple[Path, Prepared | Drop | None]:
+    def look_up(item: Item) -> tuple[Path, Prepared[Item] | Drop | None]:
+        source = file(item)
         try:
-            digest = _digest(utterance.audio, version, key(utterance) if key else "")
-        except OSError as error:
-            drop = Drop("unreadable", f"{utterance.audio}: {error.strerror or error}")
-            return utterance.audio, drop
+            digest = _digest(source, version, key(item) if key else "")
+        except DataError as error:
+            return source, Drop("unreadable", str(error))
         path = folder / digest[:2] / f"{digest}.safetensors"
         features = _open(path)
-        return path, features and Prepared(utterance, features)
+        return path, features and Prepared(item, features)
 
     with ThreadPoolExecutor(4) as threads:  # hashing and reading release the interpreter's lock
-        looked_up = list(threads.map(look_up, utterances))
-    tasks = [(utterance, path) for utterance, (path, found) in zip(utterances, looked_up, strict=True) if found is None]
+        looked_up = list(threads.map(look_up, items))
+    tasks = [(item, path, file(item)) for item, (path, found) in zip(items, looked_up, strict=True) if found is None]
     made = iter(map_processes(partial(_make, compute), tasks, num_processes, progress, description))
-    results: list[Prepared | Drop] = []
-    for utterance, (path, found) in zip(utterances, looked_up, strict=True):
-        result = found or next(made)
-        if result is None:
+    results: list[Prepared[Item] | Drop] = []
+    without: list[str] = []
+    for item, (path, found) in zip(items, looked_up, strict=True):
+        result: Any = found if found is not None else next(made)
+        if result is None:  # written: read it back, or do without
             features = _open(path)
-            if features is None:
-                raise DataError(f"{path}: vanished or was damaged as it was made; run again")
-            result = Prepared(utterance, features)
+            result = features and Prepared(item, features)
+            if result is None:
+                result = _make(compute, (item, path, file(item)), write=False)
+                without.append(f"{path} vanished or was damaged as it was made")
+        if isinstance(result, _Unwritten):
+            without.append(result.why)
+            result = Prepared(item, result.features(path))
         results.append(result)
+    if without:
+        note(f"{len(without)} of {len(items)} items are kept in memory, and computed anew in each run: {without[0]}")
     return results
 
 
-def _make(compute: Compute, task: tuple[Any, Path]) -> Drop | None:
+@dataclass
+class _Unwritten:
+    """Features that could not be written, as the bytes of their entry; and why."""
+
+    entry: bytes
+    facts: dict[str, Any]
+    why: str
+
+    def features(self, path: Path) -> Features:
+        tensors = safetensors.torch.load(self.entry)
+        return Features(path, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, self.facts, tensors)
+
+
+def _make(compute: Compute, task: tuple[Any, Path, Path], write: bool = True) -> Drop | _Unwritten | None:
     """Compute and write one entry, in a worker."""
-    utterance, path = task
+    item, path, source = task
     try:
-        tensors, facts = compute(utterance)
+        tensors, facts = compute(item)
     except Drop as drop:
         return drop
     except DataError as error:
         return Drop("unreadable", str(error))
+    except (UnisonoError, ImportError):
+        raise
+    except Exception as error:
+        log.debug("%s", source, exc_info=True)
+        return Drop("unreadable", f"{files.shown(source)}: {type(error).__name__}: {error}")
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    with written_aside(path) as aside:
-        save_file(tensors, aside, {"facts": json.dumps(facts)})
-    return None
+    # one key: several would be written in an order that changes from run to run
+    metadata = {"entry": json.dumps({"checksum": _checksum(tensors, facts), "facts": facts})}
+    why = f"{path} vanished"
+    if write:
+        try:
+            with written_aside(path) as aside:
+                safetensors.torch.save_file(tensors, aside, metadata)
+            return None
+        except CacheError as error:
+            why = str(error)
+    return _Unwritten(safetensors.torch.save(tensors), facts, why)
 
 
 def _open(path: Path) -> Features | None:
-    """Read an entry's header; None where there is no whole entry."""
+    """Open an entry; None where there is none that is whole: every byte of it is checked."""
     try:
         with safe_open(path, "pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            return Features(path, shapes, json.loads(file.metadata()["facts"]))
-    except (FileNotFoundError, SafetensorError, KeyError, TypeError, json.JSONDecodeError):
+            entry = json.loads(file.metadata()["entry"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        facts = entry["facts"]
+        if entry["checksum"] != _checksum(tensors, facts):
+            return None
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
         return None
+    return Features(path, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, facts)
 
 
-def _digest(audio: Path, *parts: str) -> str:
+def _checksum(tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
+    known = json.dumps(facts)
+    digest = hashlib.blake2b(f"{len(known)}:{known}".encode(), digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{len(name)}:{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _digest(source: Path, *parts: str) -> str:
     digest = hashlib.blake2b(digest_size=20)
     for part in parts:
-        digest.update(f"{len(part)}:{part};".encode())
-    with audio.open("rb") as file:
+        content = part.encode("utf-8", "surrogatepass")
+        digest.update(b"%d:%b;" % (len(content), content))
+    with files.open_file(source) as file, files.reading(source):
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

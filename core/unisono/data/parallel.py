@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import Any
 
 import torch
@@ -88,8 +89,8 @@ def _run_pool(
     if "forkserver" in multiprocessing.get_all_start_methods():
         # one clean process imports what is needed, and workers are forked from that one
         context = multiprocessing.get_context("forkserver")
-        module = getattr(function, "func", function).__module__
-        context.set_forkserver_preload(["torch", __name__, module])
+        plain = function.func if isinstance(function, partial) else function
+        context.set_forkserver_preload(["torch", __name__, plain.__module__])
     chunks = [range(i, min(i + CHUNK, len(items))) for i in range(0, len(items), CHUNK)]
     workers = min(num_processes, len(chunks))
     with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:

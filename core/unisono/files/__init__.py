@@ -8,11 +8,12 @@ from unisono.files.aside import folder_written_aside, why_not_written, writing_t
 from unisono.files.fault import Fault, lone_surrogate, shown
 from unisono.files.json_lines import parse_json, read_json, read_json_lines
 from unisono.files.regular import MOST_BYTES, fault_of, is_file, is_folder, open_file, read_bytes, reading
-from unisono.files.table import Row, Table, read_table
+from unisono.files.table import DELIMITERS, Row, Table, read_table
 from unisono.files.text import composed, decoded, lines_of, read_lines, read_text, stream_lines, wide_encoding
 from unisono.files.walk import Found, Names, Walk, natural, walk
 
 __all__ = [
+    "DELIMITERS",
     "MOST_BYTES",
     "Fault",
     "Found",

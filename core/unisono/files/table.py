@@ -18,8 +18,8 @@ from unisono.files.fault import Fault, Kind
 from unisono.files.regular import MOST_BYTES
 from unisono.files.text import composed, lines_of, only_returns, read_text
 
-DELIMITERS = ("\t", "|", ",", ";")
-NAMES = {"\t": "tabs", "|": "bars", ",": "commas", ";": "semicolons"}
+DELIMITERS = {"\t": "tabs", "|": "bars", ",": "commas", ";": "semicolons"}
+"""What may separate fields, with its name."""
 QUOTED = (",", ";")
 _FILE = re.compile(r".*\.\w{1,5}")
 _KEY = re.compile(rf"\S+|{_FILE.pattern}")
@@ -47,7 +47,7 @@ def read_table(
     key_of: Callable[[Sequence[str]], int | None],
     *,
     delimiter: str | None = None,
-    without_header: Sequence[str] = DELIMITERS,
+    without_header: Sequence[str] = tuple(DELIMITERS),
     widths: Collection[int] = (2,),
     alike: bool = True,
     most: int = MOST_BYTES,
@@ -71,7 +71,7 @@ def read_table(
     first = next((line for line in lines_of(text) if line.strip()), "")
     if delimiter is None and path.suffix.lower() == ".tsv":
         delimiter = "\t"
-    known = (delimiter,) if delimiter else DELIMITERS
+    known = (delimiter,) if delimiter else tuple(DELIMITERS)
     headers = [(mark, header) for mark in known if key_of(header := _header(first, mark)) is not None]
     if headers:
         mark, header = max(headers, key=lambda entry: len(entry[1]))
@@ -85,13 +85,15 @@ def read_table(
                 raise Fault("wrong fields", said, _remedy(mark), path, row.line).error(kind)
         return Table(path, mark, header, rows)
     marks = (delimiter,) if delimiter else tuple(without_header)
+    if not first:
+        return Table(path, marks[0], None, ())
     tried = {mark: _fitting(text, mark, path, widths, alike) for mark in marks}
     fitting = {mark: rows for mark, rows in tried.items() if not isinstance(rows, Fault)}
     best = _only(fitting)
     if best is not None:
         return Table(path, best, None, fitting[best])
     if fitting:
-        said = f"rows divide alike between {' and '.join(NAMES[mark] for mark in fitting)}"
+        said = f"rows divide alike between {' and '.join(DELIMITERS[mark] for mark in fitting)}"
         remedy = "write a first line with the columns' names, or name a table with tabs .tsv"
         raise Fault("wrong fields", said, remedy, path).error(kind)
     lines = [line for line in lines_of(text) if line.strip()]
@@ -125,7 +127,7 @@ def _fitting(text: str, mark: str, path: Path, widths: Collection[int], alike: b
         wanted = (max(wanted, key=counts.count),)
     for row in rows:
         if len(row.fields) not in wanted:
-            said = f"{len(row.fields)} fields between {NAMES.get(mark, repr(mark))}, expected "
+            said = f"{len(row.fields)} fields between {DELIMITERS.get(mark, repr(mark))}, expected "
             said += " or ".join(map(str, wanted))
             return Fault("wrong fields", said, _remedy(mark), path, row.line)
     return rows

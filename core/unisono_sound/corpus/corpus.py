@@ -205,7 +205,7 @@ class SpeechItem:
         given: dict[str, dict[str, Any]] | None,
         spec: MelSpec,
     ):
-        self.utterance: Utterance = prepared.utterance
+        self.utterance: Utterance = prepared.item
         self.features: Features = prepared.features
         self.speaker = speakers.index(self.utterance.speaker)
         self.symbols = torch.tensor(reader.table.encode(read.symbols))

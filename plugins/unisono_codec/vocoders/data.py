@@ -10,6 +10,7 @@ Shapes: b batch, t frames of a crop, m mel channels, n = t * hop_length samples.
 import math
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,7 @@ class AudioData(DataModule):
             manifest.utterances,
             partial(read_wave, spec=spec, with_pitch=self.pitch),
             f"wave-1 {spec.sample_rate}" + f" pitch-1 {spec.hop_length}" * self.pitch,
+            file=attrgetter("audio"),
             progress=progress,
             description="reading audio",
         )

@@ -1,18 +1,23 @@
 """The feature cache: by content, atomic, mended where damaged, the same in parallel."""
 
+import errno
 import math
 import os
 import subprocess
 import sys
 from functools import partial
+from operator import attrgetter
 
 import pytest
 import torch
-from unisono.data import Drop, cache_root, map_processes, prepare_features
+from unisono.data import Drop, cache_root, map_processes
+from unisono.data import cache as cache_module
 from unisono.data import parallel as parallel_module
 from unisono.errors import DataError, MissingExtra
 from unisono_sound.corpus import Utterance
 from unisono_sound.signal import read_audio, write_audio
+
+prepare_features = partial(cache_module.prepare_features, file=attrgetter("audio"))
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +56,7 @@ def test_computed_once_then_found(utterances, tmp_path, cache):
     assert len(entries(cache)) == 4
     assert all(path.suffix == ".safetensors" for path in entries(cache))
     for i, (a, b) in enumerate(zip(first, again, strict=True)):
-        assert a.utterance == utterances[i]
+        assert a.item == utterances[i]
         assert a.features.shapes == b.features.shapes == {"wave": (100 + i,), "twice": ((101 + i) // 2,)}
         assert b.features.facts == {"rate": 8000, "level": pytest.approx(i / 8, abs=1e-4)}
         assert torch.equal(b.features.load("wave"), read_audio(utterances[i].audio)[0])
@@ -89,15 +94,18 @@ def test_the_key_is_content_version_and_extra_key(utterances, tmp_path, cache):
     assert calls() == 13
 
 
-@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty"])
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "zeroed", "facts"])
 def test_a_damaged_entry_is_made_anew(utterances, cache, damage):
     prepare_features(utterances, features_of, "v1", progress=False)
     victim = entries(cache)[0]
     data = victim.read_bytes()
-    victim.write_bytes({"truncated": data[:-5], "garbage": os.urandom(len(data)), "empty": b""}[damage])
+    damaged = {"truncated": data[:-5], "garbage": os.urandom(len(data)), "empty": b""}
+    damaged |= {"zeroed": data[:-40] + bytes(20) + data[-20:], "facts": data.replace(b"8000", b"8001")}
+    assert damaged[damage] != data
+    victim.write_bytes(damaged[damage])
     again = prepare_features(utterances, features_of, "v1", progress=False)
     assert victim.read_bytes() == data
-    assert all(torch.equal(p.features.load("wave"), read_audio(p.utterance.audio)[0]) for p in again)
+    assert all(torch.equal(p.features.load("wave"), read_audio(p.item.audio)[0]) for p in again)
 
 
 def test_broken_utterances_stop_nothing_else(utterances, tmp_path, cache):
@@ -111,11 +119,24 @@ def test_broken_utterances_stop_nothing_else(utterances, tmp_path, cache):
     ]
     mixed = [broken[0], utterances[1], broken[1], utterances[2], broken[2], broken[3]]
     results = prepare_features(mixed, features_of, "v1", progress=False)
-    reasons = [r.reason if isinstance(r, Drop) else r.utterance.id for r in results]
+    reasons = [r.reason if isinstance(r, Drop) else r.item.id for r in results]
     assert reasons == ["unreadable", "u1", "unreadable", "u2", "unreadable", "empty text"]
     assert "cut.wav: truncated" in results[2].detail
     assert "gone.wav" in results[4].detail
     assert len(entries(cache)) == 2
+
+
+def chokes(utterance):
+    if utterance.id in ("u1", "u2"):
+        raise {"u1": TypeError("frames must be specified"), "u2": MemoryError("6.9 TiB")}[utterance.id]
+    return features_of(utterance)
+
+
+def test_whatever_a_library_raises_drops_one_item(utterances, tmp_path):
+    results = prepare_features(utterances, chokes, "v1", progress=False)
+    assert [isinstance(r, Drop) for r in results] == [False, True, True, False]
+    assert results[1].reason == "unreadable"
+    assert results[1].detail == f"{tmp_path}/1.wav: TypeError: frames must be specified"
 
 
 def fails(utterance):
@@ -127,10 +148,54 @@ def test_what_is_not_the_recordings_fault_is_raised(utterances):
         prepare_features(utterances, fails, "v1", progress=False)
 
 
-def test_an_unwritable_cache_says_what_to_do(utterances, cache):
-    cache.parent.joinpath("cache").write_text("a file where the folder should be")
-    with pytest.raises(DataError, match=r"cannot write .*UNISONO_CACHE"):
-        prepare_features(utterances, features_of, "v1", progress=False)
+@pytest.mark.parametrize("fault", ["a file is there", "no rights", "a full disk"])
+def test_an_unwritable_cache_is_done_without(utterances, cache, monkeypatch, fault):
+    if fault == "a file is there":
+        cache.write_text("mine")
+    else:
+
+        def refuse(tensors, place, metadata):
+            place.write_bytes(b"half")
+            raise OSError(errno.ENOSPC if fault == "a full disk" else errno.EACCES, "x")
+
+        monkeypatch.setattr(cache_module.safetensors.torch, "save_file", refuse)
+    notes = []
+    results = prepare_features(utterances, features_of, "v1", progress=False, note=notes.append)
+    for utterance, result in zip(utterances, results, strict=True):
+        wave = read_audio(utterance.audio)[0]
+        result.features.hold()
+        assert torch.equal(result.features.load("wave"), wave)
+        assert torch.equal(result.features.load("wave", 5, 9), wave[5:9])
+        assert result.features.shapes["wave"] == (len(wave),) and result.features.facts["rate"] == 8000
+    assert len(notes) == 1 and notes[0].startswith("4 of 4 items are kept in memory")
+    assert "UNISONO_CACHE" in notes[0] and (fault != "a full disk" or "no space left on device" in notes[0])
+    assert fault == "a file is there" or not entries(cache)
+
+
+def test_names_of_entries_collide_for_no_two_keys(utterances, cache):
+    one = utterances[:1]
+    pairs = [
+        ("a", "bc"),
+        ("ab", "c"),
+        ("abc", ""),
+        ("", "abc"),
+        ("1:a;", ""),
+        ("", "1:a;"),
+        ("é", "a"),
+        ("e", "\u0301a"),
+    ]
+    pairs.append(("a", "\udcff"))
+    for version, key in pairs:
+        prepare_features(one, features_of, version, key=lambda _, key=key: key, progress=False)
+    assert len(entries(cache)) == len(pairs)
+
+
+def test_an_entry_that_vanishes_is_one_sentence(utterances, cache):
+    (prepared, *_) = prepare_features(utterances, features_of, "v1", progress=False)
+    prepared.features.path.unlink()
+    for use in (lambda: prepared.features.load("wave"), prepared.features.hold):
+        with pytest.raises(DataError, match="gone or damaged since this run began"):
+            use()
 
 
 def test_cache_root(monkeypatch, tmp_path):

@@ -1,0 +1,100 @@
+"""Captions: what a list says of each item, and what the mirror image shows."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from unisono.data import Audit, find_captions, mirrored, read_captions
+from unisono.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("turns left, then right", "turns right, then left"),
+        ("counter clockwise", "clockwise"),
+        ("counter-clockwise", "clockwise"),
+        ("anticlockwise", "clockwise"),
+        ("anti-clockwise and Anti Clockwise", "clockwise and Clockwise"),
+        ("counter clock-wise", "clockwise"),
+        ("Clockwise turn, CLOCKWISE", "Counterclockwise turn, COUNTERCLOCKWISE"),
+        ("COUNTER-CLOCKWISE", "CLOCKWISE"),
+        ("LEFT Left left", "RIGHT Right right"),
+        ("left-hand side, right_foot", "right-hand side, left_foot"),
+        ("leftmost, rightward, Leftwards", "rightmost, leftward, Rightwards"),
+        ("left-to-right", "right-to-left"),
+        ("his left's up; “right”.", "his right's up; “left”."),
+        ("the lefthanded righty", "the righthanded lefty"),
+        ("upright, bright leftovers, copyright, rights, cleft", None),
+        ("counterintuitive, anti clock, otherwise", None),
+        ("", None),
+    ],
+)
+def test_mirrored_captions(caption, expected):
+    assert mirrored(caption) == (caption if expected is None else expected)
+
+
+PIECES = [
+    "left",
+    "right",
+    "Left",
+    "RIGHT",
+    "clockwise",
+    "counterclockwise",
+    "Clockwise",
+    "COUNTERCLOCKWISE",
+    "leftmost",
+]
+PIECES += ["ccw", "CW", "a", "upright", "-", "_", ".", "\n", "wise", "'s"]
+OTHERS = ["counter clockwise", "anti-clockwise", "Anticlockwise", "lEfT", "counter", "clock", "anti"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=8), st.sampled_from([" ", ", ", ". "]))
+def test_mirrored_twice_is_what_it_was(pieces, between):
+    caption = between.join(pieces)
+    assert mirrored(mirrored(caption)) == caption
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from(PIECES + OTHERS) | st.text(max_size=5), max_size=8))
+def test_mirrored_thrice_is_mirrored_once(pieces):
+    once = mirrored(", ".join(pieces))
+    assert mirrored(mirrored(once)) == once
+
+
+BAD = {
+    "half a character": '{"image": "b.png", "caption": "a \\ud83d box"}',
+    "not JSON": '{"image": "b.png", "caption": ' + "9" * 5000 + "}",
+    "wrong fields": '{"image": "b.png", "caption": 3}',
+}
+
+
+@pytest.mark.parametrize("reason", BAD)
+def test_a_bad_line_is_one_dropped_item(tmp_path, reason):
+    path = tmp_path / "captions.jsonl"
+    path.write_text(
+        f'{{"image": "a.png", "caption": "one"}}\n{BAD[reason]}\n{{"image": "c.png", "text": ["x", "y"]}}\n'
+    )
+    audit = Audit()
+    assert read_captions(path, "image", audit) == {"a.png": ("one",), "c.png": ("x", "y")}
+    assert [(d.id, d.reason) for d in audit.dropped] == [("captions.jsonl:2", reason)]
+    with pytest.raises(DataError, match=r"captions\.jsonl, line 2: "):
+        read_captions(path, "image")
+    path.write_text(BAD[reason])
+    with pytest.raises(DataError, match="lists no images that can be used"):
+        read_captions(path, "image", Audit())
+
+
+def test_two_ways_to_write_an_accent_are_one_item(tmp_path):
+    path = tmp_path / "captions.csv"
+    path.write_text("caf\u00e9.png|caf\u00e9\ncafe\u0301.png|cafe\u0301\n")
+    assert read_captions(path, "image") == {"caf\u00e9.png": ("caf\u00e9",)}
+
+
+def test_a_list_that_is_no_file(tmp_path):
+    for root in (tmp_path / "gone", tmp_path / ("x" * 300)):
+        with pytest.raises(DataError, match=r"check data\.root"):
+            find_captions(root)
+    (tmp_path / "captions.csv").write_bytes("a.png|é".encode("utf-16"))
+    with pytest.raises(DataError, match=r"captions\.csv: is UTF-16, not UTF-8"):
+        read_captions(find_captions(tmp_path), "image")
