@@ -121,7 +121,7 @@ def _table_rows(path: Path, item: str) -> Iterator[tuple[str, str] | Fault]:
         names = [known.get(field) for field in header]
         return names.index(item) if item in names and "caption" in names else None
 
-    table = read_table(path, key_of, fix="check data.root")
+    table = read_table(path, key_of, expected=f"{item}|caption", fix="check data.root")
     names = [item, "caption"] if table.header is None else [known.get(field) for field in table.header]
     places = {name: names.index(name) for name in (item, "caption")}
     for row in table.rows:

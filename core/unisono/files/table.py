@@ -16,9 +16,9 @@ from typing import NamedTuple
 from unisono.errors import DataError
 from unisono.files.fault import Fault, Kind
 from unisono.files.regular import MOST_BYTES
-from unisono.files.text import composed, lines_of, only_returns, read_text
+from unisono.files.text import composed, lines_of, read_text
 
-DELIMITERS = {"\t": "tabs", "|": "bars", ",": "commas", ";": "semicolons"}
+DELIMITERS = {"|": "bars", "\t": "tabs", ",": "commas", ";": "semicolons"}
 """What may separate fields, with its name."""
 QUOTED = (",", ";")
 _FILE = re.compile(r".*\.\w{1,5}")
@@ -50,6 +50,7 @@ def read_table(
     without_header: Sequence[str] = tuple(DELIMITERS),
     widths: Collection[int] = (2,),
     alike: bool = True,
+    expected: str = "",
     most: int = MOST_BYTES,
     kind: Kind = DataError,
     fix: str = "check the path",
@@ -63,11 +64,12 @@ def read_table(
         without_header: what may separate fields where there is no header.
         widths: how many fields a row may have where there is no header; its first field names it.
         alike: all rows must have the same number of them.
+        expected: what a row without header is to be, for the errors.
     """
     path = Path(path)
     text = composed(read_text(path, kind, most, fix))
-    if fault := only_returns(text, path):
-        raise fault.error(kind)
+    if "\n" not in text:  # a table of an old Mac, as spreadsheets still write them
+        text = text.replace("\r", "\n")
     first = next((line for line in lines_of(text) if line.strip()), "")
     if delimiter is None and path.suffix.lower() == ".tsv":
         delimiter = "\t"
@@ -87,7 +89,7 @@ def read_table(
     marks = (delimiter,) if delimiter else tuple(without_header)
     if not first:
         return Table(path, marks[0], None, ())
-    tried = {mark: _fitting(text, mark, path, widths, alike) for mark in marks}
+    tried = {mark: _fitting(text, mark, path, widths, alike, expected) for mark in marks}
     fitting = {mark: rows for mark, rows in tried.items() if not isinstance(rows, Fault)}
     best = _only(fitting)
     if best is not None:
@@ -116,7 +118,9 @@ def _remedy(mark: str) -> str:
     return f"put texts that hold {sign} in double quotes" if sign else "mend the line"
 
 
-def _fitting(text: str, mark: str, path: Path, widths: Collection[int], alike: bool) -> tuple[Row, ...] | Fault:
+def _fitting(
+    text: str, mark: str, path: Path, widths: Collection[int], alike: bool, expected: str
+) -> tuple[Row, ...] | Fault:
     """Return the rows between one kind of mark, where all are as wide as they may be; else the first that is not."""
     rows = _parse(text, mark, path, min(widths), 0)
     if isinstance(rows, Fault):
@@ -127,9 +131,9 @@ def _fitting(text: str, mark: str, path: Path, widths: Collection[int], alike: b
         wanted = (max(wanted, key=counts.count),)
     for row in rows:
         if len(row.fields) not in wanted:
-            said = f"{len(row.fields)} fields between {DELIMITERS.get(mark, repr(mark))}, expected "
-            said += " or ".join(map(str, wanted))
-            return Fault("wrong fields", said, _remedy(mark), path, row.line)
+            said = f"{len(row.fields)} fields between {DELIMITERS.get(mark, repr(mark))}"
+            wish = f"expected {expected or ' or '.join(map(str, wanted))}"
+            return Fault("wrong fields", said, f"{wish}; {_remedy(mark)}", path, row.line)
     return rows
 
 

@@ -34,7 +34,7 @@ def composed(text: str) -> str:
 def decoded(data: bytes, path: Path | None = None, line: int = 1) -> str | Fault:
     """Return the text of bytes that begin at ``line`` of a file, a byte order mark taken off, or what is wrong."""
     if wide := wide_encoding(data):
-        return Fault("not UTF-8", f"is {wide}, not UTF-8", SAVE, path)
+        return Fault("invalid UTF-8", f"is {wide}, not UTF-8", SAVE, path)
     data = data.removeprefix(UTF8_MARK)
     try:
         text = data.decode("utf-8")
@@ -43,8 +43,8 @@ def decoded(data: bytes, path: Path | None = None, line: int = 1) -> str | Fault
         value = data[error.start]
         if value == 0xED and error.start + 1 < len(data) and 0xA0 <= data[error.start + 1] <= 0xBF:
             return Fault("half a character", "half of a character (a lone surrogate)", SAVE, path, at)
-        guess = " (Latin-1 or Windows-1252?)" if value >= 0xA0 else " (Windows-1252?)"
-        return Fault("not UTF-8", f"byte {value:#04x} is not UTF-8{guess}", SAVE, path, at)
+        guess = f"{SAVE}; it may be {'Latin-1 or ' if value >= 0xA0 else ''}Windows-1252"
+        return Fault("invalid UTF-8", f"byte {value:#04x} is not UTF-8", guess, path, at)
     if "\0" in text:
         at = line + text.count("\n", 0, text.index("\0"))
         return Fault("not text", "a NUL byte, which text has none of", "check that it is a text file", path, at)
@@ -115,7 +115,7 @@ def stream_lines(
     path = Path(path)
     with open_file(path, kind, fix) as file, reading(path, kind, fix):
         if wide := wide_encoding(file.read(HEAD)):
-            raise Fault("not UTF-8", f"is {wide}, not UTF-8", SAVE, path).error(kind)
+            raise Fault("invalid UTF-8", f"is {wide}, not UTF-8", SAVE, path).error(kind)
         file.seek(0)
         number = 0
         while raw := file.readline(MOST_LINE + 1):

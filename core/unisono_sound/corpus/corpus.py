@@ -16,18 +16,31 @@ Shapes: s symbols, t frames, m mel channels.
 import hashlib
 import json
 import math
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from unisono.data import Audit, DataModule, Drop, Features, Prepared, cache_root, collate_items, prepare_features
+from unisono.data.cache import CacheError, written_aside
 from unisono.errors import DataError, RequestError
+from unisono.files import (
+    Fault,
+    composed,
+    fault_of,
+    is_folder,
+    lone_surrogate,
+    parse_json,
+    read_json,
+    read_json_lines,
+    read_text,
+    walk,
+)
 
 from unisono_sound.corpus.limits import AudioLimits
 from unisono_sound.corpus.manifest import Manifest, Utterance, read_manifests
@@ -107,10 +120,11 @@ class SpeechCorpus(DataModule):
         """
         audit = Audit("recordings")
         manifest = read_manifests(self.root)
+        manifest.tell(audit)
         self.speakers = manifest.speakers
         self.reader = make_front_end(self.front_end_name, self.language)
         read = read_texts(manifest, self.reader, audit)
-        given = read_durations(self.durations) if self.durations else None
+        given = read_durations(self.durations, audit) if self.durations else None
         usable = [utterance for utterance in manifest if utterance.id in read]
         compute, version = self.features()
         prepared = prepare_features(
@@ -124,8 +138,10 @@ class SpeechCorpus(DataModule):
                 loudness_dbfs=self.loudness_dbfs,
             ),
             f"{version} {self.mel} {self.limits} {self.trim_db} {self.pad_seconds} {self.loudness_dbfs}",
+            file=attrgetter("audio"),
             num_processes=self.num_processes,
             progress=progress,
+            note=audit.note,
         )
         kept: dict[str, SpeechItem] = {}
         for utterance, result in zip(usable, prepared, strict=True):
@@ -221,16 +237,18 @@ class SpeechItem:
 
     def _fit(self, given: dict[str, Any], spec: MelSpec) -> Int[Tensor, "s"]:
         if "times" in given:
-            times = np.asarray(given["times"], np.float64) - self.features.facts["cut_seconds"]
-            bounds = np.rint(times * spec.sample_rate / spec.hop_length).astype(np.int64)
-            bounds = bounds.clip(0, self.num_frames)
-            bounds[0], bounds[-1] = 0, self.num_frames
+            times = _numbers(given["times"], "times") - self.features.facts["cut_seconds"]
+            bounds = np.rint(times * spec.sample_rate / spec.hop_length).clip(0, self.num_frames).astype(np.int64)
+            bounds[:1], bounds[-1:] = 0, self.num_frames
             frames = np.diff(bounds)
         else:
-            frames = np.asarray(given["durations"], np.int64)
+            numbers = _numbers(given["durations"], "durations")
+            frames = numbers.clip(-1, self.num_frames + 1).astype(np.int64)
+            if not (numbers == np.rint(numbers)).all():
+                raise Drop("durations do not fit", "durations are whole numbers of frames")
         if len(frames) != len(self.symbols):
             raise Drop("durations do not fit", f"{len(frames)} for {len(self.symbols)} symbols")
-        if frames.min() < 0 or frames.sum() != self.num_frames:
+        if (frames < 0).any() or frames.sum() != self.num_frames:
             raise Drop("durations do not fit", f"sum {frames.sum()} of {self.num_frames} frames")
         return torch.from_numpy(frames)
 
@@ -272,30 +290,42 @@ def read_texts(manifest: Manifest, reader: FrontEnd, audit: Audit) -> dict[str, 
     """
     cached = reader.name in FRONT_ENDS
     path = cache_root() / "symbols" / f"{digest(reader.name, reader.version, reader.language)}.json"
-    try:
-        known: dict[str, list] = json.loads(path.read_text("utf-8")) if cached else {}
-    except (FileNotFoundError, json.JSONDecodeError):
-        known = {}
+    known = _known_symbols(path) if cached else {}
     before, result = len(known), {}
     for utterance in manifest:
         if not utterance.text:
             audit.drop(utterance.id, "empty text")
             continue
+        if half := lone_surrogate(utterance.text):
+            audit.drop(utterance.id, "half a character", f"{half} alone is half of a character")
+            continue
         try:
             if utterance.text not in known:
                 read = reader(utterance.text)
-                known[utterance.text] = [list(read.symbols), list(read.word_of)]
+                known[utterance.text] = (list(read.symbols), list(read.word_of))
         except RequestError as error:
             audit.drop(utterance.id, "text cannot be read", str(error))
             continue
         symbols, word_of = known[utterance.text]
         result[utterance.id] = Symbols(tuple(symbols), (), tuple(word_of))
     if cached and len(known) > before:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(f".{os.getpid()}.tmp")
-        aside.write_text(json.dumps(known, ensure_ascii=False), "utf-8")
-        os.replace(aside, path)
+        content = {"checksum": digest(repr(known)), "symbols": known}
+        try:
+            with written_aside(path) as aside:
+                aside.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
+        except CacheError as error:
+            audit.note(f"texts are read anew in each run: {error}")
     return result
+
+
+def _known_symbols(path: Path) -> dict[str, tuple[list[str], list[int]]]:
+    """Return the symbols of texts that were read before; nothing where the cache has none, or not as it was written."""
+    try:
+        content = parse_json(read_text(path))
+        known = {text: (symbols, words) for text, (symbols, words) in content["symbols"].items()}
+        return known if content["checksum"] == digest(repr(known)) else {}
+    except (DataError, KeyError, TypeError, ValueError, AttributeError):
+        return {}
 
 
 def make_front_end(name: str, language: str) -> FrontEnd:
@@ -306,28 +336,60 @@ def make_front_end(name: str, language: str) -> FrontEnd:
         raise DataError(str(error)) from None
 
 
-def read_durations(source: str) -> dict[str, dict[str, Any]]:
-    """Read given durations by id: a JSONL, or a folder of JSON files; see ``SpeechCorpus``."""
+def read_durations(source: str, audit: Audit | None = None) -> dict[str, dict[str, Any]]:
+    """Read given durations by id: a JSONL, or a folder of JSON files; see ``SpeechCorpus``.
+
+    Entries that cannot be read are listed in the audit; without one, or where there is no other, they are errors.
+    """
     path = Path(source).expanduser()
-    if path.is_dir():
-        rows = []
-        for file in sorted(path.rglob("*.json")):
-            name = file.relative_to(path).with_suffix("").as_posix()
-            rows.append((file, {"id": name, **json.loads(file.read_text("utf-8"))}))
-    elif path.is_file():
-        rows = []
-        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-            if line.strip():
-                try:
-                    rows.append((f"{path}, line {number}", json.loads(line)))
-                except json.JSONDecodeError as error:
-                    raise DataError(f"{path}, line {number}: not JSON ({error.msg})") from None
-    else:
-        raise DataError(f"durations={source!r}: no such file or folder")
-    for place, row in rows:
-        if "id" not in row or not ("times" in row or "durations" in row):
-            raise DataError(f'{place}: expected {{"id", "times"}} or {{"id", "durations"}}')
-    return {row["id"]: row for _, row in rows}
+    if not is_folder(path) and (fault := fault_of(path, "check data.durations")):
+        if fault.reason == "missing":
+            raise DataError(f"durations={source!r:.200}: no such file or folder")
+        raise fault.error()
+    found: dict[str, dict[str, Any]] = {}
+    faults: list[tuple[str, Fault]] = []
+    for place, row in _duration_rows(path):
+        if isinstance(row, Fault):
+            faults.append((place, row))
+        else:
+            found[composed(row["id"])] = row
+    if faults and (audit is None or not found):
+        raise faults[0][1].error()
+    for place, fault in faults:
+        assert audit is not None
+        audit.drop(place, fault.reason, fault.detail)
+    return found
+
+
+def _duration_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | Fault]]:
+    wanted = 'expected {"id", "times"} or {"id", "durations"}'
+    if not is_folder(path):
+        for line, row in read_json_lines(path):
+            if not isinstance(row, Fault) and not (
+                isinstance(row.get("id"), str) and {"times", "durations"} & set(row)
+            ):
+                row = Fault("wrong fields", wanted, "", path, line)
+            yield f"{path.name}:{line}", row
+        return
+    listed = walk(path, (".json",))
+    yield from listed.faults
+    for file in listed.files:
+        try:
+            row = read_json(file.path)
+        except DataError as error:
+            yield file.id, error.fault or Fault("unreadable", str(error), "", file.path)
+            continue
+        if isinstance(row, dict) and {"times", "durations"} & set(row):
+            yield file.id, {"id": file.stem, **row}
+        else:
+            yield file.id, Fault("wrong fields", wanted, "", file.path)
+
+
+def _numbers(values: Any, name: str) -> Float[np.ndarray, "n"]:
+    """Return a list of finite numbers; raises ``Drop`` where it is something else."""
+    if not isinstance(values, list) or not all(isinstance(v, int | float) and abs(v) < 2**53 for v in values):
+        raise Drop("durations do not fit", f"{name} is no list of numbers: {values!r:.60}")
+    return np.array(values, np.float64)
 
 
 def mel_statistics(items: Sequence[SpeechItem]) -> dict[str, Any]:

@@ -12,11 +12,14 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
 from unisono.data import Audit, Drop, cache_root
+from unisono.data.cache import REMEDY, CacheError, log, spare_root
 from unisono.errors import DataError, RequestError
+from unisono.files import composed, fault_of, folder_written_aside, read_json, read_lines, writing_to
 
 from unisono_sound.corpus.corpus import digest, make_front_end
 from unisono_sound.signal.io import write_audio
@@ -25,6 +28,8 @@ from unisono_sound.text.frontend import FrontEnd, Symbols
 from unisono_sound.text.sentences import sentences
 from unisono_sound.text.symbols import SymbolTable
 
+LISTED = "whole.json"
+"""The list of a made corpus's files with their sizes, written last."""
 SILENCE = 0.003
 """A mean magnitude below this, of full scale 1, is a silence in espeak-ng's speech."""
 
@@ -71,7 +76,7 @@ class MadeSpeech:
         )
         corpus.root, corpus.durations = str(made / "corpus.jsonl"), str(made / "durations.jsonl")
         audit = super().prepare(progress)  # type: ignore[misc]
-        for line in json.loads((made / "skipped.json").read_text("utf-8")):
+        for line in read_json(made / "skipped.json"):
             audit.drop(line["id"], line["reason"], line["detail"])
         return audit
 
@@ -104,38 +109,66 @@ def make_corpus(
     ]
     name = digest("espeak 2", reader.version, reader.language, repr(plan), repr(pad_seconds))
     folder = cache_root() / "espeak" / name
-    if (folder / "corpus.jsonl").is_file():
+    if is_whole(folder):
         return folder
     for voice in dict.fromkeys(voices):
         try:
             engine.speak("a", reader.language, "" if voice == "plain" else voice)
         except RequestError as error:
             raise DataError(str(error)) from None
-    aside = folder.with_name(f"{name}.{os.getpid()}.tmp")
-    (aside / "wavs").mkdir(parents=True, exist_ok=True)
-    corpus, times, skipped = [], [], []
-    for identity, text, voice, rate, pitch_level in plan:
-        variant = "" if voice == "plain" else voice
-        try:
-            spoken = engine.speak(text, reader.language, variant, rate, pitch_level)
-            wave, bounds = symbol_times(spoken, reader(text), reader.table, pad_seconds)
-        except RequestError as error:
-            skipped.append({"id": identity, "reason": "text cannot be read", "detail": str(error)})
-            continue
-        except Drop as drop:
-            skipped.append({"id": identity, "reason": drop.reason, "detail": drop.detail})
-            continue
-        write_audio(aside / "wavs" / f"{identity}.wav", torch.from_numpy(wave), spoken.sample_rate)
-        row = {"id": identity, "audio": f"wavs/{identity}.wav", "text": text, "speaker": voice}
-        corpus.append(json.dumps(row, ensure_ascii=False))
-        times.append(json.dumps({"id": identity, "times": bounds}))
-    (aside / "durations.jsonl").write_text("\n".join(times), "utf-8")
-    (aside / "skipped.json").write_text(json.dumps(skipped, ensure_ascii=False), "utf-8")
-    (aside / "corpus.jsonl").write_text("\n".join(corpus), "utf-8")
     try:
-        os.replace(aside, folder)
-    except OSError:  # another process was faster
-        shutil.rmtree(aside)
+        return _speak(folder, plan, reader, pad_seconds)
+    except CacheError as error:
+        log.warning("the corpus is spoken anew in each run: %s", error)
+        return _speak(spare_root() / "espeak" / name, plan, reader, pad_seconds)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder holds a made corpus as it was written: all of its files, each with all of its bytes."""
+    try:
+        sizes = read_json(folder / LISTED)
+        return bool(sizes) and all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (DataError, OSError, AttributeError, TypeError, ValueError):
+        return False
+
+
+def _speak(folder: Path, plan: Sequence[tuple[str, str, str, int, int]], reader: FrontEnd, pad_seconds: float) -> Path:
+    """Speak a corpus into a folder; raises ``CacheError`` where it cannot be written."""
+    engine = espeak()
+    if is_whole(folder):
+        return folder
+    with writing_to(folder, CacheError, REMEDY):
+        if folder.exists():  # damaged
+            broken = folder.with_name(f".unisono-{uuid4().hex}")
+            os.replace(folder, broken)
+            shutil.rmtree(broken, ignore_errors=True)
+    corpus, times, skipped = [], [], []
+    with folder_written_aside(folder, CacheError, REMEDY, sync=False, keep_other=True) as aside:
+        (aside / "wavs").mkdir()
+        for identity, text, voice, rate, pitch_level in plan:
+            variant = "" if voice == "plain" else voice
+            try:
+                spoken = engine.speak(text, reader.language, variant, rate, pitch_level)
+                wave, bounds = symbol_times(spoken, reader(text), reader.table, pad_seconds)
+            except RequestError as error:
+                skipped.append({"id": identity, "reason": "text cannot be read", "detail": str(error)})
+                continue
+            except Drop as drop:
+                skipped.append({"id": identity, "reason": drop.reason, "detail": drop.detail})
+                continue
+            try:
+                write_audio(aside / "wavs" / f"{identity}.wav", torch.from_numpy(wave), spoken.sample_rate)
+            except DataError as error:
+                raise CacheError(f"{error}; {REMEDY}") from None
+            row = {"id": identity, "audio": f"wavs/{identity}.wav", "text": text, "speaker": voice}
+            corpus.append(json.dumps(row, ensure_ascii=False))
+            times.append(json.dumps({"id": identity, "times": bounds}))
+        (aside / "durations.jsonl").write_text("\n".join(times), "utf-8")
+        (aside / "skipped.json").write_text(json.dumps(skipped, ensure_ascii=False), "utf-8")
+        (aside / "corpus.jsonl").write_text("\n".join(corpus), "utf-8")
+        written = sorted(file for file in aside.rglob("*") if file.is_file())
+        sizes = {file.relative_to(aside).as_posix(): file.stat().st_size for file in written}
+        (aside / LISTED).write_text(json.dumps(sizes), "utf-8")
     return folder
 
 
@@ -182,9 +215,10 @@ def symbol_times(
 
 def _read_lines(source: str) -> list[str]:
     path = Path(source).expanduser()
-    if not path.is_file():
-        raise DataError(f"texts={source!r}: no such file; give one with a sentence per line")
-    lines = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    if (fault := fault_of(path)) and fault.reason == "missing":
+        raise DataError(f"texts={source!r:.200}: no such file; give one with a sentence per line")
+    read = read_lines(path, fix="give a file with a sentence per line")
+    lines = [composed(line.strip()) for line in read if line.strip()]
     if len(lines) < 2:
         raise DataError(f"texts={source!r}: {len(lines)} sentences; give at least 2, one per line")
     return list(dict.fromkeys(lines))

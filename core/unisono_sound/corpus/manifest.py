@@ -3,35 +3,58 @@
 Read as they are found in the field:
 
 - a folder in LJSpeech layout: ``metadata.csv`` with ``id|raw|normalised`` or ``id|text`` per line,
-  no header, no quoting; recordings under ``wavs/`` or beside it as wav, flac, ogg, opus or mp3
-- a table with a header that names ``audio`` and ``text``, and perhaps ``speaker`` and ``id``;
-  separated by commas (quoted as usual), or by bars or tabs (never quoted); more columns are ignored
+  no header, no quoting; recordings under ``wavs/`` or beside it as wav, flac, ogg, opus or mp3.
+  Lists that look like ``id|speaker|text`` (VCTK, Piper) or ``id|text|speaker`` are refused by name:
+  a header says what their columns are
+- a table with a header that names ``text`` and ``audio`` (or ``id``, for recordings as in LJSpeech
+  layout), and perhaps ``speaker``; separated by commas or semicolons (quoted as usual), or by bars or
+  tabs (never quoted); more columns are ignored
 - JSON lines, an object per line with the same names
 - a folder of spoken digits as the Free Spoken Digit Dataset has them, without a list:
   ``recordings/{digit}_{speaker}_{number}.wav``; the text is the digit's name; numbers below 5
   are held out, as that set's own split has it
 
-Paths are relative to the manifest's folder. UTF-8, with or without byte order mark; any line ends.
-What is wrong with a manifest is a ``DataError`` with file, line and remedy; what is wrong with a
-recording is found when it is read, and drops that recording only.
+Paths are relative to the manifest's folder; neither the form of their accents nor the case of their
+suffix matters. UTF-8, with or without byte order mark; lines end with LF or CR LF (in a
+table that has neither, with CR). Texts and ids are
+in Unicode's composed form. What is wrong with a manifest is a ``DataError`` with file, line and
+remedy; a text that holds half of a character drops its line; what is wrong with a recording is found
+when it is read, and drops that recording only.
 """
 
-import csv
-import io
-import json
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from unisono.data import derive_seed, hold_out
 from unisono.errors import DataError, did_you_mean
+from unisono.files import (
+    Fault,
+    Names,
+    Row,
+    Walk,
+    composed,
+    fault_of,
+    is_file,
+    is_folder,
+    lone_surrogate,
+    read_json_lines,
+    read_table,
+    shown,
+    walk,
+)
+from unisono.files.walk import AuditLike
 
 from unisono_sound.signal.io import AUDIO_SUFFIXES
 
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
+LAYOUTS = {"id|speaker|text": 1, "id|text|speaker": 2}
+"""Lists that others write without a header, and the column of the speaker."""
+COLUMNS = ("id", "audio", "text", "speaker")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 HELD_OUT_NUMBERS = 5
 
@@ -54,9 +77,14 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Utterances in the order of their file; ids are unique."""
+    """Utterances in the order of their file; ids are unique.
+
+    ``faults`` are lines and files that could not be used, each with its id; ``notes`` say what else an audit should.
+    """
 
     utterances: tuple[Utterance, ...]
+    faults: tuple[tuple[str, Fault], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -66,6 +94,13 @@ class Manifest:
 
     def __getitem__(self, index: int) -> Utterance:
         return self.utterances[index]
+
+    def tell(self, audit: AuditLike) -> None:
+        """List in an audit what could not be used, and add the notes."""
+        for id, fault in self.faults:
+            audit.drop(id, fault.reason, fault.detail)
+        for note in self.notes:
+            audit.note(note)
 
     @property
     def speakers(self) -> list[str]:
@@ -94,7 +129,9 @@ class Manifest:
             if utterance.held_out is not None:
                 continue
             groups.setdefault(same_sentence(utterance.text) or utterance.id, []).append(utterance)
-        ranks = {key: derive_seed("split", min(u.text or u.id for u in group)) for key, group in groups.items()}
+        ranks = {
+            key: derive_seed("split", min(composed(u.text or u.id) for u in group)) for key, group in groups.items()
+        }
         held = hold_out(
             {key: len(group) for key, group in groups.items()}, val_size, rank=ranks.__getitem__, may_take_all=True
         )
@@ -112,8 +149,8 @@ class Manifest:
 
 
 def same_sentence(text: str) -> str:
-    """Return what two ways to write one sentence have in common: its words, in small letters."""
-    return " ".join(re.findall(r"\w+", text.lower())) or text
+    """Return what two ways to write one sentence have in common: its words, in small letters and composed form."""
+    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())) or composed(text)
 
 
 def read_manifests(roots: Roots) -> Manifest:
@@ -130,12 +167,12 @@ def read_manifests(roots: Roots) -> Manifest:
         raise DataError("root lists no corpus; give a path, a list of paths, or {speaker: path}")
     if len(named) < len(roots):
         raise DataError(f"root={list(roots)}: two folders have the same name; give {{speaker: path}} instead")
-    utterances = [
-        replace(utterance, id=f"{name}/{utterance.id}")
-        for name, root in named.items()
-        for utterance in read_manifest(root, speaker=name)
-    ]
-    return Manifest(tuple(utterances))
+    read = {name: read_manifest(root, speaker=name) for name, root in named.items()}
+    return Manifest(
+        tuple(replace(u, id=f"{name}/{u.id}") for name, manifest in read.items() for u in manifest),
+        tuple((f"{name}/{id}", fault) for name, manifest in read.items() for id, fault in manifest.faults),
+        tuple(note for manifest in read.values() for note in manifest.notes),
+    )
 
 
 def read_manifest(root: str | os.PathLike, speaker: str | None = None) -> Manifest:
@@ -145,93 +182,103 @@ def read_manifest(root: str | os.PathLike, speaker: str | None = None) -> Manife
     ``speaker`` names those whose line does not; else it is the folder's name.
     """
     path = Path(root).expanduser()
-    if path.is_dir():
-        path = path / "metadata.csv"
-        if not path.is_file() and (path.parent / "recordings").is_dir():
+    if is_folder(path):
+        path = Names(path).find("metadata.csv") or path / "metadata.csv"
+        if not is_file(path) and is_folder(path.parent / "recordings"):
             return _spoken_digits(path.parent / "recordings")
-        if not path.is_file():
+        if not is_file(path):
             raise DataError(
                 f"{path.parent}: no metadata.csv in it; give a folder in LJSpeech layout "
                 "(metadata.csv and wavs/), or the path of a CSV or JSONL file"
             )
-    elif not path.is_file():
-        raise DataError(f"{path}: no such folder or file; check data.root")
+    elif fault := fault_of(path, "check data.root"):
+        raise replace(fault, detail="no such folder or file").error() if fault.reason == "missing" else fault.error()
     if speaker is None:
         speaker = _folder_name(path)
-    text = _read_text(path)
-    if path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
-        rows = _json_rows(path, text)
-    else:
-        first = text.split("\n", 1)[0]
-        delimiter = max("|,\t", key=first.count)
-        names = [field.strip().strip('"').lower() for field in first.split(delimiter)]
-        if "audio" in names or "text" in names:
-            rows = _table_rows(path, text, delimiter)
-        else:
-            rows = _ljspeech_rows(path, text)
+    names = Names(path.parent)
     utterances: list[Utterance] = []
     lines: dict[str, int] = {}
+    faults: list[tuple[str, Fault]] = []
     missing: list[tuple[int, Path]] = []
-    for line, row in rows:
-        audio = path.parent / row["audio"] if "audio" in row else _find_recording(path, row["id"])
-        identity = row.get("id") or Path(row["audio"]).with_suffix("").as_posix()
+    for line, row in _json_rows(path) if path.suffix.lower() in JSON_SUFFIXES else _table_rows(path):
+        if half := next(filter(None, map(lone_surrogate, row.values())), None):
+            detail = f"{half} alone is half of a character"
+            faults.append((f"{path.name}:{line}", Fault("half a character", detail, "write it whole", path, line)))
+            continue
+        audio = names.find(row["audio"]) if row.get("audio") else _find_recording(names, row["id"])
+        named = row.get("audio") or f"wavs/{row['id']}.wav"
+        identity = row.get("id") or PurePosixPath(os.path.splitext(named)[0]).as_posix()
         if identity in lines:
             raise DataError(
-                f"{path}, line {line}: {identity!r} stands on line {lines[identity]} already; remove one of them"
+                f"{path}, line {line}: {shown(identity)!r} stands on line {lines[identity]} already; remove one of them"
             )
         lines[identity] = line
-        if not audio.is_file():
-            missing.append((line, audio))
-        utterances.append(Utterance(identity, audio, row.get("text", "").strip(), row.get("speaker") or speaker))
+        if audio is None:
+            missing.append((line, path.parent / named))
+            continue
+        utterances.append(Utterance(identity, audio, row.get("text", ""), row.get("speaker") or speaker))
     if missing:
         line, audio = missing[0]
+        fault = fault_of(audio)
+        what = fault.detail if fault else "cannot be read"
         more = f" (and {len(missing) - 1} more are missing)" if len(missing) > 1 else ""
         raise DataError(
-            f"{path}, line {line}: audio file {audio} does not exist{more}; put it there, or remove the line"
+            f"{path}, line {line}: audio file {shown(audio)} {what}{more}; put it there, or remove the line"
         )
     if not utterances:
-        raise DataError(f"{path}: lists no utterances")
-    return Manifest(tuple(utterances))
+        raise DataError(f"{path}: lists no utterances{' that can be used' * bool(faults)}")
+    return Manifest(tuple(utterances), tuple(faults))
 
 
 def find_audio(root: str | os.PathLike) -> Manifest:
     """List every audio file under a folder, without texts; ids are relative paths without
     suffix."""
     folder = Path(root).expanduser()
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; check data.root")
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
-    if not files:
-        raise DataError(f"{folder}: holds no audio ({', '.join(AUDIO_SUFFIXES)})")
+    if not is_folder(folder):
+        raise DataError(f"{shown(folder)}: no such folder; check data.root")
+    found = walk(folder, AUDIO_SUFFIXES)
+    if not found.files:
+        raise _without_audio(folder, found)
     speaker = _folder_name(folder)
-    found = [Utterance(p.relative_to(folder).with_suffix("").as_posix(), p, "", speaker) for p in files]
-    for first, second in pairwise(found):
-        if first.id == second.id:
-            raise DataError(f"{first.audio} and {second.audio} differ by suffix only; remove one of them")
-    return Manifest(tuple(found))
+    seen: dict[str, Path] = {}
+    for file in found.files:
+        if file.stem in seen:
+            raise DataError(f"{seen[file.stem]} and {file.path} differ by suffix only; remove one of them")
+        seen[file.stem] = file.path
+    utterances = tuple(Utterance(id, path, "", speaker) for id, path in seen.items())
+    return Manifest(utterances, tuple(found.faults), tuple(found.notes))
+
+
+def _without_audio(folder: Path, found: Walk) -> DataError:
+    first = f"; {found.faults[0][0]} {found.faults[0][1].detail}" if found.faults else ""
+    return DataError(f"{shown(folder)}: holds no audio ({', '.join(AUDIO_SUFFIXES)}){first}")
 
 
 def _spoken_digits(folder: Path) -> Manifest:
     """Read names as those of the Free Spoken Digit Dataset, by digit, speaker and number."""
+    listed = walk(folder, AUDIO_SUFFIXES)
     found = []
-    for path in folder.iterdir():
-        if path.suffix.lower() not in AUDIO_SUFFIXES:
+    for file in listed.files:
+        if len(file.parts) > 1:
             continue
-        named = re.fullmatch(r"(\d)_(.+)_(\d+)", path.stem)
+        named = re.fullmatch(r"([0-9])_(.+)_([0-9]+)", PurePosixPath(file.id).stem)
         if named is None:
             raise DataError(
-                f"{path}: a recording of a spoken digit is named digit_speaker_number, such as "
+                f"{file.path}: a recording of a spoken digit is named digit_speaker_number, such as "
                 "7_jackson_32.wav; rename it, or put a metadata.csv beside the folder"
             )
         digit, speaker, number = named.groups()
-        found.append((int(digit), speaker, int(number), path))
+        found.append((int(digit), speaker, int(number), file))
     if not found:
-        raise DataError(f"{folder}: holds no audio ({', '.join(AUDIO_SUFFIXES)})")
+        raise _without_audio(folder, listed)
+    found.sort(key=lambda entry: (*entry[:3], entry[3].id))
     return Manifest(
         tuple(
-            Utterance(path.stem, path, DIGITS[digit], speaker, number < HELD_OUT_NUMBERS)
-            for digit, speaker, number, path in sorted(found)
-        )
+            Utterance(PurePosixPath(file.id).stem, file.path, DIGITS[digit], speaker, number < HELD_OUT_NUMBERS)
+            for digit, speaker, number, file in found
+        ),
+        tuple(listed.faults),
+        tuple(listed.notes),
     )
 
 
@@ -240,88 +287,85 @@ def _folder_name(path: Path) -> str:
     return path.parent.name if path.suffix and not path.is_dir() else path.name
 
 
-def _read_text(path: Path) -> str:
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        ) from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+def _key_of(header: Sequence[str]) -> int | None:
+    """Return the column that names the rows where a first row holds names, else None."""
+    if not {"audio", "text"} & set(header):
+        return None
+    return next((header.index(name) for name in ("audio", "id") if name in header), 0)
 
 
-def _ljspeech_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    for line, content in enumerate(text.split("\n"), 1):
-        if not content.strip():
-            continue
-        fields = content.split("|")
-        if not 2 <= len(fields) <= 3:
-            raise DataError(
-                f"{path}, line {line}: {len(fields)} fields between bars; expected id|text or "
-                "id|raw|normalised, or a header with the columns audio and text"
-            )
-        yield line, {"id": fields[0].strip(), "text": fields[-1].strip() or fields[1]}
-
-
-def _table_rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, dict[str, str]]]:
-    quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
-    columns = [name.strip().lower() for name in next(reader)]
+def _table_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    expected = "id|text or id|raw|normalised, or a header with the columns audio and text"
+    table = read_table(
+        path, _key_of, without_header=("|",), widths=(2, 3), alike=False, expected=expected, fix="check data.root"
+    )
+    if table.header is None:
+        _check_layout(path, table.rows)
+        for line, fields in table.rows:
+            yield line, {"id": fields[0], "text": fields[-1] or fields[1]}
+        return
+    columns = list(table.header)
     _check_names(path, 1, columns, "column")
-    for fields in reader:
-        if not any(field.strip() for field in fields):
-            continue
-        if len(fields) != len(columns):
-            raise DataError(
-                f"{path}, line {reader.line_num}: {len(fields)} fields, the header has "
-                f"{len(columns)} ({', '.join(columns)}); "
-                + ("put texts that hold a comma in double quotes" if delimiter == "," else "mend it")
-            )
-        row = dict(zip(columns, fields, strict=True))
-        yield reader.line_num, _checked(path, reader.line_num, row)
+    if twice := [name for name in COLUMNS if columns.count(name) > 1]:
+        raise DataError(f"{path}, line 1: two columns are named {twice[0]!r}; rename one of them")
+    for line, fields in table.rows:
+        yield line, _checked(path, line, dict(zip(columns, fields, strict=True)))
 
 
-def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    for line, content in enumerate(text.split("\n"), 1):
-        if not content.strip():
-            continue
-        try:
-            row = json.loads(content)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{path}, line {line}: not JSON ({error.msg} at column {error.colno}); "
-                "each line must be one object with audio and text"
-            ) from None
-        if not isinstance(row, dict):
-            raise DataError(f'{path}, line {line}: is not an object; expected {{"audio": …, "text": …}}')
+def _check_layout(path: Path, rows: Sequence[Row]) -> None:
+    """Refuse a list without header whose three columns are not an id and two ways to write one text."""
+    full = [row for row in rows if len(row.fields) == 3 and all(row.fields[1:])]
+    if not full or sum(_alike(*row.fields[1:]) for row in full) * 2 >= len(full):
+        return
+    columns = {layout: [row.fields[place] for row in full] for layout, place in LAYOUTS.items()}
+    for layout, names in sorted(columns.items(), key=lambda column: sum(map(len, column[1]))):
+        if len(set(names)) * 2 <= len(names) or not any(re.search(r"\s", name) for name in names):
+            detail = f"three columns without a header, that look like {layout} rather than id|raw|normalised"
+            fix = f"write a first line with the columns' names, such as {layout}, or id|raw|text"
+            raise Fault("wrong fields", detail, fix, path, full[0].line).error()
+
+
+def _alike(raw: str, normalised: str) -> bool:
+    """Whether two texts may be one sentence: they share a word, or half the letters where words have no blanks."""
+    one, two = (same_sentence(text).split() for text in (raw, normalised))
+    if set(one) & set(two):
+        return True
+    letters = set("".join(one))
+    return max(letters, default="") >= "\u2e80" and len(letters & set("".join(two))) * 2 >= len(letters)
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    for line, row in read_json_lines(path, fix="check data.root"):
+        if isinstance(row, Fault):
+            fix = "each line must be one object with audio and text" if row.reason == "not JSON" else row.fix
+            raise replace(row, fix=fix).error()
         _check_names(path, line, list(row), "key")
         yield line, _checked(path, line, row)
 
 
 def _check_names(path: Path, line: int, names: list[str], what: str) -> None:
     for needed in ("audio", "text"):
-        if needed not in names:
+        if needed not in names and not (needed == "audio" and "id" in names and "text" in names):
             near = did_you_mean(needed, names)
             raise DataError(f"{path}, line {line}: no {what} {needed!r}{near}; name it {needed!r}")
 
 
 def _checked(path: Path, line: int, row: dict[str, Any]) -> dict[str, str]:
-    kept = {name: row[name] for name in ("id", "audio", "text", "speaker") if name in row}
+    kept = {name: row[name] for name in COLUMNS if name in row}
     for name, value in kept.items():
         if not isinstance(value, str):
-            raise DataError(f"{path}, line {line}: {name}={value!r} must be a string")
-    if not kept["audio"].strip():
-        raise DataError(f"{path}, line {line}: audio is empty; name the recording's file")
-    return {name: value.strip() for name, value in kept.items()}
+            raise DataError(f"{path}, line {line}: {name}={value!r:.60} must be a string")
+    name = "audio" if "audio" in kept else "id"
+    if not kept[name].strip():
+        raise DataError(f"{path}, line {line}: {name} is empty; name the recording's file")
+    return {name: composed(value.strip()) for name, value in kept.items()}
 
 
-def _find_recording(path: Path, identity: str) -> Path:
+def _find_recording(names: Names, identity: str) -> Path | None:
     """Find the recording of an LJSpeech id, which may carry its suffix."""
-    for folder in (path.parent / "wavs", path.parent):
+    for folder in ("wavs/", ""):
         for suffix in ("", *AUDIO_SUFFIXES):
-            found = folder / f"{identity}{suffix}"
-            if found.suffix.lower() in AUDIO_SUFFIXES and found.is_file():
+            found = names.find(f"{folder}{identity}{suffix}")
+            if found is not None and found.suffix.lower() in AUDIO_SUFFIXES:
                 return found
-    return path.parent / "wavs" / f"{identity}.wav"
+    return None

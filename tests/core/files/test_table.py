@@ -39,6 +39,7 @@ def read(tmp_path):
         ("Caption|id|Image\nx, y|1|a.png", ("|", [("x, y", "1", "a.png")])),
         ('a.png|the "red" one\nb.png|"so', ("|", [("a.png", 'the "red" one'), ("b.png", '"so')])),
         ('a.png,"two\r\nlines"\r\nb.png,x\r\n', (",", [("a.png", "two\nlines"), ("b.png", "x")])),
+        ("image,caption\ra.png,x\rb.png,y\r", (",", [("a.png", "x"), ("b.png", "y")])),
         ("\ufeffa.png,é\n", (",", [("a.png", "é")])),
         ("a.png,e\u0301\u2028x\x0cy\n", (",", [("a.png", "é\u2028x\x0cy")])),
         ("my,photo.png|red\n", ("|", [("my,photo.png", "red")])),

@@ -52,16 +52,18 @@ def test_wide_encodings_are_named(tmp_path, encoding):
             DataError, match=rf"x\.txt: is {encoding[:6].upper()}, not UTF-8; save it as UTF-8"
         ) as error:
             read(path)
-        assert error.value.fault is not None and error.value.fault.reason == "not UTF-8"
+        assert error.value.fault is not None and error.value.fault.reason == "invalid UTF-8"
 
 
 def test_other_bytes_are_named_with_their_line(tmp_path):
     path = tmp_path / "x.txt"
     path.write_bytes(b"fine\ncaf\xe9\n")
-    with pytest.raises(RecipeError, match=r"x\.txt, line 2: byte 0xe9 is not UTF-8 \(Latin-1") as error:
+    with pytest.raises(
+        RecipeError, match=r"x\.txt, line 2: byte 0xe9 is not UTF-8; save it as UTF-8; it may be Latin-1"
+    ) as error:
         read_text(path, RecipeError)
     fault = error.value.fault
-    assert fault is not None and (fault.reason, fault.line, fault.path) == ("not UTF-8", 2, path)
+    assert fault is not None and (fault.reason, fault.line, fault.path) == ("invalid UTF-8", 2, path)
     path.write_bytes(b"one\ntwo\nth\0ree")
     with pytest.raises(DataError, match=r"line 3: a NUL byte"):
         read_lines(path)

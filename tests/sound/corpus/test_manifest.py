@@ -1,12 +1,16 @@
 """Manifests as people write them, and sentences for those that cannot be read."""
 
 import json
+import os
+import re
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unisono.data import Audit
 from unisono.errors import DataError
 from unisono_sound.corpus import Manifest, Utterance, find_audio, read_manifest, read_manifests, same_sentence
 
@@ -136,6 +140,116 @@ def test_what_is_wrong_is_named(corpus, name, content, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "layout"),
+    [
+        ("a|p225|Please call Stella.\nb|p226|Ask her to bring these things.", "id|speaker|text"),
+        ("a|14|Please call Stella.\nb|14|Ask her.\nc|14|Six spoons.", "id|speaker|text"),
+        ("wavs/a.wav|Mary Ann|Please call.\nb|Mary Ann|Ask her to.\nc|Mary Ann|Six spoons", "id|speaker|text"),
+        ("a|小明|我有两个苹果\nb|小红|他去了北京", "id|speaker|text"),
+        ("a|Please call Stella.|kim\nb|Ask her.|lee", "id|text|speaker"),
+        ("a|One sentence.|kim\nb|One sentence.|lee", "id|text|speaker"),
+    ],
+)
+def test_a_list_of_another_layout_is_named(corpus, content, layout):
+    _, write = corpus
+    with pytest.raises(DataError, match=f"look like {re.escape(layout)} rather than") as error:
+        read_manifest(write(content))
+    assert error.value.fault is not None and error.value.fault.line == 1
+    found = read_manifest(write(f"{layout}\n{content}"))
+    assert all(u.speaker != "voice" and len(u.text) > len(u.speaker) for u in found)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["a|Dr. Li, 3|Doctor Li, three\nb|No. 4|number four", "a|我有2个苹果|我有两个苹果", "a|1 cat|one cat\nb|5|five"],
+)
+def test_two_ways_to_write_a_text_are_no_speakers(corpus, content):
+    _, write = corpus
+    assert [u.speaker for u in read_manifest(write(content))] == ["voice"] * (content.count("\n") + 1)
+
+
+def test_a_header_with_ids_finds_recordings_as_ljspeech_does(corpus):
+    folder, write = corpus
+    (found,) = read_manifest(write("id|speaker|text\nb|kim|Hello there."))
+    assert (found.id, found.audio, found.speaker) == ("b", folder / "wavs" / "b.wav", "kim")
+
+
+def test_names_are_found_in_any_form_and_case(corpus):
+    folder, write = corpus
+    (folder / "wavs" / "UPPER.WAV").touch()
+    (folder / "wavs" / unicodedata.normalize("NFD", "Zoë.wav")).touch()
+    for content in ("UPPER|one\nZoë|two", unicodedata.normalize("NFD", "UPPER|one\nZoë|two")):
+        found = read_manifest(write(content))
+        assert [u.id for u in found] == ["UPPER", "Zoë"] and all(u.audio.is_file() for u in found)
+    found = read_manifest(write("audio,text\nwavs/UPPER.wav,one\nwavs/Zoë.wav,two", "t.csv"))
+    assert [u.id for u in found] == ["wavs/UPPER", "wavs/Zoë"]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ('audio,text\nwavs/a.wav,"Hello\nwavs/b.wav,two\nwavs/c.wav,three\n', 2),
+        ('audio,text\nwavs/a.wav,one\nwavs/b.wav,"Hello\nwavs/c.wav,three"\n', 3),
+        ('text,audio\none,wavs/a.wav\n"two,wavs/b.wav\nthree",wavs/c.wav\n', 3),
+    ],
+)
+def test_an_open_quote_is_named_with_its_line(corpus, content, line):
+    _, write = corpus
+    with pytest.raises(DataError, match=f"line {line}: the quote that opens here is not closed") as error:
+        read_manifest(write(content, "train.csv"))
+    assert error.value.fault is not None and error.value.fault.reason == "open quote"
+
+
+def test_half_a_character_drops_its_line(corpus):
+    _, write = corpus
+    lines = ['{"audio": "wavs/a.wav", "text": "one"}', '{"audio": "wavs/b.wav", "text": "a \\ud83d box"}']
+    found = read_manifest(write("\n".join(lines), "t.jsonl"))
+    assert [u.text for u in found] == ["one"]
+    audit = Audit()
+    found.tell(audit)
+    assert [(d.id, d.reason) for d in audit.dropped] == [("t.jsonl:2", "half a character")]
+    assert read_manifests({"kim": write(lines[1] + "\n" + lines[0], "u.jsonl")}).faults[0][0] == "kim/u.jsonl:1"
+
+
+@pytest.mark.parametrize("bad", ['{"audio": "wavs/a.wav", "text": ' + "9" * 5000 + "}", "[" * 100_000])
+def test_json_that_python_refuses_is_one_sentence(corpus, bad):
+    _, write = corpus
+    with pytest.raises(DataError, match=r"t\.jsonl, line 2: not JSON") as error:
+        read_manifest(write('{"audio": "wavs/b.wav", "text": "x"}\n' + bad, "t.jsonl"))
+    assert len(str(error.value)) < 400
+
+
+def test_what_is_no_file_is_one_sentence(corpus):
+    folder, write = corpus
+    os.mkfifo(folder / "pipe.csv")
+    for root, said in (
+        ("x" * 300, "no such folder or file"),
+        (folder / "pipe.csv", "is a pipe"),
+        ("/dev/zero", "a device"),
+    ):
+        with pytest.raises(DataError, match=said) as error:
+            read_manifest(root)
+        assert len(str(error.value)) < 400
+    with pytest.raises(DataError, match=r"line 1: audio file .* the name is too long"):
+        read_manifest(write("x" * 300 + "|one"))
+    for encoding in ("utf-16", "utf-16-le"):
+        with pytest.raises(DataError, match=r"metadata\.csv: is UTF-16, not UTF-8"):
+            read_manifest(write("a|one\nb|two and more words", encoding=encoding))
+
+
+def test_find_audio_walks_as_every_reader(tmp_path):
+    for name in ("2.wav", "10.wav", "._2.wav", ".hidden/x.wav", "__MACOSX/2.wav", "b/c.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "gone.wav").symlink_to("nowhere")
+    (tmp_path / "b" / "up").symlink_to(tmp_path)
+    found = find_audio(tmp_path)
+    assert [u.id for u in found] == ["2", "10", "b/c"]
+    assert {id: fault.reason for id, fault in found.faults} == {"gone.wav": "broken link", "b/up": "link loop"}
+    assert len(found.notes) == 1 and "__MACOSX" in found.notes[0]
+
+
 def test_missing_metadata_folder_and_encoding(corpus, tmp_path):
     folder, write = corpus
     with pytest.raises(DataError, match=r"voice: no metadata\.csv in it"):
@@ -208,10 +322,29 @@ def test_split_depends_on_nothing_but_texts():
     assert len(make(texts).split(0)[1]) == 0
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text(min_size=1), min_size=2, max_size=12, unique_by=same_sentence), st.integers(1, 5), st.randoms())
+def test_the_split_knows_neither_order_nor_form(texts, val_size, draw):
+    try:
+        train, val = make(texts).split(val_size)
+    except DataError:
+        return
+    other = [unicodedata.normalize(draw.choice(["NFC", "NFD"]), text) for text in draw.sample(texts, len(texts))]
+    for mine, theirs in zip((train, val), make(other).split(val_size), strict=True):
+        assert {same_sentence(u.text) for u in mine} == {same_sentence(u.text) for u in theirs}
+
+
+@given(st.text())
+def test_a_sentence_is_one_in_every_form(text):
+    forms = {same_sentence(unicodedata.normalize(form, text)) for form in ("NFC", "NFD")}
+    assert len(forms) == 1
+
+
 def test_one_sentence_written_in_two_ways_stays_on_one_side():
     assert same_sentence("Hello,  World!") == same_sentence("hello world")
     assert same_sentence("Hello") != same_sentence("Hell o")
-    assert same_sentence("…") == "…"
+    assert same_sentence("…") == same_sentence("…") != same_sentence("!")
+    assert same_sentence("Straße") == same_sentence("STRASSE")
     texts = [f"Sentence {i}." for i in range(20)] + [f"SENTENCE {i}" for i in range(20)]
     train, val = make(texts).split(6)
     assert not {same_sentence(u.text) for u in train} & {same_sentence(u.text) for u in val}
