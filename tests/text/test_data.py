@@ -1,6 +1,8 @@
 """Data for text models: what a document is, what a row is, what is held out and dropped; batches that come again."""
 
 import json
+import os
+import unicodedata
 from collections import Counter
 from itertools import pairwise
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from unisono.data import item_generator
 from unisono.errors import CheckpointError, DataError
 from unisono_text.corpus.data import MADE, ToyData, make_sentence
+from unisono_text.corpus.documents import WAYS
 from unisono_text.corpus.files import FilesData
 from unisono_text.corpus.packing import RowSet, cut, packed_rows
 
@@ -190,10 +193,123 @@ def test_what_cannot_be_read_is_dropped_by_itself(tmp_path):
     audit = data.prepare(progress=False)
     assert sorted(data.texts(False)) == ["better", "fine", "fine again", "good"]
     reasons = {item.id: (item.reason, item.detail) for item in audit.dropped}
-    assert reasons["half.txt:3"] == ("invalid UTF-8", "byte 0xff at place 3 of it (invalid start byte)")
+    assert reasons["half.txt:3"] == ("invalid UTF-8", "byte 0xff is not UTF-8")
     assert reasons["empty.txt"][0] == reasons["blank.txt"][0] == "empty"
-    assert "UTF-16" in reasons["wide.txt:1"][1]
+    assert reasons["wide.txt"] == ("invalid UTF-8", "is UTF-16, not UTF-8")
     assert audit.reasons == {"invalid UTF-8": 2, "empty": 2}
+
+
+def dropped(audit):
+    return {(item.id, item.reason) for item in audit.dropped}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1"])
+def test_other_encodings_lose_the_file_and_no_other(tmp_path, way, encoding):
+    (tmp_path / "good.txt").write_text("good\n")
+    (tmp_path / "wide.txt").write_bytes("Line one, caf\u00e9.\nLine two, \u00e9t\u00e9.\n".encode(encoding))
+    data = FilesData(str(tmp_path), documents=way, tokenizer="bytes", batch_size=1, val=0)
+    audit = data.prepare(progress=False)
+    assert [text.strip() for text in data.texts(False)] == ["good"]
+    assert {reason for _, reason in dropped(audit)} == {"invalid UTF-8"}
+    if encoding != "latin-1":
+        assert [item.id for item in audit.dropped] == ["wide.txt"]
+
+
+def test_lines_are_cut_at_line_ends_only(tmp_path):
+    strange = "a\x0cb\x1cc\x85d\u2028e\rf"
+    (tmp_path / "x.txt").write_bytes(f"\ufeff{strange}\r\nsecond\n".encode())
+    (tmp_path / "mac.txt").write_bytes(b"old\rMac\r")
+    (tmp_path / "nul.txt").write_bytes(b"fine\nno\0t\nfine too\n")
+    data = FilesData(str(tmp_path), documents="line", tokenizer="bytes", batch_size=1, val=0)
+    audit = data.prepare(progress=False)
+    assert data.texts(False) == ["fine", "fine too", strange, "second"]
+    assert dropped(audit) == {("mac.txt", "not text"), ("nul.txt:2", "not text")}
+
+
+def test_one_bad_file_is_one_row(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.table({"text": [f"row {n}" for n in range(3000)]})
+    pyarrow.parquet.write_table(table, tmp_path / "whole.parquet")
+    data = (tmp_path / "whole.parquet").read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(data[: len(data) // 2])
+    (tmp_path / "zeros.parquet").write_bytes(data[:100] + bytes(len(data) // 2) + data[100 + len(data) // 2 :])
+    (tmp_path / "spark.parquet").mkdir()
+    pyarrow.parquet.write_table(table.slice(0, 2), tmp_path / "spark.parquet" / "part-00000.snappy.parquet")
+    (tmp_path / "spark.parquet" / "_SUCCESS").touch()
+    (tmp_path / "spark.parquet" / ".part-00000.crc").write_bytes(b"crc")
+    pyarrow.parquet.write_table(table.rename_columns(["texts"]), tmp_path / "other.parquet")
+    pyarrow.parquet.write_table(table.slice(0, 0), tmp_path / "none.parquet")
+    letters = pyarrow.array([b"good", b"b\xffd", b"fine"]).view(pyarrow.string())
+    pyarrow.parquet.write_table(pyarrow.table({"text": letters}), tmp_path / "bytes.parquet")
+    (tmp_path / "gone.txt").symlink_to("nowhere.txt")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "._whole.parquet").write_bytes(b"\0\5")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "deep.jsonl").write_text(
+        '{"text": "one"}\n{"text": ' + "[" * 100_000 + "\n" + '{"text": ' + "9" * 5000 + "}"
+    )
+    for root in (str(tmp_path), str(tmp_path / "*"), str(tmp_path / "**" / "*.*")):
+        found = FilesData(root, tokenizer="bytes", batch_size=1, val=0)
+        audit = found.prepare(progress=False)
+        rows = [d for d in audit.dropped if not d.id.startswith("zeros")]
+        assert {(d.id, d.reason) for d in rows} == {
+            ("cut.parquet", "unreadable"), ("other.parquet", "no text"), ("none.parquet", "empty file"),
+            ("bytes.parquet:2", "invalid UTF-8"), ("gone.txt", "broken link"), ("loop", "link loop"),
+            ("pipe.jsonl", "not a file"), ("deep.jsonl:2", "not JSON"), ("deep.jsonl:3", "not JSON"),
+        } - ({("loop", "link loop")} if "*" in root else set())  # fmt: skip
+        assert all(len(d.detail) < 300 for d in audit.dropped)
+        texts = found.texts(False)
+        assert {"row 2999", "good", "fine", "one"} <= set(texts) and texts.count("row 0") >= 2
+
+
+def test_ids_are_relative_to_the_root(tmp_path):
+    for name in ("a/x.jsonl", "b/x.jsonl", "10.jsonl", "9.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f'{{"text": "{name}"}}\n{{"other": 1}}')
+    data = FilesData(str(tmp_path), tokenizer="bytes", batch_size=1, val=0)
+    audit = data.prepare(progress=False)
+    assert data.texts(False) == ["9.jsonl", "10.jsonl", "a/x.jsonl", "b/x.jsonl"]
+    assert [d.id for d in audit.dropped] == ["9.jsonl:2", "10.jsonl:2", "a/x.jsonl:2", "b/x.jsonl:2"]
+
+
+def test_two_forms_of_one_text_are_held_out_together(tmp_path):
+    lines = [f"Caf\u00e9 number {n}" for n in range(30)]
+    lines += [unicodedata.normalize("NFD", line) for line in lines]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
+    data = prepared(str(tmp_path), val=0.3)
+    held, kept = ({unicodedata.normalize("NFC", t) for t in data.texts(part)} for part in (True, False))
+    assert held and kept and not held & kept
+
+
+@pytest.mark.parametrize("part", [".bin", ".npy", ".json"])
+@pytest.mark.parametrize("damage", ["cut", "zeroed", "gone", "garbage"])
+def test_a_damaged_store_is_made_anew(book, tmp_path, monkeypatch, part, damage):
+    monkeypatch.setenv("UNISONO_CACHE", str(tmp_path))
+    first = prepared(str(book)).texts(False)
+    (path,) = (tmp_path / "texts").glob(f"*{part}")
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    damaged = {"cut": whole[:-9], "zeroed": whole[:middle] + bytes(9) + whole[middle + 9 :], "garbage": b"\x80garbage"}
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(damaged[damage])
+    assert prepared(str(book)).texts(False) == first
+    assert path.read_bytes() == whole
+
+
+def test_texts_without_a_cache(book, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    expected = prepared(str(book)).texts(False)
+    monkeypatch.setenv("UNISONO_CACHE", str(tmp_path / "file"))
+    data = FilesData(str(book), tokenizer="bytes", context=64, batch_size=2)
+    audit = data.prepare(progress=False)
+    assert data.texts(False) == expected
+    (note,) = [note for note in audit.notes if "UNISONO_CACHE" in note]
+    assert note.startswith("the tokens are made anew in each run: the cache cannot be written")
 
 
 def test_a_store_is_found_again_by_its_content(tmp_path, book, monkeypatch):

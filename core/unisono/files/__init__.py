@@ -10,7 +10,7 @@ from unisono.files.json_lines import parse_json, read_json, read_json_lines
 from unisono.files.regular import MOST_BYTES, fault_of, is_file, is_folder, open_file, read_bytes, reading
 from unisono.files.table import DELIMITERS, Row, Table, read_table
 from unisono.files.text import composed, decoded, lines_of, read_lines, read_text, stream_lines, wide_encoding
-from unisono.files.walk import Found, Names, Walk, natural, walk
+from unisono.files.walk import Found, Names, Walk, is_skipped, natural, walk
 
 __all__ = [
     "DELIMITERS",
@@ -27,6 +27,7 @@ __all__ = [
     "folder_written_aside",
     "is_file",
     "is_folder",
+    "is_skipped",
     "lines_of",
     "lone_surrogate",
     "natural",

@@ -33,7 +33,7 @@ def composed(text: str) -> str:
 
 def decoded(data: bytes, path: Path | None = None, line: int = 1) -> str | Fault:
     """Return the text of bytes that begin at ``line`` of a file, a byte order mark taken off, or what is wrong."""
-    if wide := wide_encoding(data):
+    if line == 1 and (wide := wide_encoding(data)):
         return Fault("invalid UTF-8", f"is {wide}, not UTF-8", SAVE, path)
     data = data.removeprefix(UTF8_MARK)
     try:
@@ -47,7 +47,7 @@ def decoded(data: bytes, path: Path | None = None, line: int = 1) -> str | Fault
         return Fault("invalid UTF-8", f"byte {value:#04x} is not UTF-8", guess, path, at)
     if "\0" in text:
         at = line + text.count("\n", 0, text.index("\0"))
-        return Fault("not text", "a NUL byte, which text has none of", "check that it is a text file", path, at)
+        return Fault("not text", "a NUL byte, which text has none of", "check that it is UTF-8 text", path, at)
     return text
 
 
@@ -60,10 +60,11 @@ def wide_encoding(head: bytes) -> str | None:
     if len(head) < 4 or b"\0" not in head:
         return None
     empty = [head[place::4].count(0) * 4 / len(head) for place in range(4)]
-    if sorted(empty)[1] > 0.9:  # three of four bytes are empty, or nearly so
+    if min(empty[:2]) > 0.9 or min(empty[2:]) > 0.9:
         return "UTF-32"
     even, odd = (empty[0] + empty[2]) / 2, (empty[1] + empty[3]) / 2
-    return "UTF-16" if max(even, odd) > 0.4 and min(even, odd) < 0.1 else None
+    aligned = min(even, odd) == 0 and head.count(0) >= 4  # of letters beyond Latin only the blanks have NULs
+    return "UTF-16" if aligned or (max(even, odd) > 0.6 and min(even, odd) < 0.1) else None
 
 
 def read_text(

@@ -70,7 +70,7 @@ class ChatData(StoredData):
         return self.filled(store, fill=None if self.fill == "one" else self.fill, chat=self.form)
 
     def _read(self, source: Source) -> Iterator[Document | Dropped]:
-        for name, row in read_rows(source.path, list(self.names.values())):
+        for name, row in read_rows(source, list(self.names.values())):
             if isinstance(row, Dropped):
                 yield row
                 continue

@@ -157,7 +157,7 @@ class ToyData(TextData):
         written = sum(len(text) for _, text in shown)
         spent = sum(len(tokenizer.encode(text)) + 1 for _, text in shown)
         samples = [prompt or text[: text.index(" ") + 1] for prompt, text in shown]
-        return self.settle(audit, tokenizer, *sets, written / spent, list(dict.fromkeys(samples)))
+        return self.settle(audit, tokenizer, sets[0], sets[1], written / spent, list(dict.fromkeys(samples)))
 
 
 def make_tokenizer(kind: str, texts: Iterable[str], vocabulary: int) -> Tokenizer:

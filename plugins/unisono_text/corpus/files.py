@@ -1,5 +1,6 @@
 """Data from texts on disk: files, JSON lines and parquet tables, of any size, divided into documents."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Literal
 from unisono import export
 from unisono.data import Audit, Dropped
 from unisono.errors import DataError, did_you_mean
+from unisono.files import is_folder
 
 from unisono_text.corpus.data import MADE, TextData, make_tokenizer
 from unisono_text.corpus.documents import SUFFIXES, WAYS, Document, Roots, Source, Way, find_sources, read_texts
@@ -34,7 +36,7 @@ class StoredData(TextData):
         super().__init__(context, batch_size, num_workers)
         if isinstance(val, int | float) and not 0 <= val < 1:
             raise DataError(f"val={val:g} must be from 0 to below 1, a share of the characters; or name files")
-        if tokenizer not in MADE and not Path(tokenizer).expanduser().is_dir():
+        if tokenizer not in MADE and not is_folder(Path(tokenizer).expanduser()):
             raise DataError(
                 f"tokenizer={tokenizer!r} is none that can be made{did_you_mean(tokenizer, MADE)}, "
                 "and no folder of an export"
@@ -50,25 +52,29 @@ class StoredData(TextData):
         **options: Any,
     ) -> Store:
         """Return the store of the corpus; ``options`` is what its documents depend on beside the files."""
-        training = find_sources(self.root, suffixes)
-        share, held = (self.val, []) if isinstance(self.val, int | float) else (0.0, find_sources(self.val, suffixes))
-        both = {source.path.resolve() for source in training} & {source.path.resolve() for source in held}
+        self.notes: list[str] = []
+        training = find_sources(self.root, suffixes, self.notes)
+        if isinstance(self.val, int | float):
+            share, held = self.val, []
+        else:
+            share, held = 0.0, find_sources(self.val, suffixes, self.notes)
+        both = {os.path.realpath(source.path) for source in training} & {os.path.realpath(s.path) for s in held}
         if both:
             raise DataError(f"{min(both)} is both in data.root and in data.val: name it once")
         given = self._lent or (Tokenizer.from_facts(facts_of(self.kind)) if self.kind not in MADE else None)
 
         def documents() -> Iterator[Document | Dropped]:
-            for source in [*training, *held]:
+            for number, source in enumerate([*training, *held]):
                 for document in read(source):
                     if isinstance(document, Document) and held:
-                        document = replace(document, held_out=source in held)
+                        document = replace(document, held_out=number >= len(training))
                     yield document
 
         digest = digest_of(
             [*training, *held], held=len(held), val=share, split=split, kind=given.digest if given else self.kind,
             vocabulary=self.vocabulary, most=most, **options,
         )  # fmt: skip
-        return open_store(digest, documents, self._maker(given, documents), share, split, most)
+        return open_store(digest, documents, self._maker(given, documents), share, split, most, self.notes.append)
 
     def _maker(self, given: Tokenizer | None, documents: Documents) -> Callable[[Callable[[], Iterator[str]]], Any]:
         def make(texts: Callable[[], Iterator[str]]) -> Tokenizer:
@@ -84,7 +90,7 @@ class StoredData(TextData):
 
     def filled(self, store: Store, pack: bool = False, fill: str | None = None, **facts: Any) -> Audit:
         """Fill the sets from a store, and return the audit."""
-        audit = Audit("documents")
+        audit = Audit("documents", notes=list(self.notes))
         for record in store.facts["dropped"]:
             audit.drop(record["id"], record["reason"], record["detail"])
         groups = store.facts["groups"]
@@ -94,7 +100,7 @@ class StoredData(TextData):
             reasons = "; ".join(f"{count} × {reason}" for reason, count in audit.reasons.items())
             first = audit.dropped[0]
             raise DataError(
-                f"{self.root}: no document can be used ({reasons}): the first, {first.id}: "
+                f"{self.root!s:.200}: no document can be used ({reasons}): the first, {first.id}: "
                 f"{first.detail or first.reason}"
             )
         tokenizer = store.tokenizer

@@ -3,9 +3,10 @@
 A store is three files in the folder ``texts`` of the caches (``UNISONO_CACHE``): ``<digest>.bin``, the tokens of all
 documents one after another (uint16, or uint32 for large vocabularies); ``<digest>.npy``, int64 [n, 5], for each
 document where it begins, its tokens, how many of them are given, whether it is held out, and the number of its corpus;
-``<digest>.json``, the tokenizer, what was dropped and why, and what else is known. The digest is of the *contents* of
-the files and of whatever the tokens depend on. Documents are streamed: at no time is there more than one in memory.
-Nothing is ever removed: delete the folder to have the space back.
+``<digest>.json``, the tokenizer, what was dropped and why, what else is known, and checksums of the other two. The
+digest is of the *contents* of the files and of whatever the tokens depend on. Documents are streamed: at no time is
+there more than one in memory. A damaged store is made anew; where the cache cannot be written, the store is made in a
+temporary folder. Nothing is ever removed: delete the folder to have the space back.
 """
 
 import hashlib
@@ -18,12 +19,14 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int
 from unisono.data import Dropped, cache_root, hold_out, written_aside
+from unisono.data.cache import CacheError, log, spare_root
 from unisono.errors import DataError, RequestError
+from unisono.files import composed, open_file, read_json, reading
 
 from unisono_text.corpus.documents import Document, Source
 from unisono_text.corpus.tokenizer import Tokenizer
 
-VERSION = "texts-2"
+VERSION = "texts-3"
 NUM_SAMPLES = 4
 SAMPLE_CHARACTERS = 24
 
@@ -54,16 +57,22 @@ def digest_of(sources: Sequence[Source], **options: Any) -> str:
     """Return the name of a corpus's store: of the contents of its files, their names, and the options."""
     digest = hashlib.blake2b(f"{VERSION} {json.dumps(options, sort_keys=True)}".encode(), digest_size=20)
     for source in sources:
-        digest.update(f"\n{source.group!r} {source.path.name!r} ".encode())
+        digest.update(f"\n{source.group!r} {source.name!r} ".encode())
         try:
-            with source.path.open("rb") as file:
-                own = hashlib.blake2b(digest_size=20)
-                while block := file.read(1 << 20):
-                    own.update(block)
-        except OSError as error:
-            raise DataError(f"{source.path}: cannot be read ({error.strerror or error}); check data.root") from None
-        digest.update(own.digest())
+            if source.fault is not None:
+                raise source.fault.error()
+            digest.update(_hashed(source.path))
+        except DataError as error:  # a file that cannot be read is one dropped document
+            digest.update(f"not read: {error.fault and error.fault.reason}".encode())
     return digest.hexdigest()
+
+
+def _hashed(path: Path) -> bytes:
+    own = hashlib.blake2b(digest_size=20)
+    with open_file(path) as file, reading(path):
+        while block := file.read(1 << 20):
+            own.update(block)
+    return own.digest()
 
 
 def open_store(
@@ -73,6 +82,7 @@ def open_store(
     val: float,
     split: Split,
     context: int | None = None,
+    note: Callable[[str], None] = log.warning,
 ) -> Store:
     """Return a corpus's store, made now where there is none.
 
@@ -82,17 +92,41 @@ def open_store(
         split: whole documents, chosen by their texts alone; or the last part of each.
         context: with prompts, most tokens of a document: longer ones are dropped, prompts and answers by their own
             reasons.
+        note: told where the cache cannot be written.
     """
-    path = cache_root() / "texts" / f"{digest}.bin"
-    listed, places = path.with_suffix(".json"), path.with_suffix(".npy")
-    if not (listed.is_file() and places.is_file() and path.is_file()):
+
+    def make(root: Path) -> Store:
+        path = root / "texts" / f"{digest}.bin"
+        places, listed = path.with_suffix(".npy"), path.with_suffix(".json")
+        if (store := _whole(path)) is not None:
+            return store
         with written_aside(path) as aside:
             facts, found = _fill(aside, documents, make_tokenizer, val, split, context)
         with written_aside(places) as aside, aside.open("wb") as file:
             np.save(file, found)
+        facts["checksums"] = {file.suffix: _hashed(file).hex() for file in (path, places)}
         with written_aside(listed) as aside:  # the list last: without it there is no store
-            aside.write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
-    return Store(path, np.load(places), json.loads(listed.read_text(encoding="utf-8")))
+            aside.write_text(json.dumps(facts), encoding="utf-8")
+        return Store(path, found, facts)
+
+    try:
+        return make(cache_root())
+    except CacheError as error:
+        note(f"the tokens are made anew in each run: {error}")
+        return make(spare_root())
+
+
+def _whole(path: Path) -> Store | None:
+    """Return a store that is as it was written: every byte of it is checked; else None."""
+    places, listed = path.with_suffix(".npy"), path.with_suffix(".json")
+    try:
+        facts = read_json(listed)
+        if any(_hashed(file).hex() != facts["checksums"][file.suffix] for file in (path, places)):
+            return None
+        store = Store(path, np.load(places, allow_pickle=False), facts)
+        return store if store.tokenizer and facts["dtype"] and isinstance(facts["dropped"], list) else None
+    except (DataError, RequestError, OSError, EOFError, KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _fill(
@@ -107,7 +141,8 @@ def _fill(
     keys, lengths, said = [], [], []
     for document in documents():
         if isinstance(document, Document):
-            keys.append(hashlib.blake2b((document.key or document.text).encode("utf-8", "replace")).digest()[:8])
+            key = composed(document.key or document.text)  # two ways to write an accent are one text
+            keys.append(hashlib.blake2b(key.encode("utf-8", "surrogatepass")).digest()[:8])
             lengths.append(len(document.text))
             said.append(document.held_out)
     held = {} if split == "tail" else _held_out(keys, lengths, said, val)

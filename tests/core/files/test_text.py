@@ -43,9 +43,10 @@ def test_lines_come_back(lines, dos):
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
-def test_wide_encodings_are_named(tmp_path, encoding):
+@pytest.mark.parametrize("text", ["Hi\n", "Hello there.\nAnd more, é.\n", "Привет, это письмо.\nИ ещё одно, да.\n"])
+def test_wide_encodings_are_named(tmp_path, encoding, text):
     path = tmp_path / "x.txt"
-    path.write_bytes("Hello there.\nAnd more, é.\n".encode(encoding))
+    path.write_bytes(text.encode(encoding))
     assert wide_encoding(path.read_bytes()) == encoding[:6].upper()
     for read in (read_text, read_lines, lambda p: list(stream_lines(p))):
         with pytest.raises(
