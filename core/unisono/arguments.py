@@ -9,6 +9,7 @@ import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, is_dataclass
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
@@ -22,9 +23,37 @@ REQUIRED = "???"
 """Stands in a recipe for a value that the user must give."""
 
 
-def check_arguments(target: Any, given: Mapping[str, Any], section: str, origin: str) -> dict[str, Any]:
-    """Check values against a class's constructor; return all of them, defaults included, as plain data."""
+def check_arguments(
+    target: Any, given: Mapping[str, Any], section: str, origin: str, flat: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Check values against a class's constructor; return all of them, defaults included, as plain data.
+
+    ``flat`` says where names of recipe format 1 have gone: ``{"encoder_layers": "network.encoder_layers"}``.
+    """
+    given = nested(given, flat, section, origin) if flat else given
     return {name: _plain(value) for name, value in _checked(target, given, section, origin).items()}
+
+
+def nested(given: Mapping[str, Any], flat: Mapping[str, str], section: str, origin: str) -> dict[str, Any]:
+    """Return arguments with those of recipe format 1 where format 2 has them."""
+    moved: dict[str, Any] = {}
+    for name, path in flat.items():
+        if name not in given:
+            continue
+        *groups, last = path.split(".")
+        inner, beside = moved, cast(Any, given)
+        for group in groups:
+            inner = inner.setdefault(group, {})
+            beside = beside.get(group) if isinstance(beside, Mapping) else None
+        if groups and isinstance(beside, Mapping) and last in beside:
+            raise RecipeError(
+                f"{origin}: {section}.{name} is {section}.{path} since recipe format 2, and both are given: remove one",
+                path=f"{section}.{name}",
+                value=given[name],
+                code="unknown",
+            )
+        inner[last] = given[name]
+    return _merged({name: value for name, value in given.items() if name not in flat}, moved)
 
 
 def build(target: Any, values: Mapping[str, Any], section: str, origin: str) -> Any:
@@ -72,7 +101,7 @@ def _checked(target: Any, given: Mapping[str, Any], path: str, origin: str) -> d
     for key in given:
         if key not in parameters:
             raise RecipeError(
-                f"{origin}: unknown key {path}.{key!s:.80}{did_you_mean(str(key), parameters)}",
+                f"{origin}: unknown key {path}.{key!s:.80}{_nearest(str(key), parameters)}",
                 path=f"{path}.{key}",
                 code="unknown",
             )
@@ -86,7 +115,7 @@ def _checked(target: Any, given: Mapping[str, Any], path: str, origin: str) -> d
             checked[name] = value
         elif parameter.nested is not None and isinstance(value, Mapping):
             default = _plain(parameter.default) if isinstance(parameter.default, parameter.nested) else {}
-            checked[name] = _nested(parameter.nested, default, value, here, origin)
+            checked[name] = _made_of(parameter.nested, default, value, here, origin)
         elif parameter.nested is not None and isinstance(value, parameter.nested):
             checked[name] = value
         else:
@@ -94,7 +123,17 @@ def _checked(target: Any, given: Mapping[str, Any], path: str, origin: str) -> d
     return checked
 
 
-def _nested(target: type, default: dict[str, Any], given: Mapping[str, Any], path: str, origin: str) -> Any:
+def _nearest(key: str, parameters: Mapping[str, _Parameter]) -> str:
+    """Return what is meant by a key, in a group of its own perhaps: ``(did you mean 'network.dim'?)``."""
+    groups = {name: parameter.nested for name, parameter in parameters.items() if parameter.nested is not None}
+    inside = {inner: f"{name}.{inner}" for name, group in reversed(groups.items()) for inner in _parameters(group)}
+    near = get_close_matches(key, {**inside, **parameters}, n=1)
+    if near and near[0] not in parameters:
+        return f" (did you mean {inside[near[0]]!r}?)"
+    return did_you_mean(key, parameters)
+
+
+def _made_of(target: type, default: dict[str, Any], given: Mapping[str, Any], path: str, origin: str) -> Any:
     return _made(target, _checked(target, _merged(default, given), path, origin), path, origin)
 
 

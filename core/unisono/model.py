@@ -48,6 +48,8 @@ class Model(LightningModule):
     builtin_components: ClassVar[dict[str, str]] = {}
     Facts: ClassVar["type[Facts] | None"] = None
     """The family of facts that the model is built from; None takes any mapping of plain JSON."""
+    flat: ClassVar[dict[str, str]] = {}
+    """Where constructor arguments of recipe format 1 are now: ``{"dim": "network.dim"}``."""
     salt: ClassVar[str] = ""
     """Sets a model's random choices apart from those of others with the same seed."""
 

@@ -2,9 +2,12 @@
 
 Sections: ``model`` and ``data`` (``name:`` chooses a registered class, the rest are its constructor's
 arguments), ``optim`` (OptimSpec), ``trainer`` (Lightning's Trainer), ``run`` (RunSpec), ``components``
-(role → export folder or built-in name) and ``seed``. Every value is checked against the typed signatures; an
-unknown key is an error with its path and the nearest name. ``???`` marks a value that the user must give. No
+(role → export folder or built-in name), ``seed`` and ``format``. Every value is checked against the typed signatures;
+an unknown key is an error with its path and the nearest name. ``???`` marks a value that the user must give. No
 interpolation: a value has one owner, and derived numbers live in code.
+
+Format 2 groups sizes and options (``model.network.dim``). Format 1, which a file without ``format`` may have, has them
+side by side (``model.dim``); a class's table ``flat`` says where they are now.
 """
 
 import copy
@@ -21,7 +24,8 @@ from unisono.plain_yaml import MAX_CHARACTERS, read_yaml, write_yaml
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-SECTIONS = ("model", "data", "optim", "trainer", "run", "components", "seed")
+FORMAT = 2
+SECTIONS = ("model", "data", "optim", "trainer", "run", "components", "seed", "format")
 MAX_SEED = 2**63 - 1
 
 
@@ -67,8 +71,9 @@ class Recipe:
         """Read a shipped recipe by name or a file by path, apply ``--a.b=c`` overrides, and check it all."""
         source, name = find_recipe(name_or_path)
         raw = read_yaml(_text(source), f"{name_or_path!s:.200}")
-        for path, value in parse_overrides(overrides or []).items():
-            _set(_sections(raw, name), path, value)
+        given = parse_overrides(overrides or [])
+        for path in sorted(given, key=lambda path: path not in ("model", "model.name", "data", "data.name")):
+            _set(_sections(raw, name), _moved(raw, path), given[path])
         return cls.from_dict(raw, name=name)
 
     @classmethod
@@ -83,7 +88,7 @@ class Recipe:
                     path=f"{section}.name",
                     code="missing",
                 )
-        for section in SECTIONS[:-1]:
+        for section in SECTIONS[:-2]:
             if not isinstance(raw.get(section) or {}, Mapping):
                 raise RecipeError(
                     f"{name}: {section}={shown(raw[section])} must be a mapping of names to values",
@@ -91,12 +96,28 @@ class Recipe:
                     value=raw[section],
                     code="type",
                 )
+        version = raw.get("format", 1)
+        if version not in range(1, FORMAT + 1) or isinstance(version, bool):
+            raise RecipeError(
+                f"{name}: format={shown(version)} must be 1 or {FORMAT}: upgrade unisono, or correct it",
+                path="format",
+                value=version,
+                code="value",
+            )
         resolved: dict[str, Any] = {}
         for section in ("model", "data", "optim", "trainer", "run"):
             given = dict(raw.get(section) or {})
             target = _target(section, given)
             short = given.pop("name", None) if section in ("model", "data") else None
-            values = check_arguments(target, given, section, name)
+            flat = target.flat if short is not None else {}
+            if version == FORMAT:
+                for key in given.keys() & flat.keys():
+                    raise RecipeError(
+                        f"{name}: unknown key {section}.{key}: since recipe format 2 it is {section}.{flat[key]}",
+                        path=f"{section}.{key}",
+                        code="unknown",
+                    )
+            values = check_arguments(target, given, section, name, flat)
             resolved[section] = {"name": short, **values} if short is not None else values
         for section in ("optim", "run"):
             build(_target(section, {}), resolved[section], section, name)  # the values fit their limits
@@ -113,7 +134,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the resolved recipe as plain values, ready for YAML or JSON."""
-        return copy.deepcopy({section: getattr(self, section) for section in SECTIONS})
+        return copy.deepcopy({section: getattr(self, section) for section in SECTIONS[:-1]}) | {"format": FORMAT}
 
     def to_yaml(self) -> str:
         """Return the resolved recipe as YAML."""
@@ -246,6 +267,16 @@ def _target(section: str, given: Mapping[str, Any]) -> Any:
     from lightning.pytorch import Trainer
 
     return Trainer
+
+
+def _moved(raw: dict[str, Any], path: str) -> str:
+    """Return where an override of format 1, ``model.dim``, is in format 2."""
+    section, _, rest = path.partition(".")
+    key, dot, inner = rest.partition(".")
+    given = raw.get(section)
+    if section not in ("model", "data") or not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
+        return path
+    return f"{section}.{_target(section, given).flat.get(key, key)}{dot}{inner}"
 
 
 def _set(tree: dict[str, Any], path: str, value: Any) -> None:

@@ -12,18 +12,18 @@ Shapes: b batch, s symbols, t frames, d channels. Pitch targets are in Hz per fr
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 from unisono.duration import Alignment, log_durations
-from unisono.nn.temporal import TemporalPredictor
 from unisono_sound.signal import fill_gaps
 from unisono_sound.voice import Reading, SpeechRequest
 
 from unisono_tts.fastspeech import FastSpeech
+from unisono_tts.sizes import FLAT, AlignerSchedule, NetworkSizes, PitchObjective, PredictorSizes
 
 SEMITONE = math.log(2) / 12
 DECIBEL = math.log(10) / 20
@@ -39,8 +39,7 @@ class FastPitch(FastSpeech):
                                    └──────────────────────────(+)─┬─ energy predictor ─ conv ─(+)   │
                                                                   └───────────────────────────(+)───┴ repeat ─ FFT ─ mel
 
-    Args (beside FastSpeech's):
-        pitch_weight, energy_weight: weights of their squared errors.
+    Args as FastSpeech's; ``objective`` has weights of pitch and energy too.
     """
 
     class Request(SpeechRequest):
@@ -51,55 +50,25 @@ class FastPitch(FastSpeech):
         energy: float = Field(0.0, ge=-12, le=12, description="louder or softer voice, in decibels")
 
     text_field: ClassVar[str] = "text"
+    flat: ClassVar[dict[str, str]] = FLAT | {name: f"objective.{name}" for name in ("pitch_weight", "energy_weight")}
 
     def __init__(
         self,
-        dim: int = 384,
-        encoder_layers: int = 6,
-        decoder_layers: int = 6,
-        num_heads: int = 1,
-        head_dim: int = 64,
-        filter_dim: int = 1536,
-        kernel_size: int = 3,
-        dropout: float = 0.1,
-        norm_first: bool = False,
-        predictor_dim: int = 256,
-        predictor_dropout: float = 0.1,
-        max_frames_per_symbol: int = 75,
-        mel_loss: Literal["mse", "l1"] = "mse",
-        duration_weight: float = 0.1,
-        pitch_weight: float = 0.1,
-        energy_weight: float = 0.1,
-        align_weight: float = 1.0,
-        align_steps: int = 0,
-        prior_steps: int = 0,
-        binarise_start: int = 1000,
-        binarise_steps: int = 1000,
+        *,
+        network: NetworkSizes = NetworkSizes(num_heads=1, head_dim=64),  # noqa: B008
+        predictor: PredictorSizes = PredictorSizes(max_frames_per_symbol=75),  # noqa: B008
+        objective: PitchObjective = PitchObjective(),  # noqa: B008
+        aligner: AlignerSchedule = AlignerSchedule(),  # noqa: B008
         max_piece_characters: int = 220,
     ):
         super().__init__(
-            dim,
-            encoder_layers,
-            decoder_layers,
-            num_heads,
-            head_dim,
-            filter_dim,
-            kernel_size,
-            dropout,
-            norm_first,
-            predictor_dim,
-            predictor_dropout,
-            max_frames_per_symbol,
-            mel_loss,
-            duration_weight,
-            align_weight,
-            align_steps,
-            prior_steps,
-            binarise_start,
-            binarise_steps,
-            max_piece_characters,
+            network=network,
+            predictor=predictor,
+            objective=objective,
+            aligner=aligner,
+            max_piece_characters=max_piece_characters,
         )
-        self.pitch_weight, self.energy_weight = pitch_weight, energy_weight
+        self.pitch_weight, self.energy_weight = objective.pitch_weight, objective.energy_weight
 
     def build(self, facts: dict[str, Any]) -> None:
         """Build also for the speakers' pitch and energy."""
@@ -108,10 +77,10 @@ class FastPitch(FastSpeech):
             for part in ("mean", "std"):
                 values = [facts[name][speaker][part] for speaker in self.voice.speakers]
                 self.register_buffer(f"{name}_{part}", torch.tensor(values), persistent=False)
-        self.pitch = TemporalPredictor(**self.predictor)
-        self.energy = TemporalPredictor(**self.predictor)
-        self.pitch_in = nn.Conv1d(1, self.dim, 3, padding=1)
-        self.energy_in = nn.Conv1d(1, self.dim, 3, padding=1)
+        self.pitch = self.temporal_predictor()
+        self.energy = self.temporal_predictor()
+        self.pitch_in = nn.Conv1d(1, self.network.dim, 3, padding=1)
+        self.energy_in = nn.Conv1d(1, self.network.dim, 3, padding=1)
 
     def adapt(
         self,

@@ -11,7 +11,7 @@ Shapes: b batch, s symbols, t frames, m mel bins, d channels. Durations are in f
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -37,6 +37,7 @@ from unisono.nn.temporal import TemporalPredictor
 from unisono_sound.signal import MelSpec
 from unisono_sound.voice import Reading, SpeechRequest, Voice
 
+from unisono_tts.sizes import FLAT, AlignerSchedule, NetworkSizes, Objective, PredictorSizes
 from unisono_tts.speaking import check_vocoder, speak, stream
 
 
@@ -59,14 +60,9 @@ class FastSpeech(Model):
                       └─ aligner (training) ─ monotonic alignment search ─ durations
 
     Args:
-        dim: channels of the transformer.
-        mel_loss: ``mse`` as published, or ``l1``, which blurs less.
-        norm_first: normalise before each branch, not after (not as published): see ``unisono.nn.fft``.
-        align_steps: steps at the start that train the aligner alone, before there is anything to repeat; the
-            schedule, with its warm-up, begins anew after them.
-        prior_steps: over how many steps the aligner's prior fades to nothing; 0 keeps it, as published.
-        binarise_start: step from which the alignment is pulled to its hard path, and
-        binarise_steps: over how many steps that grows to its full weight.
+        network, predictor: sizes of the transformer and of what predicts durations.
+        objective: weights of the losses.
+        aligner: how the alignment is learnt.
         max_piece_characters: longest piece of a text that is spoken at once.
     """
 
@@ -75,42 +71,20 @@ class FastSpeech(Model):
     roles: ClassVar[dict[str, str]] = {"vocoder": "turns log mels into sound"}
     builtin_components: ClassVar[dict[str, str]] = {"griffin-lim": "unisono_tts.speaking:griffin_lim"}
     training_only: ClassVar[tuple[str, ...]] = ("aligner.",)
+    flat: ClassVar[dict[str, str]] = FLAT
 
     def __init__(
         self,
-        dim: int = 384,
-        encoder_layers: int = 6,
-        decoder_layers: int = 6,
-        num_heads: int = 2,
-        head_dim: int = 192,
-        filter_dim: int = 1536,
-        kernel_size: int = 3,
-        dropout: float = 0.1,
-        norm_first: bool = False,
-        predictor_dim: int = 256,
-        predictor_dropout: float = 0.1,
-        max_frames_per_symbol: int = 200,
-        mel_loss: Literal["mse", "l1"] = "mse",
-        duration_weight: float = 1.0,
-        align_weight: float = 1.0,
-        align_steps: int = 0,
-        prior_steps: int = 0,
-        binarise_start: int = 1000,
-        binarise_steps: int = 1000,
+        *,
+        network: NetworkSizes = NetworkSizes(),  # noqa: B008
+        predictor: PredictorSizes = PredictorSizes(),  # noqa: B008
+        objective: Objective = Objective(),  # noqa: B008
+        aligner: AlignerSchedule = AlignerSchedule(),  # noqa: B008
         max_piece_characters: int = 220,
     ):
         super().__init__()
-        self.dim, self.encoder_layers, self.decoder_layers = dim, encoder_layers, decoder_layers
-        heads = dict(num_heads=num_heads, head_dim=head_dim)
-        self.stack = dict(
-            dim=dim, filter_dim=filter_dim, kernel_size=kernel_size, dropout=dropout, norm_first=norm_first, **heads
-        )
-        self.predictor = dict(dim=dim, filter_dim=predictor_dim, dropout=predictor_dropout)
-        self.max_frames_per_symbol = max_frames_per_symbol
-        self.mel_loss = mel_loss
-        self.duration_weight, self.align_weight = duration_weight, align_weight
-        self.align_steps, self.prior_steps = align_steps, prior_steps
-        self.binarise_start, self.binarise_steps = binarise_start, binarise_steps
+        self.network, self.predictor, self.schedule = network, predictor, aligner
+        self.objective = objective
         self.max_piece_characters = max_piece_characters
 
     def build(self, facts: dict[str, Any]) -> None:
@@ -120,14 +94,19 @@ class FastSpeech(Model):
         self.mel_spec = MelSpec.from_dict(facts["mel_spec"])
         self.register_buffer("mel_mean", torch.tensor(facts["mel_mean"]), persistent=False)
         self.register_buffer("mel_std", torch.tensor(facts["mel_std"]), persistent=False)
-        self.embedding = nn.Embedding(len(self.voice.symbols), self.dim)
-        self.speaker = nn.Embedding(len(self.voice.speakers), self.dim) if len(self.voice.speakers) > 1 else None
-        self.encoder = FFTStack(self.encoder_layers, **self.stack)
-        self.durations = TemporalPredictor(**self.predictor)
-        self.decoder = FFTStack(self.decoder_layers, **self.stack)
-        self.to_mel = nn.Linear(self.dim, self.mel_spec.n_mels)
+        dim = self.network.dim
+        self.embedding = nn.Embedding(len(self.voice.symbols), dim)
+        self.speaker = nn.Embedding(len(self.voice.speakers), dim) if len(self.voice.speakers) > 1 else None
+        self.encoder = FFTStack(self.network.encoder_layers, self.network)
+        self.durations = self.temporal_predictor()
+        self.decoder = FFTStack(self.network.decoder_layers, self.network)
+        self.to_mel = nn.Linear(dim, self.mel_spec.n_mels)
         given = facts["given_durations"]
-        self.aligner = None if given else Aligner(self.dim, self.mel_spec.n_mels)
+        self.aligner = None if given else Aligner(dim, self.mel_spec.n_mels)
+
+    def temporal_predictor(self) -> TemporalPredictor:
+        """Make what predicts a number per symbol."""
+        return TemporalPredictor(self.network.dim, self.predictor.dim, dropout=self.predictor.dropout)
 
     def check_source(self, facts: dict[str, Any]) -> None:
         """Refuse a start from a voice of other symbols or another mel spectrogram."""
@@ -168,7 +147,7 @@ class FastSpeech(Model):
         mask = torch.arange(symbols.shape[1], device=symbols.device) < lengths[:, None]
         speaker = torch.tensor([reading.speaker for reading in readings], device=symbols.device)
         x, _ = self.encode(symbols, mask, speaker)
-        predicted = durations_from_log(self.durations(x, mask), self.max_frames_per_symbol)
+        predicted = durations_from_log(self.durations(x, mask), self.predictor.max_frames_per_symbol)
         pace = torch.ones(symbols.shape, dtype=torch.float64)
         for row, reading in enumerate(readings):
             pace[row, : len(reading.pace)] = torch.tensor(reading.pace, dtype=torch.float64)
@@ -189,13 +168,13 @@ class FastSpeech(Model):
         else:
             durations, aligning = self._align(batch, target)
             parts |= aligning
-            if self.training and self.global_step < self.align_steps:
+            if self.training and self.global_step < self.schedule.align_steps:
                 idle = sum(p.sum() for n, p in self.named_parameters() if not n.startswith(("aligner.", "embedding.")))
                 parts["loss"] = sum(parts.values()) + 0.0 * idle  # all ranks see a gradient for every weight
                 return parts
         alignment = Alignment.from_durations(durations, symbol_lengths, mel_lengths)
         spoken, predicted, targets = self.teach(batch, alignment)
-        distance = F.mse_loss if self.mel_loss == "mse" else F.l1_loss
+        distance = F.mse_loss if self.objective.mel == "mse" else F.l1_loss
         parts["mel"] = self.global_mean(distance(spoken, target, reduction="none"), alignment.tgt_mask)
         for name, weight in self.predicted_weights().items():
             error = (predicted[name] - targets[name]).square()
@@ -205,7 +184,7 @@ class FastSpeech(Model):
 
     def predicted_weights(self) -> dict[str, float]:
         """Return what is predicted per symbol, and the weight of its squared error."""
-        return {"log_duration": self.duration_weight}
+        return {"log_duration": self.objective.duration_weight}
 
     def targets(self, batch: dict[str, Any], alignment: Alignment) -> dict[str, Float[Tensor, "b s"]]:
         """Return the per-symbol targets."""
@@ -234,26 +213,26 @@ class FastSpeech(Model):
     def _align(self, batch: dict[str, Any], mel: Tensor) -> tuple[Int[Tensor, "b s"], dict[str, Tensor]]:
         symbol_lengths, mel_lengths, ids = batch["symbol_lengths"], batch["mel_lengths"], batch["id"]
         prior = beta_binomial_prior(symbol_lengths, mel_lengths)
-        if self.prior_steps:
-            prior = prior * (1 - ramp(self.global_step, 0, self.prior_steps) if self.training else 0.0)
+        if self.schedule.prior_steps:
+            prior = prior * (1 - ramp(self.global_step, 0, self.schedule.prior_steps) if self.training else 0.0)
         log_attn = self.aligner(self.embedding(batch["symbols"]), mel, symbol_lengths, mel_lengths, prior)
         durations = search(log_attn.detach(), symbol_lengths, mel_lengths, ids=ids)
         everyone = torch.ones_like(symbol_lengths, dtype=torch.bool)
         total = forward_sum_loss(log_attn, symbol_lengths, mel_lengths, reduction="none", ids=ids)
-        parts = {"align": self.align_weight * self.global_mean(total, everyone)}
-        strength = ramp(self.global_step, self.binarise_start, self.binarise_steps)
+        parts = {"align": self.objective.align_weight * self.global_mean(total, everyone)}
+        strength = ramp(self.global_step, self.schedule.binarise_start, self.schedule.binarise_steps)
         if strength > 0:
             hard = binarisation_loss(log_attn, durations, symbol_lengths, mel_lengths, reduction="none")
-            parts["binarise"] = self.align_weight * strength * self.global_mean(hard, everyone)
+            parts["binarise"] = self.objective.align_weight * strength * self.global_mean(hard, everyone)
         return durations, parts
 
     def configure_optimizers(self):
         optimizer = self.optim.optimizer(self)
 
         def factor(step: int) -> float:
-            if step < self.align_steps:
+            if step < self.schedule.align_steps:
                 return self.optim.factor(step, 2**31)
-            return self.optim.factor(step - self.align_steps, self.total_steps - self.align_steps)
+            return self.optim.factor(step - self.schedule.align_steps, self.total_steps - self.schedule.align_steps)
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -61,7 +61,7 @@ def test_an_export_holds_numbers_and_text_and_its_vocoder(voice_export):
         "1.0",
     )
     recipe = yaml.safe_load((voice_export / "recipe.yaml").read_text())
-    assert recipe["model"]["dim"] == 32
+    assert recipe["model"]["network"]["dim"] == 32
 
 
 def test_what_is_loaded_speaks_as_what_was_exported(voice, voice_export):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from unisono.nn.convnext import ConvNeXtBlock
-from unisono.nn.fft import FFTBlock, FFTStack, sinusoids
+from unisono.nn.fft import FFTBlock, FFTSizes, FFTStack, sinusoids
 from unisono.nn.temporal import TemporalPredictor
 
 LENGTHS = torch.tensor([11, 7, 1, 2])
@@ -61,7 +61,7 @@ def looped_block(block: FFTBlock, x: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 @pytest.mark.parametrize("num_heads", [1, 2, 3])
 def test_a_block_equals_loops(num_heads):
-    block = FFTBlock(10, num_heads, head_dim=4, filter_dim=12, dropout=0.5).double().eval()
+    block = FFTBlock(FFTSizes(dim=10, num_heads=num_heads, head_dim=4, filter_dim=12, dropout=0.5)).double().eval()
     made = block(make_input(), MASK)
     for row, item, length in zip(made, make_input(), LENGTHS.tolist(), strict=True):
         torch.testing.assert_close(row[:length], looped_block(block, item[:length]), **TOLERANCE)
@@ -69,7 +69,7 @@ def test_a_block_equals_loops(num_heads):
 
 
 MODULES = {
-    "FFTStack": lambda: FFTStack(2, 10, num_heads=2, head_dim=4, filter_dim=12, dropout=0.5),
+    "FFTStack": lambda: FFTStack(2, FFTSizes(dim=10, num_heads=2, head_dim=4, filter_dim=12, dropout=0.5)),
     "TemporalPredictor": lambda: TemporalPredictor(10, filter_dim=12, dropout=0.5),
     "ConvNeXtBlock": lambda: ConvNeXtBlock(10, 12, dropout=0.5),
 }
@@ -121,7 +121,7 @@ def test_positions_follow_the_formula(dim):
 
 @torch.no_grad()
 def test_a_stack_knows_the_order():
-    stack = FFTStack(1, 8, num_heads=1, head_dim=8, filter_dim=8, kernel_size=1).eval()
+    stack = FFTStack(1, FFTSizes(dim=8, num_heads=1, head_dim=8, filter_dim=8, kernel_size=1)).eval()
     x = torch.randn(1, 1, 8).expand(1, 6, 8)
     made = stack(x, torch.ones(1, 6, dtype=torch.bool))[0]
     assert (made[1:] - made[:1]).abs().sum(-1).min() > 1e-3

@@ -302,6 +302,83 @@ def test_the_seed_of_a_recipe_draws_its_weights():
     assert torch.equal(before, torch.get_rng_state())
 
 
+# ---- formats -----------------------------------------------------------------------------------
+
+VOICE = {"model": {"name": "tts/fastpitch"}, "data": {"name": "tts/espeak"}}
+
+
+def voice(**model) -> dict:
+    return {**VOICE, "model": {**VOICE["model"], **model}}
+
+
+def test_format_1_is_read_as_format_2():
+    old = Recipe.from_dict(voice(dim=32, num_heads=4, mel_loss="l1", pitch_weight=0.3, align_steps=5))
+    new = voice(
+        network={"dim": 32, "num_heads": 4},
+        objective={"mel": "l1", "pitch_weight": 0.3},
+        aligner={"align_steps": 5},
+    )
+    assert old.to_dict() == Recipe.from_dict({**new, "format": 2}).to_dict() == Recipe.from_dict(new).to_dict()
+    assert (
+        old.to_dict()["format"] == 2 and old.model["network"]["head_dim"] == 64
+    )  # the model's default, not the group's
+    assert Recipe.from_dict(yaml.safe_load(old.to_yaml())) == old
+
+
+def test_an_override_by_its_old_name_reaches_the_new_place():
+    found = Recipe.read("tts/fastpitch-tiny", ["--model.dim=48", "--model.network.num_heads=3"])
+    assert (found.model["network"]["dim"], found.model["network"]["num_heads"]) == (48, 3)
+    other = Recipe.read("tts/fastpitch-tiny", ["--model.mel_loss=l1", "--model.name=tts/fastspeech"])
+    assert other.model["name"] == "tts/fastspeech" and other.model["objective"]["mel"] == "l1"
+
+
+def test_an_old_name_in_format_2_is_answered_with_the_new_one():
+    with pytest.raises(RecipeError, match=r"unknown key model\.dim: since recipe format 2 it is model\.network\.dim"):
+        Recipe.from_dict({**voice(dim=3), "format": 2})
+    with pytest.raises(RecipeError, match=r"model\.dim is model\.network\.dim .* both are given: remove one"):
+        Recipe.from_dict(voice(dim=3, network={"dim": 4}))
+    for wrong in (3, 0, "2", True, None):
+        with pytest.raises(RecipeError, match=r"format=.* must be 1 or 2"):
+            Recipe.from_dict({**VOICE, "format": wrong})
+
+
+def test_every_flat_name_has_a_place():
+    seen = 0
+    for state in plugins.states():
+        assert state.plugin is not None
+        for role in ("models", "data"):
+            for short in getattr(state.plugin, role):
+                target = plugins.resolve(f"{state.found.name}/{short}", role)
+                required = {"root": "x"} if "root" in inspect.signature(target).parameters else {}
+                required |= {"levels": [8, 5]} if short == "tokenizer-fsq" else {}
+                resolved = check_arguments(target, required, "model", "r")
+                for name, path in target.flat.items():
+                    assert name not in resolved or name == path.split(".")[0], (target, name)
+                    found = resolved
+                    for part in path.split("."):
+                        found = found[part]
+                    given = {**required, name: found}
+                    assert check_arguments(target, given, "model", "r", target.flat) == resolved
+                    seen += 1
+    assert seen > 30
+
+
+SHIPPED = sorted((Path(__file__).parents[2] / "checkpoints").rglob("recipe.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.parent.name)
+def test_recipes_of_shipped_exports_are_read(path):
+    """Whatever format they have, each value is kept, under its old or its new name."""
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    resolved = Recipe.from_dict(raw)
+    target = plugins.resolve(raw["model"]["name"], "models")
+    for name, value in raw["model"].items():
+        found = resolved.model
+        for part in target.flat.get(name, name).split(".") if raw.get("format", 1) == 1 else [name]:
+            found = found[part]
+        assert found == value
+
+
 # ---- what is shipped ---------------------------------------------------------------------------
 
 

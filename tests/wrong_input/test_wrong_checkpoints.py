@@ -88,7 +88,7 @@ CHECKPOINTS = {
         "does not fit recipe.yaml",
         "belong to different exports",
     ),
-    "another size": (recipe(dim=16), "does not fit recipe.yaml", "of another shape"),
+    "another size": (recipe(network={"dim": 16}), "does not fit recipe.yaml", "of another shape"),
     "unknown plugin": (
         info(plugin="sing", model="sing/choir"),
         "'sing'",
@@ -147,8 +147,8 @@ CHECKPOINTS = {
         FETCH,
     ),
     "recipe with python": (write("recipe.yaml", EVIL), "recipe.yaml' is not plain YAML", FETCH),
-    "recipe key": (recipe(dims=3), "unknown key model.dims", "did you mean 'dim'?"),
-    "recipe type": (recipe(dim="wide"), "model.dim='wide' must be an integer"),
+    "recipe key": (recipe(dims=3), "unknown key model.dims", "did you mean 'network.dim'?"),
+    "recipe type": (recipe(network={"dim": "wide"}), "model.network.dim='wide' must be an integer"),
     **{
         f"holds {name}": (
             write(name, "x"),

@@ -18,7 +18,7 @@ RECIPES = {
     "key": (
         [TINY, "--model.encoder_layer=3"],
         "unknown key model.encoder_layer",
-        "did you mean 'encoder_layers'?",
+        "did you mean 'network.encoder_layers'?",
     ),
     "trainer key": (
         [TINY, "--trainer.max_step=3"],
@@ -26,10 +26,10 @@ RECIPES = {
         "did you mean 'max_steps'?",
     ),
     "nested key": ([TINY, "--data.mel.hop=3"], "unknown key data.mel.hop"),
-    "type": ([TINY, "--model.dim=wide"], "model.dim='wide' must be an integer"),
+    "type": ([TINY, "--model.dim=wide"], "model.network.dim='wide' must be an integer"),
     "type of a list": ([TINY, "--optim.betas=[a, b]"], "optim.betas=['a', 'b'] must be a list of 2 numbers"),
     "size": ([TINY, "--model.dim=-4"], "cannot be built from the model section", "check its sizes"),
-    "choice": ([TINY, "--model.mel_loss=l3"], "model.mel_loss='l3' must be one of 'mse', 'l1'"),
+    "choice": ([TINY, "--model.mel_loss=l3"], "model.objective.mel='l3' must be one of 'mse', 'l1'"),
     "seed": ([TINY, "--seed=-1"], "seed=-1 must be a whole number"),
     "missing root": (["tts/fastspeech-ljspeech"], "data.root is required", "--data.root=VALUE"),
     "model name": (

@@ -54,6 +54,8 @@ class DataModule(LightningDataModule):
     """
 
     uses: ClassVar[tuple[str, ...]] = ()
+    flat: ClassVar[dict[str, str]] = {}
+    """Where constructor arguments of recipe format 1 are now, as in ``Model``."""
 
     def __init__(self, batch_size: int = 16, num_workers: int = 0):
         super().__init__()

@@ -8,11 +8,28 @@ Shapes: b batch, t time, d channels. Masks are True where a position is kept.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from unisono.nn.attention import attend
+
+
+@dataclass(frozen=True, kw_only=True)
+class FFTSizes:
+    """Sizes of a block, FastSpeech's as published; ``norm_first`` as in ``FFTBlock``."""
+
+    dim: int = 384
+    num_heads: int = 2
+    head_dim: int = 192
+    filter_dim: int = 1536
+    kernel_size: int = 3
+    dropout: float = 0.1
+    norm_first: bool = False
 
 
 class FFTBlock(nn.Module):
@@ -27,34 +44,24 @@ class FFTBlock(nn.Module):
     stack takes a high learning rate from the start, where the published one needs a long warm-up or collapses.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        head_dim: int,
-        filter_dim: int,
-        kernel_size: int = 3,
-        dropout: float = 0.1,
-        norm_first: bool = False,
-    ):
+    def __init__(self, sizes: FFTSizes):
         super().__init__()
-        self.norm_first = norm_first
-        self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * num_heads * head_dim)
-        self.out = nn.Linear(num_heads * head_dim, dim, bias=False)
+        dim, filter_dim, kernel_size = sizes.dim, sizes.filter_dim, sizes.kernel_size
+        self.norm_first = sizes.norm_first
+        self.num_heads = sizes.num_heads
+        self.qkv = nn.Linear(dim, 3 * sizes.num_heads * sizes.head_dim)
+        self.out = nn.Linear(sizes.num_heads * sizes.head_dim, dim, bias=False)
         self.attention_norm = nn.LayerNorm(dim)
         self.conv_in = nn.Conv1d(dim, filter_dim, kernel_size, padding=kernel_size // 2)
         self.conv_out = nn.Conv1d(filter_dim, dim, kernel_size, padding=kernel_size // 2)
         self.feed_forward_norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(sizes.dropout)
 
     def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
         y = self.attention_norm(x) if self.norm_first else x
-        q, k, v = self.qkv(y).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask[:, None, None], dropout_p=self.dropout.p if self.training else 0.0
-        )
-        x = x + self.dropout(self.out(attended.transpose(1, 2).flatten(2)))
+        q, k, v = rearrange(self.qkv(y), "b t (part h c) -> part b h t c", part=3, h=self.num_heads)
+        attended = attend(q, k, v, mask[:, None, None], dropout=self.dropout.p if self.training else 0.0)
+        x = x + self.dropout(self.out(attended))
         if not self.norm_first:
             x = self.attention_norm(x)
         kept = mask[..., None]
@@ -67,23 +74,11 @@ class FFTBlock(nn.Module):
 class FFTStack(nn.Module):
     """Sinusoidal positions, then a number of blocks, and a LayerNorm behind them where they are ``norm_first``."""
 
-    def __init__(
-        self,
-        num_layers: int,
-        dim: int,
-        num_heads: int,
-        head_dim: int,
-        filter_dim: int,
-        kernel_size: int = 3,
-        dropout: float = 0.1,
-        norm_first: bool = False,
-    ):
+    def __init__(self, num_layers: int, sizes: FFTSizes):
         super().__init__()
-        self.blocks = nn.ModuleList(
-            FFTBlock(dim, num_heads, head_dim, filter_dim, kernel_size, dropout, norm_first) for _ in range(num_layers)
-        )
-        self.norm = nn.LayerNorm(dim) if norm_first else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(FFTBlock(sizes) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(sizes.dim) if sizes.norm_first else nn.Identity()
+        self.dropout = nn.Dropout(sizes.dropout)
 
     def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
         x = self.dropout(x + sinusoids(x.shape[1], x.shape[2], x.device).to(x.dtype)) * mask[..., None]

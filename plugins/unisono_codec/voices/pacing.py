@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.duration import durations_from_log, search
 from unisono.errors import RequestError
-from unisono.nn.fft import FFTStack
+from unisono.nn.fft import FFTSizes, FFTStack
 from unisono.nn.temporal import TemporalPredictor
 
 TYPICAL_FRAMES = 6.0
@@ -37,7 +37,8 @@ class SymbolDurations(nn.Module):
         self.max_frames = max_frames
         self.symbol = nn.Embedding(num_symbols, dim)
         self.speaker = nn.Embedding(num_speakers + 1, dim)
-        self.encoder = FFTStack(num_layers, dim, 2, dim // 2, dim, dropout=dropout, norm_first=True)
+        sizes = FFTSizes(dim=dim, num_heads=2, head_dim=dim // 2, filter_dim=dim, dropout=dropout, norm_first=True)
+        self.encoder = FFTStack(num_layers, sizes)
         self.predictor = TemporalPredictor(dim, dim, dropout=dropout)
         nn.init.constant_(self.predictor.out.bias, math.log1p(TYPICAL_FRAMES))
 
