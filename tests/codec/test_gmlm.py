@@ -10,10 +10,11 @@ from live import check_snapshots
 from unisono import Synthesizer
 from unisono.data import Audit
 from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
+from unisono.nn.attention import split_parts
+from unisono.nn.rotary import rotate, rotation
 from unisono.recipe import Recipe
 from unisono_codec.codecs.untrained import grvq, rvq
 from unisono_codec.voices.autoregressive import one_by_one
-from unisono_codec.voices.conformer import rotary_angles, rotate
 from unisono_codec.voices.data import facts_of
 from unisono_codec.voices.gmlm import Denoiser
 from unisono_codec.voices.listener import Heard
@@ -266,11 +267,11 @@ def test_one_at_a_time_is_the_whole_network_under_a_causal_mask(model):
     with torch.no_grad():
         x = torch.cat(inputs, 1)
         n = x.shape[1]
-        angles, causal = rotary_angles(n, net.head_dim), torch.ones(n, n).tril().bool()
+        places, causal = rotation(torch.arange(n), net.head_dim), torch.ones(n, n).tril().bool()
         for number, block in enumerate(net.blocks):
             x = x + 0.5 * block.before(x)
-            query, key, value = block.heads(block.qkv(block.attention_norm(x)), 3)
-            score = rotate(query, angles) @ rotate(key, angles).mT / net.head_dim**0.5
+            query, key, value = split_parts(block.qkv(block.attention_norm(x)), block.num_heads)
+            score = rotate(query, places) @ rotate(key, places).mT / net.head_dim**0.5
             seen = score.masked_fill(~causal, -torch.inf).softmax(-1) @ value
             x = x + block.attention_out(seen.transpose(1, 2).flatten(2))
             x = block.look(x, memory.keys[:, number], memory.values[:, number], memory.mask)

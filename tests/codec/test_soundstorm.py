@@ -13,7 +13,7 @@ from unisono.masked import Canvas
 from unisono.recipe import Recipe
 from unisono.train.warm_start import warm_start
 from unisono_codec.codecs.untrained import rvq
-from unisono_codec.voices.conformer import Conformer, rotary_angles, rotate
+from unisono_codec.voices.conformer import Conformer
 from unisono_codec.voices.data import facts_of
 from unisono_codec.voices.pacing import PromptAligner
 from unisono_codec.voices.passages import CONTEXT_SECONDS, Prompt, SpokenRequest, fill_in_step
@@ -164,17 +164,6 @@ def test_the_loss_sees_neither_what_is_above_nor_what_is_padding(model):
 
 
 # ---- the parts ---------------------------------------------------------------------------------
-
-
-def test_rotated_products_depend_on_distance_alone():
-    generator = torch.Generator().manual_seed(0)
-    q, k = (torch.randn(1, 1, 1, 8, generator=generator).expand(1, 1, 30, 8) for _ in range(2))
-    angles = rotary_angles(30, 8)
-    products = (rotate(q, angles) @ rotate(k, angles).mT)[0, 0]
-    for distance in (-4, 0, 7):
-        line = products.diagonal(distance)
-        assert torch.allclose(line, line[:1], atol=1e-4)
-    assert torch.allclose(rotate(q, angles).norm(dim=-1), q.norm(dim=-1), atol=1e-5)
 
 
 def test_a_conformer_sees_no_padding_and_no_absolute_place():

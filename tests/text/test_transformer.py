@@ -8,7 +8,7 @@ from unisono.errors import RecipeError
 from unisono.masked import block_causal
 from unisono.masked.canvas import Layout
 from unisono.verify import KVCache
-from unisono_text.models.transformer import TextTransformer, block_size_of, rotary_angles, rotate
+from unisono_text.models.transformer import TextTransformer, block_size_of
 
 TOLERANCE = 2e-5
 
@@ -83,18 +83,6 @@ def test_only_the_distance_between_positions_counts():
     net, tokens = make(), tokens_of(2, 6)
     assert close(net(tokens), net(tokens, positions=torch.arange(6) + 40))
     assert not close(net(tokens), net(tokens, positions=2 * torch.arange(6)))
-
-
-def test_a_rotation_keeps_lengths_and_is_the_textbooks():
-    angles = rotary_angles(torch.tensor([0, 3]), 4)
-    x = torch.randn(1, 1, 2, 4, generator=torch.Generator().manual_seed(0))
-    turned = rotate(x, angles)
-    assert torch.equal(turned[..., 0, :], x[..., 0, :])
-    for channel, rate in ((0, 1.0), (1, 0.01)):  # 10000^(−2i/d)
-        a, b = float(x[0, 0, 1, channel]), float(x[0, 0, 1, channel + 2])
-        cos, sin = math.cos(3 * rate), math.sin(3 * rate)
-        expected = [a * cos - b * sin, b * cos + a * sin]
-        assert turned[0, 0, 1, [channel, channel + 2]].tolist() == pytest.approx(expected, abs=1e-6)
 
 
 @torch.no_grad()

@@ -11,12 +11,11 @@ import math
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unisono.nn.attention import attend
+from unisono.nn.attention import attend, split_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +58,7 @@ class FFTBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
         y = self.attention_norm(x) if self.norm_first else x
-        q, k, v = rearrange(self.qkv(y), "b t (part h c) -> part b h t c", part=3, h=self.num_heads)
+        q, k, v = split_parts(self.qkv(y), self.num_heads)
         attended = attend(q, k, v, mask[:, None, None], dropout=self.dropout.p if self.training else 0.0)
         x = x + self.dropout(self.out(attended))
         if not self.norm_first:

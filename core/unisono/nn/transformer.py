@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unisono.nn.attention import attend, split_heads
+
 
 class Block(nn.Module):
     """Self-attention, attention to a memory where there is one, feed-forward; each added to what went in.
@@ -52,8 +54,5 @@ class Block(nn.Module):
         return x + self.dropout(self.feed_out(F.gelu(self.feed_in(self.feed_norm(x)))))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Bool[Tensor, "b w"]) -> Tensor:
-        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
-        seen = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask[:, None, None], dropout_p=self.dropout.p if self.training else 0.0
-        )
-        return seen.transpose(1, 2).flatten(2)
+        q, k, v = (split_heads(part, self.num_heads) for part in (q, k, v))
+        return attend(q, k, v, mask[:, None, None], dropout=self.dropout.p if self.training else 0.0)

@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
-
-from unisono_codec.voices.conformer import rotary_angles, rotate
+from unisono.nn.attention import attend, split_parts
+from unisono.nn.rotary import rotate, rotation
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class LeftToRight:
     def __init__(self, blocks: Any, head_dim: int, batch: int, num_positions: int, memory: Any = None):
         weight = next(blocks.parameters())
         self.blocks, self.memory = list(blocks), memory
-        self.angles = rotary_angles(num_positions, head_dim, weight.device)
+        self.places = rotation(torch.arange(num_positions), head_dim, device=weight.device)
         self.place = 0
         heads = self.blocks[0].num_heads
         room = (len(self.blocks), 2, batch, heads, num_positions, head_dim)
@@ -55,15 +55,14 @@ class LeftToRight:
     def __call__(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """Read the next position."""
         x, place = x[:, None], self.place
-        angles = self.angles[place : place + 1]
+        here = self.places.part(place, place + 1)
         for number, block in enumerate(self.blocks):
             x = x + 0.5 * block.before(x)
-            q, k, v = block.heads(block.qkv(block.attention_norm(x)), 3)
-            self.kept[number, 0, :, :, place] = rotate(k, angles)[:, :, 0]
+            q, k, v = split_parts(block.qkv(block.attention_norm(x)), block.num_heads)
+            self.kept[number, 0, :, :, place] = rotate(k, here)[:, :, 0]
             self.kept[number, 1, :, :, place] = v[:, :, 0]
             keys, values = self.kept[number, :, :, :, : place + 1]
-            seen = F.scaled_dot_product_attention(rotate(q, angles), keys, values)
-            x = x + block.attention_out(seen.transpose(1, 2).flatten(2))
+            x = x + block.attention_out(attend(rotate(q, here), keys, values))
             if self.memory is not None:
                 x = block.look(x, self.memory.keys[:, number], self.memory.values[:, number], self.memory.mask)
             near = torch.cat([self.near[number], block.gated(x).mT], -1)

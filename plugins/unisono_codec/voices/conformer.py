@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.errors import RecipeError
+from unisono.nn.attention import attend, split_parts
+from unisono.nn.rotary import Rotation, rotate, rotation
 
 
 class ConformerBlock(nn.Module):
@@ -43,30 +45,22 @@ class ConformerBlock(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(
-        self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"], angles: Float[Tensor, "t a"]
-    ) -> Float[Tensor, "b t d"]:
+    def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"], places: Rotation) -> Float[Tensor, "b t d"]:
         x = x + 0.5 * self.before(x)
-        x = self.convolve(self.attend(x, mask, angles), mask)
+        x = self.convolve(self.attend(x, mask, places), mask)
         return self.norm(x + 0.5 * self.after(x))
 
-    def attend(
-        self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"], angles: Float[Tensor, "t a"]
-    ) -> Float[Tensor, "b t d"]:
+    def attend(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"], places: Rotation) -> Float[Tensor, "b t d"]:
         """Add what attention sees."""
-        q, k, v = self.heads(self.qkv(self.attention_norm(x)), 3)
+        q, k, v = split_parts(self.qkv(self.attention_norm(x)), self.num_heads)
         # no dropout here: with it, a CPU has no fast kernel, and a training step takes half as long again
-        seen = F.scaled_dot_product_attention(rotate(q, angles), rotate(k, angles), v, attn_mask=mask[:, None, None])
-        return x + self.dropout(self.attention_out(seen.transpose(1, 2).flatten(2)))
+        seen = attend(rotate(q, places), rotate(k, places), v, mask[:, None, None])
+        return x + self.dropout(self.attention_out(seen))
 
     def convolve(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
         """Add what the convolution makes of the frames nearby."""
         near = self.gated(x) * mask[..., None]
         return x + self.mixed(self.depthwise(near.mT).mT)
-
-    def heads(self, x: Float[Tensor, "b t c"], count: int) -> Float[Tensor, "n b h t a"]:
-        """Return ``count`` tensors of channels, each cut into heads."""
-        return x.unflatten(-1, (count, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
 
     def gated(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
         """Return what the depthwise convolution reads."""
@@ -108,21 +102,7 @@ class Conformer(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
-        angles = rotary_angles(x.shape[1], self.head_dim, x.device)
+        places = rotation(torch.arange(x.shape[1]), self.head_dim, device=x.device)
         for block in self.blocks:
-            x = block(x, mask, angles)
+            x = block(x, mask, places)
         return x
-
-
-def rotary_angles(length: int, head_dim: int, device: torch.device | None = None) -> Float[Tensor, "t a"]:
-    """Return position times rate, for half as many rates as a head has channels: 1 down to 1/10000 (RoFormer)."""
-    rates = 10000.0 ** (-torch.arange(head_dim // 2, device=device, dtype=torch.float32) / (head_dim // 2))
-    return torch.arange(length, device=device, dtype=torch.float32)[:, None] * rates
-
-
-def rotate(x: Float[Tensor, "b h t c"], angles: Float[Tensor, "t a"]) -> Float[Tensor, "b h t c"]:
-    """Turn each pair of channels (i, i + c/2) by the position's angle: products then depend on distances alone."""
-    cosine, sine = angles.cos(), angles.sin()
-    with torch.autocast(x.device.type, enabled=False):
-        one, other = x.float().chunk(2, -1)
-        return torch.cat([one * cosine - other * sine, one * sine + other * cosine], -1).to(x.dtype)

@@ -30,16 +30,17 @@ from typing import Any, ClassVar, Literal
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 from unisono import Audio
 from unisono.duration import durations_from_log, log_durations
 from unisono.errors import RecipeError, RequestError
 from unisono.masked import Canvas, Layout, Strategy, at_sites, decode, group_ipd, soundstorm
 from unisono.masked.training.corrupt import Corrupted
 from unisono.model import OnStep
+from unisono.nn.attention import attend, split_heads, split_parts
+from unisono.nn.rotary import Rotation, rotation
 from unisono.nn.temporal import TemporalPredictor
 
-from unisono_codec.voices.conformer import Conformer, ConformerBlock, rotary_angles
+from unisono_codec.voices.conformer import Conformer, ConformerBlock
 from unisono_codec.voices.pacing import TYPICAL_FRAMES
 from unisono_codec.voices.prompting import Part, PromptedRequest, parts_of, prompt_of, sound_of
 from unisono_codec.voices.token_model import TokenModel
@@ -311,25 +312,23 @@ class LookingBlock(ConformerBlock):
 
     def remember(self, prompt: Float[Tensor, "b p d"]) -> tuple[Float[Tensor, "b h p a"], Float[Tensor, "b h p a"]]:
         """Return the keys and values of an encoded prompt."""
-        keys, values = self.heads(self.look_memory(prompt), 2)
+        keys, values = split_parts(self.look_memory(prompt), self.num_heads, parts=2)
         return keys, values
 
     def look(
         self, x: Float[Tensor, "b t d"], keys: Float[Tensor, "b h p a"], values: Tensor, mask: Bool[Tensor, "b p"]
     ) -> Float[Tensor, "b t d"]:
         """Add what is seen of the prompt."""
-        (query,) = self.heads(self.look_query(self.look_norm(x)), 1)
-        seen = F.scaled_dot_product_attention(
-            query, keys.to(query.dtype), values.to(query.dtype), attn_mask=mask[:, None, None],
-            dropout_p=self.dropout.p if self.training else 0.0,
-        )  # fmt: skip
-        return x + self.dropout(self.look_out(seen.transpose(1, 2).flatten(2)))
+        query = split_heads(self.look_query(self.look_norm(x)), self.num_heads)
+        keys, values = keys.to(query.dtype), values.to(query.dtype)
+        seen = attend(query, keys, values, mask[:, None, None], dropout=self.dropout.p if self.training else 0.0)
+        return x + self.dropout(self.look_out(seen))
 
     def read(
-        self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"], angles: Tensor, memory: Memory, number: int
+        self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"], places: Rotation, memory: Memory, number: int
     ) -> Float[Tensor, "b t d"]:
         """As ``forward``, with a prompt; ``number`` is the layer's."""
-        x = self.attend(x + 0.5 * self.before(x), mask, angles)
+        x = self.attend(x + 0.5 * self.before(x), mask, places)
         x = self.convolve(self.look(x, memory.keys[:, number], memory.values[:, number], memory.mask), mask)
         return self.norm(x + 0.5 * self.after(x))
 
@@ -386,9 +385,9 @@ class GroupNet(nn.Module):
     ) -> Float[Tensor, "b t d"]:
         """Return a vector per frame, for the heads; tokens that are not known are not read."""
         x = self.dropout(self.embedding(tokens, known) + self.condition(semantic))
-        angles = rotary_angles(x.shape[1], self.head_dim, x.device)
+        places = rotation(torch.arange(x.shape[1]), self.head_dim, device=x.device)
         for number, block in enumerate(self.blocks):
-            x = block.read(x, mask, angles, memory, number)  # type: ignore[operator]
+            x = block.read(x, mask, places, memory, number)  # type: ignore[operator]
         return x
 
 

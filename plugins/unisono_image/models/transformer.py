@@ -19,9 +19,11 @@ Masks are True where kept.
 import math
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from unisono.nn.attention import attend, split_heads
 
 from unisono_image.models.condition import Condition
 
@@ -40,15 +42,12 @@ class Attention(nn.Module):
         self.to_out = nn.Linear(dim, dim)
 
     def forward(self, x: Float[Tensor, "n t d"], mask: Bool[Tensor, "n t"] | None = None) -> Float[Tensor, "n t d"]:
-        q, k, v = (
-            to(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for to in (self.to_q, self.to_k, self.to_v)
-        )
+        q, k, v = (split_heads(to(x), self.num_heads) for to in (self.to_q, self.to_k, self.to_v))
         q, k = (
             F.rms_norm(part, part.shape[-1:], scale.to(part.dtype), eps=1e-6).to(v.dtype)
             for part, scale in ((q, self.q_scale), (k, self.k_scale))
         )
-        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask[:, None, None])
-        return self.to_out(seen.transpose(1, 2).flatten(2))
+        return self.to_out(attend(q, k, v, None if mask is None else mask[:, None, None]))
 
 
 class PatchEmbedding(nn.Module):
@@ -61,8 +60,7 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n t d"]:
         p, rows, columns = self.patch_size, x.shape[2] // self.patch_size, x.shape[3] // self.patch_size
-        patches = x.unflatten(3, (columns, p)).unflatten(2, (rows, p)).permute(0, 2, 4, 1, 3, 5)
-        tokens = self.linear(patches.flatten(3).flatten(1, 2))
+        tokens = self.linear(rearrange(x, "n c (h p) (w r) -> n (h w) (c p r)", p=p, r=p))
         return tokens + positions(rows, columns, self.dim, x.device).to(tokens.dtype)
 
 

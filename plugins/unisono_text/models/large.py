@@ -30,11 +30,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.errors import DataError, RecipeError
 from unisono.masked import Corrupted
+from unisono.nn.attention import attend, split_heads
+from unisono.nn.rotary import Rotation, rotate
 
 from unisono_text.models.adapters import NO_ADAPTERS, Adapters
 from unisono_text.models.block import BlockModel
 from unisono_text.models.masking import MaskedModel
-from unisono_text.models.transformer import Keep, LayerStack, block_size_of, rotate
+from unisono_text.models.transformer import Keep, LayerStack, block_size_of
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class LargeLayer(nn.Module):
     def __init__(self, sizes: LargeSizes):
         super().__init__()
         dim, head_dim = sizes.dim, sizes.dim // sizes.num_heads
-        self.head_dim, self.shared = head_dim, sizes.num_heads // sizes.kv_heads
+        self.num_heads, self.kv_heads = sizes.num_heads, sizes.kv_heads
         self.attention_norm = nn.RMSNorm(dim, sizes.norm_eps)
         self.query = nn.Linear(dim, dim, bias=sizes.biased)
         self.key = nn.Linear(dim, sizes.kv_heads * head_dim, bias=sizes.biased)
@@ -107,23 +109,19 @@ class LargeLayer(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "b t d"],
-        angles: tuple[Tensor, Tensor],
+        places: Rotation,
         mask: Bool[Tensor, "b 1 t m"] | None,
         causal: bool,
         cache: Keep | None,
         number: int,
     ) -> Float[Tensor, "b t d"]:
         y = self.attention_norm(x)
-        q, k, v = (
-            part(y).unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for part in (self.query, self.key, self.value)
-        )
-        q, k = rotate(q, angles), rotate(k, angles)
+        q = split_heads(self.query(y), self.num_heads)
+        k, v = (split_heads(part(y), self.kv_heads) for part in (self.key, self.value))
+        q, k = rotate(q, places), rotate(k, places)
         if cache is not None:
             k, v = cache.append(number, k, v)
-        if self.shared > 1:
-            k, v = k.repeat_interleave(self.shared, 1), v.repeat_interleave(self.shared, 1)
-        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
-        x = x + self.attention_out(seen.transpose(1, 2).flatten(2))
+        x = x + self.attention_out(attend(q, k, v, mask, causal=causal))
         y = self.feed_norm(x)
         return x + self.feed_out(F.silu(self.gate(y)) * self.up(y))
 

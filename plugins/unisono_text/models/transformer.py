@@ -27,6 +27,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.errors import RecipeError
+from unisono.nn.attention import attend, split_parts
+from unisono.nn.rotary import Rotation, rotate, rotation
 
 
 class Keep(Protocol):
@@ -62,20 +64,19 @@ class Layer(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "b t d"],
-        angles: tuple[Tensor, Tensor],
+        places: Rotation,
         mask: Bool[Tensor, "b 1 t m"] | None,
         causal: bool,
         cache: Keep | None,
         number: int,
     ) -> Float[Tensor, "b t d"]:
         """``number`` is the layer's, by which a cache knows it."""
-        q, k, v = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = rotate(q, angles), rotate(k, angles)
+        q, k, v = split_parts(self.qkv(self.attention_norm(x)), self.num_heads)
+        q, k = rotate(q, places), rotate(k, places)
         if cache is not None:
             k, v = cache.append(number, k, v)
         dropped = self.dropout.p if self.training else 0.0
-        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropped, is_causal=causal)
-        x = x + self.dropout(self.attention_out(seen.transpose(1, 2).flatten(2)))
+        x = x + self.dropout(self.attention_out(attend(q, k, v, mask, dropout=dropped, causal=causal)))
         gate, value = self.feed_in(self.feed_norm(x)).chunk(2, dim=-1)
         return x + self.dropout(self.feed_out(F.silu(gate) * value))
 
@@ -105,10 +106,10 @@ class LayerStack(nn.Module):
         causal = mask is None and self.attention == "causal"
         if mask is None or mask.dim() == 2:
             mask = None if causal else self.visible(positions, mask)
-        angles = rotary_angles(positions, self.head_dim, x.device, self.rope_base)
+        places = rotation(positions, self.head_dim, self.rope_base, x.device)
         seen = None if mask is None else mask[:, None]
         for number, layer in enumerate(self.layers):
-            x = layer(x, angles, seen, causal, cache, first_layer + number)
+            x = layer(x, places, seen, causal, cache, first_layer + number)
         return self.norm(x)
 
     def visible(
@@ -235,23 +236,3 @@ def block_size_of(attention: Any) -> int:
     if kind == "block" and size.isdigit() and int(size) > 0:
         return int(size)
     raise RecipeError(f"attention={attention!r} must be bidirectional, causal or block:N, N at least 1")
-
-
-def rotary_angles(
-    positions: Int[Tensor, "*b t"], head_dim: int, device: torch.device | None = None, base: float = 10000.0
-) -> tuple[Float[Tensor, "*b 1 t d"], Float[Tensor, "*b 1 t d"]]:
-    """Return cosines and sines of the angles by which a head's pairs of channels turn at each position."""
-    half = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32)
-    rates = base ** (-half / head_dim)
-    angles = positions.to(device).float()[..., None] * rates
-    angles = torch.cat([angles, angles], -1)
-    if angles.dim() == 3:
-        angles = angles[:, None]
-    return angles.cos(), angles.sin()
-
-
-def rotate(x: Float[Tensor, "b h t d"], angles: tuple[Tensor, Tensor]) -> Float[Tensor, "b h t d"]:
-    """Turn pairs of channels, one of each half, by the positions' angles; in float32, returned in x's own type."""
-    cos, sin = angles
-    first, second = x.float().chunk(2, dim=-1)
-    return (x.float() * cos + torch.cat([-second, first], -1) * sin).to(x.dtype)
