@@ -49,6 +49,7 @@ class EspeakData(MadeSpeech, SpeechData):
 
     def __init__(
         self,
+        *,
         num_sentences: int = 300,
         voices: Sequence[str] = ("plain",),
         rates: Sequence[int] = (150, 165, 180),

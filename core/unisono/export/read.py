@@ -139,7 +139,9 @@ def load_model(folder: Path) -> tuple[Any, dict[str, Any]]:
     try:
         target = plugins.resolve(info["model"], "models")
         section = recipe["model"]
-        values = check_arguments(target, {k: v for k, v in section.items() if k != "name"}, "model", RECIPE, target.flat)
+        values = check_arguments(
+            target, {k: v for k, v in section.items() if k != "name"}, "model", RECIPE, target.flat
+        )
     except UnisonoError as error:
         raise CheckpointError(f"{shown(folder)}: {error}") from error
     # The weights are drawn and then replaced: the global generator is left as it was.

@@ -79,6 +79,7 @@ class SpeechCorpus(DataModule):
     def __init__(
         self,
         root: str | list[str] | dict[str, str],
+        *,
         front_end: str = "espeak",
         language: str = "en-us",
         val_size: float = 0.03,

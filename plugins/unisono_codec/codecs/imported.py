@@ -59,6 +59,7 @@ class EncodecCodec(ResidualCodec):
 
     def __init__(
         self,
+        *,
         waveform: WaveformSizes = ENCODEC,
         latent_dim: int = 128,
         codebook_size: int = 1024,
@@ -69,8 +70,8 @@ class EncodecCodec(ResidualCodec):
         game: Game = GAME,
     ):
         super().__init__(
-            "waveform",
-            "waveform",
+            encoder="waveform",
+            decoder="waveform",
             waveform=waveform,
             latent_dim=latent_dim,
             codebook_size=codebook_size,
@@ -93,6 +94,7 @@ class DacCodec(ResidualCodec):
 
     def __init__(
         self,
+        *,
         waveform: WaveformSizes = DAC,
         latent_dim: int = 1024,
         codebook_size: int = 1024,
@@ -104,8 +106,8 @@ class DacCodec(ResidualCodec):
         game: Game = GAME,
     ):
         super().__init__(
-            "waveform",
-            "waveform",
+            encoder="waveform",
+            decoder="waveform",
             waveform=waveform,
             latent_dim=latent_dim,
             codebook_size=codebook_size,

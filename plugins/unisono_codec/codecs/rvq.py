@@ -109,6 +109,7 @@ class ResidualCodec(Codec):
 
     def __init__(
         self,
+        *,
         encoder: Literal["frames", "waveform"] = "frames",
         decoder: Literal["frames", "waveform"] = "frames",
         frames: FrameSizes = FRAMES,
@@ -244,6 +245,7 @@ class GroupedCodec(ResidualCodec):
 
     def __init__(
         self,
+        *,
         num_groups: int = 2,
         encoder: Literal["frames", "waveform"] = "frames",
         decoder: Literal["frames", "waveform"] = "frames",
@@ -260,19 +262,19 @@ class GroupedCodec(ResidualCodec):
         game: Game = GAME,
     ):
         super().__init__(
-            encoder,
-            decoder,
-            frames,
-            waveform,
-            latent_dim,
-            codebook_size,
-            num_levels,
-            codes,
-            code_dim,
-            level_dropout,
-            dead_below,
-            objective,
-            game,
+            encoder=encoder,
+            decoder=decoder,
+            frames=frames,
+            waveform=waveform,
+            latent_dim=latent_dim,
+            codebook_size=codebook_size,
+            num_levels=num_levels,
+            codes=codes,
+            code_dim=code_dim,
+            level_dropout=level_dropout,
+            dead_below=dead_below,
+            objective=objective,
+            game=game,
         )
         if num_groups < 1 or latent_dim % num_groups:
             raise RecipeError(f"model.num_groups={num_groups} must divide model.latent_dim={latent_dim}")
@@ -298,6 +300,7 @@ class ScalarCodec(ResidualCodec):
 
     def __init__(
         self,
+        *,
         scales: tuple[int, ...] = (8, 8, 8, 8),
         encoder: Literal["frames", "waveform"] = "frames",
         decoder: Literal["frames", "waveform"] = "frames",
@@ -307,7 +310,15 @@ class ScalarCodec(ResidualCodec):
         objective: Objective = OBJECTIVE,
         game: Game = GAME,
     ):
-        super().__init__(encoder, decoder, frames, waveform, latent_dim, objective=objective, game=game)
+        super().__init__(
+            encoder=encoder,
+            decoder=decoder,
+            frames=frames,
+            waveform=waveform,
+            latent_dim=latent_dim,
+            objective=objective,
+            game=game,
+        )
         if not scales or min(scales) < 2:
             raise RecipeError(f"model.scales={list(scales)} must be whole numbers of at least 2, one or more")
         self.scales = scales

@@ -61,6 +61,7 @@ class AudioData(DataModule):
     def __init__(
         self,
         root: str | list[str] | dict[str, str],
+        *,
         mel: MelSpec = DEFAULT_MEL,
         crop_frames: int = 48,
         batch_size: int = 16,
@@ -276,6 +277,7 @@ class ToneData(DataModule):
 
     def __init__(
         self,
+        *,
         num_items: int = 64,
         mel: MelSpec = DEFAULT_MEL,
         crop_frames: int = 32,

@@ -43,6 +43,7 @@ class VocosGAN(Adversarial, Vocos):
 
     def __init__(
         self,
+        *,
         dim: int = 512,
         intermediate_dim: int = 1536,
         num_blocks: int = 8,
@@ -57,7 +58,9 @@ class VocosGAN(Adversarial, Vocos):
         resolution_channels: int = 64,
         pretrain_steps: int = 0,
     ):
-        super().__init__(dim, intermediate_dim, num_blocks, source, pitch_weight=pitch_weight)
+        super().__init__(
+            dim=dim, intermediate_dim=intermediate_dim, num_blocks=num_blocks, source=source, pitch_weight=pitch_weight
+        )
         self.adversarial_mel_weight = mel_weight
         self.stft_weight = stft_weight
         self.resolution_weight = resolution_weight

@@ -61,6 +61,7 @@ class ParallelWaveGAN(Adversarial, Vocoder):
 
     def __init__(
         self,
+        *,
         upsample_factors: tuple[int, ...] = (4, 4, 4, 4),
         num_layers: int = 30,
         num_stacks: int = 3,

@@ -160,6 +160,7 @@ class Vocos(Vocoder):
 
     def __init__(
         self,
+        *,
         dim: int = 512,
         intermediate_dim: int = 1536,
         num_blocks: int = 8,

@@ -58,6 +58,7 @@ class VoiceData(SpeechCorpus):
     def __init__(
         self,
         root: str | list[str] | dict[str, str],
+        *,
         semantic: str = "phonemes",
         front_end: str = "espeak",
         language: str = "en-us",
@@ -78,9 +79,20 @@ class VoiceData(SpeechCorpus):
         num_workers: int = 0,
     ):
         super().__init__(
-            root, front_end, language, val_size, mel, limits, trim_db, pad_seconds, loudness_dbfs, durations,
-            num_processes=1, batch_size=batch_size, num_workers=num_workers,
-        )  # fmt: skip
+            root=root,
+            front_end=front_end,
+            language=language,
+            val_size=val_size,
+            mel=mel,
+            limits=limits,
+            trim_db=trim_db,
+            pad_seconds=pad_seconds,
+            loudness_dbfs=loudness_dbfs,
+            durations=durations,
+            num_processes=1,
+            batch_size=batch_size,
+            num_workers=num_workers,
+        )
         for name, share in (("prompt_share", prompt_share), ("join_share", join_share), ("hide_share", hide_share)):
             if not 0 <= share <= 1:
                 raise DataError(f"{name}={share} must be from 0 to 1")
@@ -166,6 +178,7 @@ class SpokenData(MadeSpeech, VoiceData):
 
     def __init__(
         self,
+        *,
         num_sentences: int = 300,
         voices: Sequence[str] = ("plain",),
         rates: Sequence[int] = (150, 165, 180),
@@ -185,10 +198,19 @@ class SpokenData(MadeSpeech, VoiceData):
     ):
         self.speak_with(num_sentences, voices, rates, pitches, texts, corpus_seed)
         super().__init__(
-            root="", language=language, val_size=val_size, mel=mel, trim_db=0.0, max_frames=max_frames,
-            prompt_share=prompt_share, join_share=join_share, max_prompt_frames=max_prompt_frames,
-            hide_share=hide_share, batch_size=batch_size, num_workers=num_workers,
-        )  # fmt: skip
+            root="",
+            language=language,
+            val_size=val_size,
+            mel=mel,
+            trim_db=0.0,
+            max_frames=max_frames,
+            prompt_share=prompt_share,
+            join_share=join_share,
+            max_prompt_frames=max_prompt_frames,
+            hide_share=hide_share,
+            batch_size=batch_size,
+            num_workers=num_workers,
+        )
 
 
 class VoiceItem:

@@ -80,6 +80,7 @@ class GroupMaskedLM(TokenModel):
 
     def __init__(
         self,
+        *,
         dim: int = 1024,
         num_layers: int = 12,
         num_heads: int = 16,

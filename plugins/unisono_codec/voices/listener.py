@@ -128,6 +128,7 @@ class Listener(Model):
 
     def __init__(
         self,
+        *,
         dim: int = 96,
         num_blocks: int = 4,
         space_dim: int = 32,

@@ -74,6 +74,7 @@ class SoundStorm(TokenModel):
 
     def __init__(
         self,
+        *,
         num_levels: int | None = None,
         dim: int = 1024,
         num_layers: int = 12,

@@ -43,6 +43,7 @@ class WordData(SpeechCorpus):
     def __init__(
         self,
         root: str | list[str] | dict[str, str],
+        *,
         front_end: str = "characters",
         language: str = "en-us",
         val_size: float = 0.1,
@@ -56,9 +57,19 @@ class WordData(SpeechCorpus):
         num_workers: int = 0,
     ):
         super().__init__(
-            root, front_end, language, val_size, mel, limits, trim_db, pad_seconds, loudness_dbfs,
-            num_processes=num_processes, batch_size=batch_size, num_workers=num_workers,
-        )  # fmt: skip
+            root=root,
+            front_end=front_end,
+            language=language,
+            val_size=val_size,
+            mel=mel,
+            limits=limits,
+            trim_db=trim_db,
+            pad_seconds=pad_seconds,
+            loudness_dbfs=loudness_dbfs,
+            num_processes=num_processes,
+            batch_size=batch_size,
+            num_workers=num_workers,
+        )
 
     def prepare(self, progress: bool = True) -> Audit:
         audit = super().prepare(progress)
@@ -123,6 +134,7 @@ class PromptedData(VoiceData):
     def __init__(
         self,
         root: str | list[str] | dict[str, str],
+        *,
         semantic: str = "phonemes",
         front_end: str = "espeak",
         language: str = "en-us",
@@ -143,10 +155,23 @@ class PromptedData(VoiceData):
         num_workers: int = 0,
     ):
         super().__init__(
-            root, semantic, front_end, language, val_size, mel, limits, trim_db, pad_seconds, loudness_dbfs, durations,
-            align_steps, max_frames, max_prompt_frames=max_prompt_frames, batch_size=batch_size,
+            root=root,
+            semantic=semantic,
+            front_end=front_end,
+            language=language,
+            val_size=val_size,
+            mel=mel,
+            limits=limits,
+            trim_db=trim_db,
+            pad_seconds=pad_seconds,
+            loudness_dbfs=loudness_dbfs,
+            durations=durations,
+            align_steps=align_steps,
+            max_frames=max_frames,
+            max_prompt_frames=max_prompt_frames,
+            batch_size=batch_size,
             num_workers=num_workers,
-        )  # fmt: skip
+        )
         for name, count in (("max_join", max_join), ("max_prompts", max_prompts)):
             if count < 1:
                 raise DataError(f"{name}={count} must be at least 1")
@@ -264,6 +289,7 @@ class MadeWordData(MadeDigits, WordData):
 
     def __init__(
         self,
+        *,
         num_sentences: int = 120,
         voices: Sequence[str] = ("plain", "f2"),
         rates: Sequence[int] = (150, 165, 180),
@@ -275,9 +301,14 @@ class MadeWordData(MadeDigits, WordData):
     ):
         self.speak_with(num_sentences, voices, rates, pitches, None, corpus_seed)
         super().__init__(
-            root="", front_end="espeak", mel=mel, trim_db=0.0, num_processes=1, batch_size=batch_size,
+            root="",
+            front_end="espeak",
+            mel=mel,
+            trim_db=0.0,
+            num_processes=1,
+            batch_size=batch_size,
             num_workers=num_workers,
-        )  # fmt: skip
+        )
 
 
 class MadePromptedData(MadeDigits, PromptedData):
@@ -291,6 +322,7 @@ class MadePromptedData(MadeDigits, PromptedData):
 
     def __init__(
         self,
+        *,
         num_sentences: int = 120,
         voices: Sequence[str] = ("plain", "f2"),
         rates: Sequence[int] = (150, 165, 180),
@@ -306,9 +338,17 @@ class MadePromptedData(MadeDigits, PromptedData):
     ):
         self.speak_with(num_sentences, voices, rates, pitches, None, corpus_seed)
         super().__init__(
-            root="", mel=mel, trim_db=0.0, max_frames=max_frames, max_prompt_frames=max_prompt_frames, words=True,
-            max_join=max_join, max_prompts=max_prompts, batch_size=batch_size, num_workers=num_workers,
-        )  # fmt: skip
+            root="",
+            mel=mel,
+            trim_db=0.0,
+            max_frames=max_frames,
+            max_prompt_frames=max_prompt_frames,
+            words=True,
+            max_join=max_join,
+            max_prompts=max_prompts,
+            batch_size=batch_size,
+            num_workers=num_workers,
+        )
 
 
 def words_of(items: Sequence[Any]) -> list[str]:

@@ -118,7 +118,7 @@ class ImageData(DataModule):
     """
 
     def __init__(
-        self, size: int, fit: Fit, background: str, flip: bool, shift: int, batch_size: int, val_size: int,
+        self, *, size: int, fit: Fit, background: str, flip: bool, shift: int, batch_size: int, val_size: int,
         num_workers: int,
     ):  # fmt: skip
         super().__init__(batch_size, num_workers)
@@ -181,10 +181,19 @@ class FileData(ImageData):
     """The base of data that are single files."""
 
     def __init__(
-        self, root: str, size: int, fit: Fit, background: str, flip: bool, shift: int, batch_size: int, val_size: int,
+        self, root: str, *, size: int, fit: Fit, background: str, flip: bool, shift: int, batch_size: int, val_size: int,
         num_processes: int | None, num_workers: int,
     ):  # fmt: skip
-        super().__init__(size, fit, background, flip, shift, batch_size, val_size, num_workers)
+        super().__init__(
+            size=size,
+            fit=fit,
+            background=background,
+            flip=flip,
+            shift=shift,
+            batch_size=batch_size,
+            val_size=val_size,
+            num_workers=num_workers,
+        )
         self.root = root
         self.num_processes = num_processes
 
@@ -230,6 +239,7 @@ class FolderData(FileData):
     def __init__(
         self,
         root: str,
+        *,
         size: int = 32,
         fit: Fit = "crop",
         background: str = "white",
@@ -240,7 +250,18 @@ class FolderData(FileData):
         num_processes: int | None = None,
         num_workers: int = 0,
     ):
-        super().__init__(root, size, fit, background, flip, shift, batch_size, val_size, num_processes, num_workers)
+        super().__init__(
+            root=root,
+            size=size,
+            fit=fit,
+            background=background,
+            flip=flip,
+            shift=shift,
+            batch_size=batch_size,
+            val_size=val_size,
+            num_processes=num_processes,
+            num_workers=num_workers,
+        )
 
     def prepare(self, progress: bool = True) -> Audit:
         root = self.folder()
@@ -283,6 +304,7 @@ class CaptionData(FileData):
     def __init__(
         self,
         root: str,
+        *,
         size: int = 32,
         fit: Fit = "crop",
         background: str = "white",
@@ -293,7 +315,18 @@ class CaptionData(FileData):
         num_processes: int | None = None,
         num_workers: int = 0,
     ):
-        super().__init__(root, size, fit, background, flip, shift, batch_size, val_size, num_processes, num_workers)
+        super().__init__(
+            root=root,
+            size=size,
+            fit=fit,
+            background=background,
+            flip=flip,
+            shift=shift,
+            batch_size=batch_size,
+            val_size=val_size,
+            num_processes=num_processes,
+            num_workers=num_workers,
+        )
 
     def prepare(self, progress: bool = True) -> Audit:
         table = find_captions(self.folder())

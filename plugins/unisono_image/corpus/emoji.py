@@ -31,6 +31,7 @@ class EmojiData(FileData):
     def __init__(
         self,
         root: str,
+        *,
         size: int = 32,
         fit: Fit = "pad",
         background: str = "white",
@@ -42,7 +43,18 @@ class EmojiData(FileData):
         num_processes: int | None = None,
         num_workers: int = 0,
     ):
-        super().__init__(root, size, fit, background, flip, shift, batch_size, val_size, num_processes, num_workers)
+        super().__init__(
+            root=root,
+            size=size,
+            fit=fit,
+            background=background,
+            flip=flip,
+            shift=shift,
+            batch_size=batch_size,
+            val_size=val_size,
+            num_processes=num_processes,
+            num_workers=num_workers,
+        )
         self.skin_tones = skin_tones
 
     def prepare(self, progress: bool = True) -> Audit:

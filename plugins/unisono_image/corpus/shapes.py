@@ -40,6 +40,7 @@ class ShapeData(ImageData):
 
     def __init__(
         self,
+        *,
         num_items: int = 32,
         size: int = 16,
         flip: bool = False,
@@ -48,7 +49,16 @@ class ShapeData(ImageData):
         val_size: int = 4,
         num_workers: int = 0,
     ):
-        super().__init__(size, "exact", "white", flip, shift, batch_size, val_size, num_workers)
+        super().__init__(
+            size=size,
+            fit="exact",
+            background="white",
+            flip=flip,
+            shift=shift,
+            batch_size=batch_size,
+            val_size=val_size,
+            num_workers=num_workers,
+        )
         self.num_items = num_items
 
     def prepare(self, progress: bool = True) -> Audit:

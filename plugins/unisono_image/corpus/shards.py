@@ -37,6 +37,7 @@ class ShardData(ImageData):
     def __init__(
         self,
         root: str,
+        *,
         size: int = 32,
         fit: Fit = "crop",
         background: str = "white",
@@ -46,7 +47,16 @@ class ShardData(ImageData):
         val_size: int = 128,
         num_workers: int = 0,
     ):
-        super().__init__(size, fit, background, flip, shift, batch_size, val_size, num_workers)
+        super().__init__(
+            size=size,
+            fit=fit,
+            background=background,
+            flip=flip,
+            shift=shift,
+            batch_size=batch_size,
+            val_size=val_size,
+            num_workers=num_workers,
+        )
         self.root = root
 
     def prepare(self, progress: bool = True) -> Audit:

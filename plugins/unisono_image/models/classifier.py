@@ -116,6 +116,7 @@ class ImageClassifier(Model):
 
     def __init__(
         self,
+        *,
         widths: list[int] = [32, 64, 128, 192],  # noqa: B006 -- read only; a recipe's key has a plain type
         num_blocks: int = 2,
         dropout: float = 0.1,

@@ -44,6 +44,7 @@ class DiT(ImageGenerator):
 
     def __init__(
         self,
+        *,
         channels: int = 3,
         downsampling: int = 1,
         patch_size: int = 2,
@@ -65,9 +66,21 @@ class DiT(ImageGenerator):
         guidance_scale: float = 1.5,
     ):
         super().__init__(
-            channels, downsampling, condition_dim or dim, text_encoder, text_layers, text_heads, spell_share,
-            condition_dropout, objective, schedule, min_snr, shift, sigma_data, guidance_scale,
-        )  # fmt: skip
+            channels=channels,
+            downsampling=downsampling,
+            condition_dim=condition_dim or dim,
+            text_encoder=text_encoder,
+            text_layers=text_layers,
+            text_heads=text_heads,
+            spell_share=spell_share,
+            condition_dropout=condition_dropout,
+            objective=objective,
+            schedule=schedule,
+            min_snr=min_snr,
+            shift=shift,
+            sigma_data=sigma_data,
+            guidance_scale=guidance_scale,
+        )
         if patch_size < 1:
             raise RecipeError(f"model.patch_size={patch_size} must be at least 1")
         if dim % num_heads or dim % 4:

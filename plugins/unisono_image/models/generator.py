@@ -67,6 +67,7 @@ class ImageGenerator(Model):
 
     def __init__(
         self,
+        *,
         channels: int,
         downsampling: int,
         condition_dim: int,

@@ -52,6 +52,7 @@ class UNet(ImageGenerator):
 
     def __init__(
         self,
+        *,
         channels: int = 3,
         downsampling: int = 1,
         block_channels: tuple[int, ...] = (128, 256, 256, 256),
@@ -73,12 +74,26 @@ class UNet(ImageGenerator):
         guidance_scale: float = 1.5,
     ):
         super().__init__(
-            channels, downsampling, condition_dim, text_encoder, text_layers, text_heads, spell_share,
-            condition_dropout, objective, schedule, min_snr, shift, sigma_data, guidance_scale,
-        )  # fmt: skip
+            channels=channels,
+            downsampling=downsampling,
+            condition_dim=condition_dim,
+            text_encoder=text_encoder,
+            text_layers=text_layers,
+            text_heads=text_heads,
+            spell_share=spell_share,
+            condition_dropout=condition_dropout,
+            objective=objective,
+            schedule=schedule,
+            min_snr=min_snr,
+            shift=shift,
+            sigma_data=sigma_data,
+            guidance_scale=guidance_scale,
+        )
         if not block_channels or layers_per_block < 1:
-            raise RecipeError(f"model.block_channels={list(block_channels)} and layers_per_block={layers_per_block}: "
-                              "at least one of each")  # fmt: skip
+            raise RecipeError(
+                f"model.block_channels={list(block_channels)} and layers_per_block={layers_per_block}: "
+                "at least one of each"
+            )
         for width in block_channels:
             if width % norm_groups or width % head_dim:
                 raise RecipeError(

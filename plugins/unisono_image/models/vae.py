@@ -68,6 +68,7 @@ class VAE(Adversarial, Model):
 
     def __init__(
         self,
+        *,
         latent_channels: int = 4,
         block_channels: tuple[int, ...] = (128, 256, 512, 512),
         layers_per_block: int = 2,

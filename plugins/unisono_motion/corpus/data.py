@@ -162,6 +162,7 @@ class ClipData(MotionData):
     def __init__(
         self,
         root: str,
+        *,
         fps: float | None = 30.0,
         skeleton: str | None = None,
         metres_per_unit: float | None = None,

@@ -88,6 +88,7 @@ class FigureData(MotionData):
 
     def __init__(
         self,
+        *,
         num_items: int = 32,
         fps: float = 20.0,
         crop_frames: int | None = None,

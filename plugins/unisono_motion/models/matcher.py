@@ -101,6 +101,7 @@ class MotionMatcher(Model):
 
     def __init__(
         self,
+        *,
         dim: int = 256,
         num_layers: int = 4,
         num_heads: int = 4,

@@ -81,6 +81,7 @@ class MMM(MaskedModel):
 
     def __init__(
         self,
+        *,
         codebook_size: int = 8192,
         num_streams: int = 1,
         max_tokens: int = 49,

@@ -45,6 +45,7 @@ class MoMask(MMM):
 
     def __init__(
         self,
+        *,
         codebook_size: int = 512,
         num_parts: int = 1,
         num_levels: int = 6,
@@ -63,20 +64,20 @@ class MoMask(MMM):
         label_smoothing: float = 0.0,
     ):
         super().__init__(
-            codebook_size,
-            num_parts * num_levels,
-            max_tokens,
-            dim,
-            num_layers,
-            num_heads,
-            dropout,
-            text_encoder,
-            text_layers,
-            text_dropout,
-            spell_share,
-            crop_share,
-            length_weight,
-            label_smoothing,
+            codebook_size=codebook_size,
+            num_streams=num_parts * num_levels,
+            max_tokens=max_tokens,
+            dim=dim,
+            num_layers=num_layers,
+            num_heads=num_heads,
+            dropout=dropout,
+            text_encoder=text_encoder,
+            text_layers=text_layers,
+            text_dropout=text_dropout,
+            spell_share=spell_share,
+            crop_share=crop_share,
+            length_weight=length_weight,
+            label_smoothing=label_smoothing,
         )
         if num_levels < 2:
             raise RecipeError(f"model.num_levels={num_levels}: a tokenizer of one level is motion/mmm's")

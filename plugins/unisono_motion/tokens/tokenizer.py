@@ -86,6 +86,7 @@ class MotionTokenizer(Model):
 
     def __init__(
         self,
+        *,
         width: int = 512,
         code_dim: int = 512,
         codebook_size: int = 512,
@@ -343,6 +344,7 @@ class ScalarMotionTokenizer(MotionTokenizer):
 
     def __init__(
         self,
+        *,
         levels: list[int],
         width: int = 512,
         code_dim: int = 512,

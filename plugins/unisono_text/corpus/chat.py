@@ -44,6 +44,7 @@ class ChatData(StoredData):
     def __init__(
         self,
         root: Roots,
+        *,
         prompt: str = "prompt",
         answer: str = "answer",
         messages: str = "messages",
@@ -58,7 +59,15 @@ class ChatData(StoredData):
         batch_size: int = 32,
         num_workers: int = 0,
     ):
-        super().__init__(root, tokenizer, vocabulary, context, val, batch_size, num_workers)
+        super().__init__(
+            root=root,
+            tokenizer=tokenizer,
+            vocabulary=vocabulary,
+            context=context,
+            val=val,
+            batch_size=batch_size,
+            num_workers=num_workers,
+        )
         self.names = {"prompt": prompt, "answer": answer, "messages": messages}
         form = {"before": before, "between": between, "after": after}
         lent = FORM if tokenizer in MADE else facts_of(tokenizer).get("chat", FORM)

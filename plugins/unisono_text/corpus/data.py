@@ -123,6 +123,7 @@ class ToyData(TextData):
 
     def __init__(
         self,
+        *,
         num_items: int = 64,
         context: int = 32,
         tokenizer: str = "characters",

@@ -30,7 +30,7 @@ class StoredData(TextData):
     """
 
     def __init__(
-        self, root: Roots, tokenizer: str, vocabulary: int, context: int, val: float | str | list[str],
+        self, root: Roots, *, tokenizer: str, vocabulary: int, context: int, val: float | str | list[str],
         batch_size: int, num_workers: int,
     ):  # fmt: skip
         super().__init__(context, batch_size, num_workers)
@@ -138,6 +138,7 @@ class FilesData(StoredData):
     def __init__(
         self,
         root: Roots,
+        *,
         documents: Way = "paragraph",
         field: str = "text",
         tokenizer: str = "bpe",
@@ -149,7 +150,15 @@ class FilesData(StoredData):
         batch_size: int = 32,
         num_workers: int = 0,
     ):
-        super().__init__(root, tokenizer, vocabulary, context, val, batch_size, num_workers)
+        super().__init__(
+            root=root,
+            tokenizer=tokenizer,
+            vocabulary=vocabulary,
+            context=context,
+            val=val,
+            batch_size=batch_size,
+            num_workers=num_workers,
+        )
         if documents not in WAYS:
             raise DataError(f"documents={documents!r} is no way to divide a text{did_you_mean(documents, WAYS)}")
         if split == "tail" and not isinstance(val, int | float):

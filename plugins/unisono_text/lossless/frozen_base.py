@@ -41,7 +41,7 @@ class Based(LanguageModel):
     builtin_components: ClassVar[dict[str, str]] = {"untrained": "unisono_text.models.untrained:base"}
 
     def __init__(self, dim: int = 768):
-        super().__init__(dim, 1, 1)
+        super().__init__(dim=dim, num_layers=1, num_heads=1)
         self.dim, self.attention, self.remembers = dim, "causal", False
 
     @property

@@ -43,7 +43,7 @@ class Medusa(Based):
 
     salt: ClassVar[str] = "medusa"
 
-    def __init__(self, dim: int = 768, heads: int = 4, depth: int = 1, decay: float = 0.8):
+    def __init__(self, *, dim: int = 768, heads: int = 4, depth: int = 1, decay: float = 0.8):
         super().__init__(dim)
         if heads < 1 or depth < 1:
             raise RecipeError(f"model.heads={heads} and model.depth={depth} must be at least 1")

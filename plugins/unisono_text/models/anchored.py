@@ -101,6 +101,7 @@ class Anchored(MaskedModel):
 
     def __init__(
         self,
+        *,
         dim: int = 768,
         num_layers: int = 18,
         num_heads: int = 12,
@@ -112,7 +113,7 @@ class Anchored(MaskedModel):
         skip: bool = False,
         adapters: Adapters = NO_ADAPTERS,
     ):
-        super().__init__(dim, num_layers, num_heads, filter_dim, dropout)
+        super().__init__(dim=dim, num_layers=num_layers, num_heads=num_heads, filter_dim=filter_dim, dropout=dropout)
         if not 0 < anchor_layers < num_layers:
             raise RecipeError(
                 f"model.anchor_layers={anchor_layers} must be from 1 to {num_layers - 1}: "

@@ -48,6 +48,7 @@ class Autoregressive(LanguageModel):
 
     def __init__(
         self,
+        *,
         dim: int = 768,
         num_layers: int = 12,
         num_heads: int = 12,
@@ -55,7 +56,7 @@ class Autoregressive(LanguageModel):
         dropout: float = 0.1,
         adapters: Adapters = NO_ADAPTERS,
     ):
-        super().__init__(dim, num_layers, num_heads, filter_dim, dropout)
+        super().__init__(dim=dim, num_layers=num_layers, num_heads=num_heads, filter_dim=filter_dim, dropout=dropout)
         self.attention, self.adapters = "causal", adapters
 
     def shifted(self, batch: dict[str, Any]) -> Int[Tensor, "b t"]:

@@ -54,6 +54,7 @@ class BlockModel(MaskedModel):
 
     def __init__(
         self,
+        *,
         dim: int = 768,
         num_layers: int = 12,
         num_heads: int = 12,
@@ -63,7 +64,7 @@ class BlockModel(MaskedModel):
         clip: tuple[float, float] | None = (0.3, 0.8),
         adapters: Adapters = NO_ADAPTERS,
     ):
-        super().__init__(dim, num_layers, num_heads, filter_dim, dropout)
+        super().__init__(dim=dim, num_layers=num_layers, num_heads=num_heads, filter_dim=filter_dim, dropout=dropout)
         low, high = clip or (0.0, 1.0)
         if not 0 <= low < high <= 1:
             raise RecipeError(f"model.clip={[low, high]} must be two times, 0 ≤ low < high ≤ 1")

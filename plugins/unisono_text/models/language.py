@@ -57,6 +57,7 @@ class LanguageModel(Model):
 
     def __init__(
         self,
+        *,
         dim: int = 768,
         num_layers: int = 12,
         num_heads: int = 12,

@@ -178,7 +178,13 @@ class LLaDA(MaskedModel):
     salt: ClassVar[str] = "llada"
 
     def __init__(self, network: LargeSizes = LLADA_8B, adapters: Adapters = NO_ADAPTERS):
-        super().__init__(network.dim, network.num_layers, network.num_heads, network.filter_dim, 0.0)
+        super().__init__(
+            dim=network.dim,
+            num_layers=network.num_layers,
+            num_heads=network.num_heads,
+            filter_dim=network.filter_dim,
+            dropout=0.0,
+        )
         self.network, self.adapters = network, adapters
 
     @property
@@ -240,12 +246,21 @@ class FastDLLM(BlockModel):
 
     def __init__(
         self,
+        *,
         network: LargeSizes = FAST_DLLM_7B,
         block_size: int = 32,
         clip: tuple[float, float] = (0.0, 1.0),
         adapters: Adapters = NO_ADAPTERS,
     ):
-        super().__init__(network.dim, network.num_layers, network.num_heads, network.filter_dim, 0.0, block_size, clip)
+        super().__init__(
+            dim=network.dim,
+            num_layers=network.num_layers,
+            num_heads=network.num_heads,
+            filter_dim=network.filter_dim,
+            dropout=0.0,
+            block_size=block_size,
+            clip=clip,
+        )
         self.network, self.remembers, self.adapters = network, False, adapters
 
     @property

@@ -41,6 +41,7 @@ class MDLM(MaskedModel):
 
     def __init__(
         self,
+        *,
         dim: int = 768,
         num_layers: int = 12,
         num_heads: int = 12,
@@ -49,7 +50,7 @@ class MDLM(MaskedModel):
         time_conditioning: bool = False,
         adapters: Adapters = NO_ADAPTERS,
     ):
-        super().__init__(dim, num_layers, num_heads, filter_dim, dropout)
+        super().__init__(dim=dim, num_layers=num_layers, num_heads=num_heads, filter_dim=filter_dim, dropout=dropout)
         self.time_conditioning, self.adapters = time_conditioning, adapters
         self.remembers = not time_conditioning
 

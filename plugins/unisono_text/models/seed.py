@@ -59,6 +59,7 @@ class Seed(MDLM):
 
     def __init__(
         self,
+        *,
         dim: int = 768,
         num_layers: int = 12,
         num_heads: int = 12,
@@ -70,7 +71,14 @@ class Seed(MDLM):
         num_orders: int = 4,
         adapters: Adapters = NO_ADAPTERS,
     ):
-        super().__init__(dim, num_layers, num_heads, filter_dim, dropout, adapters=adapters)
+        super().__init__(
+            dim=dim,
+            num_layers=num_layers,
+            num_heads=num_heads,
+            filter_dim=filter_dim,
+            dropout=dropout,
+            adapters=adapters,
+        )
         for name, value in (("edit_share", edit_share), ("edit_rate", edit_rate), ("order_share", order_share)):
             if not 0 <= value <= 1:
                 raise RecipeError(f"model.{name}={value} must be from 0 to 1")

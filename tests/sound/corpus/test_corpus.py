@@ -73,7 +73,9 @@ def test_half_a_character_is_dropped_at_the_audit(tmp_path):
     audit = Audit()
     assert set(read_texts(spoken("Hello.", "a \ud83d box"), front_end("espeak", "en-us"), audit)) == {"u0"}
     assert [(d.id, d.reason) for d in audit.dropped] == [("u1", "half a character")]
-    data = SpeechCorpus(voice(tmp_path / "voice", ["one two", "a \ud83d box", "three"]), "characters", val_size=1)
+    data = SpeechCorpus(
+        voice(tmp_path / "voice", ["one two", "a \ud83d box", "three"]), front_end="characters", val_size=1
+    )
     audit = data.prepare(progress=False)
     assert [(d.id, d.reason) for d in audit.dropped] == [("list.jsonl:2", "half a character")]
     json.dumps(data.describe(), ensure_ascii=False).encode()
@@ -93,7 +95,7 @@ def test_durations_that_do_not_fit_drop_one_utterance(tmp_path, wrong):
     rows = [{"id": "u0", "durations": [1, 1, 1, frames - 3]}, {"id": "u1", **wrong}]
     path = tmp_path / "durations.jsonl"
     path.write_text("\ufeff" + "\r\n".join(map(json.dumps, rows)))
-    data = SpeechCorpus(root, "characters", trim_db=0, val_size=0, durations=str(path))
+    data = SpeechCorpus(root, front_end="characters", trim_db=0, val_size=0, durations=str(path))
     audit = data.prepare(progress=False)
     assert [(d.id, d.reason) for d in audit.dropped] == [("u1", "durations do not fit")]
     assert data.train_set.item(0)["durations"].tolist() == [1, 1, 1, frames - 3]
@@ -167,7 +169,7 @@ def test_whatever_makes_a_recording_unreadable_drops_it(tmp_path):
     os.remove(tmp_path / "voice" / "wavs" / "u1.wav")
     os.mkfifo(tmp_path / "voice" / "wavs" / "u1.wav")
     with pytest.raises(DataError, match=r"line 2: audio file .*u1\.wav is a pipe"):
-        SpeechCorpus(root, "characters").prepare(progress=False)
+        SpeechCorpus(root, front_end="characters").prepare(progress=False)
     lost = cache_module.prepare_features(
         [tmp_path / "voice" / "wavs" / "u1.wav"], str, "v", file=lambda path: path, progress=False
     )
