@@ -31,6 +31,7 @@ from unisono_sound.corpus import Utterance
 
 from unisono_motion.corpus import humanml3d
 from unisono_motion.corpus.captions import captions_of_name
+from unisono_motion.corpus.facts import MotionFacts
 from unisono_motion.corpus.features import MotionSpec, about_y
 from unisono_motion.corpus.fit import Mirror, fit
 from unisono_motion.skeleton import Motion, Skeleton, matrix_to_six, read_bvh, six_to_matrix
@@ -91,7 +92,6 @@ class MotionData(DataModule):
             raise DataError(f"crop_frames={crop_frames} must be at least 2, or null for whole clips")
         self.crop_frames = crop_frames
         self.spec: MotionSpec
-        self._facts: dict[str, Any] = {}
 
     def settle(self, audit: Audit, train: list[Clip], val: list[Clip]) -> Audit:
         """Fill the sets from clips, measure what is trained on, and return the audit."""
@@ -105,22 +105,19 @@ class MotionData(DataModule):
         std = np.sqrt(np.maximum(np.asarray(square) / count - mean**2, 0))
         captions = [clip.captions[0] for clip in val or train if clip.captions]
         words = {word for clip in train for caption in clip.captions for word in words_of(caption)}
-        self._facts = {
-            "motion": self.spec.to_dict(),
-            "mean": mean.round(8).tolist(),
-            "std": std.round(8).tolist(),
-            "max_frames": max(len(clip.features) for clip in train),
-            "words": sorted(words),
-            "sample_captions": list(dict.fromkeys(captions))[:8],
-            "held_out": [clip.id for clip in val],
-            "hours": audit.amount / 3600,
-        }
+        self.facts = MotionFacts(
+            motion=self.spec,
+            mean=tuple(mean.round(8).tolist()),
+            std=tuple(std.round(8).tolist()),
+            max_frames=max(len(clip.features) for clip in train),
+            words=tuple(sorted(words)),
+            sample_captions=tuple(dict.fromkeys(captions))[:8],
+            held_out=tuple(clip.id for clip in val),
+            hours=audit.amount / 3600,
+        )
         self.train_set = ClipSet(train, self.crop_frames, random=True)
         self.val_set = ClipSet(val, None, random=False) if val else None
         return self.finish(audit)
-
-    def describe(self) -> dict[str, Any]:
-        return dict(self._facts)
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         return collate_items(items)

@@ -197,7 +197,7 @@ class Held:
         if module.spec.to_dict() != tokenizer.spec.to_dict():
             raise DataError(f"{name}: its motions have another skeleton or rate than the model's")
         everything = [*module.train_set.clips, *(module.val_set.clips if module.val_set else [])]
-        clips, seen = held_out(everything, model.facts["held_out"], limit)
+        clips, seen = held_out(everything, model.facts.held_out, limit)
         if len(clips) < 2:
             raise DataError(f"{name}: {len(clips)} clips with a caption are left to measure, at least 2 are needed")
         phrasings = [clip.captions[derive_seed("evaluate", clip.id) % len(clip.captions)] for clip in clips]

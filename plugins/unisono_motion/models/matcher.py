@@ -11,7 +11,7 @@ Shapes: b batch, t frames, w tokens of a caption, d channels, e dimensions of th
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,7 +30,7 @@ from unisono.nn.captions import SmallTextEncoder
 from unisono.nn.fft import sinusoids
 from unisono.nn.transformer import Block
 
-from unisono_motion.corpus.features import MotionSpec
+from unisono_motion.corpus.facts import MotionFacts
 from unisono_motion.corpus.fit import fit
 from unisono_motion.models.caption_encoders import read_caption
 from unisono_motion.skeleton import Motion
@@ -84,6 +84,8 @@ class MotionMatcher(Model):
     """
 
     Media: ClassVar[type[Place]] = Place
+    Facts: ClassVar[type[MotionFacts]] = MotionFacts
+    facts: MotionFacts
     salt: ClassVar[str] = "matcher"
 
     class Request(Request):
@@ -115,18 +117,18 @@ class MotionMatcher(Model):
         self.num_layers, self.num_heads, self.dropout = num_layers, num_heads, dropout
         self.text_layers = text_layers
 
-    def build(self, facts: dict[str, Any]) -> None:
+    def build(self, facts: Mapping[str, Any]) -> None:
         """Build for the features and the words of the data."""
         super().build(facts)
-        self.spec = MotionSpec.from_dict(facts["motion"])
-        mean, std = torch.tensor(facts["mean"]), torch.tensor(facts["std"])
+        self.spec = self.facts.motion
+        mean, std = torch.tensor(self.facts.mean), torch.tensor(self.facts.std)
         for columns in self.spec.slices.values():
             std[columns] = std[columns].mean().clamp(min=1e-4) if std[columns].numel() else std[columns]
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
-        self.text = SmallTextEncoder(facts["words"], self.dim, self.text_layers, self.num_heads, self.dropout)
+        self.text = SmallTextEncoder(self.facts.words, self.dim, self.text_layers, self.num_heads, self.dropout)
         self.text_out = nn.Linear(self.dim, self.space_dim)
         self.down = nn.ModuleList([nn.Conv1d(self.spec.dim, self.dim, 4, 2, 1), nn.Conv1d(self.dim, self.dim, 4, 2, 1)])
         self.blocks = nn.ModuleList(Block(self.dim, self.num_heads, self.dropout) for _ in range(self.num_layers))
@@ -232,7 +234,7 @@ class MotionMatcher(Model):
         return places
 
     def preview_requests(self) -> list["MotionMatcher.Request"]:
-        return [self.Request(text=text) for text in self.facts.get("sample_captions", [])[:3]]
+        return [self.Request(text=text) for text in self.facts.sample_captions[:3]]
 
 
 class _Gather(torch.autograd.Function):

@@ -14,7 +14,7 @@ Differences:
 Shapes: b batch, n token positions, q streams of tokens, v codebook, w words, d channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -28,6 +28,7 @@ from unisono.masked.training.corrupt import Corrupted, PlanMasking
 from unisono.masked.training.losses import masked_cross_entropy
 from unisono.nn.captions import make_text_encoder
 
+from unisono_motion.corpus.facts import MotionFacts
 from unisono_motion.models.composing import DECODING_FIELDS, Composition, Window
 from unisono_motion.models.request import MotionRequest, read_request
 from unisono_motion.models.sampling import SAMPLERS, strategy_of
@@ -66,6 +67,8 @@ class MMM(MaskedModel):
     """
 
     Media: ClassVar[type[Motion]] = Motion
+    Facts: ClassVar[type[MotionFacts]] = MotionFacts
+    facts: MotionFacts
     Request: ClassVar[type[MotionRequest]] = MotionRequest
     salt: ClassVar[str] = "mmm"
     roles: ClassVar[dict[str, str]] = {
@@ -112,12 +115,12 @@ class MMM(MaskedModel):
         self.length_weight, self.label_smoothing = length_weight, label_smoothing
         self._known_tokens: dict[tuple[int, int, float], Tensor] = {}
 
-    def build(self, facts: dict[str, Any]) -> None:
+    def build(self, facts: Mapping[str, Any]) -> None:
         """Build for the words of the captions; what motions are is the tokenizer's business."""
         super().build(facts)
         dim, heads, dropout = self.sizes["dim"], self.sizes["num_heads"], self.sizes["dropout"]
         self.text = make_text_encoder(
-            self.text_encoder_name, facts["words"], int(dim), self.text_layers, int(heads), dropout
+            self.text_encoder_name, self.facts.words, int(dim), self.text_layers, int(heads), dropout
         )
         self.length = nn.Sequential(nn.Linear(int(dim), int(dim)), nn.GELU(), nn.Linear(int(dim), self.max_tokens))
         self.net = MaskedTransformer(self.codebook_size, self.num_streams, **self.sizes)
@@ -305,6 +308,6 @@ class MMM(MaskedModel):
         return self.net(tokens, known, condition, forget)
 
     def preview_requests(self) -> list[MotionRequest]:
-        texts = self.facts.get("sample_captions", [])[:3]
+        texts = self.facts.sample_captions[:3]
         fixed = [self.Request(text=text, seconds=2.0 + 0.5 * i) for i, text in enumerate(texts)]
         return [*fixed, *(self.Request(text=text, num_steps=4) for text in texts[:1])]

@@ -12,6 +12,7 @@ Shapes: b batch, n token positions, p parts of the body, l levels, q = p · l st
 side), v codebook.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -83,7 +84,7 @@ class MoMask(MMM):
             raise RecipeError(f"model.num_levels={num_levels}: a tokenizer of one level is motion/mmm's")
         self.num_parts, self.num_levels, self.residual_layers = num_parts, num_levels, residual_layers
 
-    def build(self, facts: dict[str, Any]) -> None:
+    def build(self, facts: Mapping[str, Any]) -> None:
         """Build both networks."""
         super().build(facts)
         self.net = MaskedTransformer(self.codebook_size, self.num_parts, **self.sizes)

@@ -23,7 +23,7 @@ downsampling repeat the last one.
 Shapes: b batch, t frames, n token positions, q codebooks, d features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -37,7 +37,7 @@ from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
 from unisono.model import OnStep
 from unisono.nn.quantize import GroupedQuantizer, Quantised, ResidualQuantizer, ScalarQuantizer
 
-from unisono_motion.corpus.features import MotionSpec
+from unisono_motion.corpus.facts import MotionFacts
 from unisono_motion.corpus.fit import fit
 from unisono_motion.skeleton import Motion
 from unisono_motion.tokens.codec import MotionDecoder, MotionEncoder, pad_to_multiple
@@ -66,6 +66,8 @@ class MotionTokenizer(Model):
     """
 
     Media: ClassVar[type[Motion]] = Motion
+    Facts: ClassVar[type[MotionFacts]] = MotionFacts
+    facts: MotionFacts
     text_field: ClassVar[str] = "motion"
 
     class Request(Request):
@@ -118,11 +120,11 @@ class MotionTokenizer(Model):
         self.way_weight = way_weight
         self._previews: list[Any] = []
 
-    def build(self, facts: dict[str, Any]) -> None:
-        """Build for the features of ``facts["motion"]``, normalised by ``facts["mean"]`` and ``facts["std"]``."""
+    def build(self, facts: Mapping[str, Any]) -> None:
+        """Build for the features that ``facts.motion`` describes, normalised by ``facts.mean`` and ``facts.std``."""
         super().build(facts)
-        self.spec = MotionSpec.from_dict(facts["motion"])
-        mean, std = torch.tensor(facts["mean"]), torch.tensor(facts["std"])
+        self.spec = self.facts.motion
+        mean, std = torch.tensor(self.facts.mean), torch.tensor(self.facts.std)
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", mean, persistent=False)
@@ -275,7 +277,7 @@ class MotionTokenizer(Model):
             return self._previews
         time = torch.arange(50)[:, None] / self.spec.fps
         phase = torch.arange(self.spec.dim)
-        sway = torch.tensor(self.facts["mean"]) + 0.5 * torch.tensor(self.facts["std"]) * torch.sin(4 * time + phase)
+        sway = torch.tensor(self.facts.mean) + 0.5 * torch.tensor(self.facts.std) * torch.sin(4 * time + phase)
         return [self.Request(features=sway), self.Request(features=sway[:22])]
 
     # ---- training ------------------------------------------------------------------------------
