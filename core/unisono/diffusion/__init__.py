@@ -1,18 +1,21 @@
 """Parallel diffusion samplers: the serial chain of a sampler in a few batched rounds, with its sample as the result.
 
-recurrence.py  the chain: evaluate, advance, hold, snapshot and restore
-replay.py      any diffusers scheduler as a chain; levels.py what its network's output means
-picard.py      Serial, Jacobi, Identity, Picard; anderson.py, newton.py, parareal.py the other solvers
-window.py      what solvers over a sliding window share
-accept.py      when a step is done
-evaluate.py    where rows are evaluated; purity.py what a network must not do
-solve.py       the call; report.py its bill
-pipeline.py    unmodified diffusers pipelines; calls.py what they ask their network; fast.py DDIM and others in one line
-gradient.py    gradients through the fixed point
-deer.py        recurrent networks in parallel over their length; devices/ samplers over several devices
-guide.py       classifier-free guidance; tree.py states of several tensors
-objectives.py  what networks are trained for
-oracles.py     exact networks of Gaussians and mixtures
+solve.py       the call; report.py its solution and bill; limits.py what arguments may be; turns.py one run at a time
+chain/         recurrence.py the chain of steps, replay.py any diffusers scheduler as one, fast.py DDIM and others as
+               one line, levels.py what an output means, purity.py what a network must not do, tree.py states of
+               several tensors
+solvers/       job.py what a solver works on, picard.py Serial, Jacobi, Identity, Picard, anderson.py, newton.py,
+               parareal.py, deer.py recurrent networks in parallel over their length, window.py the sliding window,
+               accept.py when a step is done, evaluator.py where rows are evaluated
+guide.py       classifier-free guidance: unconditional + scale·(conditional − unconditional)
+training/      objectives.py what networks are trained for, gradient.py gradients through the fixed point
+pipelines/     pipeline.py unmodified diffusers pipelines, calls.py what they ask their network
+devices/       samplers over several devices
+
+This is a library for users too. The image plugin uses `solve`, the fixed-point, Anderson and parareal solvers, replay,
+guidance and objectives. Nothing in this repository but tests, benchmarks and docs uses `deer`, `newton`, `fast`,
+`gradient`, `pipelines` and `devices`: they are here to be called from programs of your own. Exact networks to test
+samplers with are in `unisono.testing.oracles`.
 
 The equations are in docs/diffusion.md.
 """
@@ -24,12 +27,13 @@ from unisono.diffusion.chain.recurrence import Recurrence
 from unisono.diffusion.chain.replay import SchedulerRecurrence
 from unisono.diffusion.guide import ClassifierFree
 from unisono.diffusion.pipelines.pipeline import ParallelPipeline, parallelize
-from unisono.diffusion.report import NonFiniteError, Report, Round
-from unisono.diffusion.solve import Job, Solution, Solver, solve
+from unisono.diffusion.report import NonFiniteError, Report, Round, Solution
+from unisono.diffusion.solve import solve
 from unisono.diffusion.solvers.accept import Accept, Exact, FixedSteps, Tolerance
 from unisono.diffusion.solvers.anderson import Anderson
 from unisono.diffusion.solvers.deer import DeerError, DeerReport, ParallelGRU, deer, prefix_scan
 from unisono.diffusion.solvers.evaluator import Evaluator, Local
+from unisono.diffusion.solvers.job import Job, Solver
 from unisono.diffusion.solvers.newton import DiagNewton, Newton
 from unisono.diffusion.solvers.parareal import Parareal
 from unisono.diffusion.solvers.picard import Identity, Jacobi, Picard, Serial

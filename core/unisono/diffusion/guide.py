@@ -1,4 +1,4 @@
-"""Classifier-free guidance (Ho and Salimans, arXiv:2207.12598) as a network: both branches in one batch."""
+"""Guide: classifier-free guidance as a network, both branches in one batch (Ho and Salimans, arXiv:2207.12598)."""
 
 from __future__ import annotations
 

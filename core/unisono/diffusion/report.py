@@ -1,15 +1,12 @@
-"""The bill of a parallel run: rounds, rows, how far accepted states had still moved, and time."""
+"""Report: what a parallel run gave, and its bill: rounds, rows, movement of accepted states, time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
 from unisono.errors import UnisonoError
-
-if TYPE_CHECKING:
-    from unisono.diffusion.solve import Solution
 
 
 @dataclass(frozen=True)
@@ -17,7 +14,7 @@ class Round:
     """One batched evaluation and what came of it.
 
     `number` counts from 1, `rows` were evaluated, `accepted` steps per sample, `residual` is the largest relative
-    movement of a guess that an accepted state rests on, `done` the share of all steps that are done, 0..1.
+    movement of a guess that an accepted state rests on, `done` the share of all steps that are done, in [0, 1].
     """
 
     number: int
@@ -89,6 +86,15 @@ class Report:
         if self.failures:
             text += f", not finite: {', '.join(f'sample {s} at step {i}' for s, i in self.failures.items())}"
         return text
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The sample x_T [b, …], what it cost, and, if asked for, all states x_0 … x_T."""
+
+    sample: Any
+    report: Report
+    states: list[Any] | None = None
 
 
 class NonFiniteError(UnisonoError):

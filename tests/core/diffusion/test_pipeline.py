@@ -8,6 +8,7 @@ adds up to no more than 1e-2 at the end with these networks (measured 1e-4 to 4e
 import functools
 import inspect
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -303,6 +304,71 @@ def test_the_pipeline_is_unchanged_when_it_raises():
     assert torch.equal(again, before)
 
 
+def test_two_threads_give_what_they_give_one_after_the_other():
+    pipe, kwargs = build(stable_diffusion)
+    serial = {seed: draw(parallelize(pipe, window=4), kwargs, seed)[0] for seed in range(3)}
+    fast = parallelize(pipe, window=4)
+    with ThreadPoolExecutor(3) as pool:
+        shared = list(pool.map(lambda seed: draw(fast, kwargs, seed)[0], range(3)))
+        each = list(pool.map(lambda seed: draw(parallelize(pipe, window=4), kwargs, seed)[0], range(3)))
+    for seed in range(3):
+        assert torch.equal(shared[seed], serial[seed])
+        assert torch.equal(each[seed], serial[seed])
+    assert "forward" not in vars(pipe.unet) and "decode" not in vars(pipe.vae)
+    assert torch.equal(draw(pipe, kwargs)[0], draw(pipe, kwargs)[0])
+
+
+def test_a_plain_call_from_another_thread_is_refused_in_both():
+    pipe, kwargs = build(stable_diffusion)
+    before, _ = draw(pipe, kwargs)
+    with ThreadPoolExecutor(1) as pool:
+        said = []
+
+        def interfere(event):
+            said.append(pool.submit(draw, pipe, kwargs).exception())
+
+        with pytest.raises(UnisonoError, match="another thread called this pipeline while it ran in parallel"):
+            parallelize(pipe, window=4, on_round=interfere)(**kwargs)
+    assert isinstance(said[0], UnisonoError) and "runs in parallel in another thread" in str(said[0])
+    assert "forward" not in vars(pipe.unet)
+    assert torch.equal(draw(pipe, kwargs)[0], before)
+
+
+def test_a_parallel_call_within_its_own_run_is_refused():
+    pipe, kwargs = build(stable_diffusion)
+    with pytest.raises(UnisonoError, match="this pipeline is running already in this thread"):
+        parallelize(pipe, window=4, on_round=lambda _: parallelize(pipe))(**kwargs)
+    draw(parallelize(pipe, window=4), kwargs)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, MemoryError])
+def test_the_pipeline_is_unchanged_when_it_is_interrupted(stop):
+    pipe, kwargs = build(stable_diffusion)
+    before, _ = draw(pipe, kwargs)
+    kept = attributes(pipe)
+
+    def interrupt(_):
+        raise stop
+
+    with pytest.raises(stop):
+        parallelize(pipe, window=4, on_round=interrupt)(**kwargs)
+    assert "forward" not in vars(pipe.unet) and "decode" not in vars(pipe.vae)
+    assert attributes(pipe) == kept
+    assert torch.equal(draw(pipe, kwargs)[0], before)
+    draw(parallelize(pipe, window=4), kwargs)
+
+
+def test_a_network_that_was_left_patched_answers_as_itself():
+    """As where an interrupt comes between the end of a run and the last repair."""
+    pipe, kwargs = build(stable_diffusion)
+    before, _ = draw(pipe, kwargs)
+    patched = []
+    fast = parallelize(pipe, window=4, on_round=lambda _: patched.append(pipe.unet.forward))
+    fast(**kwargs)
+    pipe.unet.forward = patched[0]
+    assert torch.equal(draw(pipe, kwargs)[0], before)
+
+
 def test_without_a_generator_the_global_one_serves_as_it_does_the_pipeline():
     pipe, kwargs = build(stochastic)
     torch.manual_seed(3)
@@ -354,6 +420,9 @@ def refused(make, match, **options):
 def test_windows_and_tolerances_that_cannot_be():
     refused(sd3, "larger than the 6 calls", window=7)
     refused(sd3, "at least 1", window=0)
+    refused(sd3, r"window=2\.5 must be a whole number", window=2.5)
+    refused(sd3, "tolerance of 'x'", tolerance="x")
+    refused(sd3, r"networks='transformer' is one text: give a list of names", networks="transformer")
     refused(sd3, "tolerance of 0", tolerance=0)
     refused(sd3, "tolerance of -1", tolerance=-1)
     refused(sd3, "hold='velocity' is unknown", hold="velocity")

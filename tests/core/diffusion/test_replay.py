@@ -1,5 +1,7 @@
 """Any scheduler in parallel: bit-equal to diffusers' own loop where a network gives a row one answer in any batch."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from chains import SCHEDULERS, Counted, apart, gen, noise, oracle_chain, scheduler_of, serial_loop
@@ -175,6 +177,43 @@ def test_image_to_image_begins_later():
     chain = SchedulerRecurrence(scheduler, network, first=8)
     assert chain.num_steps == 12
     assert torch.equal(solve(chain, x, accept=Exact()).sample, y)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_chain_begins_anywhere_or_is_refused_by_name(name):
+    """PNDM and LMS need their first steps; the second half of a two-stage step needs the first."""
+    order = scheduler_of(name, STEPS).order
+    total = len(scheduler_of(name, STEPS).timesteps)
+    for first in (1, 2, 5, total - 3, total - 2):
+        if name in ("pndm", "lms") or first % order:
+            with pytest.raises(UnisonoError, match=rf"Scheduler cannot begin at step first={first}: by step \d+ it is"):
+                SchedulerRecurrence(scheduler_of(name, STEPS), network_for(name), generator=[gen()], first=first)
+            continue
+        chain = SchedulerRecurrence(scheduler_of(name, STEPS), network_for(name), generator=[gen()], first=first)
+        assert chain.num_steps == total - first
+
+
+def test_two_threads_solve_one_chain_as_one_after_the_other():
+    x = noise(SHAPE, scheduler_of("ddpm", STEPS), dtype=torch.float32)
+
+    def chain():
+        return SchedulerRecurrence(scheduler_of("ddpm", STEPS), network_for("ddpm"), generator=[gen()])
+
+    one = chain()
+    want = {solve(one, x, Serial()).sample.sum().item() for _ in range(4)}
+    assert len(want) == 4  # the generator goes on
+    shared = chain()
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: solve(shared, x, Serial()).sample.sum().item(), range(4)))
+    assert set(made) == want
+
+
+def test_a_chain_in_use_is_refused_within_its_own_run():
+    chain = oracle_chain(IMAGES, "ddim", STEPS)
+    x = noise(SHAPE, scheduler_of("ddim", STEPS))
+    with pytest.raises(UnisonoError, match="this chain is running already in this thread"):
+        solve(chain, x, on_round=lambda _: solve(chain, x))
+    solve(chain, x)  # and is free again afterwards
 
 
 def test_a_hook_after_each_step_keeps_data_consistent():

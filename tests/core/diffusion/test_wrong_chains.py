@@ -21,8 +21,12 @@ from unisono.diffusion import (
     Serial,
     Tolerance,
     check_pure,
+    deer,
+    differentiable,
     solve,
 )
+from unisono.diffusion.devices import Stale, parastep
+from unisono.diffusion.solvers.accept import _leading
 from unisono.errors import UnisonoError
 from unisono.testing.oracles import ImageMixture
 
@@ -48,6 +52,12 @@ def test_a_tolerance_must_be_above_zero(rtol):
     [
         ({"window": 11}, "window=11 is larger than the 10 steps: give at most 10"),
         ({"window": 0}, "window=0 must be at least 1"),
+        ({"window": 2.5}, r"window=2\.5 must be a whole number, at least 1"),
+        ({"window": "3"}, r"window='3' must be a whole number"),
+        ({"window": True}, r"window=True must be a whole number"),
+        ({"window": 2.5, "solver": Serial()}, r"window=2\.5 must be a whole number"),
+        ({"solver": Parareal(2.5)}, r"Parareal\(blocks=2\.5\) must be a whole number, at least 2"),
+        ({"solver": Parareal(1)}, r"Parareal\(blocks=1\) must be at least 2"),
         ({"window": 4, "solver": Serial()}, "Serial has a window of 1, not 4"),
         ({"window": 4, "accept": FixedSteps(5)}, r"window=4 contradicts FixedSteps\(5\)"),
         ({"accept": FixedSteps(5), "solver": Parareal()}, "Parareal needs a test of acceptance"),
@@ -71,11 +81,42 @@ def test_windows_and_solvers_that_cannot_be(arguments, says):
         (lambda: DiagNewton(probes=0), r"DiagNewton\(probes=0\)"),
         (lambda: Local(multiple=0), r"Local\(multiple=0\)"),
         (lambda: Picard("noise"), "hold='noise' is unknown"),
+        (lambda: Tolerance("x"), "a tolerance of 'x' accepts nothing"),
+        (lambda: Tolerance(True), "a tolerance of True accepts nothing"),
+        (lambda: FixedSteps(2.5), r"FixedSteps\(steps=2.5\) must be a whole number, at least 1"),
+        (lambda: Anderson(memory=1.5), r"Anderson\(memory=1.5\) must be a whole number"),
+        (lambda: Anderson(ridge="x"), r"Anderson\(ridge='x'\) must be a number above 0"),
+        (lambda: Local(multiple=True), r"Local\(multiple=True\) must be a whole number"),
+        (lambda: Stale(1.5), r"Stale\(1.5\) must be a whole number, at least 1 call old"),
+        (lambda: Stale(1, warmup=0.5), r"Stale\(warmup=0.5\) must be a whole number, at least 0"),
+        (lambda: SchedulerRecurrence(scheduler_of("ddim", 8), None, first=1.5), "first=1.5 must be a whole number"),
+        (lambda: SchedulerRecurrence(scheduler_of("ddim", 8), None, first=8), "first=8 leaves no step of 8"),
+        (lambda: deer(torch.add, X, X, tolerance="x"), "tolerance='x' must be a number above 0"),
+        (lambda: deer(torch.add, X, X, max_rounds=2.5), "max_rounds=2.5 must be a whole number"),
+        (lambda: differentiable(chain(), X, tolerance="x"), "tolerance='x' must be a number above 0"),
+        (lambda: parastep(chain(), X, steps=2.5), "steps=2.5 must be a whole number"),
     ],
 )
 def test_settings_that_cannot_be(make, says):
     with pytest.raises(UnisonoError, match=says):
         make()
+
+
+@pytest.mark.parametrize("rule", [Exact(), Tolerance(0.1), FixedSteps(4)])
+def test_a_movement_that_is_no_number_is_never_accepted(rule):
+    """The first step of a window rests on no guess and counts in any case; nothing behind a NaN does."""
+    nan = math.nan
+    assert rule.count([nan]) == 1
+    assert rule.count([0.0, nan, 0.0]) == 2
+    assert rule.count([0.0, 0.0]) == 3
+    assert rule.count([nan, 0.0, 0.0]) == 1
+    assert rule.count([]) == 1
+    assert _leading([nan], 0.1) == 1
+
+
+def test_a_movement_at_the_limit_is_accepted():
+    assert Tolerance(0.25).count([0.25, 0.2500001]) == 2
+    assert Exact().count([0.0, 1e-300]) == 2
 
 
 def test_one_step_has_nothing_to_run_in_parallel():

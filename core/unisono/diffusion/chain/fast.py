@@ -1,4 +1,4 @@
-"""Fast paths: DDIM, DPM-Solver++(2M) and flow-matching Euler as one affine expression per step.
+"""FastRecurrence: DDIM, DPM-Solver++(2M) and flow-matching Euler as one affine expression per step.
 
 A diffusers step launches some tens of small kernels, which a parallel solver pays for in every round. These three
 samplers are affine in state and output, with numbers that are known before the first step:

@@ -1,4 +1,4 @@
-"""Noise levels: what a network's input and output mean, x = α·x0 + σ·ε, so that an output can be held fixed.
+"""Levels: what a network's input and output mean, x = α·x0 + σ·ε, so that an output can be held fixed.
 
 Holding is a guess, re-expressed at a new x: it changes how fast a solver converges, never what it converges to.
 """
@@ -81,6 +81,10 @@ class Levels:
             ("eps", "flow"): -_over(1, a),
         }[quantity, self.prediction]
         return output + slope * shift if slope else output
+
+    def of_x0(self, x0: Tensor, i: int, x: Tensor) -> Tensor:
+        """The output at (x, i) of a network that knows the clean state."""
+        return x0 if self.prediction == "x0" else self._from_x0(x0, x, self.alpha[i], self.sigma[i])
 
     def _both(self, output: Tensor, i: int, x: Tensor) -> tuple[Tensor, Tensor]:
         """x0 and ε that an output stands for."""

@@ -1,4 +1,4 @@
-"""What makes a network depend on more than its input: refused by name, before it spoils a parallel run."""
+"""Purity: networks that depend on more than their input are refused by name, before they spoil a parallel run."""
 
 from __future__ import annotations
 

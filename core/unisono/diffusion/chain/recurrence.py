@@ -1,4 +1,4 @@
-"""The serial sampler, seen as a chain: what parallel solvers need to know of it.
+"""Recurrence: the serial sampler as a chain of steps, and what parallel solvers must know of it.
 
 A chain of T steps goes from x_0 (noise) to x_T (the sample); step i goes from x_i to x_{i+1} and evaluates the
 network once, at x_i. A row is one such evaluation for one sample. Every parallel-in-time method is

@@ -1,4 +1,4 @@
-"""Frozen-output replay: any diffusers scheduler as a chain, with no line that knows a scheduler.
+"""SchedulerRecurrence: any diffusers scheduler as a chain, with no line that knows a scheduler.
 
 The network is evaluated on all states of a window at once; then the scheduler's own `step` runs through the window in
 order on these outputs, from a copy of its state. Multistep history, correctors, two-stage steps and noise are thus
@@ -26,11 +26,13 @@ from unisono.diffusion.chain.levels import Levels, levels_of
 from unisono.diffusion.chain.purity import check_pure
 from unisono.diffusion.chain.recurrence import Quantity
 from unisono.diffusion.chain.tree import leaves, tree_map
+from unisono.diffusion.limits import whole
 from unisono.errors import UnisonoError
 
 Network = Callable[[Any, Tensor, Int[Tensor, " n"]], Any]
 PostStep = Callable[[Any, int, Int[Tensor, " k"]], Any]
 
+_STRAYS = 1e-3  # of a state's norm; measured: up to 2e-5 where a chain begins rightly
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, np.generic)
 
 
@@ -55,7 +57,7 @@ class SchedulerRecurrence:
 
     Raises:
         UnisonoError: if the scheduler has no timesteps yet, was used since they were set, or keeps what cannot be
-            copied; if the network is not pure.
+            copied, or cannot begin at step `first`; if the network is not pure.
     """
 
     def __init__(
@@ -74,7 +76,8 @@ class SchedulerRecurrence:
             raise UnisonoError(f"{name} has no timesteps: call set_timesteps(num_steps) first")
         if getattr(scheduler, "_step_index", None) is not None:
             raise UnisonoError(f"{name} is in the middle of a chain: call set_timesteps(num_steps) again")
-        if not 0 <= first < len(scheduler.timesteps):
+        first = whole("first", first, 0)
+        if first >= len(scheduler.timesteps):
             raise UnisonoError(f"first={first} leaves no step of {len(scheduler.timesteps)}: give less")
         check_pure(network)
         self.network, self.first, self.post_step = network, first, post_step
@@ -95,8 +98,8 @@ class SchedulerRecurrence:
         self.timesteps: Tensor = scheduler.timesteps[first:]
         self.num_steps = len(self.timesteps)
         self._walk = self._rehearse()
-        whole = levels or levels_of(scheduler)
-        self.levels = Levels(whole.alpha[-self.num_steps :], whole.sigma[-self.num_steps :], whole.prediction)
+        every = levels or levels_of(scheduler)
+        self.levels = Levels(every.alpha[-self.num_steps :], every.sigma[-self.num_steps :], every.prediction)
         self._generators: list[torch.Generator] | None = None
         if generator is not None:
             self._generators = [generator] if isinstance(generator, torch.Generator) else list(generator)
@@ -105,6 +108,8 @@ class SchedulerRecurrence:
         # Noise that nobody gave a generator for is drawn from this one, and then refused.
         self._unasked = torch.Generator()
         self._live = self._empty = _Carry(torch.zeros(0, dtype=torch.long), (), [], [])
+        if first:
+            self._check_start(scheduler, every)
 
     def evaluate(self, x: Any, step: Int[Tensor, " n"], sample: Int[Tensor, " n"]) -> Any:
         """The network's output, its input scaled as the scheduler does at each row's step."""
@@ -118,8 +123,8 @@ class SchedulerRecurrence:
         scaled = tree_map(torch.empty_like, x)
         for i in step.unique().tolist():
             here = step == i
-            for whole, into in zip(leaves(x), leaves(scaled), strict=True):
-                into[here] = self._scale(whole[here], i)
+            for seen, into in zip(leaves(x), leaves(scaled), strict=True):
+                into[here] = self._scale(seen[here], i)
         return scaled
 
     def begin(self, sample: Int[Tensor, " k"]) -> Any:
@@ -226,6 +231,47 @@ class SchedulerRecurrence:
     def name(self) -> str:
         """The scheduler's class."""
         return type(self._fresh).__name__
+
+    def _check_start(self, scheduler: Any, levels: Levels) -> None:
+        """Refuse a scheduler that, begun at step `first`, does not do what it does there in a whole chain.
+
+        With a network that knows the clean state, a chain begun at a state of a whole chain must follow it. PNDM does
+        not, since its first steps are of another kind than the rest; LMS does not, since it takes coefficients for
+        steps that were not made; nor does the second half of a two-stage step. Where the scheduler does not say what
+        its network predicts, or levels were given for the last steps alone, nothing is checked.
+
+        Raises:
+            UnisonoError: if it strays by more than 1e-3 of the state.
+        """
+        if levels.prediction == "output" or len(levels.alpha) != len(scheduler.timesteps):
+            return
+        g = torch.Generator().manual_seed(0)
+        drawn = torch.randn(2, 1, 1, 2, 2, generator=g, dtype=torch.float64).to(self.timesteps.device)
+        x0, x = drawn[0], drawn[1] * float(getattr(scheduler, "init_noise_sigma", 1.0))
+        states, noise = self._walked(scheduler, levels, x0, x, g)
+        g.set_state(noise[self.first])
+        begun, _ = self._walked(self._fresh, levels, x0, states[self.first], g, self.first)
+        for i, (state, wanted) in enumerate(zip(begun, states[self.first :], strict=True), self.first):
+            apart = float((state - wanted).norm() / wanted.norm())
+            if not apart <= _STRAYS:
+                raise UnisonoError(
+                    f"{self.name} cannot begin at step first={self.first}: by step {i} it is {apart:.1e} of the state "
+                    f"from where a whole chain is, more than {_STRAYS:g}; run all steps, or use another scheduler"
+                )
+
+    def _walked(
+        self, scheduler: Any, levels: Levels, x0: Tensor, x: Tensor, generator: torch.Generator, first: int = 0
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The states of a chain whose network knows x0, and where the generator stood before each step."""
+        twin = copy_state(scheduler)
+        kwargs = {**self.step_kwargs, "generator": generator} if self._takes_generator else self.step_kwargs
+        states, noise = [x], []
+        for i, t in enumerate(scheduler.timesteps[first:], first):
+            noise.append(generator.get_state())
+            seen = twin.scale_model_input(x, t) if self._prepares else x
+            x = twin.step(levels.of_x0(x0, i, seen), t, x, **kwargs)[0]
+            states.append(x)
+        return states, noise
 
     def _rehearse(self) -> list[Any]:
         """A copy of the scheduler before each step, from a walk over a tiny state; none if no step scales its input.

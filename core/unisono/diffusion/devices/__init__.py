@@ -1,4 +1,4 @@
-"""Samplers over several devices: every rank runs the same loop, and only what a network computes is split.
+"""Devices: samplers over several of them; every rank runs the same loop, and only what a network computes is split.
 
 exchange.py  the one verb: gather now (Fresh), or what was gathered n calls before (Stale)
 sharded.py   rows of a round over ranks (TimeSharded), branches of guidance (CFGSplit), ParaStep

@@ -1,4 +1,4 @@
-"""The one verb between devices: `exchange` gives every rank all ranks' tensors, now or as they were some calls ago.
+"""Exchange: every rank gets all ranks' tensors, as they are now or as they were some calls ago.
 
 With `Fresh` it is an all-gather, and whatever is built on it is exact. With `Stale(n)` it starts the all-gather and
 returns the one of n calls before, which has arrived meanwhile: displaced patch parallelism (DistriFusion, Li et al.,
@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from unisono.diffusion.limits import whole
 from unisono.errors import UnisonoError
 
 Group = Any  # a torch.distributed.ProcessGroup; None is all processes, or this one alone where there are no others
@@ -48,10 +49,8 @@ class Stale:
     pure: ClassVar[bool] = False
 
     def __init__(self, steps: int = 1, warmup: int = 0, measure: bool = False):
-        if steps < 1:
-            raise UnisonoError(f"Stale({steps}) must be at least 1 call old: use Fresh() for none")
-        if warmup < 0:
-            raise UnisonoError(f"Stale(warmup={warmup}) must be at least 0")
+        whole("Stale.", steps, fix=" call old: use Fresh() for none")
+        whole("Stale.warmup", warmup, 0)
         self.steps, self.warmup, self.measure = steps, warmup, measure
         self.reset()
 

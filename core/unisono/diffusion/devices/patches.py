@@ -1,4 +1,4 @@
-"""Displaced patch parallelism: each rank computes some rows of a picture and knows the others' from the call before.
+"""Patches: each rank computes some rows of a picture and has the others' from the call before (DistriFusion).
 
 After DistriFusion (Li et al., CVPR 2024, arXiv:2402.19481). Neighbouring steps of a sampler see nearly the same
 activations, so that what a layer needs of other ranks' rows may be one step old, and is sent while they compute. With

@@ -1,4 +1,4 @@
-"""Rows of a round over ranks, and branches of guidance over ranks: exact, as every output is gathered fresh.
+"""Sharded: rows of a round over ranks, and branches of guidance over ranks; exact, as every output is gathered fresh.
 
 Each rank replays the whole sampler, so that what is sent is the network's output alone, once per round. Ranks of
 different makes may round differently: the number of accepted steps is the first rank's.
@@ -21,8 +21,9 @@ from unisono.diffusion.chain.recurrence import Quantity, Recurrence
 from unisono.diffusion.chain.tree import cat, rows, tree_map
 from unisono.diffusion.devices.exchange import Group, exchange, group_rank, group_size
 from unisono.diffusion.guide import Branched, ClassifierFree
-from unisono.diffusion.report import Round
-from unisono.diffusion.solve import Solution, solve
+from unisono.diffusion.limits import whole
+from unisono.diffusion.report import Round, Solution
+from unisono.diffusion.solve import solve
 from unisono.diffusion.solvers.accept import FixedSteps
 from unisono.diffusion.solvers.evaluator import Evaluate, Evaluator, Local
 from unisono.diffusion.solvers.picard import Picard
@@ -105,7 +106,7 @@ def parastep(
     Raises:
         UnisonoError: if there is one process and no `steps`, or they are more than the chain has.
     """
-    steps = group_size(group) if steps is None else steps
+    steps = group_size(group) if steps is None else whole("steps", steps)
     if steps < 2:
         raise UnisonoError(f"parastep with {steps} step per round is serial: start more processes, or give steps=")
     return solve(

@@ -1,4 +1,4 @@
-"""U-Nets over ranks, by the types of their layers: convolutions, group norms and attention; diffusers' or another's.
+"""UNetPatches: U-Nets over ranks by the types of their layers: convolutions, group norms, attention (DistriFusion).
 
 A rank has a band of the picture's rows, whose upper border is a multiple of all strides, so that every layer's borders
 fall between ranks. What a layer needs of other ranks' bands:

@@ -1,4 +1,4 @@
-"""Unmodified diffusers pipelines in few batched rounds.
+"""Pipeline: unmodified diffusers pipelines in few batched rounds.
 
 Nothing of a pipeline is copied or known here. It is called again and again, as it is, with its network answering from
 memory: exact answers for the calls that are done, held answers for those of a window; the call after the window ends
@@ -8,7 +8,9 @@ guesses all held still is the serial call. In the terms of `unisono.diffusion.ch
 the network, G everything that the pipeline does between two calls.
 
 What is random must repeat: generators and the scheduler go back to where they stood before each run, and so does
-torch's global generator, which a pipeline without a generator draws from. Text encoders and other parts are called
+torch's global generator, which a pipeline without a generator draws from. A pipeline that another thread runs in
+parallel is waited for; one that another thread calls by itself meanwhile is refused in both, for a pipeline has one
+scheduler. Text encoders and other parts are called
 once; what they answered in the exact part of a run is remembered.
 
     run 1      call 0: evaluated alone             calls 1 … : guessed with its answer held, counted to the end
@@ -22,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,12 +38,14 @@ from unisono.diffusion.chain.levels import Levels, levels_of
 from unisono.diffusion.chain.purity import check_pure, difference, rounding
 from unisono.diffusion.chain.recurrence import Quantity
 from unisono.diffusion.chain.replay import copy_state
+from unisono.diffusion.limits import whole
 from unisono.diffusion.pipelines.calls import Answer, Call, evaluate_calls, finite_rows
-from unisono.diffusion.report import NonFiniteError, Report, Round
-from unisono.diffusion.solve import WINDOW, Solution
+from unisono.diffusion.report import NonFiniteError, Report, Round, Solution
+from unisono.diffusion.solve import WINDOW
 from unisono.diffusion.solvers.accept import Accept, FixedSteps, Tolerance
 from unisono.diffusion.solvers.evaluator import Evaluator, Local
 from unisono.diffusion.solvers.picard import check_quantity
+from unisono.diffusion.turns import turn
 from unisono.errors import UnisonoError, did_you_mean
 
 _CALLBACKS = ("callback", "callback_on_step_end", "callback_on_step_begin")
@@ -97,8 +102,8 @@ class ParallelPipeline:
             if window not in (None, accept.steps):
                 raise UnisonoError(f"window={window} contradicts FixedSteps({accept.steps}): leave the window out")
             window = accept.steps
-        if window is not None and window < 1:
-            raise UnisonoError(f"window={window} must be at least 1")
+        if window is not None:
+            window = whole("window", window)
         check_quantity(hold)
         self.pipe: Any = pipe
         self.window, self.hold, self.on_round = window, hold, on_round
@@ -112,7 +117,8 @@ class ParallelPipeline:
                 f"{type(self.evaluator).__name__} answers with values of earlier calls: use it with window=1, or "
                 "evaluate with fresh values"
             )
-        self._check()
+        with self._turn():
+            self._check()
 
     @property
     def report(self) -> Report:
@@ -144,14 +150,21 @@ class ParallelPipeline:
                     f"{name} may change what the sampler does, and would be called many times for one step: leave it "
                     "out, and use parallelize(…, on_round=…) to follow the progress"
                 )
-        self._check()
-        run = _Run(self, args, kwargs)
-        self._report = run.report
-        with _restored(self.pipe, args, kwargs) as rewind, _patched(run):
-            result = run.to_the_end(rewind)
+        with self._turn():
+            self._check()
+            run = _Run(self, args, kwargs)
+            self._report = run.report
+            with _restored(self.pipe, args, kwargs) as rewind, _patched(run):
+                result = run.to_the_end(rewind)
+            run.check_undisturbed()
         if run.report.failures:
             raise NonFiniteError(Solution(result, run.report))
         return result
+
+    def _turn(self) -> contextlib.AbstractContextManager[None]:
+        """Have the pipeline, its scheduler and all its networks to oneself; other pipelines may share some of them."""
+        parts = [part for part in self.pipe.components.values() if isinstance(part, nn.Module)]
+        return turn([self.pipe, self.pipe.scheduler, *parts], "this pipeline")
 
     def _check(self) -> None:
         """Refuse what would not repeat; again at each call, for what was switched on in between."""
@@ -197,6 +210,9 @@ class _Run:
         self.levels: Levels | None = None
         self.timesteps: dict[float, int] = {}
         self.places: list[int] = []  # of each call within its step
+        self.thread = threading.get_ident()
+        self.over = False  # networks that a killed run left patched are themselves again
+        self.disturbed = False
         self._rewound()
 
     def _rewound(self) -> None:
@@ -207,6 +223,14 @@ class _Run:
         self.open: list[Call] = []  # the next window
         self.parts: list[Tensor] = []
         self.asked: dict[str, int] = {}
+
+    def check_undisturbed(self) -> None:
+        """Raise `UnisonoError` if another thread called the pipeline meanwhile: its scheduler may have been moved."""
+        if self.disturbed:
+            raise UnisonoError(
+                "another thread called this pipeline while it ran in parallel, and both use its scheduler: give each "
+                "thread a pipeline of its own"
+            )
 
     def to_the_end(self, rewind: Callable[[], None]) -> Any:
         """Run and evaluate until all calls are done; returns what the pipeline returns."""
@@ -255,6 +279,7 @@ class _Run:
 
     def called(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """What the pipeline gets instead of its network."""
+        self.check_undisturbed()
         i = self.at
         self.at += 1
         k = i - self.base
@@ -420,14 +445,30 @@ class _Run:
 
 @contextmanager
 def _patched(run: _Run) -> Iterator[None]:
-    """The pipeline's parts answer through a run; afterwards they are as they were."""
+    """The pipeline's parts answer through a run; afterwards they are as they were.
+
+    Whatever ends a run, a part that is still patched answers as itself, and one that another thread calls refuses.
+    """
     pipe, networks = run.owner.pipe, run.owner.networks
     patches: list[tuple[nn.Module, str, Any]] = []
 
     def patch(module: nn.Module, name: str, replacement: Callable[..., Any]) -> None:
+        own = getattr(module, name)
+
+        @functools.wraps(own)
+        def answer(*args: Any, **kwargs: Any) -> Any:
+            if run.over:
+                return own(*args, **kwargs)
+            if threading.get_ident() != run.thread:
+                run.disturbed = True
+                raise UnisonoError(
+                    f"{type(module).__name__} answers for a pipeline that runs in parallel in another thread: wait "
+                    "for it, or give each thread a pipeline of its own"
+                )
+            return replacement(*args, **kwargs)
+
         patches.append((module, name, vars(module).get(name, _MISSING)))
-        wrapped = functools.wraps(getattr(module, name))(replacement)
-        vars(module)[name] = wrapped
+        vars(module)[name] = answer
 
     try:
         for name, part in pipe.components.items():
@@ -444,9 +485,10 @@ def _patched(run: _Run) -> Iterator[None]:
                     patch(part, method, functools.partial(entrance, getattr(part, method)))
         yield
     finally:
+        run.over = True
         for module, name, before in reversed(patches):
             if before is _MISSING:
-                del vars(module)[name]
+                vars(module).pop(name, None)
             else:
                 vars(module)[name] = before
 
@@ -471,8 +513,8 @@ def _restored(pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Itera
         now.clear()
         now.update(vars(copy_state(scheduler)))
 
-    pipe._progress_bar_config = {**getattr(pipe, "_progress_bar_config", {}), "disable": True}
     try:
+        pipe._progress_bar_config = {**getattr(pipe, "_progress_bar_config", {}), "disable": True}
         yield rewind
     except BaseException:
         rewind()
@@ -494,6 +536,8 @@ def _networks(pipe: Any, names: Sequence[str] | None) -> dict[str, nn.Module]:
             f"a {type(pipe).__name__} is no diffusers pipeline with a scheduler: give a DiffusionPipeline, or use "
             "solve() with a SchedulerRecurrence"
         )
+    if isinstance(names, str):
+        raise UnisonoError(f"networks={names!r} is one text: give a list of names, networks=[{names!r}]")
     modules = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
     if names is None:
         names = [name for name in modules if name.startswith(("unet", "transformer"))]

@@ -2,7 +2,8 @@
 
 Every solver gives the first new state of a window exactly, for the state before it is. The one after it is as good
 as the guess at which the network was evaluated, and so on: a state counts as done while all guesses before it
-moved by no more than a tolerance. Local movement does not bound the final error; docs/diffusion.md has the limits.
+moved by no more than a tolerance. A movement that is no number (NaN) is accepted by no rule. Local movement does not
+bound the final error; docs/diffusion.md has the limits.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from unisono.diffusion.limits import is_positive, whole
 from unisono.errors import UnisonoError
 
 
@@ -50,16 +52,16 @@ class Tolerance:
     `per_sample` False makes all samples of a batch wait for the slowest, with one schedule for all (less overhead).
 
     Raises:
-        UnisonoError: if rtol is not above 0.
+        UnisonoError: if rtol is no finite number above 0.
     """
 
     rtol: float = 1e-2
     per_sample: bool = True
 
     def __post_init__(self):
-        if not 0 < self.rtol < math.inf:
+        if not is_positive(self.rtol):
             raise UnisonoError(
-                f"a tolerance of {self.rtol} accepts nothing: give one above 0 such as 1e-2, or accept=Exact()"
+                f"a tolerance of {self.rtol!r} accepts nothing: give one above 0 such as 1e-2, or accept=Exact()"
             )
 
     def span(self, window: int, front: int) -> int:
@@ -71,14 +73,14 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class FixedSteps:
-    """ParaStep (arXiv:2505.14741): accept all steps of a window after one evaluation, with no test.
+    """ParaStep (arXiv:2505.14741): accept all steps of a window after one evaluation, whatever their guesses moved by.
 
     The first `warmup` steps are serial. Rounds = warmup + ⌈(T − warmup)/steps⌉, whatever the error: nothing says how
     far the sample is from the serial one. Differs from the paper in that guesses are made from the newest output
     instead of each device's own last one.
 
     Raises:
-        UnisonoError: if steps or warmup is below 1.
+        UnisonoError: if steps or warmup is no whole number, or below 1.
     """
 
     steps: int
@@ -87,18 +89,18 @@ class FixedSteps:
 
     def __post_init__(self):
         for name, value in (("steps", self.steps), ("warmup", self.warmup)):
-            if value < 1:
-                raise UnisonoError(f"FixedSteps({name}={value}) must be at least 1")
+            whole(f"FixedSteps.{name}", value)
 
     def span(self, window: int, front: int) -> int:
         return 1 if front < self.warmup else self.steps
 
     def count(self, moved: Sequence[float]) -> int:
-        return len(moved) + 1
+        return _leading(moved, math.inf)
 
 
 def _leading(moved: Sequence[float], limit: float) -> int:
+    """How many steps are done: the first in any case, then as many as have guesses that moved by at most `limit`."""
     for n, value in enumerate(moved):
-        if not value <= limit:  # NaN moves too
+        if not value <= limit:  # NaN is above every limit
             return n + 1
     return len(moved) + 1

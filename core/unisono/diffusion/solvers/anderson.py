@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from unisono.diffusion.chain.tree import flat, unflat
+from unisono.diffusion.limits import positive, whole
 from unisono.diffusion.solvers.picard import Picard
 from unisono.diffusion.solvers.window import Lane
-from unisono.errors import UnisonoError
 
 
 @dataclass
@@ -40,10 +40,8 @@ class Anderson(Picard):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.memory < 1:
-            raise UnisonoError(f"Anderson(memory={self.memory}) must be at least 1; use Picard for none")
-        if not self.ridge > 0:
-            raise UnisonoError(f"Anderson(ridge={self.ridge}) must be above 0")
+        whole("Anderson.memory", self.memory, fix="; use Picard for none")
+        positive("Anderson.ridge", self.ridge)
 
     def refine(self, lane: Lane, new: list[Any], done: int) -> list[Any]:
         past = lane.memory = lane.memory or _Past()

@@ -26,6 +26,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from unisono.diffusion.limits import positive, whole
 from unisono.errors import UnisonoError
 
 Step = Callable[[Tensor, Tensor], Tensor]
@@ -89,11 +90,12 @@ def deer(
     """
     if jacobian not in ("full", "diagonal"):
         raise UnisonoError(f"jacobian={jacobian!r} is unknown: use 'full' or 'diagonal'")
-    if max_rounds < 1:
-        raise UnisonoError(f"max_rounds={max_rounds} must be at least 1")
-    limit: float = torch.finfo(h0.dtype).eps ** 0.75 if tolerance is None else tolerance
-    if limit <= 0:
-        raise UnisonoError(f"tolerance={tolerance} cannot be reached: give one above 0 such as 1e-6")
+    max_rounds = whole("max_rounds", max_rounds)
+    limit = torch.finfo(h0.dtype).eps ** 0.75
+    if tolerance is not None:
+        limit = positive("tolerance", tolerance, ", such as 1e-6: none other can be reached")
+    if bound is not None:
+        bound = positive("bound", bound)
     if len(u) == 0:
         raise UnisonoError("the sequence is empty: give at least one position")
     report = DeerReport(len(u), jacobian, limit)

@@ -14,7 +14,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from unisono.diffusion.chain.tree import rows
-from unisono.errors import UnisonoError
+from unisono.diffusion.limits import whole
 
 Evaluate = Callable[[Any, Int[Tensor, " n"], Int[Tensor, " n"]], Any]
 
@@ -45,8 +45,7 @@ class Local:
         return True
 
     def __post_init__(self):
-        if self.multiple < 1:
-            raise UnisonoError(f"Local(multiple={self.multiple}) must be at least 1")
+        whole("Local.multiple", self.multiple)
 
     def __call__(self, evaluate: Evaluate, x: Any, step: Int[Tensor, " n"], sample: Int[Tensor, " n"]) -> Any:
         n = len(step)

@@ -13,19 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from unisono.diffusion.chain.tree import cat, flat, leaves, tree_map, unflat
+from unisono.diffusion.limits import whole
+from unisono.diffusion.solvers.job import Job
 from unisono.diffusion.solvers.picard import linear_sweep
 from unisono.diffusion.solvers.window import Lane, WindowSolver, check_history
 from unisono.errors import UnisonoError
-
-if TYPE_CHECKING:
-    from unisono.diffusion.solve import Job
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,7 @@ class DiagNewton(WindowSolver):
     seed: int = 0
 
     def __post_init__(self):
-        if self.probes < 1:
-            raise UnisonoError(f"DiagNewton(probes={self.probes}) must be at least 1")
+        whole("DiagNewton.probes", self.probes)
 
     def run(self, job: Job) -> Any:
         check_history(job.recurrence, self)

@@ -16,19 +16,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from unisono.diffusion.chain.tree import cat, distance, finite, leaves, num_rows, rows, tree_map
+from unisono.diffusion.limits import whole
 from unisono.diffusion.solvers.accept import FixedSteps
+from unisono.diffusion.solvers.job import Job
 from unisono.diffusion.solvers.window import check_history
 from unisono.errors import UnisonoError
-
-if TYPE_CHECKING:
-    from unisono.diffusion.solve import Job
 
 
 @dataclass
@@ -93,7 +92,7 @@ class Parareal:
         check_history(recurrence, self)
         if isinstance(job.accept, FixedSteps):
             raise UnisonoError("Parareal needs a test of acceptance: use Tolerance or Exact instead of FixedSteps")
-        blocks = self.blocks or math.isqrt(total)
+        blocks = math.isqrt(total) if self.blocks is None else whole("Parareal.blocks", self.blocks, 2)
         if not 2 <= blocks <= total:
             raise UnisonoError(f"Parareal(blocks={blocks}) must be from 2 to the {total} steps")
         job.report.window = blocks

@@ -7,17 +7,15 @@ network's output held.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import torch
 
 from unisono.diffusion.chain.recurrence import Quantity
 from unisono.diffusion.chain.tree import tree_map
+from unisono.diffusion.solvers.job import Job
 from unisono.diffusion.solvers.window import Lane, WindowSolver
 from unisono.errors import UnisonoError, did_you_mean
-
-if TYPE_CHECKING:
-    from unisono.diffusion.solve import Job
 
 
 @dataclass(frozen=True)

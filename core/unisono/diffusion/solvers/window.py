@@ -8,7 +8,7 @@ the last output held.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
@@ -16,10 +16,8 @@ from torch import Tensor
 
 from unisono.diffusion.chain.recurrence import Quantity, Recurrence
 from unisono.diffusion.chain.tree import cat, distance, finite, num_rows, rows
+from unisono.diffusion.solvers.job import Job
 from unisono.errors import UnisonoError
-
-if TYPE_CHECKING:
-    from unisono.diffusion.solve import Job
 
 
 @dataclass

@@ -1,5 +1,6 @@
-"""Gradients through a sampler, from the fixed point instead of the chain (deep equilibrium models; DeqIR, Cao et al.,
-CVPR 2024, arXiv:2311.11600).
+"""Gradient: gradients through a sampler, from the fixed point instead of the chain.
+
+Deep equilibrium models; DeqIR (Cao et al., CVPR 2024, arXiv:2311.11600).
 
 The states are the fixed point of a round's map, X = Φ(X; x_0, θ), which replays the chain on held outputs. With v the
 gradient with respect to X,
@@ -21,10 +22,13 @@ from torch import Tensor
 
 from unisono.diffusion.chain.recurrence import Quantity, Recurrence
 from unisono.diffusion.chain.tree import cat, leaves, num_rows, rows, tree_map
+from unisono.diffusion.limits import positive
 from unisono.diffusion.report import Report
-from unisono.diffusion.solve import Solver, solve
+from unisono.diffusion.solve import solve_now
 from unisono.diffusion.solvers.accept import Accept
 from unisono.diffusion.solvers.evaluator import Evaluator
+from unisono.diffusion.solvers.job import Solver
+from unisono.diffusion.turns import turn
 from unisono.errors import UnisonoError, did_you_mean
 
 
@@ -51,11 +55,25 @@ def differentiable(
     """
     if gradient not in ("implicit", "one-step"):
         raise UnisonoError(f"gradient={gradient!r} is unknown{did_you_mean(gradient, ('implicit', 'one-step'))}")
-    if not tolerance > 0:
-        raise UnisonoError(f"tolerance={tolerance} must be above 0, such as 1e-6")
+    tolerance = positive("tolerance", tolerance, ", such as 1e-6")
+    with turn([recurrence], "this chain"):
+        return _differentiable(recurrence, x, gradient, solver, accept, window, evaluator, hold, tolerance)
+
+
+def _differentiable(
+    recurrence: Recurrence,
+    x: Any,
+    gradient: str,
+    solver: Solver | None,
+    accept: Accept | None,
+    window: int | None,
+    evaluator: Evaluator | None,
+    hold: Quantity,
+    tolerance: float,
+) -> tuple[Any, Report]:
     every = torch.arange(num_rows(x), device=leaves(x)[0].device)
     start = recurrence.begin(every)  # before the generators move
-    solution = solve(recurrence, tree_map(Tensor.detach, x), solver, accept, window, evaluator, trajectory=True)
+    solution = solve_now(recurrence, tree_map(Tensor.detach, x), solver, accept, window, evaluator, trajectory=True)
     assert solution.states is not None
     steps = recurrence.num_steps
     with torch.enable_grad():

@@ -1,4 +1,4 @@
-"""Training objectives: what is drawn for an item, what the network sees, what it should answer, and what that counts.
+"""Objectives: what is drawn for an item, what the network sees, what it should answer, and the loss weight.
 
 ::
 
@@ -52,7 +52,7 @@ class Objective(Protocol):
     family: str
 
     def level(self, uniform: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-        """Turn numbers that are uniform from 0 to 1 into noise levels: t, a step of the table, or σ."""
+        """Turn numbers that are uniform in [0, 1] into noise levels: t, a step of the table, or σ."""
         ...
 
     def corrupt(self, x0: Float[Tensor, "b ..."], noise: Float[Tensor, "b ..."], level: Float[Tensor, " b"]) -> Noised:
@@ -151,7 +151,7 @@ class Discrete:
         return square / (1 - square)
 
     def weight(self, level: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-        """What a squared error of the output counts.
+        """The loss weight of a squared error of the output.
 
         An error e of ε is one of e·σ/α in x0, one of v is one of e·σ: the weight min(SNR, γ) of x0 becomes
         min(SNR, γ) / SNR and min(SNR, γ) / (SNR + 1).
