@@ -13,6 +13,7 @@ from unisono.diffusion import SchedulerRecurrence
 from unisono.diffusion.devices import (
     CFGSplit,
     Patched,
+    Patches,
     Stale,
     TimeSharded,
     TransformerPatches,
@@ -206,6 +207,63 @@ def test_one_process_leaves_a_network_as_it_is():
     x = torch.ones(2, 3)
     assert exchange("a", x, 0)[0] is x
     assert TimeSharded().agree([2, 3]) == [2, 3]
+
+
+class Counting(Stale):
+    """A policy that counts how often it was reset."""
+
+    resets = 0
+
+    def reset(self):
+        self.resets += 1
+        super().reset()
+
+
+class Whole(Patches):
+    """Patches that replace nothing inside of a network."""
+
+    def install(self):
+        pass
+
+    def call(self, forward, x, *args, **kwargs):
+        return forward(x, *args, **kwargs)
+
+
+@pytest.fixture
+def one_of_two(monkeypatch):
+    """This process is the second of two ranks, as far as `Patches` can tell; nothing may be sent."""
+    monkeypatch.setattr("unisono.diffusion.devices.patches.group_size", lambda group: 2)
+    monkeypatch.setattr("unisono.diffusion.devices.patches.group_rank", lambda group: 1)
+
+
+def test_a_timestep_that_grows_begins_a_new_sample(one_of_two):
+    network, policy = Small(nn.Identity()), Counting(1)
+    patches = Whole(network, policy=policy)
+    x = torch.zeros(2, 1, 4, 4)
+
+    def resets(x, t):
+        before = policy.resets
+        with torch.no_grad():
+            network(x, torch.tensor([t, t]))
+        return policy.resets - before
+
+    assert resets(x, 9.0) == 1  # the first picture
+    assert [resets(x, t) for t in (7.0, 7.0, 3.0)] == [0, 0, 0]
+    assert [resets(x, t) for t in (3.5, 3.25, 3.5, 3.0)] == [1, 0, 1, 0]
+    assert resets(x[:1].expand(2, 1, 4, 4).mT[:, :, :2], 1.0) == 1  # another shape
+    patches.reset()
+    assert resets(x[:, :, :2].contiguous(), 900.0) == 0  # and after a reset any time is the first
+    patches.remove()
+    assert "forward" not in vars(network)
+
+
+def test_a_ranks_own_part_is_always_new(one_of_two, monkeypatch):
+    patches = Whole(Small(nn.Identity()), policy=Stale(1))
+    old = [torch.zeros(1, 2), torch.ones(1, 2)]
+    monkeypatch.setattr(patches, "gather", lambda *args: list(old))
+    whole = patches.whole("layer", torch.full((1, 2), 5.0), 1)
+    assert whole.tolist() == [[0, 0, 5, 5]]
+    patches.remove()
 
 
 def test_guidance_in_one_process_is_what_it_was():

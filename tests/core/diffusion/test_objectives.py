@@ -4,7 +4,9 @@ import math
 
 import pytest
 import torch
-from unisono.diffusion import EDM, Discrete, Flow, denoising_loss, forgotten
+from diffusers import DDPMScheduler
+from unisono.diffusion import EDM, Discrete, Flow, Noised, denoising_loss, forgotten
+from unisono.diffusion.training.objectives import betas_of
 from unisono.errors import UnisonoError
 
 STD = 0.7
@@ -136,6 +138,36 @@ def test_conditions_are_forgotten_by_share():
     uniform = torch.tensor([0.0, 0.05, 0.0999, 0.1, 0.7])
     assert forgotten(uniform, 0.1).tolist() == [True, True, True, False, False]
     assert not forgotten(uniform, 0.0).any() and forgotten(uniform, 1.0).all()
+
+
+def noised_with(target, weight):
+    b = len(target)
+    return Noised(torch.zeros_like(target), torch.zeros(b), target, weight)
+
+
+def test_a_loss_is_an_items_mean_times_its_weight():
+    output = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [[1.0, 1.0], [1.0, 1.0], [1.0, 4.0]]])
+    target = torch.tensor([[[1.0, 0.0], [3.0, 1.0], [4.0, 2.0]], [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]])
+    # (0 + 4 + 0 + 9 + 1 + 16) / 6 · 0.5 and 9 / 6 · 2
+    torch.testing.assert_close(
+        denoising_loss(output, noised_with(target, torch.tensor([0.5, 2.0]))), torch.tensor([2.5, 3.0])
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_a_loss_is_taken_in_float32_or_wider(dtype):
+    """bfloat16 has 8 bits: 1 − 0.01 would be 0.9883 or 0.9922 there, its square no better."""
+    output = torch.ones(1, 300, dtype=dtype)
+    loss = denoising_loss(output, noised_with(torch.full((1, 300), 0.01), torch.tensor([0.3])))
+    assert loss.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert loss.item() == pytest.approx(0.3 * 0.99**2, rel=1e-6)
+
+
+def test_betas_are_those_of_the_table():
+    scheduler = DDPMScheduler(beta_schedule="scaled_linear", beta_end=0.03)
+    objective = Discrete(scheduler)
+    assert torch.equal(objective.betas, scheduler.betas.double())
+    torch.testing.assert_close(betas_of(objective.table), objective.betas, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize(

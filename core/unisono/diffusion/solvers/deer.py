@@ -289,7 +289,7 @@ class _Implicit(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
         u, previous = ctx.saved_tensors
         return ctx.problem.adjoint(u, previous.detach(), grads[0]), None, None, None
 
