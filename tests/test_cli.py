@@ -1,6 +1,7 @@
 """The command line: each verb does what it says; errors are in wrong_input/."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -356,3 +357,295 @@ def test_the_installed_command():
         f"unisono {unisono.__version__}\n",
         "",
     )
+
+
+# ---- many: what is read, what is kept ----------------------------------------------------------
+
+
+def test_a_byte_order_mark_and_line_ends_change_nothing(many, command, voice_export, tmp_path):
+    source = tmp_path / "marked.txt"
+    lines = ['{"text": "First.", "speaker": "lj"}', "A form\x0cfeed and a line\u2028separator\x85here.", "Third."]
+    (tmp_path / "other.txt").write_text('\ufeff{"text": "First.", "speaker": "lj"}', encoding="utf-8")
+    source.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode() + b"\r\n\xef\xbb\xbf" + lines[0].encode())
+    done = command("generate", voice_export, "--input", source, "--output-dir", many.folder, "--pace=4")
+    names = {path.name for path in many.folder.iterdir()}
+    assert {"0001.wav", "0003.wav", "0004.wav"} <= names <= {"0001.wav", "0002.wav", "0003.wav", "0004.wav"}, done.err
+    assert (many.folder / "0001.wav").read_bytes() == (many.folder / "0004.wav").read_bytes()
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-32", "latin-1"])
+def test_another_encoding_is_named(command, voice_export, tmp_path, coding):
+    (tmp_path / "lines.txt").write_bytes("café\n".encode(coding))
+    done = command("generate", voice_export, "--input", tmp_path / "lines.txt", "--output-dir", tmp_path / "out")
+    assert done.code == 2 and "cannot be read as UTF-8 text" in done.err and "save it as UTF-8" in done.err
+
+
+def test_what_no_json_reader_survives_fails_alone(many):
+    bad = ['{"seed": 9' + "9" * 5000 + "}", '{"text": ' + "[" * 100_000, '{"text": "half \\ud83d"}', '{"text": [1]}']
+    done = many("\n".join(["Good one.", *bad, "Another."]), "--pace=4")
+    assert (done.code, done.out.split(":")[0]) == (1, "2 written, 0 kept from before, 4 failed")
+    assert all(len(line) < 300 for line in done.err.splitlines())
+
+
+def sound(path):
+    return soundfile.read(path)[0]
+
+
+def test_an_output_of_another_line_flag_or_model_is_made_anew(many, command, voice_export, vocoder_export, tmp_path):
+    many("One.\nTwo, and more of it.\n", "--pace=2")
+    first, second = many.folder / "0001.wav", many.folder / "0002.wav"
+    before = first.stat().st_mtime_ns, len(sound(second))
+    done = many("One.\nTwo, and much, much more of it than there was.\n", "--pace=2")
+    assert done.out.startswith("1 written, 1 kept from before, 0 failed")
+    assert "1 were there and are made anew" in done.out
+    assert first.stat().st_mtime_ns == before[0] and len(sound(second)) > before[1]
+    done = many("One.\nTwo.\n", "--pace=2", "--speaker=lj")
+    assert done.out.startswith("2 written, 0 kept")
+    assert many("One.\nTwo.\n", "--pace=2", "--speaker=lj").out.startswith("0 written, 2 kept")
+    other = many("One.\nTwo.\n", "--pace=2", "--speaker=lj", "--component=vocoder=griffin-lim")
+    assert other.out.startswith("2 written, 0 kept")
+    assert sorted(path.name for path in many.folder.iterdir()) == ["0001.wav", "0002.wav"]
+
+
+def test_an_empty_output_is_not_done_and_a_strangers_is_not_overwritten(many):
+    many.folder.mkdir()
+    (many.folder / "0001.wav").write_bytes(b"")
+    (many.folder / "0002.wav").write_bytes(b"my own")
+    done = many("One.\nTwo.\nThree.\n", "--pace=4")
+    assert done.code == 1 and done.out.startswith("2 written, 0 kept from before, 1 failed")
+    assert "line 2: 0002.wav is there, and it is not known from what it was made: remove it" in done.err
+    assert (many.folder / "0002.wav").read_bytes() == b"my own"
+    assert len(sound(many.folder / "0001.wav")) > 0
+
+
+def test_a_kill_between_note_and_output_leaves_nothing_that_counts(many, monkeypatch):
+    """The note stands, the file is not there, and the file of before is gone: it is made at the next run."""
+    from unisono import Audio
+
+    many("One.\nTwo.\n", "--pace=4")
+    with monkeypatch.context() as patch:
+        patch.setattr(Audio, "save", lambda self, path: (_ for _ in ()).throw(KeyboardInterrupt()))
+        assert many("One.\nTwo, changed.\n", "--pace=4").code == 130
+    assert [path.name for path in many.folder.iterdir()] == ["0001.wav"]
+    notes = many.folder.with_name(".out.requests.jsonl")
+    notes.write_text(notes.read_text() + '{"file": "00')  # cut
+    assert many("One.\nTwo, changed.\n", "--pace=4").out.startswith("1 written, 1 kept from before, 0 failed")
+    assert many("One.\nTwo, changed.\n", "--pace=4").out.startswith("0 written, 2 kept from before, 0 failed")
+
+
+def test_lines_of_the_standard_input(voice_export, tmp_path):
+    command = [sys.executable, "-m", "unisono", "generate", voice_export, "--input=-", "--output-dir", tmp_path / "out"]
+    done = subprocess.run(command, input=b"\xef\xbb\xbfHello.\r\n", capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["0001.wav"]
+
+
+# ---- streams, locales, echoes ------------------------------------------------------------------
+
+
+def test_a_reader_that_goes_away_ends_quietly(tmp_path):
+    pipe = f"{sys.executable} -m unisono recipes show tts/quickstart | true"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {pipe}"], capture_output=True, text=True, timeout=120)
+    assert done.stderr == "" and done.returncode in (0, 141)
+    program = "from unisono.cli import main; import sys; sys.exit(main(['recipes']) and 3)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait(timeout=120) in (0, 1, 3)
+
+
+def test_a_locale_without_utf8_prints_and_reads(voice_export, tmp_path):
+    bare = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    environment = {**{k: v for k, v in os.environ.items() if not k.startswith(("LC_", "LANG"))}, **bare}
+    command = [sys.executable, "-m", "unisono", "generate", voice_export]
+    shown = subprocess.run([*command, "--help"], capture_output=True, env=environment, timeout=120)
+    assert (shown.returncode, shown.stderr) == (0, b"") and b"request:" in shown.stdout
+    wrong = subprocess.run(
+        [*command, "naïve ☃", "-o", tmp_path / "x.wav"], capture_output=True, env=environment, timeout=120
+    )
+    assert wrong.returncode == 2 and b"SNOWMAN" in wrong.stderr and b"Traceback" not in wrong.stderr
+    listed = subprocess.run([sys.executable, "-m", "unisono", "plugins"], capture_output=True, env=environment)
+    assert listed.returncode == 0 and b"Traceback" not in listed.stderr
+
+
+LONG = "x" * 5000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate", LONG],
+        ["generate", "EXPORT", "Hello", f"--speaker={LONG}", "-o", "x.wav"],
+        ["generate", "EXPORT", "Hello", f"--pace={LONG}", "-o", "x.wav"],
+        ["generate", "EXPORT", "Hello", f"--pace=[{LONG}", "-o", "x.wav"],
+        ["generate", "EXPORT", "Hello", f"--{LONG}=1", "-o", "x.wav"],
+        ["generate", "EXPORT", "Hello", LONG, "-o", "x.wav"],
+        ["generate", "EXPORT", "Hello", "-o", f"{LONG}.wav"],
+        ["generate", "EXPORT", "Hello", f"--device={LONG}", "-o", "x.wav"],
+        ["generate", "EXPORT", "Hello", f"--component={LONG}", "-o", "x.wav"],
+        ["generate", "EXPORT", "Hello", f"--seed={'9' * 5000}", "-o", "x.wav"],
+        ["generate", "EXPORT", "Hello", f"--batch-size={LONG}", "-o", "x.wav"],
+        ["generate", "EXPORT", "--input", LONG, "--output-dir", "x"],
+        ["generate", "EXPORT", "--input", "lines.txt", "--output-dir", LONG],
+        ["train", LONG],
+        ["train", f"{LONG}.yaml"],
+        ["train", "text/mdlm-tiny", f"--model.{LONG}=1"],
+        ["export", LONG, "x"],
+        ["curves", LONG],
+        ["evaluate", LONG, "x"],
+        ["recipes", "show", LONG],
+        [LONG],
+    ],
+)
+def test_a_refusal_does_not_repeat_all_that_it_was_given(command, voice_export, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lines.txt").write_text("Hello.\n")
+    done = command(*(voice_export if item == "EXPORT" else item for item in arguments))
+    assert done.code == 2
+    assert LONG[:201] not in done.err and "9" * 201 not in done.err, done.err[:1000]
+    assert len(done.err) < 3500 and (arguments[0] == LONG or len(done.err.splitlines()[-1]) < 900)
+
+
+# ---- fields ------------------------------------------------------------------------------------
+
+
+def test_every_kind_of_field_is_described_with_its_choices_and_ranges():
+    from typing import Literal
+
+    from pydantic import Field
+    from unisono.cli.fields import describe_fields
+    from unisono.request import Request
+
+    class Asked(Request):
+        text: str = Field(description="what")
+        temperature: float | None = Field(None, gt=0, le=2, description="how wild")
+        sampler: Literal["maskgit", "halton"] = Field("halton", description="which")
+        mode: Literal["a", "b"] | None = Field(None, description="how")
+        only: Literal["x"] = Field("x", description="one")
+        paces: list[float] = Field(default_factory=list, description="speeds")
+        keep: tuple[float, float] | None = Field(None, description="from and to")
+        bounded: list[int] | None = Field(None, min_length=2)
+        small: int = Field(3, ge=1, lt=9)
+
+    lines = {line.split()[0]: line for line in describe_fields(Asked)}
+    for flag, told in {
+        "--text": "what (required)",
+        "--temperature": "how wild (> 0, ≤ 2)",
+        "--sampler": "which (one of maskgit, halton, default halton)",
+        "--mode": "how (one of a, b)",
+        "--only": "one (one of x, default x)",
+        "--paces": "speeds (a list)",
+        "--keep": "from and to (a list of 2)",
+        "--bounded": "(a list of at least 2)",
+        "--small": "(≥ 1, < 9, default 3)",
+    }.items():
+        assert lines[flag].endswith(told), lines[flag]
+
+
+def test_a_list_that_is_no_list_is_told_how_to_write_one():
+    from unisono.errors import RequestError
+    from unisono.request import Request
+
+    class Asked(Request):
+        voices: tuple[str, ...] = ()
+        keep: tuple[int, ...] | None = None
+
+    for fields in ({"voices": "soprano,bass"}, {"keep": "1,2"}):
+        with pytest.raises(RequestError, match=r"a list, such as \[soprano, bass\]|a list, such as \[1, 2\]"):
+            Asked.parse(**fields)
+
+
+def test_a_figure_does_not_replace_the_output(command, tmp_path, voice_export):
+    done = command("generate", voice_export, "Hello", "-o", tmp_path / "x.wav", "--plot", tmp_path / "x.wav")
+    assert done.code == 2 and not (tmp_path / "x.wav").exists()
+    done = command("sweep", voice_export, "--pace=1,2", "--json", "x.png", "--plot", "x.png")
+    assert done.code == 2 and "--json and --plot are both 'x.png'" in done.err
+
+
+@pytest.mark.parametrize("suffix", ["../x.wav", "/x.wav", "x.wav", " .wav"])
+def test_a_suffix_is_a_suffix(command, tmp_path, voice_export, suffix):
+    (tmp_path / "lines.txt").write_text("Hello.\n")
+    where = ("--input", tmp_path / "lines.txt", "--output-dir", tmp_path / "out")
+    done = command("generate", voice_export, *where, f"--suffix={suffix}")
+    assert done.code == 2 and "use one of .wav" in done.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lines.txt"]
+
+
+# ---- exports, plugins, doctor, dry runs --------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_the_type_of_the_weights_is_the_one_asked_for(command, voice_run, tmp_path, dtype):
+    import torch
+    from safetensors.torch import load_file
+
+    assert command("export", voice_run, tmp_path / "voice", f"--dtype={dtype}").code == 0
+    weights = load_file(tmp_path / "voice" / "model.safetensors")
+    assert {w.dtype for w in weights.values() if w.is_floating_point()} == {getattr(torch, dtype)}
+    assert json.loads((tmp_path / "voice" / "unisono.json").read_text())["dtype"] == dtype
+
+
+def test_names_that_point_nowhere_are_told(monkeypatch):
+    from unisono.cli.plugins import pointing_nowhere
+    from unisono.plugin import Plugin, Verb
+
+    good = {"fine": "json:loads"}
+    plugin = Plugin(
+        name="toy", api="1.0", summary="", models={**good, "gone": "unisono.nowhere:Model"},
+        data={"no": "json:nothing"},
+        evaluators={"fine": "json:loadz", "other": "json:loads"}, sweeps={"fine": "unisono.evaluation:nothing"},
+        verbs={"hum": Verb("json", "hums")}, importers={"x": "json:__name__"}, recipes="unisono_recipes_gone",
+    )  # fmt: skip
+    told = list(pointing_nowhere(plugin))
+    assert [sentence.split(" points")[0].split(" is none")[0].split(" cannot")[0] for sentence in told] == [
+        "toy: models: 'gone'", "toy: data: 'no'", "toy: evaluators: 'fine'", "toy: sweeps: 'fine'",
+        "toy: importers: 'x'", "toy: verbs: 'hum'", "toy: evaluators: 'other'", "toy: recipes: 'unisono_recipes_gone'",
+    ]  # fmt: skip
+
+    def needs_more(target):
+        raise ModuleNotFoundError("No module named 'diffusers'", name="diffusers")
+
+    monkeypatch.setattr("unisono.plugin.import_string", needs_more)  # an extra that is not installed is no fault
+    assert list(pointing_nowhere(Plugin(name="toy", api="1.0", summary="", models=good))) == []
+
+
+@pytest.mark.parametrize(
+    ("torch_version", "cuda", "audio", "failure", "told"),
+    [
+        ("2.14.1+cu130", "13.0", "2.11.1+cu132", None, None),
+        ("2.14.1", None, "2.11.1", None, None),  # macOS
+        ("2.14.1+cpu", None, "2.11.1+cpu", None, None),
+        ("2.14.1+cpu", None, "2.11.1", "OSError: libcudart.so.13", "built for CUDA and torch 2.14.1+cpu for CPUs only"),
+        ("2.14.1+cpu", None, "2.11.1+cu132", None, "built for CUDA and torch 2.14.1+cpu for CPUs only"),
+        ("2.14.1+cu126", "12.6", "2.11.1+cu132", None, "CUDA 13 and torch 2.14.1+cu126 for CUDA 12.6"),
+        ("2.14.1+cu130", "13.0", "2.11.1+cpu", None, "built for CPUs only and torch"),
+        ("2.9.0+cu130", "13.0", "2.11.1+cu132", "ImportError: symbol", "cannot be imported beside torch 2.9.0"),
+        ("2.14.1+cu130", "13.0", "not installed", None, None),
+    ],
+)
+def test_builds_that_do_not_fit_together_are_told(torch_version, cuda, audio, failure, told):
+    from unisono.cli.doctor import unfit
+
+    found = unfit(torch_version, cuda, audio, failure)
+    assert (
+        found is None if told is None else told in found and "pip install --force-reinstall torch torchaudio" in found
+    )
+
+
+def test_doctor_lists_what_plugins_need(command, monkeypatch):
+    from unisono.cli.doctor import required
+
+    needed = set(required("unisono"))
+    assert ("torch", "") in needed and ("diffusers", "image") in needed and ("nothing", "") not in needed
+    assert list(required("a-distribution-that-is-not-installed")) == []
+    shown = command("doctor").out
+    assert "diffusers" in shown and "(extra image)" in shown
+
+
+@pytest.mark.parametrize("flags", [["--data.batch_size=999"], ["--data.batch_size=7"]])
+def test_a_dry_run_refuses_what_training_refuses(command, tmp_path, flags):
+    recipe = ("train", "tts/fastpitch-tiny", *TINY, f"--run.dir={tmp_path}", *flags)
+    dry, wet = command(*recipe, "--dry-run"), command(*recipe)
+    assert (dry.code, wet.code) == (2, 2)
+    assert dry.err.splitlines()[-1] == wet.err.splitlines()[-1]
+    assert "cannot fill one batch" in dry.err
+    assert list(tmp_path.iterdir()) == []

@@ -33,5 +33,8 @@ class Request(BaseModel):
                 problems.append(f"{name} is required")
             else:
                 message = item["msg"].removeprefix("Value error, ")
+                if item["type"] in ("list_type", "tuple_type") and isinstance(item["input"], str):
+                    parts = ", ".join(part.strip() for part in item["input"].split(","))
+                    message = f"must be a list, such as [{parts:.60}]"
                 problems.append(f"{name}={shown(item['input'])}: {message[:1].lower()}{message[1:]}")
         return "; ".join(problems)

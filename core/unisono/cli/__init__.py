@@ -6,18 +6,39 @@ and exit code 2; anything else shows its traceback, because it is our bug.
 """
 
 import argparse
+import io
+import os
+import re
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from unisono.errors import UnisonoError
 from unisono.verbs import FREE_FORM, VERBS
 
+BROKEN_PIPE = 141
+"""Exit code where the reader of the output went away, as a shell reports it of other programs."""
+MOST_ECHOED = 160
+"""Characters of what a user gave that a refusal repeats."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run ``unisono``; returns the exit code."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and (stream.errors == "strict" or not _writes_all(stream)):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _main(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # such as  unisono recipes | head
+        # What is still held back would fail once more at the end of the process.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+
+def _main(argv: list[str]) -> int:
+    parser = _Parser(
         prog="unisono",
         description="Train and use non-autoregressive generators of speech, sound, images, motion and text.",
         epilog="unisono VERB --help explains a verb.",
@@ -34,12 +55,38 @@ def main(argv: list[str] | None = None) -> int:
         if rest and args.verb not in FREE_FORM:
             parser.error(f"unknown argument {rest[0]!r}; see unisono {args.verb} --help")
         return _module(args.verb).run(args, rest) or 0
+    except BrokenPipeError:
+        raise
     except UnisonoError as error:
-        print(f"unisono: {error}", file=sys.stderr)
+        print(f"unisono: {shortened(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("unisono: interrupted", file=sys.stderr)
         return 130
+
+
+def _writes_all(stream: io.TextIOWrapper) -> bool:
+    """Whether a stream's encoding has every character; that of the C locale has not."""
+    return stream.encoding.lower().startswith("utf")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains as argparse does, without repeating long arguments."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(shortened(message))
+
+
+def shortened(sentence: str) -> str:
+    """Return a refusal in which no quoted part, and no word, is longer than ``MOST_ECHOED`` characters or so."""
+
+    def cut(found: re.Match[str]) -> str:
+        text = found[0]
+        return f"{text[: MOST_ECHOED - 40]}…{text[-30:]}"
+
+    long = MOST_ECHOED + 40
+    sentence = re.sub(rf"'[^'\n]{{{long},}}'|\"[^\"\n]{{{long},}}\"", cut, sentence)
+    return re.sub(rf"[^\s,;]{{{long},}}", cut, sentence)
 
 
 def plugin_verbs() -> dict[str, str]:

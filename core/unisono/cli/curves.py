@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     """Draw the curves, and say where each ends."""
-    from unisono.cli.output import check_drawable
+    from unisono.cli.output import check_drawable, draw
     from unisono.train.curves import draw_curves, read_curves, select_curves
 
     check_drawable(args.output)
@@ -20,6 +20,6 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     for tag, curves in chosen.items():
         for curve in curves:
             print(f"{curve.run}  {tag}  {curve.values[-1]:.4f} at step {curve.steps[-1]}")
-    draw_curves(chosen).savefig(args.output, dpi=120)
+    draw(draw_curves(chosen), args.output)
     print(f"picture: {args.output}")
     return 0

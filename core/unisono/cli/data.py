@@ -14,16 +14,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     """Audit a corpus: print what is kept and what is dropped, with reasons."""
     import json
-    from pathlib import Path
 
-    from rich.console import Console
-
-    from unisono.errors import writing
+    from unisono.cli.output import console
+    from unisono.files import written_aside
     from unisono.recipe import Recipe
 
     audit = Recipe.read(args.recipe, rest).build_data().prepare(progress=not args.no_progress)
-    Console().print(audit.table())
+    console().print(audit.table())
     if args.json:
-        with writing(args.json):
-            Path(args.json).write_text(json.dumps(audit.to_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
+        with written_aside(args.json) as aside:
+            text = json.dumps(audit.to_dict(), indent=1, ensure_ascii=False)
+            aside.write_bytes(text.encode("utf-8", "backslashreplace"))
     return 0

@@ -22,10 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     """Measure an export on a corpus; print the report and write it if asked."""
-    from rich.console import Console
-
     from unisono import plugin
-    from unisono.cli.output import check_writable
+    from unisono.cli.output import check_writable, console
     from unisono.errors import UnisonoError
     from unisono.export import load, parse_components
 
@@ -40,7 +38,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
             f"--against: what a {synthesizer.info['model']} is measured beside is its plugin's choice; leave it out"
         )
     report = evaluate(synthesizer, args.data, limit=args.limit, checkpoint=args.checkpoint, **rivals)
-    Console().print(report.table())
+    console().print(report.table())
     report.to_json(args.json)
     print(f"numbers: {args.json}")
     return 0

@@ -21,14 +21,15 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from unisono.recipe import all_recipes, find_recipe
 
     if args.action is None:
-        from rich.console import Console
         from rich.table import Table
+
+        from unisono.cli.output import console
 
         table = Table("recipe", "what")
         for name, resource in all_recipes().items():
             first = resource.read_text(encoding="utf-8").partition("\n")[0]
             table.add_row(name, first.lstrip("# "))
-        Console().print(table)
+        console().print(table)
         return 0
     resource, name = find_recipe(args.name)
     text = resource.read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ JSON and as a picture.
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from unisono.errors import RequestError
@@ -33,11 +34,14 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from rich.progress import track
 
     from unisono import plugin
-    from unisono.cli.generate import flag_value, written_flags
-    from unisono.cli.output import check_drawable, check_writable
+    from unisono.cli.fields import flag_value, written_flags
+    from unisono.cli.output import check_drawable, check_writable, draw
+    from unisono.cli.output import console as tables
     from unisono.evaluation import Probe, sweep
     from unisono.export import load, parse_components
 
+    if Path(args.plot).absolute() == Path(args.json).absolute():
+        raise RequestError(f"--json and --plot are both {args.plot!r:.200}: give one of them another name")
     check_drawable(args.plot)
     check_writable(args.json)
     synthesizer = load(args.checkpoint, device=args.device, components=parse_components(args.component))
@@ -69,9 +73,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         synthesizer, probe, values, fields, repeats=args.repeats, batch_size=args.batch_size,
         track=lambda turns: track(turns, "sweeping", console=console, disable=not sys.stderr.isatty()),
     )  # fmt: skip
-    Console().print(result.table())
+    tables().print(result.table())
     result.to_json(args.json)
-    result.figure().savefig(args.plot, dpi=120)
+    draw(result.figure(), args.plot)
     print(f"numbers: {args.json}\npicture: {args.plot}")
     return 0
 

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unisono.files import written_aside
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -35,7 +37,7 @@ class Report:
     """What was measured of which systems, on what, and what could not be measured.
 
     ``facts`` say how: data, items, recogniser, machine. ``items`` hold one plain record per
-    utterance and system.
+    item and system.
     """
 
     title: str
@@ -86,17 +88,21 @@ class Report:
 
     def to_json(self, path: str | Path) -> Path:
         """Write the report, items included, and return the path."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-        path.write_text(text + "\n", encoding="utf-8")
-        return path
+        return write_json(self.to_dict(), path)
 
 
 def _cell(value: float | str | None, digits: int) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     return value if isinstance(value, str) else f"{value:.{digits}f}"
+
+
+def write_json(values: dict[str, Any], path: str | Path) -> Path:
+    """Write plain values as JSON, whole or not at all, and return the path."""
+    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    with written_aside(path) as aside:
+        aside.write_bytes(text.encode("utf-8", "backslashreplace"))
+    return Path(path)
 
 
 def plain(value: Any) -> Any:

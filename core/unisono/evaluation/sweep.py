@@ -9,7 +9,6 @@ the probe says what a setting costs (the bits of a codec).
 """
 
 import itertools
-import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from unisono.data import derive_seed
 from unisono.errors import RequestError
-from unisono.evaluation.report import plain
+from unisono.evaluation.report import plain, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -132,11 +131,7 @@ class Sweep:
 
     def to_json(self, path: str | Path) -> Path:
         """Write the numbers and return the path."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-        path.write_text(text + "\n", encoding="utf-8")
-        return path
+        return write_json(self.to_dict(), path)
 
     def figure(self) -> "Figure":
         """Draw every measure against what settings cost and how long they take; hollow points are no gain.
@@ -241,7 +236,7 @@ def sweep(
         if parallel:
             rounds[i].append((model.rounds - rounds_before) / len(batches))
         seconds[i].append(spent / len(asked))
-        lasting = [output.seconds for output in made if output.seconds is not None]
+        lasting = [seconds for output in made if (seconds := getattr(output, "seconds", None)) is not None]
         if len(lasting) == len(made) and sum(lasting) > 0:
             real_time[i].append(spent / sum(lasting))
         measured[i].append({} if probe.measure is None else probe.measure(made))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DEFAULT_TAGS = ("train/loss", "val/loss")
+FIRST_VALUES = "the first losses are logged after trainer.log_every_n_steps steps (50 unless the recipe says another)"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,11 @@ def read_curves(run: str | Path) -> dict[str, Curve]:
 
     folder = newest_run(run, "events.out.tfevents.*")
     if not list(folder.glob("events.out.tfevents.*")):
-        raise CheckpointError(f"no training log under {str(run)!r}: give a run folder, as `unisono train` prints it")
+        if list(folder.glob("recipe.yaml")) or list(folder.glob("*/recipe.yaml")):
+            raise CheckpointError(f"{str(run)!r:.200} has logged nothing yet: {FIRST_VALUES}")
+        raise CheckpointError(
+            f"no training log under {str(run)!r:.200}: give a run folder, as `unisono train` prints it"
+        )
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()
     label = f"{folder.parent.name}/{folder.name}" if folder.name.isdigit() else folder.name
@@ -53,8 +58,11 @@ def select_curves(runs: Sequence[dict[str, Curve]], tags: Sequence[str] | None =
     if not tags:
         tags = [tag for tag in DEFAULT_TAGS if tag in known]
         if not tags:
-            told = ", ".join(sorted(known)) or "nothing"
-            raise CheckpointError(f"no run logged {' or '.join(DEFAULT_TAGS)}: give --tag; there is {told}")
+            wanted = " or ".join(DEFAULT_TAGS)
+            if not known:
+                raise CheckpointError(f"no run logged {wanted}: there is nothing yet; {FIRST_VALUES}")
+            told = ", ".join(sorted(known))
+            raise CheckpointError(f"no run logged {wanted}: give --tag; there is {told}")
     for tag in tags:
         if tag not in known:
             raise CheckpointError(f"no run logged {tag!r}{did_you_mean(tag, known)}")

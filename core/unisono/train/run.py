@@ -93,6 +93,8 @@ def _train(
     started = warm_start(model, spec.init_from) if spec.init_from is not None and state is None else None
     if started is not None:
         rank_zero_only(print)(started)
+    data.trainer = trainer  # what would refuse the first batch does so before a folder is made, of a dry run too
+    data.train_dataloader()
     if dry_run:
         _describe(recipe, audit, model)
         return None

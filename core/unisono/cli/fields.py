@@ -1,0 +1,97 @@
+"""Fields: a request's fields as flags of the command line: read, and described for ``--help``."""
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from unisono.errors import RequestError, did_you_mean
+from unisono.plain_yaml import read_yaml
+
+_SIGNS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+
+
+def request_flags(kind: Any, rest: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Parse ``--field value`` and ``--field=value`` into a request's fields; dashes and underscores are one.
+
+    Also return what is no flag: argparse leaves a text here that stands behind a flag it does not know.
+    """
+    written, texts = written_flags(kind, rest)
+    return {name: flag_value(name, value, kind.model_fields[name].annotation) for name, value in written.items()}, texts
+
+
+def written_flags(kind: Any, rest: list[str]) -> tuple[dict[str, str], list[str]]:
+    """As ``request_flags``, with the values as they are written."""
+    fields: dict[str, str] = {}
+    texts: list[str] = []
+    rest = list(rest)
+    while rest:
+        item = rest.pop(0)
+        if not item.startswith("--"):
+            texts.append(as_text(item))
+            continue
+        name, equals, value = item[2:].partition("=")
+        name = name.replace("-", "_")
+        if name not in kind.model_fields:
+            raise RequestError(f"unknown flag --{name:.80}{did_you_mean(name[:80], kind.model_fields)}")
+        if not equals:
+            if not rest:
+                raise RequestError(f"--{name} has no value: write --{name}=VALUE")
+            value = rest.pop(0)
+        fields[name] = as_text(value)
+    return fields, texts
+
+
+def flag_value(name: str, value: str, annotation: Any) -> Any:
+    """Read a flag's value as its field's type asks for: a text as it is written, anything else as plain YAML."""
+    if annotation is str or str in get_args(annotation):
+        return value
+    try:
+        return read_yaml(value, f"--{name}", RequestError)
+    except RequestError as error:
+        reason = str(error).removeprefix(f"--{name}").strip(": ")
+        raise RequestError(
+            f"--{name}={value:.80} is not a number, a word or a list such as [1, 2] ({reason:.120})"
+        ) from None
+
+
+def as_text(argument: str) -> str:
+    """Return an argument as UTF-8, which Python reads as single bytes where the locale knows only ASCII."""
+    try:
+        return argument.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeDecodeError:
+        raise RequestError(f"{argument!a:.120} is not UTF-8: give it as UTF-8, or in a file with --input") from None
+
+
+def describe_fields(kind: Any) -> list[str]:
+    """Return a line per field of a request: its flag, what it means, its choices, its range and its default."""
+    lines = []
+    schema = kind.model_json_schema()
+    for name, field in kind.model_fields.items():
+        notes = list(_limits(schema["properties"][name], schema.get("$defs", {})))
+        if field.is_required():
+            notes.append("required")
+        elif field.default is not None and field.default_factory is None:
+            notes.append(f"default {field.default}")
+        flag = f"--{name.replace('_', '-')}"
+        told = ", ".join(dict.fromkeys(notes))
+        lines.append(f"{flag:<18}{field.description or ''}{f' ({told})' if told else ''}")
+    return lines
+
+
+def _limits(schema: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
+    """What a value is bound to: choices and ranges, those of optional fields and of a list's items too."""
+    if "$ref" in schema:
+        yield from _limits(definitions.get(schema["$ref"].rpartition("/")[2], {}), definitions)
+    for part in schema.get("anyOf", []):
+        yield from _limits(part, definitions)
+    choices = schema.get("enum", [schema["const"]] if "const" in schema else [])
+    if choices:
+        yield f"one of {', '.join(map(str, choices))}"
+    for key, sign in _SIGNS.items():
+        if abs(schema.get(key, 1e18)) < 1e18:
+            yield f"{sign} {schema[key]:g}"
+    parts = [schema["items"]] if isinstance(schema.get("items"), dict) else schema.get("prefixItems", [])
+    inner = list(dict.fromkeys(note for part in parts for note in _limits(part, definitions)))
+    if schema.get("type") == "array":
+        least, most = schema.get("minItems", 0), schema.get("maxItems")
+        size = f" of {most}" if least == most else f" of at least {least}" if least else ""
+        yield f"a list{size}" + (f", each {', '.join(inner)}" if inner else "")
