@@ -66,7 +66,12 @@ class Point:
 
     @property
     def name(self) -> str:
-        return ", ".join(f"{name}={value}" for name, value in self.setting.items())
+        """All of its setting, as text."""
+        return self.name_of(self.setting)
+
+    def name_of(self, fields: Iterable[str]) -> str:
+        """Return some fields of its setting, as text."""
+        return ", ".join(f"{name}={self.setting[name]}" for name in fields)
 
     @property
     def cost(self) -> float:
@@ -91,15 +96,15 @@ class Sweep:
 
         caption = ", ".join(f"{name}: {value}" for name, value in self.facts.items())
         table = Table(title=escape(self.title), caption=escape(caption), caption_justify="left")
-        table.add_column("setting")
+        table.add_column("setting", overflow="fold", min_width=min(24, max(len(p.name) for p in self.points)))
         parallel = any(point.rounds is not None for point in self.points)
         priced = [] if self.price is None else [self.price]
         heads = [*priced, "evaluations", *(["rounds"] if parallel else []), "seconds, min", "median"]
         heads += ["real-time factor, min", "median"]
         heads += [f"{name} {'↓' if way == 'lower' else '↑'}" for name, way in self.better.items()]
         for head in heads:
-            table.add_column(head, justify="right")
-        table.add_column("")
+            table.add_column(head, justify="right", overflow="fold")
+        table.add_column("", overflow="fold")
         for point in self.points:
             speed = [point.seconds, point.real_time]
             cells = [f"{f(values):.4f}" if values else "–" for values in speed for f in (min, median)]
@@ -133,8 +138,23 @@ class Sweep:
         """Write the numbers and return the path."""
         return write_json(self.to_dict(), path)
 
+    def numbers(self) -> list[str]:
+        """Return the fields whose values are numbers; the others are names, between which no line leads."""
+        fields = self.points[0].setting if self.points else {}
+        return [f for f in fields if all(type(point.setting[f]) in (int, float) for point in self.points)]
+
+    def series(self) -> dict[str, list[int]]:
+        """Return the places of the points that differ in numbers alone, by the names that they share."""
+        numbers = self.numbers()
+        found: dict[str, list[int]] = {}
+        for place, point in enumerate(self.points):
+            found.setdefault(point.name_of([name for name in point.setting if name not in numbers]), []).append(place)
+        return found
+
     def figure(self) -> "Figure":
         """Draw every measure against what settings cost and how long they take; hollow points are no gain.
+
+        A line joins the settings that differ in numbers, in a colour for each choice of names.
 
         Without a measure, real-time factor (or seconds) is drawn for each setting.
         """
@@ -162,15 +182,22 @@ class Sweep:
             axes.invert_yaxis()
             return figure
         grid = figure.subplots(rows, columns, squeeze=False)
+        numbers = self.numbers()
         for line, (name, way) in zip(grid, self.better.items(), strict=True):
             means = [fmean(point.measures[name]) for point in self.points]
             errors = [standard_error(point.measures[name]) for point in self.points]
             for axes, (label, values) in zip(line, costs, strict=True):
-                axes.errorbar(values, means, errors, color="tab:blue", linewidth=1, capsize=2)
-                for point, x, y in zip(self.points, values, means, strict=True):
-                    hollow = point is not self.points[0] and name not in point.gains
-                    axes.plot(x, y, "o", color="tab:blue", markerfacecolor="white" if hollow else "tab:blue")
-                    axes.annotate(point.name, (x, y), xytext=(4, 5), textcoords="offset points", fontsize=7)
+                for number, (series, places) in enumerate(self.series().items()):
+                    colour = f"C{number % 10}"
+                    along = ([values[i] for i in places], [means[i] for i in places], [errors[i] for i in places])
+                    axes.errorbar(*along, color=colour, linewidth=1, capsize=2, label=series)
+                    for i in places:
+                        hollow = i > 0 and name not in self.points[i].gains
+                        axes.plot(values[i], means[i], "o", color=colour, markerfacecolor="white" if hollow else colour)
+                        note, place = self.points[i].name_of(numbers), (values[i], means[i])
+                        axes.annotate(note, place, xytext=(4, 5), textcoords="offset points", fontsize=7)
+                if any(self.series()):
+                    axes.legend(fontsize=7)
                 axes.set(xscale="log", xlabel=label, ylabel=f"{name} ({way} is better)")
                 axes.xaxis.set_major_locator(FixedLocator(_apart(values)))
                 axes.xaxis.set_major_formatter("{x:.3g}")
@@ -236,7 +263,7 @@ def sweep(
         if parallel:
             rounds[i].append((model.rounds - rounds_before) / len(batches))
         seconds[i].append(spent / len(asked))
-        lasting = [seconds for output in made if (seconds := getattr(output, "seconds", None)) is not None]
+        lasting = [length for output in made if (length := getattr(output, "seconds", None)) is not None]
         if len(lasting) == len(made) and sum(lasting) > 0:
             real_time[i].append(spent / sum(lasting))
         measured[i].append({} if probe.measure is None else probe.measure(made))

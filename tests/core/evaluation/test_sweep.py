@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from unisono.errors import RequestError
-from unisono.evaluation import Point, Probe, sweep
+from unisono.evaluation import Point, Probe, Sweep, sweep
 from unisono.evaluation.sweep import NO_GAIN, judged, standard_error
 from unisono.request import Request
 
@@ -212,3 +212,49 @@ def test_what_cannot_be_swept_is_refused_before_anything_is_made(values, fields,
 def test_nothing_to_ask_for():
     with pytest.raises(RequestError, match="nothing to ask the model for"):
         sweep(Counter(), Probe([]), {"num_steps": [1, 2]})
+
+
+def test_names_are_drawn_as_lines_of_their_own_and_no_line_leads_between_them():
+    """Two samplers at two lengths each, and interleaved costs: a line for each sampler, through its own points."""
+    points = judged(
+        [
+            Point({"sampler": s, "num_steps": n}, n + shift, (1.0, 1.0), None, {"m": (shift + n, shift + n)})
+            for s, shift in (("maskgit", 0.0), ("halton", 0.5))
+            for n in (1, 2)
+        ],
+        {"m": "higher"},
+    )
+    result = Sweep("t", points, {"m": "higher"})
+    assert result.numbers() == ["num_steps"]
+    assert result.series() == {"sampler=maskgit": [0, 2], "sampler=halton": [1, 3]}
+    axes = result.figure().axes[0]
+    lines = {tuple(line[0].get_xdata()): line for line in axes.containers}
+    assert set(lines) == {(1.0, 2.0), (1.5, 2.5)}
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["sampler=maskgit", "sampler=halton"]
+    assert sorted(text.get_text() for text in axes.texts) == ["num_steps=1"] * 2 + ["num_steps=2"] * 2
+    assert lines[(1.0, 2.0)][0].get_color() != lines[(1.5, 2.5)][0].get_color()
+
+
+def test_names_alone_have_no_line_and_switches_are_names():
+    points = [
+        Point({"mode": mode, "flag": True}, i + 1.0, (1.0, 1.0), None, {"m": (i, i)}) for i, mode in enumerate("abc")
+    ]
+    result = Sweep("t", points, {"m": "lower"})
+    assert result.numbers() == [] and [len(places) for places in result.series().values()] == [1, 1, 1]
+    assert all(len(line[0].get_xdata()) == 1 for line in result.figure().axes[0].containers)
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_long_setting_is_not_cut(width):
+    import io
+
+    from rich.console import Console
+
+    name = "a-sampler-of-a-very-long-name-that-no-column-holds"
+    points = [Point({"sampler": f"{name}-{i}"}, i + 1.0, (1.0, 1.0), None, {"m": (i, i)}) for i in (0, 1)]
+    out = io.StringIO()
+    Console(file=out, width=width).print(Sweep("t", points, {"m": "lower"}).table())
+    letters = "".join(out.getvalue().split())
+    assert "…" not in letters
+    if width == 200:
+        assert f"{name}-1" in out.getvalue()
