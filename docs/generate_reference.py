@@ -16,6 +16,7 @@ PACKAGES = (
     "unisono.diffusion.devices",
     "unisono.duration",
     "unisono.evaluation",
+    "unisono.files",
     "unisono.masked",
     "unisono.testing",
     "unisono.testing.oracles",

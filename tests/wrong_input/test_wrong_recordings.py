@@ -1,6 +1,7 @@
 """Wrong recordings and corpora: one clear sentence that names the value and the fix, exit code 2, no traceback."""
 
 import json
+import unicodedata
 
 import pytest
 import soundfile
@@ -81,6 +82,21 @@ MANIFESTS = {
         "line 2: 1 fields, the header has 2 (audio, text)",
     ),
     "no rows": ("audio,text\n", "lists no utterances"),
+    "an open quote": (
+        'audio,text\nwavs/good0.wav,"Hello\nwavs/good1.wav,two\nwavs/good2.wav,three\n',
+        "line 2: the quote that opens here is not closed",
+        "close it",
+    ),
+    "another layout": (
+        "good0|p225|Please call Stella.\ngood1|p226|Ask her to come.\n",
+        "line 1: three columns without a header, that look like id|speaker|text",
+        "write a first line",
+    ),
+    "a table of another encoding": (
+        "audio,text\nwavs/good0.wav,Hello\n".encode("utf-16"),
+        "is UTF-16, not UTF-8",
+        "save it as UTF-8",
+    ),
     "twice": (
         "audio,text\nwavs/good0.wav,A\nwavs/good0.wav,B\n",
         "line 3",
@@ -93,8 +109,40 @@ MANIFESTS = {
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_manifests(complaint, corpus, name):
     content, *parts = MANIFESTS[name]
-    (corpus / "table.csv").write_text(content)
+    (corpus / "table.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     matches(complaint(*AUDIT, f"--data.root={corpus / 'table.csv'}"), "table.csv", *parts)
+
+
+def test_lists_as_people_write_them(said, corpus):
+    """A byte order mark, CR LF, accents in pieces, separators within a text, a suffix in capitals."""
+    for old, new in (("good0", "UPPER"), ("good1", unicodedata.normalize("NFD", "Zoë"))):
+        (corpus / "wavs" / f"{old}.wav").rename(corpus / "wavs" / f"{new}.WAV")
+    lines = ["UPPER|Hello,\u2028there, you.", "Zoë|And\x0c so, on.", '{"audio": "good2"}|A "quoted one.']
+    (corpus / "metadata.csv").write_bytes(("\ufeff" + "\r\n".join(lines)).encode())
+    (corpus / "wavs" / "good2.wav").rename(corpus / "wavs" / '{"audio": "good2"}.wav')
+    report = corpus / "audit.json"
+    said(*AUDIT, f"--data.root={corpus}", f"--json={report}")
+    assert (found := json.loads(report.read_text()))["kept"] == 3, found
+
+
+def test_half_a_character_is_dropped_and_listed(said, corpus):
+    rows = [json.dumps({"audio": f"wavs/good{i}.wav", "text": f"Number {i}."}) for i in range(3)]
+    rows[1] = '{"audio": "wavs/good1.wav", "text": "a \\ud83d box"}'
+    (corpus / "list.jsonl").write_text("\n".join(rows))
+    report = corpus / "audit.json"
+    said(*AUDIT, f"--data.root={corpus / 'list.jsonl'}", f"--json={report}")
+    found = json.loads(report.read_text())
+    assert found["kept"] == 2
+    assert [(d["id"], d["reason"]) for d in found["dropped"]] == [("list.jsonl:2", "half a character")]
+
+
+def test_an_unwritable_cache_is_noted(said, corpus, monkeypatch):
+    (corpus / "cache").write_text("mine")
+    monkeypatch.setenv("UNISONO_CACHE", str(corpus / "cache"))
+    report = corpus / "audit.json"
+    said(*AUDIT, f"--data.root={corpus}", f"--json={report}")
+    found = json.loads(report.read_text())
+    assert found["kept"] == 3 and sum("UNISONO_CACHE" in note for note in found["notes"]) == 2
 
 
 def test_places_without_a_corpus(complaint, tmp_path):
@@ -102,6 +150,8 @@ def test_places_without_a_corpus(complaint, tmp_path):
         complaint(*AUDIT, f"--data.root={tmp_path / 'gone'}"),
         "gone: no such folder or file; check data.root",
     )
+    matches(complaint(*AUDIT, f"--data.root={'x' * 300}"), "no such folder or file; check data.root")
+    matches(complaint(*AUDIT, "--data.root=/dev/zero"), "is a device, no regular file")
     matches(complaint(*AUDIT, f"--data.root={tmp_path}"), "no metadata.csv in it", "LJSpeech layout")
 
 

@@ -42,6 +42,22 @@ def test_a_bad_file_stops_nothing_but_itself(said, corpus, tmp_path):
     assert sum(int(note.split(": ")[1].split()[0]) for note in parts) == 4
 
 
+def test_files_that_cannot_be_read_are_one_row_each(said, corpus, tmp_path):
+    (corpus / "wide.txt").write_bytes("One line.\nAnother.\n".encode("utf-16"))
+    (corpus / "cut.parquet").write_bytes(b"PAR1" + bytes(40))
+    (corpus / "gone.txt").symlink_to("nowhere.txt")
+    (corpus / "up").symlink_to(corpus)
+    (corpus / "._good.txt").write_bytes(b"\0\5\x16\7")
+    small = ["--data.documents=line", "--data.tokenizer=bytes", "--data.batch_size=1", "--data.val=0"]
+    found = audited(said, tmp_path, FILES, f"--data.root={corpus}", *small)
+    assert found["kept"] == 4
+    assert {(item["id"], item["reason"]) for item in found["dropped"]} == {
+        ("bad.txt:3", "invalid UTF-8"), ("empty.txt", "empty"), ("wide.txt", "invalid UTF-8"),
+        ("cut.parquet", "unreadable"), ("gone.txt", "broken link"), ("up", "link loop"),
+    }  # fmt: skip
+    assert any("._*" in note for note in found["notes"])
+
+
 def test_several_files_are_one_corpus(said, corpus, tmp_path):
     small = ["--data.documents=line", "--data.tokenizer=bytes", "--data.batch_size=1", "--data.val=0"]
     found = audited(said, tmp_path, FILES, f"--data.root=[{corpus / 'good.txt'}, {corpus / 'bad.txt'}]", *small)

@@ -1,7 +1,17 @@
 """Data: audits, splits, facts, feature caches, captions, and replayable batches."""
 
 from unisono.data.audit import Audit, Drop, Dropped
-from unisono.data.cache import Features, Prepared, cache_root, prepare_features, written_aside
+from unisono.data.cache import (
+    CacheError,
+    Features,
+    Prepared,
+    cache_root,
+    prepare_features,
+    read_entry,
+    spare_root,
+    write_entry,
+    written_aside,
+)
 from unisono.data.captions import find_captions, mirrored, read_captions, words_of
 from unisono.data.collate import collate_items, pad_stack
 from unisono.data.facts import Facts, facts_of, to_plain
@@ -18,6 +28,7 @@ from unisono.data.split import hold_out
 
 __all__ = [
     "Audit",
+    "CacheError",
     "DataModule",
     "Drop",
     "Dropped",
@@ -40,7 +51,10 @@ __all__ = [
     "pad_stack",
     "prepare_features",
     "read_captions",
+    "read_entry",
+    "spare_root",
     "to_plain",
     "words_of",
+    "write_entry",
     "written_aside",
 ]

@@ -198,22 +198,33 @@ def _make(compute: Compute, task: tuple[Any, Path, Path], write: bool = True) ->
     except Exception as error:
         log.debug("%s", source, exc_info=True)
         return Drop("unreadable", f"{files.shown(source)}: {type(error).__name__}: {error}")
-    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    # one key: several would be written in an order that changes from run to run
-    metadata = {"entry": json.dumps({"checksum": _checksum(tensors, facts), "facts": facts})}
     why = f"{path} vanished"
     if write:
         try:
-            with written_aside(path) as aside:
-                safetensors.torch.save_file(tensors, aside, metadata)
+            write_entry(path, tensors, facts)
             return None
         except CacheError as error:
             why = str(error)
-    return _Unwritten(safetensors.torch.save(tensors), facts, why)
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    return _Unwritten(safetensors.torch.save(contiguous), facts, why)
 
 
 def _open(path: Path) -> Features | None:
-    """Open an entry; None where there is none that is whole: every byte of it is checked."""
+    entry = read_entry(path)
+    return entry and Features(path, {name: tuple(tensor.shape) for name, tensor in entry[0].items()}, entry[1])
+
+
+def write_entry(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any] | None = None) -> None:
+    """Write tensors and facts (plain JSON) as an entry of a cache; raises ``CacheError`` where that cannot be."""
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    # one key: several would be written in an order that changes from run to run
+    metadata = {"entry": json.dumps({"checksum": _checksum(tensors, facts or {}), "facts": facts or {}})}
+    with written_aside(path) as aside:
+        safetensors.torch.save_file(tensors, aside, metadata)
+
+
+def read_entry(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Return an entry's tensors and facts; None where there is none that is whole: every byte of it is checked."""
     try:
         with safe_open(path, "pt") as file:
             entry = json.loads(file.metadata()["entry"])
@@ -223,7 +234,7 @@ def _open(path: Path) -> Features | None:
             return None
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
         return None
-    return Features(path, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, facts)
+    return tensors, facts
 
 
 def _checksum(tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:

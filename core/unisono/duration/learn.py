@@ -12,15 +12,13 @@ Letters: s symbols, t frames, m mel bins.
 """
 
 import hashlib
-import os
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from unisono.data.cache import cache_root
+from unisono.data.cache import CacheError, cache_root, log, read_entry, write_entry
 from unisono.duration.aligner import Aligner, beta_binomial_prior
 from unisono.duration.losses import binarisation_loss, forward_sum_loss, ramp
 from unisono.duration.search import search
@@ -59,8 +57,8 @@ def learn_alignment(
             raise UnisonoError(f"utterance {row}: give at least one symbol, each from 0 to {num_symbols - 1}")
     setting = repr((VERSION, num_symbols, num_steps, batch_size, dim, channels, lr, seed))
     path = cache_root() / "alignments" / f"{_content(symbols, mels, setting)}.safetensors"
-    if cache and path.is_file():
-        return list(load_file(path)["frames"].split([len(ids) for ids in symbols]))
+    if cache and (entry := read_entry(path)) is not None:
+        return list(entry[0]["frames"].split([len(ids) for ids in symbols]))
     embed, aligner, mean, std = _learn(symbols, mels, num_symbols, num_steps, batch_size, dim, channels, lr, seed)
     found = []
     with torch.no_grad():
@@ -69,10 +67,10 @@ def learn_alignment(
             scores = aligner(embed(ids[None]), (mel[None] - mean) / std, src, tgt)
             found.append(search(scores, src, tgt)[0])
     if cache:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(f".{os.getpid()}.tmp")
-        save_file({"frames": torch.cat(found)}, aside)
-        os.replace(aside, path)
+        try:
+            write_entry(path, {"frames": torch.cat(found)})
+        except CacheError as error:
+            log.warning("alignments are learnt anew in each run: %s", error)
     return found
 
 

@@ -283,8 +283,8 @@ def _spoken_digits(folder: Path) -> Manifest:
 
 
 def _folder_name(path: Path) -> str:
-    path = path.expanduser().resolve()
-    return path.parent.name if path.suffix and not path.is_dir() else path.name
+    path = Path(os.path.realpath(path.expanduser()))
+    return shown(composed(path.parent.name if path.suffix and not is_folder(path) else path.name))
 
 
 def _key_of(header: Sequence[str]) -> int | None:

@@ -108,6 +108,7 @@ class AudioData(DataModule):
         limits = AudioLimits(samples / self.mel.sample_rate, MAX_SECONDS)
         audit = Audit()
         recordings: dict[str, Recording] = {}
+        manifest.tell(audit)
         for utterance, result in zip(manifest, results, strict=True):
             if isinstance(result, Drop):
                 audit.drop(utterance.id, result.reason, result.detail)

@@ -87,6 +87,22 @@ def test_it_is_learnt_once_and_depends_on_all_that_it_is_given(monkeypatch):
             learn_alignment(*changed, num_steps=3)
 
 
+@pytest.mark.parametrize("damage", ["cut", "zeroed", "no folder"])
+def test_a_damaged_or_missing_cache_is_done_without(tmp_path, monkeypatch, damage):
+    monkeypatch.setenv("UNISONO_CACHE", str(tmp_path / "cache"))
+    ids, mels = [torch.tensor([0, 1, 2])], [torch.randn(12, 8, generator=torch.Generator().manual_seed(0))]
+    if damage == "no folder":
+        (tmp_path / "cache").write_text("mine")
+    first = learn_alignment(ids, mels, 5, num_steps=3)
+    if damage != "no folder":
+        (path,) = (tmp_path / "cache" / "alignments").iterdir()
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-8] + (b"" if damage == "cut" else bytes(8)))
+    again = learn_alignment(ids, mels, 5, num_steps=3)
+    assert torch.equal(first[0], again[0]) and int(first[0].sum()) == 12
+    assert damage == "no folder" or path.read_bytes() == whole
+
+
 @pytest.mark.parametrize(
     ("ids", "frames", "message"),
     [
