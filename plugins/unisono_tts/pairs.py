@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from unisono.errors import UnisonoError
 from unisono.export import find_training_state, read_training_state
+from unisono.files import writing_to, written_aside
 from unisono.recipe import Recipe
 from unisono_sound.corpus import level, trim
 from unisono_sound.signal import read_audio, write_audio
@@ -59,7 +60,8 @@ def write_pairs(run: str | Path, dest: str | Path, batch_size: int = 16) -> int:
                     }
                 )
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    (dest / "pairs.jsonl").write_text(lines, encoding="utf-8")
+    with written_aside(dest / "pairs.jsonl") as aside:  # last: without it there are no pairs
+        aside.write_text(lines, encoding="utf-8")
     return len(rows)
 
 
@@ -70,7 +72,7 @@ def main() -> int:
     parser.add_argument("dest", help="the folder to write")
     args = parser.parse_args()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), writing_to(args.dest):
             count = write_pairs(args.run, args.dest)
     except UnisonoError as error:
         print(f"unisono: {error}", file=sys.stderr)

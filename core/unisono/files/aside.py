@@ -137,7 +137,7 @@ def _is_of_another_file(error: OSError, path: Path) -> bool:
     place = Path(os.path.realpath(path))
     own = path.absolute()
     near = {own, place, *own.parents, *place.parents}
-    if named in near or named.name.startswith(_PREFIX):
+    if named in near or named.is_relative_to(own) or named.is_relative_to(place):
         return False
     return not any(part.startswith(_PREFIX) for part in named.parts)
 
