@@ -1,8 +1,8 @@
 """Request: what one asks of a model, as typed fields; refusals are one sentence each."""
 
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from unisono.errors import RequestError, did_you_mean, shown
 
@@ -13,6 +13,14 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     seed: int = Field(0, ge=0, lt=2**63, description="random seed: the same seed gives the same output")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false where a field takes none: pydantic would count them as 1 and 0."""
+        if isinstance(value, bool) and not _takes_bool(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError("give a number or a text, not true or false")
+        return value
 
     @classmethod
     def parse(cls, **fields: Any) -> "Request":
@@ -38,3 +46,7 @@ class Request(BaseModel):
                     message = f"must be a list, such as [{parts:.60}]"
                 problems.append(f"{name}={shown(item['input'])}: {message[:1].lower()}{message[1:]}")
         return "; ".join(problems)
+
+
+def _takes_bool(annotation: Any) -> bool:
+    return annotation in (bool, Any) or any(map(_takes_bool, get_args(annotation)))

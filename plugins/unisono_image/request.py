@@ -1,8 +1,10 @@
-"""What can be asked of a picture generator, and how a request becomes what the sampler needs.
+"""Request: what can be asked of a picture generator, and what the sampler needs of it.
 
 Shapes: c channels, h w height and width.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -170,14 +172,30 @@ def _subject(model: Any, request: ImageRequest) -> tuple[int, str]:
         return NO_LABEL, caption or ""
     if not classes:
         raise RequestError(f"label={named!r}: this model knows no classes: give {_ways(model)}")
-    if named in classes:
-        return classes.index(named), caption or ""
-    number = int(named) if str(named).lstrip("-").isdecimal() else None
-    if number is None:
-        raise RequestError(f"unknown class {str(named)[:40]!r}{did_you_mean(str(named)[:40], classes)}")
+    return class_number(named, classes), caption or ""
+
+
+def class_number(named: str | int, classes: Sequence[str]) -> int:
+    """Return the number of a class that is asked for by its name, or by number.
+
+    Where classes are named by numbers (folders 0 to 11), number 2 is the class "2" (or "02") whatever its place; a
+    number that is no name is refused then. Else a number is a place in the list. Raises ``RequestError``.
+    """
+    text = str(named).strip()
+    if text in classes:
+        return list(classes).index(text)
+    shown = text if len(text) <= 40 else f"{text[:40]}…"
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+        raise RequestError(f"unknown class {shown!r}{did_you_mean(shown, classes)}")
+    number = int(text)
+    numbered = {int(name): place for place, name in enumerate(classes) if re.fullmatch(r"[0-9]{1,18}", name)}
+    if numbered:
+        if number in numbered:
+            return numbered[number]
+        raise RequestError(f"unknown class {shown!r}: classes are named by numbers here{did_you_mean(shown, classes)}")
     if not 0 <= number < len(classes):
         raise RequestError(f"label={number} must be from 0 to {len(classes) - 1}, or one of {', '.join(classes[:12])}")
-    return number, caption or ""
+    return number
 
 
 def start_pixels(picture: str | Image, background: Any, height: int, width: int) -> UInt8[ndarray, "3 h w"]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 
 import numpy as np
@@ -72,6 +73,53 @@ def test_other_sizes_can_be_refused(folder):
     assert audit.reasons["other size"] == 2 * 3 + 1 + 2  # all but the first of each class and part; whole.jpg
 
 
+def test_folders_named_by_numbers_are_in_their_order(tmp_path):
+    for number in range(12):
+        save(tmp_path / str(number) / "a.png", (number,) * 3)
+    data = FolderData(str(tmp_path), size=8, batch_size=1, val_size=0)
+    data.prepare(progress=False)
+    assert data.classes == [str(number) for number in range(12)]
+    assert {p.label: int(data.train_set.of(p)[0, 0, 0]) for p in data.train_set.pictures} == {n: n for n in range(12)}
+
+
+def test_a_folder_of_pictures_with_what_systems_and_people_leave_in_it(tmp_path):
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    for name in ("cat", "dog", ".ipynb_checkpoints", "__MACOSX"):
+        save(root / name / "a.PNG", (1, 1, 1))
+    save(root / "cat" / "._b.png", "red")
+    save(elsewhere / "deep" / "a.png", (9, 9, 9))
+    (root / "linked").symlink_to(elsewhere)
+    (root / "cat" / "loop").symlink_to(root)
+    (root / "dog" / "broken.png").symlink_to(tmp_path / "gone.png")
+    os.mkfifo(root / "dog" / "pipe.png")
+    save(root / "stray.png", "blue")
+    data = FolderData(str(root), size=8, batch_size=1, val_size=0)
+    audit = data.prepare(progress=False)
+    assert data.classes == ["cat", "dog", "linked"]
+    assert {p.id for p in data.train_set.pictures} == {"cat/a.PNG", "dog/a.PNG", "linked/deep/a.png", "stray.png"}
+    assert {item.id: item.reason for item in audit.dropped} == {
+        "cat/loop": "link loop", "dog/broken.png": "broken link", "dog/pipe.png": "not a file",
+    }  # fmt: skip
+    assert any("ipynb_checkpoints" in note and "__MACOSX" in note for note in audit.notes)
+    assert "1 of 4 pictures have no class" in audit.notes
+
+
+def test_a_class_of_broken_pictures_alone_is_none(tmp_path):
+    save(tmp_path / "cat" / "a.png", "red")
+    (tmp_path / "dog").mkdir()
+    (tmp_path / "dog" / "a.png").write_text("broken")
+    data = FolderData(str(tmp_path), size=8, batch_size=1, val_size=0)
+    assert data.prepare(progress=False).reasons == {"unreadable": 1}
+    assert data.classes == ["cat"]
+
+
+def test_images_beside_the_parts_are_counted(tmp_path):
+    for name in ("train/cat/a.png", "test/cat/a.png", "val/cat/a.png", "b.png"):
+        save(tmp_path / name, "red")
+    audit = FolderData(str(tmp_path), size=8, batch_size=1, val_size=1).prepare(progress=False)
+    assert audit.kept == 2 and "2 images lie outside of train and test and were not read" in audit.notes
+
+
 def test_folders_without_parts_and_without_classes(tmp_path):
     for number in range(6):
         save(tmp_path / f"{number}.png", (number,) * 3)
@@ -126,6 +174,25 @@ def test_a_mirror_image_says_the_other_side():
             assert item["caption"] == ("turns right" if mirrored else "turns left")
             seen[index].add(bool(mirrored))
     assert seen == [{True, False}, {False}]
+
+
+def test_what_a_shift_lets_in_is_the_border_in_a_mirror():
+    """Not the other side of the picture, and not a colour: rows 0 1 2 … become 1 0 | 0 1 2 … and so on."""
+    rows = np.arange(8, dtype=np.uint8)
+    pixels = np.stack([np.broadcast_to(10 * rows[:, None] + rows, (8, 8))] * 3)[None].astype(np.uint8)
+    items = PictureSet(pixels, 8, [Picture("a", 0)], flip=False, shift=2, random=True)
+    mirrored = [1, 0, *range(8), 7, 6]
+    wanted = {
+        (top, left): [[10 * row + column for column in mirrored[left : left + 8]] for row in mirrored[top : top + 8]]
+        for top in range(5)
+        for left in range(5)
+    }
+    seen = set()
+    for seed in range(120):
+        image = ((items.item(0, torch.Generator().manual_seed(seed))["image"][0] + 1) * 127.5).round().int().tolist()
+        (place,) = [place for place, expected in wanted.items() if expected == image]
+        seen.add(place)
+    assert len(seen) == 25
 
 
 def test_a_shift_moves_the_picture_and_no_more():
@@ -249,6 +316,127 @@ def test_a_shard_that_ends_too_soon_loses_its_rest_alone(shards, kept):
     assert "part-1.tar/one" in [p.id for p in data.train_set.pictures]
 
 
+def shard(path, *members):
+    """A shard of (name, content); a number stands for a picture of that grey."""
+    with tarfile.open(path, "w") as archive:
+        for name, content in members:
+            if isinstance(content, str):
+                content = content.encode()
+            add(archive, name, png((content,) * 3) if isinstance(content, int) else content)
+    return path
+
+
+def read(path):
+    """What a shard comes to: name, grey, captions and class of each picture; reasons by name; the audit."""
+    data = ShardData(str(path), size=8, batch_size=1, val_size=0)
+    audit = data.prepare(progress=False)
+    kept = {
+        p.id.partition("/")[2]: (int(data.train_set.of(p)[0, 0, 0]), p.captions, p.label)
+        for p in data.train_set.pictures
+    }
+    return kept, {item.id.partition("/")[2] or item.id: item.reason for item in audit.dropped}, audit
+
+
+def test_names_with_dots_are_whole_names(tmp_path):
+    members = [(f"IMG_2024.05.{n:02}.{kind}", n if kind == "png" else f"no {n}") for n in range(10) for kind in
+               ("png", "txt")]  # fmt: skip
+    kept, dropped, _ = read(shard(tmp_path / "a.tar", *members))
+    assert kept == {f"IMG_2024.05.{n:02}": (n, (f"no {n}",), -1) for n in range(10)}
+    assert dropped == {}
+
+
+def test_captions_may_stand_anywhere_in_a_shard(tmp_path):
+    pictures = [(f"{n}.png", n) for n in range(3)]
+    texts = [(f"{n}.txt", f"no {n}") for n in range(3)]
+    for order in (pictures + texts, texts + pictures):
+        kept, dropped, audit = read(shard(tmp_path / "a.tar", *order))
+        assert kept == {f"{n}": (n, (f"no {n}",), -1) for n in range(3)} and not dropped
+        assert not any("no caption" in note for note in audit.notes)
+
+
+def test_masks_and_other_pictures_of_an_item_are_listed(tmp_path):
+    kept, dropped, _ = read(shard(
+        tmp_path / "a.tar", ("0.seg.png", 9), ("0.png", 2), ("0.txt", "zero"), ("s.input.png", 1), ("s.txt", "in"),
+        ("q.a.png", 3), ("q.b.png", 4), ("q.txt", "which?"), ("r.a.png", 5), ("r.b.png", 6), ("u.one.png", 7),
+        ("u.one.txt", "own"), ("u.txt", "shared"), ("v.PNG", 8), ("v.jpg", b"another"), ("w.npy", b"alone"),
+    ))  # fmt: skip
+    assert kept == {
+        "s": (1, ("in",), -1), "0": (2, ("zero",), -1), "r.a": (5, (), -1), "r.b": (6, (), -1),
+        "u.one": (7, ("own",), -1), "v": (8, (), -1),
+    }  # fmt: skip
+    assert dropped == {
+        "0.seg.png": "another picture", "q.a.png": "several pictures", "q.b.png": "several pictures",
+        "u": "no image", "v.jpg": "another picture", "w": "no image",
+    }  # fmt: skip
+
+
+def test_a_duplicate_member_loses_itself_alone(tmp_path):
+    kept, dropped, _ = read(shard(tmp_path / "a.tar", ("0.png", 1), ("0.txt", "a"), ("0.png", 2), ("1.png", 3)))
+    assert kept == {"0": (1, ("a",), -1), "1": (3, (), -1)}
+    assert dropped == {"0.png": "second file"}
+
+
+@pytest.mark.parametrize(
+    ("part", "content", "reason"),
+    [
+        ("cls", "2147483647", "no class"),
+        ("cls", "9" * 6000, "no class"),
+        ("cls", "-1", "no class"),
+        ("json", '{"label": true}', "no class"),
+        ("json", '{"label": 2.5}', "no class"),
+        ("json", '{"label": ' + "9" * 5000 + "}", "not JSON"),
+        ("json", "[" * 100_000, "not JSON"),
+        ("json", '{"caption": "a \\ud83d box"}', "half a character"),
+        ("txt", "caf\u00e9".encode("latin-1"), "invalid UTF-8"),
+        ("txt", b"x" * (2**20 + 1), "too large"),
+    ],
+)
+def test_a_part_that_cannot_be_read_drops_its_item_alone(tmp_path, part, content, reason):
+    kept, dropped, _ = read(
+        shard(tmp_path / "a.tar", ("0.png", 1), (f"0.{part}", content), ("1.png", 2), ("1.cls", "1"))
+    )
+    assert kept == {"1": (2, (), 1)} and dropped == {"0": reason}
+
+
+def test_what_is_no_regular_file_of_a_shard(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        link = tarfile.TarInfo("link.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+        archive.addfile(link)
+        for name in ("./0.png", "._0.png", "__MACOSX/0.png"):
+            add(archive, name, png((1, 1, 1)))
+    kept, dropped, audit = read(tmp_path / "a.tar")
+    assert kept.keys() == {"0"} and dropped == {"link.png": "not a file"}
+    assert any("skipped in a.tar, hidden or a system's own: 2 members" in note for note in audit.notes)
+
+
+@pytest.mark.parametrize("kept", [1024, 1024 + 40, 2560, 3100])
+def test_a_cut_shard_keeps_what_is_whole(tmp_path, kept):
+    whole = shard(tmp_path / "a.tar", *[(f"{n}.png", n) for n in range(4)]).read_bytes()
+    (tmp_path / "a.tar").write_bytes(whole[:kept])
+    found, dropped, _ = read(tmp_path / "a.tar")
+    assert found == {f"{n}": (n, (), -1) for n in range(kept // 1024)}
+    assert dropped["a.tar"] == "damaged shard"
+    (tmp_path / "a.tar").write_bytes(whole + whole)
+    assert read(tmp_path / "a.tar")[1] == {"a.tar": "damaged shard"}  # tarfile reads no second archive
+
+
+def test_shards_of_one_name_in_two_folders_are_two(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        shard(tmp_path / name / "part.tar", ("0.png", ord(name)))
+    data = ShardData(str(tmp_path), size=8, batch_size=1, val_size=0)
+    assert not data.prepare(progress=False).dropped
+    assert [p.id for p in data.train_set.pictures] == ["a/part.tar/0", "b/part.tar/0"]
+
+
+def test_audits_say_how_many_have_no_class_or_caption(tmp_path):
+    notes = read(shard(tmp_path / "a.tar", ("0.png", 1), ("0.cls", "0"), ("0.txt", "a"), ("1.png", 2), ("2.png", 3)))[2]
+    assert "2 of 3 pictures have no class" in notes.notes and "2 of 3 pictures have no caption" in notes.notes
+    bare = read(shard(tmp_path / "b.tar", ("0.png", 1), ("1.png", 2)))[2]
+    assert any("none of 2 pictures has a class or a caption" in note for note in bare.notes)
+
+
 def test_shards_that_are_not_there(tmp_path):
     with pytest.raises(DataError, match="holds no shard"):
         ShardData(str(tmp_path)).prepare(progress=False)
@@ -269,6 +457,21 @@ def test_a_store_is_made_once_and_anew_for_changed_files(tmp_path, monkeypatch):
     assert other != path
     assert open_store(other, 8)[:, 0, 4, 4].tolist() == [0, 77, 2]
     assert pack_files(files, 8, "crop", (1, 0, 0), progress=False)[0] not in (path, other)
+
+
+@pytest.mark.parametrize("harm", ["zeros", "short", "list", "null"])
+def test_a_damaged_store_is_made_anew(tmp_path, harm):
+    files = [save(tmp_path / f"{n}.png", (n + 1,) * 3) for n in range(3)]
+    path, _ = pack_files(files, 8, "crop", (0, 0, 9), progress=False)
+    whole = path.read_bytes()
+    if harm == "zeros":
+        path.write_bytes(whole[:200] + bytes(50) + whole[250:])
+    elif harm == "short":
+        path.write_bytes(whole[:-192])
+    else:
+        path.with_suffix(".json").write_text("{" if harm == "list" else "null")
+    assert pack_files(files, 8, "crop", (0, 0, 9), progress=False) == (path, [None] * 3)
+    assert path.read_bytes() == whole
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):

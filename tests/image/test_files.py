@@ -1,9 +1,15 @@
 """Image files as pixels: every mode against what its values mean, sizes against geometry, broken files by reason."""
 
 import io
+import os
+import struct
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image as Pillow
 from unisono.data import Drop
 from unisono.errors import DataError
@@ -14,6 +20,11 @@ def encoded(image: Pillow.Image, kind: str = "PNG", **options) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+KINDS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
+_NOISE = Pillow.fromarray(np.random.default_rng(0).integers(0, 256, (12, 10, 3), np.uint8))
+WHOLE = {kind: encoded(_NOISE, kind) for kind in KINDS}
 
 
 def constant(mode: str, value, size=(3, 2)) -> Pillow.Image:
@@ -85,6 +96,83 @@ def test_what_cannot_be_read_says_why(data, reason):
         read_image(data)
     assert caught.value.reason == reason
     assert "the image" in caught.value.detail
+
+
+def png_of(width, height, bits=8, colour=0, *chunks):
+    """A PNG of zeros with any head, and chunks of one's own."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunk(*c) for c in chunks)
+
+
+def test_a_picture_of_more_pixels_than_memory_is_not_opened():
+    for side in (20_000, 65_535, 2**31 - 1):
+        with pytest.raises(Drop) as caught:
+            read_image(png_of(side, side, 8, 0, (b"IDAT", zlib.compress(bytes(9))), (b"IEND", b"")))
+        assert caught.value.reason in ("too large", "unreadable")
+
+
+def test_grey_of_16_bits_with_a_transparent_value():
+    rows = b"\0" + struct.pack(">2H", 0x1234, 0x8080)
+    data = png_of(2, 1, 16, 0, (b"tRNS", struct.pack(">H", 0x1234)), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    assert read_image(data, background=(7, 8, 9))[:, 0].T.tolist() == [[7, 8, 9], [128, 128, 128]]
+
+
+def test_printers_colours_and_moving_pictures():
+    ink = encoded(constant("CMYK", (0, 255, 255, 0), (8, 8)), "JPEG", quality=95)
+    assert np.abs(read_image(ink)[:, 4, 4].astype(int) - (255, 0, 0)).max() <= 6
+    frames = [constant("RGB", (200, 0, 0)), constant("RGB", (0, 200, 0))]
+    for kind in ("GIF", "WEBP", "TIFF", "PNG"):
+        moving = encoded(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True)
+        assert np.abs(read_image(moving)[:, 0, 0].astype(int) - (200, 0, 0)).max() <= 4, kind
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.5])
+def test_floating_point_is_refused_whatever_it_holds(value):
+    picture = Pillow.fromarray(np.full((4, 4), value, np.float32))
+    with pytest.raises(Drop, match="unknown range"):
+        read_image(encoded(picture, "TIFF"))
+
+
+def test_formats_that_other_programs_read_are_refused():
+    with pytest.raises(Drop, match="unreadable"):
+        read_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
+
+
+@settings(max_examples=40, deadline=None)
+@given(place=st.integers(0, 10**6), byte=st.integers(0, 255), cut=st.floats(0.05, 1), kind=st.sampled_from(KINDS))
+def test_a_damaged_file_is_read_or_dropped_and_raises_nothing_else(place, byte, cut, kind):
+    data = bytearray(WHOLE[kind][: max(1, int(cut * len(WHOLE[kind])))])
+    data[place % len(data)] = byte
+    try:
+        assert read_image(bytes(data)).dtype == np.uint8
+    except Drop as drop:
+        assert drop.reason in ("unreadable", "truncated", "too large", "unknown range")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda folder: folder, "not a file"),
+        (lambda folder: Path("/dev/zero"), "not a file"),
+        (lambda folder: folder / ("x" * 300), "missing"),
+        (lambda folder: folder / "a\0b.png", "unreadable"),
+    ],
+    ids=["folder", "device", "long name", "NUL"],
+)
+def test_only_regular_files_are_read(tmp_path, make, reason):
+    with pytest.raises(Drop) as caught:
+        read_image(make(tmp_path))
+    assert caught.value.reason == reason
+
+
+def test_a_pipe_does_not_block(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(Drop, match="not a file"):
+        read_image(tmp_path / "pipe.png")
 
 
 def test_a_bomb_is_not_opened(monkeypatch):

@@ -1,9 +1,9 @@
-"""Data for image models: images at one size with classes and captions; audited, packed, mirrored, shifted.
+"""Data: pictures for image models at one size, with classes and captions; audited, packed, mirrored, shifted.
 
 Every image is brought to ``size`` × ``size`` pixels once (see ``files``), and mapped from the cache afterwards.
 A file that cannot be used is dropped with its reason and stops nothing else.
 
-Batches: ``image`` float32 [b, 3, size, size] from −1 to 1; ``label`` int64 [b], −1 where there is no class;
+Batches: ``image`` float32 [b, 3, size, size] in [−1, 1]; ``label`` int64 [b], −1 where there is no class;
 ``caption``, a list of strings, empty where there is none; ``row`` int64 [b], the item's index.
 """
 
@@ -27,6 +27,7 @@ from unisono.data import (
     words_of,
 )
 from unisono.errors import DataError
+from unisono.files import Found, Names, Walk, fault_of, is_folder, natural, shown, walk
 
 from unisono_image.corpus.files import IMAGE_SUFFIXES, Fit, colour
 from unisono_image.corpus.store import open_store, pack_files
@@ -145,6 +146,7 @@ class ImageData(DataModule):
         if not pictures:
             first = f"; first: {audit.dropped[0]}" if audit.dropped else ""
             raise DataError(f"no usable image to train on; dropped: {audit.reasons}{first}")
+        _note_what_lacks(audit, [*pictures, *tested])
         self.tested = list(tested)
         held: list[str] = []
         if self.tested:
@@ -200,8 +202,10 @@ class FileData(ImageData):
     def folder(self) -> Path:
         """Return the root; raises ``DataError`` where there is nothing."""
         root = Path(self.root).expanduser()
-        if not root.exists():
-            raise DataError(f"{self.root}: no such file or folder; check data.root")
+        if not is_folder(root) and (fault := fault_of(root, "check data.root")):
+            if fault.reason != "missing":
+                raise fault.error()
+            raise DataError(f"{shown(self.root)}: no such file or folder; check data.root")
         return root
 
     def read(self, audit: Audit, files: Sequence[Path], ids: Sequence[str], progress: bool) -> tuple[Path, list[int]]:
@@ -265,18 +269,15 @@ class FolderData(FileData):
 
     def prepare(self, progress: bool = True) -> Audit:
         root = self.folder()
-        parts = {name: root / name for name in (*TRAIN_FOLDERS, *TEST_FOLDERS) if (root / name).is_dir()}
-        train = next((parts[name] for name in TRAIN_FOLDERS if name in parts), None)
-        test = next((parts[name] for name in TEST_FOLDERS if name in parts), None) if train else None
         audit = Audit("pictures")
-        listed: list[tuple[Path, str, bool]] = []  # file, class, of the test part
-        for folder, tested in ((train or root, False), (test, True)):
-            listed += [(*found, tested) for found in _listed(folder, audit)] if folder else []
+        walked = walk(root, IMAGE_SUFFIXES)
+        walked.tell(audit)
+        listed = _parts(root, walked, audit)
         if not listed:
             raise DataError(f"{self.root}: holds no image ({', '.join(IMAGE_SUFFIXES)}); check data.root")
-        self.classes = sorted({name for _, name, tested in listed if name and not tested})
-        ids = [file.relative_to(root).as_posix() for file, _, _ in listed]
-        store, kept = self.read(audit, [file for file, _, _ in listed], ids, progress)
+        ids = [file.id for file, _, _ in listed]
+        store, kept = self.read(audit, [file.path for file, _, _ in listed], ids, progress)
+        self.classes = sorted({listed[i][1] for i in kept if listed[i][1] and not listed[i][2]}, key=natural)
         label = {name: number for number, name in enumerate(self.classes)}
         sides: tuple[list[Picture], list[Picture]] = ([], [])
         for index in kept:
@@ -330,10 +331,16 @@ class CaptionData(FileData):
 
     def prepare(self, progress: bool = True) -> Audit:
         table = find_captions(self.folder())
-        captions = read_captions(table, "image")
         audit = Audit("pictures")
+        try:
+            captions = read_captions(table, "image", audit)
+        except DataError:
+            read_captions(table, "image")  # where no line can be used, the first says what is wrong
+            raise
         ids = list(captions)
-        store, kept = self.read(audit, [table.parent / name for name in ids], ids, progress)
+        there = Names(table.parent)
+        files = [there.find(name) or table.parent / name for name in ids]
+        store, kept = self.read(audit, files, ids, progress)
         for index in kept:
             audit.keep(ids[index])
         return self.settle(audit, store, [Picture(ids[i], i, captions=captions[ids[i]]) for i in kept])
@@ -357,17 +364,36 @@ def split(pictures: list[Picture], val_size: int) -> tuple[list[Picture], list[P
     return sides
 
 
-def _listed(folder: Path, audit: Audit) -> list[tuple[Path, str]]:
-    """Return the images below a folder with their classes, sorted; note what else lies there."""
-    found, others = [], 0
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.name.startswith("."):
+def _note_what_lacks(audit: Audit, pictures: Sequence[Picture]) -> None:
+    """Say how many pictures have no class or no caption, where it is not all of them by design."""
+    bare = sum(picture.label < 0 for picture in pictures), sum(not picture.captions for picture in pictures)
+    for what, count in zip(("class", "caption"), bare, strict=True):
+        if 0 < count < len(pictures):
+            audit.note(f"{count} of {len(pictures)} pictures have no {what}")
+    if min(bare) == len(pictures):
+        audit.note(f"none of {len(pictures)} pictures has a class or a caption: a model of them takes no request")
+
+
+def _parts(root: Path, walked: Walk, audit: Audit) -> list[tuple[Found, str, bool]]:
+    """Return the images of the training and of the test part with their classes; note what was not read."""
+    tops = {file.parts[0] for file in walked.files if len(file.parts) > 1}
+    train = next((name for name in TRAIN_FOLDERS if is_folder(root / name)), None)
+    test = next((name for name in TEST_FOLDERS if is_folder(root / name) and name in tops), None) if train else None
+    listed: list[tuple[Found, str, bool]] = []
+    for part in (train, test) if train else (None,):
+        if part is None and train:
             continue
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
-            others += 1
-            continue
-        inside = path.relative_to(folder).parts
-        found.append((path, inside[0] if len(inside) > 1 else ""))
-    if others:
-        audit.note(f"{others} files below {folder.name} are no images by their names and were not read")
-    return found
+        inside = [file for file in walked.files if part is None or file.parts[0] == part]
+        depth = 0 if part is None else 1
+        listed += [
+            (file, file.parts[depth] if len(file.parts) > depth + 1 else "", part is not None and part == test)
+            for file in inside
+        ]
+        others = [id for id in walked.others if part is None or id.startswith(f"{part}/")]
+        if others:
+            where = part or root.name
+            audit.note(f"{len(others)} files below {where} are no images by their names and were not read")
+    if train and (outside := len(walked.files) - len(listed)):
+        read = " and ".join(filter(None, (train, test)))
+        audit.note(f"{outside} images lie outside of {read} and were not read")
+    return listed

@@ -1,10 +1,11 @@
-"""Emoji with their names as captions: a folder of images whose names are code points, as Noto's are."""
+"""Emoji: pictures with their names as captions, from a folder of images whose names are code points, as Noto's are."""
 
 import unicodedata
 from pathlib import Path
 
 from unisono.data import Audit
 from unisono.errors import DataError
+from unisono.files import is_folder, walk
 
 from unisono_image.corpus.data import FileData, Picture
 from unisono_image.corpus.emoji_names import SELECTORS, TONES, code_points, may_mirror, phrases, plain
@@ -61,10 +62,13 @@ class EmojiData(FileData):
         root = self.folder()
         audit = Audit("pictures")
         found: dict[tuple[int, ...], tuple[Path, str, tuple[str, ...]]] = {}
-        for file in sorted(root.rglob("*") if root.is_dir() else [root]):
-            if file.suffix.lower() not in IMAGE_SUFFIXES:
-                continue
-            name = file.relative_to(root).as_posix() if root.is_dir() else file.name
+        if is_folder(root):
+            walked = walk(root, IMAGE_SUFFIXES)
+            walked.tell(audit)
+            files = [(found.path, found.id) for found in walked.files]
+        else:
+            files = [(root, root.name)]
+        for file, name in sorted(files, key=lambda entry: entry[1]):
             try:
                 points = code_points(file.stem)
                 captions = phrases(points)

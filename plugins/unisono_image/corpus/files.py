@@ -1,29 +1,36 @@
-"""Image files as pixels: any mode that Pillow reads, brought to 8-bit RGB, and to one size.
+"""Files: images as pixels; any mode that Pillow reads, brought to 8-bit RGB and to one size.
 
 What is done to which file, so that nothing happens in silence:
 
 - transparency (alpha channel, transparent palette entry or colour) is laid over a stated background
 - palette, grey, two-level and CMYK images become RGB; 16-bit grey is *scaled* to 8 bits (Pillow alone would clip it)
 - a camera's orientation tag is applied; of an animation, the first frame is taken
-- floating-point and 32-bit images are refused, for nobody knows their range
+- floating-point and 32-bit images are refused, since their range is not known (NaN among it)
+- only regular files are read, and no format that Pillow hands to another program (EPS)
 
 Shapes: h, w height and width in pixels; images are uint8 [3, h, w].
 """
 
+import functools
 import io
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from einops import rearrange, repeat
 from jaxtyping import UInt8
 from unisono.data import Drop
 from unisono.errors import DataError, MissingExtra
+from unisono.files import fault_of
 
 Fit = Literal["crop", "pad", "stretch", "exact"]
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
 MAX_PIXELS = 100_000_000
+MAX_BYTES = 2**30
 MIN_SIDE = 2
+REFUSED_FORMATS = ("EPS", "WMF")
+"""Formats that Pillow does not read itself but hands to another program or to the system."""
 
 
 def colour(name: str) -> tuple[int, int, int]:
@@ -41,45 +48,76 @@ def read_image(
 ) -> UInt8[np.ndarray, "3 h w"]:
     """Read an image file (or its bytes) as 8-bit RGB over a background.
 
-    Raises ``Drop``, whose reason is one of ``missing``, ``empty file``, ``truncated``, ``unreadable``, ``too large``
-    and ``unknown range``; its text is a sentence to show to a user.
+    Raises ``Drop``, whose reason is one of ``missing``, ``not a file``, ``empty file``, ``truncated``,
+    ``unreadable``, ``too large`` and ``unknown range``; its text is a sentence to show to a user. Whatever Pillow
+    raises is one of them.
     """
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image
     except ImportError:
         raise MissingExtra("pillow", "image") from None
     name = "the image" if isinstance(source, bytes) else str(source)
-    try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
-    except OSError as error:
-        raise Drop("missing", f"{name}: {error.strerror or error}") from None
+    data = source if isinstance(source, bytes) else _bytes_of(Path(source))
     if not data:
         raise Drop("empty file", f"{name} has no bytes")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Pillow says of odd tags; size is judged below
-            image = Image.open(io.BytesIO(data))
-            if image.width * image.height > MAX_PIXELS:
-                raise Drop("too large", f"{name} has {image.width} × {image.height} pixels of at most {MAX_PIXELS:.0e}")
-            image.load()
-            image = ImageOps.exif_transpose(image)
+            warnings.simplefilter("ignore")  # what Pillow says of odd tags; size is judged here
+            with Image.open(io.BytesIO(data), formats=_formats()) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise Drop(
+                        "too large", f"{name} has {image.width} × {image.height} pixels of at most {MAX_PIXELS:.0e}"
+                    )
+                return _rgb(image, name, background)
     except Drop:
         raise
     except Image.DecompressionBombError:
         raise Drop("too large", f"{name} has more than {MAX_PIXELS:.0e} pixels") from None
     except Exception as error:  # decoders of broken files raise whatever comes: OSError, SyntaxError, struct.error …
         reason = "truncated" if "truncated" in str(error).lower() else "unreadable"
-        raise Drop(reason, f"{name}: {error}") from None
+        raise Drop(reason, f"{name}: {str(error) or type(error).__name__}") from None
+
+
+def _bytes_of(path: Path) -> bytes:
+    """The bytes of a regular file; raises ``Drop``."""
+    if fault := fault_of(path):
+        raise Drop(fault.reason, f"{path}: {fault.detail}")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise Drop("too large", f"{path} has {path.stat().st_size} bytes of at most {MAX_BYTES}")
+        return path.read_bytes()
+    except OSError as error:
+        raise Drop("unreadable", f"{path}: {error.strerror or error}") from None
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in Image.ID if name not in REFUSED_FORMATS)
+
+
+def _rgb(opened: Any, name: str, background: tuple[int, int, int]) -> UInt8[np.ndarray, "3 h w"]:
+    """The pixels of an image that Pillow has opened."""
+    from PIL import Image, ImageOps
+
+    opened.load()
+    image = ImageOps.exif_transpose(opened)
     if image.mode.startswith("I;16"):
-        grey = np.asarray(image).astype(np.float64) / 257
-        return np.repeat(np.rint(grey).astype(np.uint8)[None], 3, 0)
+        wide = np.asarray(image).astype(np.float64)
+        pixels = repeat(np.rint(wide / 257).astype(np.uint8), "h w -> c h w", c=3).copy()
+        clear = opened.info.get("transparency")
+        if isinstance(clear, int):
+            pixels[:, wide == clear] = np.array(background, np.uint8)[:, None]
+        return pixels
     if image.mode in ("I", "F"):
         raise Drop("unknown range", f"{name} holds {'32-bit' if image.mode == 'I' else 'floating-point'} numbers")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         below = Image.new("RGBA", image.size, (*background, 255))
         image = Image.alpha_composite(below, image)
-    return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+    return np.ascontiguousarray(rearrange(np.asarray(image.convert("RGB")), "h w c -> c h w"))
 
 
 def fitted(
@@ -103,7 +141,7 @@ def fitted(
         raise Drop("other size", f"{width} × {height} pixels, not {size} × {size}")
     from PIL import Image
 
-    picture = Image.fromarray(image.transpose(1, 2, 0))
+    picture = Image.fromarray(np.ascontiguousarray(rearrange(image, "c h w -> h w c")))
     filter_ = Image.Resampling.BICUBIC
     if fit == "stretch":
         result = picture.resize((size, size), filter_)
@@ -114,7 +152,7 @@ def fitted(
         shape = max(1, round(size * width / longer)), max(1, round(size * height / longer))
         result = Image.new("RGB", (size, size), background)
         result.paste(picture.resize(shape, filter_), ((size - shape[0]) // 2, (size - shape[1]) // 2))
-    return np.ascontiguousarray(np.asarray(result).transpose(2, 0, 1))
+    return np.ascontiguousarray(rearrange(np.asarray(result), "h w c -> c h w"))
 
 
 def covered(image: UInt8[np.ndarray, "3 h w"], height: int, width: int) -> UInt8[np.ndarray, "3 y x"]:
@@ -124,6 +162,6 @@ def covered(image: UInt8[np.ndarray, "3 h w"], height: int, width: int) -> UInt8
     scale = min(image.shape[1] / height, image.shape[2] / width)
     top, left = (image.shape[1] - scale * height) / 2, (image.shape[2] - scale * width) / 2
     box = (left, top, left + scale * width, top + scale * height)
-    picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+    picture = Image.fromarray(np.ascontiguousarray(rearrange(image, "c h w -> h w c")))
     result = picture.resize((width, height), Image.Resampling.BICUBIC, box=box)
-    return np.ascontiguousarray(np.asarray(result).transpose(2, 0, 1))
+    return np.ascontiguousarray(rearrange(np.asarray(result), "h w c -> c h w"))

@@ -1,34 +1,48 @@
-"""Images in WebDataset shards: tar files in which the parts of an item share a name (`webdataset.github.io`).
+"""Shards: images in tar files in which the parts of an item share a name (WebDataset, `webdataset.github.io`).
 
 Parts that are read: an image (``jpg``, ``jpeg``, ``png``, ``webp``, ``bmp``, ``gif``, ``tif``, ``tiff``, ``ppm``), its
 caption (``txt``, ``caption``; or ``caption`` or ``text`` in ``json``, one or a list) and its class (``cls``, or
-``label`` or ``class`` in ``json``; a number or a name). The shards are read once, from front to back, by the library
-``webdataset``; afterwards batches come from the packed pixels, as of any other data, so that they can be replayed.
+``label`` or ``class`` in ``json``; a number or a name). ``tar_items`` says which members are parts of one item; parts
+may lie anywhere in a shard. The shards are read once; afterwards batches come from the packed pixels, as of any other
+data, so that they can be replayed. Every member is kept, or listed with its reason, or a part of a kept item.
 Shards are local files; those on a server are fetched first, by whatever fetches files.
 """
 
-import json
+import os
+import re
+import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 from jaxtyping import UInt8
 from unisono.data import Audit, Drop
 from unisono.errors import DataError, MissingExtra
+from unisono.files import Fault, decoded, fault_of, is_file, is_folder, lone_surrogate, parse_json, walk
 
 from unisono_image.corpus.data import ImageData, Picture
-from unisono_image.corpus.files import IMAGE_SUFFIXES, Fit, fitted, read_image
+from unisono_image.corpus.files import MAX_BYTES, Fit, fitted, read_image
 from unisono_image.corpus.store import pack_stream
+from unisono_image.corpus.tar_items import Item, items_of
 
-CAPTION_PARTS = ("txt", "caption")
+CAPTION_PARTS = (".txt", ".caption")
+SHARD_NAMES = (".tar", ".tar.gz", ".tgz")
+MAX_TEXT_BYTES = 2**20
+MAX_CLASSES = 100_000
+BLOCK = 512
+"""Bytes of a block of a tar file."""
+
+Record = dict[str, Any]
 
 
 class ShardData(ImageData):
     """Items of WebDataset shards, with captions and classes where they have them.
 
     Args:
-        root: a shard, a folder of shards (``*.tar``), or a pattern such as ``train-{000..009}.tar``.
+        root: a shard, a folder of shards (``*.tar``, ``*.tar.gz``, ``*.tgz``), or a pattern such as
+            ``train-{000..009}.tar``.
         size, fit, background, shift, batch_size, num_workers: as of ``image/folder``.
         flip: as of ``image/captions``.
         val_size: images held out, chosen by their ids alone.
@@ -60,11 +74,15 @@ class ShardData(ImageData):
         self.root = root
 
     def prepare(self, progress: bool = True) -> Audit:
-        shards = find_shards(self.root)
         audit = Audit("pictures")
-        store, kept, dropped = pack_stream(shards, lambda: self._records(shards), self.size, self.fit, self.background)
+        shards = find_shards(self.root, audit)
+        paths = [path for path, _ in shards]
+        store, kept, dropped = pack_stream(paths, lambda: self._records(shards), self.size, self.fit, self.background)
         for record in dropped:
-            audit.drop(record["id"], record["reason"], record["detail"])
+            if record["reason"]:
+                audit.drop(record["id"], record["reason"], record["detail"])
+            else:
+                audit.note(record["detail"])
         # Numbers keep their order and their meaning; names are sorted, as folders are.
         named = {record["label"] for record in kept if isinstance(record["label"], str)}
         numbers = {record["label"] for record in kept if isinstance(record["label"], int)}
@@ -79,89 +97,183 @@ class ShardData(ImageData):
             pictures.append(Picture(record["id"], row, label.get(name, -1), tuple(record["captions"])))
         return self.settle(audit, store, pictures)
 
-    def _records(
-        self, shards: list[Path]
-    ) -> Iterator[tuple[UInt8[np.ndarray, "3 s s"], dict[str, Any]] | dict[str, Any]]:
+    def _records(self, shards: list[tuple[Path, str]]) -> Iterator[tuple[UInt8[np.ndarray, "3 s s"], Record] | Record]:
         """Yield every item: (pixels, record), or the record of why it is dropped."""
-        try:
-            from webdataset.tariterators import group_by_keys, tar_file_expander
-        except ImportError:
-            raise MissingExtra("webdataset", "image") from None
-        seen: set[str] = set()
-        for shard in shards:
-            # One shard at a time, so that what is wrong with one is known to be its fault, and from a file of our own,
-            # so that it is closed.
-            stream = shard.open("rb")
+        for path, id in shards:
+            # One shard at a time, so that what is wrong with one is known to be its fault.
             try:
-                items = group_by_keys(tar_file_expander([{"url": str(shard), "stream": stream}]))
-                for item in items:
-                    name = f"{shard.name}/{item['__key__']}"
-                    if name in seen:
-                        yield {"id": name, "reason": "second item", "detail": "another of the shard has its name"}
-                        continue
-                    seen.add(name)
-                    try:
-                        yield self._read(name, item)
-                    except Drop as drop:
-                        yield {"id": name, "reason": drop.reason, "detail": drop.detail}
-            except Exception as error:  # a damaged archive: tarfile, gzip and webdataset raise whatever comes
-                if isinstance(error, DataError):
-                    raise
-                yield {"id": shard.name, "reason": "damaged shard", "detail": f"its rest is lost: {error}"}
-            else:
-                # Python's tarfile takes an archive that is cut at the head of a file for one that ends there.
-                stream.seek(max(shard.stat().st_size - 512, 0))
-                if shard.suffix == ".tar" and any(stream.read()):
-                    yield {"id": shard.name, "reason": "damaged shard", "detail": "it has no end mark: it was cut off"}
-            finally:
-                stream.close()
+                with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:*") as archive:
+                    yield from self._of_shard(archive, id)
+            except Exception as error:  # a damaged archive: tarfile, gzip, lzma and zlib raise whatever comes
+                yield _record(id, "damaged shard", f"its rest is lost: {_said(error)}")
 
-    def _read(self, name: str, item: dict[str, Any]) -> tuple[UInt8[np.ndarray, "3 s s"], dict[str, Any]]:
-        parts = [key for key in item if f".{key.rpartition('.')[2].lower()}" in IMAGE_SUFFIXES]
-        if not parts:
-            known = ", ".join(key for key in item if not key.startswith("__"))
-            raise Drop("no image", f"it has the parts {known}")
-        captions = [item[key].decode("utf-8", "replace").strip() for key in CAPTION_PARTS if key in item]
-        label: str | int | None = None
+    def _of_shard(
+        self, archive: tarfile.TarFile, id: str
+    ) -> Iterator[tuple[UInt8[np.ndarray, "3 s s"], Record] | Record]:
+        members: dict[str, tarfile.TarInfo] = {}
+        hidden: Counter[str] = Counter()
+        damage, end = "", 0
         try:
-            facts = json.loads(item["json"]) if "json" in item else {}
-            label = _class(item["cls"].decode()) if "cls" in item else None
-        except ValueError as error:
-            raise Drop("unreadable text", f"its json or cls: {error}") from None
+            for member in archive:
+                end = member.offset_data + -(-member.size // BLOCK) * BLOCK if member.isreg() else archive.offset
+                name = member.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+                name = name.removeprefix("./")
+                parts = Path(name).parts
+                if member.isdir():
+                    continue
+                if any(part.startswith(".") or part.lower() == "__macosx" for part in parts):
+                    hidden[parts[-1]] += 1
+                elif not member.isreg():
+                    yield _record(f"{id}/{name}", "not a file", "it is a link or a device")
+                elif name in members:
+                    yield _record(f"{id}/{name}", "second file", "another member of the shard has its name")
+                else:
+                    members[name] = member
+        except Exception as error:
+            damage = f"its rest is lost: {_said(error)}"
+        if hidden:
+            names = ", ".join(name for name, _ in hidden.most_common(3))
+            yield _record(
+                id, "", f"skipped in {id}, hidden or a system's own: {hidden.total()} members, such as {names}"
+            )
+        for entry in items_of(members):
+            if not isinstance(entry, Item):
+                yield _record(f"{id}/{entry[0]}", entry[1].reason, entry[1].detail)
+                continue
+            try:
+                yield self._read(archive, members, f"{id}/{entry.name}", entry)
+            except Drop as drop:
+                yield _record(f"{id}/{entry.name}", drop.reason, drop.detail)
+        damage = damage or _behind(archive, end)
+        if damage:
+            yield _record(id, "damaged shard", damage)
+
+    def _read(
+        self, archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo], id: str, item: Item
+    ) -> tuple[UInt8[np.ndarray, "3 s s"], Record]:
+        texts = {
+            suffix: _text(_bytes(archive, members[name], MAX_TEXT_BYTES), name) for suffix, name in item.texts.items()
+        }
+        captions = [texts[part].strip() for part in CAPTION_PARTS if part in texts]
+        label = _class(texts[".cls"]) if texts.get(".cls", "").strip() else None
+        facts = _json(texts[".json"], item.texts[".json"]) if ".json" in texts else {}
         if isinstance(facts, dict):
             said = facts.get("caption", facts.get("text"))
             captions += [text.strip() for text in (said if isinstance(said, list) else [said]) if isinstance(text, str)]
             found = facts.get("label", facts.get("class"))
-            if label is None and isinstance(found, str | int) and not isinstance(found, bool):
-                label = _class(str(found))
-        if isinstance(label, int) and label < 0:
-            raise Drop("no class", f"class {label} is below 0")
-        pixels = fitted(read_image(item[parts[0]], self.background), self.size, self.fit, self.background)
-        return pixels, {"id": name, "captions": [text for text in dict.fromkeys(captions) if text], "label": label}
+            if label is None and found is not None:
+                if isinstance(found, bool) or not isinstance(found, str | int):
+                    raise Drop("no class", f"its label {str(found)[:40]!r} is neither a number nor a name")
+                label = _class(str(found)) if not isinstance(found, int) else _numbered(found)
+        for text in [*captions, label]:
+            if isinstance(text, str) and (half := lone_surrogate(text)):
+                raise Drop("half a character", f"{half} alone is half of a character")
+        pixels = read_image(_bytes(archive, members[item.image], MAX_BYTES), self.background)
+        pixels = fitted(pixels, self.size, self.fit, self.background)
+        return pixels, {"id": id, "captions": [text for text in dict.fromkeys(captions) if text], "label": label}
 
 
-def find_shards(root: str) -> list[Path]:
-    """Return the shards that a path, a folder or a pattern with braces names; raises ``DataError`` for none."""
+def find_shards(root: str, audit: Audit | None = None) -> list[tuple[Path, str]]:
+    """Return the shards that a path, a folder or a pattern with braces names, each with its id.
+
+    What cannot be read is listed in the audit; raises ``DataError`` for no shard at all.
+    """
     path = Path(root).expanduser()
-    if path.is_dir():
-        found = sorted(path.rglob("*.tar"))
-        if not found:
+    if is_folder(path):
+        walked = walk(path)
+        if audit is not None:
+            walked.tell(audit)
+        inside = [(file.path, file.id) for file in walked.files if file.id.lower().endswith(SHARD_NAMES)]
+        if not inside:
             raise DataError(f"{root}: holds no shard (*.tar); check data.root")
-        return found
-    if "{" in root:
+        return inside
+    if "{" in root and not is_file(path):
         try:
             import braceexpand
         except ImportError:
             raise MissingExtra("webdataset", "image") from None
-        found = [Path(name) for name in braceexpand.braceexpand(str(path))]
+        try:
+            found = [Path(name) for name in braceexpand.braceexpand(str(path))]
+        except braceexpand.UnbalancedBracesError:
+            raise DataError(f"{root}: its braces are not closed; check data.root") from None
     else:
         found = [path]
-    missing = [shard for shard in found if not shard.is_file()]
+    missing = [shard for shard in found if not is_file(shard)]
     if missing:
+        fault = fault_of(missing[0], "check data.root")
+        if fault is not None and fault.reason == "not a file":
+            raise fault.error(DataError)
         raise DataError(f"{missing[0]}: no such shard ({len(missing)} of {len(found)} are missing); check data.root")
-    return found
+    if len({shard.name for shard in found}) == len(found):
+        return [(shard, shard.name) for shard in found]
+    common = os.path.commonpath([shard.parent for shard in found])
+    return [(shard, shard.relative_to(common).as_posix()) for shard in found]
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _record(id: str, reason: str, detail: str) -> Record:
+    """Why something is dropped; without a reason, a note."""
+    return {"id": id, "reason": reason, "detail": detail}
+
+
+def _bytes(archive: tarfile.TarFile, member: tarfile.TarInfo, most: int) -> bytes:
+    """A member's content; raises ``Drop``."""
+    if member.size > most:
+        raise Drop("too large", f"{member.name} has {member.size} bytes of at most {most}")
+    try:
+        with cast("IO[bytes]", archive.extractfile(member)) as file:
+            data = file.read()
+    except Exception as error:  # as above
+        raise Drop("truncated", f"{member.name}: {_said(error)}") from None
+    if len(data) < member.size:
+        raise Drop("truncated", f"{member.name} has {len(data)} of {member.size} bytes")
+    return data
+
+
+def _behind(archive: tarfile.TarFile, end: int) -> str:
+    """What is wrong behind the last member: an archive ends with blocks of zeros, which tarfile does not insist on."""
+    file = cast("IO[bytes]", archive.fileobj)
+    try:
+        file.seek(end)
+        if len(mark := file.read(BLOCK)) < BLOCK or any(mark):
+            return "it has no end mark: it was cut off, or a header is damaged and its rest is lost"
+        while rest := file.read(2**20):
+            if rest.strip(b"\0"):
+                return "what lies behind its end mark is not read"
+    except Exception as error:
+        return f"its rest is lost: {_said(error)}"
+    return ""
+
+
+def _text(data: bytes, name: str) -> str:
+    text = decoded(data.removeprefix(b"\xef\xbb\xbf"), Path(name))
+    if isinstance(text, Fault):
+        raise Drop(text.reason, f"{name}: {text.detail}")
+    return text
+
+
+def _json(text: str, name: str) -> Any:
+    try:
+        return parse_json(text, Path(name))
+    except DataError as error:
+        raise Drop("not JSON", str(error)) from None
 
 
 def _class(text: str) -> str | int:
     text = text.strip()
-    return int(text) if text.lstrip("-").isdecimal() else text
+    if not re.fullmatch(r"[+-]?[0-9]+", text):
+        return text
+    if len(text) > len(str(MAX_CLASSES)) + 20:
+        raise Drop("no class", f"class {text[:20]}… has {len(text)} digits, at most {MAX_CLASSES} classes are known")
+    return _numbered(int(text))
+
+
+def _numbered(number: int) -> int:
+    if number < 0:
+        raise Drop("no class", f"class {number} is below 0")
+    if number >= MAX_CLASSES:
+        raise Drop("no class", f"class {str(number)[:20]} is not below {MAX_CLASSES}")
+    return number

@@ -1,13 +1,15 @@
-"""Pixels on disk: a corpus at one size in one file, made once, mapped into memory afterwards.
+"""Store: a corpus' pixels at one size in one file, made once, mapped into memory afterwards.
 
 A store is ``<digest>.bin``, uint8 [n, 3, size, size], and ``<digest>.json``, what was dropped and why, in the folder
 ``images`` of the caches (``UNISONO_CACHE``). The digest is of the files' names, lengths and times of change, and of
 whatever the pixels depend on beside them. Both are written aside and renamed, the list last, so that a killed run
-leaves no half store. Nothing is ever removed: delete the folder to have the space back.
+leaves no half store; the list has the pixels' checksum, and a store that is damaged is made anew. Nothing is ever
+removed: delete the folder to have the space back.
 """
 
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +21,7 @@ from unisono.data import Drop, cache_root, map_processes, written_aside
 
 from unisono_image.corpus.files import Fit, fitted, read_image
 
-VERSION = "images-1"
+VERSION = "images-2"
 
 
 def pack_files(
@@ -108,12 +110,31 @@ def _place(size: int, fit: str, background: tuple[int, int, int], parts: Sequenc
 
 
 def _made(path: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """Return a store's list, made now where there is none."""
+    """Return a store's list, made now where there is none that is whole."""
     listed = path.with_suffix(".json")
-    if listed.is_file() and path.is_file():
-        return json.loads(listed.read_text(encoding="utf-8"))
+    facts = _whole(path, listed)
+    if facts is not None:
+        return facts
     with written_aside(path) as aside:
         facts = make(aside)
+        facts["checksum"] = _checksum(aside)
     with written_aside(listed) as aside:  # the list last: without it there is no store
         aside.write_text(json.dumps(facts), encoding="utf-8")
     return facts
+
+
+def _whole(path: Path, listed: Path) -> dict[str, Any] | None:
+    """The list of a store that is there and undamaged."""
+    try:
+        facts = json.loads(listed.read_text(encoding="utf-8"))
+        return facts if isinstance(facts, dict) and facts.get("checksum") == _checksum(path) else None
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _checksum(path: Path) -> int:
+    total = 0
+    with path.open("rb") as file:
+        while block := file.read(2**22):
+            total = zlib.crc32(block, total)
+    return total

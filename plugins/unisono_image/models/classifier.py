@@ -242,6 +242,6 @@ def _pixels(request: ImageClassifier.Request) -> UInt8[np.ndarray, "3 h w"]:
         pixels = np.asarray(request.pixels)
     except ValueError:
         raise RequestError("pixels: rows are not equally long") from None
-    if pixels.ndim != 3 or len(pixels) != 3 or pixels.min() < 0 or pixels.max() > 255:
+    if pixels.ndim != 3 or len(pixels) != 3 or not pixels.size or pixels.min() < 0 or pixels.max() > 255:
         raise RequestError(f"pixels of shape {pixels.shape}: give [3][height][width] of whole numbers, 0 to 255")
     return pixels.astype(np.uint8)

@@ -13,6 +13,7 @@ Shapes: b batch, n rows of the network, c channels, h w height and width of what
 """
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -40,6 +41,7 @@ from unisono_image.models.condition import NO_LABEL, Condition, Conditioner
 from unisono_image.models.schedulers import first_step, make_scheduler, noised
 from unisono_image.request import ImageRequest, Task, read_request, solver_of
 
+_COUNTING = threading.Lock()
 ObjectiveName = Literal["flow", "eps", "x0", "v", "edm"]
 
 
@@ -208,7 +210,7 @@ class ImageGenerator(Model):
         groups: dict[Any, list[int]] = {}
         for index, task in enumerate(tasks):
             groups.setdefault(task.group, []).append(index)
-        self.reports = []
+        reports: list[Report] = []
         made: dict[int, Image] = {}
         # A solver watches the scheduler's tables for changes, which tensors of inference mode do not count.
         with torch.inference_mode(False), torch.no_grad():
@@ -218,24 +220,26 @@ class ImageGenerator(Model):
             }
             progress = Progress(on_step, sum(len(x) * chain.num_steps for chain, x in chains.values()))
             for key, members in groups.items():
-                pictures = self.sample(tasks[members[0]], *chains[key], progress)
+                pictures, report = self.sample(tasks[members[0]], *chains[key], progress)
+                reports.append(report)
                 made |= dict(zip(members, pictures, strict=True))
+        self.reports = reports
         return [made[index] for index in range(len(tasks))]
 
     def sample(
         self, task: Task, chain: SchedulerRecurrence, x: Float[Tensor, "b c h w"], progress: "Progress"
-    ) -> list[Image]:
-        """Run the chain of one group, as its first task asks, and write its bill down."""
+    ) -> tuple[list[Image], Report]:
+        """Run the chain of one group, as its first task asks; return its pictures and its bill, and count it."""
         solver, accept, window = solver_of(task.request, chain.num_steps)
         share = len(x) * chain.num_steps
         solution = solve(chain, x, solver, accept, window, on_round=lambda event: progress.tell(event.done * share))
         progress.end(share)
         report = solution.report
-        self.reports.append(report)
-        self.evaluations += (1 if task.guidance_scale == 1 else 2) * math.ceil(report.rows / report.num_samples)
-        self.rounds += report.rounds
+        with _COUNTING:  # one model may be used from several threads
+            self.evaluations += (1 if task.guidance_scale == 1 else 2) * math.ceil(report.rows / report.num_samples)
+            self.rounds += report.rounds
         pictures = ((self.decode(solution.sample).float() + 1) / 2).clamp(0, 1).cpu().numpy()
-        return [Image(picture) for picture in pictures]
+        return [Image(picture) for picture in pictures], report
 
     def chain(
         self, tasks: Sequence[Task], seeds: Sequence[int]
