@@ -1,6 +1,7 @@
 """Evaluation and sweeps of picture generators: measures against sets whose answer is known, and both verbs."""
 
 import json
+import statistics
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from unisono.recipe import Recipe
 from unisono_image.corpus.data import FolderData
 from unisono_image.corpus.shapes import SHAPES, ShapeData, make_shape
 from unisono_image.measure import evaluate as measures
-from unisono_image.measure.features import InceptionFeatures, features_of
+from unisono_image.measure.features import ClassifierFeatures, InceptionFeatures, features_of
 from unisono_image.measure.sheet import class_sheet, prompt_sheet, sheet
+from unisono_image.request import class_number
 
 SIZE = 8
 
@@ -106,6 +108,141 @@ def test_captions_are_found_again(captioned):
     assert report.value("the same for captions never seen, among 8", "model") is not None
     assert report.value("rounds for it", "model") == 2
     assert report.facts["num_steps"] == 2
+
+
+class Greys(ClassifierFeatures):
+    """A classifier whose one feature is a picture's grey, and which takes all above 100 for light."""
+
+    name = "greys"
+
+    def __init__(self):
+        self.classes = ["dark", "light"]
+
+    def __call__(self, images):
+        return np.array([[float(image.mean())] for image in images])
+
+    def chances(self, images):
+        return np.array([[0.0, 1.0] if image.mean() > 100 else [1.0, 0.0] for image in images])
+
+
+class Painter:
+    """A generator whose pictures are of given greys, one after the other."""
+
+    info: dict = {}  # noqa: RUF012
+
+    def __init__(self, model, greys):
+        self.model, self.greys, self.asked = model, greys, []
+
+    def __call__(self, asked):
+        self.asked += asked
+        first = len(self.asked) - len(asked)
+        greys = [self.greys[(first + i) % len(self.greys)] for i in range(len(asked))]
+        return [Image(np.full((3, SIZE, SIZE), grey, np.uint8)) for grey in greys]
+
+
+def greys_folder(root, parts):
+    """Pictures of one grey each, by part and class."""
+    for name, greys in parts.items():
+        for grey in greys:
+            path = root / name / f"{grey}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Pillow.new("RGB", (SIZE, SIZE), (grey,) * 3).save(path)
+    return root
+
+
+def greys_model(root, val_size):
+    data = FolderData(str(root), size=SIZE, batch_size=4, val_size=val_size)
+    data.prepare(progress=False)
+    model = generator_for(data)
+    model.recipe = {**model.recipe, "data": {"name": "image/folder", "root": "elsewhere", "size": SIZE}}
+    return model
+
+
+def test_a_report_by_hand(tmp_path, monkeypatch):
+    """Every number of a report, from greys: 8 training, 6 test and 6 made pictures of one grey each."""
+    monkeypatch.setattr(measures, "features_of", lambda model, extractor: Greys())
+    training = {"train/dark": [10, 30, 50, 104], "train/light": [110, 150, 190, 230]}
+    greys_folder(tmp_path, training | {"test/dark": [20, 60, 101], "test/light": [95, 160, 240]})
+    model = greys_model(tmp_path, 6)
+    made = [12, 160, 12, 90, 105, 200]  # asked for: dark, light, dark, light, dark, light
+    painter = Painter(model, made)
+    report = measures.evaluate(painter, tmp_path, limit=6, progress=False, num_steps=3)
+    assert [request["label"] for request in painter.asked[:6]] == ["dark", "light"] * 3
+    corpus = measures.Corpus.read(painter, tmp_path, 6)
+    column = [int(p.id.rpartition("/")[2][:-4]) for p in corpus.sample]
+    assert len(column) == 6 and set(column) < {grey for greys in training.values() for grey in greys}
+    reference = [20, 60, 101, 95, 160, 240]
+
+    def fid(one, other):
+        means, spreads = zip(*((statistics.fmean(s), statistics.stdev(s)) for s in (one, other)), strict=True)
+        return (means[0] - means[1]) ** 2 + (spreads[0] - spreads[1]) ** 2
+
+    def third_nearest(values, i):
+        return sorted(abs(values[i] - other) for j, other in enumerate(values) if j != i)[2]
+
+    def within(values, set_):
+        balls = [(value, third_nearest(set_, i)) for i, value in enumerate(set_)]
+        return sum(any(abs(v - middle) <= radius for middle, radius in balls) for v in values) / len(values)
+
+    for system, greys in (("model", made), ("training", column)):
+        assert report.value("FID (features named below)", system) == pytest.approx(fid(reference, greys))
+        assert report.value("precision", system) == within(greys, reference)
+        assert report.value("recall", system) == within(reference, greys)
+    # Light is above 100: of what was made, 12 and 12 are dark, 160 and 200 light, as asked; 90 and 105 are not.
+    assert report.value("classified as asked", "model") == pytest.approx(4 / 6)
+    assert report.value("  dark", "model") == report.value("  light", "model") == pytest.approx(2 / 3)
+    assert report.value("classified as asked", "training") == (6 - (104 in column)) / 6
+    assert report.value("reference pictures classified rightly", "training") == pytest.approx(4 / 6)  # 101, 95
+    known = sorted(grey for greys in training.values() for grey in greys)
+    others = [grey for grey in known if grey not in column]
+    far = {"model": [min(abs(m - k) for k in known) for m in made],
+           "training": [min(abs(c - k) for k in others) for c in column]}  # fmt: skip
+    for system, distances in far.items():
+        assert report.value("distance, median", system) == pytest.approx(statistics.median(distances))
+        assert report.value("distance, smallest", system) == pytest.approx(min(distances))
+        assert report.value("copies (below 4)", system) == sum(d < 4 for d in distances) / 6
+    assert report.facts["reference"] == "6 pictures, held out of training"
+    assert (report.facts["training pictures"], report.facts["features"], report.facts["num_steps"]) == (8, "greys", 3)
+
+
+def test_held_out_pictures_are_reference_and_nothing_else(tmp_path, monkeypatch):
+    """A corpus without a test part: what the model's facts hold out is in no column of training pictures."""
+    monkeypatch.setattr(measures, "features_of", lambda model, extractor: Greys())
+    greys_folder(tmp_path, {"dark": range(0, 100, 9), "light": range(110, 250, 12)})
+    model = greys_model(tmp_path, 7)
+    held = set(model.facts["held_out"])
+    assert len(held) == 7
+    corpus = measures.Corpus.read(Synthesizer(model), tmp_path, 30)
+    assert {p.id for p in corpus.reference} == held
+    assert {p.id for p in corpus.train}.isdisjoint(held) and {p.id for p in corpus.sample}.isdisjoint(held)
+    assert len(corpus.train) == len(corpus.sample) == 12 + 12 - 7
+    assert corpus.kind == "held out of training"
+
+
+def test_pictures_of_no_class_are_not_judged(tmp_path, monkeypatch):
+    monkeypatch.setattr(measures, "features_of", lambda model, extractor: Greys())
+    greys_folder(tmp_path, {"train": range(200, 210), "train/dark": [3], "test": [1, 2, 3, 4, 5, 6]})
+    model = greys_model(tmp_path, 6)
+    report = measures.evaluate(Painter(model, [7, 8, 9, 10, 11]), tmp_path, limit=10, progress=False)
+    row = next(r for section in report.sections for r in section.rows if r.measure == "classified as asked")
+    assert row.values.get("training") in (None, 1.0)  # not a light picture counted as the last class
+    assert not any(r.measure.startswith("reference") for section in report.sections for r in section.rows)
+
+
+def test_classes_in_another_order_are_the_same_classes(tmp_path):
+    """Exports from before numbers were in their order know 0, 1, 10, 11, 2 …"""
+    greys_folder(tmp_path, {str(n): [10 * n, 10 * n + 1] for n in range(12)})
+    model = greys_model(tmp_path, 6)
+    old = sorted(model.facts["classes"])
+    assert old != list(model.facts["classes"])
+    facts = {**model.facts, "classes": old}
+    older = Recipe.read("image/dit-tiny").build_model(facts)
+    older.recipe = model.recipe
+    corpus = measures.Corpus.read(Synthesizer(older), tmp_path, 12)
+    assert [r["label"] for r in corpus.requests] == [str(n) for n in range(12)]
+    made = Synthesizer(older)([{"label": label, "num_steps": 1} for label in (2, "2")])
+    assert (made[0].pixels == made[1].pixels).all()
+    assert class_number(2, old) == old.index("2") and class_number("10", old) == 2
 
 
 def test_matches_among_known_vectors():

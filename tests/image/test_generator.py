@@ -1,6 +1,7 @@
 """Picture generators: networks, requests, samplers; with random weights, for what holds for any."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -207,6 +208,63 @@ def test_heun_starts_between_two_of_its_pairs():
     assert synth.model.reports[0].num_steps == 5  # three of six steps, the last without its second half
 
 
+def test_a_start_picture_has_one_noise_with_every_scheduler():
+    start = Image(np.full((3, 8, 8), 220, np.uint8))
+    synth = make("dit-tiny", "--model.objective=eps")
+    steps = {}
+    for name in ("dpm++2m", "ddim", "euler", "deis", "lms"):
+        synth(image=start, strength=0.3, num_steps=10, scheduler=name)
+        steps[name] = synth.model.reports[0].num_steps
+    # A grid that ends at 0 has one step more below the level that the others begin at.
+    assert steps == {"dpm++2m": 3, "ddim": 4, "euler": 4, "deis": 3, "lms": 4}
+    with pytest.raises(RequestError, match="scheduler='pndm' cannot begin at a picture"):
+        synth(image=start, strength=0.3, num_steps=10, scheduler="pndm")
+
+
+def test_threads_that_share_a_model_have_their_own_pictures_and_bills(synth):
+    asked = [{"label": i % 2, "seed": i, "num_steps": 3 + i % 2, "guidance_scale": 1.0} for i in range(4)]
+    alone = [synth(request) for request in asked]
+    before = synth.model.evaluations, synth.model.rounds
+    with ThreadPoolExecutor(4) as pool:
+        shared = list(pool.map(lambda request: synth(request), asked))
+    assert all(apart(a, b) == 0 for a, b in zip(alone, shared, strict=True))
+    assert len(synth.model.reports) == 1
+    assert (synth.model.evaluations - before[0], synth.model.rounds - before[1]) == (14, 14)
+
+
+def test_a_vaes_losses_by_hand():
+    """Distance, divergence and their sum, with weights that are not 0 or 1."""
+    model = Recipe.read(
+        "image/vae-tiny", ["--model.kl_weight=0.25", "--model.adversarial_weight=0", "--model.perceptual_weight=0"]
+    ).build_model(FACTS)
+    images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    batch = {"image": images, "row": torch.arange(3)}
+    with torch.no_grad():
+        model.eval()
+        parts = model.losses(batch)
+        mean, log_variance = model.posterior(images)
+        noise = torch.stack(
+            [torch.randn(mean.shape[1:], generator=torch.Generator().manual_seed(s)) for s in model.row_seeds(batch)]
+        )
+        made = model.net.decoder(model.net.post_quant_conv(mean + log_variance.exp().sqrt() * noise))
+    distance = (made - images).abs().mean()
+    # The divergence of N(m, v) from N(0, 1), summed over latents and spread over the picture's values.
+    kl = (0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)).sum((1, 2, 3)).mean() / (3 * 8 * 8)
+    torch.testing.assert_close(parts["distance"], distance)
+    torch.testing.assert_close(parts["kl"], kl)
+    torch.testing.assert_close(parts["loss"], distance + 0.25 * kl)
+    assert model.judges() == {}
+
+
+def test_a_vaes_spread_moves_a_hundredth_of_the_way():
+    coder = vae(FACTS)
+    coder.measure(torch.full((2, 4, 4, 4), 3.0))
+    assert float(coder.spread) == pytest.approx(3.0)  # at the first step all of it
+    coder.__class__ = type("Later", (type(coder),), {"global_step": 500})
+    coder.measure(torch.full((2, 4, 4, 4), -5.0))
+    assert float(coder.spread) == pytest.approx(3.0 + 0.01 * 2.0)
+
+
 def test_latents_and_pixels():
     synth = make("unet-tiny")
     made = synth("a red circle", num_steps=3, height=16)
@@ -317,6 +375,10 @@ def test_schedulers_have_their_steps():
         ({"prompt": "?!"}, "has no word"),
         ({"label": "circel"}, "unknown class 'circel' (did you mean 'circle'?)"),
         ({"label": 2}, "label=2 must be from 0 to 1, or one of circle, square"),
+        ({"label": "--5"}, "unknown class '--5'"),
+        ({"label": "9" * 5000}, "unknown class '9999"),
+        ({"label": True}, "label=True: give a number or a text, not true or false"),
+        ({"num_steps": True}, "num_steps=True: give a number or a text, not true or false"),
         ({"scheduler": "flow-eulre"}, "unknown scheduler 'flow-eulre'"),
         ({"solver": "picrad"}, "solver='picrad'"),
         ({"height": 6}, "height=6 must be a multiple of 4, at most 32"),

@@ -5,8 +5,9 @@ flow cannot be stepped by a scheduler that expects noise. All of its numbers com
 defaults are never used for them. The test of each is an exact network: one that knows a picture must give it back,
 from pure noise and from any start.
 
-Two schedulers of diffusers do not pass that test as they are, and are mended here: DEIS ends one step before the
-picture, and LMS takes coefficients of steps that a chain which begins later has not made.
+Three schedulers of diffusers do not pass that test as they are, and are mended here: DEIS ends one step before the
+picture, LMS takes coefficients of steps that a chain which begins later has not made, and PNDM mixes what a network
+says at several steps, which is right for ε alone.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 """By family of objectives; the first is the default."""
 
-PREDICTIONS: dict[str, tuple[str, ...]] = {"euler-a": ("eps", "v"), "pndm": ("eps",)}
+PREDICTIONS: dict[str, tuple[str, ...]] = {"euler-a": ("eps", "v")}
 """What a discrete scheduler can be told of, where it is not all: predictions of a network."""
 
 LEAST_STEPS = {"pndm": 4}
@@ -195,7 +196,7 @@ def _discrete(name: str, objective: Discrete, clip: bool) -> Any:
         "heun": diffusers.HeunDiscreteScheduler,
         "deis": _mended()[0],
         "lms": _mended()[1],
-        "pndm": diffusers.PNDMScheduler,
+        "pndm": _mended()[2],
     }
     return kinds[name](
         num_train_timesteps=len(objective.table),
@@ -206,8 +207,8 @@ def _discrete(name: str, objective: Discrete, clip: bool) -> Any:
 
 
 @functools.cache
-def _mended() -> tuple[type, type]:
-    """DEIS that ends at the picture, and LMS that can begin at any step."""
+def _mended() -> tuple[type, type, type]:
+    """DEIS that ends at the picture, LMS that can begin at any step, and PNDM for every prediction."""
     import diffusers
     from diffusers.schedulers.scheduling_utils import SchedulerOutput
 
@@ -231,4 +232,24 @@ def _mended() -> tuple[type, type]:
         def step(self, model_output: Any, timestep: Any, sample: Any, order: int = 4, return_dict: bool = True) -> Any:
             return super().step(model_output, timestep, sample, min(order, len(self.derivatives) + 1), return_dict)
 
-    return DEISScheduler, LMSScheduler
+    class PNDMScheduler(diffusers.PNDMScheduler):
+        """Turns each answer into ε where it was given, and mixes those."""
+
+        def step(self, model_output: Any, timestep: Any, sample: Any, return_dict: bool = True) -> Any:
+            square = self.alphas_cumprod[int(timestep)].to(sample)
+            alpha, sigma = square.sqrt(), (1 - square).sqrt()
+            match self.config.prediction_type:
+                case "sample":
+                    model_output = (sample - alpha * model_output) / sigma
+                case "v_prediction":
+                    model_output = alpha * model_output + sigma * sample
+            return super().step(model_output, timestep, sample, return_dict)
+
+        def _get_prev_sample(self, sample: Any, timestep: Any, prev_timestep: Any, model_output: Any) -> Any:
+            now = self.alphas_cumprod[int(timestep)].to(sample)
+            last = self.final_alpha_cumprod
+            after = (self.alphas_cumprod[int(prev_timestep)] if prev_timestep >= 0 else last).to(sample)
+            x0 = (sample - (1 - now).sqrt() * model_output) / now.sqrt()
+            return after.sqrt() * x0 + (1 - after).sqrt() * model_output  # DDIM's step, PNDM's equation 9
+
+    return DEISScheduler, LMSScheduler, PNDMScheduler
