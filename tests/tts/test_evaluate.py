@@ -97,7 +97,7 @@ class Hearer:
 def one_opinion():
     opinion = measure.DNSMOS(3.0, 3.5, 4.0, 3.2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "dnsmos", lambda waveform, rate: opinion)
+        patch.setattr(measure, "dnsmos", lambda waveform, rate: opinion)
         yield
 
 

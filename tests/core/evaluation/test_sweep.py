@@ -58,6 +58,24 @@ def test_standard_error_by_hand():
     assert standard_error([1.0, 2.0, 3.0]) == pytest.approx(1 / math.sqrt(3))
 
 
+def test_the_error_in_table_and_json_is_of_the_mean_over_repeats():
+    """Four repeats with a standard deviation of 2: an error of 1."""
+    values = (1.0, 5.0, 1.0, 5.0)
+    spread = math.sqrt(sum((v - 3) ** 2 for v in values) / 3)
+    points = [Point({"n": n}, n, (0.1, 0.4, 0.2, 0.2), (1.0, 3.0, 2.0, 5.0), {"m": values}) for n in (1, 2)]
+    result = Sweep("t", judged(points, {"m": "lower"}), {"m": "lower"})
+    row = result.to_dict()["points"][0]
+    assert row["measures"]["m"]["mean"] == 3.0
+    assert row["measures"]["m"]["standard_error"] == pytest.approx(spread / 2)
+    assert (row["seconds"]["min"], row["seconds"]["median"]) == (0.1, 0.2)
+    assert (row["real_time_factor"]["min"], row["real_time_factor"]["median"]) == (1.0, 2.5)
+    table = result.table()
+    heads = [str(column.header) for column in table.columns]
+    cells = {head: next(iter(column.cells)) for head, column in zip(heads, table.columns, strict=True)}
+    assert cells["m ↓"] == f"3.0000 ± {spread / 2:.4f}"
+    assert cells["evaluations"] == "1" and cells["seconds, min"] == "0.1000"
+
+
 def test_what_could_not_be_measured_is_no_gain():
     nothing = float("nan")
     assert math.isnan(standard_error([1.0, nothing])) and math.isnan(standard_error([float("inf"), 1.0]))

@@ -23,6 +23,17 @@ def test_sdr_of_noise_at_right_angles_is_the_ratio_of_powers():
     assert scale_invariant_sdr(clean, -0.1 * (clean + noise)) == pytest.approx(12, abs=1e-3)
 
 
+def test_sdr_does_not_mind_an_offset_of_either():
+    """A constant is no sound: with it, SI-SDR is what it is without."""
+    clean, noise = WAVE, 0.02 * RNG.normal(size=len(WAVE)).astype(np.float32)
+    expected = scale_invariant_sdr(clean, clean + noise)
+    assert 10 < expected < 18
+    assert scale_invariant_sdr(clean + 0.5, clean + noise) == pytest.approx(expected, abs=1e-2)
+    assert scale_invariant_sdr(clean, clean + noise - 0.7) == pytest.approx(expected, abs=1e-2)
+    with pytest.raises(DataError, match="silence"):
+        scale_invariant_sdr(clean, np.full(len(clean), 0.0))
+
+
 def test_sdr_of_a_copy_is_beyond_rounding_and_of_silence_refused():
     assert scale_invariant_sdr(WAVE, 2 * WAVE) > 100
     with pytest.raises(DataError, match="silence"):
