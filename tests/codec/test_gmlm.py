@@ -10,13 +10,14 @@ from live import check_snapshots
 from unisono import Synthesizer
 from unisono.data import Audit
 from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
+from unisono.masked import Canvas, decode
+from unisono.masked.model import StreamNetwork
 from unisono.nn.attention import split_parts
 from unisono.nn.rotary import rotate, rotation
 from unisono.recipe import Recipe
 from unisono_codec.codecs.untrained import grvq, rvq
 from unisono_codec.voices.autoregressive import one_by_one
 from unisono_codec.voices.data import facts_of
-from unisono_codec.voices.gmlm import Denoiser
 from unisono_codec.voices.listener import Heard
 from unisono_codec.voices.prompted_evaluate import evaluate, probe
 from unisono_codec.voices.prompting import prompt_of, words_of
@@ -119,7 +120,7 @@ def test_the_streams_of_a_set_are_a_group_or_a_level(model, levels):
     assert model.set_of == [0, 1, 0, 1] and levels.set_of == [0, 0, 1, 1]
     group = model.layout(3).group.view(3, 4)
     assert group.tolist() == [[0, 1, 0, 1]] * 3
-    assert model.layout(3, num_steps=1).group.unique().tolist() == [0]
+    assert model.layout(3, model.Request(text="one", num_steps=1)).group.unique().tolist() == [0]
 
 
 def test_what_is_not_known_never_leaks(model):
@@ -180,12 +181,11 @@ def test_steps_are_shared_out_over_the_sets(model, levels):
 
 
 def test_groups_are_decoded_one_after_the_other(model):
-    from unisono.masked import Canvas, decode
-
-    semantic = torch.zeros(1, 15, dtype=torch.int64)
-    net = Denoiser(model.net, semantic, torch.tensor([15]), model.remember([codes(9)]))
+    request, semantic = model.Request(text="one", num_steps=6), torch.zeros(1, 15, dtype=torch.int64)
+    memory = model.remember([codes(9)])
+    net = StreamNetwork(model.predict, 4, semantic, torch.ones(1, 15, dtype=torch.bool), memory)
     canvas = Canvas.blank(model.layout(15), [3])
-    done = decode(net, canvas, model.strategy(model.Request(text="one", num_steps=6)))
+    done = decode(net, canvas, model.strategy(request, canvas, net))
     age = done.age.view(15, 4)
     assert age[:, [0, 2]].max() == 2 and age[:, [1, 3]].min() == 3 and age.max() == 5
 

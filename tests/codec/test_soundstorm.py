@@ -9,14 +9,15 @@ from live import check_snapshots
 from unisono import Synthesizer
 from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
 from unisono.export import save_export
-from unisono.masked import Canvas
+from unisono.masked import Canvas, in_step
+from unisono.masked.model import StreamNetwork
 from unisono.recipe import Recipe
 from unisono.train.warm_start import warm_start
 from unisono_codec.codecs.untrained import rvq
 from unisono_codec.voices.conformer import Conformer
 from unisono_codec.voices.data import facts_of
 from unisono_codec.voices.pacing import PromptAligner
-from unisono_codec.voices.passages import CONTEXT_SECONDS, Prompt, SpokenRequest, fill_in_step
+from unisono_codec.voices.passages import CONTEXT_SECONDS, Prompt, SpokenRequest
 from unisono_codec.voices.soundstorm import SoundStorm
 from unisono_codec.voices.tokens import TokenEmbedding, TokenHeads
 from unisono_sound.signal import write_audio
@@ -224,9 +225,9 @@ def test_an_aligner_that_knows_the_symbols_finds_their_frames():
 def filled(model, **fields):
     one = SpokenRequest(model, model.Request(**fields), fields.get("seed", 0))
     with torch.inference_mode():
-        for _ in fill_in_step([one], model.fill):
+        for _ in model.fill_all([one]):
             pass
-    return list(one.finished)
+    return one.finished
 
 
 def test_evaluations_are_those_of_the_levels(model):
@@ -255,7 +256,7 @@ def test_a_prompt_is_not_touched_and_alone_is_as_in_a_batch(model):
     windows = []
     for seed, length, given in ((1, 30, 7), (2, 21, 0), (3, 40, 12)):
         one = SpokenRequest(model, model.Request(semantic=list(range(length)), seed=seed), seed)
-        (window,) = [next(one.windows)]
+        window = next(one.runs()[0])
         window.passage.codes[:given] = codes(1, given, seed)[0]
         window.passage.known[:given] = True
         windows.append((window, given))
@@ -268,7 +269,8 @@ def test_a_prompt_is_not_touched_and_alone_is_as_in_a_batch(model):
 
 def test_decoding_asks_for_the_lowest_open_level_alone(model):
     semantic, lengths = torch.zeros(2, 6, dtype=torch.int64), torch.tensor([6, 6])
-    denoiser = model.denoiser(semantic, torch.tensor([0, 1]), lengths)
+    mask = torch.arange(6) < lengths[:, None]
+    denoiser = StreamNetwork(model.predict, 3, semantic, torch.tensor([0, 1]), mask)
     tokens, known = codes(2, 6), torch.zeros(2, 6, 3, dtype=torch.bool)
     known[1, :, 0] = True
     with torch.no_grad():
@@ -283,14 +285,13 @@ def test_decoding_asks_for_the_lowest_open_level_alone(model):
 
 def test_a_long_passage_is_filled_window_by_window(model):
     seen = []
-    fill = model.fill
 
     def spied(windows):
-        seen.extend((w.start, w.stop, int(w.part("known").sum())) for w in windows)
-        return fill(windows)
+        seen.extend((w.start, w.stop, int(w.known.all(1).sum())) for w in windows)
+        return model.fill(windows)
 
     one = SpokenRequest(model, model.Request(semantic=[3] * 150), 0)
-    for _ in fill_in_step([one], spied):
+    for _ in in_step(one.runs(), spied, 4):
         pass
     (passage,) = one.finished
     assert len(seen) == 3 and [known for *_, known in seen] == [0, 8, 8]  # of a quarter, half is made anew
@@ -301,7 +302,7 @@ def test_a_prompt_to_the_end_of_the_first_window_stays_as_it_was_given(model):
     codes = torch.randint(16, (62, model.num_levels), generator=torch.Generator().manual_seed(1))
     one = SpokenRequest(model, model.Request(semantic=[3] * 80), 0)
     one.prompt = Prompt(codes, torch.full((62,), 3))
-    for _ in fill_in_step([one], model.fill):
+    for _ in model.fill_all([one]):
         pass
     (passage,) = one.finished
     assert torch.equal(passage.codes[:62], codes) and bool(passage.known.all()) and len(passage.codes) == 142

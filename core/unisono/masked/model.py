@@ -2,9 +2,9 @@
 
 A subclass says what is its own::
 
-    read(request, seed)                what is to be filled: a `Task`, which yields windows       (given tokens)
+    task(request, seed, streaming)     what is to be filled: a `Task`, which yields windows       (given tokens)
     layout(num_positions, request)     what each place of a canvas is                             (layout)
-    network(windows, canvas)           the network under the windows' conditions                  (condition, network)
+    denoiser(windows, canvas)          the network under the windows' conditions                  (condition, network)
     strategy(request, canvas, network) how it is decoded: a preset with the request's knobs       (presets)
 
 and a task turns its filled tokens into a medium (`Task.whole`, `Task.pieces`). The core does the rest: windows of all
@@ -75,8 +75,9 @@ class Task(Protocol):
     @property
     def done(self) -> int: ...
 
-    def windows(self) -> Generator[Any, Int[Tensor, "n q"], None]:
-        """Yield the windows one after the other; the filled tokens of each are sent back."""
+    def runs(self) -> Sequence[Generator[Any, Int[Tensor, "n q"], None]]:
+        """Return what can be filled side by side: each yields its windows one after the other, and is sent the filled
+        tokens of each."""
         ...
 
     def pieces(self) -> Iterator[Any]:
@@ -97,15 +98,15 @@ class Filling(Generic[W]):
 
     def __init__(self, model: "MaskedModel", windows: Sequence[W]):
         self.model, self.windows = model, list(windows)
-        self.canvas = model.canvas(self.windows)
-        network = model.network(self.windows, self.canvas)
+        self.canvas = model.canvas_of(self.windows)
+        network = model.denoiser(self.windows, self.canvas)
         self.strategy = model.strategy(self.windows[0].request, self.canvas, network)
         self.handle = Handle(network)
 
     def run(self, on_canvas: Callable[[Canvas], None] | None = None, executor: Any = None) -> Canvas:
         """Fill the canvas; ``on_canvas`` is called after each step."""
         done = decode(self.handle, self.canvas, self.strategy, on_canvas, executor=executor)
-        self.model.count(self.handle, done.canvas)
+        self.model.count_evaluations(self.handle, done.canvas)
         return done.canvas
 
     def steps(self) -> Iterator[Canvas]:
@@ -113,7 +114,7 @@ class Filling(Generic[W]):
         canvas = self.canvas
         for canvas in steps(self.handle, self.canvas, self.strategy):
             yield canvas
-        self.model.count(self.handle, canvas)
+        self.model.count_evaluations(self.handle, canvas)
 
     def rows(self, canvas: Canvas) -> list[Int[Tensor, "n q"]]:
         """Return each window's tokens of a filled canvas."""
@@ -140,17 +141,20 @@ class MaskedModel(Model):
 
     # ---- what a model defines ------------------------------------------------------------------
 
-    def read(self, request: Any, seed: int) -> Task:
-        """Return what is to be filled for a request; raises ``RequestError`` for what this model cannot do."""
-        raise TypeError(f"{type(self).__name__} defines no read()")
+    def task(self, request: Any, seed: int, streaming: bool = False) -> Task:
+        """Return what is to be filled for a request; raises ``RequestError`` for what this model cannot do.
+
+        ``streaming``: the first piece is wanted early, so that a model may cut its windows otherwise.
+        """
+        raise TypeError(f"{type(self).__name__} defines no task()")
 
     def layout(self, num_positions: int, request: Any = None) -> Layout:
         """Return what each place of a canvas of so many positions is."""
         raise TypeError(f"{type(self).__name__} defines no layout()")
 
-    def network(self, windows: Sequence[Any], canvas: Canvas) -> Any:
+    def denoiser(self, windows: Sequence[Any], canvas: Canvas) -> Any:
         """Return the network under the windows' conditions, as `unisono.masked.Handle` takes it (`StreamNetwork`)."""
-        raise TypeError(f"{type(self).__name__} defines no network()")
+        raise TypeError(f"{type(self).__name__} defines no denoiser()")
 
     def strategy(self, request: Any, canvas: Canvas, network: Any) -> Strategy:
         """Return how a request's windows are decoded: `unisono.masked.make_strategy` with the request's knobs."""
@@ -172,7 +176,7 @@ class MaskedModel(Model):
         values = (getattr(request, name) for name in cls.decoding_fields)
         return tuple(tuple(value) if isinstance(value, list) else value for value in values)
 
-    def canvas(self, windows: Sequence[Window]) -> Canvas:
+    def canvas_of(self, windows: Sequence[Window]) -> Canvas:
         """Return the canvas of some windows: their given tokens frozen, padding behind, a row's seed its window's."""
         sizes = [window.stop - window.start for window in windows]
         tokens, known = (
@@ -184,7 +188,7 @@ class MaskedModel(Model):
         lengths = torch.tensor(sizes, device=self.device) * streams
         return Canvas.blank(layout, [w.seed for w in windows], lengths, self.device).freeze(tokens, known)
 
-    def count(self, handle: Handle, canvas: Canvas) -> None:
+    def count_evaluations(self, handle: Handle, canvas: Canvas) -> None:
         """Put a decoding on the model's bill."""
         self.evaluations += handle.nfe
 
@@ -194,14 +198,14 @@ class MaskedModel(Model):
         filling = self.filling(windows)
         return filling.rows(filling.run(on_canvas))
 
-    def read_all(self, requests: Sequence[Any], generator: torch.Generator | None = None) -> list[Task]:
+    def read_all(self, requests: Sequence[Any], generator: torch.Generator | None = None) -> Sequence[Task]:
         """Return the tasks of requests, each with its seed."""
-        return [self.read(request, self.seed_of(request, generator)) for request in requests]
+        return [self.task(request, self.seed_of(request, generator)) for request in requests]
 
     def fill_all(self, tasks: Sequence[Task], progress: Progress | None = None) -> Iterator[None]:
-        """Fill all tasks in step; yields after each round of windows, so that what is final can be used."""
+        """Fill all tasks in step; yields after each decoding, so that what is final can be used."""
         progress = progress or Progress(None, sum(task.total for task in tasks))
-        for _ in in_step([task.windows() for task in tasks], self.fill, self.rows_that_fit):
+        for _ in in_step([run for task in tasks for run in task.runs()], self.fill, self.rows_that_fit):
             progress.to(sum(task.done for task in tasks))
             yield
         progress.finish()
@@ -221,7 +225,7 @@ class MaskedModel(Model):
 
     def stream(self, request: Any, generator: torch.Generator | None = None) -> Iterator[Any]:
         """Yield the medium piece by piece, as soon as its windows are filled."""
-        (task,) = self.read_all([request], generator)
+        task = self.task(request, self.seed_of(request, generator), streaming=True)
         for _ in self.fill_all([task]):
             yield from task.pieces()
         yield from task.pieces()
@@ -229,19 +233,19 @@ class MaskedModel(Model):
     def snapshots(self, request: Any, generator: torch.Generator | None = None) -> Iterator[Any]:
         """Yield views of the canvas after each step, where the task has them, and the output last."""
         (task,) = self.read_all([request], generator)
-        run = task.windows()
-        window = next(run, None)
-        while window is not None:
-            filling = self.filling([window])
-            canvas = filling.canvas
-            for canvas in filling.steps():
-                view = task.view(canvas, 0)
-                if view is not None:
-                    yield view
-            try:
-                window = run.send(filling.rows(canvas)[0])
-            except StopIteration:
-                window = None
+        for run in task.runs():
+            window = next(run, None)
+            while window is not None:
+                filling = self.filling([window])
+                canvas = filling.canvas
+                for canvas in filling.steps():
+                    view = task.view(canvas, 0)
+                    if view is not None:
+                        yield view
+                try:
+                    window = run.send(filling.rows(canvas)[0])
+                except StopIteration:
+                    window = None
         yield task.whole()
 
 

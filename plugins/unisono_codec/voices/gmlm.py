@@ -23,30 +23,27 @@ Shapes: b batch, t codec frames, p frames of the prompt, q streams (G · N), v c
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from unisono import Audio
 from unisono.duration import durations_from_log, log_durations
 from unisono.errors import RecipeError, RequestError
-from unisono.masked import Canvas, Layout, Strategy, at_sites, decode, group_ipd, soundstorm
+from unisono.masked import Canvas, Layout, Strategy, make_strategy
+from unisono.masked.model import StreamNetwork
 from unisono.masked.training.corrupt import Corrupted
-from unisono.model import OnStep
 from unisono.nn.attention import attend, split_heads, split_parts
 from unisono.nn.rotary import Rotation, rotation
 from unisono.nn.temporal import TemporalPredictor
 
 from unisono_codec.voices.conformer import Conformer, ConformerBlock
 from unisono_codec.voices.pacing import TYPICAL_FRAMES
-from unisono_codec.voices.prompting import Part, PromptedRequest, parts_of, prompt_of, sound_of
+from unisono_codec.voices.prompting import Part, PromptedRequest, PromptedTask, parts_of, prompt_of
 from unisono_codec.voices.token_model import TokenModel
 from unisono_codec.voices.tokens import TokenEmbedding, TokenHeads
-
-ROWS_AT_ONCE = 32
 
 
 class GroupMaskedLM(TokenModel):
@@ -127,15 +124,15 @@ class GroupMaskedLM(TokenModel):
         if self.speaks:
             self.durations = PromptedDurations(len(self.voice.symbols), self.dim, self.sizes["dropout"])
 
-    def layout(self, num_frames: int, num_steps: int | None = None) -> Layout:
+    def layout(self, num_positions: int, request: PromptedRequest | None = None) -> Layout:
         """Return what each place of a canvas is: frame · q + stream, group = the set that is decoded together.
 
-        Fewer steps than sets put neighbouring sets together.
+        A request of fewer steps than sets puts neighbouring sets together.
         """
         sets = self.set_of
-        if num_steps is not None and num_steps < self.num_sets:
+        if request is not None and (num_steps := len(self.steps(request))) < self.num_sets:
             sets = [number * num_steps // self.num_sets for number in sets]
-        return Layout.streams(num_frames, [self.codebook_size] * len(self.streams), sets, shared=True)
+        return Layout.streams(num_positions, [self.codebook_size] * len(self.streams), sets, shared=True)
 
     # ---- training ------------------------------------------------------------------------------
 
@@ -199,73 +196,43 @@ class GroupMaskedLM(TokenModel):
             return (request.num_steps - sets + 1, *[1] * (sets - 1))
         return tuple(request.num_steps // sets + (number < request.num_steps % sets) for number in range(sets))
 
-    def strategy(self, request: PromptedRequest) -> Strategy:
-        """Return the decoding strategy that a request asks for."""
-        steps = self.steps(request)
-        if self.order == "levels":
-            return soundstorm(steps, temperature=request.temperature)
-        return group_ipd(steps, temperature=request.temperature)
+    def strategy(self, request: PromptedRequest, canvas: Canvas, network: StreamNetwork) -> Strategy:
+        name = "soundstorm" if self.order == "levels" else "group_ipd"
+        return make_strategy(name, canvas.layout, num_steps=self.steps(request), temperature=request.temperature)
 
     @torch.no_grad()
-    def fill(self, parts: Sequence[Part], memory: "Memory") -> list[Int[Tensor, "n q"]]:
-        """Fill parts of one kind (``Part.kind``) in one decoding; row i of ``memory`` is part i's prompt."""
-        sizes = [len(part.semantic) for part in parts]
-        lengths = torch.tensor(sizes, device=self.device)
-        semantic = nn.utils.rnn.pad_sequence([part.semantic for part in parts], batch_first=True).to(self.device)
-        strategy = self.strategy(parts[0].request)
-        layout = self.layout(max(sizes), len(self.steps(parts[0].request)))
-        canvas = Canvas.blank(layout, [part.seed for part in parts], lengths * len(self.streams), self.device)
-        done = decode(Denoiser(self.net, semantic, lengths, memory), canvas, strategy)
-        self.evaluations += done.nfe
-        filled = done.tokens.view(len(parts), max(sizes), -1).cpu()
-        return [row[:size] for row, size in zip(filled, sizes, strict=True)]
-
-    def speak(
-        self, requests: Sequence[PromptedRequest], seeds: Sequence[int], on_step: OnStep | None = None
-    ) -> Iterator[tuple[int, Audio]]:
-        """Yield (number of the request, sound of its next part); parts of one kind are made together.
-
-        ``on_step`` counts parts. A request's prompt is read once, whatever it has of parts and steps.
-        """
-        memory = self.remember([prompt_of(self, request) for request in requests])
-        parts = [
-            part
-            for number, (request, seed) in enumerate(zip(requests, seeds, strict=True))
-            for part in parts_of(self, number, request, seed, memory.rows(torch.tensor([number])))
-        ]
-        kinds: dict[tuple[Any, ...], list[Part]] = {}
-        for part in parts:
-            kinds.setdefault(part.kind, []).append(part)
-        done = 0
-        for same in kinds.values():
-            for first in range(0, len(same), ROWS_AT_ONCE):
-                chosen = same[first : first + ROWS_AT_ONCE]
-                index = torch.tensor([part.number for part in chosen], device=self.device)
-                for part, codes in zip(chosen, self.fill(chosen, memory.rows(index)), strict=True):
-                    yield part.number, sound_of(self, part, codes)
-                done += len(chosen)
-                if on_step is not None:
-                    on_step(done, len(parts))
-
-    def synthesize(
-        self,
-        requests: Sequence[PromptedRequest],
-        generator: torch.Generator | None = None,
-        on_step: OnStep | None = None,
-    ) -> list[Audio]:
+    def read_all(
+        self, requests: Sequence[PromptedRequest], generator: torch.Generator | None = None
+    ) -> Sequence[PromptedTask]:
+        """Return the tasks of requests, all prompts read at once."""
         if not requests:
             return []
-        made: list[list[Audio]] = [[] for _ in requests]
-        for number, audio in self.speak(requests, [self.seed_of(r, generator) for r in requests], on_step):
-            made[number].append(audio)
-        return [Audio.join(audios) for audios in made]
+        memory = self.remember([prompt_of(self, request) for request in requests])
+        parts = (parts_of(self, r, self.seed_of(r, generator), memory, i) for i, r in enumerate(requests))
+        return [PromptedTask(self, list(own)) for own in parts]
 
-    def stream(self, request: PromptedRequest, generator: torch.Generator | None = None) -> Iterator[Audio]:
-        """Yield the sound of each part of a text as soon as it is made."""
+    @torch.no_grad()
+    def task(self, request: PromptedRequest, seed: int, streaming: bool = False) -> PromptedTask:
         memory = self.remember([prompt_of(self, request)])
-        for part in parts_of(self, 0, request, self.seed_of(request, generator), memory):
-            (codes,) = self.fill([part], memory)
-            yield sound_of(self, part, codes)
+        return PromptedTask(self, list(parts_of(self, request, seed, memory)), streaming)
+
+    def denoiser(self, windows: Sequence[Part], canvas: Canvas) -> StreamNetwork:
+        semantic = nn.utils.rnn.pad_sequence([part.semantic for part in windows], batch_first=True).to(self.device)
+        lengths = canvas.length // len(self.streams)
+        mask = torch.arange(semantic.shape[1], device=self.device) < lengths[:, None]
+        index = torch.tensor([part.number for part in windows], device=self.device)
+        return StreamNetwork(self.predict, len(self.streams), semantic, mask, windows[0].memory.rows(index))
+
+    def predict(
+        self,
+        tokens: Int[Tensor, "b t q"],
+        known: Bool[Tensor, "b t q"],
+        semantic: Int[Tensor, "b t"],
+        mask: Bool[Tensor, "b t"],
+        memory: "Memory",
+    ) -> Float[Tensor, "b t q v"]:
+        """Return the logits of every stream."""
+        return self.net.heads(self.net(tokens, known, semantic, mask, memory))
 
     def preview_requests(self) -> list[PromptedRequest]:
         if not self.speaks:
@@ -407,21 +374,3 @@ class PromptedDurations(nn.Module):
     ) -> Float[Tensor, "b s"]:
         """Return log(1 + mel frames), 0 on padding."""
         return self.predictor(self.symbol(symbols) + self.prompt(prompt)[:, None], mask)
-
-
-class Denoiser:
-    """The network under a condition: ``(tokens [b, t·q], known, query) -> logits``; its rows can be selected."""
-
-    def __init__(self, net: GroupNet, semantic: Int[Tensor, "b t"], lengths: Int[Tensor, " b"], memory: Memory):
-        self.net, self.semantic, self.lengths, self.memory = net, semantic, lengths, memory
-        self.mask = torch.arange(semantic.shape[1], device=semantic.device) < lengths[:, None]
-
-    def __call__(
-        self, tokens: Int[Tensor, "b l"], known: Bool[Tensor, "b l"], query: Int[Tensor, "b k"] | None
-    ) -> Float[Tensor, "b k v"]:
-        tokens, known = (x.unflatten(1, (-1, self.net.heads.num_streams)) for x in (tokens, known))
-        x = self.net(tokens, known, self.semantic, self.mask, self.memory)
-        return at_sites(self.net.heads(x).flatten(1, 2), query)
-
-    def rows(self, index: Int[Tensor, " k"]) -> "Denoiser":
-        return Denoiser(self.net, self.semantic[index], self.lengths[index], self.memory.rows(index))

@@ -9,8 +9,7 @@ decoding, and memory does not grow with the text.
 Shapes: t codec frames of a passage, p of a prompt, q levels, s symbols.
 """
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +21,7 @@ from torch import Tensor
 from unisono import Audio
 from unisono.data import derive_seed
 from unisono.errors import RequestError
-from unisono.masked import cut, in_step
-from unisono.model import OnStep
+from unisono.masked import Canvas, cut
 from unisono.request import Request
 from unisono_sound.corpus import level
 from unisono_sound.signal import read_audio
@@ -42,7 +40,6 @@ OVERLAP = 4
 AHEAD = 8
 """Half of that quarter is made anew: at its end a window does not know what comes, and speaks as if nothing did."""
 
-ROWS_AT_ONCE = 16
 TURN_SECONDS = 0.3
 """The silence between the turns of a dialogue, where the text gives none."""
 
@@ -129,25 +126,39 @@ class Window:
     stop: int
     seed: int
 
-    def part(self, name: str) -> Tensor:
-        return getattr(self.passage, name)[self.start : self.stop]
+    @property
+    def request(self) -> VoiceRequest:
+        return self.passage.request
+
+    @property
+    def tokens(self) -> Int[Tensor, "n q"]:
+        return self.passage.codes[self.start : self.stop]
+
+    @property
+    def known(self) -> Bool[Tensor, "n q"]:
+        return self.passage.known[self.start : self.stop, None].expand(-1, self.passage.codes.shape[1])
+
+    @property
+    def semantic(self) -> Int[Tensor, " n"]:
+        return self.passage.semantic[self.start : self.stop]
 
     @property
     def kind(self) -> tuple[Any, ...]:
         """Windows of one kind can be filled in one decoding."""
-        asked = self.passage.request
+        asked = self.request
         steps = tuple(asked.level_steps) if asked.level_steps else asked.num_steps
         return steps, asked.temperature, asked.choice_temperature
 
 
 class SpokenRequest:
-    """A request under way: ``windows`` to be filled one after the other, ``finished`` passages to be heard."""
+    """A request under way: windows to be filled one after the other, and passages that are finished, as
+    `unisono.masked.model.Task` has it."""
 
     def __init__(self, model: Any, request: VoiceRequest, seed: int, first_limit: int | None = None):
         self.model, self.request, self.seed, self.first_limit = model, request, seed, first_limit
-        self.finished: deque[Passage] = deque()
+        self.finished: list[Passage] = []
+        self.heard = 0
         self.prompt = read_prompt(model, request) if request.prompt is not None else None
-        self.windows = self._windows()
 
     @property
     def total(self) -> int:
@@ -156,6 +167,34 @@ class SpokenRequest:
         if request.semantic is not None:
             return len(request.semantic)
         return sum(len(text) for _, text in self._turns())
+
+    @property
+    def done(self) -> int:
+        return sum(passage.share for passage in self.finished)
+
+    def runs(self) -> list[Generator[Window, Int[Tensor, "n q"], None]]:
+        return [self._windows()]
+
+    def _windows(self) -> Generator[Window, Int[Tensor, "n q"], None]:
+        last: dict[int, Prompt] = {}
+        context = round(CONTEXT_SECONDS * self.model.spec.frame_rate)
+        for number, passage in enumerate(self._passages(last, context)):
+            yield from fill_passage(passage, self.model.max_frames, derive_seed(self.seed, number))
+            own = passage.own
+            last[passage.speaker] = Prompt(own.codes[-context:], own.semantic[-context:])
+            self.finished.append(passage)
+
+    def pieces(self) -> Iterator[Audio]:
+        """Yield the sound of each passage that has been finished since."""
+        while self.heard < len(self.finished):
+            self.heard += 1
+            yield sound(self.model, self.finished[self.heard - 1])
+
+    def whole(self) -> Audio:
+        return Audio.join([sound(self.model, passage) for passage in self.finished])
+
+    def view(self, canvas: Canvas, row: int) -> None:
+        """A voice is heard when it is whole."""
 
     def _turns(self) -> list[tuple[str | None, str]]:
         return [(self.request.speaker, self.request.text)] if self.request.turns is None else list(self.request.turns)
@@ -181,7 +220,7 @@ class SpokenRequest:
         for turn, (name, text) in enumerate(turns):
             speaker = self._speaker(name)
             asked = SpeechRequest(text=text, speaker=name, pace=request.pace)
-            for reading in model.read(asked, self.first_limit):
+            for reading in model.readings(asked, self.first_limit):
                 ids = torch.tensor(reading.ids)
                 frames = model.symbol_frames(ids, speaker, request.pace)
                 passage = self._passage(
@@ -225,40 +264,6 @@ def fill_passage(passage: Passage, limit: int, seed: int) -> Generator[Window, I
             filled = yield Window(passage, start, stop, derive_seed(seed, number))
             passage.codes[start:end] = filled[: end - start]
             passage.known[start:end] = True
-
-
-def fill_in_step(
-    spoken: Sequence[SpokenRequest], fill: Callable[[list[Window]], list[Int[Tensor, "n q"]]]
-) -> Iterator[None]:
-    """Fill the windows of all requests in step; yields after each round, so that what is finished can be heard."""
-    return in_step([one.windows for one in spoken], fill, ROWS_AT_ONCE)
-
-
-def speak_all(
-    model: Any, requests: Sequence[VoiceRequest], seeds: Sequence[int], on_step: OnStep | None = None
-) -> list[Audio]:
-    """Speak requests of any length in step; ``on_step`` counts characters and semantic tokens."""
-    spoken = [SpokenRequest(model, request, seed) for request, seed in zip(requests, seeds, strict=True)]
-    total, done = sum(one.total for one in spoken), 0
-    made: list[list[Audio]] = [[] for _ in spoken]
-    for _ in fill_in_step(spoken, model.fill):
-        before = done
-        for one, audios in zip(spoken, made, strict=True):
-            while one.finished:
-                passage = one.finished.popleft()
-                audios.append(sound(model, passage))
-                done += passage.share
-        if on_step is not None and done > before:
-            on_step(done, total)
-    return [Audio.join(audios) for audios in made]
-
-
-def stream_one(model: Any, request: VoiceRequest, seed: int) -> Iterator[Audio]:
-    """Yield the sound of each passage as soon as it is filled, the first one a short one."""
-    one = SpokenRequest(model, request, seed, FIRST_PIECE_CHARACTERS)
-    for _ in fill_in_step([one], model.fill):
-        while one.finished:
-            yield sound(model, one.finished.popleft())
 
 
 def sound(model: Any, passage: Passage) -> Audio:

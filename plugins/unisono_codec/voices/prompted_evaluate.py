@@ -350,7 +350,7 @@ def against_one_by_one(model: GroupMaskedLM, held: HeldOut) -> dict[str, float]:
     request = model.Request(**{**held.requests[0], "text": sequence_of(model)})
     with torch.inference_mode():
         memory = model.remember([prompt_of(model, request)])
-        (part,) = parts_of(model, 0, request, 0, memory)
+        (part,) = parts_of(model, request, 0, memory)
         condition = model.net.condition(part.semantic[None].to(model.device))
         with one_thread():
             net = model.net

@@ -8,18 +8,19 @@ Shapes: s symbols, t codec frames, p frames of the prompt, q streams, n samples.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor
 from unisono import Audio
 from unisono.data import derive_seed
 from unisono.errors import DataError, RequestError, did_you_mean
+from unisono.masked import Canvas
 from unisono.request import Request
 from unisono_sound.corpus import level, trim
 from unisono_sound.corpus.manifest import DIGITS
@@ -58,18 +59,34 @@ class PromptedRequest(Request):
 
 @dataclass
 class Part:
-    """What is filled at once: semantic tokens [t] of request ``number``.
+    """What is filled at once: semantic tokens [t] of a request, in the voice of row ``number`` of ``memory``.
 
     ``frames`` are each symbol's, where there are ``symbols``; ``pause`` is in seconds.
     """
 
-    number: int
     request: PromptedRequest
     seed: int
     semantic: Int[Tensor, " t"]
+    memory: Any
+    number: int
+    num_streams: int
     pause: float = 0.0
     symbols: Symbols | None = None
     frames: Int[Tensor, " s"] | None = None
+    start: int = 0
+
+    @property
+    def stop(self) -> int:
+        return len(self.semantic)
+
+    @property
+    def tokens(self) -> Int[Tensor, "t q"]:
+        """Nothing is given."""
+        return torch.zeros(len(self.semantic), self.num_streams, dtype=torch.int64)
+
+    @property
+    def known(self) -> Bool[Tensor, "t q"]:
+        return torch.zeros(len(self.semantic), self.num_streams, dtype=torch.bool)
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -78,8 +95,49 @@ class Part:
         return asked.num_steps, None if asked.set_steps is None else tuple(asked.set_steps), asked.temperature
 
 
-def parts_of(model: Any, number: int, request: PromptedRequest, seed: int, memory: Any) -> Iterator[Part]:
-    """Yield the parts of a request, whose prompt is the one row of ``memory``.
+class PromptedTask:
+    """A request under way, as `unisono.masked.model.Task` has it: parts that need not wait for each other.
+
+    Streaming, they are filled one after the other, so that the first is heard early.
+    """
+
+    def __init__(self, model: Any, parts: Sequence[Part], streaming: bool = False):
+        self.model, self.parts, self.streaming = model, parts, streaming
+        self.filled: dict[int, Int[Tensor, "t q"]] = {}
+        self.heard = 0
+
+    @property
+    def total(self) -> int:
+        """Parts."""
+        return len(self.parts)
+
+    @property
+    def done(self) -> int:
+        return len(self.filled)
+
+    def runs(self) -> list[Generator[Part, Int[Tensor, "t q"], None]]:
+        everything = range(len(self.parts))
+        return [self._fill(everything)] if self.streaming else [self._fill([number]) for number in everything]
+
+    def _fill(self, numbers: Iterable[int]) -> Generator[Part, Int[Tensor, "t q"], None]:
+        for number in numbers:
+            self.filled[number] = yield self.parts[number]
+
+    def pieces(self) -> Iterator[Audio]:
+        """Yield the sound of each part that has been filled since."""
+        while self.heard in self.filled:
+            self.heard += 1
+            yield sound_of(self.model, self.parts[self.heard - 1], self.filled[self.heard - 1])
+
+    def whole(self) -> Audio:
+        return Audio.join([sound_of(self.model, part, self.filled[i]) for i, part in enumerate(self.parts)])
+
+    def view(self, canvas: Canvas, row: int) -> None:
+        """A voice is heard when it is whole."""
+
+
+def parts_of(model: Any, request: PromptedRequest, seed: int, memory: Any, number: int = 0) -> Iterator[Part]:
+    """Yield the parts of a request, whose prompt is row ``number`` of ``memory``.
 
     Raises ``RequestError`` for words that the model does not know, and for semantic tokens that cannot be its own.
     """
@@ -91,7 +149,7 @@ def parts_of(model: Any, number: int, request: PromptedRequest, seed: int, memor
             raise RequestError(
                 f"semantic holds {len(semantic)} tokens, this model fills at most {longest} at once: ask in parts"
             )
-        yield Part(number, request, derive_seed(seed, 0), semantic)
+        yield Part(request, derive_seed(seed, 0), semantic, memory, number, len(model.streams))
         return
     if not model.speaks:
         raise RequestError(
@@ -103,9 +161,11 @@ def parts_of(model: Any, number: int, request: PromptedRequest, seed: int, memor
     readings = _spoken_words(model, request.text, words) if words else _any_text(model, request)
     for count, (symbols, ids, pause) in enumerate(readings):
         symbol_ids = torch.tensor(ids)
-        frames = model.symbol_frames(symbol_ids, memory, torch.full((len(ids),), request.pace, dtype=torch.float64))
+        own_voice = memory.rows(torch.tensor([number]))
+        frames = model.symbol_frames(symbol_ids, own_voice, torch.full((len(ids),), request.pace, dtype=torch.float64))
         semantic = model.phonemes(symbol_ids, frames)
-        yield Part(number, request, derive_seed(seed, count), semantic, pause, symbols, frames)
+        own = derive_seed(seed, count)
+        yield Part(request, own, semantic, memory, number, len(model.streams), pause, symbols, frames)
 
 
 def words_of(text: str, words: dict[str, list[int]]) -> list[tuple[str, int, int]]:

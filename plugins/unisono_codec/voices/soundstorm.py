@@ -20,20 +20,20 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
-from unisono import Audio
 from unisono.duration import log_durations
 from unisono.errors import RecipeError, RequestError
-from unisono.masked import Canvas, Layout, Strategy, at_sites, decode, soundstorm
+from unisono.masked import Canvas, Layout, Strategy, make_strategy
+from unisono.masked.model import StreamNetwork
 from unisono.masked.training.corrupt import Corrupted
-from unisono.model import OnStep
 from unisono_sound.voice import Reading, SpeechRequest
 
 from unisono_codec.voices.conformer import Conformer
 from unisono_codec.voices.pacing import PromptAligner, SymbolDurations
-from unisono_codec.voices.passages import VoiceRequest, Window, speak_all, stream_one
+from unisono_codec.voices.passages import FIRST_PIECE_CHARACTERS, SpokenRequest, VoiceRequest, Window
 from unisono_codec.voices.token_model import TokenModel
 from unisono_codec.voices.tokens import TokenEmbedding, TokenHeads
 
@@ -66,6 +66,7 @@ class SoundStorm(TokenModel):
 
     Request: ClassVar[type[VoiceRequest]] = VoiceRequest
     salt: ClassVar[str] = "soundstorm"
+    rows_at_once: ClassVar[int] = 16
     roles: ClassVar[dict[str, str]] = {
         **TokenModel.roles,
         "listener": "tells how alike two voices are; evaluation uses it where it is there",
@@ -158,9 +159,9 @@ class SoundStorm(TokenModel):
         }
         return {**state, **cut}
 
-    def layout(self, num_frames: int) -> Layout:
+    def layout(self, num_positions: int, request: VoiceRequest | None = None) -> Layout:
         """Return what each place of a canvas is: frame · q + level, group = level."""
-        return Layout.levels(num_frames, self.num_levels, self.codebook_size)
+        return Layout.levels(num_positions, self.num_levels, self.codebook_size)
 
     # ---- training ------------------------------------------------------------------------------
 
@@ -215,7 +216,7 @@ class SoundStorm(TokenModel):
 
     # ---- synthesis -----------------------------------------------------------------------------
 
-    def read(self, request: SpeechRequest, first_limit: int | None = None) -> Iterator[Reading]:
+    def readings(self, request: SpeechRequest, first_limit: int | None = None) -> Iterator[Reading]:
         """Yield the pieces of a text as symbols. Raises ``RequestError`` where semantic tokens are not symbols."""
         if not self.speaks:
             raise RequestError(
@@ -233,60 +234,51 @@ class SoundStorm(TokenModel):
         """Return the semantic tokens of a prompt that says ``text``."""
         if not self.speaks:
             raise RequestError(f"this model's semantic tokens are {self.spec.provider}'s: give no prompt_text")
-        ids = [i for reading in self.read(SpeechRequest(text=text)) for i in reading.ids]
+        ids = [i for reading in self.readings(SpeechRequest(text=text)) for i in reading.ids]
         symbols, codes = torch.tensor(ids, device=self.device), codes.to(self.device)
         with torch.no_grad():
             seen = self.net.embedding(codes[None], torch.ones_like(codes[None], dtype=torch.bool))[0]
             return self.phonemes(symbols, self.aligner.align(seen, symbols)).cpu()
 
-    @torch.no_grad()
-    def fill(self, windows: list[Window]) -> list[Int[Tensor, "n q"]]:
-        """Fill windows of one kind (`Window.kind`) in one decoding and return their tokens."""
-        sizes = [window.stop - window.start for window in windows]
-        tokens, known, semantic = (
-            nn.utils.rnn.pad_sequence([window.part(name) for window in windows], batch_first=True).to(self.device)
-            for name in ("codes", "known", "semantic")
-        )
-        lengths = torch.tensor(sizes, device=self.device)
-        canvas = Canvas.blank(
-            self.layout(max(sizes)), [window.seed for window in windows], lengths * self.num_levels, self.device
-        ).freeze(tokens.flatten(1), known.repeat_interleave(self.num_levels, 1))
+    def task(self, request: VoiceRequest, seed: int, streaming: bool = False) -> SpokenRequest:
+        return SpokenRequest(self, request, seed, FIRST_PIECE_CHARACTERS if streaming else None)
+
+    def denoiser(self, windows: Sequence[Window], canvas: Canvas) -> StreamNetwork:
+        semantic = nn.utils.rnn.pad_sequence([window.semantic for window in windows], batch_first=True)
         speaker = torch.tensor([window.passage.speaker for window in windows], device=self.device)
-        done = decode(self.denoiser(semantic, speaker, lengths), canvas, self.strategy(windows[0].passage.request))
-        self.evaluations += done.nfe
-        filled = done.tokens.view(tokens.shape).cpu()
-        return [row[:size] for row, size in zip(filled, sizes, strict=True)]
+        lengths = canvas.length // self.num_levels
+        mask = torch.arange(semantic.shape[1], device=self.device) < lengths[:, None]
+        return StreamNetwork(self.predict, self.num_levels, semantic.to(self.device), speaker, mask)
+
+    def predict(
+        self,
+        tokens: Int[Tensor, "b t q"],
+        known: Bool[Tensor, "b t q"],
+        semantic: Int[Tensor, "b t"],
+        speaker: Int[Tensor, " b"],
+        mask: Bool[Tensor, "b t"],
+    ) -> Float[Tensor, "b t q v"]:
+        """Return the logits of each row's lowest level that is not whole; other levels' are 0, and nobody asks."""
+        heads = self.net.heads
+        level = (~known).any(1).int().argmax(1)
+        x = self.net(tokens, known, semantic, speaker, mask)
+        b, t, _ = x.shape
+        made = heads.of(rearrange(x, "b t d -> (b t) d"), level.repeat_interleave(t))
+        logits = made.new_zeros(b, t, heads.num_streams, heads.codebook_size)
+        logits[torch.arange(b, device=x.device), :, level] = rearrange(made, "(b t) v -> b t v", b=b)
+        return logits
 
     def steps_of(self, num_steps: int) -> list[int]:
         """Return the evaluations of each level: so many for the coarsest, one for each other."""
         return [num_steps] + [1] * (self.num_levels - 1)
 
-    def strategy(self, request: VoiceRequest) -> Strategy:
-        """Return the decoding strategy that a request asks for."""
+    def strategy(self, request: VoiceRequest, canvas: Canvas, network: StreamNetwork) -> Strategy:
         steps = request.level_steps or (self.steps_of(request.num_steps) if request.num_steps else self.level_steps)
         if len(steps) != self.num_levels:
             raise RequestError(f"level_steps has {len(steps)} numbers for {self.num_levels} levels: give one for each")
         asked = {name: getattr(request, name) for name in self.temperatures}
-        return soundstorm(
-            tuple(steps), **{name: self.temperatures[name] if asked[name] is None else asked[name] for name in asked}
-        )
-
-    def denoiser(
-        self, semantic: Int[Tensor, "b t"], speaker: Int[Tensor, " b"], lengths: Int[Tensor, " b"]
-    ) -> "Denoiser":
-        """Return the network under a condition, as `unisono.masked` calls it."""
-        return Denoiser(self.net, semantic, speaker, lengths)
-
-    def synthesize(
-        self,
-        requests: Sequence[VoiceRequest],
-        generator: torch.Generator | None = None,
-        on_step: OnStep | None = None,
-    ) -> list[Audio]:
-        return speak_all(self, requests, [self.seed_of(request, generator) for request in requests], on_step)
-
-    def stream(self, request: VoiceRequest, generator: torch.Generator | None = None) -> Iterator[Audio]:
-        return stream_one(self, request, self.seed_of(request, generator))
+        knobs = {name: self.temperatures[name] if value is None else value for name, value in asked.items()}
+        return make_strategy("soundstorm", canvas.layout, num_steps=tuple(steps), **knobs)
 
     def preview_requests(self) -> list[VoiceRequest]:
         texts = self.facts.get("sample_texts", [])[:2]
@@ -338,32 +330,3 @@ class SoundStormNet(nn.Module):
     def condition(self, semantic: Int[Tensor, "b t"], speaker: Int[Tensor, " b"]) -> Float[Tensor, "b t d"]:
         """Return what is added to the tokens of each frame."""
         return self.semantic(semantic) + self.speaker(speaker)[:, None]
-
-
-class Denoiser:
-    """The network under a condition: ``(tokens [b, t·q], known, query) -> logits``; its rows can be selected.
-
-    Logits are those of each row's lowest level that is not whole; other levels' are 0, and nobody asks for them.
-    """
-
-    def __init__(
-        self, net: SoundStormNet, semantic: Int[Tensor, "b t"], speaker: Int[Tensor, " b"], lengths: Int[Tensor, " b"]
-    ):
-        self.net, self.semantic, self.speaker, self.lengths = net, semantic, speaker, lengths
-        self.mask = torch.arange(semantic.shape[1], device=semantic.device) < lengths[:, None]
-
-    def __call__(
-        self, tokens: Int[Tensor, "b l"], known: Bool[Tensor, "b l"], query: Int[Tensor, "b k"] | None
-    ) -> Float[Tensor, "b k v"]:
-        heads = self.net.heads
-        tokens, known = (x.unflatten(1, (-1, heads.num_streams)) for x in (tokens, known))
-        level = (~known).any(1).int().argmax(1)
-        x = self.net(tokens, known, self.semantic, self.speaker, self.mask)
-        b, t, _ = x.shape
-        made = heads.of(x.flatten(0, 1), level.repeat_interleave(t)).view(b, t, -1)
-        logits = made.new_zeros(b, t, heads.num_streams, heads.codebook_size)
-        logits[torch.arange(b, device=x.device), :, level] = made
-        return at_sites(logits.flatten(1, 2), query)
-
-    def rows(self, index: Int[Tensor, " k"]) -> "Denoiser":
-        return Denoiser(self.net, self.semantic[index], self.speaker[index], self.lengths[index])

@@ -13,9 +13,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
-from unisono import Audio, Model
+from unisono import Audio
 from unisono.errors import CheckpointError, RecipeError, UnisonoError
 from unisono.masked import Plan, PlanMasking, Scheduled
+from unisono.masked.model import MaskedModel
 from unisono.masked.training.corrupt import Corrupted
 from unisono_sound.voice import Voice
 
@@ -23,15 +24,11 @@ from unisono_codec.voices.data import check_codec
 from unisono_codec.voices.semantic import PHONEMES, Phonemes, SemanticSpec
 
 
-class TokenModel(Model):
+class TokenModel(MaskedModel):
     """A network that fills in a codec's tokens, and the codec that makes them heard."""
 
     Media: ClassVar[type[Audio]] = Audio
     roles: ClassVar[dict[str, str]] = {"codec": "turns sound into tokens and back"}
-
-    def __init__(self):
-        super().__init__()
-        self.evaluations = 0  # of the network, counted by every decoding
 
     def build(self, facts: dict[str, Any]) -> None:
         """Read what the data knows of the voice, the semantic tokens and the codec."""

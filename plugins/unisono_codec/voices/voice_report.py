@@ -32,7 +32,7 @@ from unisono_sound.measure.evaluate import LOUDNESS_DBFS, SYNTHESIS, Copy, evalu
 from unisono_sound.signal import LogMel, MelSpec, read_audio
 
 from unisono_codec.voices.autoregressive import OneByOne, one_by_one
-from unisono_codec.voices.passages import Passage, SpokenRequest, fill_in_step, sound
+from unisono_codec.voices.passages import Passage, SpokenRequest, sound
 
 CODED, CODED_LEVELS = "codec", "codec, voice's levels"
 NUM_SENTENCES, NUM_ONE_BY_ONE = 8, 2
@@ -225,9 +225,9 @@ def _told(model: Any, utterance: Utterance) -> list[Passage]:
     speaker = utterance.speaker if utterance.speaker in model.voice.speakers else None
     one = SpokenRequest(model, model.Request(text=utterance.text, speaker=speaker), 0)
     with torch.inference_mode():
-        for _ in fill_in_step([one], model.fill):
+        for _ in model.fill_all([one]):
             pass
-    return list(one.finished)
+    return one.finished
 
 
 def _one_by_one(model: Any, passage: Passage) -> OneByOne:

@@ -119,10 +119,10 @@ class Composition:
     def done(self) -> int:
         return self.task.final
 
-    def windows(self) -> Generator[Window, Int[Tensor, "n q"], None]:
+    def runs(self) -> list[Generator[Window, Int[Tensor, "n q"], None]]:
         tokenizer, limit = self.model.tokenizer, self.model.max_tokens
         half = self.task.request.transition * tokenizer.spec.fps / tokenizer.downsampling / 2
-        return windows(self.task, limit, min(round(half + 0.25), limit // 4), self.seed)
+        return [windows(self.task, limit, min(round(half + 0.25), limit // 4), self.seed)]
 
     def pieces(self) -> Iterator[Motion]:
         return self.unroller.pieces()

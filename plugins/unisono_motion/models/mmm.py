@@ -279,10 +279,10 @@ class MMM(MaskedModel):
         chance = self.length(sentence)[0].double().softmax(-1).cumsum(0)
         return 1 + int((chance < derive_seed(seed, "length") / 2**63).sum().clamp(max=self.max_tokens - 1))
 
-    def read(self, request: MotionRequest, seed: int) -> Composition:
+    def task(self, request: MotionRequest, seed: int, streaming: bool = False) -> Composition:
         return Composition(self, read_request(self, request), seed)
 
-    def network(self, windows: Sequence[Window], canvas: Canvas) -> StreamNetwork:
+    def denoiser(self, windows: Sequence[Window], canvas: Canvas) -> StreamNetwork:
         words, mask, sentence = self.text.read([window.caption or "" for window in windows])
         begins, ends, forget = torch.tensor(
             [[window.begins, window.ends, window.caption is None] for window in windows], device=self.device
