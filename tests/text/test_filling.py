@@ -20,6 +20,7 @@ from unisono_text.filling.request import TextRequest
 from unisono_text.filling.sampling import PRESETS, LeftToRight, strategy_of
 from unisono_text.models.ar import Autoregressive
 from unisono_text.models.block import BlockModel
+from unisono_text.models.masking import MaskedText
 from unisono_text.models.mdlm import MDLM
 
 ALPHABET = string.ascii_lowercase + string.digits + ' .,:-{}[]"\\\n'
@@ -77,18 +78,17 @@ def cost(model, **fields):
     return made, *(getattr(model, name) - then for name, then in zip(names, before, strict=True))
 
 
-class Exact:
+class Exact(MaskedText):
     """A text model whose beliefs are those of a table: positions 0 to n − 1 of three letters, all else certain."""
 
-    special, context, block_size, attention, remembers = {"pad": 0, "bos": 1, "eos": 2}, 8, 0, "bidirectional", False
-    facts: dict = {}  # noqa: RUF012
-    device = torch.device("cpu")
+    block_size, mask_id = 0, SPECIAL + 3
 
     def __init__(self, joint):
+        super().__init__()
         self.joint, self.tokenizer = joint, Tokenizer.characters(["abc"])
-        self.vocabulary = self.mask_id = self.tokenizer.vocabulary
-        self.evaluations = self.rounds = self.token_forwards = 0
-        self.watchers = []
+        self.vocabulary = self.tokenizer.vocabulary
+        self.special, self.context = {"pad": 0, "bos": 1, "eos": 2}, 8
+        assert self.mask_id == self.vocabulary
 
     def predict(self, tokens, sees=None, positions=None, cache=None):
         known = tokens != self.mask_id
@@ -97,9 +97,6 @@ class Exact:
         logits[..., SPECIAL:] = beliefs
         logits[..., :2] = 9.0  # padding and begin: never drawn, whatever the model says
         return logits
-
-    def seed_of(self, request, generator=None):
-        return request.seed
 
 
 # ---- settings ------------------------------------------------------------------------------------
@@ -210,9 +207,7 @@ def test_what_is_filled_in_follows_the_law_given_both_sides():
 
 
 def model_texts(model, requests):
-    from unisono_text.filling.generate import synthesize
-
-    return [made.text for made in synthesize(model, requests)]
+    return [made.text for made in model.synthesize(requests)]
 
 
 def test_a_choice_is_the_models_among_the_options():
@@ -387,8 +382,7 @@ def test_finished_blocks_are_kept_exactly(blocks, settings):
 def test_a_sealed_prompt_is_computed_once_and_exactly(model):
     _, calls, _, computed = cost(model, **PROMPT, num_steps=10, cache="prefill")
     assert (calls, computed) == (10, 25 + 10 * 40)
-    (reading,) = read_all(model, [TextRequest.parse(**PROMPT, num_steps=10)])
-    filling = Filling(model, [reading])
+    filling = Filling(model, read_all(model, [TextRequest.parse(**PROMPT, num_steps=10)]))
     sealed = Remembering(model, torch.tensor([25]))
     plain = um.decode(um.Cached(sealed, um.Recompute()), filling.canvas, filling.strategy)
     again = um.Audit(um.Cached(sealed, Prefill()))

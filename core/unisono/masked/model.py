@@ -168,6 +168,10 @@ class MaskedModel(Model):
         """Return how many of these windows of one kind, short ones first, are decoded at once."""
         return self.rows_at_once
 
+    def watch(self, tasks: Sequence[Task], progress: Progress) -> Callable[[Canvas], None] | None:
+        """Return what is told of the canvas after each step of the decoding that begins; None: nothing."""
+        return None
+
     # ---- what the core does --------------------------------------------------------------------
 
     @classmethod
@@ -205,7 +209,11 @@ class MaskedModel(Model):
     def fill_all(self, tasks: Sequence[Task], progress: Progress | None = None) -> Iterator[None]:
         """Fill all tasks in step; yields after each decoding, so that what is final can be used."""
         progress = progress or Progress(None, sum(task.total for task in tasks))
-        for _ in in_step([run for task in tasks for run in task.runs()], self.fill, self.rows_that_fit):
+
+        def fill(windows: list[Any]) -> list[Tensor]:
+            return self.fill(windows, self.watch(tasks, progress))
+
+        for _ in in_step([run for task in tasks for run in task.runs()], fill, self.rows_that_fit):
             progress.to(sum(task.done for task in tasks))
             yield
         progress.finish()

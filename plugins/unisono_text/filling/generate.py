@@ -1,4 +1,4 @@
-"""From requests to texts: canvases filled together, caches, guidance, and who is told of it.
+"""From requests to texts: canvases filled together, caches, guidance, and progress callbacks.
 
 ::
 
@@ -27,17 +27,18 @@ With ``drift`` a request is filled by itself, and its cache is held to the netwo
 Shapes: b batch, l positions.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
 from unisono import Text, masked
 from unisono.errors import RequestError
-from unisono.masked import Canvas, Handle, Layout
-from unisono.model import OnStep
+from unisono.masked import Canvas, Handle
+from unisono.masked.model import Filling as MaskedFilling
 
 from unisono_text.filling.blanks import EndOfBlank, OneChoiceAtOnce, rules_of
 from unisono_text.filling.denoise import CausalPrediction, Denoiser, Prefill, Remembering, Unprompted
@@ -93,49 +94,75 @@ def watched(
         model.watchers.remove(watcher)
 
 
-def synthesize(
-    model: Any,
-    requests: Sequence[TextRequest],
-    generator: torch.Generator | None = None,
-    on_step: OnStep | None = None,
-) -> list[Text]:
-    """Return a text per request: what was given and what was made, cut where it ended.
+class TextTask:
+    """One request as a canvas of its own, which is filled at once: task and window of `unisono.masked.model`."""
 
-    ``order`` says at which step each token was committed. ``facts`` has ``prompt_tokens``, ``steps`` (of the request's
-    own canvas), ``ended`` (whether it has an end), for templates ``blanks`` by name, for schemas the value as ``json``,
-    and ``drift`` where that was asked for: the largest total variation from the network without a cache in each
-    evaluation. Raises ``RequestError``; see `read_request`.
-    """
-    readings = read_all(model, requests, generator)
-    texts: dict[int, Text] = {}
-    total = sum(reading.open for reading in readings)
-    told = finished = 0
+    start = 0
 
-    def tell(filling: Filling, canvas: Canvas) -> None:
-        nonlocal told
-        filling.tell(canvas)
-        made = finished + int((canvas.known & ~canvas.frozen).sum())
-        if on_step is not None and told < made < total:  # remasking makes it fall
-            told = made
-            on_step(made, total)
+    def __init__(self, model: Any, reading: Reading):
+        self.model, self.reading = model, reading
+        self.text: Text | None = None
 
-    for batch in batches(model, readings):
-        filling = Filling(model, batch)
-        canvas = filling.run(partial(tell, filling) if on_step is not None or model.watchers else None)
-        finished += int((~canvas.frozen).sum())
-        texts |= filling.texts(canvas)
-    if on_step is not None:
-        on_step(total, total)
-    return [texts[number] for number in range(len(requests))]
+    @property
+    def stop(self) -> int:
+        return len(self.reading.task)
 
+    @property
+    def request(self) -> TextRequest:
+        return self.reading.task.request
 
-def snapshots(model: Any, request: TextRequest, generator: torch.Generator | None = None) -> Iterator[Text]:
-    """Yield the text so far after each step, ░ where nothing is known, and at last what `synthesize` returns."""
-    filling = Filling(model, read_all(model, [request], generator))
-    canvas = filling.canvas
-    for canvas in filling.steps():
-        yield filling.readings[0].view(canvas.tokens[0], canvas.known[0], canvas.age[0])
-    yield filling.texts(canvas)[0]
+    @property
+    def seed(self) -> int:
+        return self.reading.task.seed
+
+    @property
+    def tokens(self) -> Int[Tensor, "n 1"]:
+        return self.reading.task.tokens[:, None]
+
+    @property
+    def known(self) -> Bool[Tensor, "n 1"]:
+        return self.reading.task.given[:, None]
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Canvases of equal settings can be filled in one decoding; one whose drift is measured, by itself."""
+        task, own = self.reading.task, {"seed", "text", "suffix", "template", "json_schema", "length", "negative"}
+        settings = task.request.model_dump(exclude=own)
+        return (*settings.values(), task.negative is None, task.number if task.request.drift else None)
+
+    @property
+    def total(self) -> int:
+        """Positions to fill."""
+        return self.reading.open
+
+    @property
+    def done(self) -> int:
+        return 0 if self.text is None else self.total
+
+    def runs(self) -> list[Generator["TextTask", Tensor, None]]:
+        return [self._run()]
+
+    def _run(self) -> Generator["TextTask", Tensor, None]:
+        yield self
+
+    def pieces(self) -> Iterator[Text]:
+        """See `stream`, which a text has its own way of."""
+        yield self.whole()
+
+    def whole(self) -> Text:
+        """Return the text: what was given and what was made, cut where it ended.
+
+        ``order`` says at which step each token was committed. ``facts`` has ``prompt_tokens``, ``steps`` (of the
+        request's own canvas), ``ended`` (whether it has an end), for templates ``blanks`` by name, for schemas the
+        value as ``json``, and ``drift`` where that was asked for: the largest total variation from the network
+        without a cache in each evaluation.
+        """
+        assert self.text is not None
+        return self.text
+
+    def view(self, canvas: Canvas, row: int) -> Text:
+        """Return the text so far, ░ where nothing is known."""
+        return self.reading.view(canvas.tokens[row], canvas.known[row], canvas.age[row])
 
 
 def stream(model: Any, request: TextRequest, generator: torch.Generator | None = None) -> Iterator[Text]:
@@ -144,8 +171,9 @@ def stream(model: Any, request: TextRequest, generator: torch.Generator | None =
     A blank that is normalised at the end (a number in JSON), and whatever a sampler may still revise, comes last, in
     one piece with all else.
     """
-    filling = Filling(model, read_all(model, [request], generator))
-    reading, told, canvas = filling.readings[0], "", filling.canvas
+    (task,) = read_all(model, [request], generator)
+    filling = Filling(model, [task])
+    reading, told, canvas = task.reading, "", filling.canvas
     for canvas in filling.steps():
         if filling.revises or request.template is not None or request.json_schema is not None:
             continue
@@ -160,18 +188,21 @@ def stream(model: Any, request: TextRequest, generator: torch.Generator | None =
         if len(so_far) > len(told) and not so_far.endswith("\N{REPLACEMENT CHARACTER}"):
             yield Text(so_far[len(told) :])
             told = so_far
-    whole = filling.texts(canvas)[0]
+    filling.rows(canvas)
+    whole = task.whole()
     if whole.text != told or not told:
         yield replace(whole, text=whole.text[len(told) :]) if not told else Text(whole.text[len(told) :])
 
 
-def read_all(model: Any, requests: Sequence[TextRequest], generator: torch.Generator | None = None) -> list[Reading]:
+def read_all(model: Any, requests: Sequence[TextRequest], generator: torch.Generator | None = None) -> list[TextTask]:
     """Read requests, and refuse what the model cannot do."""
-    readings = []
+    tasks = []
     for number, request in enumerate(requests):
         check_request(model, request)
-        readings.append(Reading(model, read_request(model, number, request, model.seed_of(request, generator))))
-    return readings
+        tasks.append(
+            TextTask(model, Reading(model, read_request(model, number, request, model.seed_of(request, generator))))
+        )
+    return tasks
 
 
 def check_request(model: Any, request: TextRequest) -> None:
@@ -207,50 +238,27 @@ def revises(request: TextRequest) -> bool:
     return bool(request.remask or request.edit or request.sampler == "remdm")
 
 
-def batches(model: Any, readings: Sequence[Reading]) -> Iterator[list[Reading]]:
-    """Yield readings of equal settings together, short ones first, no more than fit at once."""
-    kinds: dict[tuple[Any, ...], list[Reading]] = {}
-    for reading in sorted(readings, key=lambda reading: (len(reading.task), reading.task.number)):
-        kinds.setdefault(_kind(reading), []).append(reading)
-    for members in kinds.values():
-        rows = max(1, min(ROWS_AT_ONCE, LOGITS_AT_ONCE // (len(members[-1].task) * model.vocabulary)))
-        for first in range(0, len(members), rows):
-            yield members[first : first + rows]
+def rows_that_fit(model: Any, windows: Sequence[TextTask]) -> int:
+    """Return how many canvases, short ones first, are filled at once, so that their logits fit."""
+    return max(1, min(ROWS_AT_ONCE, LOGITS_AT_ONCE // (windows[-1].stop * model.vocabulary)))
 
 
-def _kind(reading: Reading) -> tuple[Any, ...]:
-    task = reading.task
-    settings = task.request.model_dump(
-        exclude={"seed", "text", "suffix", "template", "json_schema", "length", "negative"}
-    )
-    return (*settings.values(), task.negative is None, task.number if task.request.drift else None)
+class Filling(MaskedFilling[TextTask]):
+    """The canvas of some requests of equal settings, and what fills it."""
 
-
-class Filling:
-    """The canvas of some readings of equal settings, and what fills it."""
-
-    def __init__(self, model: Any, readings: list[Reading]):
-        self.model, self.readings = model, readings
-        self.request = request = readings[0].task.request
-        tasks = [reading.task for reading in readings]
-        sizes = [len(task) for task in tasks]
-        longest, device = max(sizes), model.device
-        block = request.block or model.block_size
-        sequence = Layout.sequence(longest, model.vocabulary)
-        layout = Layout.blocks(longest, block, model.vocabulary) if block else sequence
-        tokens, given = (torch.zeros(len(tasks), longest, dtype=kind) for kind in (torch.int64, torch.bool))
-        for row, task in enumerate(tasks):
-            tokens[row, : sizes[row]], given[row, : sizes[row]] = task.tokens, task.given
-        self.canvas = Canvas.blank(layout, [task.seed for task in tasks], sizes, device).freeze(
-            tokens.to(device), given.to(device)
-        )
-        self.prompts = torch.tensor([task.prompt for task in tasks], device=device)
-        self.rules = rules_of(model, tasks, longest)
+    def __init__(self, model: Any, windows: Sequence[TextTask]):
+        self.model, self.windows = model, list(windows)
+        self.readings = [window.reading for window in windows]
+        self.request = request = windows[0].request
+        tasks = [reading.task for reading in self.readings]
+        self.canvas = model.canvas_of(self.windows)
+        self.prompts = torch.tensor([task.prompt for task in tasks], device=model.device)
+        self.rules = rules_of(model, tasks, self.canvas.layout.length)
         self.audit: masked.Audit | None = None
         self.handle = Handle(self.rules.restrict(model, self._network()))
         self.strategy = self._strategy()
         self.revises = revises(request)
-        self._told = [0] * len(readings)
+        self._told = [0] * len(self.readings)
 
     def _network(self) -> Any:
         """The network as the cache that was asked for sees it."""
@@ -303,29 +311,35 @@ class Filling:
             return masked.with_guidance(strategy, request.guidance_scale, other, scores=by_guided)
         return strategy
 
-    def run(self, on_step: Callable[[Canvas], None] | None = None) -> Canvas:
+    def run(self, on_canvas: Callable[[Canvas], None] | None = None, executor: Any = None) -> Canvas:
         """Fill the canvas; rows that are done leave the batch."""
-        many = len(self.readings) > 1 and not self.strategy.static
-        done = masked.decode(
-            self.handle, self.canvas, self.strategy, on_step, executor=masked.Compact() if many else None
-        )
-        self._count(done.canvas)
-        self.tell(done.canvas, last=True)
-        return done.canvas
+
+        def tell(canvas: Canvas) -> None:
+            self.tell(canvas)
+            if on_canvas is not None:
+                on_canvas(canvas)
+
+        if executor is None and len(self.readings) > 1 and not self.strategy.static:
+            executor = masked.Compact()
+        canvas = super().run(tell if on_canvas is not None or self.model.watchers else None, executor)
+        self.tell(canvas, last=True)
+        return canvas
 
     def steps(self) -> Iterator[Canvas]:
         """Fill the canvas, and yield it after each step."""
         canvas = self.canvas
-        for canvas in masked.steps(self.handle, self.canvas, self.strategy):
+        for canvas in super().steps():
             self.tell(canvas)
             yield canvas
-        self._count(canvas)
         self.tell(canvas, last=True)
 
-    def _count(self, canvas: Canvas) -> None:
-        self.model.evaluations += self.handle.nfe
-        self.model.rounds += int(canvas.step.max())
-        self.model.token_forwards += self.handle.positions
+    def rows(self, canvas: Canvas) -> list[Int[Tensor, "n 1"]]:
+        """Give each request its text, and return their tokens."""
+        drift = {} if self.audit is None else {"drift": list(self.audit.drift)}
+        for row, window in enumerate(self.windows):
+            facts = {"steps": int(canvas.step[row]), **drift}
+            window.text = window.reading.text(canvas.tokens[row], canvas.age[row], facts)
+        return super().rows(canvas)
 
     def tell(self, canvas: Canvas, last: bool = False) -> None:
         """Tell the model's watchers of a canvas, and of blocks that it completes."""
@@ -357,13 +371,3 @@ class Filling:
             ids = tuple(tokens[start:stop].tolist())
             text = self.model.tokenizer.decode(ids)
             yield Block(reading.task.number, start, stop, ids, text, reading.so_far(tokens, stop))
-
-    def texts(self, canvas: Canvas) -> dict[int, Text]:
-        """The texts of a filled canvas, by the requests' numbers."""
-        drift = {} if self.audit is None else {"drift": list(self.audit.drift)}
-        return {
-            reading.task.number: reading.text(
-                canvas.tokens[row], canvas.age[row], {"steps": int(canvas.step[row]), **drift}
-            )
-            for row, reading in enumerate(self.readings)
-        }

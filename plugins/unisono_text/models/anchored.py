@@ -28,7 +28,7 @@ from unisono.errors import RecipeError
 from unisono.masked import masked_cross_entropy
 
 from unisono_text.models.adapters import NO_ADAPTERS, Adapters
-from unisono_text.models.masking import MaskedModel
+from unisono_text.models.masking import MaskedText
 from unisono_text.models.transformer import Keep, TextTransformer
 
 
@@ -85,7 +85,7 @@ class AnchoredNetwork(nn.Module):
         return (layers + self.denoiser.num_layers, *rest)
 
 
-class Anchored(MaskedModel):
+class Anchored(MaskedText):
     """Masked diffusion by two networks, of which the first is taught to say what is rare.
 
     Args:

@@ -30,13 +30,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from unisono.errors import DataError, RecipeError
-from unisono.masked import BlockDiffusion, Corrupted, Layout
+from unisono.masked import BlockDiffusion, Corrupted
 
 from unisono_text.models.adapters import NO_ADAPTERS, Adapters
-from unisono_text.models.masking import MaskedModel
+from unisono_text.models.masking import MaskedText
 
 
-class BlockModel(MaskedModel):
+class BlockModel(MaskedText):
     """Masked diffusion inside blocks of a block-causal transformer.
 
     Args:
@@ -92,9 +92,6 @@ class BlockModel(MaskedModel):
     def times(self, batch: dict[str, Any], seeds: Sequence[int]) -> Float[Tensor, "b n"]:
         low, high = self.interval if self.training else (0.0, 1.0)
         return low + (high - low) * super().times(batch, seeds)
-
-    def layout(self, length: int) -> Layout:
-        return Layout.blocks(length, self.block_size, self.vocabulary)
 
     def corrupted(self, batch: dict[str, Any], seeds: Sequence[int], times: Float[Tensor, "b n"]) -> Corrupted:
         if self.block_size == 1:

@@ -14,7 +14,7 @@ Shapes: b batch, t tokens, v vocabulary. Masks: True = keep.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from unisono import Model, Text
 from unisono.data import derive_seed
 from unisono.errors import CheckpointError, RecipeError, RequestError
-from unisono.model import OnStep
 
 from unisono_text.corpus.tokenizer import Tokenizer
 from unisono_text.filling.request import TextRequest
@@ -229,28 +228,6 @@ class LanguageModel(Model):
         return nats
 
     # ---- synthesis -----------------------------------------------------------------------------
-
-    def synthesize(
-        self,
-        requests: Sequence[Any],
-        generator: torch.Generator | None = None,
-        on_step: OnStep | None = None,
-    ) -> list[Text]:
-        from unisono_text.filling.generate import synthesize
-
-        return synthesize(self, requests, generator, on_step)
-
-    def stream(self, request: Any, generator: torch.Generator | None = None) -> Iterator[Text]:
-        """Yield the text block by block; joined, the pieces read as the whole."""
-        from unisono_text.filling.generate import stream
-
-        return stream(self, request, generator)
-
-    def snapshots(self, request: Any, generator: torch.Generator | None = None) -> Iterator[Text]:
-        """Yield the text so far after each step, ░ where nothing is known yet, and at last the text."""
-        from unisono_text.filling.generate import snapshots
-
-        return snapshots(self, request, generator)
 
     def preview_requests(self) -> list[Any]:
         prompts = self.facts.get("sample_texts", [])[:2]

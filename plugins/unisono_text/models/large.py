@@ -35,7 +35,7 @@ from unisono.nn.rotary import Rotation, rotate
 
 from unisono_text.models.adapters import NO_ADAPTERS, Adapters
 from unisono_text.models.block import BlockModel
-from unisono_text.models.masking import MaskedModel
+from unisono_text.models.masking import MaskedText
 from unisono_text.models.transformer import Keep, LayerStack, block_size_of
 
 
@@ -167,7 +167,7 @@ class LargeTransformer(LayerStack):
         return (self.num_layers, 2, self.kv_heads, self.head_dim)
 
 
-class LLaDA(MaskedModel):
+class LLaDA(MaskedText):
     """Masked diffusion by a Llama that sees both ways.
 
     Args:

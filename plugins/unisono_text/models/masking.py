@@ -1,4 +1,4 @@
-"""MaskedModel: what the masked diffusion models share: hiding tokens by time, and the bound that this gives.
+"""MaskedText: what the masked diffusion models share: hiding tokens by time, the bound that this gives, and filling.
 
 MDLM (arXiv:2406.07524) in continuous time: at time t each token is hidden with probability 1 − α(t), and
 the bound is the integral of −α′/(1 − α) times what the hidden tokens cost. SUBS are the core's: a mask has no logit
@@ -15,22 +15,28 @@ Shapes: b batch, t tokens, v vocabulary. Masks: True = keep.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from unisono import Text
+from unisono.batching import Progress
 from unisono.data import derive_seed
-from unisono.masked import Canvas, Corrupted, Counted, Diffusion, Layout, masked_cross_entropy
+from unisono.masked import Canvas, Corrupted, Counted, Diffusion, Handle, Layout, masked_cross_entropy
+from unisono.masked.model import MaskedModel
 
+from unisono_text.filling.generate import Filling, TextTask, check_request, read_all, rows_that_fit, stream
+from unisono_text.filling.reading import Reading
+from unisono_text.filling.request import TextRequest, read_request
 from unisono_text.models.language import LanguageModel
 
 GOLDEN = 0.6180339887498949
 """The golden ratio's fraction: multiples of it, modulo 1, fill [0, 1) evenly, however many there are."""
 
 
-class MaskedModel(LanguageModel):
+class MaskedText(LanguageModel, MaskedModel):
     """The base of ``text/mdlm``, ``text/block``, ``text/anchored`` and ``text/seed``.
 
     ``min_time`` is the least time of training, as published: below it weights are above a thousand.
@@ -80,9 +86,12 @@ class MaskedModel(LanguageModel):
         canvas = Canvas.blank(self.layout(tokens.shape[1]), seeds, batch["lengths"], tokens.device)
         return canvas.freeze(tokens, ~learnt & ~canvas.padding)
 
-    def layout(self, length: int) -> Layout:
-        """Return what the positions of a row are: one group, or blocks."""
-        return Layout.sequence(length, self.vocabulary)
+    def layout(self, num_positions: int, request: TextRequest | None = None) -> Layout:
+        """Return what the positions of a row are: one group, or the blocks of the request or of the model."""
+        block = (request.block if request is not None else None) or self.block_size
+        if not block:
+            return Layout.sequence(num_positions, self.vocabulary)
+        return Layout.blocks(num_positions, block, self.vocabulary)
 
     def corrupted(self, batch: dict[str, Any], seeds: Sequence[int], times: Float[Tensor, "b n"]) -> Corrupted:
         """Return the batch with tokens hidden at the rows' times, and what that weighs."""
@@ -120,6 +129,43 @@ class MaskedModel(LanguageModel):
             corrupted = Counted(beside=self.block_size > 0).at(self.canvas(batch, seeds), self.targets(batch), u)
             total += self.cost_of(corrupted, batch).double().sum(1)
         return total / num_samples
+
+    # ---- synthesis -----------------------------------------------------------------------------
+
+    def task(self, request: TextRequest, seed: int, streaming: bool = False) -> TextTask:
+        check_request(self, request)
+        return TextTask(self, Reading(self, read_request(self, 0, request, seed)))
+
+    def read_all(self, requests: Sequence[TextRequest], generator: torch.Generator | None = None) -> Sequence[TextTask]:
+        return read_all(self, requests, generator)
+
+    def filling(self, windows: Sequence[TextTask]) -> Filling:
+        return Filling(self, windows)
+
+    def rows_that_fit(self, windows: Sequence[TextTask]) -> int:
+        return rows_that_fit(self, windows)
+
+    def count_evaluations(self, handle: Handle, canvas: Canvas) -> None:
+        super().count_evaluations(handle, canvas)
+        self.rounds += int(canvas.step.max())
+        self.token_forwards += handle.positions
+
+    def watch(self, tasks: Sequence[TextTask], progress: Progress) -> Callable[[Canvas], None] | None:
+        """Count positions as they are committed; remasking makes the count fall, which is not told."""
+        if progress.on_step is None:
+            return None
+        before = sum(task.done for task in tasks)
+
+        def tell(canvas: Canvas) -> None:
+            made = before + int((canvas.known & ~canvas.frozen).sum())
+            if made < progress.total:
+                progress.to(made)
+
+        return tell
+
+    def stream(self, request: TextRequest, generator: torch.Generator | None = None) -> Iterator[Text]:
+        """Yield the text block by block; joined, the pieces read as the whole."""
+        return stream(self, request, generator)
 
 
 def _numbers(seeds: Tensor, purpose: str, count: int) -> Float[Tensor, "b n"]:

@@ -24,11 +24,11 @@ from unisono.masked import Corrupted
 from unisono.nn.fft import sinusoids
 
 from unisono_text.models.adapters import NO_ADAPTERS, Adapters
-from unisono_text.models.masking import MaskedModel
+from unisono_text.models.masking import MaskedText
 from unisono_text.models.transformer import Keep
 
 
-class MDLM(MaskedModel):
+class MDLM(MaskedText):
     """Masked diffusion with a bidirectional transformer.
 
     Args:
