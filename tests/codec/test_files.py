@@ -428,3 +428,63 @@ def test_a_failure_leaves_what_was_there(codec, sound, tmp_path):
         encode_file(codec, nan_sound(tmp_path), tmp_path / "x.uc")
     assert (tmp_path / "x.uc").read_bytes() == before
     assert not list(tmp_path.glob(".part*"))
+
+
+@pytest.mark.parametrize("levels", [2.5, 1.0, "1", True, 0, 3])
+def test_levels_are_a_whole_number(codec, sound, tmp_path, levels):
+    with pytest.raises(RequestError, match=rf"levels={levels!r} must be from 1 to 2"):
+        encode_file(codec, sound, tmp_path / "x.uc", levels=levels)
+    assert not (tmp_path / "x.uc").exists()
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".opus", ".mp3"])
+def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(codec, tmp_path, suffix):
+    """A limit on the size of files stands for the disk: Ogg's last page is written, or not, where nobody looks."""
+    import resource
+    import signal
+
+    write_sound(tmp_path / "long.wav", np.tile(tone(RATE), 12))
+    encode_file(codec, tmp_path / "long.wav", tmp_path / "x.uc")
+    size = (tmp_path / "x.uc").stat().st_size
+    out = tmp_path / f"out{suffix}"
+    out.write_text("was here")
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, hard))
+        with pytest.raises(RequestError, match=r"cannot write.*new\.uc.*file too large"):
+            encode_file(codec, tmp_path / "long.wav", tmp_path / "new.uc")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, hard))
+        with pytest.raises(RequestError, match=rf"cannot write.*out\{suffix}"):
+            decode_file(codec, tmp_path / "x.uc", out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert out.read_text() == "was here"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["long.wav", f"out{suffix}", "x.uc"]
+
+
+def test_half_an_ogg_is_not_encoded(codec, tmp_path):
+    write_sound(tmp_path / "a.ogg", tone(4 * RATE), format="OGG", subtype="VORBIS")
+    data = (tmp_path / "a.ogg").read_bytes()
+    (tmp_path / "a.ogg").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match="truncated"):
+        encode_file(codec, tmp_path / "a.ogg", tmp_path / "x.uc")
+    assert not (tmp_path / "x.uc").exists()
+
+
+def test_only_regular_files_are_described(tmp_path):
+    for place in ("/dev/zero", tmp_path, tmp_path / ("a" * 300)):
+        with pytest.raises(DataError, match=r"no such \.uc file"):
+            describe(place)
+
+
+def test_blocks_at_another_rate_are_the_whole_resampled(tmp_path):
+    wave = np.stack([tone(7 * 16000, i, 16000) for i in range(2)], 1)
+    write_sound(tmp_path / "a.wav", wave, 16000, subtype="FLOAT")
+    blocks = np.concatenate(list(files.read_blocks(tmp_path / "a.wav", RATE)))
+    whole = files.soxr.resample(wave, 16000, RATE, quality="HQ")
+    assert abs(len(blocks) - len(whole)) <= 1
+    n = min(len(blocks), len(whole))
+    np.testing.assert_allclose(blocks[:n], whole[:n], atol=2e-4)
+    mono = np.concatenate(list(files.read_blocks(tmp_path / "a.wav", RATE, mono=True)))
+    np.testing.assert_allclose(mono[:n, 0], whole[:n].mean(1), atol=2e-4)

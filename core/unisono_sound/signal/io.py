@@ -1,15 +1,19 @@
 """Audio files in and out: wav, flac, ogg and mp3 of any rate, by soundfile; resampling by soxr.
 
-A file that cannot be trusted is refused with ``DataError``: unreadable, zero-length, or cut off so
-that it holds less than its header promises (libsndfile reads such a wav without a word).
+A file that cannot be trusted is refused with ``DataError``: no regular file, unreadable, zero-length, or cut off so
+that it holds less than its container promises (see ``containers``). A file is read block by block, so that memory
+grows with what is there and not with what a header says.
 
 Shapes: n samples (m after resampling), c channels.
 """
 
+import io
 import os
-import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import soundfile
@@ -18,9 +22,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from unisono.errors import DataError
+from unisono.files import Fault, fault_of, is_folder, shown, written_aside
+
+from unisono_sound.signal.containers import AGAIN, check_whole
+from unisono_sound.signal.opus import encode_opus
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+LOWEST_RATE, HIGHEST_RATE = 1000, 768_000
+"""Sample rates that are read, in Hz."""
+MOST_VALUES = 2**30
+"""Samples times channels that are read into memory at once."""
+
+_BLOCK_VALUES = 2**20
+_FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
+_LOSSY = (".ogg", ".opus", ".mp3")
+# containers whose end is checked
+_READ = frozenset(str.split("WAV WAVEX RF64 W64 AIFF AU CAF NIST FLAC OGG MP3"))
+# what soundfile, libsndfile and the system raise; DataError is a ValueError and passes beforehand
+_LIBRARY_ERRORS = (RuntimeError, ValueError, TypeError, OSError, OverflowError, AssertionError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -40,15 +60,11 @@ class AudioInfo:
 def probe_audio(path: str | os.PathLike) -> AudioInfo:
     """Read a file's header; raises ``DataError`` as ``read_audio`` does."""
     path = Path(path)
-    _check_present(path)
-    try:
-        info = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise _unreadable(path, error) from None
-    _check_complete(path)
-    if info.frames == 0:
-        raise DataError(f"{path}: holds no samples; record it again or take it off the list")
-    return AudioInfo(info.samplerate, info.frames, info.channels, info.format)
+    with open_sound(path) as file:
+        info = AudioInfo(file.samplerate, file.frames, file.channels, file.format)
+    if info.num_samples <= 0:
+        raise _empty(path)
+    return info
 
 
 def read_audio(path: str | os.PathLike, sample_rate: int | None = None) -> tuple[Float[Tensor, "n"], int]:
@@ -58,51 +74,113 @@ def read_audio(path: str | os.PathLike, sample_rate: int | None = None) -> tuple
     Raises ``DataError``, naming the file, if it is missing, unreadable, truncated or empty.
     """
     path = Path(path)
-    _check_present(path)
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            promised, rate = file.frames, file.samplerate
-            samples = file.read(dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise _unreadable(path, error) from None
-    _check_complete(path)
-    if len(samples) == 0:
-        raise DataError(f"{path}: holds no samples; record it again or take it off the list")
-    if len(samples) < promised:
-        raise DataError(
-            f"{path}: truncated: {len(samples)} of {promised} samples can be read; copy it again from the source"
-        )
-    if not np.isfinite(samples).all():
-        raise DataError(f"{path}: holds NaN or infinite samples; export it again")
-    wave = torch.from_numpy(samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0])
+    blocks = []
+    with open_sound(path) as file:
+        rate, most = file.samplerate, MOST_VALUES // file.channels
+        count = 0
+        for block in sound_blocks(path, file, max(_BLOCK_VALUES // file.channels, 1)):
+            count += len(block)
+            if count > most:
+                raise Fault("too large", f"holds more than {most} samples", "divide it", path).error(DataError)
+            blocks.append(block.mean(axis=1) if block.shape[1] > 1 else block[:, 0])
+    wave = torch.from_numpy(np.concatenate(blocks))
     if sample_rate is not None and rate != sample_rate:
         return resample(wave, rate, sample_rate), sample_rate
     return wave, rate
 
 
+@contextmanager
+def open_sound(path: Path) -> Iterator[soundfile.SoundFile]:
+    """Open a sound file that is whole as far as its container tells; ``DataError`` otherwise."""
+    if fault := fault_of(path, "check the path"):
+        raise Fault(fault.reason, f"no such audio file: {fault.detail}", fault.fix, path).error(DataError)
+    check_whole(path)
+    try:
+        file = soundfile.SoundFile(str(path))
+    except _LIBRARY_ERRORS as error:
+        _refuse(path, error)
+    with file:
+        if file.format not in _READ:
+            detail = f"is a {file.format} file, of which nothing tells whether it is whole"
+            raise Fault("unreadable", detail, "convert it to wav, flac or ogg", path).error(DataError)
+        if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
+            detail = f"a sample rate of {file.samplerate} Hz; between {LOWEST_RATE} and {HIGHEST_RATE} are read"
+            raise Fault("unreadable", detail, "export it again", path).error(DataError)
+        yield file
+
+
+def sound_blocks(path: Path, file: soundfile.SoundFile, size: int) -> Iterator[Float[np.ndarray, "n c"]]:
+    """Yield an open file's samples ``size`` at a time; ``DataError`` where it is empty, cut off or damaged."""
+    count, promised = 0, file.frames
+    while True:
+        try:
+            block = file.read(size, dtype="float32", always_2d=True)
+        except _LIBRARY_ERRORS as error:
+            _refuse(path, error)
+        if not np.isfinite(block).all():
+            raise Fault("not finite", "holds NaN or infinite samples", "export it again", path).error(DataError)
+        count += len(block)
+        if len(block):
+            yield block
+        if len(block) < size:
+            break
+    if not count:
+        raise _empty(path)
+    if count < promised:
+        raise Fault(
+            "truncated", f"truncated: {count} of {promised} samples can be read", AGAIN, path
+        ).error(DataError)  # fmt: skip
+
+
 def write_audio(path: str | os.PathLike, wave: Float[Tensor, "n"] | Float[Tensor, "c n"], sample_rate: int) -> None:
     """Write a waveform in the format of the suffix (wav and flac in 16 bits), clipped beyond ±1.
 
-    Opus knows five rates; a waveform of another is resampled to 48 kHz.
+    Opus knows five rates; a waveform of another is resampled to 48 kHz. What a lossy format (ogg, opus, mp3) decodes
+    to overshoots: the waveform is written as much quieter as it takes to stay within ±1. The file is written beside
+    its place and renamed. Raises ``DataError`` where it cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in AUDIO_SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix not in AUDIO_SUFFIXES:
         raise DataError(
-            f"{path}: cannot write {path.suffix or 'a file without suffix'!r}; use one of {', '.join(AUDIO_SUFFIXES)}"
+            f"{shown(path)}: cannot write {path.suffix or 'a file without suffix'!r}; "
+            f"use one of {', '.join(AUDIO_SUFFIXES)}"
         )
     samples = torch.as_tensor(wave).detach().cpu().float().numpy().T
     if not np.isfinite(samples).all():
-        raise DataError(f"{path}: the waveform holds NaN or infinite samples; nothing was written")
-    container = subtype = None
-    if path.suffix.lower() == ".opus":
-        container, subtype = "OGG", "OPUS"
-        if sample_rate not in OPUS_RATES:
-            samples = soxr.resample(samples, sample_rate, 48000, quality="HQ")
-            sample_rate = 48000
+        raise DataError(f"{shown(path)}: the waveform holds NaN or infinite samples; nothing was written")
     try:
-        soundfile.write(str(path), samples.clip(-1, 1), sample_rate, subtype, format=container)
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-        raise DataError(f"{path}: cannot be written: {error}") from None
+        data = _encoded(suffix, samples, sample_rate)
+    except _LIBRARY_ERRORS as error:
+        raise DataError(
+            f"{shown(path)}: cannot be written: {_cause(error)}; shape {list(samples.T.shape)} at {sample_rate} Hz"
+        ) from None
+    if not is_folder(path.parent):
+        raise DataError(f"{shown(path)}: cannot be written: there is no folder {shown(path.parent)!r}; make it first")
+    with written_aside(path, DataError) as aside:
+        aside.write_bytes(data)
+
+
+def _encoded(suffix: str, samples: Float[np.ndarray, "n *c"], sample_rate: int) -> bytes:
+    """Return the bytes of a sound file; of lossy formats, one that decodes to at most ±1."""
+    if suffix == ".opus" and sample_rate not in OPUS_RATES:
+        samples, sample_rate = soxr.resample(samples.clip(-1, 1), sample_rate, 48000, quality="HQ"), 48000
+    samples = samples.clip(-1, 1)
+    gain = 1.0
+    while True:
+        if suffix == ".opus":
+            data = encode_opus(samples * gain, sample_rate)
+        else:
+            buffer = io.BytesIO()
+            soundfile.write(buffer, samples * gain, sample_rate, format=_FORMATS[suffix])
+            data = buffer.getvalue()
+        if suffix not in _LOSSY or not samples.size:
+            return data
+        decoded, _ = soundfile.read(io.BytesIO(data), dtype="float32")
+        peak = float(np.abs(decoded).max(initial=0.0))
+        if peak <= 1 or gain < 0.1:
+            return data
+        gain *= 0.995 / peak
 
 
 def resample(wave: Float[Tensor, "n"], rate: int, new_rate: int) -> Float[Tensor, "m"]:
@@ -112,34 +190,20 @@ def resample(wave: Float[Tensor, "n"], rate: int, new_rate: int) -> Float[Tensor
     return torch.from_numpy(soxr.resample(wave.numpy(), rate, new_rate, quality="HQ"))
 
 
-def _check_present(path: Path) -> None:
-    if not path.is_file():
-        raise DataError(f"{path}: no such audio file; check the path")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path}: is empty (0 bytes); copy it again from the source")
+def _refuse(path: Path, error: Exception) -> NoReturn:
+    detail = f"cannot be read as audio ({_cause(error)})"
+    raise Fault("unreadable", detail, "convert it to wav, flac or ogg, or copy it again", path).error(
+        DataError
+    ) from None
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
-    cause = getattr(error, "error_string", str(error)).rstrip(".")
-    return DataError(f"{path}: cannot be read as audio ({cause}); convert it to wav, flac or ogg, or copy it again")
+def _cause(error: Exception) -> str:
+    """Return what a library says, without the names of its objects."""
+    text = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
+    return text.rstrip(".") or type(error).__name__
 
 
-def _check_complete(path: Path) -> None:
-    """Refuse a RIFF file whose ``data`` chunk is longer than what is left of the file."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if file.read(4) != b"RIFF":
-            return
-        file.seek(12)
-        while len(head := file.read(8)) == 8:
-            name, length = struct.unpack("<4sI", head)
-            if name == b"data":
-                present = size - file.tell()
-                # 0xFFFFFFFF stands for "unknown" in wavs that were written to a pipe
-                if length != 0xFFFFFFFF and length > present:
-                    raise DataError(
-                        f"{path}: truncated: its header promises {length} bytes of sound, "
-                        f"{present} are there; copy it again from the source"
-                    )
-                return
-            file.seek(length + length % 2, os.SEEK_CUR)
+def _empty(path: Path) -> DataError:
+    error = Fault("empty", "holds no samples", "record it again or take it off the list", path).error(DataError)
+    assert isinstance(error, DataError)
+    return error

@@ -20,6 +20,7 @@ Shapes: b batch, n samples, t token frames, q codebooks, d channels. Lengths are
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from numbers import Integral
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -134,9 +135,9 @@ class Codec(Adversarial):
         """Return the number of levels meant, all for None; raises ``RequestError`` where there are not so many."""
         if levels is None:
             return self.num_levels
-        if not 1 <= levels <= self.num_levels:
-            raise RequestError(f"levels={levels} must be from 1 to {self.num_levels}, which this codec has")
-        return levels
+        if isinstance(levels, bool) or not isinstance(levels, Integral) or not 1 <= levels <= self.num_levels:
+            raise RequestError(f"levels={levels!r} must be from 1 to {self.num_levels}, the levels that this codec has")
+        return int(levels)
 
     def num_frames(self, samples: int) -> int:
         """Token frames of so many samples."""

@@ -7,7 +7,6 @@ samples as the recording had at that rate.
 Shapes: n samples, c channels, t frames, q codebooks, v codes.
 """
 
-import contextlib
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +21,10 @@ import torch
 import unisono
 from jaxtyping import Float
 from torch import Tensor
-from unisono.errors import DataError, RequestError, writing
+from unisono.errors import DataError, RequestError
 from unisono.export import export_state
-from unisono_sound.signal import probe_audio
+from unisono.files import Fault, fault_of, why_not_written, written_aside
+from unisono_sound.signal import check_whole, open_sound, probe_audio, sound_blocks
 from unisono_sound.signal.io import AUDIO_SUFFIXES, OPUS_RATES
 
 from unisono_codec.codecs.streaming import BLOCK
@@ -96,7 +96,7 @@ def encode_file(codec: Any, source: str | Path, dest: str | Path, *, levels: int
             counted[0] += len(block)
             yield torch.from_numpy(np.ascontiguousarray(block.T)).to(codec.device)
 
-    with _whole_or_nothing(dest) as part, part.open("wb") as file:
+    with written_aside(dest, RequestError) as part, part.open("wb") as file:
         writer = UcWriter(file, header, code_table(codec))
         held = np.zeros((channels, 0, len(header.streams)), np.int64)
         wanted = max(round(CHUNK_SECONDS * codec.frame_rate), 1)
@@ -128,7 +128,7 @@ def decode_file(codec: Any, source: str | Path, dest: str | Path) -> UcInfo:
         check_codec(header, str(source), header_of(codec, header.num_channels, None))
         table = code_table(codec)
         tokens = (torch.from_numpy(c.codes(header, table)).to(codec.device) for c in reader.chunks())
-        with _whole_or_nothing(dest) as part, _sound(part, dest.suffix, header) as write:
+        with written_aside(dest, RequestError) as part, _sound(part, dest.suffix, header) as write:
             held = np.zeros((header.num_channels, 0), np.float32)
             for wave in codec.decode_stream(tokens, block_of(codec)):
                 held = np.concatenate([held, wave.float().cpu().numpy()], 1)
@@ -207,35 +207,21 @@ def code_table(codec: Any) -> CodeTable | None:
 
 def read_blocks(path: Path, sample_rate: int, mono: bool = False) -> Iterator[Float[np.ndarray, "n c"]]:
     """Yield a sound file at a sample rate in blocks; raises ``DataError`` as ``read_audio`` does."""
-    info = probe_audio(path)
-    channels = 1 if mono else info.num_channels
-    change = None
-    if info.sample_rate != sample_rate:
-        change = soxr.ResampleStream(info.sample_rate, sample_rate, channels, dtype="float32", quality="HQ")
-    count = 0
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            size = max(round(READ_SECONDS * file.samplerate), 1)
-            while True:
-                block = file.read(size, dtype="float32", always_2d=True)
-                if not np.isfinite(block).all():
-                    raise DataError(f"{path}: holds NaN or infinite samples; export it again")
-                count += len(block)
-                if mono:
-                    block = block.mean(axis=1, keepdims=True)
-                last = len(block) < size
-                if change is not None:
-                    block = change.resample_chunk(block, last=last)
-                if len(block):
-                    yield block
-                if last:
-                    break
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise DataError(f"{path}: cannot be read as audio ({error}); convert it to wav, or copy it again") from None
-    if count < info.num_samples:
-        raise DataError(
-            f"{path}: truncated: {count} of {info.num_samples} samples can be read; copy it again from the source"
-        )
+    with open_sound(path) as file:
+        channels, change = 1 if mono else file.channels, None
+        if file.samplerate != sample_rate:
+            change = soxr.ResampleStream(file.samplerate, sample_rate, channels, dtype="float32", quality="HQ")
+        for block in sound_blocks(path, file, max(round(READ_SECONDS * file.samplerate), 1)):
+            if mono:
+                block = block.mean(axis=1, keepdims=True)
+            if change is not None:
+                block = change.resample_chunk(block)
+            if len(block):
+                yield block
+    if change is not None:
+        rest = change.resample_chunk(np.zeros((0, channels), np.float32), last=True)
+        if len(rest):
+            yield rest
 
 
 @contextmanager
@@ -249,40 +235,39 @@ def _sound(path: Path, suffix: str, header: Header) -> Iterator[Any]:
             change = soxr.ResampleStream(header.sample_rate, rate, header.num_channels, dtype="float32", quality="HQ")
     elif suffix.lower() == ".ogg":
         how = {"format": "OGG", "subtype": "VORBIS"}
+    written = 0
     try:
         with soundfile.SoundFile(str(path), "w", rate, header.num_channels, **how) as file:
 
             def write(wave: Float[np.ndarray, "c n"], last: bool = False) -> None:
+                nonlocal written
                 samples = np.ascontiguousarray(wave.T)
                 if change is not None:
                     samples = change.resample_chunk(samples, last=last)
                 file.write(samples.clip(-1, 1))
+                written += len(samples)
 
             yield write
             write(np.zeros((header.num_channels, 0), np.float32), last=True)
-    except soundfile.LibsndfileError as error:
-        raise DataError(f"{path}: cannot be written: {error}") from None
+    except (soundfile.LibsndfileError, AssertionError) as error:
+        raise _unwritten(path, error) from None
+    # what a file is closed with is written in silence, or not
+    try:
+        check_whole(path)
+        lacks = soundfile.info(str(path)).frames < written
+    except (DataError, soundfile.LibsndfileError):
+        lacks = True
+    if lacks:
+        raise _unwritten(path, OSError("only a part of the sound is there"))
+
+
+def _unwritten(path: Path, error: Exception) -> OSError:
+    return OSError(why_not_written(error, path))
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[UcReader]:
-    if not path.is_file():
-        raise DataError(f"{path}: no such .uc file; check the path")
+    if (fault := fault_of(path)) is not None:
+        raise Fault(fault.reason, f"no such .uc file: {fault.detail}", fault.fix, path).error(DataError)
     with path.open("rb") as file:
         yield UcReader(file, str(path))
-
-
-@contextmanager
-def _whole_or_nothing(dest: Path) -> Iterator[Path]:
-    """Yield a place beside ``dest`` to write to; it becomes ``dest`` where all goes well, and goes where not."""
-    part = dest.with_name(f".part-{dest.name}")
-    with writing(dest, RequestError):
-        dest.parent.mkdir(parents=True, exist_ok=True)
-        part.touch()
-    try:
-        yield part
-        with writing(dest, RequestError):
-            part.replace(dest)
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)

@@ -186,3 +186,205 @@ def test_pitch_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "swift_f0", None)
     with pytest.raises(MissingExtra, match=r'pip install "unisono\[tts\]"'):
         detector.__wrapped__()
+
+
+def written(path, fmt, subtype, rate=8000, channels=1):
+    noise = np.random.default_rng(0).standard_normal((12000, channels)).astype(np.float32) / 10
+    soundfile.write(path, noise, rate, subtype, format=fmt)
+    return path
+
+
+CONTAINERS = [
+    (fmt, subtype)
+    for fmt in ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC", "OGG", "MP3")
+    for subtype in soundfile.available_subtypes(fmt)
+    if soundfile.check_format(fmt, subtype) and not subtype.startswith("DWVW")
+]
+
+
+@pytest.mark.parametrize("fmt, subtype", CONTAINERS)
+def test_every_container_is_read_whole_or_refused(tmp_path, fmt, subtype):
+    """GSM 6.10 cannot be sought in; half an Ogg, AU or W64 reads as a shorter sound where nothing is checked."""
+    try:
+        whole = written(tmp_path / "whole", fmt, subtype)
+    except soundfile.LibsndfileError:
+        pytest.skip("libsndfile does not write this")
+    assert 12000 <= len(read_audio(whole)[0]) <= 13000
+    data = whole.read_bytes()
+    cut = tmp_path / "cut"
+    for share in (0.15, 0.5, 0.9, 0.999):
+        cut.write_bytes(data[: int(len(data) * share)])
+        with pytest.raises(DataError) as caught:
+            read_audio(cut)
+        assert str(cut) in str(caught.value) and "\n" not in str(caught.value)
+        assert caught.value.fault.reason in ("truncated", "unreadable", "empty")
+        with pytest.raises(DataError):
+            probe_audio(cut) if fmt != "FLAC" else read_audio(cut)
+
+
+@pytest.mark.parametrize("suffix", ["ogg", "opus", "mp3"])
+def test_half_a_lossy_file_is_truncated(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    write_audio(path, sine(seconds=3.0), 22050)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    for read in (read_audio, probe_audio):
+        with pytest.raises(DataError, match="truncated") as caught:
+            read(path)
+        assert caught.value.fault.reason == "truncated"
+
+
+def test_an_ogg_cut_between_pages_lacks_its_end(tmp_path):
+    path = tmp_path / "a.ogg"
+    write_audio(path, torch.randn(200_000, generator=torch.Generator().manual_seed(0)) / 8, 22050)
+    data = path.read_bytes()
+    pages = [i for i in range(len(data)) if data[i : i + 4] == b"OggS"]
+    assert len(pages) > 5
+    path.write_bytes(data[: pages[-1]])
+    with pytest.raises(DataError, match="does not end the stream"):
+        read_audio(path)
+    path.write_bytes(data[: pages[3]] + data[pages[4] :])
+    with pytest.raises(DataError, match="Ogg page 4 follows page 2"):
+        read_audio(path)
+
+
+def test_an_mp3_of_whole_frames_only_is_counted(tmp_path):
+    from unisono_sound.signal.containers import _frame_length
+
+    path = tmp_path / "a.mp3"
+    write_audio(path, sine(seconds=2.0), 22050)
+    data = path.read_bytes()
+    place, frames = 0, []
+    while place + 4 <= len(data) and (length := _frame_length(data[place : place + 4])):
+        frames.append(place)
+        place += length
+    assert place == len(data), "frames tile the file"
+    path.write_bytes(data[: frames[len(frames) // 2]])
+    with pytest.raises(DataError, match=r"promises \d+ frames, \d+ are there"):
+        read_audio(path)
+    # a tag behind the sound is none of it
+    path.write_bytes(data + b"TAG" + bytes(125))
+    assert len(read_audio(path)[0]) >= 44100
+
+
+def test_a_forged_header_asks_for_no_memory(tmp_path):
+    path = tmp_path / "a.mp3"
+    write_audio(path, sine(), 22050)
+    data = bytearray(path.read_bytes())
+    place = max(data.find(b"Xing"), data.find(b"Info"))
+    assert place > 0 and data[place + 7] & 1
+    data[place + 8 : place + 12] = b"\xff\xff\xff\xf0"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="truncated"):
+        read_audio(path)
+    flac = tmp_path / "a.flac"
+    write_audio(flac, sine(), 22050)
+    data = bytearray(flac.read_bytes())
+    data[21] |= 0x0F
+    data[22:26] = b"\xff" * 4  # STREAMINFO's 36 bits of total samples
+    flac.write_bytes(data)
+    with pytest.raises(DataError, match=r"a\.flac"):
+        read_audio(flac)
+
+
+def test_more_than_fits_into_memory_is_refused(tmp_path, monkeypatch):
+    import unisono_sound.signal.io as module
+
+    write_audio(tmp_path / "a.wav", torch.zeros(2, 5000), 8000)
+    monkeypatch.setattr(module, "MOST_VALUES", 9999)
+    monkeypatch.setattr(module, "_BLOCK_VALUES", 1000)
+    with pytest.raises(DataError, match="more than 4999 samples") as caught:
+        read_audio(tmp_path / "a.wav")
+    assert caught.value.fault.reason == "too large"
+    monkeypatch.setattr(module, "MOST_VALUES", 10000)
+    assert len(read_audio(tmp_path / "a.wav")[0]) == 5000
+
+
+@pytest.mark.parametrize("rate", [1, 999, 2_000_000])
+def test_a_rate_that_is_no_rate(tmp_path, rate):
+    soundfile.write(tmp_path / "a.wav", np.zeros(100, np.float32), rate)
+    with pytest.raises(DataError, match=f"a sample rate of {rate} Hz"):
+        read_audio(tmp_path / "a.wav", 22050)
+
+
+def test_only_regular_files_are_read(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "link.wav").symlink_to(tmp_path / "nowhere")
+    places = [
+        "/dev/zero",
+        tmp_path / "pipe.wav",
+        tmp_path / "folder.wav",
+        tmp_path / "link.wav",
+        tmp_path / ("a" * 300),
+    ]
+    for place in [*places, "a\0b.wav"]:
+        for read in (read_audio, probe_audio):
+            with pytest.raises(DataError, match="no such audio file"):
+                read(place)
+
+
+def test_damaged_bytes_never_leave_as_a_librarys_exception(tmp_path):
+    draw = np.random.default_rng(1)
+    for suffix in ("wav", "flac", "ogg", "opus", "mp3"):
+        path = tmp_path / f"a.{suffix}"
+        write_audio(path, sine(seconds=0.3), 24000)
+        data = path.read_bytes()
+        for _ in range(25):
+            damaged = bytearray(data)
+            for _ in range(4):
+                damaged[draw.integers(min(len(data), 400))] = draw.integers(256)
+            path.write_bytes(damaged)
+            try:
+                read_audio(path, 16000)
+            except DataError as error:
+                assert "object at 0x" not in str(error)
+
+
+def test_other_containers_are_refused_by_name(tmp_path):
+    written(tmp_path / "a.mat", "MAT5", "PCM_16")
+    with pytest.raises(DataError, match="is a MAT5 file"):
+        read_audio(tmp_path / "a.mat")
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "opus", "mp3", "WAV", "OPUS", "Ogg"])
+@pytest.mark.parametrize("hz", [220.0, 440.5, 3000.0])
+def test_a_loud_waveform_stays_within_one(tmp_path, suffix, hz):
+    """Lossy formats overshoot, Opus at a loud end up to three times; none is much quieter than it must be."""
+    path = tmp_path / f"a.{suffix}"
+    write_audio(path, 6 * sine(hz, rate=24000), 24000)
+    wave, _ = read_audio(path)
+    assert len(wave) == 12000 and 0.8 < wave.abs().max() <= 1.0
+
+
+def test_a_quiet_waveform_keeps_its_level(tmp_path):
+    for suffix in ("ogg", "opus", "mp3"):
+        path = tmp_path / f"a.{suffix}"
+        write_audio(path, sine(rate=24000), 24000)
+        wave, _ = read_audio(path)
+        assert wave[2000:10000].square().mean().sqrt() == pytest.approx(0.5 / 2**0.5, rel=0.03), suffix
+
+
+def test_writing_is_whole_or_not_at_all(tmp_path, monkeypatch):
+    import resource
+    import signal
+
+    path = tmp_path / "a.wav"
+    write_audio(path, sine(), 22050)
+    before = path.read_bytes()
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        for suffix in ("wav", "ogg", "opus", "mp3", "flac"):
+            with pytest.raises(DataError, match=f"cannot write.*a.{suffix}.*file too large"):
+                write_audio(tmp_path / f"a.{suffix}", torch.randn(40000) / 5, 22050)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["a.wav"]
+    with pytest.raises(DataError, match="cannot be written"):
+        write_audio(tmp_path / "b.wav", torch.zeros(3, 4, 5), 22050)
+    with pytest.raises(DataError, match=r"shape \[10\] at -1 Hz"):
+        write_audio(tmp_path / "b.wav", torch.zeros(10), -1)
