@@ -259,3 +259,14 @@ def test_a_front_end_may_be_replaced(voice, monkeypatch):
     voice.model.voice.front_end = lambda text: strange
     with pytest.raises(RequestError, match=r"this voice has no symbol '☃', needed for 'whatever'"):
         voice("whatever")
+
+
+def test_a_voice_speaks_under_autocast(voice):
+    """The vocoder's networks widen what must be wide; the sound is that of float32 as far as bfloat16 tells."""
+    import torch
+
+    plain = voice("Hello world.")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        audio = voice("Hello world.")
+    assert audio.waveform.dtype == np.float32 and np.isfinite(audio.waveform).all()
+    assert abs(audio.seconds - plain.seconds) < 0.1 * plain.seconds

@@ -89,9 +89,11 @@ class HarmonicNet(VocosNet):
         return 2 * super().context - 3 * (1 + len(self.blocks)) + overlapping
 
     def filters(self, mel: Float[Tensor, "b t m"], mask: Bool[Tensor, "b t"] | None = None) -> Filters:
-        """Return what the head says."""
+        """Return what the head says, in float32; the trunk runs in the autocast's precision."""
+        x = self.features(mel, mask)
+        # a phase in bfloat16 is off by up to 1 % of a turn
         with torch.autocast(mel.device.type, enabled=False):
-            return Filters(*self.head(self.features(mel, mask)).split(self.sizes, dim=-1))
+            return Filters(*self.head(x).split(self.sizes, dim=-1))
 
     def forward(self, mel: Float[Tensor, "b t m"], lengths: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b n"]:
         """Turn log mels into waveforms; samples beyond an item's ``lengths`` (frames) are zero."""
@@ -110,6 +112,7 @@ class HarmonicNet(VocosNet):
         """Filter the source of a pitch track in hertz."""
         n_fft, hop = self.mel_spec.n_fft, self.mel_spec.hop_length
         with torch.autocast(mel.device.type, enabled=False):
+            mel, pitch = mel.float(), pitch.float()
             if mask is not None:  # beyond its end an item holds its last pitch, as it does alone
                 last = mask.sum(1, keepdim=True).clamp(min=1) - 1
                 pitch = pitch.gather(1, torch.arange(pitch.shape[1], device=pitch.device).minimum(last))
