@@ -36,6 +36,7 @@ class Reading:
     """One piece of a text, as symbols with their controls.
 
     ``pace`` is per symbol; ``pause`` in seconds; ``characters`` is the piece's share of the text.
+    ``goes_on_before`` and ``goes_on_after`` hold where the piece was cut off another within a phrase.
     """
 
     request: Any
@@ -45,6 +46,8 @@ class Reading:
     pace: list[float]
     pause: float
     characters: int
+    goes_on_before: bool = False
+    goes_on_after: bool = False
 
 
 @dataclass
@@ -84,7 +87,7 @@ class Voice:
         speaker = self.speaker_id(request.speaker)
         ids = {symbol: index for index, symbol in enumerate(self.symbols)}
         paces = self._word_paces(request)
-        done = 0
+        done, cut = 0, False
         for piece in split_text(request.text, limit, first_limit):
             symbols = self.front_end(piece.text)
             unknown = sorted(set(symbols.symbols) - ids.keys())
@@ -102,7 +105,8 @@ class Voice:
                         pace[index] *= paces[done + word]
                 done += len(symbols.words)
             rows = [ids[s] for s in symbols.symbols]
-            yield Reading(request, symbols, rows, speaker, pace, piece.pause, len(piece.text))
+            yield Reading(request, symbols, rows, speaker, pace, piece.pause, len(piece.text), cut, piece.cut)
+            cut = piece.cut
 
     @staticmethod
     def _word_paces(request: SpeechRequest) -> list[float] | None:

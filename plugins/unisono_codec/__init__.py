@@ -1,11 +1,11 @@
-"""The codec plugin: features to waveforms. The manifest only; models load when they are used."""
+"""The codec plugin: vocoders, codecs and voices of tokens. The manifest only; models load when they are used."""
 
 from unisono import Plugin, Verb
 
 plugin = Plugin(
     name="codec",
     api="1.1",
-    summary="Neural vocoders: log mel spectrograms to waveforms",
+    summary="Sound as spectrograms and tokens: vocoders, neural codecs and .uc files, voices that speak in tokens",
     models={
         "parallel-wavegan": "unisono_codec.vocoders.parallel_wavegan:ParallelWaveGAN",
         "vocos": "unisono_codec.vocoders.vocos:Vocos",

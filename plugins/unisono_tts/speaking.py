@@ -19,6 +19,7 @@ from unisono.model import OnStep
 from unisono_sound.signal import GriffinLim, MelSpec
 from unisono_sound.text import Symbols
 from unisono_sound.text.symbols import PAUSES, SPECIALS
+from unisono_sound.vocoder import Vocoder
 from unisono_sound.voice import Reading, SpeechRequest, segments
 
 PIECES_AT_ONCE = 32
@@ -26,6 +27,9 @@ PIECES_AT_ONCE = 32
 
 FIRST_PIECE_CHARACTERS = 48
 """The first piece of a stream is short, so that the first sound comes early."""
+
+SEAM_SECONDS = 0.02
+"""The silence that stays on either side of a cut within a phrase: 40 ms in all, as long as a stop consonant."""
 
 
 def speak(model: Any, requests: Sequence[SpeechRequest], on_step: OnStep | None = None) -> list[Audio]:
@@ -76,20 +80,40 @@ def speak_batch(model: Any, readings: Sequence[Reading]) -> list[Audio]:
     tracks = {name: track.float().cpu().numpy() for name, track in said.tracks.items()}
     audios = []
     for row, reading in enumerate(readings):
-        samples = int(said.alignment.tgt_lengths[row]) * hop
-        silence = np.zeros(round(reading.pause * rate), dtype=np.float32)
-        wave = np.concatenate([waves[row, :samples], silence])[None]
         borders = np.concatenate([[0.0], ends[row, : len(reading.ids)]])
+        first, last = _seams(reading, borders)
+        silence = np.zeros(round(reading.pause * rate), dtype=np.float32)
+        start, stop = round(first * rate), round(last * rate)
+        wave = np.concatenate([waves[row, start:stop], silence])[None]
+        borders = borders.clip(first, last) - first
         own = {name: track[row, : len(reading.ids)] for name, track in tracks.items()}
         audios.append(Audio(wave, rate, segments(reading.symbols, borders), _curves(reading.symbols, borders, own)))
     return audios
 
 
-def check_vocoder(facts: dict[str, Any], vocoder: Any) -> None:
-    """Refuse a vocoder made for another mel spectrogram."""
-    mine, its = MelSpec.from_dict(facts["mel_spec"]), getattr(vocoder, "mel_spec", None)
-    if its != mine:
-        raise RecipeError(f"the vocoder is for {its}, this model speaks {mine}: train one of them again")
+def _seams(reading: Reading, borders: np.ndarray) -> tuple[float, float]:
+    """Return where the sound of a piece begins and ends, in seconds.
+
+    A piece opens and closes with the silence of an utterance. Where it was cut within a phrase, nearly all of that
+    silence goes.
+    """
+    first, last = 0.0, float(borders[-1])
+    if reading.goes_on_before:
+        first = max(float(borders[1]) - SEAM_SECONDS, 0.0)
+    if reading.goes_on_after:
+        last = min(float(borders[-2]) + SEAM_SECONDS, last)
+    return first, last
+
+
+def check_vocoder(facts: dict[str, Any], vocoder: object) -> None:
+    """Refuse what is no vocoder, and one made for another mel spectrogram."""
+    mine = MelSpec.from_dict(facts["mel_spec"])
+    if not isinstance(vocoder, Vocoder):
+        raise RecipeError(
+            f"a {type(vocoder).__name__} is no vocoder, which has mel_spec and decode(mel, lengths): choose another"
+        )
+    if vocoder.mel_spec != mine:
+        raise RecipeError(f"the vocoder is for {vocoder.mel_spec}, this model speaks {mine}: train one of them again")
 
 
 def griffin_lim(facts: dict[str, Any]) -> GriffinLim:

@@ -201,6 +201,32 @@ def test_predicted_mels_are_cropped_with_the_sound(folder, tmp_path):
         assert torch.equal(item["mel"][:, 0] - first, torch.arange(20.0))
 
 
+@pytest.mark.parametrize("share", [0.2, 0.7])
+def test_of_predicted_mels_the_asked_share_is_used(folder, tmp_path, share):
+    mels = tmp_path / "mels"
+    (mels / "wavs").mkdir(parents=True)
+    plain = prepared(folder, val_size=0)
+    for i, recording in enumerate(plain.train_set.recordings):
+        np.save(mels / "wavs" / f"{i}.npy", np.full((recording.num_frames, 40), 7, np.float32))
+    mixed = prepared(folder, mels=str(mels), mels_share=share, val_size=0, gain_db=12.0)
+    count, total = 0, 0
+    for epoch in range(30):
+        for index in range(len(mixed.train_set)):
+            item = mixed.train_set.item(index, item_generator(0, epoch, index))
+            predicted = bool((item["mel"] == 7).all())
+            count, total = count + predicted, total + 1
+            if not predicted:  # a recording's own mel, at the level of its sound
+                assert (item["mel"] != 7).any()
+    # four standard errors of a share
+    assert abs(count / total - share) < 4 * (share * (1 - share) / total) ** 0.5
+    validated = prepared(folder, mels=str(mels), mels_share=share, val_size=2)
+    held = [validated.val_set.item(i, item_generator(0, 0, i)) for i in range(len(validated.val_set))]
+    assert all((item["mel"] == 7).all() for item in held), "validation hears what the acoustic model says"
+    for wrong in (0.0, 1.5):
+        with pytest.raises(DataError, match=f"mels_share={wrong}"):
+            AudioData("x", mels_share=wrong)
+
+
 def test_missing_and_wrong_mels_are_listed(folder, tmp_path):
     mels = tmp_path / "mels" / "wavs"
     mels.mkdir(parents=True)

@@ -176,6 +176,15 @@ def test_trim_leaves_the_same_silence_everywhere():
     assert trim(wave, RATE, 0.0, 0.06)[0] is wave
 
 
+@pytest.mark.parametrize("tail_db, kept", [(-40, True), (-44, True), (-46, False), (-55, False)])
+def test_silence_is_told_by_decibels_of_power(tail_db, kept):
+    """A tail 44 dB below the speech is speech at ``trim_db`` 45, one of 46 dB below is not."""
+    speech = 0.5 * torch.sin(2 * torch.pi * 150 * torch.arange(RATE) / RATE)
+    wave = torch.cat([speech, 10 ** (tail_db / 20) * speech])
+    trimmed, _ = trim(wave, RATE, 45.0, 0.0)
+    assert len(trimmed) == pytest.approx(2 * RATE if kept else RATE, abs=2 * RATE // 50)
+
+
 def test_level():
     wave = torch.tensor(buzz(1, gain=0.05), dtype=torch.float32)
     with_pause = torch.cat([wave, torch.zeros(RATE)])

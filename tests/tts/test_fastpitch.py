@@ -186,3 +186,12 @@ def test_a_learnt_alignment_is_trained_only(make_voice):
 def test_teacher_forced_mels_have_the_recordings_lengths(model):
     batch, _ = make_batch()
     assert [len(mel) for mel in model.teacher_forced(batch)] == [40, 13]
+
+
+def test_padding_says_nothing(model):
+    """Frames beyond an item's end are zero, whatever the layers make of zero input."""
+    _, alignment = make_batch()
+    with torch.no_grad():
+        mel = model.decode(torch.randn(2, 6, model.dim), alignment)
+    assert mel.shape[:2] == (2, 40)
+    assert (mel[1, 13:] == 0).all() and (mel[1, :13].abs().sum(-1) > 0).all() and (mel[0].abs().sum(-1) > 0).all()

@@ -270,3 +270,31 @@ def test_a_voice_speaks_under_autocast(voice):
         audio = voice("Hello world.")
     assert audio.waveform.dtype == np.float32 and np.isfinite(audio.waveform).all()
     assert abs(audio.seconds - plain.seconds) < 0.1 * plain.seconds
+
+
+def test_a_cut_within_a_phrase_is_no_pause(voice):
+    """A stream of words without punctuation: the silences of an utterance go at the cuts, and nowhere else."""
+    text = "so we went down to the river and looked at the boats that were lying in the mud " * 4
+    readings = list(voice.model.voice.read(voice.request(text), 60))
+    assert [r.goes_on_after for r in readings] == [True] * (len(readings) - 1) + [False]
+    assert [r.goes_on_before for r in readings] == [False] + [True] * (len(readings) - 1)
+    with torch.inference_mode():
+        audios = speaking.speak_batch(voice.model, readings)
+    for reading, audio in zip(readings, audios, strict=True):
+        phonemes = [s for s in audio.segments if s.kind == "phoneme"]
+        assert phonemes[0].start == 0 and phonemes[-1].end == pytest.approx(audio.seconds, abs=1e-4)
+        opening = phonemes[0].end - phonemes[0].start if phonemes[0].label == "<start>" else 0.0
+        closing = phonemes[-1].end - phonemes[-1].start if phonemes[-1].label == "<end>" else 0.0
+        if reading.goes_on_before:
+            assert opening <= speaking.SEAM_SECONDS + 1e-6
+        if reading.goes_on_after:
+            assert closing <= speaking.SEAM_SECONDS + 1e-6
+    assert audios[0].segments[0].end > speaking.SEAM_SECONDS
+    whole = voice(text)
+    words = [s.label for s in whole.segments if s.kind == "word"]
+    assert words == text.split()
+
+
+def test_what_is_no_vocoder_is_refused(make_voice):
+    with pytest.raises(RecipeError, match="a Linear is no vocoder"):
+        make_voice().attach("vocoder", torch.nn.Linear(2, 2))
