@@ -14,6 +14,7 @@ from unisono.errors import RequestError, did_you_mean
 from unisono.media import Segment
 from unisono.request import Request
 
+from unisono_sound.corpus.facts import SpeechFacts
 from unisono_sound.text.frontend import FrontEnd, Symbols, front_end_of
 from unisono_sound.text.split import split_text, tokenize
 
@@ -54,14 +55,15 @@ class Reading:
 class Voice:
     """What an acoustic model knows of language: its symbols, its speakers, its front end."""
 
-    facts: dict[str, Any]
+    facts: SpeechFacts
     symbols: list[str]
     speakers: list[str]
     _front_end: FrontEnd | None = field(default=None, repr=False)
 
     @classmethod
-    def from_facts(cls, facts: dict[str, Any]) -> "Voice":
-        return cls(facts, list(facts["symbols"]), list(facts["speakers"]))
+    def from_facts(cls, facts: SpeechFacts) -> "Voice":
+        """Return what facts about speech say of a voice."""
+        return cls(facts, list(facts.symbols), list(facts.speakers))
 
     @property
     def front_end(self) -> FrontEnd:

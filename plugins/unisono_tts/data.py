@@ -17,6 +17,8 @@ from unisono_sound.corpus import AudioLimits, MadeSpeech, SpeechCorpus, SpeechIt
 from unisono_sound.corpus.recording import moments, sums
 from unisono_sound.signal import LogMel, MelSpec, energy, pitch
 
+from unisono_tts.facts import VoiceFacts
+
 
 class SpeechData(SpeechCorpus):
     """Recordings with texts, ready to train a voice; see ``SpeechCorpus`` for the arguments."""
@@ -24,11 +26,9 @@ class SpeechData(SpeechCorpus):
     def features(self) -> tuple[Callable[..., Any], str]:
         return extract, "speech 2"
 
-    def describe(self) -> dict[str, Any]:
-        """Return a corpus' facts, with ``pitch`` per speaker (mean and standard deviation of the
-        natural log of voiced hertz) and ``energy`` per speaker (of log(1 + energy)).
-        """
-        return super().describe() | _statistics(self.train_set.items, self.speakers)
+    def describe(self) -> VoiceFacts:
+        """Return a corpus' facts, with each speaker's pitch and energy."""
+        return VoiceFacts(**super().describe(), **_statistics(self.train_set.items, self.speakers))
 
 
 class EspeakData(MadeSpeech, SpeechData):

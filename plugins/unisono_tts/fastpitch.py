@@ -11,7 +11,7 @@ Shapes: b batch, s symbols, t frames, d channels. Pitch targets are in Hz per fr
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -70,12 +70,13 @@ class FastPitch(FastSpeech):
         )
         self.pitch_weight, self.energy_weight = objective.pitch_weight, objective.energy_weight
 
-    def build(self, facts: dict[str, Any]) -> None:
+    def build(self, facts: Mapping[str, Any]) -> None:
         """Build also for the speakers' pitch and energy."""
         super().build(facts)
         for name in ("pitch", "energy"):
             for part in ("mean", "std"):
-                values = [facts[name][speaker][part] for speaker in self.voice.speakers]
+                known = getattr(self.facts, name)
+                values = [getattr(known[speaker], part) for speaker in self.voice.speakers]
                 self.register_buffer(f"{name}_{part}", torch.tensor(values), persistent=False)
         self.pitch = self.temporal_predictor()
         self.energy = self.temporal_predictor()

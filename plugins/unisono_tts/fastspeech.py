@@ -9,7 +9,7 @@ change the pace; a speaker embedding is added to the encoder's input where there
 Shapes: b batch, s symbols, t frames, m mel bins, d channels. Durations are in frames; 0 on padding.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -34,9 +34,9 @@ from unisono.errors import CheckpointError
 from unisono.model import OnStep
 from unisono.nn.fft import FFTStack
 from unisono.nn.temporal import TemporalPredictor
-from unisono_sound.signal import MelSpec
 from unisono_sound.voice import Reading, SpeechRequest, Voice
 
+from unisono_tts.facts import VoiceFacts
 from unisono_tts.sizes import FLAT, AlignerSchedule, NetworkSizes, Objective, PredictorSizes
 from unisono_tts.speaking import check_vocoder, speak, stream
 
@@ -67,6 +67,8 @@ class FastSpeech(Model):
     """
 
     Media: ClassVar[type[Audio]] = Audio
+    Facts: ClassVar[type[VoiceFacts]] = VoiceFacts
+    facts: VoiceFacts
     Request: ClassVar[type[SpeechRequest]] = SpeechRequest
     roles: ClassVar[dict[str, str]] = {"vocoder": "turns log mels into sound"}
     builtin_components: ClassVar[dict[str, str]] = {"griffin-lim": "unisono_tts.speaking:griffin_lim"}
@@ -87,13 +89,13 @@ class FastSpeech(Model):
         self.objective = objective
         self.max_piece_characters = max_piece_characters
 
-    def build(self, facts: dict[str, Any]) -> None:
+    def build(self, facts: Mapping[str, Any]) -> None:
         """Build for the symbols, speakers and mel statistics of the corpus."""
         super().build(facts)
-        self.voice = Voice.from_facts(facts)
-        self.mel_spec = MelSpec.from_dict(facts["mel_spec"])
-        self.register_buffer("mel_mean", torch.tensor(facts["mel_mean"]), persistent=False)
-        self.register_buffer("mel_std", torch.tensor(facts["mel_std"]), persistent=False)
+        self.voice = Voice.from_facts(self.facts)
+        self.mel_spec = self.facts.mel_spec
+        self.register_buffer("mel_mean", torch.tensor(self.facts.mel_mean), persistent=False)
+        self.register_buffer("mel_std", torch.tensor(self.facts.mel_std), persistent=False)
         dim = self.network.dim
         self.embedding = nn.Embedding(len(self.voice.symbols), dim)
         self.speaker = nn.Embedding(len(self.voice.speakers), dim) if len(self.voice.speakers) > 1 else None
@@ -101,7 +103,7 @@ class FastSpeech(Model):
         self.durations = self.temporal_predictor()
         self.decoder = FFTStack(self.network.decoder_layers, self.network)
         self.to_mel = nn.Linear(dim, self.mel_spec.n_mels)
-        given = facts["given_durations"]
+        given = self.facts.given_durations
         self.aligner = None if given else Aligner(dim, self.mel_spec.n_mels)
 
     def temporal_predictor(self) -> TemporalPredictor:
@@ -263,5 +265,5 @@ class FastSpeech(Model):
         return stream(self, request)
 
     def preview_requests(self) -> list[SpeechRequest]:
-        texts = self.facts.get("sample_texts", [])[:3]
+        texts = self.facts.sample_texts[:3]
         return [self.Request(text=text, speaker=name) for text in texts for name in self.voice.speakers[:2]]

@@ -16,7 +16,8 @@ from unisono import Audio
 from unisono.errors import RecipeError
 from unisono.media import Curve
 from unisono.model import OnStep
-from unisono_sound.signal import GriffinLim, MelSpec
+from unisono_sound.corpus import SpeechFacts
+from unisono_sound.signal import GriffinLim
 from unisono_sound.text import Symbols
 from unisono_sound.text.symbols import PAUSES, SPECIALS
 from unisono_sound.vocoder import Vocoder
@@ -105,9 +106,9 @@ def _seams(reading: Reading, borders: np.ndarray) -> tuple[float, float]:
     return first, last
 
 
-def check_vocoder(facts: dict[str, Any], vocoder: object) -> None:
+def check_vocoder(facts: SpeechFacts, vocoder: object) -> None:
     """Refuse what is no vocoder, and one made for another mel spectrogram."""
-    mine = MelSpec.from_dict(facts["mel_spec"])
+    mine = facts.mel_spec
     if not isinstance(vocoder, Vocoder):
         raise RecipeError(
             f"a {type(vocoder).__name__} is no vocoder, which has mel_spec and decode(mel, lengths): choose another"
@@ -116,9 +117,9 @@ def check_vocoder(facts: dict[str, Any], vocoder: object) -> None:
         raise RecipeError(f"the vocoder is for {vocoder.mel_spec}, this model speaks {mine}: train one of them again")
 
 
-def griffin_lim(facts: dict[str, Any]) -> GriffinLim:
+def griffin_lim(facts: SpeechFacts) -> GriffinLim:
     """The built-in vocoder without weights, by explicit choice only."""
-    return GriffinLim(MelSpec.from_dict(facts["mel_spec"]))
+    return GriffinLim(facts.mel_spec)
 
 
 def _curves(symbols: Symbols, borders: np.ndarray, tracks: dict[str, np.ndarray]) -> dict[str, Curve]:

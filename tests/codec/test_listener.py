@@ -19,6 +19,9 @@ SPEC = MelSpec(sample_rate=8000, n_fft=256, win_length=256, hop_length=80, n_mel
 
 def make(*overrides):
     facts = {
+        "symbols": ["<pad>"],
+        "front_end": "characters",
+        "language": "en-us",
         "speakers": ["ann", "bob", "cem"],
         "words": ["one", "two"],
         "mel_spec": SPEC.to_dict(),

@@ -96,7 +96,7 @@ def test_batches_are_padded_and_facts_are_json(made):
     batch = made.collate([item(made, 0), item(made, 1)])
     assert batch["codes"].shape[:2] == batch["semantic"].shape
     assert batch["lengths"].tolist() == [len(item(made, i)["codes"]) for i in (0, 1)]
-    facts = json.loads(json.dumps(made.describe()))
+    facts = json.loads(json.dumps(made.describe().to_json()))
     assert facts["codec"] == facts_of(CODEC) and facts["duration_rate"] == RATE / 256
     assert facts["semantic"] == {"provider": "phonemes", "vocabulary": len(facts["symbols"]),
                                  "frame_rate": CODEC.frame_rate}  # fmt: skip

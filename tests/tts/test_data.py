@@ -77,7 +77,7 @@ def test_facts_are_json_and_right(tmp_path):
     b = corpus(tmp_path / "bert", [(f"b{i}", f"tell {i}", buzz(1.5, 240)) for i in range(4)])
     data = SpeechData({"anna": str(a), "bert": str(b)}, val_size=2, front_end="characters")
     data.prepare(progress=False)
-    facts = json.loads(json.dumps(data.describe()))
+    facts = json.loads(json.dumps(data.describe().to_json()))
     assert facts["speakers"] == ["anna", "bert"] and facts["front_end"] == "characters"
     assert np.exp(facts["pitch"]["anna"]["mean"]) == pytest.approx(120, rel=0.03)
     assert np.exp(facts["pitch"]["bert"]["mean"]) == pytest.approx(240, rel=0.03)

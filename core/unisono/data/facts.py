@@ -102,12 +102,14 @@ class Facts(Mapping[str, Any]):
 def facts_of(values: Any, family: type[Facts] | None) -> Any:
     """Return facts of the family that a model is built from; of none, any mapping of plain JSON will do.
 
-    ``values`` may be facts of the family, of one that extends it, or the JSON of them.
+    ``values`` may be facts of the family, of one that extends it (of which only the family's own are kept, so that an
+    export holds what the model knows), or the JSON of them.
     """
     if family is None:
         return values if isinstance(values, Facts) else to_plain(values, "facts")
     if isinstance(values, family):
-        return values
+        own = {field.name: getattr(values, field.name) for field in dataclasses.fields(family)}
+        return values if type(values) is family else family(**own)
     if not isinstance(values, Mapping):
         raise DataError(f"facts are a {type(values).__name__}: give {family.__name__}, or a mapping of plain JSON")
     return family.from_json(dict(values))

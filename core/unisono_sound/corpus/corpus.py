@@ -42,6 +42,7 @@ from unisono.files import (
     walk,
 )
 
+from unisono_sound.corpus.facts import SpeechFacts
 from unisono_sound.corpus.limits import AudioLimits
 from unisono_sound.corpus.manifest import Manifest, Utterance, read_manifests
 from unisono_sound.corpus.recording import extract_mel, moments
@@ -175,29 +176,24 @@ class SpeechCorpus(DataModule):
             for item in kept.values():
                 item.features.hold()
 
-    def describe(self) -> dict[str, Any]:
-        """Return the facts of a voice: symbols, front end, speakers, mel spec, statistics, sample
-        texts.
-
-        ``mel_mean``, ``mel_std`` are over all training frames and channels, ``mel_bin_mean``,
-        ``mel_bin_std`` per channel.
-        """
+    def describe(self) -> SpeechFacts:
+        """Return the facts of a voice; reads the corpus where ``prepare`` has not."""
         self.setup()
         shown = self.val_set.items or self.train_set.items
         texts = sorted({i.utterance.text for i in shown}, key=lambda t: (abs(len(t) - 60), t))
-        return {
-            "symbols": list(self.reader.table),
-            "front_end": self.reader.name,
-            "front_end_version": self.reader.version,
-            "language": self.reader.language,
-            "speakers": list(self.speakers),
-            "mel_spec": self.mel.to_dict(),
+        return SpeechFacts(
+            symbols=tuple(self.reader.table),
+            front_end=self.reader.name,
+            front_end_version=self.reader.version,
+            language=self.reader.language,
+            speakers=tuple(self.speakers),
+            mel_spec=self.mel,
             **mel_statistics(self.train_set.items),
-            "sample_texts": texts[:4],
-            "held_out": sorted({i.utterance.text for i in self.val_set.items}),
-            "hours": sum(i.features.facts["seconds"] for i in self.train_set.items) / 3600,
-            "given_durations": all(i.durations is not None for i in self.train_set.items),
-        }
+            sample_texts=tuple(texts[:4]),
+            held_out=tuple(sorted({i.utterance.text for i in self.val_set.items})),
+            hours=sum(i.features.facts["seconds"] for i in self.train_set.items) / 3600,
+            given_durations=all(i.durations is not None for i in self.train_set.items),
+        )
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         """Pad to the longest (words with −1, all else with 0) and add the lengths."""

@@ -12,7 +12,7 @@ All of them keep punctuation as pause symbols and know which symbols spell which
 import importlib
 import logging
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -294,7 +294,7 @@ def front_end(name: str | Callable[[str], Sequence[Any]], language: str = "en-us
     return CustomFrontEnd(function, name, language)
 
 
-def front_end_of(facts: dict[str, Any], custom: Callable[[str], Sequence[Any]] | None = None) -> FrontEnd:
+def front_end_of(facts: Mapping[str, Any], custom: Callable[[str], Sequence[Any]] | None = None) -> FrontEnd:
     """Make the front end that a trained voice was made with; nothing is imported because ``facts``
     names it.
 

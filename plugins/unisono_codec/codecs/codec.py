@@ -19,7 +19,7 @@ Shapes: b batch, n samples, t token frames, q codebooks, d channels. Lengths are
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Annotated, Any, ClassVar
 
@@ -33,7 +33,8 @@ from unisono.media import Audio
 from unisono.model import OnStep
 from unisono.request import Request
 from unisono.train.adversarial import Adversarial
-from unisono_sound.signal import MelSpec, read_audio
+from unisono_sound.corpus import AudioFacts
+from unisono_sound.signal import read_audio
 
 from unisono_codec.codecs.streaming import BLOCK, checked, windows
 
@@ -56,6 +57,8 @@ class Codec(Adversarial):
     """The base of codecs: a subclass sets ``net`` and ``hop_length`` in ``build``, and trains them."""
 
     Media: ClassVar[type[Audio]] = Audio
+    Facts: ClassVar[type[AudioFacts]] = AudioFacts
+    facts: AudioFacts
     text_field: ClassVar[str] = "audio"
     net: CodecNet
     hop_length: int
@@ -81,10 +84,10 @@ class Codec(Adversarial):
         super().__init__()
         self._previews: list[Any] = []
 
-    def build(self, facts: dict[str, Any]) -> None:
-        """Read the sample rate of ``facts["mel_spec"]``; the subclass builds the networks."""
+    def build(self, facts: Mapping[str, Any]) -> None:
+        """Read the sample rate of ``facts.mel_spec``; the subclass builds the networks."""
         super().build(facts)
-        self.sample_rate = MelSpec.from_dict(facts["mel_spec"]).sample_rate
+        self.sample_rate = self.facts.mel_spec.sample_rate
 
     def check_source(self, facts: dict[str, Any]) -> None:
         """Refuse a start from a codec or vocoder of another mel spectrogram or sample rate."""

@@ -32,7 +32,7 @@ from unisono.errors import DataError, UnisonoError
 from unisono.evaluation import Probe, Report, Row, Section
 from unisono.extras import optional
 from unisono_sound.corpus import Manifest, Utterance, same_sentence
-from unisono_sound.signal import GriffinLim, LogMel, MelSpec, read_audio, write_audio
+from unisono_sound.signal import GriffinLim, LogMel, read_audio, write_audio
 
 from unisono_codec.codecs.codec import Codec
 from unisono_codec.files.opus import LOWEST_RATE, opus_copy
@@ -70,7 +70,7 @@ def evaluate(
     codec: Codec = synthesizer.model
     depths = [codec.check_levels(count) for count in levels] if levels else depths_of(codec.num_levels)
     chosen, seen = held_out(data, codec, limit)
-    spec = MelSpec.from_dict(codec.facts["mel_spec"])
+    spec = codec.facts.mel_spec
     rates = opus_rates([codec.bit_rate(depth) for depth in depths])
     systems = [*(_name(depth) for depth in depths), *(_opus_name(rate) for rate in rates), GRIFFIN_LIM]
 
@@ -178,7 +178,7 @@ def probe(synthesizer: Any, data: str | Path, *, limit: int = 32) -> Probe:
     optional("pystoi")
     codec: Codec = synthesizer.model
     chosen, seen = held_out(data, codec, limit)
-    spec = MelSpec.from_dict(codec.facts["mel_spec"])
+    spec = codec.facts.mel_spec
     references = [read_audio(utterance.audio, codec.sample_rate)[0].numpy() for utterance in chosen]
     better: dict[str, Any] = {"STOI": "higher", "SI-SDR": "higher", "mel distance": "lower"}
     if scoring.HAS_PESQ:
@@ -211,7 +211,7 @@ def held_out(data: Any, codec: Codec, limit: int) -> tuple[list[Utterance], str]
     training; a corpus with none of it is taken as new.
     """
     manifest = data if isinstance(data, Manifest) else read_recordings(_roots(data))
-    known = {same_sentence(text) or text for text in codec.facts.get("held_out", ())}
+    known = {same_sentence(text) or text for text in codec.facts.held_out or ()}
     own = [u for u in manifest if (same_sentence(u.text) or u.id) in known and u.held_out is not False]
     if own:
         return clips(Manifest(tuple(own)), limit), "listed by the codec"

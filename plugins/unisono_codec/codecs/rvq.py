@@ -20,6 +20,7 @@ published.
 Shapes: b batch, n samples, t token frames, q codebooks, d channels.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,7 +28,6 @@ from torch import Tensor, nn
 from unisono.errors import CheckpointError, RecipeError
 from unisono.nn.quantize import FactorisedResidualQuantizer, GroupedQuantizer, ResidualQuantizer, ScalarQuantizer
 from unisono.train.adversarial import Played
-from unisono_sound.signal import MelSpec
 from unisono_sound.signal.losses import LogMelLoss, MultiResolutionSTFTLoss, MultiScaleMelLoss
 
 from unisono_codec.codecs.codec import Codec, CodecNet
@@ -143,11 +143,11 @@ class ResidualCodec(Codec):
         self.feature_weight = game.feature_weight
         self.scoring = "hinge" if game.judges == "encodec" else "squares"
 
-    def build(self, facts: dict[str, Any]) -> None:
-        """Build for the mel spectrogram and the sample rate of ``facts["mel_spec"]``."""
+    def build(self, facts: Mapping[str, Any]) -> None:
+        """Build for the mel spectrogram and the sample rate of ``facts.mel_spec``."""
         super().build(facts)
-        spec, framed = MelSpec.from_dict(facts["mel_spec"]), "frames" in (self.encoder, self.decoder)
-        if self.decoder == "frames" and self.frames.head == "harmonic" and not facts.get("pitch"):
+        spec, framed = self.facts.mel_spec, "frames" in (self.encoder, self.decoder)
+        if self.decoder == "frames" and self.frames.head == "harmonic" and not self.facts.pitch:
             raise RecipeError("model.frames.head=harmonic learns from the recordings' pitch: set data.pitch=true")
         hops = {spec.hop_length * self.frames.downsampling} if framed else set()
         if "waveform" in (self.encoder, self.decoder):

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from unisono.data import Audit, DataModule, Drop, Features, collate_items, derive_seed, prepare_features
 from unisono.errors import DataError
-from unisono_sound.corpus import AudioLimits, Manifest, Utterance, find_audio, read_manifests, wave_facts
+from unisono_sound.corpus import AudioFacts, AudioLimits, Manifest, Utterance, find_audio, read_manifests, wave_facts
 from unisono_sound.signal import LogMel, MelSpec, fill_gaps, pitch, read_audio
 
 DEFAULT_MEL = MelSpec()
@@ -106,7 +106,7 @@ class AudioData(DataModule):
         context = sum(LogMel(self.mel).context)
         samples = max(self.crop_frames * self.mel.hop_length, context)
         limits = AudioLimits(samples / self.mel.sample_rate, MAX_SECONDS)
-        audit = Audit()
+        audit = Audit("recordings")
         recordings: dict[str, Recording] = {}
         manifest.tell(audit)
         for utterance, result in zip(manifest, results, strict=True):
@@ -155,8 +155,8 @@ class AudioData(DataModule):
             raise Drop("wrong mel", f"{path}: {shape}, expected {(num_frames, self.mel.n_mels)}")
         return path
 
-    def describe(self) -> dict[str, Any]:
-        return {"mel_spec": self.mel.to_dict(), "pitch": self.pitch, "held_out": self.held_out}
+    def describe(self) -> AudioFacts:
+        return AudioFacts(mel_spec=self.mel, pitch=self.pitch, held_out=tuple(self.held_out))
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         return collate_items(items)
@@ -296,13 +296,13 @@ class ToneData(DataModule):
         self.train_set = ToneSet(range(self.num_items), self.mel, self.crop_frames)
         held_out = range(self.num_items, self.num_items + self.val_size)
         self.val_set = ToneSet(held_out, self.mel, self.crop_frames)
-        audit = Audit()
+        audit = Audit("tones")
         for number in range(self.num_items):
             audit.keep(f"tone-{number}", self.mel.seconds(2 * self.crop_frames), "seconds")
         return self.finish(audit)
 
-    def describe(self) -> dict[str, Any]:
-        return {"mel_spec": self.mel.to_dict(), "pitch": True}
+    def describe(self) -> AudioFacts:
+        return AudioFacts(mel_spec=self.mel, pitch=True)
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         return collate_items(items)

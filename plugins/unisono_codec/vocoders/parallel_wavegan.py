@@ -16,7 +16,7 @@ core for a second of sound. What it gains is a waveform made up from noise, as b
 Shapes: b batch, t frames, n samples (t · hop), m mel bins, c channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -97,8 +97,8 @@ class ParallelWaveGAN(Adversarial, Vocoder):
         self.feature_weight = 0.0
         self.discriminator_lr = discriminator_lr
 
-    def build(self, facts: dict[str, Any]) -> None:
-        """Build for the mel spectrogram of ``facts["mel_spec"]``."""
+    def build(self, facts: Mapping[str, Any]) -> None:
+        """Build for the mel spectrogram of ``facts.mel_spec``."""
         super().build(facts)
         self.net = WaveNet(self.mel_spec, **self.sizes)
         self.stft_loss = MultiResolutionSTFTLoss(self.stft_resolutions)

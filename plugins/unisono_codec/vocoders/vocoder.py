@@ -7,7 +7,7 @@ Shapes: b batch, t frames, n samples (t · hop), m mel bins.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -19,7 +19,8 @@ from unisono.errors import CheckpointError, RequestError
 from unisono.media import Audio
 from unisono.model import Model, OnStep
 from unisono.request import Request
-from unisono_sound.signal import LogMel, MelSpec, read_audio
+from unisono_sound.corpus import AudioFacts
+from unisono_sound.signal import LogMel, read_audio
 from unisono_sound.signal.mel import LOG_FLOOR
 
 SILENCE = math.log(LOG_FLOOR)
@@ -30,6 +31,8 @@ class Vocoder(Model):
     """The base of vocoders: a subclass sets ``net`` in ``build``, and trains it."""
 
     Media: ClassVar[type[Audio]] = Audio
+    Facts: ClassVar[type[AudioFacts]] = AudioFacts
+    facts: AudioFacts
     text_field: ClassVar[str] = "audio"
 
     class Request(Request):
@@ -51,10 +54,10 @@ class Vocoder(Model):
         super().__init__()
         self._previews: list[Vocoder.Request] = []
 
-    def build(self, facts: dict[str, Any]) -> None:
-        """Read what spectrogram this is for, ``facts["mel_spec"]``; the subclass builds the network."""
+    def build(self, facts: Mapping[str, Any]) -> None:
+        """Read what spectrogram this is for, ``facts.mel_spec``; the subclass builds the network."""
         super().build(facts)
-        self.mel_spec = MelSpec.from_dict(facts["mel_spec"])
+        self.mel_spec = self.facts.mel_spec
         self.log_mel = LogMel(self.mel_spec)
 
     def check_source(self, facts: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ Shapes: b batch, t frames, n samples (t · hop), m mel bins, f frequencies, d ch
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -176,12 +176,12 @@ class Vocos(Vocoder):
         self.mel_weight = mel_weight
         self.pitch_weight = pitch_weight
 
-    def build(self, facts: dict[str, Any]) -> None:
-        """Build for the mel spectrogram of ``facts["mel_spec"]``."""
+    def build(self, facts: Mapping[str, Any]) -> None:
+        """Build for the mel spectrogram of ``facts.mel_spec``."""
         super().build(facts)
         sizes = (self.mel_spec, self.dim, self.intermediate_dim, self.num_blocks)
         if self.source == "harmonic":
-            if not facts.get("pitch"):
+            if not self.facts.pitch:
                 raise RecipeError("model.source=harmonic learns from the recordings' pitch: set data.pitch=true")
             from unisono_codec.vocoders.harmonic import HarmonicNet
 

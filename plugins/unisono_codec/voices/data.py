@@ -35,6 +35,7 @@ from unisono_sound.corpus.recording import sums
 from unisono_sound.signal import LogMel, MelSpec
 
 from unisono_codec.files.recordings import fingerprint
+from unisono_codec.voices.facts import TokenFacts
 from unisono_codec.voices.semantic import HUBERT, PHONEMES, UNITS, HubertUnits, Phonemes
 
 
@@ -150,14 +151,15 @@ class VoiceData(SpeechCorpus):
         self.codec_facts = facts_of(codec)
         return self.finish(audit)
 
-    def describe(self) -> dict[str, Any]:
-        """Return a corpus' facts, and ``codec``, ``semantic``, ``duration_rate``, ``loudness_dbfs``."""
-        return super().describe() | {
-            "codec": self.codec_facts,
-            "semantic": self.spec.to_dict(),
-            "duration_rate": self.mel.sample_rate / self.mel.hop_length,
-            "loudness_dbfs": self.loudness_dbfs,
-        }
+    def describe(self) -> TokenFacts:
+        """Return a corpus' facts, with the codec, the semantic tokens and what they are made with."""
+        return TokenFacts(
+            **super().describe(),
+            codec=self.codec_facts,
+            semantic=self.spec,
+            duration_rate=self.mel.sample_rate / self.mel.hop_length,
+            loudness_dbfs=self.loudness_dbfs,
+        )
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         """Pad to the longest and add the lengths."""

@@ -23,7 +23,7 @@ Shapes: b batch, t codec frames, p frames of the prompt, q streams (G · N), v c
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -105,10 +105,10 @@ class GroupMaskedLM(TokenModel):
         self.label_smoothing, self.max_piece_characters = label_smoothing, max_piece_characters
         self.prompts_read = 0  # of the prompt's encoder: rows, not calls
 
-    def build(self, facts: dict[str, Any]) -> None:
+    def build(self, facts: Mapping[str, Any]) -> None:
         """Build for the codec, the semantic tokens and the symbols of the data."""
         super().build(facts)
-        self.streams = [(int(group), int(level)) for group, level in facts["codec"]["streams"]]
+        self.streams = [(int(group), int(level)) for group, level in self.facts.codec["streams"]]
         ranks = [group if self.order == "groups" else level for group, level in self.streams]
         self.num_sets = max(ranks) + 1
         self.set_of = ranks
@@ -237,10 +237,12 @@ class GroupMaskedLM(TokenModel):
     def preview_requests(self) -> list[PromptedRequest]:
         if not self.speaks:
             return [self.Request(semantic=[i % self.spec.vocabulary for i in range(40)])]
-        texts = list(self.facts.get("words") or self.facts.get("sample_texts", []))
-        if len(texts) > 2 and "words" in self.facts:
+        texts = list(self.facts.words or self.facts.sample_texts)
+        if len(texts) > 2 and self.facts.words is not None:
             texts = [" ".join(texts[:3]), texts[-1]]
-        return [self.Request(text=text, speaker=name) for text in texts[:2] for name in list(self.facts["prompts"])[:2]]
+        return [
+            self.Request(text=text, speaker=name) for text in texts[:2] for name in list(self.facts.prompts or ())[:2]
+        ]
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ Shapes: b batch, t mel frames, m mel bins, d channels, e dimensions of the embed
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -35,7 +35,9 @@ from unisono.errors import DataError, RecipeError, RequestError
 from unisono.model import OnStep
 from unisono.nn.convnext import ConvNeXtBlock
 from unisono_sound.corpus import level, trim
-from unisono_sound.signal import LogMel, MelSpec, read_audio, resample
+from unisono_sound.signal import LogMel, read_audio, resample
+
+from unisono_codec.voices.facts import WordFacts
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +110,8 @@ class Listener(Model):
     """
 
     Media: ClassVar[type[Heard]] = Heard
+    Facts: ClassVar[type[WordFacts]] = WordFacts
+    facts: WordFacts
     text_field: ClassVar[str] = "audio"
     salt: ClassVar[str] = "listener"
 
@@ -146,16 +150,16 @@ class Listener(Model):
         self.margin, self.scale, self.gain_share = margin, scale, gain_share
         self.dropout = nn.Dropout(dropout)
 
-    def build(self, facts: dict[str, Any]) -> None:
+    def build(self, facts: Mapping[str, Any]) -> None:
         """Build for the speakers, words and mels of the data."""
         super().build(facts)
-        self.speakers, self.words = list(facts["speakers"]), list(facts["words"])
-        self.mel_spec = MelSpec.from_dict(facts["mel_spec"])
+        self.speakers, self.words = list(self.facts.speakers), list(self.facts.words)
+        self.mel_spec = self.facts.mel_spec
         self.log_mel = LogMel(self.mel_spec)
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", torch.tensor(facts["mel_bin_mean"]), persistent=False)
-        self.register_buffer("std", torch.tensor(facts["mel_bin_std"]).clamp(min=1e-3), persistent=False)
+        self.register_buffer("mean", torch.tensor(self.facts.mel_bin_mean), persistent=False)
+        self.register_buffer("std", torch.tensor(self.facts.mel_bin_std).clamp(min=1e-3), persistent=False)
         self.embed = nn.Conv1d(self.mel_spec.n_mels, self.dim, 5, padding=2)
         self.norm = nn.LayerNorm(self.dim)
         self.blocks = nn.ModuleList(

@@ -300,7 +300,7 @@ def read_prompt(model: Any, request: VoiceRequest) -> Prompt:
             f"the prompt lasts {seconds:.1f} s, this model's window holds {longest / codec.frame_rate:.1f} s: "
             "give a shorter one"
         )
-    wave = level(wave, rate, model.facts["loudness_dbfs"])
+    wave = level(wave, rate, model.facts.loudness_dbfs)
     codes = codec.encode(wave[None].to(codec.device), levels=model.num_levels)[0].cpu()
     unknown = torch.full((len(codes),), model.spec.vocabulary)
     if request.prompt_text is None:

@@ -83,7 +83,7 @@ def evaluate(
     listener: Listener = main.component("listener")
     rivals = {"": synthesizer} | {str(path): load(path, device=device or "cpu") for path in against or ()}
     for path, rival in rivals.items():
-        if not isinstance(rival.model, GroupMaskedLM) or rival.model.facts["codec"] != main.facts["codec"]:
+        if not isinstance(rival.model, GroupMaskedLM) or rival.model.facts.codec != main.facts.codec:
             raise DataError(f"{path}: is no codec/gmlm over the same codec's tokens, so it cannot be compared")
     bar = {"console": Console(stderr=True), "disable": not progress}
     with tempfile.TemporaryDirectory() as folder:
@@ -216,7 +216,7 @@ class HeldOut:
     @classmethod
     def read(cls, model: GroupMaskedLM, data: Any, limit: int, folder: Path) -> "HeldOut":
         """Choose recordings, and write a prompt for each into a folder; raises as ``evaluate`` does."""
-        words, rate = model.facts.get("words"), model.codec.sample_rate
+        words, rate = model.facts.words, model.codec.sample_rate
         if not words:
             raise RequestError("this model says any text, and single words are measured here: give one of words")
         manifest = data if isinstance(data, Manifest) else read_manifests(_roots(data))
@@ -360,8 +360,8 @@ def against_one_by_one(model: GroupMaskedLM, held: HeldOut) -> dict[str, float]:
 
 def sequence_of(model: GroupMaskedLM) -> str:
     """Words to time: as many as fit into one part, at most ``SEQUENCE``."""
-    words = list(model.facts["words"])
-    return " ".join(words[: min(SEQUENCE, model.facts["max_join"])])
+    words = list(model.facts.words)
+    return " ".join(words[: min(SEQUENCE, model.facts.max_join)])
 
 
 def memory_peaks(checkpoint: str | Path, text: str) -> dict[str, float]:
@@ -381,7 +381,7 @@ result["after speaking"] = peak_memory()
 def _prompt(others: Sequence[Utterance], rate: int, model: GroupMaskedLM) -> Tensor:
     """Join recordings, as many of the first ones as the model looks at."""
     parts: list[Tensor] = []
-    room = model.facts["max_prompt_frames"] * model.codec.hop_length - round(2 * AROUND_SECONDS * rate)
+    room = model.facts.max_prompt_frames * model.codec.hop_length - round(2 * AROUND_SECONDS * rate)
     for utterance in others[:PROMPTS]:
         wave = level(trim(read_audio(utterance.audio, rate)[0], rate, 45.0, 0.06)[0], rate, -23.0)
         if parts and sum(map(len, parts)) + len(wave) > room:

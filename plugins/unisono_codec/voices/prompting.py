@@ -144,7 +144,7 @@ def parts_of(model: Any, request: PromptedRequest, seed: int, memory: Any, numbe
     if request.semantic is not None:
         semantic = torch.tensor(request.semantic, dtype=torch.int64)
         model.spec.check(semantic, request.semantic_rate)
-        longest = model.facts["max_frames"]
+        longest = model.facts.max_frames
         if len(semantic) > longest:
             raise RequestError(
                 f"semantic holds {len(semantic)} tokens, this model fills at most {longest} at once: ask in parts"
@@ -157,7 +157,7 @@ def parts_of(model: Any, request: PromptedRequest, seed: int, memory: Any, numbe
             "made by unisono_codec.voices.semantic of a recording"
         )
     assert request.text is not None
-    words = model.facts.get("words")
+    words = model.facts.words
     readings = _spoken_words(model, request.text, words) if words else _any_text(model, request)
     for count, (symbols, ids, pause) in enumerate(readings):
         symbol_ids = torch.tensor(ids)
@@ -188,7 +188,7 @@ def words_of(text: str, words: dict[str, list[int]]) -> list[tuple[str, int, int
 
 def _spoken_words(model: Any, text: str, words: dict[str, list[int]]) -> Iterator[tuple[Symbols, list[int], float]]:
     found = words_of(text, words)
-    most = model.facts["max_join"]
+    most = model.facts.max_join
     for first in range(0, len(found), most):
         symbols, ids, owners, written = [], [], [], []
         for index, (word, start, end) in enumerate(found[first : first + most]):
@@ -212,7 +212,7 @@ def prompt_of(model: Any, request: PromptedRequest) -> Int[Tensor, "p q"]:
     A recording of another rate is resampled, and treated as the training data were. Raises ``RequestError`` for one
     that cannot be read, is empty, silent or not finite, or is longer than what the model was trained to look at.
     """
-    known = model.facts["prompts"]
+    known = model.facts.prompts
     if request.prompt is None:
         name = next(iter(known)) if request.speaker is None else request.speaker
         if name not in known:
@@ -232,13 +232,13 @@ def prompt_of(model: Any, request: PromptedRequest) -> Int[Tensor, "p q"]:
         raise RequestError("the prompt is silent: give a recording of a voice")
     prepared = model.recipe.get("data", {})
     wave, _ = trim(wave, rate, prepared.get("trim_db", 45.0), prepared.get("pad_seconds", 0.06))
-    longest = model.facts["max_prompt_frames"]
+    longest = model.facts.max_prompt_frames
     if codec.num_frames(len(wave)) > longest:
         raise RequestError(
             f"the prompt lasts {len(wave) / rate:.1f} s, this model looks at {longest / codec.frame_rate:.1f} s: "
             "give a shorter one"
         )
-    wave = level(wave, rate, model.facts["loudness_dbfs"])
+    wave = level(wave, rate, model.facts.loudness_dbfs)
     return codec.encode(wave[None].to(codec.device))[0].cpu()
 
 

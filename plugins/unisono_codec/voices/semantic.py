@@ -51,7 +51,13 @@ class SemanticSpec:
     frame_rate: float
 
     def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON; ``from_dict`` takes it back."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "SemanticSpec":
+        """Return the spec that ``to_dict`` described."""
+        return cls(**values)
 
     def check(self, tokens: Int[Tensor, "*b t"], frame_rate: float | None = None, what: str = "semantic") -> None:
         """Raise ``RequestError`` for tokens that cannot be these: none, another rate, or outside of the vocabulary."""

@@ -16,7 +16,7 @@ Shapes: b batch, t codec frames, q levels, v codebook, s symbols, d channels.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -120,10 +120,10 @@ class SoundStorm(TokenModel):
         self.wanted_steps = level_steps
         self.temperatures = dict(temperature=temperature, choice_temperature=choice_temperature)
 
-    def build(self, facts: dict[str, Any]) -> None:
+    def build(self, facts: Mapping[str, Any]) -> None:
         """Build for the codec, the semantic tokens, the symbols and the speakers of the data."""
         super().build(facts)
-        streams = facts["codec"]["streams"]
+        streams = self.facts.codec["streams"]
         if any(group for group, _ in streams):
             raise RecipeError("the codec has groups of residual levels, which codec/soundstorm does not make")
         self.num_levels = self.wanted_levels or len(streams)
@@ -281,7 +281,7 @@ class SoundStorm(TokenModel):
         return make_strategy("soundstorm", canvas.layout, num_steps=tuple(steps), **knobs)
 
     def preview_requests(self) -> list[VoiceRequest]:
-        texts = self.facts.get("sample_texts", [])[:2]
+        texts = self.facts.sample_texts[:2]
         if not self.speaks:
             return [self.Request(semantic=[i % self.spec.vocabulary for i in range(40)])]
         return [self.Request(text=text, speaker=name) for text in texts for name in self.voice.speakers[:2]]

@@ -21,24 +21,27 @@ from unisono.masked.training.corrupt import Corrupted
 from unisono_sound.voice import Voice
 
 from unisono_codec.voices.data import check_codec
-from unisono_codec.voices.semantic import PHONEMES, Phonemes, SemanticSpec
+from unisono_codec.voices.facts import TokenFacts
+from unisono_codec.voices.semantic import PHONEMES, Phonemes
 
 
 class TokenModel(MaskedModel):
     """A network that fills in a codec's tokens, and the codec that makes them heard."""
 
     Media: ClassVar[type[Audio]] = Audio
+    Facts: ClassVar[type[TokenFacts]] = TokenFacts
+    facts: TokenFacts
     roles: ClassVar[dict[str, str]] = {"codec": "turns sound into tokens and back"}
 
-    def build(self, facts: dict[str, Any]) -> None:
+    def build(self, facts: Mapping[str, Any]) -> None:
         """Read what the data knows of the voice, the semantic tokens and the codec."""
         super().build(facts)
-        self.voice = Voice.from_facts(facts)
-        self.spec = SemanticSpec(**facts["semantic"])
-        self.codebook_size = int(facts["codec"]["codebook_size"])
+        self.voice = Voice.from_facts(self.facts)
+        self.spec = self.facts.semantic
+        self.codebook_size = int(self.facts.codec["codebook_size"])
         self.speaks = self.spec.provider == PHONEMES
         if self.speaks:
-            self.phonemes = Phonemes(self.voice.symbols, self.spec.frame_rate, facts["duration_rate"])
+            self.phonemes = Phonemes(self.voice.symbols, self.spec.frame_rate, self.facts.duration_rate)
 
     def masking_of(self, num_sets: int, weights: Sequence[float] | None, name: str, what: str) -> PlanMasking:
         """Return the corruption that draws one of so many sets of streams, ``weights`` saying how often each; raises
@@ -67,7 +70,7 @@ class TokenModel(MaskedModel):
         """Take the codec whose codes were learnt; raises ``RecipeError`` for another one."""
         if role == "codec":
             try:
-                check_codec(component, self.facts["codec"])
+                check_codec(component, self.facts.codec)
             except UnisonoError as error:
                 raise RecipeError(str(error)) from None
         super().attach(role, component)

@@ -60,7 +60,7 @@ def evaluate(
     if device is not None:
         synthesizer.to(device)
     model, codec = synthesizer.model, synthesizer.model.codec
-    spec = MelSpec.from_dict(model.facts["mel_spec"])
+    spec = model.facts.mel_spec
 
     def through(levels: int) -> Copy:
         def copy(wave: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
@@ -72,7 +72,7 @@ def evaluate(
     copies = {CODED: through(codec.num_levels)}
     if model.num_levels < codec.num_levels:
         copies[CODED_LEVELS] = through(model.num_levels)
-    facts = {"codec": model.facts["codec"]["model"], "levels": f"{model.num_levels} of {codec.num_levels}"}
+    facts = {"codec": model.facts.codec["model"], "levels": f"{model.num_levels} of {codec.num_levels}"}
     report = evaluate_voice(
         synthesizer, data, copies, spec, facts=facts, limit=limit, texts=texts, jobs=jobs, checkpoint=checkpoint,
         recogniser=recogniser, progress=progress,

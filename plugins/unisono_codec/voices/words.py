@@ -26,6 +26,7 @@ from unisono_sound.corpus.manifest import DIGITS
 from unisono_sound.signal import MelSpec
 
 from unisono_codec.voices.data import VoiceData, VoiceItem, VoiceSet
+from unisono_codec.voices.facts import TokenFacts, WordFacts
 
 TAKES, HELD_TAKES = 6, 2
 """How often each voice of espeak-ng says a digit, at rates and pitches of its own, and how many are held out."""
@@ -83,9 +84,9 @@ class WordData(SpeechCorpus):
         self.train_set, self.val_set = (WordSet(part.items, self.words) for part in (self.train_set, self.val_set))
         return self.finish(audit)
 
-    def describe(self) -> dict[str, Any]:
-        """Return a corpus' facts, and ``words``, each as often as it is spoken once."""
-        return super().describe() | {"words": self.words}
+    def describe(self) -> WordFacts:
+        """Return a corpus' facts, with the words."""
+        return WordFacts(**super().describe(), words=tuple(self.words))
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super().collate(items)
@@ -194,8 +195,8 @@ class PromptedData(VoiceData):
             raise DataError(f"{self.root}: no speaker has two recordings, of which one could be the other's prompt")
         return audit
 
-    def describe(self) -> dict[str, Any]:
-        """Return the facts of ``codec/voice``, and ``prompts`` (codes by speaker, of training recordings),
+    def describe(self) -> TokenFacts:
+        """Return the facts of ``codec/voice``, with ``prompts`` (codes by speaker, of training recordings),
         ``max_prompt_frames``, ``max_frames``, ``max_join``; ``words`` with their symbols, where texts are words.
         """
         prompts = {}
@@ -205,16 +206,18 @@ class PromptedData(VoiceData):
             if middle:
                 codes = torch.cat([item.features.load("codes") for item in middle])
                 prompts[name] = codes[: self.max_prompt_frames].tolist()
-        facts = super().describe() | {
-            "prompts": prompts,
-            "max_prompt_frames": self.max_prompt_frames,
-            "max_frames": self.max_frames,
-            "max_join": self.max_join,
-        }
-        if not self.single_words:
-            return facts
-        symbols = {item.utterance.text: item.symbols.tolist() for item in self.train_set.items}
-        return facts | {"words": {word: symbols[word] for word in words_of(self.train_set.items)}}
+        words = None
+        if self.single_words:
+            symbols = {item.utterance.text: item.symbols.tolist() for item in self.train_set.items}
+            words = {word: symbols[word] for word in words_of(self.train_set.items)}
+        return replace(
+            super().describe(),
+            prompts=prompts,
+            max_prompt_frames=self.max_prompt_frames,
+            max_frames=self.max_frames,
+            max_join=self.max_join,
+            words=words,
+        )
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super().collate(items)

@@ -96,7 +96,8 @@ def test_missing_facts_are_named():
 
 def test_a_model_takes_its_own_family_one_that_extends_it_or_their_json():
     more = TrumpFacts(suits=("clubs",), table=Table(1), trump="clubs")
-    assert facts_of(more, CardFacts) is more
+    assert facts_of(MADE, CardFacts) is MADE
+    assert facts_of(more, CardFacts) == {"suits": ["clubs"], "table": {"legs": 1}, "odds": {}, "values": 13}
     assert facts_of(dict(MADE), CardFacts) == MADE and isinstance(facts_of(dict(MADE), CardFacts), CardFacts)
     with pytest.raises(DataError, match="'trump'"):
         facts_of(dict(more), CardFacts)
