@@ -8,12 +8,11 @@ import torch
 from unisono.data import Drop, derive_seed, mirrored, read_captions, words_of
 from unisono.errors import DataError
 from unisono_motion.corpus.captions import CONTENTS, STYLES, captions_of_name
-from unisono_motion.corpus.data import MIRRORED, ClipData, read_clip
+from unisono_motion.corpus.data import MIRRORED, ClipData, Listed, read_clip
 from unisono_motion.corpus.features import MotionSpec
 from unisono_motion.corpus.figures import FigureData, figure_skeleton, make_figure
 from unisono_motion.corpus.humanml3d import JOINTS_22, spec_of
 from unisono_motion.skeleton import Motion
-from unisono_sound.corpus import Utterance
 
 
 @pytest.fixture(autouse=True)
@@ -249,7 +248,7 @@ def test_one_frame_is_dropped_while_reading(tmp_path):
     figure = make_figure(0)
     one = Motion(figure.positions[:1], figure.skeleton, 20.0, figure.rotations[:1]).save(tmp_path / "one.bvh")
     with pytest.raises(Drop, match="one frame"):
-        read_clip(Utterance("one", one), 0.01)
+        read_clip(Listed("one", one), 0.01)
 
 
 # ---- the published layout ----------------------------------------------------------------------

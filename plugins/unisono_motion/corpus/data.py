@@ -27,7 +27,6 @@ from unisono.data import (
 )
 from unisono.errors import DataError
 from unisono.files import Names, is_file, is_folder, shown, walk
-from unisono_sound.corpus import Utterance
 
 from unisono_motion.corpus import humanml3d
 from unisono_motion.corpus.captions import captions_of_name
@@ -124,7 +123,7 @@ class MotionData(DataModule):
 
 
 @dataclass(frozen=True)
-class _Listed:
+class Listed:
     """A BVH file that was found, and what is said of it."""
 
     id: str
@@ -202,14 +201,16 @@ class ClipData(MotionData):
         listed = _find_clips(root, audit)
         unit = BVH_UNIT if self.metres_per_unit is None else self.metres_per_unit
         results = prepare_features(
-            [Utterance(clip.id, clip.path) for clip in listed],
+            listed,
             partial(read_clip, metres_per_unit=unit),
             f"bvh-2 {unit:g}",
+            file=lambda clip: clip.path,
             num_processes=self.num_processes,
             progress=progress,
             description="reading clips",
+            note=audit.note,
         )
-        captures: list[tuple[_Listed, Motion]] = []
+        captures: list[tuple[Listed, Motion]] = []
         for clip, result in zip(listed, results, strict=True):
             if isinstance(result, Drop):
                 audit.drop(clip.id, result.reason, result.detail)
@@ -226,7 +227,7 @@ class ClipData(MotionData):
                 f"{MIN_HEIGHT:g} to {MAX_HEIGHT:g} m; set data.metres_per_unit (now {unit:g})"
             )
         self.spec = MotionSpec(skeleton, captures[0][1].fps if self.fps is None else self.fps)
-        fitted: dict[str, tuple[_Listed, Motion]] = {}
+        fitted: dict[str, tuple[Listed, Motion]] = {}
         for clip, motion in captures:
             try:
                 self._judge(motion.seconds)
@@ -307,9 +308,9 @@ class ClipData(MotionData):
             raise Drop("too long", f"{seconds:.1f} s of at most {self.max_seconds:g} s")
 
 
-def read_clip(utterance: Utterance, metres_per_unit: float) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_clip(clip: Listed, metres_per_unit: float) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a BVH file for the cache: rotations as six numbers, the root, and the skeleton among the facts."""
-    capture = read_bvh(utterance.audio, metres_per_unit)
+    capture = read_bvh(clip.path, metres_per_unit)
     if len(capture.root) < 2:
         raise Drop("one frame", "a motion needs at least 2 frames")
     tensors = {
@@ -326,7 +327,7 @@ def _restore(load: Any, facts: dict[str, Any]) -> Motion:
     return Motion(positions, skeleton, facts["fps"], rotations)
 
 
-def _find_clips(root: Path, audit: Audit) -> list[_Listed]:
+def _find_clips(root: Path, audit: Audit) -> list[Listed]:
     if is_folder(root):
         found = walk(root, (".bvh",))
         found.tell(audit)
@@ -335,17 +336,17 @@ def _find_clips(root: Path, audit: Audit) -> list[_Listed]:
                 f"{root}: holds no .bvh file and no new_joint_vecs folder; give a folder of BVH files, one in "
                 "HumanML3D's layout, or a table of file|caption"
             )
-        listed: dict[str, _Listed] = {}
+        listed: dict[str, Listed] = {}
         for file in found.files:
             if file.stem in listed:
                 audit.drop(file.id, "same name", f"{listed[file.stem].path.name} has the same id")
                 continue
-            listed[file.stem] = _Listed(file.stem, file.path, captions_of_name(file.path.stem))
+            listed[file.stem] = Listed(file.stem, file.path, captions_of_name(file.path.stem))
         return list(listed.values())
     if not is_file(root):
         raise DataError(f"{shown(root)}: no such folder or file; check data.root")
     listed, beside = {}, Names(root.parent)
-    for name, captions in read_captions(root, "clip").items():
+    for name, captions in read_captions(root, "clip", audit).items():
         path = beside.find(name)
         if path is None:
             raise DataError(f"{root}: {shown(name)!r} does not exist beside it; put it there, or remove its lines")
@@ -354,11 +355,11 @@ def _find_clips(root: Path, audit: Audit) -> list[_Listed]:
         id = Path(name).with_suffix("").as_posix()
         if id in listed:
             raise DataError(f"{root}: {shown(name)!r} and {listed[id].path.name!r} have the same id; rename one")
-        listed[id] = _Listed(id, path, captions)
+        listed[id] = Listed(id, path, captions)
     return list(listed.values())
 
 
-def _clip(listed: _Listed, motion: Motion, spec: MotionSpec) -> Clip:
+def _clip(listed: Listed, motion: Motion, spec: MotionSpec) -> Clip:
     return Clip(listed.id, spec.encode(motion), listed.captions)
 
 
