@@ -108,7 +108,7 @@ def read_request(model: Any, request: ImageRequest) -> Task:
     """Return the task of a request; raises ``RequestError`` that names what the model cannot do."""
     label, caption = _subject(model, request)
     if request.negative_prompt is not None:
-        if not model.facts["words"]:
+        if not model.facts.words:
             raise RequestError("negative_prompt is for models that read captions; this one knows classes alone")
         read_caption(request.negative_prompt, "negative_prompt")
     told = label != NO_LABEL or bool(caption) or request.negative_prompt is not None
@@ -126,7 +126,7 @@ def read_request(model: Any, request: ImageRequest) -> Task:
         )
     start = None
     if request.image is not None:
-        start = start_pixels(request.image, tuple(model.facts["background"]), height, width)
+        start = start_pixels(request.image, model.facts.background, height, width)
     elif request.strength is not None:
         raise RequestError(f"strength={request.strength:g} says how far from a picture to go: give its path as image")
     strength = STRENGTH if request.strength is None else request.strength
@@ -158,7 +158,7 @@ def read_caption(caption: str, name: str = "prompt") -> str:
 
 def _subject(model: Any, request: ImageRequest) -> tuple[int, str]:
     """The number of the class and the caption."""
-    classes, words = model.facts["classes"], model.facts["words"]
+    classes, words = list(model.facts.classes), model.facts.words
     named, caption = request.label, request.prompt
     if caption is not None and not words:
         if not classes:
@@ -213,12 +213,12 @@ def start_pixels(picture: str | Image, background: Any, height: int, width: int)
 
 
 def _ways(model: Any) -> str:
-    ways = [name for name, known in (("a prompt", model.facts["words"]), ("a label", model.facts["classes"])) if known]
+    ways = [name for name, known in (("a prompt", model.facts.words), ("a label", list(model.facts.classes))) if known]
     return " or ".join(ways) or "neither prompt nor label"
 
 
 def _side(model: Any, name: str, asked: int | None) -> int:
-    size, multiple = model.facts["size"], model.multiple
+    size, multiple = model.facts.size, model.multiple
     side = size if asked is None else asked
     if side % multiple or not multiple <= side <= LARGEST * size:
         raise RequestError(

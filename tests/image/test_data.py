@@ -60,7 +60,7 @@ def test_a_folder_gives_classes_parts_and_reasons(folder):
     assert len(data.val_set) == 3
     assert len(data.tested) == 4
     facts = data.describe()
-    assert json.loads(json.dumps(facts)) == facts
+    assert json.loads(json.dumps(facts.to_json())) == facts
     assert facts["held_out"] == []
     assert (facts["size"], facts["count"], facts["background"]) == (8, 9, [255, 255, 255])
     (picture,) = [p for p in data.train_set.pictures if p.id == "train/dog/3.png"]

@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
 def generator_for(data):
     """A tiny generator with random weights and a classifier with random weights, for some data."""
     model = Recipe.read("image/dit-tiny").build_model(data.describe())
-    model.attach("classifier", Recipe.read("image/classifier-tiny").build_model(data.describe() | {
+    model.attach("classifier", Recipe.read("image/classifier-tiny").build_model({**data.describe(),
         "classes": list(SHAPES)}))  # fmt: skip
     return model.eval()
 

@@ -2,6 +2,7 @@
 
 import sys
 import types
+from dataclasses import replace
 
 import pytest
 import torch
@@ -87,7 +88,7 @@ def test_a_model_that_refuses_plainly_and_fills_frames_is_found(aligned):
 
 def test_an_answer_is_what_follows_the_prompt_in_its_form(aligned, monkeypatch):
     form = {"before": "Q: ", "between": " A: ", "after": ""}
-    monkeypatch.setitem(aligned.model.facts, "chat", form)
+    monkeypatch.setattr(aligned.model, "facts", replace(aligned.model.facts, chat=form))
     given = dict(length=6, temperature=0.0, order="left_to_right", num_steps=6, chat=True)
     report = audit(aligned, ["how?"], refuses, frame="# {step:4}", **given)
     assert [a.answer for a in report.answers] == ["NO", "# HARM"]

@@ -332,7 +332,7 @@ def test_large_vocabularies_have_wide_numbers(tmp_path):
 
 
 def test_facts_say_what_models_need(book):
-    facts = json.loads(json.dumps(prepared(str(book), documents="line", val=0.2).describe()))
+    facts = json.loads(json.dumps(prepared(str(book), documents="line", val=0.2).describe().to_json()))
     assert set(facts) == {
         "tokenizer", "vocabulary", "special", "context", "characters_per_token", "sample_texts",
     }  # fmt: skip

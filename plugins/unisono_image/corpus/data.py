@@ -29,6 +29,7 @@ from unisono.data import (
 from unisono.errors import DataError
 from unisono.files import Found, Names, Walk, fault_of, is_folder, natural, shown, walk
 
+from unisono_image.corpus.facts import ImageFacts
 from unisono_image.corpus.files import IMAGE_SUFFIXES, Fit, colour
 from unisono_image.corpus.store import open_store, pack_files
 
@@ -133,7 +134,6 @@ class ImageData(DataModule):
         self.background = colour(background)
         self.classes: list[str] = []
         self.tested: list[Picture] = []
-        self._facts: dict[str, Any] = {}
 
     def settle(
         self, audit: Audit, pixels: np.ndarray | Path, pictures: list[Picture], tested: Sequence[Picture] = ()
@@ -159,21 +159,19 @@ class ImageData(DataModule):
             held = [picture.id for picture in val]
         said = {picture.turn or picture.id: picture.captions[0] for picture in reversed(pictures) if picture.captions}
         words = {word for picture in pictures for caption in picture.captions for word in words_of(caption)}
-        self._facts = {
-            "size": self.size,
-            "classes": self.classes,
-            "words": sorted(words),
-            "sample_captions": sorted(set(said.values()), key=lambda text: derive_seed("sample", text))[:NUM_SAMPLES],
-            "held_out": held,
-            "count": len(pictures),
-            "background": list(self.background),
-        }
+        samples = sorted(set(said.values()), key=lambda text: derive_seed("sample", text))
+        self.facts = ImageFacts(
+            size=self.size,
+            classes=tuple(self.classes),
+            words=tuple(sorted(words)),
+            sample_captions=tuple(samples[:NUM_SAMPLES]),
+            held_out=tuple(held),
+            count=len(pictures),
+            background=self.background,
+        )
         self.train_set = PictureSet(pixels, self.size, pictures, self.flip, self.shift, random=True)
         self.val_set = PictureSet(pixels, self.size, val, False, 0, random=False) if val else None
         return self.finish(audit)
-
-    def describe(self) -> dict[str, Any]:
-        return dict(self._facts)
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         return collate_items(items)

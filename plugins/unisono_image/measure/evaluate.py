@@ -170,13 +170,13 @@ class Corpus:
         model = synthesizer.model
         module = data if isinstance(data, ImageData) else corpus_of(model, str(data))
         module.setup()
-        if module.size != model.facts["size"]:
-            raise DataError(f"the data has {module.size} pixels a side, the model makes {model.facts['size']}")
+        if module.size != model.facts.size:
+            raise DataError(f"the data has {module.size} pixels a side, the model makes {model.facts.size}")
         # Exports that are older than the natural order of numbers have another order of the same classes.
-        if sorted(module.classes) != sorted(model.facts["classes"]) and not model.facts["words"]:
-            raise DataError(f"the data has the classes {module.classes}, the model knows {model.facts['classes']}")
+        if sorted(module.classes) != sorted(model.facts.classes) and not model.facts.words:
+            raise DataError(f"the data has the classes {module.classes}, the model knows {list(model.facts.classes)}")
         train, tested = list(module.train_set.pictures), list(module.tested)
-        held_out = {composed(id) for id in model.facts["held_out"]}
+        held_out = {composed(id) for id in model.facts.held_out}
         rest = list(module.val_set.pictures) if module.val_set and not tested else []
         held = tested or [p for p in [*train, *rest] if p.id in held_out]
         known = {picture.id for picture in held}
@@ -186,7 +186,7 @@ class Corpus:
         labels: list[int] = []
         asked: list[Picture] = []
         unseen: list[Picture] = []
-        if model.facts["words"]:
+        if model.facts.words:
             train = [picture for picture in train if picture.captions]
             count = min(limit, len(train) // 3)
             asked, sample, reference = train[:count], train[count : 2 * count], [*train[2 * count :], *held]

@@ -28,7 +28,7 @@ def sheet(images: Sequence[Image], columns: int, labels: Sequence[str] = (), tim
 
 def class_sheet(synthesizer: Any, per_class: int = 8, times: int = 2, seed: int = 0, **fields: Any) -> Image:
     """Return a row of pictures for each class that a model knows; ``fields`` are those of the request."""
-    classes = synthesizer.model.facts["classes"]
+    classes = synthesizer.model.facts.classes
     if not classes:
         raise RequestError("this model knows no classes: give prompts to prompt_sheet")
     asked = [

@@ -17,7 +17,7 @@ Shapes: b batch, s size in pixels, h, w height and width, d features, k classes.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -33,6 +33,7 @@ from unisono.data import Drop
 from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
 from unisono.model import OnStep
 
+from unisono_image.corpus.facts import ImageFacts
 from unisono_image.corpus.files import fitted, read_image
 
 GROUPS = 8
@@ -97,6 +98,8 @@ class ImageClassifier(Model):
     """
 
     Media: ClassVar[type[Judged]] = Judged
+    Facts: ClassVar[type[ImageFacts]] = ImageFacts
+    facts: ImageFacts
     text_field: ClassVar[str] = "image"
 
     class Request(Request):
@@ -132,13 +135,13 @@ class ImageClassifier(Model):
         self.widths, self.num_blocks, self.label_smoothing = list(widths), num_blocks, label_smoothing
         self.dropout = nn.Dropout(dropout)
 
-    def build(self, facts: dict[str, Any]) -> None:
+    def build(self, facts: Mapping[str, Any]) -> None:
         """Build for the classes of the data."""
         super().build(facts)
-        self.classes = list(facts["classes"])
+        self.classes = list(self.facts.classes)
         if len(self.classes) < 2:
             raise DataError(f"a classifier needs two classes or more, the data has {len(self.classes)}: give folders")
-        self.size = int(facts["size"])
+        self.size = self.facts.size
         self.embed = nn.Conv2d(3, self.widths[0], 3, 1, 1)
         stages = zip(self.widths, self.widths[1:], strict=False)
         self.blocks = nn.ModuleList(

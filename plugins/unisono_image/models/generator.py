@@ -14,7 +14,7 @@ Shapes: b batch, n rows of the network, c channels, h w height and width of what
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -37,6 +37,7 @@ from unisono.diffusion import (
 from unisono.errors import CheckpointError, RecipeError
 from unisono.model import OnStep
 
+from unisono_image.corpus.facts import ImageFacts
 from unisono_image.models.condition import NO_LABEL, Condition, Conditioner
 from unisono_image.models.schedulers import first_step, make_scheduler, noised
 from unisono_image.request import ImageRequest, Task, read_request, solver_of
@@ -56,6 +57,8 @@ class ImageGenerator(Model):
     """
 
     Media: ClassVar[type[Image]] = Image
+    Facts: ClassVar[type[ImageFacts]] = ImageFacts
+    facts: ImageFacts
     Request: ClassVar[type[ImageRequest]] = ImageRequest
     text_field: ClassVar[str] = "prompt"
     salt: ClassVar[str] = "image"
@@ -107,14 +110,14 @@ class ImageGenerator(Model):
         self.rounds: int = 0
         self.reports: list[Report] = []
 
-    def build(self, facts: dict[str, Any]) -> None:
+    def build(self, facts: Mapping[str, Any]) -> None:
         """Build for the classes and words of the data."""
         super().build(facts)
-        if facts["size"] % self.multiple:
+        if self.facts.size % self.multiple:
             raise RecipeError(
-                f"data.size={facts['size']} must be a multiple of {self.multiple} for this model: change one of them"
+                f"data.size={self.facts.size} must be a multiple of {self.multiple} for this model: change one of them"
             )
-        self.conditioner = Conditioner(len(facts["classes"]), facts["words"], self.condition_dim, *self.text_sizes)
+        self.conditioner = Conditioner(len(self.facts.classes), self.facts.words, self.condition_dim, *self.text_sizes)
         self.net = self.make_net()
 
     def make_net(self) -> Any:
@@ -285,8 +288,8 @@ class ImageGenerator(Model):
         return self.conditioner(labels, captions, torch.zeros_like(labels, dtype=torch.bool))
 
     def preview_requests(self) -> list[ImageRequest]:
-        classes, captions = self.facts["classes"], self.facts.get("sample_captions", [])
-        if self.facts["words"]:
+        classes, captions = self.facts.classes, self.facts.sample_captions
+        if self.facts.words:
             return [self.Request(prompt=caption, seed=i, num_steps=20) for i, caption in enumerate(captions[:6])]
         return [self.Request(label=label, seed=i, num_steps=20) for i, label in enumerate(classes[:6])] or [
             self.Request(seed=seed, num_steps=20) for seed in range(2)

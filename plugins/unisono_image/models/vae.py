@@ -15,7 +15,7 @@ Shapes: b batch, c channels of latents, h w their height and width, y x those of
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,6 +29,7 @@ from unisono.errors import RecipeError
 from unisono.model import OnStep
 from unisono.train.adversarial import Adversarial, Played
 
+from unisono_image.corpus.facts import ImageFacts
 from unisono_image.models.patches import PatchDiscriminator, perceptual_distance
 from unisono_image.request import start_pixels
 
@@ -61,6 +62,8 @@ class VAE(Adversarial, Model):
     """
 
     Media: ClassVar[type[Image]] = Image
+    Facts: ClassVar[type[ImageFacts]] = ImageFacts
+    facts: ImageFacts
     Request: ClassVar[type[VAERequest]] = VAERequest
     text_field: ClassVar[str] = "image"
     salt: ClassVar[str] = "vae"
@@ -98,13 +101,13 @@ class VAE(Adversarial, Model):
         self.adversarial_weight, self.feature_weight = adversarial_weight, 0.0
         self.discriminator_channels, self.pretrain_steps = discriminator_channels, pretrain_steps
 
-    def build(self, facts: dict[str, Any]) -> None:
+    def build(self, facts: Mapping[str, Any]) -> None:
         """Build the network; pictures of any size that the lowest resolution divides go through it."""
         super().build(facts)
         from diffusers import AutoencoderKL
 
-        if facts["size"] % self.latent_downsampling:
-            raise RecipeError(f"data.size={facts['size']} must be a multiple of {self.latent_downsampling}")
+        if self.facts.size % self.latent_downsampling:
+            raise RecipeError(f"data.size={self.facts.size} must be a multiple of {self.latent_downsampling}")
         levels = len(self.block_channels)
         self.net: Any = AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",) * levels,
@@ -113,7 +116,7 @@ class VAE(Adversarial, Model):
             layers_per_block=self.layers_per_block,
             latent_channels=self.latent_channels,
             norm_num_groups=self.norm_groups,
-            sample_size=facts["size"],
+            sample_size=self.facts.size,
         )
         self.register_buffer("spread", torch.ones(()))
 
@@ -194,7 +197,7 @@ class VAE(Adversarial, Model):
         on_step: OnStep | None = None,
     ) -> list[Image]:
         """Return what the autoencoder makes of pictures, scaled and cropped to the size that it was trained on."""
-        size, background = self.facts["size"], tuple(self.facts["background"])
+        size, background = self.facts.size, self.facts.background
         pixels = [
             half_light(size) if request.image is None else start_pixels(request.image, background, size, size)
             for request in requests

@@ -16,6 +16,7 @@ import numpy as np
 from unisono.data import Audit, DataModule, derive_seed
 from unisono.errors import DataError, did_you_mean
 
+from unisono_text.corpus.facts import TextFacts
 from unisono_text.corpus.packing import RowSet, collate_rows
 from unisono_text.corpus.tokenizer import Tokenizer
 
@@ -45,7 +46,6 @@ class TextData(DataModule):
         self.context = context
         self.tokenizer: Tokenizer | None = None
         self._lent: Tokenizer | None = None
-        self._facts: dict[str, Any] = {}
 
     def lend(self, tokenizer: Tokenizer) -> None:
         """Have the texts in the tokens of a model instead of what the settings say; before ``prepare``."""
@@ -66,13 +66,13 @@ class TextData(DataModule):
             raise DataError("no document is left to train on: see the reasons above, and give more data")
         self.tokenizer, self.train_set = tokenizer, train_set
         self.val_set = val_set if val_set is not None and len(val_set) else None
-        self._facts = {
+        self.facts = TextFacts(
             **tokenizer.to_facts(),
-            "context": self.context,
-            "characters_per_token": characters_per_token,
-            "sample_texts": [text for text in samples if text][:NUM_SAMPLES],
+            context=self.context,
+            characters_per_token=characters_per_token,
+            sample_texts=tuple(text for text in samples if text)[:NUM_SAMPLES],
             **facts,
-        }
+        )
         return self.finish(audit)
 
     def texts(self, held_out: bool = True, limit: int | None = None) -> list[str]:
@@ -82,9 +82,6 @@ class TextData(DataModule):
             return []
         stretches = [part.text_tokens(start, length) for start, length, _ in part.documents[:limit].tolist()]
         return [self.tokenizer.decode(stretch.tolist()) for stretch in stretches]
-
-    def describe(self) -> dict[str, Any]:
-        return dict(self._facts)
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         pad = self.tokenizer.special["pad"] if self.tokenizer else None

@@ -14,7 +14,7 @@ token at all: models give it the input row after the last id.
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from unisono.errors import CheckpointError, DataError, MissingExtra, RequestError, did_you_mean
@@ -102,7 +102,7 @@ class Tokenizer:
         return cls("json", table, special)
 
     @classmethod
-    def from_facts(cls, facts: dict[str, Any]) -> "Tokenizer":
+    def from_facts(cls, facts: Mapping[str, Any]) -> "Tokenizer":
         """Return the tokenizer that ``to_facts`` described; raises ``CheckpointError`` where it is not the same."""
         try:
             said, special = facts["tokenizer"], dict(facts["special"])

@@ -223,7 +223,7 @@ def prompt_of(model: Any, text: str, chat: bool) -> tuple[list[int], str]:
     plain = model.tokenizer.encode(text)
     if not chat:
         return plain, text
-    template = model.facts.get("chat")
+    template = model.facts.chat
     if template is None:
         raise RequestError("this model was trained on no chats and has no template for them: leave chat out")
     before, between = (model.tokenizer.encode(template[name], special=True) for name in ("before", "between"))

@@ -123,5 +123,5 @@ class PaSS(Based):
         return self.read(tokens, visible if cache is None else cache.mask(visible), positions, cache)
 
     def preview_requests(self) -> list[ContinueRequest]:
-        prompts = ["", *self.facts.get("sample_texts", [])[:1]]
+        prompts = ["", *self.facts.sample_texts[:1]]
         return [ContinueRequest(text=text, length=16, decoding="pass") for text in prompts]

@@ -92,7 +92,7 @@ class Medusa(Based):
         return torch.cat([self.base.net.head(hidden)[:, :, None], self.net(hidden)], 2)
 
     def preview_requests(self) -> list[ContinueRequest]:
-        prompts = ["", *self.facts.get("sample_texts", [])[:1]]
+        prompts = ["", *self.facts.sample_texts[:1]]
         tree = tuple([2] * min(self.extra_heads, 3))
         return [ContinueRequest(text=text, length=16, decoding="medusa", tree=tree) for text in prompts]
 

@@ -280,7 +280,7 @@ def corpus_of(model: Any, root: str) -> TextData:
     known = inspect.signature(kind).parameters
     changed = {
         "root": root, "tokenizer": "bytes", "context": model.context, "batch_size": 1, "num_workers": 0, "pack": False,
-        **model.facts.get("chat", {}),
+        **(model.facts.chat or {}),
     }  # fmt: skip
     module = kind(**{name: value for name, value in {**section, **changed}.items() if name in known})
     module.lend(model.tokenizer)
@@ -289,7 +289,7 @@ def corpus_of(model: Any, root: str) -> TextData:
 
 def _said(model: Any, form: dict[str, str] | None, tokens: list[int]) -> tuple[str, str] | None:
     """Return what a user says in a prompt of a form and how that reads; None where a request cannot be put so."""
-    if form is None or form != model.facts.get("chat") or "chat" not in model.Request.model_fields:
+    if form is None or form != model.facts.chat or "chat" not in model.Request.model_fields:
         return None
     before, between = (model.tokenizer.encode(form[name], special=True) for name in ("before", "between"))
     own = tokens[len(before) : len(tokens) - len(between)]

@@ -23,7 +23,7 @@ Shapes: b batch, t tokens, n blocks, v vocabulary. Masks: True = keep.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -78,7 +78,7 @@ class BlockModel(MaskedText):
     def block_size(self) -> int:
         return self._block_size
 
-    def build(self, facts: dict[str, Any]) -> None:
+    def build(self, facts: Mapping[str, Any]) -> None:
         if facts["context"] % self.block_size:
             raise RecipeError(
                 f"data.context={facts['context']} must be a multiple of model.block_size={self.block_size}: "

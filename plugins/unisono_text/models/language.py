@@ -14,7 +14,7 @@ Shapes: b batch, t tokens, v vocabulary. Masks: True = keep.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -24,6 +24,7 @@ from unisono import Model, Text
 from unisono.data import derive_seed
 from unisono.errors import CheckpointError, RecipeError, RequestError
 
+from unisono_text.corpus.facts import TextFacts
 from unisono_text.corpus.tokenizer import Tokenizer
 from unisono_text.filling.request import TextRequest
 from unisono_text.models.adapters import NO_ADAPTERS, adapt, source_names
@@ -50,6 +51,8 @@ class LanguageModel(Model):
     """
 
     Media: ClassVar[type[Text]] = Text
+    Facts: ClassVar[type[TextFacts]] = TextFacts
+    facts: TextFacts
     Request: ClassVar[type[TextRequest]] = TextRequest
     salt: ClassVar[str] = "text"
     exact: ClassVar[bool] = False
@@ -80,12 +83,12 @@ class LanguageModel(Model):
         self.watchers: list[Any] = []
         self.adapters = NO_ADAPTERS
 
-    def build(self, facts: dict[str, Any]) -> None:
+    def build(self, facts: Mapping[str, Any]) -> None:
         """Build for the tokenizer and the context of the data."""
         super().build(facts)
-        self.tokenizer = Tokenizer.from_facts(facts)
-        self.vocabulary, self.context = int(facts["vocabulary"]), int(facts["context"])
-        self.special: dict[str, int | None] = facts["special"]
+        self.tokenizer = Tokenizer.from_facts(self.facts)
+        self.vocabulary, self.context = self.facts.vocabulary, self.facts.context
+        self.special: dict[str, int | None] = self.facts.special
         self.net: Any = self.make_net()
         if self.adapters.rank:
             adapt(self.net, self.adapters)
@@ -160,7 +163,7 @@ class LanguageModel(Model):
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         values, counted = self.token_losses(batch, self.row_seeds(batch))
         parts = {name: self.global_mean(value, counted) for name, value in values.items()}
-        per_token = self.facts.get("characters_per_token")
+        per_token = self.facts.characters_per_token
         if per_token:
             bits = parts.get("bound", parts["loss"]).detach() / (math.log(2) * per_token)
             parts["bits_per_character"] = bits
@@ -230,5 +233,5 @@ class LanguageModel(Model):
     # ---- synthesis -----------------------------------------------------------------------------
 
     def preview_requests(self) -> list[Any]:
-        prompts = self.facts.get("sample_texts", [])[:2]
+        prompts = self.facts.sample_texts[:2]
         return [self.Request(text=prompt, seed=i) for i, prompt in enumerate([*prompts, ""])]

@@ -15,6 +15,7 @@ Differences:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -54,7 +55,7 @@ class MDLM(MaskedText):
         self.time_conditioning, self.adapters = time_conditioning, adapters
         self.remembers = not time_conditioning
 
-    def build(self, facts: dict[str, Any]) -> None:
+    def build(self, facts: Mapping[str, Any]) -> None:
         super().build(facts)
         if self.time_conditioning:
             self.clock = Clock(self.net.dim)
