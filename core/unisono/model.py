@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from unisono.data import Facts, derive_seed, facts_of, to_plain
+from unisono.data import derive_seed, facts_of, to_plain
 from unisono.errors import RecipeError, RequestError, did_you_mean
 from unisono.media import Media as AnyMedia
 from unisono.optim import OptimSpec
@@ -46,8 +46,9 @@ class Model(LightningModule):
     text_field: ClassVar[str] = "text"
     roles: ClassVar[dict[str, str]] = {}
     builtin_components: ClassVar[dict[str, str]] = {}
-    Facts: ClassVar["type[Facts] | None"] = None
-    """The family of facts that the model is built from; None takes any mapping of plain JSON."""
+    Facts: ClassVar[Any] = None
+    """The family of facts (a class derived from ``unisono.data.Facts``) that the model is built from; None takes any
+    mapping of plain JSON."""
     flat: ClassVar[dict[str, str]] = {}
     """Where constructor arguments of recipe format 1 are now: ``{"dim": "network.dim"}``."""
     salt: ClassVar[str] = ""

@@ -345,6 +345,15 @@ def test_blocks_read_one_document_per_row():
         make("block").bound(packed)
 
 
+def test_no_time_of_training_is_below_the_least(monkeypatch):
+    model, batch, seeds = make("mdlm").train(), some_batch(*[4] * 8), list(range(100, 108))
+    monkeypatch.setattr(type(model), "min_time", 0.0)
+    whole = model.times(batch, seeds)
+    monkeypatch.setattr(type(model), "min_time", 0.75)
+    torch.testing.assert_close(model.times(batch, seeds), 0.75 + 0.25 * whole)
+    assert float(whole.min()) < 0.2
+
+
 def test_times_of_training_are_strata_of_the_global_batch(monkeypatch):
     model, batch = make("mdlm").train(), some_batch(*[4] * 8)
     seeds = list(range(100, 108))

@@ -1,4 +1,4 @@
-"""Data for motion models: clips as features with captions; audited, fitted to one skeleton, mirrored, cut.
+"""ClipData: clips as features with captions; audited, fitted to one skeleton, mirrored, cut.
 
 Shapes: t frames, d features.
 """

@@ -135,7 +135,8 @@ class MotionSpec:
         """Return the angle about the vertical at which the body faces, 0 towards z; continuous over time."""
         if not self.skeleton.pairs:
             raise Drop("no sides", "no left and right joint hang on one parent, so that nothing tells the heading")
-        across = sum(positions[:, left] - positions[:, right] for left, right in self.skeleton.pairs)
+        left, right = (list(side) for side in zip(*self.skeleton.pairs, strict=True))
+        across = (positions[:, left] - positions[:, right]).sum(1)
         forward = np.stack([-across[:, 2], across[:, 0]], -1)  # x and z of across × up
         forward = forward / np.maximum(np.linalg.norm(forward, axis=-1, keepdims=True), 1e-9)
         reach = math.ceil(3 * HEADING_SECONDS * self.fps)

@@ -1,4 +1,4 @@
-"""Stick figures that walk, turn and wave, made on the spot: for tests and tiny recipes. No file is read."""
+"""FigureData: stick figures that walk, turn and wave, made on the spot; for tests and tiny recipes, no file is read."""
 
 import numpy as np
 import torch

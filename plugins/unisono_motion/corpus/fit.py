@@ -1,4 +1,4 @@
-"""Fitting a clip to a corpus: one frame rate, one skeleton, the ground below, and its mirror image.
+"""Fit: a clip brought to a corpus: one frame rate, one skeleton, the ground below, and its mirror image.
 
 Shapes: t frames, j joints.
 """

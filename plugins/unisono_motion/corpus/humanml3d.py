@@ -1,4 +1,4 @@
-"""The folder layout of HumanML3D and KIT-ML: features that are made already, and their captions.
+"""HumanML3D: the folder layout of that set and of KIT-ML: features that are made already, and their captions.
 
 ::
 

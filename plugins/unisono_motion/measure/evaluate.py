@@ -212,7 +212,7 @@ class Held:
 
     def r_precision(self, places: np.ndarray) -> list[float]:
         """Return the R-precision of motions at places [n, e], one of each clip's caption, for each of ``TOPS``."""
-        return evaluation.r_precision(self.texts, places, self.labels, self.gallery, self.pool, TOPS)
+        return list(evaluation.r_precision(self.texts, places, self.labels, self.gallery, self.pool, TOPS))
 
 
 def probe(synthesizer: Any, data: str | Path | MotionData, *, limit: int = 32) -> evaluation.Probe:

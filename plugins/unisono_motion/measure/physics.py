@@ -1,4 +1,4 @@
-"""Measures of one motion by itself: feet that slide, and velocity that jumps.
+"""Physics: measures of one motion by itself: feet that slide, and velocity that jumps.
 
 Shapes: t frames, j joints, f feet. Metres and seconds; y is up.
 """

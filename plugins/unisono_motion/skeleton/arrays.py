@@ -1,4 +1,4 @@
-"""Arrays: NPY and NPZ files of users, read whole or refused; no pickle is opened, and no size is believed unread.
+"""Arrays: NPY and NPZ files of users, read whole or refused; pickles are never opened.
 
 ``numpy.load`` opens an archive where an array was asked for, allocates what a header says, and lets the exceptions of
 zipfile and zlib through. Here the header is compared with the file first.

@@ -161,7 +161,7 @@ class Skeleton:
 
         Each joint solves Wahba's problem from the root on: the rotation R that maximises
         ``Σ ⟨direction of bone, R · its rest direction⟩ + guess_weight · ⟨R, guess⟩``. A bone leaves the turn
-        about itself open; the guess (relative to the parent, default none at all: the rest pose) decides it.
+        about itself open; the guess (relative to the parent, the rest pose by default) decides it.
         """
         num_frames = len(positions)
         if guess is None:

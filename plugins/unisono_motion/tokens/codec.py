@@ -1,4 +1,4 @@
-"""The convolutional encoder and decoder of motion tokenizers.
+"""MotionEncoder and MotionDecoder: the convolutions of motion tokenizers.
 
 As in T2M-GPT (Zhang et al., arXiv:2301.06052, section 3.1), MMM (arXiv:2312.03596) and MoMask (arXiv:2312.00063):
 strided convolutions, each followed by residual blocks of growing dilation; the decoder is its mirror image with

@@ -271,14 +271,14 @@ class MotionTokenizer(Model):
             )
         return torch.tensor(request.features)
 
-    def preview_requests(self) -> list["MotionTokenizer.Request"]:
+    def preview_requests(self) -> list[Any]:
         """Two motions of the validation data; before any validation, the mean pose, swaying, long and short."""
         if self._previews:
             return self._previews
         time = torch.arange(50)[:, None] / self.spec.fps
         phase = torch.arange(self.spec.dim)
         sway = torch.tensor(self.facts.mean) + 0.5 * torch.tensor(self.facts.std) * torch.sin(4 * time + phase)
-        return [self.Request(features=sway), self.Request(features=sway[:22])]
+        return [self.Request.parse(features=part) for part in (sway, sway[:22])]
 
     # ---- training ------------------------------------------------------------------------------
 
@@ -320,7 +320,7 @@ class MotionTokenizer(Model):
         if batch_idx == 0:
             lengths = batch["length"].tolist()[:2]
             items = [f[:n].cpu() for f, n in zip(batch["features"], lengths, strict=False)]
-            self._previews = [self.Request(features=item) for item in items]
+            self._previews = [self.Request.parse(features=item) for item in items]
         super().validation_step(batch, batch_idx)
         features, lengths = batch["features"], batch["length"]
         made = self.decode(self.encode(features, lengths), lengths)[:, : features.shape[1]]

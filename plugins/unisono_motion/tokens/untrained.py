@@ -1,6 +1,6 @@
-"""Tokenizers with random weights, for tests and tiny recipes: any motion goes through them, none comes out.
+"""Untrained tokenizers: random weights, for tests and tiny recipes; what they decode is no usable motion.
 
-The weights are a function of nothing, so that two processes have the same.
+The weights are drawn from a fixed seed, so that two processes have the same.
 """
 
 from typing import Any
