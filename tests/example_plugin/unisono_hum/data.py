@@ -4,15 +4,25 @@ Shapes: s letters.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from unisono.data import Audit, DataModule, collate_items
+from unisono.data import Audit, DataModule, Facts, collate_items
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
 SAMPLE_RATE = 16000
 HOP = 160
+
+
+@dataclass(frozen=True, kw_only=True)
+class HumFacts(Facts):
+    """What a model must know of letters: which there are, and how long and fine a frame is."""
+
+    letters: str
+    sample_rate: int
+    hop: int
 
 
 class Letters(DataModule):
@@ -39,8 +49,8 @@ class Letters(DataModule):
             audit.keep(f"text-{number}", int(durations.sum()) * HOP / SAMPLE_RATE, "seconds")
         return self.finish(audit)
 
-    def describe(self) -> dict[str, Any]:
-        return {"letters": LETTERS, "sample_rate": SAMPLE_RATE, "hop": HOP}
+    def describe(self) -> HumFacts:
+        return HumFacts(letters=LETTERS, sample_rate=SAMPLE_RATE, hop=HOP)
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         return collate_items(items)

@@ -4,7 +4,7 @@ Shapes: b batch, s letters, t frames, n samples, d channels.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +15,8 @@ from unisono import Audio, Model, Request, Segment
 from unisono.duration import Alignment, durations_from_log, log_durations, round_durations
 from unisono.errors import RequestError
 from unisono.model import OnStep
+
+from unisono_hum.data import HumFacts
 
 
 class HumRequest(Request):
@@ -35,16 +37,18 @@ class Hum(Model):
     """
 
     Media: ClassVar[type[Audio]] = Audio
+    Facts: ClassVar[type[HumFacts]] = HumFacts
+    facts: HumFacts
     Request: ClassVar[type[HumRequest]] = HumRequest
 
     def __init__(self, dim: int = 32):
         super().__init__()
         self.dim = dim
 
-    def build(self, facts: dict[str, Any]) -> None:
+    def build(self, facts: Mapping[str, Any]) -> None:
         """Build for the letters, frame length and rate of the corpus."""
         super().build(facts)
-        self.letters, self.sample_rate, self.hop = facts["letters"], facts["sample_rate"], facts["hop"]
+        self.letters, self.sample_rate, self.hop = self.facts.letters, self.facts.sample_rate, self.facts.hop
         self.embedding = nn.Embedding(len(self.letters), self.dim)
         self.conv = nn.Conv1d(self.dim, self.dim, kernel_size=3, padding=1)
         self.heads = nn.Linear(self.dim, 2)
