@@ -302,9 +302,10 @@ def test_a_name_that_is_too_long_is_one_sentence(voice, tmp_path):
 # ---- weights and recipe belong together ---------------------------------------------------------
 
 
-def change_recipe(folder, **model):
+def change_recipe(folder, **network):
     content = yaml.safe_load((folder / "recipe.yaml").read_text())
-    content["model"] |= model
+    assert content["model"]["network"].keys() >= network.keys()
+    content["model"]["network"] |= network
     (folder / "recipe.yaml").write_text(yaml.safe_dump(content))
 
 
@@ -313,7 +314,6 @@ def test_a_recipe_that_asks_for_more_than_the_file_holds_is_refused_before_memor
     voice_export, tmp_path, sizes
 ):
     folder = shutil.copytree(voice_export, tmp_path / "voice")
-    assert yaml.safe_load((folder / "recipe.yaml").read_text())["model"].keys() >= sizes.keys()
     change_recipe(folder, **sizes)
     with limited_memory(4 * 2**30), pytest.raises(CheckpointError, match=r"(?s)voice"):
         unisono.load(folder)

@@ -59,7 +59,7 @@ def pointing_nowhere(plugin: Any):
             found = import_string(target)
         except ModuleNotFoundError as error:
             own = target.partition(":")[0].partition(".")[0]
-            if (error.name or "").partition(".")[0] in (own, "unisono", "unisono_sound", ""):
+            if (error.name or own).partition(".")[0] == own or (error.name or "").startswith("unisono"):
                 yield f"{plugin.name}: {what} points at {target}: {error}"
             continue
         except UnisonoError:  # a package that is missing, as its own sentence says

@@ -18,7 +18,7 @@ import platform
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from unisono.assemble import attach_components
 from unisono.data import to_plain
-from unisono.errors import CheckpointError, RecipeError, writing
+from unisono.errors import CheckpointError, RecipeError, UnisonoError, writing
 from unisono.export import find_training_state, read_training_state
 from unisono.recipe import Recipe
 from unisono.train.callbacks.checkpoints import KeepState
@@ -93,14 +93,16 @@ def _train(
     started = warm_start(model, spec.init_from) if spec.init_from is not None and state is None else None
     if started is not None:
         rank_zero_only(print)(started)
-    data.trainer = trainer  # what would refuse the first batch does so before a folder is made, of a dry run too
-    data.train_dataloader()
+    data.trainer = trainer  # what would refuse the first batch does so now, in a dry run too
     if dry_run:
+        data.train_dataloader()
         _describe(recipe, audit, model)
         return None
 
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        with _nothing_left(folder):
+            data.train_dataloader()
         if started is not None:
             (folder / "init.json").write_text(json.dumps(started.to_dict(), indent=1), encoding="utf-8")
         (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
@@ -111,6 +113,18 @@ def _train(
         trainer.fit(model, datamodule=data, ckpt_path=str(state) if state else None, weights_only=True)
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
     return RunResult(folder, model.eval(), metrics, audit)
+
+
+@contextmanager
+def _nothing_left(folder: Path) -> Iterator[None]:
+    """Remove the empty folder of a run that is refused."""
+    try:
+        yield
+    except UnisonoError:
+        with suppress(OSError):
+            folder.rmdir()
+            folder.parent.rmdir()
+        raise
 
 
 def _trainer(recipe: Recipe, folder: Path, progress: bool, callbacks: Sequence[Callback]) -> Trainer:
