@@ -24,6 +24,21 @@ def test_a_file_appears_whole_and_keeps_its_suffix(tmp_path):
 
 
 @pytest.mark.parametrize("write", [written_aside, folder_written_aside])
+@pytest.mark.parametrize("sync", [True, False])
+def test_content_is_on_the_disk_before_it_is_renamed(tmp_path, monkeypatch, write, sync):
+    done = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(
+        os, "fsync", lambda number: done.append(os.readlink(f"/proc/self/fd/{number}")) or fsync(number)
+    )
+    monkeypatch.setattr(os, "replace", lambda old, new: done.append("renamed") or replace(old, new))
+    with write(tmp_path / "x", sync=sync) as aside:
+        file = aside / "in" if aside.is_dir() else aside
+        file.write_text("content")
+    assert done == ([str(file), "renamed", str(tmp_path)] if sync else ["renamed"])
+
+
+@pytest.mark.parametrize("write", [written_aside, folder_written_aside])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError, RuntimeError])
 def test_what_fails_leaves_what_was_there(tmp_path, write, error):
     path = tmp_path / "x"

@@ -63,6 +63,8 @@ def test_a_suffix_or_the_caller_declares_it(read):
         ('a.png,x\nb.png,"red\nc.png,blue"\nd.png,green\n', 2, "open quote"),
         ('image,caption\na.png,x\nb.png,"red\nc c.png,blue"\nd.png,green\n', 3, "open quote"),
         ('caption,image\nx,a.png\n"red,b.png\nblue",c.png\ngreen,d.png\n', 3, "open quote"),
+        ('image,caption\na.png,"two\nlines"\nb.png,x, y\n', 4, "wrong fields"),
+        ('image,caption\n"b.png,red\nc d",x\n', 2, "open quote"),
         ('a.png,"red" ball\nb.png,x\n', 1, "open quote"),
         ("image,caption\na.png,x\nb.png,x, y\n", 3, "wrong fields"),
         ("a.png,x\nb.png,x\nc.png\n", 3, "wrong fields"),

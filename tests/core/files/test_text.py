@@ -40,6 +40,7 @@ def test_lines_end_with_lf_or_crlf_only(tmp_path, mark, end):
 def test_lines_come_back(lines, dos):
     end = "\r\n" if dos else "\n"
     assert lines_of("".join(line + end for line in lines)) == lines
+    assert lines_of("one\r\r\ntwo\r") == ["one\r", "two"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
