@@ -192,6 +192,6 @@ def test_padding_says_nothing(model):
     """Frames beyond an item's end are zero, whatever the layers make of zero input."""
     _, alignment = make_batch()
     with torch.no_grad():
-        mel = model.decode(torch.randn(2, 6, model.dim), alignment)
+        mel = model.decode(torch.randn(2, 6, model.embedding.embedding_dim), alignment)
     assert mel.shape[:2] == (2, 40)
     assert (mel[1, 13:] == 0).all() and (mel[1, :13].abs().sum(-1) > 0).all() and (mel[0].abs().sum(-1) > 0).all()

@@ -28,7 +28,7 @@ def corpus(tmp_path, monkeypatch):
         )
     (folder / "list.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
     data = SpeechCorpus(
-        str(folder / "list.jsonl"), "characters", "de", val_size=1, trim_db=40.0, pad_seconds=PAD,
+        str(folder / "list.jsonl"), front_end="characters", language="de", val_size=1, trim_db=40.0, pad_seconds=PAD,
         loudness_dbfs=LEVEL, limits=AudioLimits(max_seconds=9.0),
     )  # fmt: skip
     model = SimpleNamespace(

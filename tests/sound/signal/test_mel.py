@@ -119,3 +119,21 @@ def test_spec_refuses(fields, message):
 def test_too_many_filters_are_refused():
     with pytest.raises(DataError, match="n_mels=400 is too many"):
         LogMel(MelSpec(n_mels=400))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        MelSpec(),
+        MelSpec(24000, 1024, 1024, 256, 100, 0.0, 12000.0),
+        MelSpec(48000, 2048, 2048, 512, 128, 20.0, 20000.0),
+    ],
+)
+def test_filters_are_torchaudios(spec):
+    """Ours are computed in float64: equal up to float32's rounding of frequencies."""
+    functional = pytest.importorskip("torchaudio.functional")
+    theirs = functional.melscale_fbanks(
+        spec.n_fft // 2 + 1, spec.f_min, spec.f_max, spec.n_mels, spec.sample_rate, "slaney", "slaney"
+    )
+    ours = mel_filters(spec)
+    assert (ours - theirs).abs().max() < 1e-5 * ours.max()
