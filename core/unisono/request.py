@@ -12,7 +12,7 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    seed: int = Field(0, ge=0, lt=2**63, description="random seed: the same seed gives the same output")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="random seed: the same seed gives the same output")
 
     @field_validator("*", mode="before")
     @classmethod

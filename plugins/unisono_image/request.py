@@ -53,27 +53,34 @@ class ImageRequest(Request):
     """What can be asked of a picture generator."""
 
     prompt: str | None = Field(
-        None, description="what the picture shows; the name of a class where the model knows classes alone"
+        default=None, description="what the picture shows; the name of a class where the model knows classes alone"
     )
-    label: str | int | None = Field(None, description="a class, by name or number")
-    negative_prompt: str | None = Field(None, description="what guidance leads away from; default: no caption")
-    height: int | None = Field(None, ge=1, le=65536, description="pixels; default: as the training pictures")
-    width: int | None = Field(None, ge=1, le=65536, description="pixels; default: as the training pictures")
-    num_steps: int = Field(25, ge=1, le=1000, description="steps of the scheduler")
+    label: str | int | None = Field(default=None, description="a class, by name or number")
+    negative_prompt: str | None = Field(default=None, description="what guidance leads away from; default: no caption")
+    height: int | None = Field(default=None, ge=1, le=65536, description="pixels; default: as the training pictures")
+    width: int | None = Field(default=None, ge=1, le=65536, description="pixels; default: as the training pictures")
+    num_steps: int = Field(default=25, ge=1, le=1000, description="steps of the scheduler")
     guidance_scale: float | None = Field(
-        None, ge=0, le=50, description="how much more prompt or label count; 1 is half the work; default: the model's"
+        default=None,
+        ge=0,
+        le=50,
+        description="how much more prompt or label count; 1 is half the work; default: the model's",
     )
-    scheduler: str | None = Field(None, description="how a step is taken, such as dpm++2m; default: the model's first")
+    scheduler: str | None = Field(
+        default=None, description="how a step is taken, such as dpm++2m; default: the model's first"
+    )
     solver: Literal["serial", "picard", "anderson", "parareal", "identity", "jacobi", "parastep"] = Field(
-        "serial", description="serial takes one step after the other, the others several at once"
+        default="serial", description="serial takes one step after the other, the others several at once"
     )
-    window: int | None = Field(None, description="steps that are open at once with a parallel solver; default 8")
-    tolerance: float = Field(0.01, description="relative movement at which a parallel solver accepts a step")
+    window: int | None = Field(
+        default=None, description="steps that are open at once with a parallel solver; default 8"
+    )
+    tolerance: float = Field(default=0.01, description="relative movement at which a parallel solver accepts a step")
     image: str | SkipJsonSchema[InstanceOf[Image]] | None = Field(
-        None, description="a picture to start from: a path; scaled and cropped to the size that is made"
+        default=None, description="a picture to start from: a path; scaled and cropped to the size that is made"
     )
     strength: float | None = Field(
-        None,
+        default=None,
         gt=0,
         le=1,
         description="how much of that picture is made anew: the share of the model's noise schedule at which it is "

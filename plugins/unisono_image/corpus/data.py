@@ -130,7 +130,8 @@ class ImageData(DataModule):
             raise DataError(f"shift={shift} must be from 0 to below size={size}")
         if val_size < 0:
             raise DataError(f"val_size={val_size} must be at least 0")
-        self.size, self.fit, self.flip, self.shift, self.val_size = size, fit, flip, shift, val_size
+        self.size, self.flip, self.shift, self.val_size = size, flip, shift, val_size
+        self.fit: Fit = fit
         self.background = colour(background)
         self.classes: list[str] = []
         self.tested: list[Picture] = []
@@ -181,8 +182,8 @@ class FileData(ImageData):
     """The base of data that are single files."""
 
     def __init__(
-        self, root: str, *, size: int, fit: Fit, background: str, flip: bool, shift: int, batch_size: int, val_size: int,
-        num_processes: int | None, num_workers: int,
+        self, root: str, *, size: int, fit: Fit, background: str, flip: bool, shift: int, batch_size: int,
+        val_size: int, num_processes: int | None, num_workers: int,
     ):  # fmt: skip
         super().__init__(
             size=size,

@@ -26,7 +26,7 @@ ROLES = {
     0x1F384: "mx claus", 0x1F9B0: "{} with red hair", 0x1F9B1: "{} with curly hair", 0x1F9B2: "bald {}",
     0x1F9B3: "{} with white hair",
 }  # fmt: skip
-WHOLE = {
+WHOLE: dict[tuple[int, ...], str] = {
     (0x1F408, 0x2B1B): "black cat", (0x1F415, 0x1F9BA): "service dog", (0x1F43B, 0x2744): "polar bear",
     (0x1F426, 0x2B1B): "black bird", (0x1F426, 0x1F525): "phoenix", (0x1F34B, 0x1F7E9): "lime",
     (0x1F344, 0x1F7EB): "brown mushroom", (0x26D3, 0x1F4A5): "broken chain", (HEART, 0x1F525): "heart on fire",

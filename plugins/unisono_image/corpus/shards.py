@@ -194,7 +194,7 @@ def find_shards(root: str, audit: Audit | None = None) -> list[tuple[Path, str]]
             raise MissingExtra("webdataset", "image") from None
         try:
             found = [Path(name) for name in braceexpand.braceexpand(str(path))]
-        except braceexpand.UnbalancedBracesError:
+        except ValueError:
             raise DataError(f"{root}: its braces are not closed; check data.root") from None
     else:
         found = [path]

@@ -256,7 +256,9 @@ def _what_is_shown(
     rows = []
     judged = corpus.judged_by(features)
     if judged is not None:
-        rates = {MODEL: accuracy(judged, pictures[MODEL], [corpus.classes[label] for label in corpus.labels])}
+        rates: dict[str, float | str | None] = {
+            MODEL: accuracy(judged, pictures[MODEL], [corpus.classes[label] for label in corpus.labels])
+        }
         known = [(image, p.label) for image, p in zip(pictures[REAL], corpus.sample, strict=True) if p.label >= 0]
         if known:
             rates[REAL] = accuracy(judged, [image for image, _ in known], [corpus.classes[n] for _, n in known])

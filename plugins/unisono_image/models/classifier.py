@@ -105,11 +105,11 @@ class ImageClassifier(Model):
     class Request(Request):
         """An image to judge: a file, or its pixels."""
 
-        image: str | None = Field(None, description="path of an image")
+        image: str | None = Field(default=None, description="path of an image")
         pixels: Annotated[
             list[list[list[int]]] | None,
             BeforeValidator(lambda x: x.tolist() if hasattr(x, "tolist") else x),
-        ] = Field(None, description="red, green and blue rows of an image, 0 to 255: [3][height][width]")
+        ] = Field(default=None, description="red, green and blue rows of an image, 0 to 255: [3][height][width]")
 
         @model_validator(mode="after")
         def _one_source(self):
@@ -232,7 +232,7 @@ class ImageClassifier(Model):
         """Two plain slopes of grey, which are of no class: what is shown is that something comes out."""
         slope = np.linspace(0, 255, self.size).astype(np.uint8)
         rows = np.broadcast_to(slope, (3, self.size, self.size))
-        return [self.Request(pixels=rows), self.Request(pixels=rows.transpose(0, 2, 1))]
+        return [self.Request(pixels=rows.tolist()), self.Request(pixels=rows.transpose(0, 2, 1).tolist())]
 
 
 def _pixels(request: ImageClassifier.Request) -> UInt8[np.ndarray, "3 h w"]:

@@ -87,8 +87,7 @@ def make_scheduler(name: str | None, num_steps: int, objective: Any, schedule: s
                     f"scheduler={name!r} samples other noise levels than the model was trained on: use another one"
                 )
         case EDM():
-            import diffusers
-
+            diffusers = _diffusers()
             kinds = {"dpm++2m": diffusers.EDMDPMSolverMultistepScheduler, "euler": diffusers.EDMEulerScheduler}
             scheduler = kinds[name](sigma_data=objective.sigma_data)
         case _:
@@ -151,8 +150,7 @@ def noise_shares(scheduler: Any, objective: Any) -> list[float]:
 
 def noised(scheduler: Any, x0: Tensor, noise: Tensor, first: int) -> Tensor:
     """Return items at the noise level at which step ``first`` begins."""
-    import diffusers
-
+    diffusers = _diffusers()
     twin, time = copy.copy(scheduler), scheduler.timesteps[first : first + 1]  # mixing may count as a step
     if isinstance(twin, diffusers.FlowMatchEulerDiscreteScheduler | diffusers.FlowMatchHeunDiscreteScheduler):
         return twin.scale_noise(x0, time, noise)
@@ -160,8 +158,7 @@ def noised(scheduler: Any, x0: Tensor, noise: Tensor, first: int) -> Tensor:
 
 
 def _flow(name: str, objective: Flow) -> Any:
-    import diffusers
-
+    diffusers = _diffusers()
     if name == "flow-euler":
         return diffusers.FlowMatchEulerDiscreteScheduler(shift=objective.shift)
     if name == "flow-heun":
@@ -175,8 +172,7 @@ def _flow(name: str, objective: Flow) -> Any:
 
 
 def _discrete(name: str, objective: Discrete, clip: bool) -> Any:
-    import diffusers
-
+    diffusers = _diffusers()
     own: dict[str, dict[str, Any]] = {
         "ddim": {"clip_sample": clip, "set_alpha_to_one": True},
         "ddpm": {"clip_sample": clip},
@@ -206,11 +202,19 @@ def _discrete(name: str, objective: Discrete, clip: bool) -> Any:
     )
 
 
+def _diffusers() -> Any:
+    """The library, whose types say less than it takes."""
+    import diffusers
+
+    return diffusers
+
+
 @functools.cache
 def _mended() -> tuple[type, type, type]:
     """DEIS that ends at the picture, LMS that can begin at any step, and PNDM for every prediction."""
-    import diffusers
     from diffusers.schedulers.scheduling_utils import SchedulerOutput
+
+    diffusers = _diffusers()
 
     class DEISScheduler(diffusers.DEISMultistepScheduler):
         """Its last step goes to the predicted picture, as that of DPM-Solver does; diffusers' leaves noise in it."""
@@ -218,11 +222,12 @@ def _mended() -> tuple[type, type, type]:
         def step(self, model_output: Any, timestep: Any, sample: Any, return_dict: bool = True) -> Any:
             if self.step_index is None:
                 self._init_step_index(timestep)
-            if self.step_index < len(self.timesteps) - 1:
+            at: Any = self.step_index
+            if at < len(self.timesteps) - 1:
                 return super().step(model_output, timestep, sample, return_dict)
-            alpha, sigma = self._sigma_to_alpha_sigma_t(self.sigmas[self.step_index])
+            alpha, sigma = self._sigma_to_alpha_sigma_t(self.sigmas[at])
             noise = self.convert_model_output(model_output, sample=sample)
-            self._step_index += 1
+            self._step_index = at + 1
             x0 = (sample - sigma * noise) / alpha
             return SchedulerOutput(prev_sample=x0) if return_dict else (x0,)
 

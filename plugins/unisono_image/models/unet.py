@@ -110,10 +110,11 @@ class UNet(ImageGenerator):
         self.multiple = downsampling * 2 ** (len(block_channels) - 1)
 
     def make_net(self) -> nn.Module:
-        from diffusers import UNet2DConditionModel
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
         attends = [level in self.attention_levels for level in range(len(self.block_channels))]
-        net: Any = UNet2DConditionModel(
+        make: Any = UNet2DConditionModel  # its types say less than it takes
+        net = make(
             in_channels=self.channels,
             out_channels=self.channels,
             down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends),

@@ -38,7 +38,7 @@ class VAERequest(Request):
     """A picture to send through the autoencoder."""
 
     image: str | SkipJsonSchema[InstanceOf[Image]] | None = Field(
-        None, description="path of a picture; default: a made one, half dark and half light"
+        default=None, description="path of a picture; default: a made one, half dark and half light"
     )
 
 
@@ -67,6 +67,7 @@ class VAE(Adversarial, Model):
     Request: ClassVar[type[VAERequest]] = VAERequest
     text_field: ClassVar[str] = "image"
     salt: ClassVar[str] = "vae"
+    spread: Tensor
     roles: ClassVar[dict[str, str]] = {"classifier": "gives the features of the perceptual distance in training"}
 
     def __init__(
@@ -104,12 +105,13 @@ class VAE(Adversarial, Model):
     def build(self, facts: Mapping[str, Any]) -> None:
         """Build the network; pictures of any size that the lowest resolution divides go through it."""
         super().build(facts)
-        from diffusers import AutoencoderKL
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
         if self.facts.size % self.latent_downsampling:
             raise RecipeError(f"data.size={self.facts.size} must be a multiple of {self.latent_downsampling}")
         levels = len(self.block_channels)
-        self.net: Any = AutoencoderKL(
+        make: Any = AutoencoderKL  # its types say less than it takes
+        self.net: Any = make(
             down_block_types=("DownEncoderBlock2D",) * levels,
             up_block_types=("UpDecoderBlock2D",) * levels,
             block_out_channels=self.block_channels,
@@ -170,7 +172,8 @@ class VAE(Adversarial, Model):
         parts = {"distance": self.mean((fake.float() - real).abs().flatten(1).mean(1)), "kl": self.mean(kl)}
         loss = parts["distance"] + self.kl_weight * parts["kl"]
         if self.perceptual_weight and "classifier" in self.components:
-            layers = self.component("classifier").layers
+            classifier: Any = self.component("classifier")
+            layers = classifier.layers
             with torch.no_grad():
                 wanted = layers(real)
             parts["perceptual"] = self.mean(perceptual_distance(wanted, layers(fake.float())))
