@@ -49,7 +49,7 @@ def test_a_model_is_tuned_from_an_export_and_merged(name, data, tmp_path, monkey
     frozen = {n: p.clone() for n, p in tuned.named_parameters() if not p.requires_grad}
     learnt = [n for n, p in tuned.named_parameters() if p.requires_grad]
     assert learnt and all(".lora_" in n for n in learnt) and len(learnt) == 2 * 2 * (4 if name != "text/dream" else 7)
-    batch = data.collate([data.train_set.item(i, torch.Generator()) for i in range(8)])
+    batch = data.collate([{**data.train_set.item(i, torch.Generator()), "row": i} for i in range(8)])
     optimizer = tuned.optim.optimizer(tuned.train())
     losses = []
     for _ in range(15):

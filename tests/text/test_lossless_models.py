@@ -225,7 +225,7 @@ def test_components_of_another_tokenizer_are_refused(models, data):
 
 
 def batch_of(data, count=4):
-    return data.collate([data.train_set.item(i, torch.Generator()) for i in range(count)])
+    return data.collate([{**data.train_set.item(i, torch.Generator()), "row": i} for i in range(count)])
 
 
 def test_medusas_heads_begin_as_the_base_and_learn_what_comes_later(models, data):

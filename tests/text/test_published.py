@@ -251,7 +251,7 @@ def test_files_that_are_missing_or_damaged_are_named(tmp_path):
         unisono.load(folder)
     folder = broken(tmp_path / "e")
     (folder / "config.json").write_text("{")
-    with pytest.raises(CheckpointError, match="cannot be read as JSON"):
+    with pytest.raises(CheckpointError, match="is not valid JSON"):
         unisono.load(folder)
 
 
