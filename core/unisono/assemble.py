@@ -30,7 +30,7 @@ def build_data(recipe: Recipe) -> DataModule:
     return data
 
 
-def build_model(recipe: Recipe, facts: dict[str, Any]) -> Any:
+def build_model(recipe: Recipe, facts: Mapping[str, Any]) -> Any:
     """Make the model, with weights drawn from the recipe's seed; the global generator is left as it was."""
     model = build(plugins.resolve(recipe.model["name"], "models"), recipe.model, "model", recipe.name)
     with torch.random.fork_rng(devices=[]):

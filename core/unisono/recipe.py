@@ -146,7 +146,7 @@ class Recipe:
 
         return assemble.build_data(self)
 
-    def build_model(self, facts: dict[str, Any]):
+    def build_model(self, facts: Mapping[str, Any]):
         """Make the model, with weights drawn from the recipe's seed; the global generator is left as it was."""
         from unisono import assemble
 

@@ -114,7 +114,7 @@ class Motion(Media):
                 )
         else:
             if suffix == ".mp4" and shutil.which("ffmpeg") is None:
-                raise RequestError(f"cannot write {path.name}: MP4 needs ffmpeg on the PATH; install it, or use .gif")
+                raise RequestError("MP4 needs ffmpeg on the PATH; install it, or use .gif")
             from unisono_motion.skeleton.draw import write_video
 
             write_video(self._scene(), path)
