@@ -64,7 +64,7 @@ def test_only_held_out_clips_are_measured(figures):
 def test_a_broken_edit_would_show(model, figures):
     """The count of changed tokens is not 0 by construction: a model that touches them is found out."""
     fill = model.fill
-    model.fill = lambda windows: [(tokens + 1) % model.codebook_size for tokens in fill(windows)]
+    model.fill = lambda windows, *watch: [(tokens + 1) % model.codebook_size for tokens in fill(windows, *watch)]
     try:
         broken = evaluate(Synthesizer(model), figures, limit=2, samples=2, pool=2, progress=False, num_steps=1)
     finally:
