@@ -18,6 +18,7 @@ from unisono_codec.voices.conformer import Conformer
 from unisono_codec.voices.data import facts_of
 from unisono_codec.voices.pacing import PromptAligner
 from unisono_codec.voices.passages import CONTEXT_SECONDS, Prompt, SpokenRequest
+from unisono_codec.voices.sizes import ConformerSizes
 from unisono_codec.voices.soundstorm import SoundStorm
 from unisono_codec.voices.tokens import TokenEmbedding, TokenHeads
 from unisono_sound.signal import write_audio
@@ -169,7 +170,7 @@ def test_the_loss_sees_neither_what_is_above_nor_what_is_padding(model):
 
 def test_a_conformer_sees_no_padding_and_no_absolute_place():
     torch.manual_seed(0)
-    net = Conformer(16, 2, 2, 32, 5, 0.0).eval()
+    net = Conformer(ConformerSizes(dim=16, num_layers=2, num_heads=2, filter_dim=32, dropout=0.0)).eval()
     x = torch.randn(1, 10, 16)
     with torch.no_grad():
         alone = net(x, torch.ones(1, 10, dtype=torch.bool))
@@ -179,7 +180,7 @@ def test_a_conformer_sees_no_padding_and_no_absolute_place():
         assert torch.allclose(net(padded, mask)[:, 6:16], alone, atol=1e-4)
     for wrong in (dict(dim=18, num_heads=4), dict(dim=16, num_heads=2, kernel_size=4)):
         with pytest.raises(RecipeError):
-            Conformer(**{"num_layers": 1, "filter_dim": 8, **wrong})
+            Conformer(ConformerSizes(**{"num_layers": 1, "filter_dim": 8, **wrong}))
 
 
 @pytest.mark.parametrize("table_dim", [None, 4])
@@ -505,7 +506,7 @@ def test_a_voice_of_fewer_levels_begins_with_the_first_of_one_of_more(tmp_path, 
     started = warm_start(few, str(save_export(many, tmp_path / "many")))
     assert not (started.fresh or started.other_shape or started.unused)
     many.eval(), few.eval()
-    x, level = torch.randn(6, few.dim), torch.tensor([0, 1, 1, 0, 1, 0])
+    x, level = torch.randn(6, few.sizes.dim), torch.tensor([0, 1, 1, 0, 1, 0])
     assert torch.equal(few.net.heads.of(x, level), many.net.heads.of(x, level))
     codes, known = torch.randint(few.codebook_size, (1, 7, 3)), torch.ones(1, 7, 3, dtype=torch.bool)
     known[..., 2] = False  # the third level then adds the same to every frame

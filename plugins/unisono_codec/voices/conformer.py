@@ -16,6 +16,8 @@ from unisono.errors import RecipeError
 from unisono.nn.attention import attend, split_parts
 from unisono.nn.rotary import Rotation, rotate, rotation
 
+from unisono_codec.voices.sizes import ConformerSizes
+
 
 class ConformerBlock(nn.Module):
     """One block.
@@ -29,9 +31,10 @@ class ConformerBlock(nn.Module):
         convolution    LayerNorm ─ Linear ─ GLU ─ depthwise conv k ─ LayerNorm ─ SiLU ─ Linear
     """
 
-    def __init__(self, dim: int, num_heads: int, filter_dim: int, kernel_size: int, dropout: float):
+    def __init__(self, sizes: ConformerSizes):
         super().__init__()
-        self.num_heads = num_heads
+        dim, filter_dim, kernel_size, dropout = sizes.dim, sizes.filter_dim, sizes.kernel_size, sizes.dropout
+        self.num_heads = sizes.num_heads
         self.before = FeedForward(dim, filter_dim, dropout)
         self.attention_norm = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim)
@@ -88,18 +91,14 @@ class FeedForward(nn.Module):
 class Conformer(nn.Module):
     """Blocks one after the other, for sequences of any length: positions count only relative to each other."""
 
-    def __init__(
-        self, dim: int, num_layers: int, num_heads: int, filter_dim: int, kernel_size: int = 5, dropout: float = 0.1
-    ):
+    def __init__(self, sizes: ConformerSizes):
         super().__init__()
-        if dim % (2 * num_heads):
-            raise RecipeError(f"model.dim={dim} must be a multiple of twice num_heads={num_heads}")
-        if kernel_size % 2 == 0:
-            raise RecipeError(f"model.kernel_size={kernel_size} must be odd, or frames move")
-        self.head_dim = dim // num_heads
-        self.blocks = nn.ModuleList(
-            ConformerBlock(dim, num_heads, filter_dim, kernel_size, dropout) for _ in range(num_layers)
-        )
+        if sizes.dim % (2 * sizes.num_heads):
+            raise RecipeError(f"model.network.dim={sizes.dim} must be a multiple of twice num_heads={sizes.num_heads}")
+        if sizes.kernel_size % 2 == 0:
+            raise RecipeError(f"model.network.kernel_size={sizes.kernel_size} must be odd, or frames move")
+        self.head_dim = sizes.dim // sizes.num_heads
+        self.blocks = nn.ModuleList(ConformerBlock(sizes) for _ in range(sizes.num_layers))
 
     def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
         places = rotation(torch.arange(x.shape[1]), self.head_dim, device=x.device)

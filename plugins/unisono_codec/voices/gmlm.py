@@ -42,6 +42,7 @@ from unisono.nn.temporal import TemporalPredictor
 from unisono_codec.voices.conformer import Conformer, ConformerBlock
 from unisono_codec.voices.pacing import TYPICAL_FRAMES
 from unisono_codec.voices.prompting import Part, PromptedRequest, PromptedTask, parts_of, prompt_of
+from unisono_codec.voices.sizes import NETWORK, ConformerSizes
 from unisono_codec.voices.token_model import TokenModel
 from unisono_codec.voices.tokens import TokenEmbedding, TokenHeads
 
@@ -56,7 +57,7 @@ class GroupMaskedLM(TokenModel):
         prompt [p, q] ─ Σ over streams ─ Conformer ─ keys, values ────────┘
 
     Args:
-        dim, num_layers, num_heads, filter_dim, kernel_size, dropout: of the Conformer.
+        network: sizes of the Conformer.
         prompt_layers: of the prompt's encoder.
         table_dim: channels of the tokens' tables, where they are to be narrower than ``dim``.
         order: ``groups``, as published, or ``levels``, SoundStorm's order with the same network.
@@ -69,6 +70,7 @@ class GroupMaskedLM(TokenModel):
 
     Request: ClassVar[type[PromptedRequest]] = PromptedRequest
     salt: ClassVar[str] = "gmlm"
+    flat: ClassVar[dict[str, str]] = NETWORK
     roles: ClassVar[dict[str, str]] = {
         **TokenModel.roles,
         "listener": "tells who speaks and which word it is; evaluation needs it",
@@ -78,12 +80,7 @@ class GroupMaskedLM(TokenModel):
     def __init__(
         self,
         *,
-        dim: int = 1024,
-        num_layers: int = 12,
-        num_heads: int = 16,
-        filter_dim: int = 4096,
-        kernel_size: int = 5,
-        dropout: float = 0.1,
+        network: ConformerSizes = ConformerSizes(),  # noqa: B008
         prompt_layers: int = 2,
         table_dim: int | None = None,
         order: Literal["groups", "levels"] = "groups",
@@ -96,10 +93,7 @@ class GroupMaskedLM(TokenModel):
         super().__init__()
         if prompt_layers < 1:
             raise RecipeError(f"model.prompt_layers={prompt_layers} must be at least 1")
-        self.dim, self.table_dim, self.prompt_layers = dim, table_dim, prompt_layers
-        self.sizes = dict(
-            num_layers=num_layers, num_heads=num_heads, filter_dim=filter_dim, kernel_size=kernel_size, dropout=dropout
-        )
+        self.sizes, self.table_dim, self.prompt_layers = network, table_dim, prompt_layers
         self.order, self.order_weights = order, order_weights
         self.duration_weight, self.max_frames_per_symbol = duration_weight, max_frames_per_symbol
         self.label_smoothing, self.max_piece_characters = label_smoothing, max_piece_characters
@@ -118,11 +112,15 @@ class GroupMaskedLM(TokenModel):
             )
         self.masking = self.masking_of(self.num_sets, self.order_weights, "order_weights", self.order)
         self.net = GroupNet(
-            len(self.streams), self.codebook_size, self.spec.vocabulary, self.dim, self.table_dim, self.prompt_layers,
-            **self.sizes,
+            num_streams=len(self.streams),
+            codebook_size=self.codebook_size,
+            vocabulary=self.spec.vocabulary,
+            sizes=self.sizes,
+            table_dim=self.table_dim,
+            prompt_layers=self.prompt_layers,
         )  # fmt: skip
         if self.speaks:
-            self.durations = PromptedDurations(len(self.voice.symbols), self.dim, self.sizes["dropout"])
+            self.durations = PromptedDurations(len(self.voice.symbols), self.sizes.dim, self.sizes.dropout)
 
     def layout(self, num_positions: int, request: PromptedRequest | None = None) -> Layout:
         """Return what each place of a canvas is: frame · q + stream, group = the set that is decoded together.
@@ -273,8 +271,9 @@ class LookingBlock(ConformerBlock):
         x ─ + ½ feed-forward ─ + attention ─ + cross-attention ─ + convolution ─ + ½ feed-forward ─ LayerNorm ─
     """
 
-    def __init__(self, dim: int, num_heads: int, filter_dim: int, kernel_size: int, dropout: float):
-        super().__init__(dim, num_heads, filter_dim, kernel_size, dropout)
+    def __init__(self, sizes: ConformerSizes):
+        super().__init__(sizes)
+        dim = sizes.dim
         self.look_norm = nn.LayerNorm(dim)
         self.look_query = nn.Linear(dim, dim)
         self.look_memory = nn.Linear(dim, 2 * dim)
@@ -308,27 +307,22 @@ class GroupNet(nn.Module):
 
     def __init__(
         self,
+        *,
         num_streams: int,
         codebook_size: int,
         vocabulary: int,
-        dim: int,
+        sizes: ConformerSizes,
         table_dim: int | None,
         prompt_layers: int,
-        num_layers: int,
-        num_heads: int,
-        filter_dim: int,
-        kernel_size: int,
-        dropout: float,
     ):
         super().__init__()
-        self.head_dim = dim // num_heads
+        dim = sizes.dim
+        self.head_dim = dim // sizes.num_heads
         self.embedding = TokenEmbedding(num_streams, codebook_size, dim, table_dim)
         self.semantic = nn.Embedding(vocabulary, dim)
-        self.dropout = nn.Dropout(dropout)
-        self.encoder = Conformer(dim, prompt_layers, num_heads, filter_dim, kernel_size, dropout)
-        self.blocks = nn.ModuleList(
-            LookingBlock(dim, num_heads, filter_dim, kernel_size, dropout) for _ in range(num_layers)
-        )
+        self.dropout = nn.Dropout(sizes.dropout)
+        self.encoder = Conformer(replace(sizes, num_layers=prompt_layers))
+        self.blocks = nn.ModuleList(LookingBlock(sizes) for _ in range(sizes.num_layers))
         self.heads = TokenHeads(num_streams, codebook_size, dim)
 
     def remember(self, prompt: Int[Tensor, "b p q"], lengths: Int[Tensor, " b"]) -> Memory:

@@ -34,6 +34,7 @@ from unisono_sound.voice import Reading, SpeechRequest
 from unisono_codec.voices.conformer import Conformer
 from unisono_codec.voices.pacing import PromptAligner, SymbolDurations
 from unisono_codec.voices.passages import FIRST_PIECE_CHARACTERS, SpokenRequest, VoiceRequest, Window
+from unisono_codec.voices.sizes import NETWORK, ConformerSizes, DecodingDefaults, DurationSizes, Objective
 from unisono_codec.voices.token_model import TokenModel
 from unisono_codec.voices.tokens import TokenEmbedding, TokenHeads
 
@@ -51,21 +52,26 @@ class SoundStorm(TokenModel):
 
     Args:
         num_levels: the codec's first levels that are made; all of them where None.
-        dim, num_layers, num_heads, filter_dim, kernel_size, dropout: of the Conformer.
+        network: sizes of the Conformer.
         table_dim: channels of the tokens' tables, where they are to be narrower than ``dim``.
         level_weights: how often each level is drawn in training; equally often where None, as published.
         max_frames: codec frames that are filled at once; longer passages go window by window.
-        predictor_dim, predictor_dropout, max_frames_per_symbol: of the durations' predictor.
-        duration_weight, align_weight: of its squared error, and of the prompt aligner's cross-entropy.
-        label_smoothing: of the tokens' cross-entropy.
+        durations: sizes of what predicts durations.
+        objective: weights of the losses.
         max_piece_characters: longest piece of a text that is spoken at once.
-        level_steps: evaluations for each level, where a request does not say; None is 16 and then one for each.
-        temperature, choice_temperature: likewise, of the draw, in levels with more than one step, and of the noise in
-            which tokens are kept first.
+        decoding: how tokens are filled, where a request does not say.
     """
 
     Request: ClassVar[type[VoiceRequest]] = VoiceRequest
     salt: ClassVar[str] = "soundstorm"
+    flat: ClassVar[dict[str, str]] = {
+        **NETWORK,
+        "predictor_dim": "durations.dim",
+        "predictor_dropout": "durations.dropout",
+        "max_frames_per_symbol": "durations.max_frames_per_symbol",
+        **{name: f"objective.{name}" for name in ("duration_weight", "align_weight", "label_smoothing")},
+        **{name: f"decoding.{name}" for name in ("level_steps", "temperature", "choice_temperature")},
+    }
     rows_at_once: ClassVar[int] = 16
     roles: ClassVar[dict[str, str]] = {
         **TokenModel.roles,
@@ -77,48 +83,33 @@ class SoundStorm(TokenModel):
         self,
         *,
         num_levels: int | None = None,
-        dim: int = 1024,
-        num_layers: int = 12,
-        num_heads: int = 16,
-        filter_dim: int = 4096,
-        kernel_size: int = 5,
-        dropout: float = 0.1,
+        network: ConformerSizes = ConformerSizes(),  # noqa: B008
         table_dim: int | None = None,
         level_weights: list[float] | None = None,
         max_frames: int = 512,
-        predictor_dim: int = 128,
-        predictor_dropout: float = 0.1,
-        max_frames_per_symbol: int = 100,
-        duration_weight: float = 0.1,
-        align_weight: float = 0.1,
-        label_smoothing: float = 0.0,
+        durations: DurationSizes = DurationSizes(),  # noqa: B008
+        objective: Objective = Objective(),  # noqa: B008
         max_piece_characters: int = 160,
-        level_steps: list[int] | None = None,
-        temperature: float = 1.0,
-        choice_temperature: float = 1.0,
+        decoding: DecodingDefaults = DecodingDefaults(),  # noqa: B008
     ):
         super().__init__()
         if num_levels is not None and num_levels < 1:
             raise RecipeError(f"model.num_levels={num_levels} must be at least 1")
         if max_frames < 16:
             raise RecipeError(f"model.max_frames={max_frames} must be at least 16")
-        if level_steps is not None and min(level_steps, default=0) < 1:
-            raise RecipeError(f"model.level_steps={level_steps} must have at least 1 for each level")
-        for name, value in (("temperature", temperature), ("choice_temperature", choice_temperature)):
+        if decoding.level_steps is not None and min(decoding.level_steps, default=0) < 1:
+            raise RecipeError(f"model.decoding.level_steps={decoding.level_steps} must have at least 1 for each level")
+        self.temperatures = {"temperature": decoding.temperature, "choice_temperature": decoding.choice_temperature}
+        for name, value in self.temperatures.items():
             if not 0 <= value < math.inf:
-                raise RecipeError(f"model.{name}={value} must be at least 0")
-        self.wanted_levels, self.dim = num_levels, dim
-        self.sizes = dict(
-            num_layers=num_layers, num_heads=num_heads, filter_dim=filter_dim, kernel_size=kernel_size, dropout=dropout
-        )
+                raise RecipeError(f"model.decoding.{name}={value} must be at least 0")
+        self.wanted_levels, self.sizes, self.duration_sizes = num_levels, network, durations
         self.table_dim, self.level_weights = table_dim, level_weights
         self.max_frames = max_frames
-        self.predictor = dict(dim=predictor_dim, dropout=predictor_dropout, max_frames=float(max_frames_per_symbol))
-        self.duration_weight, self.align_weight = duration_weight, align_weight
-        self.label_smoothing = label_smoothing
+        self.duration_weight, self.align_weight = objective.duration_weight, objective.align_weight
+        self.label_smoothing = objective.label_smoothing
         self.max_piece_characters = max_piece_characters
-        self.wanted_steps = level_steps
-        self.temperatures = dict(temperature=temperature, choice_temperature=choice_temperature)
+        self.wanted_steps = decoding.level_steps
 
     def build(self, facts: Mapping[str, Any]) -> None:
         """Build for the codec, the semantic tokens, the symbols and the speakers of the data."""
@@ -137,12 +128,23 @@ class SoundStorm(TokenModel):
             )
         speakers = len(self.voice.speakers)
         self.net = SoundStormNet(
-            self.num_levels, self.codebook_size, self.spec.vocabulary, speakers, self.dim, self.table_dim, **self.sizes
+            num_levels=self.num_levels,
+            codebook_size=self.codebook_size,
+            vocabulary=self.spec.vocabulary,
+            num_speakers=speakers,
+            sizes=self.sizes,
+            table_dim=self.table_dim,
         )
         if self.speaks:
             symbols = len(self.voice.symbols)
-            self.durations = SymbolDurations(symbols, speakers, **self.predictor)
-            self.aligner = PromptAligner(self.dim, symbols, self.predictor["dim"])
+            self.durations = SymbolDurations(
+                symbols,
+                speakers,
+                dim=self.duration_sizes.dim,
+                dropout=self.duration_sizes.dropout,
+                max_frames=float(self.duration_sizes.max_frames_per_symbol),
+            )
+            self.aligner = PromptAligner(self.sizes.dim, symbols, self.duration_sizes.dim)
 
     def read_source(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Take the first levels of a voice that makes more of them; weights of as many are taken as they are."""
@@ -295,25 +297,22 @@ class SoundStormNet(nn.Module):
 
     def __init__(
         self,
+        *,
         num_levels: int,
         codebook_size: int,
         vocabulary: int,
         num_speakers: int,
-        dim: int,
+        sizes: ConformerSizes,
         table_dim: int | None,
-        num_layers: int,
-        num_heads: int,
-        filter_dim: int,
-        kernel_size: int,
-        dropout: float,
     ):
         super().__init__()
+        dim = sizes.dim
         self.embedding = TokenEmbedding(num_levels, codebook_size, dim, table_dim)
         self.semantic = nn.Embedding(vocabulary + 1, dim)
         self.speaker = nn.Embedding(num_speakers + 1, dim)
         nn.init.normal_(self.speaker.weight, std=0.5)
-        self.dropout = nn.Dropout(dropout)
-        self.conformer = Conformer(dim, num_layers, num_heads, filter_dim, kernel_size, dropout)
+        self.dropout = nn.Dropout(sizes.dropout)
+        self.conformer = Conformer(sizes)
         self.heads = TokenHeads(num_levels, codebook_size, dim)
 
     def forward(
