@@ -37,9 +37,9 @@ def check_arguments(
 def nested(given: Mapping[str, Any], flat: Mapping[str, str], section: str, origin: str) -> dict[str, Any]:
     """Return arguments with those of recipe format 1 where format 2 has them."""
     moved: dict[str, Any] = {}
-    for name, path in flat.items():
-        if name not in given:
-            continue
+    old = old_names(given, flat)
+    for name in old:
+        path = flat[name]
         *groups, last = path.split(".")
         inner, beside = moved, cast(Any, given)
         for group in groups:
@@ -53,7 +53,17 @@ def nested(given: Mapping[str, Any], flat: Mapping[str, str], section: str, orig
                 code="unknown",
             )
         inner[last] = given[name]
-    return _merged({name: value for name, value in given.items() if name not in flat}, moved)
+    return _merged({name: value for name, value in given.items() if name not in old}, moved)
+
+
+def old_names(given: Mapping[str, Any], flat: Mapping[str, str]) -> list[str]:
+    """Return which arguments are format 1's. ``objective: flow`` is, ``objective: {name: flow}`` is not."""
+    return [name for name in flat if name in given and not (isinstance(given[name], Mapping) and is_group(name, flat))]
+
+
+def is_group(name: str, flat: Mapping[str, str]) -> bool:
+    """Return whether a name of format 1 is that of a group in format 2."""
+    return any(path.startswith(f"{name}.") for path in flat.values())
 
 
 def build(target: Any, values: Mapping[str, Any], section: str, origin: str) -> Any:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unisono import plugin as plugins
-from unisono.arguments import REQUIRED, build, check_arguments
+from unisono.arguments import REQUIRED, build, check_arguments, is_group, nested, old_names
 from unisono.errors import RecipeError, did_you_mean, shown
 from unisono.plain_yaml import MAX_CHARACTERS, read_yaml, write_yaml
 
@@ -72,8 +72,13 @@ class Recipe:
         source, name = find_recipe(name_or_path)
         raw = read_yaml(_text(source), f"{name_or_path!s:.200}")
         given = parse_overrides(overrides or [])
-        for path in sorted(given, key=lambda path: path not in ("model", "model.name", "data", "data.name")):
-            _set(_sections(raw, name), _moved(raw, path), given[path])
+        chosen = {path: given.pop(path) for path in ("model", "model.name", "data", "data.name") if path in given}
+        for path, value in chosen.items():
+            _set(_sections(raw, name), path, value)
+        for section, values in _named(raw).items() if given else ():
+            raw[section] = nested(values, _target(section, values).flat, section, name)
+        for path, value in given.items():
+            _set(_sections(raw, name), _moved(raw, path, value), value)
         return cls.from_dict(raw, name=name)
 
     @classmethod
@@ -111,7 +116,7 @@ class Recipe:
             short = given.pop("name", None) if section in ("model", "data") else None
             flat = target.flat if short is not None else {}
             if version == FORMAT:
-                for key in given.keys() & flat.keys():
+                for key in old_names(given, flat):
                     raise RecipeError(
                         f"{name}: unknown key {section}.{key}: since recipe format 2 it is {section}.{flat[key]}",
                         path=f"{section}.{key}",
@@ -269,14 +274,23 @@ def _target(section: str, given: Mapping[str, Any]) -> Any:
     return Trainer
 
 
-def _moved(raw: dict[str, Any], path: str) -> str:
+def _named(raw: Any) -> dict[str, dict[str, Any]]:
+    """Return the sections that name a class."""
+    known = {section: raw.get(section) for section in ("model", "data")} if isinstance(raw, dict) else {}
+    return {k: given for k, given in known.items() if isinstance(given, dict) and isinstance(given.get("name"), str)}
+
+
+def _moved(raw: Any, path: str, value: Any) -> str:
     """Return where an override of format 1, ``model.dim``, is in format 2."""
     section, _, rest = path.partition(".")
     key, dot, inner = rest.partition(".")
-    given = raw.get(section)
-    if section not in ("model", "data") or not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
+    named = _named(raw)
+    if section not in named:
         return path
-    return f"{section}.{_target(section, given).flat.get(key, key)}{dot}{inner}"
+    flat = _target(section, named[section]).flat
+    if key not in flat or (is_group(key, flat) and (dot or isinstance(value, Mapping))):
+        return path
+    return f"{section}.{flat[key]}{dot}{inner}"
 
 
 def _set(tree: dict[str, Any], path: str, value: Any) -> None:

@@ -332,6 +332,22 @@ def test_an_override_by_its_old_name_reaches_the_new_place():
     assert other.model["name"] == "tts/fastspeech" and other.model["objective"]["mel"] == "l1"
 
 
+def test_an_override_reaches_a_file_of_format_1(tmp_path):
+    text = "model: {name: tts/fastpitch, dim: 32, num_heads: 2}\ndata: {name: tts/espeak}\n"
+    for override in ("--model.dim=48", "--model.network.dim=48", "--model.network={dim: 48, num_heads: 2}"):
+        network = read(tmp_path, text, override).model["network"]
+        assert (network["dim"], network["num_heads"]) == (48, 2)
+    text = "model: {name: image/dit, objective: eps, dim: 32, num_heads: 2}\ndata: {name: image/shapes}\n"
+    for override, found in (
+        ("--model.objective=v", ("v", 5.0)),
+        ("--model.objective.min_snr=2", ("eps", 2.0)),
+        ("--model.objective={name: x0}", ("x0", 5.0)),
+        ("--model.min_snr=3", ("eps", 3.0)),
+    ):
+        objective = read(tmp_path, text, override).model["objective"]
+        assert (objective["name"], objective["min_snr"]) == found
+
+
 def test_an_old_name_in_format_2_is_answered_with_the_new_one():
     with pytest.raises(RecipeError, match=r"unknown key model\.dim: since recipe format 2 it is model\.network\.dim"):
         Recipe.from_dict({**voice(dim=3), "format": 2})

@@ -2,6 +2,7 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from unisono_image.models.condition import Condition, Conditioner
 from unisono_image.models.dit import DiT
 from unisono_image.models.patches import PatchDiscriminator, perceptual_distance
 from unisono_image.models.schedulers import NAMES, make_scheduler
+from unisono_image.models.sizes import ConditionSizes, DiTSizes
 from unisono_image.models.transformer import DiffusionTransformer, positions
 from unisono_image.models.untrained import vae
 
+SMALL = DiTSizes(patch_size=2, dim=16, num_layers=2, num_heads=2)
 FACTS = {
     "size": 8,
     "classes": ["circle", "square"],
@@ -55,7 +58,7 @@ def apart(a: Image, b: Image) -> float:
 def net() -> DiffusionTransformer:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = DiffusionTransformer(3, 2, 16, 2, 2, 8)
+        net = DiffusionTransformer(SMALL, 3, 8)
         for parameter in net.parameters():
             torch.nn.init.normal_(parameter, std=0.2)
     return net
@@ -79,13 +82,13 @@ def test_patches_lie_where_they_were(net):
 
 
 def test_a_transformer_at_the_start_answers_nothing():
-    fresh = DiffusionTransformer(3, 2, 16, 2, 2, 8)
+    fresh = DiffusionTransformer(SMALL, 3, 8)
     x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     assert (fresh(x, torch.tensor([3.0, 900.0]), condition(2, 2)) == 0).all()
 
 
 def test_a_convolution_behind_it_begins_with_what_it_is_given(net):
-    smoothed = DiffusionTransformer(3, 2, 16, 2, 2, 8, smooth=True)
+    smoothed = DiffusionTransformer(replace(SMALL, smooth=True), 3, 8)
     missing = smoothed.load_state_dict(net.state_dict(), strict=False).missing_keys
     assert sorted(missing) == ["smooth.bias", "smooth.weight"]
     inputs = torch.randn(2, 3, 4, 6, generator=torch.Generator().manual_seed(0)), torch.tensor([3.0, 900.0])
@@ -111,7 +114,7 @@ def test_words_that_are_masked_change_nothing(net):
 def test_conditions_are_told_apart():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        conditioner = Conditioner(2, ["a", "red", "circle"], 8, "small", 1, 2).eval()
+        conditioner = Conditioner(2, ["a", "red", "circle"], ConditionSizes(dim=8, text_layers=1, text_heads=2)).eval()
     labels = torch.tensor([0, 1, -1, -1])
     captions = ["", "", "a red circle", ""]
     with torch.no_grad():
@@ -334,8 +337,8 @@ def test_weights_of_other_classes_are_no_start():
     [
         ("dit-tiny", "--model.patch_size=3", "data.size=8 must be a multiple of 3"),
         ("dit-tiny", "--model.channels=4", "pixels (downsampling 1) have 3"),
-        ("dit-tiny", "--model.condition_dropout=1.5", "model.condition_dropout=1.5 must be from 0 to 1"),
-        ("dit-tiny", "--model.num_heads=3", "model.dim=16 must be a multiple of num_heads=3"),
+        ("dit-tiny", "--model.condition_dropout=1.5", "model.condition.dropout=1.5 must be in [0, 1]"),
+        ("dit-tiny", "--model.num_heads=3", "model.network.dim=16 must be a multiple of num_heads=3"),
         ("unet-tiny", "--model.norm_groups=3", "8 must be a multiple of norm_groups=3"),
         ("unet-tiny", "--model.attention_levels=[2]", "2 must be from 0 to 1"),
         ("vae-tiny", "--model.kl_weight=-1", "model.kl_weight=-1.0 must be at least 0"),
@@ -351,7 +354,7 @@ def test_sizes_that_do_not_fit(recipe, override, says):
 def test_a_dit_of_the_published_size_has_the_published_weights():
     # DiT-B: Peebles and Xie, Table 1, 130 M; here without the words' projection and with a head for three channels.
     with torch.device("meta"):
-        net = DiffusionTransformer(3, 2, 768, 12, 12, 768, with_words=False)
+        net = DiffusionTransformer(DiTSizes(), 3, 768, with_words=False)
     assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(130, rel=0.02)
     assert DiT().multiple == 2
 

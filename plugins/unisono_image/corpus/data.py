@@ -182,9 +182,19 @@ class FileData(ImageData):
     """The base of data that are single files."""
 
     def __init__(
-        self, root: str, *, size: int, fit: Fit, background: str, flip: bool, shift: int, batch_size: int,
-        val_size: int, num_processes: int | None, num_workers: int,
-    ):  # fmt: skip
+        self,
+        root: str,
+        *,
+        size: int,
+        fit: Fit,
+        background: str,
+        flip: bool,
+        shift: int,
+        batch_size: int,
+        val_size: int,
+        num_processes: int | None,
+        num_workers: int,
+    ):
         super().__init__(
             size=size,
             fit=fit,

@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from unisono.nn.captions import make_text_encoder
 
+from unisono_image.models.sizes import ConditionSizes
+
 NO_LABEL = -1
 
 
@@ -57,18 +59,19 @@ class Conditioner(nn.Module):
     Args:
         num_classes: 0 for a set without classes.
         words: those known as a whole; none for a set without captions.
-        text_encoder: ``small``, or ``clip:`` and a folder or hub id.
+        sizes: of the vectors and of the encoder of captions.
     """
 
-    def __init__(
-        self, num_classes: int, words: Sequence[str], dim: int, text_encoder: str, text_layers: int, text_heads: int
-    ):
+    def __init__(self, num_classes: int, words: Sequence[str], sizes: ConditionSizes):
         super().__init__()
+        dim = sizes.dim
         self.dim, self.num_classes = dim, num_classes
         self.labels = nn.Embedding(num_classes + 1, dim) if num_classes else None  # the last is no class
         self.text: Any = None
         if words:
-            self.text = make_text_encoder(text_encoder, words, dim, text_layers, text_heads, dropout=0.0)
+            self.text = make_text_encoder(
+                sizes.text_encoder, words, dim, sizes.text_layers, sizes.text_heads, dropout=0.0
+            )
             self.no_caption = nn.Parameter(0.02 * torch.randn(dim))
 
     def forward(

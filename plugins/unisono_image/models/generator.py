@@ -15,7 +15,7 @@ Shapes: b batch, n rows of the network, c channels, h w height and width of what
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -40,10 +40,10 @@ from unisono.model import OnStep
 from unisono_image.corpus.facts import ImageFacts
 from unisono_image.models.condition import NO_LABEL, Condition, Conditioner
 from unisono_image.models.schedulers import first_step, make_scheduler, noised
+from unisono_image.models.sizes import ConditionSizes, ObjectiveSpec
 from unisono_image.request import ImageRequest, Task, read_request, solver_of
 
 _COUNTING = threading.Lock()
-ObjectiveName = Literal["flow", "eps", "x0", "v", "edm"]
 
 
 class ImageGenerator(Model):
@@ -75,23 +75,14 @@ class ImageGenerator(Model):
         *,
         channels: int,
         downsampling: int,
-        condition_dim: int,
-        text_encoder: str,
-        text_layers: int,
-        text_heads: int,
-        spell_share: float,
-        condition_dropout: float,
-        objective: ObjectiveName,
-        schedule: str,
-        min_snr: float,
-        shift: float,
-        sigma_data: float,
+        condition: ConditionSizes,
+        objective: ObjectiveSpec,
         guidance_scale: float,
     ):
         super().__init__()
-        for name, value in (("condition_dropout", condition_dropout), ("spell_share", spell_share)):
+        for name, value in (("dropout", condition.dropout), ("spell_share", condition.spell_share)):
             if not 0 <= value <= 1:
-                raise RecipeError(f"model.{name}={value} must be from 0 to 1")
+                raise RecipeError(f"model.condition.{name}={value} must be in [0, 1]")
         for name, value in (("channels", channels), ("downsampling", downsampling)):
             if value < 1:
                 raise RecipeError(f"model.{name}={value} must be at least 1")
@@ -99,13 +90,16 @@ class ImageGenerator(Model):
             raise RecipeError(f"model.channels={channels}: pixels (downsampling 1) have 3")
         if not 0 <= guidance_scale < math.inf:
             raise RecipeError(f"model.guidance_scale={guidance_scale} must be at least 0")
-        if condition_dim < 2 or condition_dim % text_heads:
-            raise RecipeError(f"model.condition_dim={condition_dim} must be a multiple of text_heads={text_heads}")
-        self.channels, self.downsampling, self.condition_dim = channels, downsampling, condition_dim
-        self.text_sizes = (text_encoder, text_layers, text_heads)
-        self.spell_share, self.condition_dropout = spell_share, condition_dropout
-        self.guidance_scale, self.schedule = guidance_scale, schedule
-        self.objective: Objective = make_objective(objective, schedule, min_snr, shift, sigma_data)
+        if condition.dim < 2 or condition.dim % condition.text_heads:
+            raise RecipeError(
+                f"model.condition.dim={condition.dim} must be a multiple of text_heads={condition.text_heads}"
+            )
+        self.channels, self.downsampling, self.condition_dim = channels, downsampling, condition.dim
+        self.condition_sizes = condition
+        self.guidance_scale, self.schedule = guidance_scale, objective.schedule
+        self.objective: Objective = make_objective(
+            objective.name, objective.schedule, objective.min_snr, objective.shift, objective.sigma_data
+        )
         self.evaluations: int = 0
         self.rounds: int = 0
         self.reports: list[Report] = []
@@ -117,7 +111,7 @@ class ImageGenerator(Model):
             raise RecipeError(
                 f"data.size={self.facts.size} must be a multiple of {self.multiple} for this model: change one of them"
             )
-        self.conditioner = Conditioner(len(self.facts.classes), self.facts.words, self.condition_dim, *self.text_sizes)
+        self.conditioner = Conditioner(len(self.facts.classes), self.facts.words, self.condition_sizes)
         self.net = self.make_net()
 
     def make_net(self) -> Any:
@@ -177,9 +171,9 @@ class ImageGenerator(Model):
         posterior = self.draw(seeds, (self.channels, *side), "posterior")[0] if self.latent else None
         # In double precision, so that the level does not depend on the precision of training.
         level = self.objective.level(drawn[:, 0])
-        forget = forgotten(drawn[:, 1], self.condition_dropout if self.training else 0.0)
+        forget = forgotten(drawn[:, 1], self.condition_sizes.dropout if self.training else 0.0)
         noised_ = self.objective.corrupt(self.encode(images, posterior).float(), noise, level)
-        spell = self.spell_share if self.training else 0.0
+        spell = self.condition_sizes.spell_share if self.training else 0.0
         condition = self.conditioner(batch["label"], batch["caption"], forget, spell, seeds)
         loss = denoising_loss(self.denoise(noised_.x, noised_.time, condition), noised_)
         return {"loss": self.global_mean(loss, torch.ones_like(loss, dtype=torch.bool))}

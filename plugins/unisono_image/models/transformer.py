@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from unisono.nn.attention import attend, split_heads
 
 from unisono_image.models.condition import Condition
+from unisono_image.models.sizes import DiTSizes
 
 
 class Attention(nn.Module):
@@ -104,34 +105,24 @@ class DiffusionTransformer(nn.Module):
         x ─ patches ─ linear + position ─ DiTBlock × num_layers ┴─ norm, modulate ┴─ linear ─ (conv 3) ─ pictures
 
     Args:
+        sizes: of the network; with ``smooth`` a 3 × 3 convolution follows, which changes nothing at the start.
         channels: of the pictures.
-        patch_size: side of a patch (published: 2, 4 or 8).
         condition_dim: channels of the condition and of time's code.
         with_words: False where no condition has words.
-        smooth: whether a 3 × 3 convolution of the channels follows, which changes nothing at the start.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        patch_size: int,
-        dim: int,
-        num_layers: int,
-        num_heads: int,
-        condition_dim: int,
-        with_words: bool = True,
-        smooth: bool = False,
-    ):
+    def __init__(self, sizes: DiTSizes, channels: int, condition_dim: int, with_words: bool = True):
         super().__init__()
+        patch_size, dim = sizes.patch_size, sizes.dim
         self.channels, self.patch_size, self.dim = channels, patch_size, dim
         self.embed = PatchEmbedding(channels, patch_size, dim)
         self.words = nn.Linear(condition_dim, dim) if with_words else None
         self.time = nn.Sequential(nn.Linear(256, condition_dim), nn.SiLU(), nn.Linear(condition_dim, condition_dim))
-        self.blocks = nn.ModuleList(DiTBlock(dim, num_heads, condition_dim) for _ in range(num_layers))
+        self.blocks = nn.ModuleList(DiTBlock(dim, sizes.num_heads, condition_dim) for _ in range(sizes.num_layers))
         self.norm = nn.LayerNorm(dim, eps=1e-6, elementwise_affine=False)
         self.modulate = _zero(nn.Linear(condition_dim, 2 * dim))
         self.out = _zero(nn.Linear(dim, channels * patch_size**2))
-        self.smooth = _dirac(nn.Conv2d(channels, channels, 3, padding=1)) if smooth else nn.Identity()
+        self.smooth = _dirac(nn.Conv2d(channels, channels, 3, padding=1)) if sizes.smooth else nn.Identity()
 
     def forward(
         self, x: Float[Tensor, "n c h w"], time: Float[Tensor, " n"], condition: Condition

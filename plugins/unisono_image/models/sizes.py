@@ -1,0 +1,87 @@
+"""Sizes: the groups of a picture model's ``model:`` section in recipe format 2, and where format 1 had them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+ObjectiveName = Literal["flow", "eps", "x0", "v", "edm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiTSizes:
+    """Sizes of the diffusion transformer.
+
+    patch_size: side of a patch (published: 2, 4, 8).
+    dim, num_layers, num_heads: published, B: 768, 12, 12.
+    smooth: whether a convolution follows, so that patches agree at their edges (U-ViT; published here: no).
+    """
+
+    patch_size: int = 2
+    dim: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    smooth: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetSizes:
+    """Sizes of the U-Net.
+
+    block_channels: of each resolution; every further one halves height and width.
+    layers_per_block: residual blocks at each resolution (published: 2).
+    attention_levels: which resolutions have attention, counted from 0, the highest.
+    head_dim: channels of a head.
+    norm_groups: of the group norms; every one of block_channels must be a multiple.
+    """
+
+    block_channels: tuple[int, ...] = (128, 256, 256, 256)
+    layers_per_block: int = 2
+    attention_levels: tuple[int, ...] = (1,)
+    head_dim: int = 64
+    norm_groups: int = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionSizes:
+    """What a model knows of time, class and caption.
+
+    dim: channels of time and condition; 0 is the network's, as published.
+    text_encoder: ``small``, trained with the model, or ``clip:`` and a folder or hub id of a CLIP text tower.
+    text_layers, text_heads: of the small encoder.
+    spell_share: the share of words that are spelled while training, so that letters are learnt.
+    dropout: the share of items without label and caption, for guidance (published: 0.1).
+    """
+
+    dim: int = 0
+    text_encoder: str = "small"
+    text_layers: int = 2
+    text_heads: int = 4
+    spell_share: float = 0.1
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveSpec:
+    """What the network is trained for.
+
+    name: ``flow``, ``eps``, ``x0``, ``v`` or ``edm``.
+    schedule: beta schedule of ``eps``, ``x0`` and ``v``: ``linear``, ``scaled_linear`` or ``squaredcos_cap_v2``.
+    min_snr: γ of min-SNR weighting of ``eps``, ``x0`` and ``v``; 0 counts all errors the same.
+    shift: of ``flow``'s times to more noise, for large pictures.
+    sigma_data: standard deviation of the data, for ``edm``.
+    """
+
+    name: ObjectiveName = "flow"
+    schedule: str = "linear"
+    min_snr: float = 5.0
+    shift: float = 1.0
+    sigma_data: float = 0.5
+
+
+FLAT = {
+    "condition_dim": "condition.dim",
+    "condition_dropout": "condition.dropout",
+    **{name: f"condition.{name}" for name in ("text_encoder", "text_layers", "text_heads", "spell_share")},
+    "objective": "objective.name",
+    **{name: f"objective.{name}" for name in ("schedule", "min_snr", "shift", "sigma_data")},
+}
+"""Where recipe format 1's arguments of both generators are."""
