@@ -72,7 +72,7 @@ class Adversarial(Model):
         raise TypeError(f"{type(self).__name__} defines no play()")
 
     def judges(self) -> dict[str, tuple[nn.Module, float]]:
-        """Make the discriminators, each with its weight; none, and there is no game."""
+        """Make the discriminators, each with its weight; an empty dict disables adversarial training."""
         raise TypeError(f"{type(self).__name__} defines no judges()")
 
     # ---- the players ---------------------------------------------------------------------------
