@@ -20,7 +20,7 @@ from unisono.errors import UnisonoError
 from unisono.export import find_training_state, read_training_state
 from unisono.files import writing_to, written_aside
 from unisono.recipe import Recipe
-from unisono_sound.corpus import level, trim
+from unisono_sound.corpus import SpeechCorpus, SpeechSet, level, trim
 from unisono_sound.signal import read_audio, write_audio
 
 
@@ -32,13 +32,16 @@ def write_pairs(run: str | Path, dest: str | Path, batch_size: int = 16) -> int:
     checkpoint = read_training_state(find_training_state(run))
     recipe = Recipe.from_dict(checkpoint["unisono"]["recipe"])
     data = recipe.build_data()
+    if not isinstance(data, SpeechCorpus):
+        raise UnisonoError(f"{str(run)!r} was trained on no corpus of speech: give the run of an acoustic model")
     data.prepare()
     model = recipe.build_model(checkpoint["unisono"]["facts"])
     model.load_state_dict(checkpoint["state_dict"])
     model.eval()
     dest = Path(dest)
     rows = []
-    for part in (data.train_set, data.val_set):
+    parts: tuple[SpeechSet, SpeechSet] = (data.train_set, data.val_set)
+    for part in parts:
         order = sorted(range(len(part)), key=part.size)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
@@ -67,7 +70,7 @@ def write_pairs(run: str | Path, dest: str | Path, batch_size: int = 16) -> int:
 
 def main() -> int:
     """Write the pairs of a run, from the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m unisono_tts.pairs", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m unisono_tts.pairs", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("run", help="a run folder of an acoustic model, or its .ckpt")
     parser.add_argument("dest", help="the folder to write")
     args = parser.parse_args()

@@ -86,7 +86,7 @@ class Prepared(Generic[Item]):
 def cache_root() -> Path:
     """Return the folder of all caches: ``UNISONO_CACHE``, else ``~/.cache/unisono``."""
     named = os.environ.get("UNISONO_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "unisono"
+    return Path(named or "~/.cache/unisono").expanduser()
 
 
 def written_aside(path: Path) -> AbstractContextManager[Path]:
@@ -161,7 +161,6 @@ def prepare_features(
             result = features and Prepared(item, features)
             if result is None:
                 result = _make(compute, (item, path, file(item)), write=False)
-                without.append(f"{path} vanished or was damaged as it was made")
         if isinstance(result, _Unwritten):
             without.append(result.why)
             result = Prepared(item, result.features(path))
@@ -198,7 +197,7 @@ def _make(compute: Compute, task: tuple[Any, Path, Path], write: bool = True) ->
     except Exception as error:
         log.debug("%s", source, exc_info=True)
         return Drop("unreadable", f"{files.shown(source)}: {type(error).__name__}: {error}")
-    why = f"{path} vanished"
+    why = f"{path} vanished or was damaged as it was made"
     if write:
         try:
             write_entry(path, tensors, facts)

@@ -186,14 +186,14 @@ def _sources(item: str, group: str, suffixes: Sequence[str], notes: list[str]) -
         sources = [Source(file.path, group, file.id) for file in found.files]
         sources += [Source(fault.path or path / id, group, id, fault) for id, fault in found.faults]
         if not sources:
-            raise DataError(f"{item}: holds no file of {', '.join(suffixes)}; check data.root")
+            raise DataError(f"{shown(item)}: holds no file of {', '.join(suffixes)}; check data.root")
         notes += found.notes
         return sorted(sources, key=lambda source: natural(source.id))
     fault = fault_of(path, "check data.root")
     if fault and fault.reason == "missing" and glob.has_magic(item):
         paths = _matching(path)
         if not paths:
-            raise DataError(f"{item}: the pattern finds no file; check data.root")
+            raise DataError(f"{shown(item)}: the pattern finds no file; check data.root")
         # a folder of such a name is a table in parts; of ** each file is found by itself
         folders = [found for found in paths if is_folder(found) and found.suffix.lower() in suffixes]
         folders = [] if "**" in item else [folder for folder in folders if not folder.is_symlink()]
@@ -211,7 +211,7 @@ def _sources(item: str, group: str, suffixes: Sequence[str], notes: list[str]) -
     for source in sources:
         if source.path.suffix.lower() not in suffixes and source.fault is None:
             kind = source.path.suffix or "no suffix"
-            raise DataError(f"{source.path}: a file of {kind} is not read, only {', '.join(suffixes)}")
+            raise DataError(f"{shown(source.path)}: a file of {kind} is not read, only {', '.join(suffixes)}")
     return sources
 
 

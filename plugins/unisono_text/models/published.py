@@ -110,7 +110,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         made = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{str(path.parent)!r} has no {path.name}: fetch it again") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise CheckpointError(f"{str(path)!r} cannot be read ({error}): fetch it again") from None
     if not isinstance(made, dict):
         raise CheckpointError(f"{str(path)!r} holds no object: fetch it again")
@@ -150,6 +150,8 @@ def _read_tokenizer(folder: Path, config: dict[str, Any], kind: str) -> tuple[To
     path = folder / "tokenizer.json"
     try:
         table = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{str(path)!r} cannot be read ({error}): fetch it again") from None
     except OSError:
         raise CheckpointError(f"{str(folder)!r} has no {path.name}, which says what its tokens read") from None
     try:

@@ -94,13 +94,14 @@ def test_the_key_is_content_version_and_extra_key(utterances, tmp_path, cache):
     assert calls() == 13
 
 
-@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "zeroed", "facts"])
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "zeroed", "facts", "dtype"])
 def test_a_damaged_entry_is_made_anew(utterances, cache, damage):
     prepare_features(utterances, features_of, "v1", progress=False)
     victim = entries(cache)[0]
     data = victim.read_bytes()
     damaged = {"truncated": data[:-5], "garbage": os.urandom(len(data)), "empty": b""}
     damaged |= {"zeroed": data[:-40] + bytes(20) + data[-20:], "facts": data.replace(b"8000", b"8001")}
+    damaged["dtype"] = data.replace(b"F32", b"I32")
     assert damaged[damage] != data
     victim.write_bytes(damaged[damage])
     again = prepare_features(utterances, features_of, "v1", progress=False)
@@ -170,6 +171,21 @@ def test_an_unwritable_cache_is_done_without(utterances, cache, monkeypatch, fau
     assert len(notes) == 1 and notes[0].startswith("4 of 4 items are kept in memory")
     assert "UNISONO_CACHE" in notes[0] and (fault != "a full disk" or "no space left on device" in notes[0])
     assert fault == "a file is there" or not entries(cache)
+
+
+def test_an_entry_that_is_gone_as_soon_as_it_is_made_is_done_without(utterances, cache, monkeypatch):
+    real = cache_module.write_entry
+
+    def lose(path, tensors, facts):
+        real(path, tensors, facts)
+        if facts["level"] > 0.1:
+            path.unlink()
+
+    monkeypatch.setattr(cache_module, "write_entry", lose)
+    notes = []
+    results = prepare_features(utterances, features_of, "v1", progress=False, note=notes.append)
+    assert [r.item.id for r in results] == ["u0", "u1", "u2", "u3"] and "3 of 4 items are kept in memory" in notes[0]
+    assert torch.equal(results[3].features.load("wave"), read_audio(utterances[3].audio)[0])
 
 
 def test_names_of_entries_collide_for_no_two_keys(utterances, cache):

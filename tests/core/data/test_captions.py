@@ -14,6 +14,8 @@ from unisono.errors import DataError
         ("counter clockwise", "clockwise"),
         ("counter-clockwise", "clockwise"),
         ("anticlockwise", "clockwise"),
+        ("counter\u2014clockwise, counter\u2011clockwise", "clockwise, clockwise"),
+        ("bottom-left, Left/Right", "bottom-right, Right/Left"),
         ("anti-clockwise and Anti Clockwise", "clockwise and Clockwise"),
         ("counter clock-wise", "clockwise"),
         ("Clockwise turn, CLOCKWISE", "Counterclockwise turn, COUNTERCLOCKWISE"),

@@ -91,6 +91,8 @@ def test_links_are_followed_and_devices_written_to(tmp_path):
     with written_aside("/dev/null") as aside:
         aside.write_text("new")
     assert not os.path.isfile("/dev/null") and os.path.exists("/dev/null")
+    with pytest.raises(UnisonoError, match="'/dev/full': no space left on device"), written_aside("/dev/full") as aside:
+        aside.write_text("new")
 
 
 def test_writers_of_one_file_do_not_meet(tmp_path):

@@ -349,6 +349,7 @@ def test_one_sentence_written_in_two_ways_stays_on_one_side():
     train, val = make(texts).split(6)
     assert not {same_sentence(u.text) for u in train} & {same_sentence(u.text) for u in val}
     assert len(val) == 6
+    assert {u.text for u in make(texts[::-1]).split(6)[1]} == {u.text for u in val}
 
 
 def test_split_refuses_to_hold_out_everything():
