@@ -52,6 +52,11 @@ class FastPitch(FastSpeech):
     text_field: ClassVar[str] = "text"
     flat: ClassVar[dict[str, str]] = FLAT | {name: f"objective.{name}" for name in ("pitch_weight", "energy_weight")}
 
+    pitch_mean: Tensor
+    pitch_std: Tensor
+    energy_mean: Tensor
+    energy_std: Tensor
+
     def __init__(
         self,
         *,

@@ -73,6 +73,9 @@ class FastSpeech(Model):
     roles: ClassVar[dict[str, str]] = {"vocoder": "turns log mels into sound"}
     builtin_components: ClassVar[dict[str, str]] = {"griffin-lim": "unisono_tts.speaking:griffin_lim"}
     training_only: ClassVar[tuple[str, ...]] = ("aligner.",)
+
+    mel_mean: Tensor
+    mel_std: Tensor
     flat: ClassVar[dict[str, str]] = FLAT
 
     def __init__(

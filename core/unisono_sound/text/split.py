@@ -315,7 +315,7 @@ def _close(text: str, token: Token, following: Token | None) -> Token:
     found = {_CANONICAL.get(mark, "") for mark in marks} - {""}
     pause = next((mark for mark in _STRENGTH if mark in found), "")
     paragraph = len(re.findall(r"\n[ \t\r]*", tail)) >= 2 or "\u2029" in tail
-    phrase_ends = not paragraph and following is not None and _ends_line(text, token.end, following.start)
+    phrase_ends = following is not None and not paragraph and _ends_line(text, token.end, following.start)
     dot = False
     if pause == "." and following is not None:
         dot = tail[0] == "." and _is_abbreviation(token.text, following.text)
@@ -325,7 +325,7 @@ def _close(text: str, token: Token, following: Token | None) -> Token:
     if not pause and following is not None and set("()[]{}") & set(text[token.end : following.start]):
         pause = ","  # espeak-ng makes a short pause at brackets, and so do readers
     lower = following is not None and following.text[0].islower()
-    if phrase_ends and not pause and not dot:
+    if following is not None and phrase_ends and not pause and not dot:
         pause = "," if lower and not _LIST_MARK.match(text, _line_start(text, following.start)) else "."
     if paragraph:
         pause, level = pause or ".", 3

@@ -227,17 +227,17 @@ def read_blocks(path: Path, sample_rate: int, mono: bool = False) -> Iterator[Fl
 @contextmanager
 def _sound(path: Path, suffix: str, header: Header) -> Iterator[Any]:
     """Open a sound file to write; yields a function that writes [c, n]."""
-    rate, change, how = header.sample_rate, None, {"format": suffix[1:].upper()}
+    rate, change, form, subtype = header.sample_rate, None, suffix[1:].upper(), None
     if suffix.lower() == ".opus":
-        how = {"format": "OGG", "subtype": "OPUS"}
+        form, subtype = "OGG", "OPUS"
         if rate not in OPUS_RATES:
             rate = 48000
             change = soxr.ResampleStream(header.sample_rate, rate, header.num_channels, dtype="float32", quality="HQ")
     elif suffix.lower() == ".ogg":
-        how = {"format": "OGG", "subtype": "VORBIS"}
+        subtype = "VORBIS"
     written = 0
     try:
-        with soundfile.SoundFile(str(path), "w", rate, header.num_channels, **how) as file:
+        with soundfile.SoundFile(str(path), "w", rate, header.num_channels, subtype, format=form) as file:
 
             def write(wave: Float[np.ndarray, "c n"], last: bool = False) -> None:
                 nonlocal written

@@ -98,6 +98,8 @@ class SpectrogramDiscriminator(nn.Module):
         wave ─ |STFT| ─ 5 × conv, halving frequency each and time thrice ─ conv 3 × 3 ─ scores
     """
 
+    window: Tensor
+
     def __init__(self, n_fft: int, hop: int, channels: int):
         super().__init__()
         self.n_fft = n_fft
@@ -174,6 +176,8 @@ class ComplexDiscriminator(nn.Module):
     Differences: transforms are scaled so that a sine's peak does not depend on the window; DAC levels the waveform to a
     peak of 0.8 first, which is not done here.
     """
+
+    window: Tensor
 
     def __init__(
         self,

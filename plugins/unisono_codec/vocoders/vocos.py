@@ -43,6 +43,8 @@ class VocosNet(nn.Module):
     It sees ``context`` frames on each side of a frame; beyond that nothing matters.
     """
 
+    window: Tensor
+
     def __init__(
         self,
         mel_spec: MelSpec,
