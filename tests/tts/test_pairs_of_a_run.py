@@ -36,7 +36,8 @@ def made(tmp_path_factory):
                 folder / "voice" / "wavs" / f"u{index}.wav",
                 np.concatenate([silence, gain * wave / np.abs(wave).max(), silence]), RATE,
             )  # fmt: skip
-            lines.append(f"u{index}|x|Number {index} is here, and it stays.")
+            text = f"Number {index} is here, and it stays."
+            lines.append(f"u{index}|{text}|{text}")
         (folder / "voice" / "metadata.csv").write_text("\n".join(lines))
         recipe = Recipe.read("tts/fastpitch-tiny").to_dict()
         recipe["data"] = {
