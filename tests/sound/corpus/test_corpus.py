@@ -78,7 +78,7 @@ def test_half_a_character_is_dropped_at_the_audit(tmp_path):
     )
     audit = data.prepare(progress=False)
     assert [(d.id, d.reason) for d in audit.dropped] == [("list.jsonl:2", "half a character")]
-    json.dumps(data.describe(), ensure_ascii=False).encode()
+    json.dumps(data.describe().to_json(), ensure_ascii=False).encode()
 
 
 @pytest.mark.parametrize(
