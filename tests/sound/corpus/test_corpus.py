@@ -86,7 +86,7 @@ def test_half_a_character_is_dropped_at_the_audit(tmp_path):
     [
         {"durations": "abc"}, {"durations": [1, "2"]}, {"durations": [[1], [2]]}, {"durations": []}, {"times": []},
         {"times": [0, float("nan")]}, {"times": [0, 1e300]}, {"durations": [10**400]}, {"durations": {"a": 1}},
-        {"durations": [0.5, 1.5]}, {"times": None},
+        {"durations": [1.5, 1.2, 1, 83]}, {"times": None},
     ],
 )  # fmt: skip
 def test_durations_that_do_not_fit_drop_one_utterance(tmp_path, wrong):
