@@ -47,25 +47,28 @@ TURN_SECONDS = 0.3
 class VoiceRequest(Request):
     """What can be asked of a token voice: a text, a dialogue, or semantic tokens."""
 
-    text: str | None = Field(None, description="what to say; any length")
-    turns: list[tuple[str, str]] | None = Field(None, description="a dialogue: (speaker, text) for each turn")
-    semantic: list[int] | None = Field(None, description="semantic tokens to say, one per codec frame")
-    semantic_rate: float | None = Field(None, gt=0, description="of semantic, how many come a second: checked")
+    text: str | None = Field(default=None, description="what to say; any length")
+    turns: list[tuple[str, str]] | None = Field(default=None, description="a dialogue: (speaker, text) for each turn")
+    semantic: list[int] | None = Field(default=None, description="semantic tokens to say, one per codec frame")
+    semantic_rate: float | None = Field(default=None, gt=0, description="of semantic, how many come a second: checked")
     speaker: str | None = Field(
-        None, description="who says it; default: the voice's first speaker, or the prompt's where there is one"
+        default=None, description="who says it; default: the voice's first speaker, or the prompt's where there is one"
     )
-    pace: float = Field(1.0, ge=0.25, le=4.0, description="speed: 2 is twice as fast")
-    prompt: str | None = Field(None, description="path of a recording whose voice to take")
-    prompt_text: str | None = Field(None, description="what the prompt says; helps to follow it")
+    pace: float = Field(default=1.0, ge=0.25, le=4.0, description="speed: 2 is twice as fast")
+    prompt: str | None = Field(default=None, description="path of a recording whose voice to take")
+    prompt_text: str | None = Field(default=None, description="what the prompt says; helps to follow it")
     num_steps: int | None = Field(
-        None, ge=1, le=1024, description="evaluations for the coarsest level; finer ones take one; default: the voice's"
+        default=None,
+        ge=1,
+        le=1024,
+        description="evaluations for the coarsest level; finer ones take one; default: the voice's",
     )
-    level_steps: list[int] | None = Field(None, description="evaluations for each level, in place of num_steps")
+    level_steps: list[int] | None = Field(default=None, description="evaluations for each level, in place of num_steps")
     temperature: float | None = Field(
-        None, ge=0, le=4, description="of the levels with more than one step; 0 is greedy; default: the voice's"
+        default=None, ge=0, le=4, description="of the levels with more than one step; 0 is greedy; default: the voice's"
     )
     choice_temperature: float | None = Field(
-        None, ge=0, le=16, description="noise in which tokens are kept first; default: the voice's"
+        default=None, ge=0, le=16, description="noise in which tokens are kept first; default: the voice's"
     )
 
     @model_validator(mode="after")
@@ -197,16 +200,9 @@ class SpokenRequest:
         """A voice is heard when it is whole."""
 
     def _turns(self) -> list[tuple[str | None, str]]:
-        return [(self.request.speaker, self.request.text)] if self.request.turns is None else list(self.request.turns)
-
-    def _windows(self) -> Generator[Window, Int[Tensor, "n q"], None]:
-        last: dict[int, Prompt] = {}
-        context = round(CONTEXT_SECONDS * self.model.spec.frame_rate)
-        for number, passage in enumerate(self._passages(last, context)):
-            yield from fill_passage(passage, self.model.max_frames, derive_seed(self.seed, number))
-            own = passage.own
-            last[passage.speaker] = Prompt(own.codes[-context:], own.semantic[-context:])
-            self.finished.append(passage)
+        if self.request.turns is None:
+            return [(self.request.speaker, self.request.text or "")]
+        return [(speaker, text) for speaker, text in self.request.turns]
 
     def _passages(self, last: dict[int, Prompt], context: int) -> Iterator[Passage]:
         request, model = self.request, self.model

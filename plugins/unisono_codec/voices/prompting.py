@@ -34,15 +34,19 @@ SHORTEST_PROMPT_SECONDS = 0.1
 class PromptedRequest(Request):
     """What can be asked: a text or semantic tokens, and whose voice."""
 
-    text: str | None = Field(None, description='what to say; of a model of digits, digits or their names: "3 1 4"')
-    semantic: list[int] | None = Field(None, description="semantic tokens to say, one per codec frame")
-    semantic_rate: float | None = Field(None, gt=0, description="of semantic, how many come a second: checked")
-    prompt: str | None = Field(None, description="path of a recording whose voice to take")
-    speaker: str | None = Field(None, description="a known speaker's voice, in place of a prompt; default: the first")
-    pace: float = Field(1.0, ge=0.25, le=4.0, description="speed: 2 is twice as fast")
-    num_steps: int = Field(6, ge=1, le=1024, description="evaluations in all, shared out over the groups")
-    set_steps: list[int] | None = Field(None, description="evaluations for each group, in place of num_steps")
-    temperature: float = Field(1.0, ge=0, le=4, description="of the draws; 0 takes the likeliest token")
+    text: str | None = Field(
+        default=None, description='what to say; of a model of digits, digits or their names: "3 1 4"'
+    )
+    semantic: list[int] | None = Field(default=None, description="semantic tokens to say, one per codec frame")
+    semantic_rate: float | None = Field(default=None, gt=0, description="of semantic, how many come a second: checked")
+    prompt: str | None = Field(default=None, description="path of a recording whose voice to take")
+    speaker: str | None = Field(
+        default=None, description="a known speaker's voice, in place of a prompt; default: the first"
+    )
+    pace: float = Field(default=1.0, ge=0.25, le=4.0, description="speed: 2 is twice as fast")
+    num_steps: int = Field(default=6, ge=1, le=1024, description="evaluations in all, shared out over the groups")
+    set_steps: list[int] | None = Field(default=None, description="evaluations for each group, in place of num_steps")
+    temperature: float = Field(default=1.0, ge=0, le=4, description="of the draws; 0 takes the likeliest token")
 
     @model_validator(mode="after")
     def _whole(self):

@@ -33,6 +33,9 @@ class TokenModel(MaskedModel):
     facts: TokenFacts
     roles: ClassVar[dict[str, str]] = {"codec": "turns sound into tokens and back"}
 
+    net: Any
+    label_smoothing: float
+
     def build(self, facts: Mapping[str, Any]) -> None:
         """Read what the data knows of the voice, the semantic tokens and the codec."""
         super().build(facts)

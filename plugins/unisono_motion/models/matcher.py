@@ -91,9 +91,11 @@ class MotionMatcher(Model):
     class Request(Request):
         """A text, or a motion's file, to find the place of."""
 
-        text: str | None = Field(None, description="a caption")
-        motion: str | None = Field(None, description="path of a BVH or NPZ file")
-        metres_per_unit: float = Field(0.01, gt=0, le=1000, description="the BVH file's unit of length, in metres")
+        text: str | None = Field(default=None, description="a caption")
+        motion: str | None = Field(default=None, description="path of a BVH or NPZ file")
+        metres_per_unit: float = Field(
+            default=0.01, gt=0, le=1000, description="the BVH file's unit of length, in metres"
+        )
 
         @model_validator(mode="after")
         def _one_of_both(self):

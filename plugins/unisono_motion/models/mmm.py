@@ -109,7 +109,7 @@ class MMM(MaskedModel):
         if dim % (2 * num_heads):
             raise RecipeError(f"model.dim={dim} must be a multiple of twice num_heads={num_heads}")
         self.codebook_size, self.num_streams, self.max_tokens = codebook_size, num_streams, max_tokens
-        self.sizes = dict(dim=dim, num_layers=num_layers, num_heads=num_heads, dropout=dropout)
+        self.sizes: dict[str, Any] = dict(dim=dim, num_layers=num_layers, num_heads=num_heads, dropout=dropout)
         self.text_encoder_name, self.text_layers = text_encoder, text_layers
         self.text_dropout, self.spell_share, self.crop_share = text_dropout, spell_share, crop_share
         self.length_weight, self.label_smoothing = length_weight, label_smoothing

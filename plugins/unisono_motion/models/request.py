@@ -15,6 +15,7 @@ Shapes: n token positions, q streams of tokens. Masks are True where a token is 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,41 +36,51 @@ MAX_TEXTS = 1000
 class MotionRequest(Request):
     """What can be asked of a motion model."""
 
-    text: str | None = Field(None, description="what the motion shows; may be left out where a motion is edited")
+    text: str | None = Field(
+        default=None, description="what the motion shows; may be left out where a motion is edited"
+    )
     seconds: float | None = Field(
-        None, gt=0, le=MAX_SECONDS, description="length; default: predicted from the text, or the edited clip's"
+        default=None, gt=0, le=MAX_SECONDS, description="length; default: predicted from the text, or the edited clip's"
     )
     texts: list[str] | None = Field(
-        None, min_length=1, max_length=MAX_TEXTS, description="instead of text: what happens one after the other"
+        default=None,
+        min_length=1,
+        max_length=MAX_TEXTS,
+        description="instead of text: what happens one after the other",
     )
-    durations: list[float] | None = Field(None, description="seconds of each of texts; default: predicted")
-    transition: float = Field(0.5, ge=0, le=4, description="seconds made anew around each border between texts")
+    durations: list[float] | None = Field(default=None, description="seconds of each of texts; default: predicted")
+    transition: float = Field(default=0.5, ge=0, le=4, description="seconds made anew around each border between texts")
     num_steps: int | None = Field(
-        None,
+        default=None,
         ge=1,
         le=1000,
         description="evaluations for each window (default 10), where a sampler counts them",
     )
-    sampler: str = Field("maskgit", description="how tokens are chosen: a preset of masked decoding")
+    sampler: str = Field(default="maskgit", description="how tokens are chosen: a preset of masked decoding")
     guidance_scale: float = Field(
-        1.0, ge=1, le=20, description="how much more the text counts; above 1 every step costs two evaluations"
+        default=1.0, ge=1, le=20, description="how much more the text counts; above 1 every step costs two evaluations"
     )
     temperature: float | None = Field(
-        None, ge=0, le=10, description="of the tokens' draw; 0 takes the likeliest (default: the sampler's own)"
+        default=None, ge=0, le=10, description="of the tokens' draw; 0 takes the likeliest (default: the sampler's own)"
     )
-    top_k: int | None = Field(None, ge=1, description="draw from so many of the likeliest tokens")
-    top_p: float | None = Field(None, gt=0, le=1, description="draw from the likeliest tokens with this probability")
+    top_k: int | None = Field(default=None, ge=1, description="draw from so many of the likeliest tokens")
+    top_p: float | None = Field(
+        default=None, gt=0, le=1, description="draw from the likeliest tokens with this probability"
+    )
     choice_temperature: float | None = Field(
-        None, ge=0, le=1000, description="noise on which tokens come first, where a sampler has it (default: its own)"
+        default=None,
+        ge=0,
+        le=1000,
+        description="noise on which tokens come first, where a sampler has it (default: its own)",
     )
-    motion: str | None = Field(None, description="path of a BVH or NPZ file to edit")
-    metres_per_unit: float = Field(0.01, gt=0, le=1000, description="the BVH file's unit of length, in metres")
+    motion: str | None = Field(default=None, description="path of a BVH or NPZ file to edit")
+    metres_per_unit: float = Field(default=0.01, gt=0, le=1000, description="the BVH file's unit of length, in metres")
     keep: list[tuple[float, float]] | None = Field(
-        None, min_length=1, description="ranges of the clip to keep, in seconds, such as [[0, 1], [3, 4]]"
+        default=None, min_length=1, description="ranges of the clip to keep, in seconds, such as [[0, 1], [3, 4]]"
     )
-    at: float = Field(0.0, ge=0, le=MAX_SECONDS, description="where the clip begins in the result, in seconds")
+    at: float = Field(default=0.0, ge=0, le=MAX_SECONDS, description="where the clip begins in the result, in seconds")
     part: Literal["lower", "upper"] | None = Field(
-        None, description="make only this part of the body anew (with a tokenizer of parts)"
+        default=None, description="make only this part of the body anew (with a tokenizer of parts)"
     )
 
 
@@ -143,7 +154,7 @@ def read_request(model: Any, request: MotionRequest) -> Task:
     return _fresh(model, request, request.texts, seconds)
 
 
-def _fresh(model: Any, request: MotionRequest, texts: list[str], seconds: list[float | None]) -> Task:
+def _fresh(model: Any, request: MotionRequest, texts: list[str], seconds: Sequence[float | None]) -> Task:
     for text in texts:
         read_caption(text)
     tokenizer = model.tokenizer

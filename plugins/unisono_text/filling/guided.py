@@ -13,7 +13,7 @@ Shapes: b batch, l positions, k sites, v vocabulary. Masks: True = keep.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -51,7 +51,7 @@ class Agreement:
 class AgreedToken:
     """The token that stood: what was proposed, or the guide's."""
 
-    exact = False
+    exact: ClassVar[bool] = False
 
     def __call__(
         self, logits: Float[Tensor, "b k v"], sites: Int[Tensor, "b k"], live: Bool[Tensor, "b k"], at: StepContext

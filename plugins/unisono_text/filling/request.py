@@ -50,60 +50,93 @@ Cache = Literal["none", "unchanged", "prefix", "prefill", "frozen", "frozen_dual
 class TextRequest(Request):
     """What can be asked of a diffusion language model."""
 
-    text: str = Field("", description="the prompt, which the text goes on from; empty: a text from its beginning")
-    chat: bool = Field(False, description="put the prompt into the model's chat template: a question, answered")
-    suffix: str = Field("", description="what follows what is made: it is filled in between text and suffix")
+    text: str = Field(
+        default="", description="the prompt, which the text goes on from; empty: a text from its beginning"
+    )
+    chat: bool = Field(default=False, description="put the prompt into the model's chat template: a question, answered")
+    suffix: str = Field(default="", description="what follows what is made: it is filled in between text and suffix")
     template: str | None = Field(
-        None, description="a text with blanks, such as '{name} is {age:2} years old'; follows the prompt"
+        default=None, description="a text with blanks, such as '{name} is {age:2} years old'; follows the prompt"
     )
     json_schema: dict[str, Any] | None = Field(
-        None, description="a JSON schema: the text is JSON of this form; follows the prompt"
+        default=None, description="a JSON schema: the text is JSON of this form; follows the prompt"
     )
     length: int | None = Field(
-        None, ge=1, le=2**20, description="tokens to make (default 64), or of a blank that gives no length (default 8)"
+        default=None,
+        ge=1,
+        le=2**20,
+        description="tokens to make (default 64), or of a blank that gives no length (default 8)",
     )
 
-    sampler: Sampler | None = Field(None, description="a published way to decode; default: composed from what follows")
-    order: Order | None = Field(None, description="which positions first (default: random, or as a rule needs)")
+    sampler: Sampler | None = Field(
+        default=None, description="a published way to decode; default: composed from what follows"
+    )
+    order: Order | None = Field(default=None, description="which positions first (default: random, or as a rule needs)")
     num_steps: int | None = Field(
-        None, ge=1, le=2**20, description="steps for each block (default 64), where no rule decides that"
+        default=None, ge=1, le=2**20, description="steps for each block (default 64), where no rule decides that"
     )
-    threshold: float | None = Field(None, gt=0, le=1, description="fill all positions surer than this, at least one")
-    factor: float | None = Field(None, gt=0, description="fill as many as the factor rule of Fast-dLLM allows")
-    frechet: float | None = Field(None, ge=0, lt=1, description="fill what is certified to be likeliest jointly: slack")
-    entropy_bound: float | None = Field(None, ge=0, description="fill as many as this bound on dependence allows, nats")
-    kl_stable: float | None = Field(None, gt=0, description="fill what is sure and moved less than this, in nats")
+    threshold: float | None = Field(
+        default=None, gt=0, le=1, description="fill all positions surer than this, at least one"
+    )
+    factor: float | None = Field(default=None, gt=0, description="fill as many as the factor rule of Fast-dLLM allows")
+    frechet: float | None = Field(
+        default=None, ge=0, lt=1, description="fill what is certified to be likeliest jointly: slack"
+    )
+    entropy_bound: float | None = Field(
+        default=None, ge=0, description="fill as many as this bound on dependence allows, nats"
+    )
+    kl_stable: float | None = Field(
+        default=None, gt=0, description="fill what is sure and moved less than this, in nats"
+    )
     remask: Literal["cap", "rescale", "conf", "loop"] | None = Field(
-        None, description="mask tokens again at the rate that ReMDM gives under this name"
+        default=None, description="mask tokens again at the rate that ReMDM gives under this name"
     )
-    remask_eta: float | None = Field(None, ge=0, le=1, description="ReMDM's eta (default: as published)")
-    edit: float | None = Field(None, gt=0, le=1, description="exchange tokens where another one is likelier than this")
-    choice_temperature: float | None = Field(None, gt=0, le=1000, description="noise on the order of positions")
+    remask_eta: float | None = Field(default=None, ge=0, le=1, description="ReMDM's eta (default: as published)")
+    edit: float | None = Field(
+        default=None, gt=0, le=1, description="exchange tokens where another one is likelier than this"
+    )
+    choice_temperature: float | None = Field(default=None, gt=0, le=1000, description="noise on the order of positions")
     temperature: float | None = Field(
-        None, ge=0, le=10, description="of the tokens' draw, 0 takes the likeliest (default 1, or as published)"
+        default=None, ge=0, le=10, description="of the tokens' draw, 0 takes the likeliest (default 1, or as published)"
     )
-    top_p: float | None = Field(None, gt=0, le=1, description="draw from the likeliest tokens with this probability")
-    top_k: int | None = Field(None, ge=1, description="draw from so many of the likeliest tokens")
-    min_p: float | None = Field(None, ge=0, le=1, description="draw from tokens this many times as likely as the best")
-    typical_p: float | None = Field(None, gt=0, le=1, description="draw from the most typical tokens up to this mass")
+    top_p: float | None = Field(
+        default=None, gt=0, le=1, description="draw from the likeliest tokens with this probability"
+    )
+    top_k: int | None = Field(default=None, ge=1, description="draw from so many of the likeliest tokens")
+    min_p: float | None = Field(
+        default=None, ge=0, le=1, description="draw from tokens this many times as likely as the best"
+    )
+    typical_p: float | None = Field(
+        default=None, gt=0, le=1, description="draw from the most typical tokens up to this mass"
+    )
     block: int | None = Field(
-        None, ge=1, le=2**20, description="fill blocks of so many tokens from left to right (default: all at once)"
+        default=None,
+        ge=1,
+        le=2**20,
+        description="fill blocks of so many tokens from left to right (default: all at once)",
     )
 
     guidance_scale: float = Field(
-        1.0, ge=1, le=100, description="how much more the prompt counts; above 1 a step costs two evaluations"
+        default=1.0, ge=1, le=100, description="how much more the prompt counts; above 1 a step costs two evaluations"
     )
-    negative: str | None = Field(None, description="with guidance, away from what this prompt would give")
+    negative: str | None = Field(default=None, description="with guidance, away from what this prompt would give")
     guide_weight: float | None = Field(
-        None, gt=0, le=100, description="how much the guide's word counts in the draw, where it knows all before"
+        default=None,
+        gt=0,
+        le=100,
+        description="how much the guide's word counts in the draw, where it knows all before",
     )
     guide_top: int | None = Field(
-        None, ge=1, description="keep the likeliest tokens up to the first that is not among so many of the guide's"
+        default=None,
+        ge=1,
+        description="keep the likeliest tokens up to the first that is not among so many of the guide's",
     )
 
-    cache: Cache = Field("none", description="what of the network's keys and values is kept between steps")
-    refresh: int | None = Field(None, ge=1, le=2**20, description="of the delayed cache, in steps (default 8)")
-    drift: bool = Field(False, description="also report how far the cache leads from no cache; costs as much as none")
+    cache: Cache = Field(default="none", description="what of the network's keys and values is kept between steps")
+    refresh: int | None = Field(default=None, ge=1, le=2**20, description="of the delayed cache, in steps (default 8)")
+    drift: bool = Field(
+        default=False, description="also report how far the cache leads from no cache; costs as much as none"
+    )
 
     @model_validator(mode="after")
     def _whole(self):

@@ -18,20 +18,28 @@ LENGTH = 64
 class ContinueRequest(Request):
     """What can be asked of ``text/ar``, ``text/medusa`` and ``text/pass``."""
 
-    text: str = Field("", description="the prompt, which the text goes on from; empty: a text from its beginning")
-    chat: bool = Field(False, description="put the prompt into the model's chat template: a question, answered")
-    length: int | None = Field(None, ge=1, le=2**20, description="tokens to make at most (default 64)")
-    temperature: float = Field(1.0, ge=0, le=10, description="of the tokens' draw; 0 takes the likeliest")
-    top_p: float | None = Field(None, gt=0, le=1, description="draw from the likeliest tokens with this probability")
-    top_k: int | None = Field(None, ge=1, description="draw from so many of the likeliest tokens")
-    decoding: Decoding = Field(
-        "plain", description="how several tokens are had of one evaluation; none changes the law"
+    text: str = Field(
+        default="", description="the prompt, which the text goes on from; empty: a text from its beginning"
     )
-    num_draft: int | None = Field(None, ge=1, le=256, description="tokens of a draft at most (default: the method's)")
-    block: int = Field(16, ge=1, le=2**20, description="of gauss-seidel: tokens that are solved together")
-    tree: tuple[int, ...] = Field((3, 2), description="of medusa: how many of each head's likeliest tokens are tried")
-    beams: int = Field(1, ge=1, le=2**20, description="of arithmetic: how many samples cover the law together")
-    beam: int = Field(0, ge=0, description="of arithmetic: which of them this one is, from 0")
+    chat: bool = Field(default=False, description="put the prompt into the model's chat template: a question, answered")
+    length: int | None = Field(default=None, ge=1, le=2**20, description="tokens to make at most (default 64)")
+    temperature: float = Field(default=1.0, ge=0, le=10, description="of the tokens' draw; 0 takes the likeliest")
+    top_p: float | None = Field(
+        default=None, gt=0, le=1, description="draw from the likeliest tokens with this probability"
+    )
+    top_k: int | None = Field(default=None, ge=1, description="draw from so many of the likeliest tokens")
+    decoding: Decoding = Field(
+        default="plain", description="how several tokens are had of one evaluation; none changes the law"
+    )
+    num_draft: int | None = Field(
+        default=None, ge=1, le=256, description="tokens of a draft at most (default: the method's)"
+    )
+    block: int = Field(default=16, ge=1, le=2**20, description="of gauss-seidel: tokens that are solved together")
+    tree: tuple[int, ...] = Field(
+        default=(3, 2), description="of medusa: how many of each head's likeliest tokens are tried"
+    )
+    beams: int = Field(default=1, ge=1, le=2**20, description="of arithmetic: how many samples cover the law together")
+    beam: int = Field(default=0, ge=0, description="of arithmetic: which of them this one is, from 0")
 
     @model_validator(mode="after")
     def _fits(self):

@@ -162,6 +162,7 @@ class HeldOut:
                 "give the corpus as a path, or lend the model's tokenizer before the data is prepared"
             )
         part = module.val_set or module.train_set
+        assert part is not None
         kind = "held out of training" if module.val_set else "all of it: no part is known to be held out"
         count = min(limit, len(part))
         if count < 2:

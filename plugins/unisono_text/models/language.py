@@ -74,7 +74,9 @@ class LanguageModel(Model):
                 raise RecipeError(f"model.{name}={value} must be at least 1")
         if filter_dim < 0:
             raise RecipeError(f"model.filter_dim={filter_dim} must be at least 0 (0: 8/3 of dim)")
-        self.sizes = dict(dim=dim, num_layers=num_layers, num_heads=num_heads, filter_dim=filter_dim, dropout=dropout)
+        self.sizes: dict[str, Any] = dict(
+            dim=dim, num_layers=num_layers, num_heads=num_heads, filter_dim=filter_dim, dropout=dropout
+        )
         self.attention = "bidirectional"
         self.remembers = True
         self.evaluations: int = 0

@@ -25,7 +25,7 @@ from unisono import Text
 from unisono.batching import Progress
 from unisono.data import derive_seed
 from unisono.masked import Canvas, Corrupted, Counted, Diffusion, Handle, Layout, masked_cross_entropy
-from unisono.masked.model import MaskedModel
+from unisono.masked.model import MaskedModel, Task
 
 from unisono_text.filling.generate import Filling, TextTask, check_request, read_all, rows_that_fit, stream
 from unisono_text.filling.reading import Reading
@@ -150,7 +150,7 @@ class MaskedText(LanguageModel, MaskedModel):
         self.rounds += int(canvas.step.max())
         self.token_forwards += handle.positions
 
-    def watch(self, tasks: Sequence[TextTask], progress: Progress) -> Callable[[Canvas], None] | None:
+    def watch(self, tasks: Sequence[Task], progress: Progress) -> Callable[[Canvas], None] | None:
         """Count positions as they are committed; remasking makes the count fall, which is not told."""
         if progress.on_step is None:
             return None

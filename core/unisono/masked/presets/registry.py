@@ -138,11 +138,13 @@ PRESETS: dict[str, Preset] = {
     # text
     "mdlm": Preset(lambda layout, num_steps=64: text.mdlm(num_steps)),
     "first_hitting": Preset(lambda layout: text.first_hitting()),
-    "remdm": Preset(lambda layout, num_steps=64, kind="cap", eta=None: text.remdm(_first(num_steps), kind, eta)),
+    "remdm": Preset(lambda layout, num_steps=64, kind="cap", eta=None: text.remdm(_first(num_steps), kind, eta)),  # pyright: ignore[reportArgumentType]
     "llada": Preset(lambda layout, num_steps=32: text.llada(num_steps), by_guided=True),
     "dream": Preset(
         lambda layout, num_steps=64, rule="entropy", choice_temperature=0.0: text.dream(
-            num_steps, rule, choice_temperature
+            num_steps,
+            rule,  # pyright: ignore[reportArgumentType]  # refused by name there
+            choice_temperature,
         )
     ),
     "dimple": Preset(lambda layout, num_steps=64, threshold=0.95: text.dimple(num_steps, threshold)),
@@ -225,16 +227,15 @@ def with_draw(
     Raises:
         UnisonoError: for a filter where the likeliest token is taken anyway, and for values out of range.
     """
-    filters: dict[str, Warp] = {
-        knob: kind(value)
-        for knob, kind, value in (
-            ("top_k", TopTokens, top_k),
-            ("top_p", Nucleus, top_p),
-            ("min_p", MinP, min_p),
-            ("typical_p", Typical, typical_p),
-        )
-        if value is not None
-    }
+    filters: dict[str, Warp] = {}
+    if top_k is not None:
+        filters["top_k"] = TopTokens(k=top_k)
+    if top_p is not None:
+        filters["top_p"] = Nucleus(top_p)
+    if min_p is not None:
+        filters["min_p"] = MinP(min_p)
+    if typical_p is not None:
+        filters["typical_p"] = Typical(typical_p)
     if temperature is None and not filters:
         return strategy
     if temperature is not None and not is_real(temperature, 0):
