@@ -207,10 +207,11 @@ class MaskedModel(Model):
         return [self.task(request, self.seed_of(request, generator)) for request in requests]
 
     def fill_all(self, tasks: Sequence[Task], progress: Progress | None = None) -> Iterator[None]:
-        """Fill all tasks in step; yields after each decoding, so that what is final can be used."""
+        """Fill all tasks in step; yields after each round of windows, so that what is final can be used."""
         progress = progress or Progress(None, sum(task.total for task in tasks))
 
         def fill(windows: list[Any]) -> list[Tensor]:
+            progress.to(sum(task.done for task in tasks))  # of the decodings before this one
             return self.fill(windows, self.watch(tasks, progress))
 
         for _ in in_step([run for task in tasks for run in task.runs()], fill, self.rows_that_fit):

@@ -1,4 +1,4 @@
-"""Based: what is trained on a frozen text/ar, to have several tokens of one evaluation of it.
+"""OnFrozenModel: what is trained on a frozen text/ar, to draw several tokens from one evaluation of it.
 
 The base is a component: it lies in the export, keeps its own weights, and decides on every token. So the texts, their
 likelihood and their tokenizer are the base's.
@@ -23,7 +23,7 @@ from unisono_text.lossless.serve import continue_texts, stream_text
 from unisono_text.models.language import LanguageModel
 
 
-class Based(LanguageModel):
+class OnFrozenModel(LanguageModel):
     """The base of ``text/medusa`` and ``text/pass``.
 
     Args:

@@ -29,11 +29,11 @@ from unisono.data import derive_seed
 from unisono.errors import RecipeError
 from unisono.verify import KVCache
 
-from unisono_text.lossless.frozen_base import Based
+from unisono_text.lossless.frozen_base import OnFrozenModel
 from unisono_text.lossless.request import ContinueRequest
 
 
-class PaSS(Based):
+class PaSS(OnFrozenModel):
     """Look-ahead embeddings for a text/ar (component ``base``), trained while it is frozen.
 
     Args:

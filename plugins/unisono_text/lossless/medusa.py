@@ -27,11 +27,11 @@ from torch.nn import functional as F
 from unisono.errors import RecipeError
 from unisono.verify import KVCache
 
-from unisono_text.lossless.frozen_base import Based
+from unisono_text.lossless.frozen_base import OnFrozenModel
 from unisono_text.lossless.request import ContinueRequest
 
 
-class Medusa(Based):
+class Medusa(OnFrozenModel):
     """Extra heads on a text/ar (component ``base``), trained while it is frozen.
 
     Args:

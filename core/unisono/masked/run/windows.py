@@ -49,7 +49,7 @@ def in_step(
     fill: Callable[[list[W]], list[Int[Tensor, "n q"]]],
     rows_at_once: int | Callable[[Sequence[W]], int],
 ) -> Iterator[None]:
-    """Fill the windows of all runs; yields after each decoding, so that what is finished can be used.
+    """Fill the windows of all runs; yields after each round, so that what is finished can be used.
 
     ``fill`` is handed windows of one kind, short ones first, no more than ``rows_at_once``: a number, or a function
     that says how many of the windows of one kind fit.
@@ -71,4 +71,4 @@ def in_step(
             for chosen in chunks(same, fit):
                 for (i, _), filled in zip(chosen, fill([window for _, window in chosen]), strict=True):
                     advance(i, filled)
-                yield
+        yield
