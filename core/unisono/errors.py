@@ -43,6 +43,10 @@ class RequestError(UnisonoError):
     """A request asks for something that the model cannot make."""
 
 
+class MissingProgram(RequestError):
+    """What was asked for needs a program, such as ffmpeg, that is not on this machine."""
+
+
 class DataError(UnisonoError):
     """A corpus, manifest or file cannot be read as stated."""
 

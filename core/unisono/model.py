@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from unisono.cases import cases
 from unisono.data import derive_seed, facts_of, to_plain
 from unisono.errors import RecipeError, RequestError, did_you_mean
 from unisono.media import Media as AnyMedia
@@ -53,6 +54,10 @@ class Model(LightningModule):
     """Where constructor arguments of recipe format 1 are now: ``{"dim": "network.dim"}``."""
     salt: ClassVar[str] = ""
     """Sets a model's random choices apart from those of others with the same seed."""
+    deterministic: ClassVar[bool] = False
+    """Whether the output is the same for every seed. Else the conformance kit expects that a seed changes it."""
+    streams_the_whole: ClassVar[bool] = True
+    """Whether the joined pieces of ``stream`` equal the output of a call; not where a stream cuts a text elsewhere."""
 
     def __init__(self):
         super().__init__()
@@ -102,6 +107,18 @@ class Model(LightningModule):
 
     def preview_requests(self) -> list[Any]:
         """Return a few fixed requests that show, at each validation, what the model has learnt."""
+        return []
+
+    def check_requests(self) -> list[Any]:
+        """Return the requests that the conformance kit tries; each is served, or refused by ``RequestError``.
+
+        By default ``preview_requests()``, and the first of them with every literal, each limit and two lengths of text.
+        A model whose fields depend on one another, or whose length is another field, adds requests of its own.
+        """
+        return cases(self.Request, self.preview_requests(), self.text_field)
+
+    def given_parts(self, request: Any, made: Any) -> list[tuple[Any, Any]]:
+        """Return what a request gives that must stand in the output, as pairs (asked, found) that must be equal."""
         return []
 
     def check_source(self, facts: dict[str, Any]) -> None:

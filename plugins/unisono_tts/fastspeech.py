@@ -77,6 +77,8 @@ class FastSpeech(Model):
     mel_mean: Tensor
     mel_std: Tensor
     flat: ClassVar[dict[str, str]] = FLAT
+    deterministic: ClassVar[bool] = True
+    streams_the_whole: ClassVar[bool] = False  # the first piece of a stream is a short one, so texts are cut elsewhere
 
     def __init__(
         self,

@@ -6,9 +6,10 @@ import torch
 from unisono import Synthesizer
 from unisono.errors import RecipeError, RequestError
 from unisono.masked import PRESETS
-from unisono_motion.models.composing import Composition, Unroller, context_of, join
+from unisono_motion.models.composing import Composition, Unroller, context_of
 from unisono_motion.models.request import read_request
 from unisono_motion.models.sampling import SAMPLERS, strategy_of
+from unisono_motion.skeleton import Motion
 from unisono_motion.tokens import untrained
 
 RECIPES = ("motion/mmm-tiny", "motion/momask-tiny")
@@ -255,8 +256,8 @@ def test_pieces_are_what_all_tokens_give_at_once(model):
     assert len(pieces) > 3
     at_once = model.tokenizer.motion(whole)
     # float32 media, summed over 8 s: a tenth of a millimetre
-    assert np.abs(join(pieces).positions - at_once.positions).max() < 1e-4
-    assert np.abs(join(pieces).local_rotations - at_once.local_rotations).max() < 1e-4
+    assert np.abs(Motion.join(pieces).positions - at_once.positions).max() < 1e-4
+    assert np.abs(Motion.join(pieces).local_rotations - at_once.local_rotations).max() < 1e-4
 
 
 def test_a_stream_is_the_synthesis_in_pieces(model):
@@ -265,7 +266,7 @@ def test_a_stream_is_the_synthesis_in_pieces(model):
     pieces = list(synthesizer.stream(**fields))
     whole = synthesizer(**fields)
     assert len(pieces) > 1
-    assert np.abs(join(pieces).positions - whole.positions).max() < 1e-4
+    assert np.abs(Motion.join(pieces).positions - whole.positions).max() < 1e-4
 
 
 # ---- wrong requests --------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
-"""``unisono check PLUGIN``: the conformance kit on one plugin, and how many of its checks ran."""
+"""``unisono check PLUGIN``: the conformance kit on one plugin, how many of its checks ran, and what failed where."""
 
 import argparse
+from collections.abc import Sequence
+from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,17 +19,14 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     import sys
 
     from rich.console import Console
-    from rich.table import Table
 
     from unisono.testing import all_checks
     from unisono.testing import run as run_checks
 
-    console = Console(file=sys.stdout)  # before the noise of training is held back
+    out, console = sys.stdout, Console(file=sys.stderr)  # before the noise of training is held back
     total = len(all_checks(args.plugin))
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    table = Table("check", "of", "state", "seconds", "what is not kept")
-    table.columns[0].no_wrap = True
-    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    ended = []
     outcomes = run_checks(args.plugin)
     with console.status("checking") as status:
         while True:
@@ -35,11 +34,30 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
                 outcome = next(outcomes, None)
             if outcome is None:
                 break
-            counts[outcome.state] += 1
-            row = outcome.check.name, outcome.check.of, outcome.state, f"{outcome.seconds:.1f}", outcome.reason
-            table.add_row(*row, style={"failed": "red", "skipped": "yellow"}.get(outcome.state))
-            status.update(f"{sum(counts.values())} of {total} checks")
-    console.print(table)
+            ended.append(outcome)
+            print(f"{outcome.state:<8}{outcome.seconds:6.1f} s  {outcome.check.id}", file=out, flush=True)
+            status.update(f"{len(ended)} of {total} checks")
+    for line in report(ended):
+        print(line, file=out)
+    counts = {state: sum(outcome.state == state for outcome in ended) for state in ("passed", "failed", "skipped")}
     ran = counts["passed"] + counts["failed"]
-    console.print(f"{args.plugin}: {ran} run, {counts['skipped']} skipped, {total} in total; {counts['failed']} failed")
+    last = f"{args.plugin}: {ran} run, {counts['skipped']} skipped, {total} in total; {counts['failed']} failed"
+    print(last, file=out)
     return int(ran < total or counts["failed"] > 0)
+
+
+def report(outcomes: Sequence[Any]) -> list[str]:
+    """Return what is not kept and what could not run, each cause once: where, why, and the checks that it stopped.
+
+    Lines are not wrapped, so that nothing is cut at any width of a terminal and a path can be clicked on.
+    """
+    causes: dict[tuple[str, str, str], list[Any]] = {}
+    for outcome in outcomes:
+        if outcome.state != "passed":
+            causes.setdefault((outcome.state, outcome.where, outcome.reason), []).append(outcome.check)
+    lines = []
+    for (state, place, reason), checks in causes.items():
+        code = f"{place}: " if place else ""
+        lines += ["", f"{state} {', '.join(check.id for check in checks)}", f"  {code}{reason}"]
+        lines += [f"  promised: {check.promise}" for check in checks[:1]]
+    return [*lines, ""] if lines else lines

@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -103,7 +104,7 @@ class Audio(Media):
         return f'<audio controls title="{label}" src="data:audio/wav;base64,{data}"></audio>'
 
     @staticmethod
-    def join(pieces: "list[Audio]") -> "Audio":
+    def join(pieces: "Sequence[Audio]") -> "Audio":
         """Concatenate pieces in time; segments and curves move along."""
         if not pieces:
             raise RequestError("there is no audio to join")

@@ -1,5 +1,6 @@
 """Media: the base of every output, and the hooks by which the core treats all kinds alike."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -43,6 +44,16 @@ class Media:
                 f"cannot write {cls.__name__} as {shown} ({path.name}): use one of {', '.join(cls.suffixes)}"
             )
         return path
+
+    @staticmethod
+    def join(pieces: "Sequence[Any]") -> Any:
+        """Return the pieces of a stream as one output; a kind that is streamed in several pieces says how.
+
+        Raises ``RequestError`` where there is none, or more than one and the kind does not say.
+        """
+        if len(pieces) != 1:
+            raise RequestError(f"{len(pieces)} outputs cannot be joined to one: this kind does not say how")
+        return pieces[0]
 
     def _write(self, path: Path) -> None:
         """Write it whole to a path with one of ``suffixes``, or raise: a library that hides errors is not trusted."""

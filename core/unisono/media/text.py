@@ -2,6 +2,7 @@
 
 import html
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -42,6 +43,11 @@ class Text(Media):
     def num_steps(self) -> int:
         """In how many steps it was filled; 0 where that is not known."""
         return max(self.order, default=-1) + 1
+
+    @staticmethod
+    def join(pieces: "Sequence[Text]") -> "Text":
+        """Return the texts of a stream as one; one piece is kept whole, of several only the text is known."""
+        return pieces[0] if len(pieces) == 1 else Text("".join(piece.text for piece in pieces))
 
     def __str__(self) -> str:
         return self.text

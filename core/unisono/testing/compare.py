@@ -7,16 +7,6 @@ from typing import Any
 import numpy as np
 
 
-class CheckFailed(AssertionError):
-    """A promise that is not kept, in one sentence."""
-
-
-def ensure(condition: bool, sentence: str) -> None:
-    """Raise ``CheckFailed`` unless the condition holds."""
-    if not condition:
-        raise CheckFailed(sentence)
-
-
 def numbers(value: Any, name: str = "output") -> dict[str, np.ndarray]:
     """Flatten a media object into named arrays: its fields, theirs, and so on; text becomes text arrays."""
     if hasattr(value, "detach"):
@@ -56,3 +46,16 @@ def distance(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> 
         if far > worst:
             worst, where = float(far), name
     return worst, where
+
+
+def farthest(one: Sequence[Mapping[str, np.ndarray]], other: Sequence[Mapping[str, np.ndarray]]) -> tuple[float, str]:
+    """Return the largest distance of outputs that stand in the same place, and in what it is."""
+    return max((distance(left, right) for left, right in zip(one, other, strict=True)), default=(0.0, ""))
+
+
+def sizes(output: Mapping[str, np.ndarray]) -> tuple[Any, ...]:
+    """Return the shapes of an output's arrays, and the lengths of its texts: what differs where padding is needed."""
+    return tuple(
+        (name, len(str(array)) if array.dtype.kind == "U" and not array.ndim else array.shape)
+        for name, array in sorted(output.items())
+    )

@@ -3,11 +3,13 @@
 import copy
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
-from functools import cache, cached_property
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 import torch
@@ -15,9 +17,11 @@ from lightning.fabric.plugins.environments.lightning import find_free_network_po
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from unisono import plugin as plugins
+from unisono.errors import RequestError
 from unisono.export import export_run, load, read_training_state
 from unisono.recipe import Recipe
-from unisono.testing.compare import CheckFailed, distance, ensure, numbers
+from unisono.testing.check import CheckFailed, ensure
+from unisono.testing.compare import distance, numbers, sizes
 from unisono.testing.processes import other_processes, workspace
 from unisono.train import RunResult, train
 from unisono.train.run import RUN_DIR
@@ -32,6 +36,45 @@ PROPORTIONAL = ("--optim.weight_decay=0", "--optim.eps=1", "--optim.lr=0.1", "--
 """AdamW whose steps are proportional to gradients, so that rounding in a small one stays small."""
 
 
+Made = TypeVar("Made")
+
+
+class once(Generic[Made]):
+    """A property that is made on first use and kept; what it raised is kept too, and raised again."""
+
+    def __init__(self, make: Callable[[Any], Made]):
+        self.make, self.name, self.__doc__ = make, make.__name__, make.__doc__
+
+    @overload
+    def __get__(self, subject: None, owner: Any) -> "once[Made]": ...
+    @overload
+    def __get__(self, subject: Any, owner: Any) -> Made: ...
+    def __get__(self, subject: Any, owner: Any) -> Any:
+        if subject is None:
+            return self
+        kept = subject.__dict__.setdefault("made_once", {})
+        if self.name not in kept:
+            try:
+                kept[self.name] = self.make(subject), None, None
+            except Exception as error:
+                kept[self.name] = None, error, error.__traceback__
+        made, error, where = kept[self.name]
+        if error is not None:
+            raise error.with_traceback(where)
+        return made
+
+
+@dataclass
+class Served:
+    """What became of a model's `check_requests`: outputs, refusals (by the request's repr), and what broke."""
+
+    made: list[tuple[Any, Any]] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    broken: list[tuple[Any, Exception]] = field(default_factory=list)
+    loose: list[int] = field(default_factory=list)
+    """How many given tokens each masked decoding began with that were not frozen, where there were any."""
+
+
 class Subject:
     """A registered model with its tiny recipe; everything is made on first use and kept."""
 
@@ -40,6 +83,7 @@ class Subject:
         self.model_name = f"{plugin}/{model}"
         self.recipe_name = f"{plugin}/{model}-tiny"
         self.folder = workspace() / plugin / model
+        self.lengths = Lengths()
 
     @property
     def target(self) -> Any:
@@ -64,22 +108,22 @@ class Subject:
         with _empty_folder(self.folder / "cwd"):
             result = train(recipe, progress=False, callbacks=callbacks, resume=resume)
         if result is None:
-            raise CheckFailed("training returned nothing")
+            raise CheckFailed("training returned nothing", "no-result")
         return result
 
-    @cached_property
+    @once
     def short(self) -> RunResult:
         """The tiny recipe as it is shipped."""
-        return self.train(self.recipe(run="short"))
+        return self.train(self.recipe(run="short"), [self.lengths])
 
-    @cached_property
+    @once
     def straight(self) -> tuple[dict[str, Any], dict[str, torch.Tensor], set[str]]:
         """An uninterrupted run: its last state, the weights it began with, the names of the trainable ones."""
         start = Start()
         result = self.train(self.recipe(*self._straight, run="straight"), [start])
         return training_state(result.folder), start.weights, start.trainable
 
-    @cached_property
+    @once
     def resumed(self) -> dict[str, Any]:
         """The last state of the same run, killed in its fourth step and resumed from its second."""
         recipe = self.recipe(*self._straight, run="resumed")
@@ -88,17 +132,17 @@ class Subject:
         except Killed:
             pass
         else:
-            raise CheckFailed(f"a run of {STEPS} steps took less than {STEPS}")
+            raise CheckFailed(f"a run of {STEPS} steps took less than {STEPS}", "run-short")
         (folder,) = (self.folder / "resumed" / recipe.name).iterdir()
         saved = training_state(folder)["global_step"]
-        ensure(saved == 2, f"the killed run saved step {saved}, not 2")
+        ensure(saved == 2, f"the killed run saved step {saved}, not 2", "killed-saved")
         return training_state(self.train(recipe, resume=str(folder)).folder)
 
     @property
     def _straight(self) -> tuple[str, ...]:
         return (*PLAIN, f"--trainer.max_steps={STEPS}", "--run.checkpoint_every=2")
 
-    @cached_property
+    @once
     def one_process(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """The last state of one process, and the weights it began with; on one thread, as each of two has."""
         start, threads = Start(), torch.get_num_threads()
@@ -109,7 +153,7 @@ class Subject:
             torch.set_num_threads(threads)
         return training_state(result.folder), start.weights
 
-    @cached_property
+    @once
     def two_processes(self) -> dict[str, Any]:
         """The last state of two gloo processes, in the places that Lightning gives to those it starts."""
         recipe = self.recipe(run="two")
@@ -131,30 +175,86 @@ class Subject:
         (folder,) = (self.folder / "two" / recipe.name).iterdir()
         return training_state(folder)
 
-    @cached_property
+    @once
     def export(self) -> Path:
         """An export of the straight run, components inside."""
         _ = self.straight
         (run,) = (self.folder / "straight" / self.recipe().name).iterdir()
         return export_run(run, self.folder / "export")
 
-    @cached_property
+    @once
     def synthesizer(self) -> Any:
         """The export, loaded."""
         return load(self.export)
 
-    @cached_property
+    @once
     def requests(self) -> list[Any]:
         """What the model itself proposes to ask of it."""
         requests = list(self.synthesizer.model.preview_requests())
-        ensure(bool(requests), "preview_requests() is empty: propose at least one request")
+        ensure(bool(requests), "preview_requests() is empty: propose at least one request", "no-preview", self.target)
         return requests
+
+    @once
+    def check_requests(self) -> list[Any]:
+        """What the model lists for this kit; its previews come first in any case."""
+        own = {repr(request) for request in self.requests}
+        return self.requests + [r for r in self.synthesizer.model.check_requests() if repr(r) not in own]
+
+    @once
+    def served(self) -> Served:
+        """All of them, synthesized in as few batches as serve; where a batch raises, it is halved to find out why."""
+        served = Served()
+        with _masked_starts(served.loose):
+            self._serve(self.check_requests, served)
+        return served
+
+    def _serve(self, requests: list[Any], served: Served) -> None:
+        try:
+            served.made += zip(requests, self.synthesizer(list(requests)), strict=True)
+        except Exception as error:
+            if len(requests) > 1:
+                before = len(served.refused) + len(served.broken)
+                half = len(requests) // 2
+                self._serve(requests[:half], served)
+                self._serve(requests[half:], served)
+                if len(served.refused) + len(served.broken) > before:
+                    return  # the one to blame was found
+            if len(requests) == 1 and isinstance(error, RequestError):
+                served.refused[repr(requests[0])] = str(error)
+            else:
+                served.broken.append((requests[0], error))
+
+    def raise_broken(self) -> None:
+        """Raise for the first listed request that ended in anything but an output or a refusal."""
+        for request, error in self.served.broken:
+            sentence = f"{asked(request)} ends in {type(error).__name__}: {error}"
+            raise CheckFailed(sentence, "request-raises", self.target, request=asked(request)) from error
+
+    @once
+    def of_several_sizes(self) -> list[Any]:
+        """The first previews, and the requests whose outputs are the smallest and the largest of all."""
+        made = [(request, numbers(output)) for request, output in self.served.made]
+        made.sort(key=lambda item: sum(array.size for array in item[1].values()))
+        chosen = list(self.requests[:2])
+        own = {sizes(numbers(self.synthesizer(request))) for request in chosen}
+        chosen += [request for request, output in (made[:1] + made[-1:]) if sizes(output) not in own]
+        if len(own) == 1 and len(chosen) == 2:  # outputs of one size: the shortest and the longest of what is given
+            made.sort(key=lambda item: sum(length for _, length in given_sizes(item[0])))
+            lengths = {given_sizes(request) for request in chosen}
+            chosen += [request for request, _ in (made[:1] + made[-1:]) if given_sizes(request) not in lengths]
+        return chosen
+
+    @property
+    def varied_data(self) -> bool:
+        """Whether the items of the data differ in length."""
+        _ = self.short
+        return len(self.lengths.found) > 1
 
     def synthesize(self, requests: Sequence[Any], **kwargs: Any) -> list[dict[str, np.ndarray]]:
         """Synthesize in one batch and return numbers."""
         return [numbers(made) for made in self.synthesizer(list(requests), **kwargs)]
 
-    @cached_property
+    @once
     def outputs(self) -> list[dict[str, np.ndarray]]:
         """The numbers of all requests, synthesized in one batch."""
         return self.synthesize(self.requests)
@@ -203,6 +303,17 @@ class Start(Callback):
         self.trainable = {name for name, p in pl_module.named_parameters() if p.requires_grad}
 
 
+class Lengths(Callback):
+    """Remember which lengths the items of the training data have."""
+
+    def __init__(self) -> None:
+        self.found: set[int] = set()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        items = trainer.datamodule.train_set  # type: ignore[attr-defined]
+        self.found = {items.size(index) for index in range(min(len(items), 256))}
+
+
 class Killed(Exception):
     """What ends a run in the middle."""
 
@@ -228,6 +339,41 @@ def raw_weights(state: dict[str, Any]) -> dict[str, torch.Tensor]:
     return state.get("current_model_state", state["state_dict"])
 
 
+def asked(request: Any) -> str:
+    """A request in short: the fields that were given, long values cut."""
+    parts = []
+    for name in sorted(request.model_fields_set):
+        value = repr(getattr(request, name))
+        parts.append(f"{name}={value if len(value) <= 40 else value[:39] + '…'}")
+    return f"the request ({', '.join(parts)})"
+
+
+def given_sizes(request: Any) -> tuple[tuple[str, int], ...]:
+    """The lengths of what a request gives: its texts, lists and arrays."""
+    given = {name: getattr(request, name) for name in type(request).model_fields}
+    return tuple((name, len(value)) for name, value in given.items() if isinstance(value, Sized))
+
+
+@contextmanager
+def _masked_starts(loose: list[int]) -> Iterator[None]:
+    """Note each masked decoding that begins with given tokens that are not frozen."""
+    decode: Any = import_module("unisono.masked.run.decode")  # the name in its package is the function
+
+    begin = decode._begin
+
+    def watched(model: Any, canvas: Any, *rest: Any) -> Any:
+        count = int((canvas.known & ~canvas.frozen & (canvas.age < 0)).sum())
+        if count:
+            loose.append(count)
+        return begin(model, canvas, *rest)
+
+    decode._begin = watched
+    try:
+        yield
+    finally:
+        decode._begin = begin
+
+
 @contextmanager
 def _empty_folder(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
@@ -238,4 +384,5 @@ def _empty_folder(folder: Path) -> Iterator[None]:
     finally:
         os.chdir(before)
     left = sorted(p.name for p in folder.iterdir())
-    ensure(not left, f"training left {left[0] if left else ''!r} in the working directory")
+    named = left[0] if left else ""
+    ensure(not left, f"training left {named!r} in the working directory", "left-behind", file=named)

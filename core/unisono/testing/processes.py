@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from unisono.testing.compare import CheckFailed
+from unisono.testing.check import CheckFailed
 
 
 @cache
@@ -81,7 +81,12 @@ def _forked(
         reply = server.stdout.readline()
     if not reply:
         _server.cache_clear()
-        raise CheckFailed(f"the process that forks ended with {server.wait()}: what it printed stands above")
+        code = server.wait()
+        raise CheckFailed(
+            f"the process that forks ended with {code}: what it printed stands above",
+            "fork-server-ended",
+            returned=code,
+        )
     return json.loads(reply)
 
 
@@ -130,4 +135,5 @@ def _started(
 
 def _check(command: Sequence[str], code: int, printed: str) -> None:
     if code:
-        raise CheckFailed(f"{' '.join(command)} ended with {code}: {printed[-2000:]}")
+        sentence = f"{' '.join(command)} ended with {code}: {printed[-2000:]}"
+        raise CheckFailed(sentence, "process-failed", command=list(command), returned=code)

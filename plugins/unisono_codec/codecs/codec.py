@@ -60,6 +60,7 @@ class Codec(Adversarial):
     Facts: ClassVar[type[AudioFacts]] = AudioFacts
     facts: AudioFacts
     text_field: ClassVar[str] = "audio"
+    deterministic: ClassVar[bool] = True
     net: CodecNet
     hop_length: int
     """Samples per token frame."""

@@ -57,6 +57,7 @@ class ParallelWaveGAN(Adversarial, Vocoder):
     """
 
     salt: ClassVar[str] = "parallel-wavegan"
+    deterministic: ClassVar[bool] = False  # each request has noise of its own
     net: WaveNet
 
     def __init__(

@@ -34,6 +34,7 @@ class Vocoder(Model):
     Facts: ClassVar[type[AudioFacts]] = AudioFacts
     facts: AudioFacts
     text_field: ClassVar[str] = "audio"
+    deterministic: ClassVar[bool] = True
 
     class Request(Request):
         """A recording to analyse and resynthesise, or a log mel spectrogram."""

@@ -73,6 +73,7 @@ class SoundStorm(TokenModel):
         **{name: f"decoding.{name}" for name in ("level_steps", "temperature", "choice_temperature")},
     }
     rows_at_once: ClassVar[int] = 16
+    streams_the_whole: ClassVar[bool] = False  # the first piece of a stream is a short one, so texts are cut elsewhere
     roles: ClassVar[dict[str, str]] = {
         **TokenModel.roles,
         "listener": "tells how alike two voices are; evaluation uses it where it is there",

@@ -101,6 +101,7 @@ class ImageClassifier(Model):
     Facts: ClassVar[type[ImageFacts]] = ImageFacts
     facts: ImageFacts
     text_field: ClassVar[str] = "image"
+    deterministic: ClassVar[bool] = True
 
     class Request(Request):
         """An image to judge: a file, or its pixels."""

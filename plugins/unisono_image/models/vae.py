@@ -68,6 +68,7 @@ class VAE(Adversarial, Model):
     text_field: ClassVar[str] = "image"
     salt: ClassVar[str] = "vae"
     spread: Tensor
+    deterministic: ClassVar[bool] = True
     roles: ClassVar[dict[str, str]] = {"classifier": "gives the features of the perceptual distance in training"}
 
     def __init__(

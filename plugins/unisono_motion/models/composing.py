@@ -12,7 +12,7 @@ Shapes: n token positions, q streams of tokens, t frames, d features.
 """
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,7 +128,7 @@ class Composition:
         return self.unroller.pieces()
 
     def whole(self) -> Motion:
-        return join(list(Unroller(self.model.tokenizer, self.task, self.model.max_tokens).pieces()))
+        return Motion.join(list(Unroller(self.model.tokenizer, self.task, self.model.max_tokens).pieces()))
 
     def view(self, canvas: Canvas, row: int) -> None:
         """A motion is shown when it is whole."""
@@ -186,14 +186,6 @@ class Unroller:
         return Motion(
             positions.astype(np.float32), spec.skeleton, spec.fps, rotations.astype(np.float32), self.task.caption
         )
-
-
-def join(pieces: Sequence[Motion]) -> Motion:
-    """Return one motion of pieces that go on where the last one ended."""
-    first = pieces[0]
-    positions = np.concatenate([piece.positions for piece in pieces])
-    rotations = np.concatenate([piece.local_rotations for piece in pieces])
-    return Motion(positions, first.skeleton, first.fps, rotations, first.caption)
 
 
 def context_of(tokenizer: Any) -> int:

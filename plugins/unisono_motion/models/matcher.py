@@ -87,6 +87,7 @@ class MotionMatcher(Model):
     Facts: ClassVar[type[MotionFacts]] = MotionFacts
     facts: MotionFacts
     salt: ClassVar[str] = "matcher"
+    deterministic: ClassVar[bool] = True
 
     class Request(Request):
         """A text, or a motion's file, to find the place of."""

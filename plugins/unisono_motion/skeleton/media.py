@@ -4,13 +4,14 @@ import base64
 import html
 import io
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from unisono.errors import DataError, RequestError
+from unisono.errors import DataError, MissingProgram
 from unisono.files import shown
 from unisono.media import Media
 
@@ -60,6 +61,14 @@ class Motion(Media):
     def local_rotations(self) -> np.ndarray:
         """``rotations``, or those that lay the bones along the positions."""
         return self.skeleton.fit_rotations(self.positions) if self.rotations is None else self.rotations
+
+    @staticmethod
+    def join(pieces: Sequence["Motion"]) -> "Motion":
+        """Return one motion of pieces that go on where the last one ended."""
+        first = pieces[0]
+        positions = np.concatenate([piece.positions for piece in pieces])
+        rotations = np.concatenate([piece.local_rotations for piece in pieces])
+        return Motion(positions, first.skeleton, first.fps, rotations, first.caption)
 
     def __repr__(self) -> str:
         return f"Motion({self.seconds:.2f} s, {self.fps:g} fps, {len(self.skeleton)} joints)"
@@ -114,7 +123,7 @@ class Motion(Media):
                 )
         else:
             if suffix == ".mp4" and shutil.which("ffmpeg") is None:
-                raise RequestError("MP4 needs ffmpeg on the PATH; install it, or use .gif")
+                raise MissingProgram("MP4 needs ffmpeg on the PATH; install it, or use .gif")
             from unisono_motion.skeleton.draw import write_video
 
             write_video(self._scene(), path)

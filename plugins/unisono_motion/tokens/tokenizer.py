@@ -69,6 +69,7 @@ class MotionTokenizer(Model):
     Facts: ClassVar[type[MotionFacts]] = MotionFacts
     facts: MotionFacts
     text_field: ClassVar[str] = "motion"
+    deterministic: ClassVar[bool] = True
 
     class Request(Request):
         """A motion to encode and decode: a file, or features."""

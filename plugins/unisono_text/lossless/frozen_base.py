@@ -96,3 +96,7 @@ class OnFrozenModel(LanguageModel):
     def stream(self, request: Any, generator: torch.Generator | None = None) -> Iterator[Text]:
         """Yield what is made as it is committed."""
         return stream_text(self, request, generator)
+
+    def snapshots(self, request: Any, generator: torch.Generator | None = None) -> Iterator[Text]:
+        """Yield the text alone: it is read from left to right, so a stream shows how it grows."""
+        yield from self.synthesize([request], generator)

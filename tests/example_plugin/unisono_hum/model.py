@@ -40,6 +40,7 @@ class Hum(Model):
     Facts: ClassVar[type[HumFacts]] = HumFacts
     facts: HumFacts
     Request: ClassVar[type[HumRequest]] = HumRequest
+    deterministic: ClassVar[bool] = True  # nothing is drawn, so that a seed changes nothing
 
     def __init__(self, dim: int = 32):
         super().__init__()
@@ -77,7 +78,7 @@ class Hum(Model):
         generator: torch.Generator | None = None,
         on_step: OnStep | None = None,
     ) -> list[Audio]:
-        """Hum each text; nothing is random."""
+        """Hum each text."""
         rows = [torch.tensor([self._index(letter) for letter in request.text]) for request in requests]
         lengths = torch.tensor([len(row) for row in rows])
         letters = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.device)

@@ -3,8 +3,10 @@
 from unisono import Plugin
 
 NAMES = (
-    *("Healthy", "Deaf", "Forgetful", "Lopsided", "Leaky", "Moody", "Fidgety", "Homesick", "Talkative"),
-    *("Lenient", "Silent", "Vague", "Infinite", "Mute", "Untrained"),
+    *("Healthy", "Random", "Deaf", "Forgetful", "Lopsided", "Leaky", "Unpadded", "Moody", "Fidgety", "Homesick"),
+    *("Talkative", "Lenient", "Silent", "Vague", "Infinite", "Mute", "Untrained", "Stubborn", "Deafened", "Fickle"),
+    *("Crashing", "Odd", "Blank", "Forgetting", "Uncounted", "Flat", "Drifting", "Redrawn", "Framed", "Stepped"),
+    "Taken",
 )
 
 plugin = Plugin(
@@ -13,5 +15,7 @@ plugin = Plugin(
     summary="Breaks promises",
     models={name.lower(): f"unisono_sick.models:{name}" for name in NAMES},
     data={"letters": "unisono_hum.data:Letters"},
+    evaluators={"healthy": "unisono_sick.models:evaluate"},
+    sweeps={"healthy": "unisono_sick.models:probe"},
     recipes="unisono_sick.recipes",
 )

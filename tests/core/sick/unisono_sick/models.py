@@ -1,14 +1,17 @@
-"""Hum, fifteen times: once healthy, and with one thing wrong each time."""
+"""Hum, many times: healthy, healthy with noise, and with one thing wrong each time."""
 
 import dataclasses
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from torch import nn
+from unisono import Audio
 from unisono.duration import log_durations
+from unisono.masked import Canvas, Layout, decode, maskgit
 from unisono_hum.model import Hum, HumRequest
 
 
@@ -126,3 +129,170 @@ class Mute(Hum):
 
 class Untrained(Hum):
     """There is no recipe to train it with."""
+
+
+# ---- what a third-party plugin got wrong, and the kit once missed ---------------------------------
+
+
+class NoisyRequest(HumRequest):
+    """A hum with noise, in steps."""
+
+    num_steps: int = Field(2, ge=1, le=8, description="passes")
+    colour: Literal["white", "red"] = Field("white", description="of the noise")
+
+
+class Random(Hum):
+    """Nothing is wrong: noise from each request's seed, and counted steps."""
+
+    Request = NoisyRequest
+    deterministic = False
+
+    def __init__(self, dim: int = 32):
+        super().__init__(dim)
+        self.evaluations = 0
+
+    def synthesize(self, requests, generator=None, on_step=None):
+        made = super().synthesize(requests, generator, on_step)
+        self.count(requests)
+        return [self.noisy(a, r, self.request_generator(r, generator)) for a, r in zip(made, requests, strict=True)]
+
+    def count(self, requests):
+        self.evaluations += max(request.num_steps for request in requests)
+
+    def noisy(self, audio, request, generator):
+        noise = torch.randn(audio.waveform.shape, generator=generator).numpy() / (1 + (request.colour == "red"))
+        return dataclasses.replace(audio, waveform=np.clip(audio.waveform + 0.1 * noise, -1, 1))
+
+
+class Unpadded(Leaky):
+    """Padding leaks, and all that it lists is of one length."""
+
+    def preview_requests(self):
+        return [self.Request(text="la"), self.Request(text="le")]
+
+    def check_requests(self):
+        return self.preview_requests()
+
+    def predict(self, letters, mask):  # and all letters last as long as one another
+        log_duration, log_hz = super().predict(letters, mask)
+        return log_duration * 0 + 1, log_hz
+
+
+class Stubborn(Random):
+    """The seed is ignored."""
+
+    def noisy(self, audio, request, generator):
+        return super().noisy(audio, request, torch.Generator().manual_seed(0))
+
+
+class Deafened(Random):
+    """A generator is ignored."""
+
+    def request_generator(self, request, generator=None):
+        return super().request_generator(request)
+
+
+class Fickle(Random):
+    """It is said to be deterministic, and is not."""
+
+    deterministic = True
+
+
+class Crashing(Random):
+    """One value of a literal raises."""
+
+    def noisy(self, audio, request, generator):
+        return {"white": super().noisy}[request.colour](audio, request, generator)
+
+
+class Odd(Hum):
+    """It says that it can be written in a way in which it cannot."""
+
+    class Media(Audio):
+        suffixes = (".wav", ".odd")
+
+    def synthesize(self, requests, generator=None, on_step=None):
+        return [self.Media(a.waveform, a.sample_rate) for a in super().synthesize(requests, generator, on_step)]
+
+
+class Blank(Hum):
+    """A stream leaves out what stands after the first half."""
+
+    def stream(self, request, generator=None):
+        (whole,) = self.synthesize([request], generator)
+        half = whole.waveform.shape[1] // 2
+        yield dataclasses.replace(whole, waveform=whole.waveform[:, :half])
+        yield dataclasses.replace(whole, waveform=whole.waveform[:, half + 1 :], segments=())
+
+
+class Forgetting(Random):
+    """What a request gives is said to stand in the output, and does not."""
+
+    def given_parts(self, request, made):
+        return [(list(request.text), [segment.label.upper() for segment in made.segments])]
+
+
+class Redrawn(Random):
+    """What is given to a masked decoding is not frozen."""
+
+    def synthesize(self, requests, generator=None, on_step=None):
+        canvas = Canvas.blank(Layout.sequence(4, 8), [request.seed for request in requests])
+        given = torch.tensor([True, False, False, True])
+        canvas = canvas.start_from(torch.tensor([1, 0, 0, 2]), given)
+        decode(lambda tokens, known, query: torch.zeros(*tokens.shape, 8), canvas, maskgit(2))
+        return super().synthesize(requests, generator, on_step)
+
+
+class Uncounted(Random):
+    """Evaluations stay where they are."""
+
+    def count(self, requests):
+        pass
+
+
+class Flat(Random):
+    """However many steps are taken, one evaluation is counted."""
+
+    def count(self, requests):
+        self.evaluations += 1
+
+
+class Drifting(Random):
+    """It takes steps and has no counter."""
+
+    def __init__(self, dim: int = 32):
+        super().__init__(dim)
+        self.evaluations = None
+
+    def count(self, requests):
+        pass
+
+
+class Framed(Hum):
+    """A name of the base means something else here, and live views crash."""
+
+    def snapshots(self, letters, speaker, pace):
+        return round(len(letters) * pace)
+
+
+class Stepped(Hum):
+    """A method of the base is a number here."""
+
+    total_steps = 7
+    units = 3
+
+
+class Taken(Hum):
+    """A method of the base is covered by an attribute of the instance."""
+
+    def __init__(self, dim: int = 32):
+        super().__init__(dim)
+        self.read_source = nn.Linear(1, 1)
+
+
+def evaluate(synthesizer, data, num_items):
+    """An evaluator that cannot be called as `unisono evaluate` calls it."""
+
+
+def probe(synthesizer, data, *, limit):
+    """A probe as it should be."""

@@ -1,0 +1,97 @@
+"""Promises of a model about its runs: they train, resume, and are the same in one process or two."""
+
+import numpy as np
+import torch
+
+from unisono.testing.check import Skipped, ensure
+from unisono.testing.model_under_test import STEPS, Subject, raw_weights
+
+PROCESS_TOLERANCE = 3e-3
+"""One process against two, relative to the largest movement of a weight tensor; and the float32 rounding of
+the weights themselves. Steps are proportional to gradients in these runs, so a gradient that is not that of
+the whole batch shows at full size."""
+
+
+def tiny_recipe_trains(subject: Subject) -> None:
+    """The recipe <model>-tiny takes two steps on data made on the spot, and losses are finite."""
+    recipe = subject.recipe()
+    steps = recipe.trainer["max_steps"]
+    ensure(steps == 2, f"{subject.recipe_name} has max_steps {steps}, not 2", "tiny-steps", max_steps=steps)
+    trained = recipe.model["name"]
+    ensure(trained == subject.model_name, f"{subject.recipe_name} trains {trained}", "tiny-model", model=trained)
+    metrics = {k: v for k, v in subject.short.metrics.items() if k.startswith("train/")}
+    ensure(bool(metrics), "no loss was logged", "no-loss")
+    bad = [name for name, value in metrics.items() if not np.isfinite(value)]
+    ensure(not bad, f"{', '.join(bad)} not finite after two steps", "loss-not-finite", losses=bad)
+    ensure(subject.short.audit.kept > 0, "the audit says that no data was kept", "no-data")
+
+
+def gradient_reaches_every_parameter(subject: Subject) -> None:
+    """Every trainable parameter moves within a few steps, with an optimiser that moves none by itself."""
+    state, start, trainable = subject.straight
+    moved = raw_weights(state)
+    reached = {name for name in trainable if not torch.equal(start[name], moved[name])}
+    # A bias counts with its layer's weight: a hinge loss pulls it up and down by exactly the same.
+    layers = {
+        name.partition(".parametrizations.")[0] if ".parametrizations." in name else name.rpartition(".")[0]
+        for name in reached
+    }
+    still = sorted(n for n in set(trainable) - reached if not (n.endswith(".bias") and n[:-5] in layers))
+    ensure(bool(trainable), "no parameter is trainable", "no-parameter")
+    ensure(
+        not still,
+        f"{len(still)} of {len(trainable)} parameters get no gradient: {', '.join(still[:5])}",
+        "no-gradient",
+        parameters=still,
+    )
+    broken = sorted(name for name, value in moved.items() if value.is_floating_point() and not value.isfinite().all())
+    ensure(
+        not broken,
+        f"not finite after {STEPS} steps: {', '.join(broken[:5])}",
+        "weights-not-finite",
+        parameters=broken,
+    )
+
+
+def resumed_equals_uninterrupted(subject: Subject) -> None:
+    """A run that is killed and resumed has the weights, and their average, of one that is not, bit by bit."""
+    straight, resumed = subject.straight[0], subject.resumed
+    steps = straight["global_step"], resumed["global_step"]
+    ensure(
+        steps == (STEPS, STEPS),
+        f"steps counted: {steps[0]} and, resumed, {steps[1]}, not {STEPS}",
+        "resumed-steps",
+        steps=steps,
+    )
+    for what in ("state_dict", "current_model_state"):
+        if what in straight:
+            other = [k for k, v in straight[what].items() if not torch.equal(v, resumed[what][k])]
+            count = f"{len(other)} of {len(straight[what])}"
+            ensure(
+                not other,
+                f"{what}: {count} differ after resuming: {', '.join(other[:5])}",
+                "resumed-differs",
+                parameters=other,
+            )
+
+
+def two_processes_equal_one(subject: Subject) -> None:
+    """Two processes on the same global batch end with the weights of one."""
+    if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
+        raise Skipped("this torch has no gloo")
+    (one, start), two = subject.one_process, subject.two_processes
+    ensure(one["global_step"] == two["global_step"], "two processes count other steps than one", "processes-steps")
+    for kind in ("state_dict", "current_model_state"):
+        for name, left in one.get(kind, {}).items():
+            if not left.is_floating_point():
+                continue
+            moved = (left - start[name]).abs().max()
+            allowed = PROCESS_TOLERANCE * moved + 4 * torch.finfo(left.dtype).eps * left.abs().max()
+            far = (left - two[kind][name]).abs().max()
+            ensure(
+                bool(far <= allowed),
+                f"{name} moved by {moved:.1e} in one process and by {far:.1e} more or less in two; at most "
+                f"{allowed:.1e} is rounding: use global_mean for every mean over items of unequal length",
+                "processes-differ",
+                parameter=name,
+            )
