@@ -180,6 +180,14 @@ def test_expand2d():
         expected = x[row][index][:, index]
         assert torch.equal(y[row, : len(index), : len(index)], expected)
         assert not y[row, len(index) :].any() and not y[row, :, len(index) :].any()
+    filled = alignment.expand2d(x, fill=-7.0)
+    outside = ~(alignment.tgt_mask[:, :, None] & alignment.tgt_mask[:, None])
+    assert outside.any() and (filled[outside] == -7).all() and torch.equal(filled[~outside], y[~outside])
+
+
+def test_fractional_durations_fill_their_last_frame():
+    durations = torch.tensor([[1.2, 0.9], [1.25, 0.75], [1.5, 0.5 + 1e-9], [0.0, 0.0]])
+    assert Alignment.from_durations(durations, torch.tensor([2] * 4)).tgt_lengths.tolist() == [3, 2, 2, 0]
 
 
 def test_positions():

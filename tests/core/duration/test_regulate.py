@@ -89,12 +89,23 @@ def test_box_with_a_total_fires_exactly_so_often():
     alpha = torch.rand(8, 50, generator=g)
     lengths = torch.randint(10, 51, (8,), generator=g)
     total = torch.randint(1, 10, (8,), generator=g)
-    y, alignment = box(torch.randn(8, 50, 2, generator=g), alpha, lengths, total=total)
+    x = torch.randn(8, 50, 2, generator=g)
+    y, alignment = box(x, alpha, lengths, total=total)
+    own = alpha.double() * (torch.arange(50) < lengths[:, None])
+    scaled, _ = box(x, own * (total / own.sum(1))[:, None], lengths)
+    torch.testing.assert_close(y, scaled[:, : y.shape[1]], rtol=0, atol=1e-5)
     assert torch.equal(alignment.tgt_lengths, total) and y.shape[1] == int(total.max())
     covered = alignment.matrix().sum(2)
     torch.testing.assert_close(covered, alignment.tgt_mask.double(), rtol=0, atol=1e-9)
     with pytest.raises(UnisonoError, match="sum to 0 and cannot be scaled to 3"):
         box(torch.randn(1, 2, 1), torch.zeros(1, 2), total=torch.tensor([3]))
+
+
+def test_a_residue_below_the_tail_is_dropped():
+    x = torch.eye(3)[None]
+    for tail, frames in ((0.0, 3), (0.3, 3), (0.4, 3), (0.55, 2), (1.0, 2)):  # of 2.4 frames
+        y, alignment = box(x, torch.tensor([[0.9, 0.8, 0.7]]), tail=tail)
+        assert alignment.tgt_lengths.tolist() == [frames] and y.shape[1] == frames
 
 
 def test_streaming_integrate_and_fire_is_box():

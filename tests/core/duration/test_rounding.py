@@ -96,6 +96,16 @@ def test_speeds():
             round_durations(d, speed=speed)
 
 
+def test_the_filler_of_a_batch_goes_to_each_ones_own_last_pause():
+    d = torch.full((3, 4), 3.0)
+    lengths = torch.tensor([4, 3, 2])
+    pauses = torch.tensor([[0, 1, 0, 0], [0, 1, 0, 1], [0, 0, 1, 1]]).bool()  # rows 1 and 2 are marked on padding too
+    filled = round_durations(d, lengths, pauses=pauses, multiple_of=7)
+    assert filled.tolist() == [[3, 5, 3, 3], [3, 8, 3, 0], [3, 4, 0, 0]]
+    without = round_durations(d, lengths, multiple_of=7)
+    assert without.tolist() == [[3, 3, 3, 5], [3, 3, 8, 0], [3, 4, 0, 0]]
+
+
 def test_all_zero_prediction_gets_one_frame_and_is_logged(caplog):
     with caplog.at_level(logging.WARNING):
         n = round_durations(torch.tensor([[0.0, 0.1], [3.0, 0.0]]))
