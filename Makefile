@@ -1,5 +1,5 @@
 # make demo   hear a voice, train one, hear that too
-# make test   the whole test suite
+# make test   lint, types and the test suite, on all cores (make test-all is what CI runs)
 # Each does all of its own set-up, once, in .venv; it needs Python 3.10 or newer.
 
 PYTHON ?= python3
@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint docs wheel bench clean
+.PHONY: demo test test-all test-slow mutants lint docs wheel bench clean
 
 SENTENCE = Hello! Every word of this sentence was spoken at once.
 
@@ -20,16 +20,26 @@ demo: $(READY)
 	@echo "The voice that ships:       demo/hello.wav             seen: demo/hello.png"
 	@echo "The one you just trained:   demo/hello-quickstart.wav  seen: demo/hello-quickstart.png"
 
-test: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/pyright --warnings
-	$(BIN)/python -m pytest
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup
+
+test: lint
+	$(PYTEST)
+
+# What continuous integration runs: the wheel in a fresh environment, the pages, and every test but slow and gpu ones.
+test-all: wheel lint
+	$(BIN)/python -m pip install -q --group docs
+	$(PYTEST)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
+# One-line mistakes, put in one at a time: which do the tests find? Minutes to an hour; FILES=core/unisono/duration limits.
+mutants: $(READY)
+	$(BIN)/python tools/mutants.py $(FILES)
+
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/pyright --warnings
 
 docs: $(READY)

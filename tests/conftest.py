@@ -1,9 +1,11 @@
 """What tests share: tiny voices with made-up statistics, their export, and one real run.
 
-Weights are random: what is tested here is what holds for any weights.
+Weights are random: what is tested here is what holds for any weights. Under pytest-xdist the tests of a file run in one
+process, which makes its fixtures once; the conformance kit's run together by model.
 """
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,17 @@ import pytest
 collect_ignore = ["example_plugin"]  # a distribution of its own: test_packaging installs it and runs its tests
 
 FRAMES_PER_SYMBOL = 6
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: one thread each, set before torch is imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group tests by file, unless they say how they are grouped."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem + item.path.parent.name))
 
 
 @pytest.fixture(scope="session", autouse=True)
