@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
-from pages import NAMES, PAGES, ROOT, Block, anchors, blocks, commands, options_of
+from pages import NAMES, PAGES, ROOT, anchors, blocks, commands, options_of
 from pydantic import TypeAdapter
 from unisono import cli, plugin
 from unisono.cli.generate import request_flags
@@ -102,7 +102,7 @@ def test_the_blocks_of_a_page_run(page, reader, request, monkeypatch):
     space: dict = {}
     exec(compile(SETUP.get(NAMES[page], ""), f"setup of {NAMES[page]}", "exec"), space)
     for block in shown:
-        if block.not_run:
+        if block.not_run or block.source:
             continue
         if block.language == "python":
             first = block.text.split("\n", 1)[0]
@@ -279,6 +279,13 @@ def test_a_card_tells_what_the_export_holds(export):
         assert f"| {name} | {value} |" in card, f"the card does not tell {name} as unisono.json does"
 
 
+def test_a_block_that_shows_a_file_is_that_file():
+    shown = [block for page in PAGES for block in blocks(page) if block.source]
+    assert len(shown) >= 6
+    for block in shown:
+        assert block.text == (ROOT / block.source).read_text(encoding="utf-8"), f"{block.place} is not {block.source}"
+
+
 def test_blocks_that_are_not_run_say_why():
     reasons = [block for page in PAGES for block in blocks(page) if block.not_run]
     assert all(len(block.not_run.split()) >= 3 for block in reasons)
@@ -287,5 +294,6 @@ def test_blocks_that_are_not_run_say_why():
 
 
 def test_a_block_is_found_with_its_reason(tmp_path):
-    page = ROOT / "README.md"
-    assert isinstance(blocks(page)[0], Block)
+    page = tmp_path / "page.md"
+    page.write_text("# A page\n\n<!-- not run: needs a GPU -->\n```python\nx = 1\n```\n\n```python\ny = 2\n```\n")
+    assert [(b.text, b.line, b.not_run) for b in blocks(page)] == [("x = 1\n", 4, "needs a GPU"), ("y = 2\n", 8, "")]

@@ -3,6 +3,10 @@
 A block that cannot run here stands behind a comment with the reason, which no reader of the rendered page sees::
 
     <!-- not run: needs a GPU -->
+
+A block that is a whole file of the repository stands behind its path; the two are kept equal::
+
+    <!-- from tests/example_plugin/pyproject.toml -->
 """
 
 import re
@@ -27,18 +31,20 @@ PAGES = [
 ]
 NAMES = {page: page.relative_to(ROOT).as_posix() for page in PAGES}
 FENCE = re.compile(r"^```([\w+-]*)[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+SOURCE = re.compile(r"<!-- from (\S+) -->\s*$")
 NOT_RUN = re.compile(r"<!-- not run: ([^\n]+?) -->\s*$")
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, text and first line, and why it is not run (empty where it is)."""
+    """A fenced block; ``not_run`` says why it is not run, ``source`` which file it shows; both may be empty."""
 
     page: Path
     language: str
     text: str
     line: int
     not_run: str = ""
+    source: str = ""
 
     @property
     def place(self) -> str:
@@ -50,9 +56,9 @@ def blocks(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
     found = []
     for fence in FENCE.finditer(text):
-        before = NOT_RUN.search(text[: fence.start()])
         line = text.count("\n", 0, fence.start()) + 1
-        found.append(Block(page, fence[1], fence[2], line, before[1] if before else ""))
+        reason, source = (kind.search(text[: fence.start()]) for kind in (NOT_RUN, SOURCE))
+        found.append(Block(page, fence[1], fence[2], line, reason[1] if reason else "", source[1] if source else ""))
     return found
 
 
