@@ -92,26 +92,47 @@ except SystemExit as end:
 """
 
 
-@pytest.mark.parametrize(
-    ("code", "arguments"),
-    [
-        ("import unisono; unisono.Plugin; unisono.__version__", []),
-        ("from unisono import plugin; [plugin.get(n) for n in plugin.discover()]", []),
-        (CLI, ["--help"]),
-        (CLI, ["--version"]),
-        (CLI, ["plugins"]),
-        (CLI, ["recipes"]),
-        (CLI, ["codec", "encode", "--help"]),
-        *[(CLI, [verb, "--help"]) for verb in ("train", "generate", "export", "check", "data", "recipes", "doctor")],
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_these_load_nothing_heavy(code, arguments):
-    assert loaded(code, *arguments) == set()
+LIGHT = {
+    "import": "import unisono; unisono.Plugin; unisono.__version__",
+    "manifests": "from unisono import plugin; [plugin.get(n) for n in plugin.discover()]",
+    **{
+        " ".join(words): f"sys.argv[1:] = {words!r}\n{CLI}"
+        for words in (
+            *(["--help"], ["--version"], ["plugins"], ["recipes"], ["codec", "encode", "--help"]),
+            *([verb, "--help"] for verb in ("train", "generate", "export", "check", "data", "recipes", "doctor")),
+        )
+    },
+}
+
+
+def test_these_load_nothing_heavy():
+    """One process does all, one after the other: none has loaded anything before the first that does."""
+    steps = "".join(
+        f"exec({code!r}, {{'sys': sys}})\n"
+        f"assert not (heavy := [m for m in {HEAVY!r} if m in sys.modules]), f'{name} loads {{heavy}}'\n"
+        for name, code in LIGHT.items()
+    )
+    assert len(LIGHT) == 14 and loaded(f"import sys\n{steps}") == set()
+
+
+def test_core_needs_no_pytest():
+    """The kit serves on the command line where pytest is not installed."""
+    for path in CORE:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        inside = {
+            id(node)
+            for function in ast.walk(tree)
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+            for node in ast.walk(function)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in inside:
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+                assert not [n for n in names if n.partition(".")[0] in ("pytest", "xdist", "_pytest")], path
 
 
 def test_the_probe_sees_what_is_heavy():
-    assert "torch" in loaded("import unisono; unisono.Model")
+    assert loaded("import scipy") == {"scipy"}
 
 
 def test_every_public_name_can_be_had():

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -234,11 +232,6 @@ def test_a_crash_of_a_plugin_is_the_outcome_of_its_check(monkeypatch):
     outcomes = list(run("toy"))
     assert [o.state for o in outcomes] == ["failed", "passed"]
     assert (outcomes[0].reason, outcomes[0].code) == ("OSError: disk", "OSError")
-
-
-def test_the_command_serves_without_pytest():
-    code = "import sys; sys.modules['pytest'] = None; import unisono.testing.promises, unisono.cli.check"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # ---- other processes ---------------------------------------------------------------------------
