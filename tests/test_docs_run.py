@@ -155,7 +155,7 @@ def request_of(export: str):
 def check_value(kind, field: str, value) -> None:
     """Raise where a field of a request cannot have a value, whatever its other fields are."""
     about = kind.model_fields[field]
-    TypeAdapter(Annotated[(about.annotation, *about.metadata)]).validate_python(value)
+    TypeAdapter(Annotated[(about.annotation, *about.metadata, field)]).validate_python(value)
 
 
 @pytest.mark.parametrize(("block", "words", "output"), SHELL)
