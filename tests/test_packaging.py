@@ -55,10 +55,11 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheels):
     names = zipfile.ZipFile(wheels["unisono"]).namelist()
     tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
     in_tree = {p.name for p in (ROOT / "plugins").glob("unisono_*")}
-    assert tops == {"unisono", "unisono_recipes"} | in_tree
+    assert tops == {"unisono", "unisono_sound", "unisono_recipes"} | in_tree
     recipes = {p.relative_to(ROOT / "recipes").as_posix() for p in (ROOT / "recipes").rglob("*.yaml")}
     assert recipes and recipes <= set(names)
-    kit = {f"unisono/testing/{p.name}" for p in (ROOT / "core/unisono/testing").glob("*.py")}
+    testing = ROOT / "core/unisono/testing"
+    kit = {f"unisono/testing/{path.relative_to(testing).as_posix()}" for path in testing.rglob("*.py")}
     assert {"unisono/py.typed", "unisono/testing/kit.py"} | kit <= set(names)
     assert any(name.endswith("dist-info/licenses/LICENSE") for name in names)
     assert not [name for name in names if name.endswith((".pyc", ".so", ".ckpt", ".safetensors"))]
@@ -101,7 +102,7 @@ def test_a_strangers_plugin_is_listed_beside_the_others(elsewhere):
 
 def test_a_strangers_plugin_passes_the_kit(elsewhere):
     printed = call(elsewhere / "venv/bin/unisono", "check", "hum", cwd=elsewhere)
-    assert printed.splitlines()[-1] == "hum: 16 run, 0 skipped, 16 in total; 0 failed"
+    assert printed.splitlines()[-1] == "hum: 23 run, 0 skipped, 23 in total; 0 failed"
 
 
 def test_a_strangers_own_tests_pass(elsewhere):
@@ -112,4 +113,4 @@ def test_a_strangers_own_tests_pass(elsewhere):
         *("-k", quick, tests),
         cwd=elsewhere,
     )
-    assert "16 passed, 2 deselected" in printed
+    assert "23 passed, 2 deselected" in printed
