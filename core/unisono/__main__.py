@@ -1,4 +1,4 @@
-"""``python -m unisono`` is the command ``unisono``."""
+"""Main: ``python -m unisono`` is the command ``unisono``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Checks of single numbers, which must not meet a comparison before their kind is known."""
+"""Checks: single numbers, whose kind must be known before they meet a comparison."""
 
 import math
 from numbers import Integral, Real

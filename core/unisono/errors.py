@@ -1,4 +1,4 @@
-"""What can go wrong by a user's hand: each error is one sentence with the value, the limit and the fix.
+"""Errors: what a user can mend; each is one sentence with the value, the limit and the fix.
 
 The command line prints the sentence and exits with 2; anything else is our bug and shows its traceback.
 """

@@ -1,4 +1,4 @@
-"""What every voice knows of language: its symbols, its speakers, its front end; a text read piece by piece.
+"""Voice: symbols, speakers and front end of a model that speaks; a text read piece by piece.
 
 A text of any length is cut into pieces, so that memory does not grow with it; each is read as symbols with
 the pace of each. Shapes: s symbols.

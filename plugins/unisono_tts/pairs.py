@@ -1,4 +1,4 @@
-"""Pairs of predicted mels and recordings, to tune a vocoder on what an acoustic model really says.
+"""Pairs: predicted mels with recordings, to tune a vocoder on what an acoustic model says.
 
 ::
 

@@ -1,4 +1,4 @@
-"""From a request to sound: reading a text piece by piece, speaking the pieces in batches, joining them.
+"""Speaking: a text read piece by piece, pieces spoken in batches, and joined.
 
 Every acoustic model of this plugin speaks through here. A text of any length is cut into pieces, so that
 memory does not grow with it, and streaming is the same path with a batch of one.

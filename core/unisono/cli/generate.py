@@ -1,4 +1,4 @@
-"""``unisono generate CHECKPOINT [TEXT] -o FILE``, or ``--input FILE --output-dir DIR`` for many.
+"""Generate: ``unisono generate CHECKPOINT [TEXT] -o FILE``, or ``--input FILE --output-dir DIR`` for many.
 
 The flags beside these are the fields of the model's request: ``unisono generate CHECKPOINT --help`` lists
 them with their ranges, ``--schema`` prints them as JSON schema. With ``--input`` every line is one request:

@@ -1,4 +1,4 @@
-"""``unisono recipes`` lists; ``unisono recipes copy NAME DEST`` copies one to edit."""
+"""Recipes: ``unisono recipes`` lists; ``unisono recipes copy NAME DEST`` copies one to edit."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""``unisono train NAME_OR_PATH [--section.key=value …] [--resume [WHERE]] [--dry-run]``."""
+"""Train: ``unisono train NAME_OR_PATH [--section.key=value …] [--resume [WHERE]] [--dry-run]``."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Work on many items in parallel processes, with a progress bar; results come back in order."""
+"""Parallel work: many items in several processes, with a progress bar; results come back in order."""
 
 import logging
 import multiprocessing

@@ -1,4 +1,4 @@
-"""Learns which frame is which token, from pairs of texts and sounds alone.
+"""Aligner: learns which frame is which token from pairs of token and frame sequences.
 
     text [b, s, d] ── conv3 ─ ReLU ─ conv1 ───────────── k [b, s, c] ──┐
     mel  [b, t, n] ── conv3 ─ ReLU ─ conv1 ─ ReLU ─ conv1 ─ q [b, t, c] ┴─ -scale · |q - k|² ─┐

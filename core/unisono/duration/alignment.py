@@ -1,4 +1,4 @@
-"""Which output frame belongs to which input token: one type for every model with a length.
+"""Alignment: which output frame belongs to which input token; one type for every model with a length.
 
     tokens s   |  h  |    e    | l |       token s covers [c_{s-1}, c_s), c = cumsum(durations)
     frames t   |0|1|2|3|4|5|6|7|8|9|       frame t covers [t, t+1), its centre is t + 1/2

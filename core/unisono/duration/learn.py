@@ -1,4 +1,4 @@
-"""Durations of a whole corpus, learnt from nothing but its symbols and spectrograms.
+"""Alignment learning: durations of a whole corpus from its symbols and spectrograms.
 
 The aligner and losses of "One TTS alignment to rule them all" (Badlani et al. 2021, arXiv:2108.10447), trained by
 themselves for some hundred steps, and the best monotonic path of every utterance: what a model needs whose targets

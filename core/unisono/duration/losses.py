@@ -1,4 +1,4 @@
-"""What alignment learning minimises, and what is done with its constant bias.
+"""Losses: what alignment learning minimises, and the correction of its constant bias.
 
 Letters: b utterances, t frames, s tokens. `log_attn` comes from `Aligner`: log scores, padded
 tokens far below, prior included.

@@ -1,4 +1,4 @@
-"""What a duration predictor is trained on, and the exact way back.
+"""Prediction: the target of a duration predictor, and its exact inverse.
 
 The target is log(1 + d), so that a token of no length is a number and not minus infinity. The way
 back is expm1: a target of log1p with an inverse of exp makes every token one frame longer.

@@ -1,4 +1,4 @@
-"""From predicted durations to whole frames, without losing or inventing time.
+"""Rounding: predicted durations to whole frames, with the total kept.
 
 The default is cumulative rounding: boundaries are rounded, not durations,
 

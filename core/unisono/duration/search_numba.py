@@ -1,4 +1,4 @@
-"""Alignment search on the CPU, compiled by numba on first use and cached.
+"""Numba search: alignment search on the CPU, compiled on first use and cached.
 
 What makes it fast: scores are read once, in one pass over a row of sums that is updated in place, whole vectors of
 tokens at a time, a little beyond the cells that lie on a path. Going backwards in time a cell needs itself and its

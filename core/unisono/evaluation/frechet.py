@@ -1,4 +1,4 @@
-"""Fréchet distance between two sets of feature vectors, the "FID" of whichever network made them.
+"""Fréchet distance: between two sets of feature vectors; the "FID" of whichever network made them.
 
 Heusel et al., "GANs trained by a two time-scale update rule" (arXiv:1706.08500), eq. 6: each set is taken as a
 Gaussian, and ``d² = |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½)``. Differences: the root's trace is that of the

@@ -1,4 +1,4 @@
-"""What a process takes: its peak memory, and programs that run in a fresh one, where nothing is warm or loaded yet."""
+"""Process: peak memory, and programs that run in a fresh process, where nothing is warm or loaded yet."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""Measures in a space that texts and what they describe share: retrieval, distance, diversity.
+"""Retrieval: ranks, distances and diversity in a space that texts and what they describe share.
 
 Guo et al., "Generating Diverse and Natural 3D Human Motions from Text" (CVPR 2022), §5: they serve motions
 there, and anything with a text here. Distances are Euclidean, in the space of the encoder that made the vectors.

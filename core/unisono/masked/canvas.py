@@ -1,4 +1,4 @@
-"""The canvas that masked decoding fills, and its static layout.
+"""Canvas: the tokens that masked decoding fills, and their static layout.
 
 Streams of any shape lie flat on `l` positions; the layout says what a position is:
 

@@ -1,1 +1,1 @@
-"""Building blocks that more than one model uses. Tensors are [batch, time, channels]; masks keep where True."""
+"""Networks: building blocks that more than one model uses; [batch, time, channels], masks keep where True."""

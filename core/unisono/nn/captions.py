@@ -1,4 +1,4 @@
-"""Captions as tokens, and the encoders that read them: one trained with the model, or CLIP's text tower.
+"""Captions: as tokens, and the encoders that read them (trained with the model, or CLIP's text tower).
 
 A caption is cut into words. A word of the training captions is one token; any other word is spelled, one token
 per letter, so that every caption can be read. While training, some known words are spelled too: otherwise the

@@ -1,4 +1,4 @@
-"""The one-dimensional ConvNeXt block, for sequences of any length.
+"""ConvNeXt: the one-dimensional block, for sequences of any length.
 
 Liu et al., "A ConvNet for the 2020s" (arXiv:2201.03545), in the form that Vocos (arXiv:2306.00814)
 uses. Differences: channels stay last, so that only the depthwise convolution sees another layout;

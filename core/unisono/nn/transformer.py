@@ -1,4 +1,4 @@
-"""A transformer block that normalises first, with attention to a memory where there is one.
+"""Transformer block: normalises first, with attention to a memory where there is one.
 
 Vaswani et al. 2017 (arXiv:1706.03762), with the norms in front as by Xiong et al. (arXiv:2002.04745).
 

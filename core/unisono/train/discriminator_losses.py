@@ -1,4 +1,4 @@
-"""What discriminators say, and the adversarial losses on it; each returns one value per item.
+"""Discriminator losses: adversarial losses on discriminators' outputs; each returns one value per item.
 
 Hinge losses and feature matching as in Vocos (arXiv:2306.00814, section 3.3), least squares as in
 Parallel WaveGAN (arXiv:1910.11480, equations 1 and 2): averaged over discriminators, so that their

@@ -1,4 +1,4 @@
-"""Propose, verify, commit a prefix: autoregressive models in fewer evaluations.
+"""Verification: propose, verify, commit a prefix; autoregressive models in fewer evaluations.
 
 decode.py    the loop, at once or round by round; Method = proposer + rule; what comes out, and its bill
 methods.py   the published methods, each a proposer and a rule

@@ -1,4 +1,4 @@
-"""What of a proposal is committed, and whether the target's law survives.
+"""Acceptance: how much of a proposal is committed, and whether the target's law survives.
 
     rule        accepts a node if                                     law
     Matching    it is what the target itself draws there              exact, token by token (greedy or fixed noise)

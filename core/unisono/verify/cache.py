@@ -1,4 +1,4 @@
-"""Keys and values of what was read, with rollback: what verification refuses is forgotten.
+"""Cache: keys and values of what was read, rolled back where verification refuses.
 
 The protocol is four verbs. A network appends as it goes through its layers; who verifies advances,
 truncates, and, after a tree, selects the path that was accepted. Rows have lengths of their own.

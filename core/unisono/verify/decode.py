@@ -1,4 +1,4 @@
-"""Propose → verify → commit a prefix: autoregressive decoding in fewer evaluations.
+"""Decoding: propose, verify, commit a prefix, until the text ends.
 
     while a row has room:
         proposal = propose(prefix)              cheap guesses of what follows

@@ -1,4 +1,4 @@
-"""How the target's next token is drawn: greedily, or with noise that is fixed per row and position.
+"""Draw: the target's next token, greedily or with noise that is fixed per row and position.
 
 The noise of a position does not depend on the round in which it is drawn, so that a draw is a function of
 the tokens before it. Sampling is then as deterministic as taking the most likely token, and whatever is

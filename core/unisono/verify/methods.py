@@ -1,4 +1,4 @@
-"""The published methods, each a proposer and a rule."""
+"""Methods: the published ones, each a proposer and a rule."""
 
 from __future__ import annotations
 

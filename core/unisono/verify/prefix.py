@@ -1,4 +1,4 @@
-"""What propose-verify-commit passes around: a committed prefix, a proposal for what follows, a verdict on it.
+"""Prefix: the committed tokens, a proposal for what follows, and a verdict on it.
 
     prefix     x_1 … x_c                    committed; c differs from row to row
     proposal   nodes 0 … n − 1 behind it    a chain, or a tree: the children of a node are alternatives

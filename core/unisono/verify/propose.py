@@ -1,4 +1,4 @@
-"""What may follow a prefix, by those who guess cheaply.
+"""Proposers: cheap guesses of what follows a prefix.
 
     proposer            guesses with                                        brings laws
     Nothing             –                                                   –

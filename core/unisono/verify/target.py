@@ -1,4 +1,4 @@
-"""The autoregressive network, counted, with or without a cache: logits of a prefix's end and of all nodes.
+"""Target: the autoregressive network, counted, with or without a cache; logits of a prefix's end and of all nodes.
 
 A network is any callable
 

@@ -1,4 +1,4 @@
-"""From a recording to what a voice is trained on: mono, its own rate, trimmed, level; and its log mel.
+"""Recording: made ready for training a voice; mono, its own rate, trimmed, level; and its log mel.
 
 Shapes: n samples, t frames, m mel channels.
 """

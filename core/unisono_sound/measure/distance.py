@@ -1,4 +1,4 @@
-"""Distances of a copy from its original, sample for sample and frame for frame: SI-SDR, log spectra, log mels.
+"""Distances: of a copy from its original, sample for sample and frame for frame (SI-SDR, log spectra, log mels).
 
 Both waveforms are mono ``[n]`` at one rate and are cut to the shorter one: a copy that is delayed shows it here.
 

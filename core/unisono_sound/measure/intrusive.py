@@ -1,4 +1,4 @@
-"""Measures of a copy beside its original, word for word and in time: PESQ and STOI.
+"""Intrusive measures: PESQ and STOI of a copy beside its original.
 
 The two are brought to 16 kHz and cut to the shorter one; a vocoder that pads or delays shows it
 here.

@@ -1,4 +1,4 @@
-"""Mel-cepstral distortion after dynamic time warping: how far two spectra are, in decibels.
+"""MCD: mel-cepstral distortion in decibels, after dynamic time warping.
 
 Kubichek, "Mel-cepstral distance measure for objective speech quality assessment" (1993):
 

@@ -1,4 +1,4 @@
-"""English text as it is spoken, so that reference and hypothesis compare word by word.
+"""Normalisation: English text as it is spoken, so that reference and hypothesis compare word by word.
 
 What is done, in this order: typographic quotes, dashes and ligatures become plain; case is
 dropped; abbreviations, titles, currency, percent, times, ordinals and numbers are written as words;

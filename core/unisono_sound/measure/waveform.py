@@ -1,4 +1,4 @@
-"""What every measure does first: its package, and one float32 channel at the rate it wants."""
+"""Waveform: one float32 channel at the rate that a measure wants."""
 
 import numpy as np
 import soxr

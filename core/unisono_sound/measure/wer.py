@@ -1,4 +1,4 @@
-"""Word and character error rates, by jiwer: edits that turn what was heard into what was written.
+"""Error rates: of words and characters, by jiwer; edits that turn what was heard into what was written.
 
 The rate of many sentences is the sum of their edits over the sum of their words, not the mean of
 their rates, so that short sentences do not weigh more.

@@ -1,4 +1,4 @@
-"""The "same"-padded short-time Fourier transform and its exact inverse.
+"""STFT: the "same"-padded short-time Fourier transform and its exact inverse.
 
 "Same" means: ``(n_fft - hop) / 2`` samples of context on either side, so that ``t * hop`` samples
 make exactly ``t`` frames and frame ``i`` is centred on sample ``(i + 1/2) * hop``. The inverse is

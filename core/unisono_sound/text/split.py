@@ -1,4 +1,4 @@
-"""Text into words and pauses, and long text into pieces that a model reads one at a time.
+"""Splitting: text into words and pauses, and long text into pieces that a model reads one at a time.
 
 ``tokenize`` finds the written words and the pause after each; ``split_text`` cuts at paragraphs,
 sentences, then clauses, then words, then letters, each only where the one before leaves a piece

@@ -1,4 +1,4 @@
-"""Codecs with residual, grouped and scalar quantisers over encoders and decoders of the published families.
+"""RVQ codecs: residual, grouped and scalar quantisers over encoders and decoders of the published families.
 
 - ``ResidualCodec`` (``codec/rvq``): levels of codebooks, each for what is left over (SoundStream, arXiv:2107.03312;
   EnCodec, arXiv:2210.13438; DAC, arXiv:2306.06546).

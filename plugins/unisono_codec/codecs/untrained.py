@@ -1,4 +1,4 @@
-"""Codecs with random weights, for tests and tiny recipes: any sound goes through them, none comes out.
+"""Untrained codecs: random weights, for tests and tiny recipes.
 
 The weights are a function of nothing, so that two processes have the same.
 """

@@ -1,4 +1,4 @@
-"""Opus, the codec to beat: the same sound through libsndfile's encoder at the nearest bit rate.
+"""Opus: the codec to compare with, through libsndfile's encoder at the nearest bit rate.
 
 Valin, Vos and Terriberry, RFC 6716. libsndfile takes a compression level from 0 to 1, which is 256 to 6 kbit/s; the
 rate that comes out depends on the sound, so the level is searched. What counts is what the decoder needs: the bytes of

@@ -1,4 +1,4 @@
-"""A sound file to a .uc file and back, an hour of it in the memory of a few seconds.
+"""Recordings: a sound file to a .uc file and back; an hour of it takes the memory of a few seconds.
 
 The sound is read, resampled, encoded and written block by block, through ``encode_stream`` and ``decode_stream``. Each
 channel is coded by itself; they share header and chunks. What is decoded has the codec's sample rate, and as many

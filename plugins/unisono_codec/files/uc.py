@@ -1,4 +1,4 @@
-"""The .uc file: the codes of a recording, and what is needed to know whose codes they are.
+"""UC format: the codes of a recording, and what is needed to know whose codes they are.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Discriminators that hear a waveform folded by periods and as spectrograms of several resolutions.
+"""Discriminators: waveforms folded by periods, and spectrograms of several resolutions.
 
 Multi-period: Kong et al., HiFi-GAN (arXiv:2010.05646), section 2.3. Multi-resolution: Jang et al.,
 UnivNet (arXiv:2106.07889), with the convolutions that Vocos (arXiv:2306.00814) gives it. It sees

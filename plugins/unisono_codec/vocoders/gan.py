@@ -1,4 +1,4 @@
-"""Vocos trained adversarially, as published: the GAN's two players and their alternating steps.
+"""Vocos GAN: Vocos trained adversarially, as published.
 
 Siuzdak, Vocos (arXiv:2306.00814), section 3.3::
 

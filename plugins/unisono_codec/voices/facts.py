@@ -1,4 +1,4 @@
-"""Facts of voices that speak a codec's tokens, and of the listener that hears single words."""
+"""Facts: of voices that speak a codec's tokens, and of the listener that hears single words."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""How long each symbol of a text lasts, and which frames of a recording it lies on: what a token voice needs beside
+"""Pacing: how long each symbol of a text lasts, and on which frames of a recording it lies; what a voice needs beside
 its tokens.
 
 Shapes: b batch, s symbols, t codec frames, d channels.

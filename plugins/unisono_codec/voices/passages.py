@@ -1,4 +1,4 @@
-"""From requests to passages of tokens, and from tokens to sound, piece by piece.
+"""Passages: requests to passages of tokens, and tokens to sound, piece by piece.
 
 A text of any length is read sentence by sentence; each is one passage, begun with a prompt: the request's own, or the
 end of the last passage of the same speaker, so that a voice stays itself. Passages longer than the network's window

@@ -1,4 +1,4 @@
-"""Evaluation of a model that says words in the voice of a prompt: are they heard, and whose voice is it.
+"""Evaluation of a prompted voice: are the words heard, and whose voice is it.
 
 Held-out recordings are said again, each in the voice of *other* held-out recordings of its speaker::
 

@@ -1,4 +1,4 @@
-"""What can be asked of a model that speaks in the voice of a prompt: from requests to parts, and from tokens to sound.
+"""Prompting: requests to a model that speaks in the voice of a prompt, as parts of tokens, and tokens to sound.
 
 A model whose data were single words says those and no others ("3 1 4", "314", "three one four"); any other model says
 any text. Words are put side by side as recordings were in training, each with the silence around it, at most

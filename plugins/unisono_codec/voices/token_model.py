@@ -1,4 +1,4 @@
-"""What models of a codec's tokens under semantic tokens share: SoundStorm and G-MLM.
+"""Token model: what models of a codec's tokens under semantic tokens share (SoundStorm, G-MLM).
 
 A subclass says in ``build`` which order its streams are learnt in (``masking``), builds ``net`` with ``heads``
 (`TokenHeads`), and decodes.

@@ -1,4 +1,4 @@
-"""What networks over codec tokens share: frames of several tokens summed into one vector, and a head per stream.
+"""Token networks: frames of several tokens summed into one vector, and a head per stream.
 
 A stream is one codebook of the codec: a residual level, or a level of a group. Streams of a frame are embedded by
 tables of their own and summed (SoundStorm, arXiv:2305.09636, section 3.2); what is not known is a vector of its own

@@ -1,4 +1,4 @@
-"""Words spoken again and again by several speakers, such as the digits: to tell them apart, and to say them in a
+"""Word data: words spoken again and again by several speakers, such as digits, to tell them apart and to say them in a
 given voice.
 
 - ``codec/words``: log mels with who speaks and which word it is, for ``codec/listener``

@@ -1,1 +1,1 @@
-"""Corpora of pictures, with classes and captions."""
+"""Corpora of pictures: with classes and captions."""

@@ -1,4 +1,4 @@
-"""What an emoji shows, in words, from its code points: Unicode's own names, and what sequences of them mean.
+"""Emoji names: what an emoji shows, from its code points; Unicode's own names, and what sequences of them mean.
 
 A sequence is a base character, then perhaps a skin tone, a variation selector (U+FE0F, ignored), and further parts
 after zero-width joiners (U+200D): a gender, an object that stands for a profession, a direction, or more people.

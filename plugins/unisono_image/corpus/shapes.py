@@ -1,4 +1,4 @@
-"""Coloured shapes with classes and captions, made on the spot: for tests and tiny recipes. No file is read."""
+"""Shapes: coloured shapes with classes and captions, made on the spot for tests and tiny recipes."""
 
 import numpy as np
 from jaxtyping import UInt8

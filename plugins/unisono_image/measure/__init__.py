@@ -1,1 +1,1 @@
-"""Measures of picture generators."""
+"""Measures of pictures: evaluation, features, sheets."""

@@ -1,4 +1,4 @@
-"""What images are compared by: a named network's features, a small classifier's or Inception's.
+"""Features: vectors that images are compared by; a named network's, a small classifier's or Inception's.
 
 A Fréchet distance means nothing without the network that its features come from: every extractor has a ``name``, and
 reports carry it. Published FIDs are taken with Inception (the weights of Szegedy et al. as torch-fidelity has them);

@@ -1,4 +1,4 @@
-"""What a picture depends on: a class, a caption, both or neither; and how each becomes vectors.
+"""Condition: a class, a caption, both or neither, and how each becomes vectors.
 
 Shapes: b batch, w tokens of a caption, d channels. Masks are True where kept.
 """

@@ -1,4 +1,4 @@
-"""What the picture generators share: training by an objective, sampling by any scheduler, serial or in parallel.
+"""Generator: training by an objective, and sampling by any scheduler, serial or in parallel.
 
 ::
 

@@ -1,4 +1,4 @@
-"""A discriminator that judges patches of pictures.
+"""Patch discriminator: judges patches of pictures.
 
 Isola et al. (arXiv:1611.07004), §3.2.2, PatchGAN, as latent diffusion's autoencoders are trained against (Rombach et
 al., arXiv:2112.10752, appendix G): a few strided convolutions, and a score for every place. Difference: weights are

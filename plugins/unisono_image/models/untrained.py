@@ -1,4 +1,4 @@
-"""Components with random weights, for tests and tiny recipes: any picture goes through them, none comes out.
+"""Untrained components: random weights, for tests and tiny recipes.
 
 The weights are a function of nothing, so that two processes have the same.
 """

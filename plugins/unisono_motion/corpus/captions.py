@@ -1,4 +1,4 @@
-"""Captions from the names of a motion-capture set.
+"""Captions: from the names of a motion-capture set.
 
 The Bandai-Namco-Research-Motiondataset names its clips ``dataset-N_{content}_{style}_{number}``; each content and
 style has a few phrasings here, and a clip gets all of their combinations.

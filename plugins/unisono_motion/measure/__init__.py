@@ -1,1 +1,1 @@
-"""Measures of motion."""
+"""Measures of motion: evaluation, and physics of single clips."""

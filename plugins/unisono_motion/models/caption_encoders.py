@@ -1,4 +1,4 @@
-"""What a request says a motion shows; words, letters and encoders are `unisono.nn.captions`.
+"""Caption encoders: what a request says a motion shows; words, letters and encoders are `unisono.nn.captions`.
 
 MMM (Pinyoanuntapong et al., arXiv:2312.03596, §3.3) takes words and sentence from CLIP, frozen; the small encoder is
 the difference, for those who train on captions of a few dozen words.

@@ -1,4 +1,4 @@
-"""From tasks to motions: windows of tokens that are filled together, and motions that come out piece by piece.
+"""Composing: windows of tokens that are filled together, and motions that come out piece by piece.
 
 A network sees ``max_tokens`` positions at a time. A longer span is filled window after window, each with the end
 of the one before as frozen tokens, so that memory does not grow with its length. Where two captions meet, tokens

@@ -1,4 +1,4 @@
-"""What can be asked of a motion model, and how a request becomes a sequence of tokens to fill.
+"""Motion request: what can be asked of a motion model, and how it becomes a sequence of tokens to fill.
 
 ::
 

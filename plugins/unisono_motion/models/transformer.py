@@ -1,4 +1,4 @@
-"""The transformer that sees a caption and a partly known sequence of motion tokens.
+"""Motion transformer: sees a caption and a partly known sequence of motion tokens.
 
 MMM (Pinyoanuntapong et al., arXiv:2312.03596, §3.3): self-attention over the tokens with the sentence in front,
 cross-attention to the words, a token distribution at every position. Differences: words are attended to in every

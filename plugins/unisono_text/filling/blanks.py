@@ -1,4 +1,4 @@
-"""What may stand in a blank, and when it is done: restrictions of what is drawn, on the way to ``unisono.masked``.
+"""Blanks: what may stand in a blank and when it is done, as restrictions of what ``unisono.masked`` draws.
 
 - No padding and no begin token is ever drawn; the end token only where a blank may be shorter than its room.
 - A string's positions hold tokens without quotes, backslashes and control characters, a number's digits.

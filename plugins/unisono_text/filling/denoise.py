@@ -1,4 +1,4 @@
-"""A language model as ``unisono.masked`` sees it: what stands at each position, from what is known.
+"""Denoiser: a language model as ``unisono.masked`` sees it; the distribution at each position from what is known.
 
 ::
 

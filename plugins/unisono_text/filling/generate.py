@@ -1,4 +1,4 @@
-"""From requests to texts: canvases filled together, caches, guidance, and progress callbacks.
+"""Generation: canvases filled together, caches, guidance, and progress callbacks.
 
 ::
 

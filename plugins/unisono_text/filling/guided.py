@@ -1,4 +1,4 @@
-"""A masked model guided by a small autoregressive one: what it proposes stands as far as the other agrees.
+"""Guided filling: what a masked model proposes stands as far as a small autoregressive one agrees.
 
 Guided diffusion of FlashDLM (arXiv:2505.21467): in each step the masked model names the likeliest token of every open
 position; the autoregressive model reads them all at once, from left to right, and everything up to the first that it

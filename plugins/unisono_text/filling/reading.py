@@ -1,4 +1,4 @@
-"""From tokens to texts: what a canvas reads, while it fills and when it is full.
+"""Reading: tokens to texts; what a canvas reads while it fills and when it is full.
 
 What was given comes out as it was given, character by character; a blank reads as its tokens up to the end token.
 

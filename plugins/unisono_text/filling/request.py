@@ -1,4 +1,4 @@
-"""What can be asked of a diffusion language model, and how a request becomes a canvas of tokens.
+"""Text request: what can be asked of a diffusion language model, and how it becomes a canvas of tokens.
 
 ::
 

@@ -1,4 +1,4 @@
-"""From a request's settings to a strategy of ``unisono.masked``: one that was published, or one composed here.
+"""Sampling: from a request's settings to a strategy of ``unisono.masked``, published or composed here.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Autoregressive text in fewer evaluations, unchanged: the methods by name, and one call for any causal model.
+"""Lossless methods: by name, and one call for any causal model; fewer evaluations, the same text.
 
     decoding       proposes                                          the result is that of plain decoding
     plain          nothing                                           –

@@ -1,4 +1,4 @@
-"""Autoregressive networks as `unisono.verify` reads them: text/ar's own, and any causal one of ``transformers``.
+"""Causal networks: as `unisono.verify` reads them; text/ar's own, and any causal one of ``transformers``.
 
 Verification asks for the logits of tokens at given positions under a given mask, with keys and values that can be
 forgotten again. A transformer needs three things for that: a mask of what each new token sees, the tokens' positions,

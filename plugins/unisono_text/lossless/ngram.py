@@ -1,4 +1,4 @@
-"""Look-ahead n-grams that know when to be silent (Ou et al., 2024, ANPD, arXiv:2404.08698).
+"""Adaptive n-grams: look-ahead n-grams that stop where they rarely succeed (Ou et al., 2024, ANPD, arXiv:2404.08698).
 
 A row's own tokens are indexed as they are committed: for every context of 1 to 4 tokens, what followed it. A draft
 continues the row as its most recent contexts were continued before. It costs no evaluation, only the wider ones that

@@ -1,4 +1,4 @@
-"""A diffusion model drafts several tokens in one evaluation (Xiao et al., 2024, ParallelSpec, arXiv:2410.05589).
+"""Parallel draft: a diffusion model drafts several tokens in one evaluation (Xiao et al., 2024, arXiv:2410.05589).
 
 ::
 

@@ -1,4 +1,4 @@
-"""What can be asked of an autoregressive text model: how a text goes on, and how that is computed.
+"""Continuation request: how a text goes on, and how that is computed by an autoregressive model.
 
 No setting of ``decoding`` changes the law of what is made; see `unisono_text.lossless.decoding`.
 """

@@ -1,4 +1,4 @@
-"""Requests for continuations in, texts out: the autoregressive models' ``synthesize``.
+"""Continuation: the autoregressive models' ``synthesize``, requests in, texts out.
 
 ::
 

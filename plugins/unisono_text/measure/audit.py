@@ -1,4 +1,4 @@
-"""Whether a model that refuses in plain words still refuses when it is asked to fill blanks.
+"""Refusal audit: whether a model that refuses in plain words still refuses when it is asked to fill blanks.
 
 Diffusion language models fill what is masked so that it fits what stands around it, on both sides. A prompt that
 already holds the frame of an answer leaves no place for a refusal: models that were aligned to refuse complete it

@@ -1,4 +1,4 @@
-"""Text models in ``lm-eval``'s harness (EleutherAI, package ``lm-eval``), so that standard tasks run on any export.
+"""Harness: text models in EleutherAI's ``lm-eval``, so that standard tasks run on any export.
 
 ::
 

@@ -1,4 +1,4 @@
-"""How varied texts are: the entropy of their tokens, how alike they are to one another, how often they repeat.
+"""Variety: the entropy of texts' tokens, how alike texts are, and how often they repeat.
 
 A model that says one good sentence again and again is thought very likely by any judge; perplexity under a judge
 says nothing without these. Texts are sequences of tokens, words or ids, and anything that can be hashed will do.

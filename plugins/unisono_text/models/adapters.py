@@ -1,4 +1,4 @@
-"""Fine-tuning by low-rank adapters (Hu et al., 2021, LoRA, arXiv:2106.09685), by the package ``peft``.
+"""Adapters: fine-tuning by low-rank updates (Hu et al., 2021, LoRA, arXiv:2106.09685), by the package ``peft``.
 
 ::
 

@@ -1,4 +1,4 @@
-"""LLaDA, Dream and Fast-dLLM v2 from folders in Hugging Face's layout, by this plugin's own modules.
+"""Published models: LLaDA, Dream and Fast-dLLM v2 from folders in Hugging Face's layout.
 
 ::
 

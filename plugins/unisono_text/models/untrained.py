@@ -1,4 +1,4 @@
-"""Language models with random weights, for tests and tiny recipes: they know the tokens and nothing else.
+"""Untrained language models: random weights, for tests and tiny recipes.
 
 The weights are a function of the facts, so that two processes have the same.
 """

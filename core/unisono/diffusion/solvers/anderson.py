@@ -1,4 +1,4 @@
-"""Triangular Anderson acceleration of frozen-output replay (ParaTAA, Tang et al., ICML 2024, arXiv:2402.09970).
+"""Anderson: triangular acceleration of frozen-output replay (ParaTAA, Tang et al., ICML 2024, arXiv:2402.09970).
 
 With r_i = Φ_i(x) − x_i the residuals of a round, Δx and Δr the changes over the last rounds, the guess of a state is
 

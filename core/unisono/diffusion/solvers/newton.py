@@ -1,4 +1,4 @@
-"""Newton solvers (DEER, Lim et al., arXiv:2309.12252): G is the step's Jacobian, or its diagonal.
+"""Newton: G is the step's Jacobian, or its diagonal (DEER, Lim et al., arXiv:2309.12252).
 
     x_{i+1}' = F_i(x_i) + J_i (x_i' − x_i)
 

@@ -1,4 +1,4 @@
-"""Parareal for samplers (SRDS, Selvam et al., NeurIPS 2024, arXiv:2412.08292): blocks of steps in parallel.
+"""Parareal: blocks of steps in parallel (SRDS, Selvam et al., NeurIPS 2024, arXiv:2412.08292).
 
 With S_b the state at the start of block b, F the block's steps and G one coarse jump over it,
 

@@ -1,4 +1,4 @@
-"""How the steps of a strategy are run. Every executor gives the same tokens; cost and latency differ.
+"""Execution: how the steps of a strategy are run; every executor gives the same tokens, cost and latency differ.
 
 - `sync`: one step after the other, with a look at the canvas in between
 - `unrolled`: the steps are rehearsed on counts alone, then run without waiting for the device once

@@ -1,4 +1,4 @@
-"""The model, handed over counted: evaluations (NFE) and positions are measured, not inferred.
+"""Handle: the model, counted; evaluations (NFE) and positions are measured.
 
 A model is any callable ``(tokens [b, l], known [b, l], query [b, k] | None) -> logits [b, l or k, v]``.
 Tokens are 0 where nothing is known: embed ``known``, do not compare ids. With a query, the logits of

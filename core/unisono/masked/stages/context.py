@@ -1,4 +1,4 @@
-"""What a stage sees at one step: the canvas before it, the plan, the marginals, and its own randomness."""
+"""Context: a stage's view of one step; the canvas before it, the plan, the marginals, and its own randomness."""
 
 from __future__ import annotations
 

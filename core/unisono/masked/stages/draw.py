@@ -1,4 +1,4 @@
-"""Stage 6, draw: one token per position from warped logits.
+"""Draw (stage 6): one token per position from warped logits.
 
 Categorical draws invert the distribution function in float64, at the chosen positions only. Two lotteries,
 positions first and tokens second, replace the joint Gumbel over {mask} and the vocabulary: the same law

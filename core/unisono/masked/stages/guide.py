@@ -1,4 +1,4 @@
-"""Stage 2, guide: from the handle to logits, by one evaluation or several.
+"""Guide (stage 2): from the handle to logits, by one evaluation or several.
 
 A guide returns two sets of logits: what scores read and what tokens are drawn from. Guided logits are for
 the draw; with ``scores=True`` the order follows them too, as in LLaDA and MoMask.

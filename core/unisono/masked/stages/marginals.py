@@ -1,4 +1,4 @@
-"""What the model believes about each position, and what scores and selections read from it.
+"""Marginals: the model's distribution at each position, and what scores and selections read from it.
 
 Raw: neither tempered nor filtered nor guided (unless a guide says so). Those touch only the draw, so that
 a knob of the draw does not also change the order (Dimple, arXiv:2505.16990, keeps "original" confidence).

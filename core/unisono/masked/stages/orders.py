@@ -1,4 +1,4 @@
-"""Orders known beforehand, as a rank per position: which one comes first, second, and so on.
+"""Orders: a rank per position, known beforehand.
 
 Low-discrepancy and locality-aware orders keep positions of one step far apart, so that what they do not
 know of each other matters little.

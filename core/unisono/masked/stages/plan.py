@@ -1,4 +1,4 @@
-"""Stage 1, plan: which positions are open in this step, and how many of them to commit.
+"""Plan (stage 1): which positions are open in this step, and how many of them to commit.
 
 A plan opens the lowest unfinished group of the layout and asks a count rule how many tokens to commit
 there. So blocks of a text, levels of a residual codec, channel groups and whole images are one thing: a

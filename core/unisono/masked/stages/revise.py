@@ -1,4 +1,4 @@
-"""Stage 7, revise: mask committed tokens again, or change them. Frozen positions are never touched.
+"""Revise (stage 7): mask committed tokens again, or change them; frozen positions are never touched.
 
 With a perfect model, revising keeps the law of a finished canvas only if the choice does not depend on
 the tokens and one token at a time is drawn anew: a Gibbs step. Everything else moves the law away from

@@ -1,4 +1,4 @@
-"""Mask schedules γ(r, n): the share of n positions that is still masked after the share r of the steps.
+"""Schedules: γ(r, n), the share of n positions that is still masked after the share r of the steps.
 
 From MaskGIT (arXiv:2202.04200) except `arccos` (Halton-MaskGIT and ARPG). Each falls from 1 to 0; the
 concave ones (cosine, square, cubic) commit few tokens at first, the convex ones many.

@@ -1,4 +1,4 @@
-"""Stage 4, score: which positions to commit first; the highest wins.
+"""Score (stage 4): which positions to commit first; the highest wins.
 
 Scores that are worked out before tokens are drawn (choose, then draw) keep the model's joint law at one
 token per step, whatever the order. Scores of drawn tokens (draw, then choose: MaskGIT, SoundStorm,

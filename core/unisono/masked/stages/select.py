@@ -1,4 +1,4 @@
-"""Stage 5, select: which open positions to commit, from scores, counts and marginals.
+"""Select (stage 5): which open positions to commit, from scores, counts and marginals.
 
 Every rule works on one row at a time: a row's commits never depend on its neighbours. Equal scores are
 settled by position, lower first, so that counts are exact.

@@ -1,4 +1,4 @@
-"""Stage 8, stop: a row is done when all of it is known; a stop may fill in the rest early.
+"""Stop (stage 8): a row is done when all of it is known; a stop may fill in the rest early.
 
 Letters: b batch, l positions.
 """

@@ -1,4 +1,4 @@
-"""Stage 3, warp: what is done to logits before a token is drawn, and only then.
+"""Warp (stage 3): what is done to logits before a token is drawn, and only then.
 
 Each warp maps logits [b, k, v] to logits; a removed token gets −inf, and at least one is always left.
 

@@ -1,4 +1,4 @@
-"""What masked networks minimise: cross-entropy of what is hidden, and the bound of masked diffusion.
+"""Losses: cross-entropy of what is hidden, and the bound of masked diffusion.
 
 Letters: b batch, l positions, v vocabulary.
 """

@@ -1,4 +1,4 @@
-"""What all quantisers share: their result, counts over ranks, and what replaces codes that nothing uses.
+"""Quantiser base: the result, counts over ranks, and the replacement of codes that nothing uses.
 
 Shapes: b batch, t positions, d channels, q codebooks, k codes. Masks are True where a position is kept.
 """

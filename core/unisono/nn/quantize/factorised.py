@@ -1,4 +1,4 @@
-"""One codebook of few channels, looked up by angle and learnt by gradient.
+"""Factorised quantiser: one codebook of few channels, looked up by angle and learnt by gradient.
 
 Yu et al., "Vector-quantized Image Modeling with Improved VQGAN" (arXiv:2110.04627), section 3.2: factorised,
 L2-normalised codes; in audio Kumar et al., DAC (arXiv:2306.06546), section 3.2::

@@ -1,4 +1,4 @@
-"""Levels of codebooks, each of which codes what the levels before left over, and quantiser dropout.
+"""Residual quantiser: levels of codebooks, each of which codes the rest of those before; quantiser dropout.
 
 Zeghidour et al., "SoundStream" (arXiv:2107.03312), MoMask (arXiv:2312.00063); with factorised codes, DAC
 (arXiv:2306.06546).

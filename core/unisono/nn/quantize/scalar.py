@@ -1,4 +1,4 @@
-"""Finite scalar quantisation, no codebook to learn: Mentzer et al. (arXiv:2309.15505).
+"""Scalar quantiser: finite scalar quantisation, no codebook to learn (Mentzer et al., arXiv:2309.15505).
 
 Shapes: b batch, t positions, d channels, c channels of the code. Masks are True where a position is kept.
 """

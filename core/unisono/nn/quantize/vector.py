@@ -1,4 +1,4 @@
-"""One codebook that follows its vectors by exponential moving averages.
+"""Vector quantiser: one codebook that follows its vectors by exponential moving averages.
 
 van den Oord et al., "Neural Discrete Representation Learning" (arXiv:1711.00937), appendix A.1; dead codes are reset
 to vectors of the batch (Dhariwal et al., "Jukebox", arXiv:2005.00341).

@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights, with a warm-up so that short runs profit too."""
+"""EMA: exponential moving average of the weights, with a warm-up for short runs."""
 
 import torch
 from lightning.pytorch import LightningModule, Trainer

@@ -1,4 +1,4 @@
-"""The progress bar with throughput in the task's own units: frames/s, tokens/s."""
+"""Progress: the bar, with throughput in the task's own units (frames/s, tokens/s)."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""What makes a run repeatable: randomness per step, and one plugin set on all ranks."""
+"""Repeatability: randomness per step, and one plugin set on all ranks."""
 
 from typing import Any
 
