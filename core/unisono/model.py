@@ -7,7 +7,7 @@ the JSON schema.
 Life of a model::
 
     __init__(plain typed arguments)     the recipe's ``model:`` section
-        └─ build(facts)                 what only the data knows: symbols, speakers, statistics
+        └─ build(facts)                 what only the data knows: symbols, classes, statistics
              ├─ losses(batch)           training and validation; the core logs and steps
              ├─ attach(role, component) a vocoder, a codec: kept out of this model's own weights
              └─ synthesize(requests)    lists in, media out; alone or in a batch, the same

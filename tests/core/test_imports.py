@@ -1,6 +1,7 @@
 """Who imports whom, and what is light."""
 
 import ast
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -46,6 +47,22 @@ def test_sound_imports_core_only():
 def test_sound_has_no_entry_point():
     targets = [point.value for point in entry_points(group="unisono.plugins")]
     assert targets and not [target for target in targets if target.startswith("unisono_sound")]
+
+
+# What a medium is (`media`), and the tool's own summary of itself, may say so.
+OF_ONE_MODALITY = re.compile(r"\b(speech|speaker|mel|utterance|motion|skeleton)s?\b", re.IGNORECASE)
+SUMMARY = "non-autoregressive generators of"
+
+
+def test_no_line_of_the_core_names_a_modality():
+    lines = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in CORE
+        if path.parent.name != "media"
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if OF_ONE_MODALITY.search(line) and SUMMARY not in line and "Generating Diverse" not in line
+    ]
+    assert not lines, "\n".join(lines)
 
 
 def test_core_names_no_plugin_in_a_string():

@@ -46,7 +46,7 @@ class Audit:
         Args:
             amount: how much it is, in ``unit``: hours of a recording, tokens of a document. Items that are only
                 counted need neither. All items of an audit have the same unit; another raises ``DataError``.
-            group: a speaker, a class or another part that the table has a row for.
+            group: a class or another part that the table has a row for.
         """
         if self._kept and unit != self.unit:
             raise DataError(f"{id!r} is measured in {unit!r}, the items before in {self.unit!r}: use one unit")

@@ -34,7 +34,7 @@ AnyFacts = TypeVar("AnyFacts", bound="Facts")
 
 @runtime_checkable
 class Plain(Protocol):
-    """A value that is written as a dict of plain JSON and made of it again, such as a skeleton."""
+    """A value that is written as a dict of plain JSON and made of it again, such as a tree."""
 
     def to_dict(self) -> dict[str, Any]: ...
 

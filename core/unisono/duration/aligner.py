@@ -1,20 +1,20 @@
 """Aligner: learns which frame is which token from pairs of token and frame sequences.
 
-    text [b, s, d] ── conv3 ─ ReLU ─ conv1 ───────────── k [b, s, c] ──┐
-    mel  [b, t, n] ── conv3 ─ ReLU ─ conv1 ─ ReLU ─ conv1 ─ q [b, t, c] ┴─ -scale · |q - k|² ─┐
+    src  [b, s, d] ── conv3 ─ ReLU ─ conv1 ───────────── k [b, s, c] ──┐
+    tgt  [b, t, n] ── conv3 ─ ReLU ─ conv1 ─ ReLU ─ conv1 ─ q [b, t, c] ┴─ -scale · |q - k|² ─┐
     log prior [b, t, s] ──────────────────────────────────────── + ── log-softmax over s ─────┘
 
 The network and the losses (see `losses.py`) are those of "One TTS alignment to rule them all"
 (Badlani et al. 2021, arXiv:2108.10447) and RAD-TTS. Differences from their code:
 
 - |q - k|² is computed as |q|² - 2 q·k + |k|², in float32: no tensor of b × c × t × s, which is
-  819 MB for 16 utterances of 800 frames and 200 tokens;
+  819 MB for 16 items of 800 frames and 200 tokens;
 - the scale (the inverse temperature of the softmax) is learned; it starts where theirs is fixed;
 - the beta-binomial prior is over the s tokens that exist, so that it sums to one: FastPitch's code
   draws from s + 1 and loses the last share;
-- padding is zeroed before the convolutions, so that an utterance alone and in a batch is the same.
+- padding is zeroed before the convolutions, so that an item alone and in a batch is the same.
 
-Letters: b utterances, t frames, s tokens, c channels of the space where they meet.
+Letters: b items, t frames, s tokens, c channels of the space where they meet.
 """
 
 from functools import lru_cache
@@ -35,7 +35,7 @@ class Aligner(nn.Module):
     Args:
         src_channels: channels of the token vectors; embeddings serve better than an encoder's
             output, which knows its neighbours.
-        tgt_channels: channels of a frame (mel bands).
+        tgt_channels: channels of a frame.
         channels: size of the space where the two are compared.
         scale: what the squared distance is multiplied with, at the start.
     """

@@ -70,7 +70,7 @@ class Alignment:
         if wrong.any():
             row, column = wrong.nonzero()[0].tolist()
             raise UnisonoError(
-                f"duration {durations[row, column].item()} of token {column} in utterance {row}: "
+                f"duration {durations[row, column].item()} of token {column} in item {row}: "
                 "durations must be finite and at least 0"
             )
         sums = durations.detach().sum(1)
@@ -78,7 +78,7 @@ class Alignment:
             if tgt_lengths is not None and not torch.equal(sums, tgt_lengths.to(sums)):
                 row = int((sums != tgt_lengths.to(sums)).nonzero()[0])
                 raise UnisonoError(
-                    f"durations of utterance {row} sum to {int(sums[row])} frames, but its target "
+                    f"durations of item {row} sum to {int(sums[row])} frames, but its target "
                     f"has {int(tgt_lengths[row])}; see round_durations(total=...)"
                 )
             tgt_lengths = sums
@@ -96,7 +96,7 @@ class Alignment:
     ) -> Alignment:
         """From the token of each frame, from 0 and never decreasing; a `mel2ph` table is this + 1.
 
-        `num_tokens` is the size of the padded batch, if it is more than the longest utterance's.
+        `num_tokens` is the size of the padded batch, if it is more than the longest item's.
         """
         b, t = index.shape
         tgt_lengths = _lengths(tgt_lengths, b, t, index.device)
@@ -106,12 +106,12 @@ class Alignment:
         falls = (index[:, 1:] < index[:, :-1]) & inside[:, 1:]
         if falls.any():
             row, column = falls.nonzero()[0].tolist()
-            raise UnisonoError(f"the tokens of utterance {row} go backwards at frame {column + 1}")
+            raise UnisonoError(f"the tokens of item {row} go backwards at frame {column + 1}")
         outside = ((index < 0) | (index >= src_lengths[:, None])) & inside
         if outside.any():
             row, column = outside.nonzero()[0].tolist()
             raise UnisonoError(
-                f"frame {column} of utterance {row} names token {int(index[row, column])}, "
+                f"frame {column} of item {row} names token {int(index[row, column])}, "
                 f"but the tokens are 0 to {int(src_lengths[row]) - 1}"
             )
         s = _longest(src_lengths) if num_tokens is None else num_tokens
@@ -139,12 +139,12 @@ class Alignment:
     ) -> Alignment:
         """Equal shares, as whole frames: token s of S ends at floor(T (s+1) / S).
 
-        `num_tokens` is the size of the padded batch, if it is more than the longest utterance's.
+        `num_tokens` is the size of the padded batch, if it is more than the longest item's.
         """
         src_lengths, tgt_lengths = src_lengths.long(), tgt_lengths.long()
         if ((src_lengths == 0) & (tgt_lengths > 0)).any():
             row = int(((src_lengths == 0) & (tgt_lengths > 0)).nonzero()[0])
-            raise UnisonoError(f"utterance {row} has {int(tgt_lengths[row])} frames to fill and no token")
+            raise UnisonoError(f"item {row} has {int(tgt_lengths[row])} frames to fill and no token")
         s = _longest(src_lengths) if num_tokens is None else num_tokens
         token = torch.arange(s + 1, device=src_lengths.device).minimum(src_lengths[:, None])
         ends = tgt_lengths[:, None] * token // src_lengths[:, None].clamp(min=1)
@@ -216,7 +216,7 @@ class Alignment:
     # ------------------------------------------------------------------ between tokens and frames
 
     def expand(self, x: Shaped[Tensor, "b s *d"], fill: float = 0.0) -> Shaped[Tensor, "b t *d"]:
-        """Tokens to frames; frames past an utterance's end are `fill`."""
+        """Tokens to frames; frames past an item's end are `fill`."""
         return self.expand_window(x, 0, self.num_frames, fill)
 
     def expand_window(
@@ -311,7 +311,7 @@ class Alignment:
         ).flatten()
 
     def _exponentials(self, scores: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t"]:
-        """exp(score - c), with c the largest score of the token (hard) or of the utterance."""
+        """exp(score - c), with c the largest score of the token (hard) or of the item."""
         low = torch.finfo(scores.dtype).min
         masked = torch.where(mask, scores, low)
         if self.kind == "hard" and masked.numel():
@@ -351,7 +351,7 @@ class Alignment:
 
         "fraction" of the token gone by, 0 to 1; "elapsed" and "remaining" frames; "log_duration"
         log(1 + d); "centre_distance" signed frames from the token's centre; "absolute" frames from
-        the start of the utterance.
+        the start of the item.
         """
         unknown = [kind for kind in kinds if kind not in POSITIONS]
         if unknown:

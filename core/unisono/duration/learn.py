@@ -1,14 +1,14 @@
 """Alignment learning: durations of a whole corpus from its symbols and spectrograms.
 
 The aligner and losses of "One TTS alignment to rule them all" (Badlani et al. 2021, arXiv:2108.10447), trained by
-themselves for some hundred steps, and the best monotonic path of every utterance: what a model needs whose targets
+themselves for some hundred steps, and the best monotonic path of every item: what a model needs whose targets
 depend on durations before its own training begins. A model that can wait learns both together, as FastSpeech here.
 
 What differs: the beta-binomial prior fades to nothing half way, after which the aligner decides by what it hears;
 the path's own probability is added to the loss from then on. Boundaries come out early by a constant, some 25 ms:
 `estimate_shift` measures it where some are known.
 
-Letters: s symbols, t frames, m mel bins.
+Letters: s symbols, t frames, m channels of a frame.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ VERSION = "alignment 1"
 
 def learn_alignment(
     symbols: Sequence[Int[Tensor, " s"]],
-    mels: Sequence[Float[Tensor, "t m"]],
+    targets: Sequence[Float[Tensor, "t m"]],
     num_symbols: int,
     *,
     num_steps: int = 1200,
@@ -40,31 +40,31 @@ def learn_alignment(
     seed: int = 0,
     cache: bool = True,
 ) -> list[Int[Tensor, " s"]]:
-    """Frames of every symbol of every utterance, at least one each; they sum to the utterance's frames.
+    """Frames of every symbol of every item, at least one each; they sum to the item's frames.
 
-    1,200 steps of four utterances of 3 s take half a minute of one core. What was learnt is kept in the cache, by
-    the content of symbols and mels and by the arguments. `mels` may be any sequence that makes a mel when it is asked
-    for. Learning draws from a generator of its own.
+    1,200 steps of four items of 3 s take half a minute of one core. What was learnt is kept in the cache, by
+    the content of symbols and targets and by the arguments. `targets` may be any sequence that makes a target when it
+    is asked for. Learning draws from a generator of its own.
 
     Raises:
-        UnisonoError: for no utterance, an utterance with fewer frames than symbols or without a symbol, or a symbol
+        UnisonoError: for no item, an item with fewer frames than symbols or without a symbol, or a symbol
             that is not from 0 to `num_symbols` − 1.
     """
-    if len(symbols) != len(mels) or not len(symbols):
-        raise UnisonoError(f"{len(symbols)} utterances of symbols and {len(mels)} mels: give as many, at least one")
+    if len(symbols) != len(targets) or not len(symbols):
+        raise UnisonoError(f"{len(symbols)} items of symbols and {len(targets)} targets: give as many, at least one")
     for row, ids in enumerate(symbols):
         if not len(ids) or not 0 <= int(ids.min()) <= int(ids.max()) < num_symbols:
-            raise UnisonoError(f"utterance {row}: give at least one symbol, each from 0 to {num_symbols - 1}")
+            raise UnisonoError(f"item {row}: give at least one symbol, each from 0 to {num_symbols - 1}")
     setting = repr((VERSION, num_symbols, num_steps, batch_size, dim, channels, lr, seed))
-    path = cache_root() / "alignments" / f"{_content(symbols, mels, setting)}.safetensors"
+    path = cache_root() / "alignments" / f"{_content(symbols, targets, setting)}.safetensors"
     if cache and (entry := read_entry(path)) is not None:
         return list(entry[0]["frames"].split([len(ids) for ids in symbols]))
-    embed, aligner, mean, std = _learn(symbols, mels, num_symbols, num_steps, batch_size, dim, channels, lr, seed)
+    embed, aligner, mean, std = _learn(symbols, targets, num_symbols, num_steps, batch_size, dim, channels, lr, seed)
     found = []
     with torch.no_grad():
-        for ids, mel in zip(symbols, mels, strict=True):
-            src, tgt = torch.tensor([len(ids)]), torch.tensor([len(mel)])
-            scores = aligner(embed(ids[None]), (mel[None] - mean) / std, src, tgt)
+        for ids, target in zip(symbols, targets, strict=True):
+            src, tgt = torch.tensor([len(ids)]), torch.tensor([len(target)])
+            scores = aligner(embed(ids[None]), (target[None] - mean) / std, src, tgt)
             found.append(search(scores, src, tgt)[0])
     if cache:
         try:
@@ -76,7 +76,7 @@ def learn_alignment(
 
 def _learn(
     symbols: Sequence[Tensor],
-    mels: Sequence[Tensor],
+    targets: Sequence[Tensor],
     num_symbols: int,
     num_steps: int,
     batch_size: int,
@@ -86,7 +86,7 @@ def _learn(
     seed: int,
 ) -> tuple[nn.Embedding, Aligner, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    some = torch.cat([mels[i] for i in range(0, len(mels), -(-len(mels) // 200))])
+    some = torch.cat([targets[i] for i in range(0, len(targets), -(-len(targets) // 200))])
     mean, std = some.mean(), some.std().clamp(min=1e-6)
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(seed)
@@ -98,11 +98,11 @@ def _learn(
             part = step / num_steps
             chosen = torch.randint(len(symbols), (batch_size,), generator=generator).tolist()
             ids = nn.utils.rnn.pad_sequence([symbols[i] for i in chosen], batch_first=True)
-            heard = [(mels[i] - mean) / std for i in chosen]
-            mel = nn.utils.rnn.pad_sequence(heard, batch_first=True)
+            heard = [(targets[i] - mean) / std for i in chosen]
+            target = nn.utils.rnn.pad_sequence(heard, batch_first=True)
             src, tgt = (torch.tensor([len(x) for x in rows]) for rows in ([symbols[i] for i in chosen], heard))
             prior = max(0.0, 1 - 2 * part) * beta_binomial_prior(src, tgt)
-            scores = aligner(embed(ids), mel, src, tgt, prior)
+            scores = aligner(embed(ids), target, src, tgt, prior)
             loss = forward_sum_loss(scores, src, tgt)
             if part > 0.3:
                 weight = ramp(step, round(0.3 * num_steps), round(0.2 * num_steps))
@@ -116,9 +116,9 @@ def _learn(
     return embed, aligner, mean, std
 
 
-def _content(symbols: Sequence[Tensor], mels: Sequence[Tensor], setting: str) -> str:
+def _content(symbols: Sequence[Tensor], targets: Sequence[Tensor], setting: str) -> str:
     digest = hashlib.blake2b(setting.encode(), digest_size=20)
-    for ids, mel in zip(symbols, mels, strict=True):
-        digest.update(repr((tuple(ids.tolist()), tuple(mel.shape))).encode())
-        digest.update(mel.contiguous().numpy().tobytes())
+    for ids, target in zip(symbols, targets, strict=True):
+        digest.update(repr((tuple(ids.tolist()), tuple(target.shape))).encode())
+        digest.update(target.contiguous().numpy().tobytes())
     return digest.hexdigest()

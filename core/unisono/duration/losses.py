@@ -1,6 +1,6 @@
 """Losses: what alignment learning minimises, and the correction of its constant bias.
 
-Letters: b utterances, t frames, s tokens. `log_attn` comes from `Aligner`: log scores, padded
+Letters: b items, t frames, s tokens. `log_attn` comes from `Aligner`: log scores, padded
 tokens far below, prior included.
 """
 
@@ -27,20 +27,20 @@ def forward_sum_loss(
 ) -> Float[Tensor, "..."]:
     """-log of the summed probability of all monotonic paths, per token.
 
-    It is connectionist temporal classification with the targets 1, 2, ..., S: every utterance
+    It is connectionist temporal classification with the targets 1, 2, ..., S: every item
     "spells" its own tokens in order. The blank, a class 0 with a constant logit, lets frames
     belong to no token while the network is young. It is a crutch that works: without it
-    (`blank_logit=-1e30` is the exact forward sum) learning collapses on real speech, and with it
+    (`blank_logit=-1e30` is the exact forward sum) learning collapses on real recordings, and with it
     boundaries come out early by a constant (see `estimate_shift`).
 
     Scores are log-softmaxed over blank and tokens first, because CTC's gradient is right for
     normalised input only.
 
     Args:
-        reduction: "mean" or "sum" over utterances, or "none": [b].
+        reduction: "mean" or "sum" over items, or "none": [b].
 
     Raises:
-        UnisonoError: for an utterance with fewer frames than tokens, or without a token.
+        UnisonoError: for an item with fewer frames than tokens, or without a token.
     """
     src, tgt = check_lengths(log_attn, src_lengths, tgt_lengths, ids)
     b, _, s = log_attn.shape
@@ -66,7 +66,7 @@ def binarisation_loss(
     training sees is what synthesis will do. Switch it on with `ramp` when the path is worth it.
 
     Args:
-        reduction: "mean" or "sum" over utterances, or "none": [b].
+        reduction: "mean" or "sum" over items, or "none": [b].
     """
     if not torch.equal(durations.sum(1), tgt_lengths.to(durations)):
         raise UnisonoError(f"durations sum to {durations.sum(1).tolist()} frames, not {tgt_lengths.tolist()}")
@@ -94,11 +94,11 @@ def estimate_shift(
     """Median distance in frames from learned to true inner boundaries: what to add to the learned.
 
     The blank of `forward_sum_loss` moves all boundaries by about the same time, so a few
-    utterances with known times are enough to remove it with `shift_boundaries`.
+    items with known times are enough to remove it with `shift_boundaries`.
     """
     inner = torch.arange(durations.shape[1], device=durations.device) < src_lengths[:, None] - 1
     if not inner.any():
-        raise UnisonoError("no utterance has two tokens, so there is no inner boundary to compare")
+        raise UnisonoError("no item has two tokens, so there is no inner boundary to compare")
     return float((reference.cumsum(1) - durations.cumsum(1))[inner].double().median())
 
 
@@ -120,8 +120,7 @@ def shift_boundaries(
     if short.any():
         row, column = short.nonzero()[0].tolist()
         raise UnisonoError(
-            f"token {column} of utterance {row} has {int(durations[row, column])} frames, fewer "
-            f"than min_frames={min_frames}"
+            f"token {column} of item {row} has {int(durations[row, column])} frames, fewer than min_frames={min_frames}"
         )
     durations = torch.where(keep, durations, 0)
     total = durations.sum(1, keepdim=True)

@@ -74,7 +74,7 @@ def box(
         total = total.to(sums.device)
         if ((sums <= 0) & (total > 0)).any():
             row = int(((sums <= 0) & (total > 0)).nonzero()[0])
-            raise UnisonoError(f"durations of utterance {row} sum to 0 and cannot be scaled to {int(total[row])}")
+            raise UnisonoError(f"durations of item {row} sum to 0 and cannot be scaled to {int(total[row])}")
         scaled = alignment.durations * (total / sums.clamp(min=1e-12))[:, None]
         alignment = Alignment.from_durations(scaled, lengths, total)
     elif tail > 0:
@@ -127,7 +127,7 @@ def filler_pad(
     if (left < 0).any():
         row = int((left < 0).nonzero()[0])
         raise UnisonoError(
-            f"utterance {row} has {int(lengths[row])} tokens but only {int(tgt_lengths[row])} frames to put them in"
+            f"item {row} has {int(lengths[row])} tokens but only {int(tgt_lengths[row])} frames to put them in"
         )
     b, s = x.shape[:2]
     token = torch.arange(s + 1, device=x.device)

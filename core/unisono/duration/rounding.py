@@ -9,7 +9,7 @@ the text. Rounding every duration by itself drifts: `ceil` (VITS, Glow-TTS) adds
 per token, which is half a second in a hundred tokens. The other methods are here for parity with
 published systems.
 
-Letters: b utterances, s tokens. Durations are counted in frames; tokens past an utterance's length
+Letters: b items, s tokens. Durations are counted in frames; tokens past an item's length
 get 0.
 """
 
@@ -42,18 +42,18 @@ def round_durations(
 
     Args:
         durations: predicted frames per token, at least 0; values past `lengths` are ignored.
-        lengths: tokens per utterance; all of them when it is not given.
+        lengths: tokens per item; all of them when it is not given.
         method: "cumulative" keeps the total; "nearest", "ceil" and "floor" round each token.
-        speed: above 1 is faster; one number, one per utterance, or one per token.
+        speed: above 1 is faster; one number, one per item, or one per token.
         pause_speed: the speed of the tokens marked in `pauses`; `speed` when it is not given.
-        total: exact number of frames of each utterance; durations are stretched to it
+        total: exact number of frames of each item; durations are stretched to it
             ("cumulative" only).
         min_frames: fewest frames of a token. "cumulative" takes them from the other tokens, so that
             the total stays; the other methods clamp.
         multiple_of: the total is filled up to a multiple of this, on the last pause if one is
             marked, or else on the last token.
 
-    An utterance that comes out without a frame gets one on its first token, and this is logged: a
+    An item that comes out without a frame gets one on its first token, and this is logged: a
     model in its first steps predicts so, and a file with no sample in it is of use to nobody.
 
     Raises:
@@ -74,7 +74,7 @@ def round_durations(
     if wrong.any():
         row, column = wrong.nonzero()[0].tolist()
         raise UnisonoError(
-            f"duration {exact[row, column].item()} of token {column} in utterance {row}: "
+            f"duration {exact[row, column].item()} of token {column} in item {row}: "
             "durations must be finite and at least 0"
         )
     rate = _per_token(speed, exact, "speed")
@@ -92,7 +92,7 @@ def round_durations(
         if too_short.any():
             row = int(too_short.nonzero()[0])
             raise UnisonoError(
-                f"total of {int(total[row])} frames in utterance {row} cannot hold "
+                f"total of {int(total[row])} frames in item {row} cannot hold "
                 f"{int(lengths[row])} tokens of at least {min_frames} frames; "
                 "raise total or lower min_frames"
             )
@@ -106,7 +106,7 @@ def round_durations(
     empty = (sums == 0) & (lengths > 0)
     if total is None and empty.any():
         logger.warning(
-            "utterances %s have no duration at all; each gets one frame",
+            "items %s have no duration at all; each gets one frame",
             empty.nonzero()[:, 0].tolist(),
         )
         frames[empty, 0] = 1

@@ -14,7 +14,7 @@ What differs from the published code: rows are frames, so that the tokens of a r
 the result is durations, not a b x t x s path; a cell stores one direction, not a score; cells that
 no path can pass are not looked at; impossible inputs are refused instead of answered.
 
-Letters: b utterances, t frames, s tokens.
+Letters: b items, t frames, s tokens.
 """
 
 from collections.abc import Sequence
@@ -42,14 +42,14 @@ def search(
 
     Args:
         scores: how well each frame fits each token, for example log probabilities; not changed.
-        src_lengths: tokens per utterance.
-        tgt_lengths: frames per utterance.
-        ids: names of the utterances, for error messages.
+        src_lengths: tokens per item.
+        tgt_lengths: frames per item.
+        ids: names of the items, for error messages.
         backend: "numba" (CPU), "triton" (GPU), "torch" (anywhere), or "auto": Triton on a GPU
             where it is installed, else numba where it is installed, else torch.
 
     Raises:
-        UnisonoError: for an utterance without a token or with fewer frames than tokens, and for
+        UnisonoError: for an item without a token or with fewer frames than tokens, and for
             a score that is not finite in a cell that a path can pass.
     """
     if backend not in BACKENDS:
@@ -69,7 +69,7 @@ def search(
     durations, bad = run(scores, src, tgt)
     if bad:
         raise UnisonoError(
-            f"utterance {_name(bad[0], ids)} has a score that is NaN or infinite; "
+            f"item {_name(bad[0], ids)} has a score that is NaN or infinite; "
             "the scores of all frames and tokens inside its lengths must be finite"
         )
     return durations
@@ -84,23 +84,23 @@ def check_lengths(
     """The lengths as lists, if an alignment with a frame for every token exists.
 
     Raises:
-        UnisonoError: naming the first utterance of which that is not so.
+        UnisonoError: naming the first item of which that is not so.
     """
     b, t, s = scores.shape
     src, tgt = src_lengths.tolist(), tgt_lengths.tolist()
     if len(src) != b or len(tgt) != b:
-        raise UnisonoError(f"{b} utterances, but {len(src)} source and {len(tgt)} target lengths")
+        raise UnisonoError(f"{b} items, but {len(src)} source and {len(tgt)} target lengths")
     for row, (tokens, frames) in enumerate(zip(src, tgt, strict=True)):
         if tokens < 1:
-            raise UnisonoError(f"utterance {_name(row, ids)} has no token: drop it")
+            raise UnisonoError(f"item {_name(row, ids)} has no token: drop it")
         if tokens > s or frames > t:
             raise UnisonoError(
-                f"utterance {_name(row, ids)} has lengths of {tokens} tokens and {frames} frames, "
+                f"item {_name(row, ids)} has lengths of {tokens} tokens and {frames} frames, "
                 f"but the scores have {s} and {t}"
             )
         if frames < tokens:
             raise UnisonoError(
-                f"utterance {_name(row, ids)} has {tokens} tokens but only {frames} frames, and "
+                f"item {_name(row, ids)} has {tokens} tokens but only {frames} frames, and "
                 "every token needs one: drop it, or use fewer symbols or a shorter hop"
             )
     return src, tgt

@@ -41,7 +41,7 @@ _helpers: list["_Helper"] = []
 def search_numba(
     scores: Float[Tensor, "b t s"], src: list[int], tgt: list[int]
 ) -> tuple[Int[Tensor, "b s"], list[int]]:
-    """Durations, and the utterances that have a non-finite score (see `search`)."""
+    """Durations, and the items that have a non-finite score (see `search`)."""
     width = scores.shape[2]
     if width < LANES:  # the last vector of a row may read on into the next, not beyond it
         scores = F.pad(scores, (0, LANES - width))

@@ -1,7 +1,7 @@
 """Alignment search as a torch program: needs nothing else and runs on any device.
 
 One step per frame for the whole batch. Ragged batches need no masks in the loop: past its last
-frame, an utterance waits in a column of its own after its last token, at score 0.
+frame, an item waits in a column of its own after its last token, at score 0.
 """
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 def search_torch(
     scores: Float[Tensor, "b t s"], src: list[int], tgt: list[int]
 ) -> tuple[Int[Tensor, "b s"], list[int]]:
-    """Durations, and the utterances that have a non-finite score (see `search`)."""
+    """Durations, and the items that have a non-finite score (see `search`)."""
     b, _, s = scores.shape
     device = scores.device
     num_frames = max(tgt)

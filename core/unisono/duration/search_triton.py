@@ -1,4 +1,4 @@
-"""Alignment search on a GPU: one Triton kernel, one program per utterance, no copy to the host.
+"""Alignment search on a GPU: one Triton kernel, one program per item, no copy to the host.
 
 The score row stays in registers, neighbouring lanes read neighbouring tokens, one byte per cell is
 kept for the way back, and durations come out: super-MAS (arXiv:2409.07704), the known kernel of
@@ -17,7 +17,7 @@ from torch import Tensor
 def search_triton(
     scores: Float[Tensor, "b t s"], src: list[int], tgt: list[int]
 ) -> tuple[Int[Tensor, "b s"], list[int]]:
-    """Durations, and the utterances that have a non-finite score (see `search`)."""
+    """Durations, and the items that have a non-finite score (see `search`)."""
     b, t, s = scores.shape
     scores = scores.contiguous()
     device = scores.device

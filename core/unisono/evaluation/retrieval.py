@@ -1,6 +1,6 @@
 """Retrieval: ranks, distances and diversity in a space that texts and what they describe share.
 
-Guo et al., "Generating Diverse and Natural 3D Human Motions from Text" (CVPR 2022), §5: they serve motions
+Guo et al., "Generating Diverse and Natural 3D Human Motions from Text" (CVPR 2022), §5: they serve movements
 there, and anything with a text here. Distances are Euclidean, in the space of the encoder that made the vectors.
 
 Differences: every item is asked about, each with a pool of its own, where the published code cuts a shuffled

@@ -25,7 +25,7 @@ Masks are boolean, True = keep. The equations are in docs/masked.md.
 from unisono.masked.canvas import Canvas, Layout
 from unisono.masked.presets.general import by_rank, choose_then_draw, one_pass, random_order
 from unisono.masked.presets.images import arpg, halton, locality, maskgit, token_critic
-from unisono.masked.presets.motion import halton_in_time, mmm, momask
+from unisono.masked.presets.in_time import halton_in_time, mmm, momask
 from unisono.masked.presets.registry import PRESETS, Preset, make_strategy, with_draw, with_guidance
 from unisono.masked.presets.sound import group_ipd, maskgct, soundstorm, vampnet
 from unisono.masked.presets.text import (

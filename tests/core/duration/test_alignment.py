@@ -1,4 +1,4 @@
-"""Alignment: expanding, pooling and time, against loops over single utterances."""
+"""Alignment: expanding, pooling and time, against loops over single items."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from unisono.errors import UnisonoError
 
 @st.composite
 def batches(draw):
-    """Ragged batches of whole durations, zeros and empty utterances among them."""
+    """Ragged batches of whole durations, zeros and empty items among them."""
     rows = draw(st.lists(st.lists(st.integers(0, 5), min_size=0, max_size=7), min_size=1, max_size=4))
     lengths = torch.tensor([len(row) for row in rows])
     durations = torch.zeros(len(rows), max(len(row) for row in rows), dtype=torch.int64)
@@ -149,11 +149,11 @@ def test_index_and_uniform():
     assert torch.equal(again.durations, alignment.durations)
     even = Alignment.uniform(torch.tensor([3, 4]), torch.tensor([8, 4]), num_tokens=5)
     assert even.durations.tolist() == [[2, 3, 3, 0, 0], [1, 1, 1, 1, 0]]
-    with pytest.raises(UnisonoError, match="utterance 0 go backwards at frame 2"):
+    with pytest.raises(UnisonoError, match="item 0 go backwards at frame 2"):
         Alignment.from_index(torch.tensor([[0, 1, 0]]), torch.tensor([2]))
-    with pytest.raises(UnisonoError, match="frame 1 of utterance 0 names token 2"):
+    with pytest.raises(UnisonoError, match="frame 1 of item 0 names token 2"):
         Alignment.from_index(torch.tensor([[0, 2]]), torch.tensor([2]))
-    with pytest.raises(UnisonoError, match="utterance 0 has 3 frames to fill and no token"):
+    with pytest.raises(UnisonoError, match="item 0 has 3 frames to fill and no token"):
         Alignment.uniform(torch.tensor([0]), torch.tensor([3]))
 
 
@@ -271,9 +271,9 @@ def test_empty_batch_empty_utterance_and_no_tokens():
 
 
 def test_refusals():
-    with pytest.raises(UnisonoError, match="duration -1 of token 1 in utterance 0"):
+    with pytest.raises(UnisonoError, match="duration -1 of token 1 in item 0"):
         Alignment.from_durations(torch.tensor([[1, -1]]))
-    with pytest.raises(UnisonoError, match="duration nan of token 0 in utterance 1"):
+    with pytest.raises(UnisonoError, match="duration nan of token 0 in item 1"):
         Alignment.from_durations(torch.tensor([[1.0], [torch.nan]]))
     with pytest.raises(UnisonoError, match="sum to 3 frames, but its target has 4"):
         Alignment.from_durations(torch.tensor([[1, 2]]), tgt_lengths=torch.tensor([4]))

@@ -111,7 +111,7 @@ def test_binarisation_is_the_log_probability_of_the_path():
 
 def test_refusals():
     scores = log_scores()
-    with pytest.raises(UnisonoError, match="utterance 'b' has 4 tokens but only 3 frames"):
+    with pytest.raises(UnisonoError, match="item 'b' has 4 tokens but only 3 frames"):
         forward_sum_loss(scores, SRC, torch.tensor([6, 3, 5]), ids=["a", "b", "c"])
     with pytest.raises(UnisonoError, match="reduction 'avg' is unknown"):
         forward_sum_loss(scores, SRC, TGT, reduction="avg")
@@ -224,12 +224,12 @@ def test_shift_is_estimated_and_removed():
     assert torch.equal(shift_boundaries(early, src, 3), truth)
     far = shift_boundaries(truth, src, -1000, min_frames=2)
     assert (far[0, :-1] == 2).all() and torch.equal(far.sum(1), truth.sum(1))
-    # Against either wall every token keeps its minimum, in a shorter utterance of the batch too.
+    # Against either wall every token keeps its minimum, in a shorter item of the batch too.
     ragged, lengths = torch.tensor([[2, 3, 4, 3], [5, 2, 0, 0]]), torch.tensor([4, 2])
     assert shift_boundaries(ragged, lengths, 100).tolist() == [[9, 1, 1, 1], [6, 1, 0, 0]]
     assert shift_boundaries(ragged, lengths, -100, min_frames=2).tolist() == [[2, 2, 2, 6], [2, 5, 0, 0]]
     assert shift_boundaries(ragged, lengths, 2, min_frames=2).tolist() == [[4, 3, 3, 2], [5, 2, 0, 0]]
-    with pytest.raises(UnisonoError, match=r"token 3 of utterance 0 has .* fewer than min_frames"):
+    with pytest.raises(UnisonoError, match=r"token 3 of item 0 has .* fewer than min_frames"):
         shift_boundaries(torch.tensor([[4, 4, 4, 0]]), torch.tensor([4]), 1)
-    with pytest.raises(UnisonoError, match="no utterance has two tokens"):
+    with pytest.raises(UnisonoError, match="no item has two tokens"):
         estimate_shift(truth[:, :1], truth[:, :1], torch.tensor([1, 1]))

@@ -180,7 +180,7 @@ def test_filler_pad():
     assert torch.equal(y[0, :5], x[0]) and torch.equal(y[1, :3], x[1, :3])
     assert torch.equal(y[1, 3:], filler.expand(5, -1)) and not y[0, 5:].any()
     assert alignment.tgt_lengths.tolist() == [5, 8]
-    with pytest.raises(UnisonoError, match="utterance 1 has 3 tokens but only 2 frames"):
+    with pytest.raises(UnisonoError, match="item 1 has 3 tokens but only 2 frames"):
         filler_pad(x, LENGTHS, torch.tensor([5, 2]), filler)
 
 

@@ -110,7 +110,7 @@ def test_all_zero_prediction_gets_one_frame_and_is_logged(caplog):
     with caplog.at_level(logging.WARNING):
         n = round_durations(torch.tensor([[0.0, 0.1], [3.0, 0.0]]))
     assert n.tolist() == [[1, 0], [3, 0]]
-    assert "utterances [0]" in caplog.text
+    assert "items [0]" in caplog.text
 
 
 def test_empty():
@@ -123,7 +123,7 @@ def test_refusals():
     d = torch.ones(1, 3)
     with pytest.raises(UnisonoError, match="'round' is unknown; use one of cumulative"):
         round_durations(d, method="round")
-    with pytest.raises(UnisonoError, match="duration nan of token 1 in utterance 0"):
+    with pytest.raises(UnisonoError, match="duration nan of token 1 in item 0"):
         round_durations(torch.tensor([[1.0, torch.nan]]))
     with pytest.raises(UnisonoError, match="an exact total needs method='cumulative'"):
         round_durations(d, total=5, method="ceil")

@@ -189,11 +189,11 @@ def test_the_compiled_search_never_leaves_its_arrays(monkeypatch):
 
 def test_refuses_the_impossible_by_name():
     scores, two = torch.zeros(2, 3, 4), torch.tensor([2, 2])
-    with pytest.raises(UnisonoError, match=r"utterance 'b' has 4 tokens but only 3 frames"):
+    with pytest.raises(UnisonoError, match=r"item 'b' has 4 tokens but only 3 frames"):
         search(scores, torch.tensor([2, 4]), torch.tensor([3, 3]), ids=["a", "b"])
-    with pytest.raises(UnisonoError, match="utterance 1 has no token"):
+    with pytest.raises(UnisonoError, match="item 1 has no token"):
         search(scores, torch.tensor([2, 0]), two)
-    with pytest.raises(UnisonoError, match="utterance 0 has lengths of 5 tokens"):
+    with pytest.raises(UnisonoError, match="item 0 has lengths of 5 tokens"):
         search(scores, torch.tensor([5, 2]), two)
     with pytest.raises(UnisonoError, match="'cuda' is unknown; use one of auto"):
         search(scores, two, two, backend="cuda")
@@ -266,7 +266,7 @@ def test_several_threads_at_once():
     for thread in threads:
         thread.join()
     assert all(torch.equal(result, expected) for result in results)
-    assert all("utterance 4 has a score" in error for error in refused)
+    assert all("item 4 has a score" in error for error in refused)
 
 
 FORKED = """
@@ -316,7 +316,7 @@ def test_triton_kernel_in_the_interpreter():
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": path}
     run = subprocess.run([sys.executable, "-c", INTERPRETED], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith("utterance 2 has a score that is NaN or infinite")
+    assert run.stdout.startswith("item 2 has a score that is NaN or infinite")
 
 
 @pytest.mark.gpu

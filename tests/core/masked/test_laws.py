@@ -309,7 +309,7 @@ def test_a_preset_follows_its_enumerated_law(case):
 
 
 def test_every_preset_has_a_case():
-    rooms = (um.presets.general, um.presets.images, um.presets.sound, um.presets.motion, um.presets.text)
+    rooms = (um.presets.general, um.presets.images, um.presets.sound, um.presets.in_time, um.presets.text)
     own = [
         (name, f) for room in rooms for name, f in vars(room).items() if getattr(f, "__module__", "") == room.__name__
     ]

@@ -25,7 +25,7 @@ from typing import Any
 from unisono.checks import is_real
 from unisono.errors import UnisonoError, did_you_mean
 from unisono.masked.canvas import Layout
-from unisono.masked.presets import general, images, motion, sound, text
+from unisono.masked.presets import general, images, in_time, sound, text
 from unisono.masked.stages.draw import Categorical, Draw, Greedy
 from unisono.masked.stages.guide import ClassifierFree, Plain
 from unisono.masked.stages.orders import left_to_right
@@ -125,14 +125,14 @@ PRESETS: dict[str, Preset] = {
             num_steps, choice_temperature=choice_temperature
         )
     ),
-    # motion
-    "mmm": Preset(lambda layout, num_steps=10: motion.mmm(_first(num_steps))),
-    "momask": Preset(lambda layout, num_steps=10: motion.momask(_levels(layout, num_steps)), by_guided=True),
+    # along time
+    "mmm": Preset(lambda layout, num_steps=10: in_time.mmm(_first(num_steps))),
+    "momask": Preset(lambda layout, num_steps=10: in_time.momask(_levels(layout, num_steps)), by_guided=True),
     "halton_in_time": Preset(
         lambda layout, num_steps=10: (
-            motion.halton_in_time(num_steps, max(1, int(layout.coord[:, 1].max()) + 1))
+            in_time.halton_in_time(num_steps, max(1, int(layout.coord[:, 1].max()) + 1))
             if layout.length
-            else motion.halton_in_time(num_steps)
+            else in_time.halton_in_time(num_steps)
         )
     ),
     # text

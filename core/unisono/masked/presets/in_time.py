@@ -1,4 +1,4 @@
-"""Presets from motion: MMM, MoMask, and a Halton order along time.
+"""Presets in time: MMM, MoMask, and a Halton order along time.
 
 See `unisono.masked.presets.general` for what holds of all of them.
 """
@@ -17,7 +17,7 @@ from unisono.masked.strategy import Strategy
 
 
 def mmm(num_steps: int = 10, per: int = 49, temperature: float = 1.0) -> Strategy:
-    """MMM (arXiv:2312.03596): text to motion, steps in proportion to the length: 10 per 49 tokens.
+    """MMM (arXiv:2312.03596): steps in proportion to the length: 10 per 49 tokens.
 
     In-betweening, long sequences and upper-body edits are frozen tokens. Differs: an edit is scheduled by
     what is masked, not by the whole length.
