@@ -89,7 +89,8 @@ class Talkative(Hum):
     """The facts name a folder of this machine."""
 
     def build(self, facts):
-        super().build({**facts, "home": str(Path.home())})
+        letters = facts["letters"].removesuffix(str(Path.home()))
+        super().build({**facts, "letters": letters + str(Path.home())})
 
 
 class Lenient(Hum):
