@@ -31,7 +31,7 @@ JSON_SUFFIXES = (".jsonl", ".ndjson")
 _ENDS = ("", "y", "ward", "wards", "most", "hand", "handed", "hander", "side")
 _SIDES = {a + end: b + end for a, b in (("left", "right"), ("right", "left")) for end in _ENDS}
 _SIDES |= {"ccw": "cw", "cw": "ccw"}
-_GAP = r"[\s\-\u2010\u2011\u2013\u2014\u2212]*"
+_GAP = r"[\s\-\u00ad\u200b-\u200d\u2060\u2010\u2011\u2013\u2014\u2212]*"
 _SIDE = re.compile(
     rf"(?<![^\W_])(?:(?P<side>{'|'.join(sorted(_SIDES, key=len, reverse=True))})"
     rf"|(?P<against>(?:counter|anti|contra){_GAP})?clock{_GAP}wise)(?![^\W_])",

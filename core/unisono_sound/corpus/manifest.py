@@ -319,7 +319,7 @@ def _check_layout(path: Path, rows: Sequence[Row]) -> None:
         return
     columns = {layout: [row.fields[place] for row in full] for layout, place in LAYOUTS.items()}
     for layout, names in sorted(columns.items(), key=lambda column: sum(map(len, column[1]))):
-        if len(set(names)) * 2 <= len(names) or not any(re.search(r"\s", name) for name in names):
+        if len(set(names)) < len(names) or not any(re.search(r"\s", name) for name in names):
             detail = f"three columns without a header, that look like {layout} rather than id|raw|normalised"
             fix = f"write a first line with the columns' names, such as {layout}, or id|raw|text"
             raise Fault("wrong fields", detail, fix, path, full[0].line).error()

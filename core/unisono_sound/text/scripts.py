@@ -2,7 +2,7 @@
 
 import unicodedata
 
-__all__ = ["script_known"]
+__all__ = ["is_script", "script_known"]
 
 
 def script_known(character: str, language: str, marks: bool = False) -> bool:
@@ -15,6 +15,11 @@ def script_known(character: str, language: str, marks: bool = False) -> bool:
         return True
     languages = _SCRIPTS.get(words[0], frozenset())
     return language in languages or language.split("-")[0] in languages
+
+
+def is_script(name: str) -> bool:
+    """Whether a word of a character's name is a script other than Latin that some language is written in."""
+    return name in _SCRIPTS
 
 
 # Scripts other than Latin, by the language that is written in them (ISO 639)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
-from unisono_sound.text.scripts import script_known
+from unisono_sound.text.scripts import is_script, script_known
 from unisono_sound.text.signs import is_picture, is_sign, sign_name
 
 __all__ = ["SpokenForms", "Unspoken", "simpler"]
@@ -32,6 +32,9 @@ _UNKNOWN_BLOCKS = ((0x1D00, 0xAB31), (0xA000, 0x2C30))
 _MINUS = re.compile(r"(?:(?<=\d[eE])|(?<![\w.)]))[-–](?=[.\d]|\W?\d)|(?<=\d)[-–]$")
 _RANGE = re.compile(r"(?<=[\d%°])[-–](?=\W?\d)")
 _POINT = re.compile(r"(?<![\w.])\.(?=\w)")
+# a point or a middle dot between digits; points that group thousands, or part the fields of a date, are none
+_NUMBER = re.compile(r"\d+(?:[.·]\d+)+")
+_GROUPED = re.compile(r"\d{1,3}(?:\.\d{3})+|\d{1,2}\.\d{1,2}\.\d{2,4}")
 
 
 class Unspoken(Exception):
@@ -79,10 +82,12 @@ class SpokenForms:
         index = 0
         while index < len(text):
             kind = _kind(text, index)
-            if kind is None or not self._is_lost(text, index, text[index]):
+            if kind is None or not (self._is_foreign(text[index]) or self._is_lost(text, index, text[index])):
                 index += 1
                 continue
             for name in self._names(text[index], kind):
+                if name == text[index] and self._is_foreign(name):
+                    continue
                 said = f" {name} "
                 if not self._is_lost(text, index, said):
                     text = text[:index] + said + text[index + 1 :]
@@ -92,11 +97,23 @@ class SpokenForms:
                 raise Unspoken([text[index]])
         return re.sub(r"\s+", " ", text).strip()
 
+    def _is_foreign(self, sign: str) -> bool:
+        """Whether a sign belongs to a script that the language is not written in ("৳"): espeak-ng changes to its voice."""
+        script = unicodedata.name(sign, "?").split()[0]
+        return is_script(script) and not script_known(sign, self.language)
+
     def _is_lost(self, text: str, index: int, said: str) -> bool:
         """Whether a word sounds alike without the sign at ``index``, for which ``said`` stands."""
         before, after = text[:index], text[index + 1 :]
-        sound, bare = self._sound(before + said + after), self._sound(before + after)
-        return sound in (bare, self._sound(f"{before} {after}")) or len(sound) < len(bare)
+        if text[index] in ".·" and before[-1:].isdigit() and after[:1].isdigit():
+            digits = re.compile(r"\d+")
+            before, after = digits.findall(before)[-1], digits.findall(after)[0]
+        sound = self._sound(before + said + after)
+        bare = [self._sound(before + after), self._sound(f"{before} {after}")]
+        if text[index] == "." and after.isdigit():  # digits one by one, as behind a point, but without it
+            bare.append(self._sound(f"{before} {' '.join(after)}"))
+        # "247" may be longer than "24/7": shorter than both, it lost more than the sign
+        return sound in bare or len(sound) < min(map(len, bare))
 
     def _names(self, sign: str, kind: str) -> list[str]:
         plain = unicodedata.normalize("NFKC", sign)
@@ -125,6 +142,8 @@ class SpokenForms:
             return letter if named or self._sound(letter) else plain
         if category[0] in "PZCS":
             return letter
+        if category == "Nd" and not script_known(letter, self.language):
+            return str(unicodedata.decimal(letter))  # espeak-ng would change to a voice of that script
         if category[0] == "M":
             return letter if script_known(letter, self.language, marks=True) else ""
         if self._is_known(letter):
@@ -198,8 +217,13 @@ def _kind(text: str, index: int) -> str | None:
         if len(text) == 1:
             return character
         return "-" if _MINUS.match(text, index) else None
-    if character == ".":
-        return "." if _POINT.match(text, index) else None
+    if character in ".·":
+        if character == "." and _POINT.match(text, index):
+            return "."
+        for number in _NUMBER.finditer(text):
+            if number.start() < index < number.end() and not _GROUPED.fullmatch(number[0]):
+                return character
+        return None
     return character if is_sign(character) or unicodedata.category(character) == "No" else None
 
 
