@@ -109,7 +109,8 @@ def _seams(reading: Reading, borders: np.ndarray) -> tuple[float, float]:
 def check_vocoder(facts: SpeechFacts, vocoder: object) -> None:
     """Refuse what is no vocoder, and one made for another mel spectrogram."""
     mine = facts.mel_spec
-    if not isinstance(vocoder, Vocoder):
+    speaks = isinstance(vocoder, Model) and "vocoder" in vocoder.roles  # a voice has decode() too, of another kind
+    if speaks or not isinstance(vocoder, Vocoder):
         raise RecipeError(
             f"a {type(vocoder).__name__} is no vocoder, which has mel_spec and decode(mel, lengths): choose another"
         )

@@ -52,6 +52,8 @@ def load(folder_or_hub_id: str | Path, *, device: str = "cpu", components: dict[
 
 def find(folder_or_hub_id: str | Path) -> Path:
     """Return the local folder of an export, downloading a hub id through ``huggingface_hub``."""
+    if not isinstance(folder_or_hub_id, str | Path):
+        raise CheckpointError(f"{folder_or_hub_id!r:.80} is no export: give a folder or a hub id as text")
     folder = Path(folder_or_hub_id)
     if kind_of(folder) != "missing":
         return folder
@@ -106,7 +108,7 @@ def read_info(folder: Path) -> dict[str, Any]:
     if not isinstance(info, dict):
         raise CheckpointError(f"{shown(path)} holds a {type(info).__name__}, not an object: fetch the export again")
     version = info.get("format")
-    if version != FORMAT:
+    if type(version) is not int or version != FORMAT:  # true and 1.0 equal 1
         newer = isinstance(version, int) and version > FORMAT
         raise CheckpointError(
             f"{shown(folder)} has export format {version!r}, this version reads {FORMAT}: "
@@ -163,7 +165,7 @@ def load_model(folder: Path) -> tuple[Any, dict[str, Any]]:
                 f"({type(error).__name__}: {reason:.200}): export it again"
             ) from error
     model.recipe = recipe
-    load_weights(model, folder)
+    load_weights(model, folder, info.get("dtype"))
     for role, where in _travelling(model, info, folder).items():
         model.attach(role, load_component(type(model), role, where, model.facts))
     return model.eval(), info
@@ -199,7 +201,7 @@ def _travelling(model: Any, info: dict[str, Any], folder: Path) -> dict[str, str
                 f"{shown(folder)} holds a component {role!r}, which {info['model']} does not have"
                 f"{did_you_mean(role, model.roles)}: export it again"
             )
-        if role in named and where not in model.builtin_components:
+        if role in named and (not isinstance(where, str) or where not in model.builtin_components):
             raise CheckpointError(
                 f"{shown(folder)} names {where!r} as its {role}, which is none of the built-in ones"
                 f"{did_you_mean(str(where), model.builtin_components)}: export it again, so that the {role} lies inside"

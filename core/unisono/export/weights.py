@@ -17,9 +17,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from unisono.errors import CheckpointError
-from unisono.export.layout import RECIPE, WEIGHTS, kind_of, shown
+from unisono.export.layout import INFO, RECIPE, WEIGHTS, kind_of, shown
 
-_INTEGERS = {"I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL"}
+DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+"""How floating-point weights may lie on disk: the name in ``unisono.json``, and in the header of the weights."""
 # What a model may hold beyond its file: parts that only training needs, and buffers that are computed.
 _SPARE_TENSORS, _SPARE_MODULES, _SPARE_ELEMENTS = 2_000, 20_000, 2**26
 
@@ -29,7 +30,11 @@ class Entry:
     """One weight as the header describes it."""
 
     shape: tuple[int, ...]
-    floating: bool
+    dtype: str
+
+    @property
+    def floating(self) -> bool:
+        return self.dtype.startswith(("F", "BF"))
 
 
 def read_header(folder: Path) -> dict[str, Entry]:
@@ -45,9 +50,7 @@ def read_header(folder: Path) -> dict[str, Entry]:
     try:
         with safe_open(path, framework="pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-            return {
-                name: Entry(tuple(part.get_shape()), part.get_dtype() not in _INTEGERS) for name, part in slices.items()
-            }
+            return {name: Entry(tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{shown(path)} is truncated or not safetensors: fetch the export again ({error})"
@@ -65,8 +68,12 @@ def read_safetensors(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{shown(folder / WEIGHTS)} cannot be read: {error}") from None
 
 
-def load_weights(model: Any, folder: Path) -> None:
-    """Give a built model the weights of an export; raises ``CheckpointError`` unless both agree in every weight."""
+def load_weights(model: Any, folder: Path, dtype: Any = None) -> None:
+    """Give a built model the weights of an export; raises ``CheckpointError`` unless both agree in every weight.
+
+    ``dtype`` is what ``unisono.json`` says of floating-point weights: read as another type of the same size, they
+    would be other numbers.
+    """
     header = read_header(folder)
     expected = export_state(model)
     missing, surplus = sorted(expected.keys() - header.keys()), sorted(header.keys() - expected.keys())
@@ -80,7 +87,20 @@ def load_weights(model: Any, folder: Path) -> None:
             f"{len(shapes)} of another shape{f', {len(kinds)} of another kind of number' if kinds else ''} "
             f"(first: {first!r:.120}); the files belong to different exports: fetch the export again"
         )
+    told = DTYPES.get(dtype) if isinstance(dtype, str) else None
+    other = next((k for k in shared if told and header[k].floating and header[k].dtype != told), None)
+    if other is not None:
+        raise CheckpointError(
+            f"{shown(folder / WEIGHTS)} has {other!r:.120} as {header[other].dtype}, and {INFO} says {dtype}: "
+            "fetch the export again"
+        )
     model.load_state_dict(read_safetensors(folder), strict=False)
+    for name, parameter in model.named_parameters():
+        if name in header and not bool(parameter.isfinite().all()):
+            raise CheckpointError(
+                f"{shown(folder / WEIGHTS)} has NaN or infinity in {name!r:.120}: fetch the export again, or export "
+                "an earlier state of the run"
+            )
 
 
 def export_state(model: Any, state: dict[str, Any] | None = None) -> dict[str, Any]:

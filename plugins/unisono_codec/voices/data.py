@@ -34,6 +34,7 @@ from unisono_sound.corpus.corpus import digest
 from unisono_sound.corpus.recording import sums
 from unisono_sound.signal import LogMel, MelSpec
 
+from unisono_codec.codecs.codec import Codec
 from unisono_codec.files.recordings import fingerprint
 from unisono_codec.voices.facts import TokenFacts
 from unisono_codec.voices.semantic import HUBERT, PHONEMES, UNITS, HubertUnits, Phonemes
@@ -321,7 +322,9 @@ def extract(
 
 
 def facts_of(codec: Any) -> dict[str, Any]:
-    """Return what a token model must know of its codec, as plain JSON."""
+    """Return what a token model must know of its codec, as plain JSON; raises ``DataError`` for what is none."""
+    if not isinstance(codec, Codec):
+        raise DataError(f"a {type(codec).__name__} is no codec: attach one, such as an export of codec/rvq")
     return {
         "model": codec.recipe.get("model", {}).get("name", type(codec).__name__),
         "fingerprint": fingerprint(codec),

@@ -7,6 +7,7 @@ Batches: ``image`` float32 [b, 3, size, size] in [−1, 1]; ``label`` int64 [b],
 ``caption``, a list of strings, empty where there is none; ``row`` int64 [b], the item's index.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -346,9 +347,18 @@ class CaptionData(FileData):
         except DataError:
             read_captions(table, "image")  # where no line can be used, the first says what is wrong
             raise
-        ids = list(captions)
         there = Names(table.parent)
-        files = [there.find(name) or table.parent / name for name in ids]
+        found = {name: there.find(name) or table.parent / name for name in captions}
+        ids = list({_whole(path): name for name, path in reversed(found.items())}.values())[::-1]
+        if len(ids) < len(
+            captions
+        ):  # a.png and ./a.png: as two pictures, one could be held out and the other trained on
+            first = {_whole(found[name]): name for name in ids}
+            merged: dict[str, list[str]] = {}
+            for name, own in captions.items():
+                merged.setdefault(first[_whole(found[name])], []).extend(own)
+            captions = {name: tuple(dict.fromkeys(own)) for name, own in merged.items()}
+        files = [found[name] for name in ids]
         store, kept = self.read(audit, files, ids, progress)
         for index in kept:
             audit.keep(ids[index])
@@ -373,6 +383,11 @@ def split(pictures: list[Picture], val_size: int) -> tuple[list[Picture], list[P
     return sides
 
 
+def _whole(path: Path) -> str:
+    """A path as others that lead to the same file have it, links aside."""
+    return os.path.normpath(path.absolute())
+
+
 def _note_what_lacks(audit: Audit, pictures: Sequence[Picture]) -> None:
     """Say how many pictures have no class or no caption, where it is not all of them by design."""
     bare = sum(picture.label < 0 for picture in pictures), sum(not picture.captions for picture in pictures)
@@ -383,11 +398,17 @@ def _note_what_lacks(audit: Audit, pictures: Sequence[Picture]) -> None:
         audit.note(f"none of {len(pictures)} pictures has a class or a caption: a model of them takes no request")
 
 
+def _named(folders: Sequence[str], names: Sequence[str]) -> str | None:
+    """The folder of the first of some names that there is, in any case; the one written so, where there are two."""
+    found = [folder for name in names for folder in (name, *folders) if folder in folders and folder.lower() == name]
+    return found[0] if found else None
+
+
 def _parts(root: Path, walked: Walk, audit: Audit) -> list[tuple[Found, str, bool]]:
     """Return the images of the training and of the test part with their classes; note what was not read."""
-    tops = {file.parts[0] for file in walked.files if len(file.parts) > 1}
-    train = next((name for name in TRAIN_FOLDERS if is_folder(root / name)), None)
-    test = next((name for name in TEST_FOLDERS if is_folder(root / name) and name in tops), None) if train else None
+    tops = sorted({file.parts[0] for file in walked.files if len(file.parts) > 1})
+    train = _named(tops, TRAIN_FOLDERS)
+    test = _named(tops, TEST_FOLDERS) if train else None
     listed: list[tuple[Found, str, bool]] = []
     for part in (train, test) if train else (None,):
         if part is None and train:

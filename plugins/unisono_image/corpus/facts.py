@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from unisono.data import Facts
+from unisono.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,3 +27,10 @@ class ImageFacts(Facts):
     held_out: tuple[str, ...] = ()
     count: int | None = None
     background: tuple[int, int, int] = (255, 255, 255)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.size <= 65536:
+            raise DataError(f"facts: size={self.size} must be from 1 to 65536 pixels")
+        if not all(0 <= part <= 255 for part in self.background):
+            raise DataError(f"facts: background={list(self.background)} must be three numbers from 0 to 255")

@@ -13,6 +13,7 @@ Shapes: h, w height and width in pixels; images are uint8 [3, h, w].
 
 import functools
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -68,9 +69,13 @@ def read_image(
                     raise Drop(
                         "too large", f"{name} has {image.width} × {image.height} pixels of at most {MAX_PIXELS:.0e}"
                     )
+                if image.format in ("JPEG", "MPO") and not _has_end(data):
+                    raise Drop("truncated", f"{name} has no end mark: the rest of its data is missing")
                 return _rgb(image, name, background)
     except Drop:
         raise
+    except Image.UnidentifiedImageError:  # its sentence names a buffer of ours
+        raise Drop("unreadable", f"{name}: no format of images that is known, or its header is damaged") from None
     except Image.DecompressionBombError:
         raise Drop("too large", f"{name} has more than {MAX_PIXELS:.0e} pixels") from None
     except Exception as error:  # decoders of broken files raise whatever comes: OSError, SyntaxError, struct.error …
@@ -96,6 +101,19 @@ def _formats() -> tuple[str, ...]:
 
     Image.init()
     return tuple(name for name in Image.ID if name not in REFUSED_FORMATS)
+
+
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
+
+
+def _has_end(jpeg: bytes) -> bool:
+    """Whether a JPEG's first picture has its end mark; what was to come may be zeros, which decoders take for data."""
+    at = 2
+    while found := _MARKER.search(jpeg, at):
+        if found[0] == b"\xff\xd9":
+            return True
+        at = found.start() + 2 + int.from_bytes(jpeg[found.start() + 2 : found.start() + 4], "big")
+    return False
 
 
 def _rgb(opened: Any, name: str, background: tuple[int, int, int]) -> UInt8[np.ndarray, "3 h w"]:

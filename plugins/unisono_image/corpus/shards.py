@@ -20,15 +20,15 @@ import numpy as np
 from jaxtyping import UInt8
 from unisono.data import Audit, Drop
 from unisono.errors import DataError, MissingExtra
-from unisono.files import Fault, decoded, fault_of, is_file, is_folder, lone_surrogate, parse_json, walk
+from unisono.files import Fault, decoded, fault_of, is_file, is_folder, lone_surrogate, parse_json, shown, walk
 
 from unisono_image.corpus.data import ImageData, Picture
 from unisono_image.corpus.files import MAX_BYTES, Fit, fitted, read_image
 from unisono_image.corpus.store import pack_stream
-from unisono_image.corpus.tar_items import Item, items_of
+from unisono_image.corpus.tar_items import TEXT_SUFFIXES, Item, items_of
 
 CAPTION_PARTS = (".txt", ".caption")
-SHARD_NAMES = (".tar", ".tar.gz", ".tgz")
+SHARD_NAMES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 MAX_TEXT_BYTES = 2**20
 MAX_CLASSES = 100_000
 BLOCK = 512
@@ -41,8 +41,8 @@ class ShardData(ImageData):
     """Items of WebDataset shards, with captions and classes where they have them.
 
     Args:
-        root: a shard, a folder of shards (``*.tar``, ``*.tar.gz``, ``*.tgz``), or a pattern such as
-            ``train-{000..009}.tar``.
+        root: a shard, a folder of shards (``*.tar``, also compressed: ``.gz``, ``.bz2``, ``.xz``), or a pattern such
+            as ``train-{000..009}.tar``.
         size, fit, background, shift, batch_size, num_workers: as of ``image/folder``.
         flip: as of ``image/captions``.
         val_size: images held out, chosen by their ids alone.
@@ -111,11 +111,12 @@ class ShardData(ImageData):
         self, archive: tarfile.TarFile, id: str
     ) -> Iterator[tuple[UInt8[np.ndarray, "3 s s"], Record] | Record]:
         members: dict[str, tarfile.TarInfo] = {}
+        texts: dict[str, str | Drop] = {}
         hidden: Counter[str] = Counter()
         damage, end = "", 0
         try:
             for member in archive:
-                end = member.offset_data + -(-member.size // BLOCK) * BLOCK if member.isreg() else archive.offset
+                end = archive.offset  # behind the member, also where it has holes
                 name = member.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
                 name = name.removeprefix("./")
                 parts = Path(name).parts
@@ -129,6 +130,9 @@ class ShardData(ImageData):
                     yield _record(f"{id}/{name}", "second file", "another member of the shard has its name")
                 else:
                     members[name] = member
+                    if name.lower().endswith(TEXT_SUFFIXES):
+                        # Read on the way: to go back for each of them unpacks a compressed shard from its beginning.
+                        texts[name] = _text(archive, member)
         except Exception as error:
             damage = f"its rest is lost: {_said(error)}"
         if hidden:
@@ -141,7 +145,7 @@ class ShardData(ImageData):
                 yield _record(f"{id}/{entry[0]}", entry[1].reason, entry[1].detail)
                 continue
             try:
-                yield self._read(archive, members, f"{id}/{entry.name}", entry)
+                yield self._read(archive, members, texts, f"{id}/{entry.name}", entry)
             except Drop as drop:
                 yield _record(f"{id}/{entry.name}", drop.reason, drop.detail)
         damage = damage or _behind(archive, end)
@@ -149,11 +153,19 @@ class ShardData(ImageData):
             yield _record(id, "damaged shard", damage)
 
     def _read(
-        self, archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo], id: str, item: Item
+        self,
+        archive: tarfile.TarFile,
+        members: dict[str, tarfile.TarInfo],
+        known: dict[str, str | Drop],
+        id: str,
+        item: Item,
     ) -> tuple[UInt8[np.ndarray, "3 s s"], Record]:
-        texts = {
-            suffix: _text(_bytes(archive, members[name], MAX_TEXT_BYTES), name) for suffix, name in item.texts.items()
-        }
+        texts: dict[str, str] = {}
+        for suffix, name in item.texts.items():
+            text = known[name]
+            if isinstance(text, Drop):
+                raise text
+            texts[suffix] = text
         captions = [texts[part].strip() for part in CAPTION_PARTS if part in texts]
         label = _class(texts[".cls"]) if texts.get(".cls", "").strip() else None
         facts = _json(texts[".json"], item.texts[".json"]) if ".json" in texts else {}
@@ -186,6 +198,12 @@ def find_shards(root: str, audit: Audit | None = None) -> list[tuple[Path, str]]
         inside = [(file.path, file.id) for file in walked.files if file.id.lower().endswith(SHARD_NAMES)]
         if not inside:
             raise DataError(f"{root}: holds no shard (*.tar); check data.root")
+        others = [file.id for file in walked.files if not file.id.lower().endswith(SHARD_NAMES)]
+        if others and audit is not None:
+            audit.note(
+                f"{len(others)} files below {path.name} are no shards by their names and were not read, "
+                f"such as {shown(others[0])}"
+            )
         return inside
     if "{" in root and not is_file(path):
         try:
@@ -248,11 +266,14 @@ def _behind(archive: tarfile.TarFile, end: int) -> str:
     return ""
 
 
-def _text(data: bytes, name: str) -> str:
-    text = decoded(data.removeprefix(b"\xef\xbb\xbf"), Path(name))
-    if isinstance(text, Fault):
-        raise Drop(text.reason, f"{name}: {text.detail}")
-    return text
+def _text(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str | Drop:
+    """A member's text, or why it cannot be read."""
+    try:
+        data = _bytes(archive, member, MAX_TEXT_BYTES)
+    except Drop as drop:
+        return drop
+    text = decoded(data.removeprefix(b"\xef\xbb\xbf"), Path(member.name))
+    return Drop(text.reason, f"{member.name}: {text.detail}") if isinstance(text, Fault) else text
 
 
 def _json(text: str, name: str) -> Any:

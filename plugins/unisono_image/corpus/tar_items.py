@@ -8,14 +8,19 @@ have dots of their own (``IMG_2024.05.00.png``), and items may have several pict
   where only one picture could be meant: ``s0.input.png`` has the caption of ``s0.txt``
 - a picture without texts of its own whose name begins with another picture's is that one's mask or the like, and is
   not an item
-- pictures that could equally be meant by one text are no items: nothing says which is the picture
+- pictures that could equally be meant by one text are no items: nothing says which is the picture; nor does it of
+  ``s0.input.png`` and ``s0.target.png`` without any text
+
+Names are compared composed (é is one letter), since two programs may have written them.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from unisono.data import Drop
+from unisono.files import composed
 
 from unisono_image.corpus.files import IMAGE_SUFFIXES
 
@@ -39,7 +44,7 @@ def items_of(names: Iterable[str]) -> Iterator[Item | tuple[str, Drop]]:
     unread: dict[str, list[str]] = {}
     for name in names:
         suffix = PurePosixPath(name).suffix.lower()
-        stem = name[: len(name) - len(suffix)]
+        stem = composed(name[: len(name) - len(suffix)])
         if suffix in IMAGE_SUFFIXES:
             if stem in images:
                 others.append((name, Drop("another picture", f"the picture of its item is {images[stem]}")))
@@ -60,9 +65,11 @@ def items_of(names: Iterable[str]) -> Iterator[Item | tuple[str, Drop]]:
             masks[stem] = whole
             continue
         owner = next((other for other in before if other in texts), None)
+        if owner is None and before and re.fullmatch(r"[^\W\d]+", stem.rpartition(".")[2]):
+            owner = before[0]  # a word behind the dot tells one part of an item from another; a number does not
         if owner is not None:
             shared.setdefault(owner, []).append(stem)
-    owners = {stems[0]: owner for owner, stems in shared.items() if len(stems) == 1}
+    owners = {stems[0]: owner for owner, stems in shared.items() if len(stems) == 1 and owner in texts}
     unclear = {stem: owner for owner, stems in shared.items() if len(stems) > 1 for stem in stems}
     used = set(owners.values()) | images.keys()
     for stem, image in images.items():

@@ -139,6 +139,9 @@ class ImageGenerator(Model):
 
     def attach(self, role: str, component: Any) -> None:
         """Take a component; raises ``RecipeError`` where the vae is not of this model's sizes."""
+        kinds: dict[str, type] = {"vae": VAE, "classifier": ImageClassifier}
+        if role in kinds and not isinstance(component, kinds[role]):
+            raise RecipeError(f"a {type(component).__name__} is no {role}: attach one, which {self.roles[role]}")
         if role == "vae":
             if not self.latent:
                 raise RecipeError("this model denoises pixels and takes no vae: set model.downsampling and channels")

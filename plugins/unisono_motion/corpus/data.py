@@ -4,6 +4,7 @@ Shapes: t frames, d features.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -288,8 +289,9 @@ class ClipData(MotionData):
                 loaded[name] = _scaled_features(features, self.spec, unit), captions
         split = humanml3d.read_split(root, loaded, audit)
         if split is None:
-            held = hold_out(dict.fromkeys(loaded, 1), self.val_size)
-            train, val = ([name for name in loaded if (name in held) == part] for part in (False, True))
+            groups = {name: humanml3d.original(name, loaded) for name in loaded}
+            held = hold_out(Counter(groups.values()), self.val_size)
+            train, val = ([name for name in loaded if (groups[name] in held) == part] for part in (False, True))
         else:
             train, val = split.train, split.val
             unlisted = audit.kept - len(train) - len(val)

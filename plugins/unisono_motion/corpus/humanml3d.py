@@ -77,6 +77,7 @@ JOINTS_21 = (
 )
 LAYOUTS = {263: (JOINTS_22, 20.0), 251: (JOINTS_21, 12.5)}
 MEASURED_CLIPS = 16
+MAX_FEATURE = 1e4
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ def list_sources(root: Path, audit: Audit) -> list[Source]:
 def read_split(root: Path, known: Collection[str], audit: Audit) -> Split | None:
     """Return the split that the files state, of the ids that are known; None where one of the files is missing.
 
-    An id in both is dropped from both, so that nothing is validated on what was trained on.
+    An id in both, or with its mirror image in the other, is dropped from both, so that nothing is validated on what
+    was trained on.
     """
     if not all(is_file(root / f"{part}.txt") for part in ("train", "val")):
         return None
@@ -141,11 +143,18 @@ def read_split(root: Path, known: Collection[str], audit: Audit) -> Split | None
         if strange:
             audit.note(f"{len(strange)} ids of {part}.txt have no clip that is used, such as {shown(strange[0])!r}")
         parts.append([name for name in listed if name in known])
-    both = set(parts[0]) & set(parts[1])
-    for name in sorted(both):
-        audit.drop(name, "in both parts", "train.txt and val.txt name it: remove it from one of them")
-    train, val = ([name for name in part if name not in both] for part in parts)
+    sides = [{original(name, known) for name in part} for part in parts]
+    both = sides[0] & sides[1]
+    for name in sorted({name for part in parts for name in part if original(name, known) in both}):
+        audit.drop(name, "in both parts", "train.txt and val.txt name it, or its mirror image: remove it from one")
+    train, val = ([name for name in part if original(name, known) not in both] for part in parts)
     return Split(train, val)
+
+
+def original(name: str, known: Collection[str]) -> str:
+    """Return the id of which a clip is the mirror image (``M000001`` of ``000001``), or its own."""
+    whole = name.removeprefix("M")
+    return whole if whole in known else name
 
 
 def load(source: Source) -> np.ndarray:
@@ -160,6 +169,8 @@ def load(source: Source) -> np.ndarray:
         raise Drop("wrong type", f"{features.dtype}, expected floating point")
     if not np.isfinite(features).all():
         raise Drop("not finite", "NaN or infinity among the features")
+    if len(features) and (most := float(np.abs(features).max())) > MAX_FEATURE:
+        raise Drop("too large", f"{most:.3g} among the features, which are metres and parts of rotations")
     return features
 
 

@@ -140,6 +140,9 @@ class MMM(MaskedModel):
 
     def attach(self, role: str, component: Any) -> None:
         """Take a component whose motions are this model's; raises ``RecipeError`` that says what does not fit."""
+        kinds: dict[str, type] = {"tokenizer": MotionTokenizer, "matcher": MotionMatcher}
+        if role in kinds and not isinstance(component, kinds[role]):
+            raise RecipeError(f"a {type(component).__name__} is no {role}: attach one, as {self.roles[role]}")
         if role in self.roles and component.facts.get("motion") != self.facts["motion"]:
             raise RecipeError(
                 f"the {role} knows motions of another skeleton, rate or layout than this model: "

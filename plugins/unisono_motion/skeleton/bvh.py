@@ -33,7 +33,32 @@ MAX_NUMBER = 1e9
 MAX_STRETCH = 0.01
 """How far a joint may move on its parent, in metres, before the file is refused."""
 
-COMMON_RATES = (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 72, 75, 90, 100, 120, 144, 150, 200, 240, 250, 300, 480, 500)
+COMMON_RATES = (
+    10,
+    12,
+    12.5,
+    15,
+    20,
+    24,
+    25,
+    30,
+    48,
+    50,
+    60,
+    72,
+    75,
+    90,
+    100,
+    120,
+    144,
+    150,
+    200,
+    240,
+    250,
+    300,
+    480,
+    500,
+)
 NTSC_RATES = tuple(rate * 1000 / 1001 for rate in (24, 30, 48, 60, 120, 240))
 SHORTEST, LONGEST = 1e-4, 10.0
 """Frame times that are read, in seconds."""
@@ -78,7 +103,7 @@ def frame_rate(period: str) -> float:
 
     A frame time is printed with few digits, and 0.0333333 means 30 a second. A rate *fits* where its own frame time,
     rounded or cut to as many digits as are printed, is the printed one, or equals it in float32. The first that fits is
-    taken: a whole rate that is exact (0.008 is 125); else the nearest of the common whole rates (``COMMON_RATES``), of
+    taken: a whole rate that is exact (0.008 is 125); else the nearest of the common rates (``COMMON_RATES``), of
     the NTSC rates (30000/1001 and its like), of all whole rates. Where none fits, it is 1 / time.
     """
     seconds = float(period)
@@ -227,7 +252,7 @@ def _frames(path: Path, text: str, after: int, num_channels: int) -> tuple[Float
     """Parse what stands below MOTION: the values of all channels, and the frames per second."""
     name, line = shown(path), text.count("\n", 0, after) + 1
     header = _HEADER.match(text, after)
-    if header is None or not header[1].isdecimal():
+    if header is None or not (header[1].isascii() and header[1].isdecimal()):
         raise DataError(
             f"{name}, line {line + 1}: 'Frames: N' and 'Frame Time: SECONDS' must follow MOTION; "
             "the file is truncated or damaged"
