@@ -31,7 +31,7 @@ def motions(tmp_path_factory):
     import torch
     from unisono.export import load_component, save_export
     from unisono.recipe import Recipe
-    from unisono_motion.corpus.data import ClipData
+    from unisono_motion.corpus.data import ClipData, ClipOptions
     from unisono_motion.corpus.figures import make_figure
 
     folder = tmp_path_factory.mktemp("motions")
@@ -41,7 +41,12 @@ def motions(tmp_path_factory):
         motion.save(folder / "clips" / f"{number}.bvh")
         lines.append(f"{number}.bvh|{motion.caption}\n")
     (folder / "clips" / "captions.csv").write_text("".join(lines))
-    data = ClipData(str(folder / "clips" / "captions.csv"), fps=20.0, crop_frames=None, mirror=False, val_size=4)
+    data = ClipData(
+        str(folder / "clips" / "captions.csv"),
+        clips=ClipOptions(fps=20.0, mirror=False),
+        crop_frames=None,
+        val_size=4,
+    )
     data.prepare(progress=False)
     read = Recipe.read("motion/mmm-tiny")
     model = read.build_model(data.describe())

@@ -8,7 +8,7 @@ import torch
 from unisono.data import Drop, derive_seed, mirrored, read_captions, words_of
 from unisono.errors import DataError
 from unisono_motion.corpus.captions import CONTENTS, STYLES, captions_of_name
-from unisono_motion.corpus.data import MIRRORED, ClipData, Listed, read_clip
+from unisono_motion.corpus.data import MIRRORED, ClipData, ClipOptions, Listed, read_clip
 from unisono_motion.corpus.features import MotionSpec
 from unisono_motion.corpus.figures import FigureData, figure_skeleton, make_figure
 from unisono_motion.corpus.humanml3d import JOINTS_22, spec_of
@@ -31,7 +31,8 @@ def folder(tmp_path):
 
 def prepared(root, **kwargs):
     options = {"fps": 20.0, "batch_size": 2, "val_size": 2, "num_processes": 1, **kwargs}
-    data = ClipData(str(root), **options)
+    clips = ClipOptions(**{name: options.pop(name) for name in [*options] if name in ClipData.flat})
+    data = ClipData(str(root), clips=clips, **options)
     data.prepare(progress=False)
     return data
 
@@ -189,7 +190,7 @@ def test_a_target_skeleton_and_the_unit(folder, tmp_path):
     dataclasses.replace(figure, skeleton=tall).save(tmp_path / "tall.bvh")
     data = prepared(folder, skeleton=str(tmp_path / "tall.bvh"), mirror=False, val_size=0)
     np.testing.assert_allclose(data.spec.skeleton.offsets, 1.25 * figure.skeleton.offsets, atol=1e-6)
-    with pytest.raises(DataError, match=r"m tall, expected 0\.3 to 4 m; set data\.metres_per_unit \(now 1\)"):
+    with pytest.raises(DataError, match=r"m tall, expected 0\.3 to 4 m; set data\.clips\.metres_per_unit \(now 1\)"):
         prepared(folder, metres_per_unit=1.0)
 
 
@@ -231,7 +232,7 @@ def test_clips_without_captions_are_counted(folder):
 )
 def test_limits_are_named(kwargs, match):
     with pytest.raises(DataError, match=match):
-        ClipData("somewhere", **kwargs)
+        prepared("somewhere", **kwargs)
 
 
 def test_a_folder_without_motions(tmp_path):
@@ -344,7 +345,7 @@ def test_features_in_millimetres_are_scaled(tmp_path):
         features = np.load(path)
         features[:, 1:67] *= 1000
         np.save(path, features)
-    with pytest.raises(DataError, match=r"set data\.metres_per_unit"):
+    with pytest.raises(DataError, match=r"set data\.clips\.metres_per_unit"):
         prepared(root)
     data = prepared(root, metres_per_unit=0.001)
     np.testing.assert_allclose(np.linalg.norm(data.spec.skeleton.offsets[1:], axis=-1), 0.2, atol=1e-6)

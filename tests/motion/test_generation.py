@@ -360,7 +360,7 @@ def test_a_tokenizer_that_does_not_fit_is_refused(make_motion, figures):
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("text_dropout", 1.5, "must be from 0 to 1"),
+        ("text_dropout", 1.5, r"model\.condition\.dropout=1\.5 must be in \[0, 1\]"),
         ("max_tokens", 3, "must be at least 8"),
         ("num_heads", 3, "must be a multiple of twice num_heads=3"),
     ],

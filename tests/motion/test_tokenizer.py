@@ -11,6 +11,7 @@ from unisono.recipe import Recipe
 from unisono_motion.corpus.figures import FigureData, make_figure
 from unisono_motion.skeleton import Motion
 from unisono_motion.tokens.codec import pad_to_multiple
+from unisono_motion.tokens.sizes import ConvSizes
 from unisono_motion.tokens.tokenizer import MotionTokenizer
 
 NAMES = ("tokenizer", "tokenizer-fsq", "tokenizer-parts")
@@ -219,7 +220,7 @@ def test_lengths_are_checked(tokenizers, figures):
 @pytest.mark.parametrize("value", [1, 3, 0])
 def test_the_downsampling_is_a_power_of_two(value):
     with pytest.raises(RecipeError, match=rf"downsampling={value} must be a power of 2"):
-        MotionTokenizer(downsampling=value)
+        MotionTokenizer(network=ConvSizes(downsampling=value))
 
 
 def test_scalar_levels_are_checked():

@@ -3,9 +3,11 @@
 import pytest
 import torch
 from unisono.nn.transformer import Block
+from unisono_motion.models.sizes import TransformerSizes
 from unisono_motion.models.transformer import Condition, MaskedTransformer, ResidualTransformer
 
 V, T, D = 7, 6, 16
+SIZES = TransformerSizes(dim=D, num_layers=2, num_heads=4, dropout=0.0)
 LENGTH = torch.tensor([6, 4, 1])
 
 
@@ -44,7 +46,7 @@ def test_attention_of_a_block_is_the_formula():
 
 @pytest.mark.parametrize("num_streams", [1, 2])
 def test_padding_changes_nothing_and_what_is_not_known_is_not_seen(num_streams):
-    net = MaskedTransformer(V, num_streams, D, 2, 4, 0.0).eval()
+    net = MaskedTransformer(V, num_streams, SIZES).eval()
     tokens, known = canvas(num_streams)
     cond = condition()
     logits = net(tokens, known, cond)
@@ -60,7 +62,7 @@ def test_padding_changes_nothing_and_what_is_not_known_is_not_seen(num_streams):
 
 @pytest.mark.parametrize("name", ["words", "sentence", "length", "begins", "ends", "tokens", "known"])
 def test_everything_that_is_told_is_heard(name):
-    net = MaskedTransformer(V, 2, D, 2, 4, 0.0).eval()
+    net = MaskedTransformer(V, 2, SIZES).eval()
     tokens, known = canvas(2)
     known[0, :3] = True
     cond = condition()
@@ -80,7 +82,7 @@ def test_everything_that_is_told_is_heard(name):
 
 
 def test_forgetting_takes_the_caption_and_nothing_else():
-    net = MaskedTransformer(V, 1, D, 2, 4, 0.0).eval()
+    net = MaskedTransformer(V, 1, SIZES).eval()
     tokens, known = canvas(1)
     one, two = condition(), condition()
     every = torch.ones(3, dtype=torch.bool)
@@ -92,7 +94,7 @@ def test_forgetting_takes_the_caption_and_nothing_else():
 
 @pytest.mark.parametrize("num_parts", [1, 2])
 def test_a_level_sees_the_levels_below_it_and_no_other(num_parts):
-    net = ResidualTransformer(V, num_parts, 4, D, 2, 4, 0.0).eval()
+    net = ResidualTransformer(V, num_parts, 4, SIZES).eval()
     tokens = torch.randint(0, V, (3, T, num_parts, 4))
     level, cond = torch.tensor([1, 3, 2]), condition()
     logits = net(tokens, level, cond)

@@ -6,10 +6,10 @@ Shapes: t frames, d features.
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -132,6 +132,37 @@ class Listed:
     captions: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClipOptions:
+    """Which clips are taken, and what they are brought to.
+
+    fps: frames a second to bring BVH files to; null keeps the first file's. Ready features keep their own.
+    skeleton: a BVH file whose skeleton all clips are brought to; null takes the first clip's.
+    metres_per_unit: unit of length of the files, in metres; null means centimetres for BVH files and metres for
+        features.
+    min_seconds, max_seconds: shorter clips are dropped, longer ones too (null: none is too long).
+    mirror: train on mirror images too, with left and right exchanged in captions. BVH only: HumanML3D ships its own.
+    """
+
+    fps: float | None = 30.0
+    skeleton: str | None = None
+    metres_per_unit: float | None = None
+    min_seconds: float = 0.5
+    max_seconds: float | None = None
+    mirror: bool = True
+
+    def __post_init__(self):
+        if self.fps is not None and not 1 <= self.fps <= 240:
+            raise DataError(f"data.clips.fps={self.fps} must be from 1 to 240, or null to keep the files' own")
+        unit = self.metres_per_unit
+        if unit is not None and not 0 < unit < math.inf:
+            raise DataError(f"data.clips.metres_per_unit={unit} must be above 0, such as 0.01 for centimetres")
+        if not self.min_seconds >= 0 or (self.max_seconds is not None and not self.max_seconds > self.min_seconds):
+            raise DataError(
+                f"data.clips.min_seconds={self.min_seconds} must be at least 0 and below max_seconds={self.max_seconds}"
+            )
+
+
 class ClipData(MotionData):
     """Motion clips with captions, from BVH files or from features in HumanML3D's layout.
 
@@ -141,14 +172,8 @@ class ClipData(MotionData):
     Args:
         root: a folder with BVH files (any depth), a folder in HumanML3D's or KIT-ML's layout, or a table with a
             line ``file|caption`` per caption, paths relative to it.
-        fps: frames a second to bring BVH files to; null keeps the first file's. Ready features keep their own.
-        skeleton: a BVH file whose skeleton all clips are brought to; null takes the first clip's.
-        metres_per_unit: unit of length of the files, in metres; null means centimetres for BVH files and metres
-            for features.
+        clips: which clips are taken, and what they are brought to.
         crop_frames: length of a training item, cut at random; null leaves clips whole.
-        min_seconds, max_seconds: shorter clips are dropped, longer ones too (null: none is too long).
-        mirror: train on mirror images too, with left and right exchanged in captions. BVH only: HumanML3D ships
-            its own.
         batch_size: clips per step over all processes.
         val_size: clips held out, chosen by their ids alone. Files ``train.txt`` and ``val.txt`` of the layout
             come first.
@@ -156,36 +181,22 @@ class ClipData(MotionData):
         num_workers: loading processes per rank.
     """
 
+    flat: ClassVar[dict[str, str]] = {field.name: f"clips.{field.name}" for field in fields(ClipOptions)}
+
     def __init__(
         self,
         root: str,
         *,
-        fps: float | None = 30.0,
-        skeleton: str | None = None,
-        metres_per_unit: float | None = None,
+        clips: ClipOptions = ClipOptions(),
         crop_frames: int | None = 64,
-        min_seconds: float = 0.5,
-        max_seconds: float | None = None,
-        mirror: bool = True,
         batch_size: int = 32,
         val_size: int = 32,
         num_processes: int | None = None,
         num_workers: int = 0,
     ):
         super().__init__(crop_frames, batch_size, num_workers)
-        if fps is not None and not 1 <= fps <= 240:
-            raise DataError(f"fps={fps} must be from 1 to 240, or null to keep the files' own")
-        if metres_per_unit is not None and not 0 < metres_per_unit < math.inf:
-            raise DataError(f"metres_per_unit={metres_per_unit} must be above 0, such as 0.01 for centimetres")
-        if not min_seconds >= 0 or (max_seconds is not None and not max_seconds > min_seconds):
-            raise DataError(f"min_seconds={min_seconds} must be at least 0 and below max_seconds={max_seconds}")
         self.root = root
-        self.fps = fps
-        self.skeleton = skeleton
-        self.metres_per_unit = metres_per_unit
-        self.min_seconds = min_seconds
-        self.max_seconds = max_seconds
-        self.mirror = mirror
+        self.clips = clips
         self.val_size = val_size
         self.num_processes = num_processes
 
@@ -200,7 +211,7 @@ class ClipData(MotionData):
     def _prepare_captures(self, root: Path, progress: bool) -> Audit:
         audit = Audit("clips")
         listed = _find_clips(root, audit)
-        unit = BVH_UNIT if self.metres_per_unit is None else self.metres_per_unit
+        unit = BVH_UNIT if self.clips.metres_per_unit is None else self.clips.metres_per_unit
         results = prepare_features(
             listed,
             partial(read_clip, metres_per_unit=unit),
@@ -220,14 +231,14 @@ class ClipData(MotionData):
         if not captures:
             raise DataError(f"{self.root}: no usable clip; dropped: {audit.reasons}; first: {audit.dropped[0]}")
         skeleton = captures[0][1].skeleton
-        if self.skeleton is not None:
-            skeleton = read_bvh(self.skeleton, unit).skeleton
+        if self.clips.skeleton is not None:
+            skeleton = read_bvh(self.clips.skeleton, unit).skeleton
         if not MIN_HEIGHT <= skeleton.height <= MAX_HEIGHT:
             raise DataError(
-                f"{self.skeleton or captures[0][0].path}: the skeleton is {skeleton.height:.3g} m tall, expected "
-                f"{MIN_HEIGHT:g} to {MAX_HEIGHT:g} m; set data.metres_per_unit (now {unit:g})"
+                f"{self.clips.skeleton or captures[0][0].path}: the skeleton is {skeleton.height:.3g} m tall, expected "
+                f"{MIN_HEIGHT:g} to {MAX_HEIGHT:g} m; set data.clips.metres_per_unit (now {unit:g})"
             )
-        self.spec = MotionSpec(skeleton, captures[0][1].fps if self.fps is None else self.fps)
+        self.spec = MotionSpec(skeleton, captures[0][1].fps if self.clips.fps is None else self.clips.fps)
         fitted: dict[str, tuple[Listed, Motion]] = {}
         for clip, motion in captures:
             try:
@@ -242,7 +253,7 @@ class ClipData(MotionData):
         held = hold_out(dict.fromkeys(fitted, 1), self.val_size)
         train, val = ([entry for name, entry in fitted.items() if (name in held) == part] for part in (False, True))
         ready = [_clip(*entry, self.spec) for entry in train]
-        if self.mirror:
+        if self.clips.mirror:
             mirror = Mirror.learn(skeleton, _mean_rotations([motion for _, motion in train], self.spec))
             for clip, motion in train:
                 captions = tuple(mirrored(text) for text in clip.captions)
@@ -276,12 +287,12 @@ class ClipData(MotionData):
         if not loaded:
             raise DataError(f"{self.root}: no usable clip; dropped: {audit.reasons}; first: {audit.dropped[0]}")
         self.spec = humanml3d.spec_of([features for features, _ in loaded.values()])
-        unit = 1.0 if self.metres_per_unit is None else self.metres_per_unit
+        unit = 1.0 if self.clips.metres_per_unit is None else self.clips.metres_per_unit
         height = self.spec.skeleton.height * unit
         if not MIN_HEIGHT <= height <= MAX_HEIGHT:
             raise DataError(
                 f"{self.root}: the skeleton is {height:.3g} m tall, expected {MIN_HEIGHT:g} to {MAX_HEIGHT:g} m; "
-                f"set data.metres_per_unit (now {unit:g})"
+                f"set data.clips.metres_per_unit (now {unit:g})"
             )
         if unit != 1.0:
             self.spec = replace(self.spec, skeleton=_scaled(self.spec.skeleton, unit))
@@ -304,10 +315,10 @@ class ClipData(MotionData):
         return self.settle(audit, *ready)
 
     def _judge(self, seconds: float) -> None:
-        if seconds < self.min_seconds:
-            raise Drop("too short", f"{seconds:.2f} s of at least {self.min_seconds:g} s")
-        if self.max_seconds is not None and seconds > self.max_seconds:
-            raise Drop("too long", f"{seconds:.1f} s of at most {self.max_seconds:g} s")
+        if seconds < self.clips.min_seconds:
+            raise Drop("too short", f"{seconds:.2f} s of at least {self.clips.min_seconds:g} s")
+        if self.clips.max_seconds is not None and seconds > self.clips.max_seconds:
+            raise Drop("too long", f"{seconds:.1f} s of at most {self.clips.max_seconds:g} s")
 
 
 def read_clip(clip: Listed, metres_per_unit: float) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -30,7 +30,7 @@ from unisono.errors import DataError
 from unisono.evaluation import Report, Row, Section
 from unisono.nn.captions import MAX_WORDS
 
-from unisono_motion.corpus.data import Clip, ClipData, MotionData
+from unisono_motion.corpus.data import Clip, ClipData, ClipOptions, MotionData
 from unisono_motion.measure.physics import foot_sliding, seam_jump, velocity_jumps
 from unisono_motion.models.composing import Composition
 from unisono_motion.models.request import read_request
@@ -190,7 +190,9 @@ class Held:
         module = (
             data
             if isinstance(data, MotionData)
-            else ClipData(str(data), fps=tokenizer.spec.fps, crop_frames=None, mirror=False, val_size=0)
+            else ClipData(
+                str(data), clips=ClipOptions(fps=tokenizer.spec.fps, mirror=False), crop_frames=None, val_size=0
+            )
         )
         module.setup()
         name = "the data" if isinstance(data, MotionData) else str(data)

@@ -196,6 +196,6 @@ def context_of(tokenizer: Any) -> int:
     stages = tokenizer.downsampling.bit_length() - 1
     reach = 1.0 + 2.0 / tokenizer.downsampling
     for stage in range(stages):
-        blocks = sum(tokenizer.dilation_growth**i for i in range(tokenizer.depth))
+        blocks = sum(tokenizer.network.dilation_growth**i for i in range(tokenizer.network.depth))
         reach += blocks / 2**stage + 1 / 2 ** (stage + 1)
     return math.ceil(reach) + 1

@@ -33,6 +33,7 @@ from unisono.nn.transformer import Block
 from unisono_motion.corpus.facts import MotionFacts
 from unisono_motion.corpus.fit import fit
 from unisono_motion.models.caption_encoders import read_caption
+from unisono_motion.models.sizes import NETWORK, TransformerSizes
 from unisono_motion.skeleton import Motion
 
 
@@ -77,7 +78,7 @@ class MotionMatcher(Model):
         features ─ conv 4, stride 2 × 2 ─ block × num_layers ─ mean ─ linear ─┘
 
     Args:
-        dim, num_layers, num_heads, dropout: of both transformers.
+        network: sizes of both transformers; ``num_layers`` of the motions'.
         text_layers: of the text encoder.
         space_dim: dimensions of the common space.
         spell_share: the share of words that are spelled while training.
@@ -87,6 +88,7 @@ class MotionMatcher(Model):
     Facts: ClassVar[type[MotionFacts]] = MotionFacts
     facts: MotionFacts
     salt: ClassVar[str] = "matcher"
+    flat: ClassVar[dict[str, str]] = NETWORK
     deterministic: ClassVar[bool] = True
 
     class Request(Request):
@@ -107,17 +109,13 @@ class MotionMatcher(Model):
     def __init__(
         self,
         *,
-        dim: int = 256,
-        num_layers: int = 4,
-        num_heads: int = 4,
-        dropout: float = 0.1,
+        network: TransformerSizes = TransformerSizes(dim=256, num_layers=4, num_heads=4),  # noqa: B008
         text_layers: int = 2,
         space_dim: int = 64,
         spell_share: float = 0.1,
     ):
         super().__init__()
-        self.dim, self.space_dim, self.spell_share = dim, space_dim, spell_share
-        self.num_layers, self.num_heads, self.dropout = num_layers, num_heads, dropout
+        self.network, self.space_dim, self.spell_share = network, space_dim, spell_share
         self.text_layers = text_layers
 
     def build(self, facts: Mapping[str, Any]) -> None:
@@ -131,12 +129,13 @@ class MotionMatcher(Model):
         self.std: Tensor
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
-        self.text = SmallTextEncoder(self.facts.words, self.dim, self.text_layers, self.num_heads, self.dropout)
-        self.text_out = nn.Linear(self.dim, self.space_dim)
-        self.down = nn.ModuleList([nn.Conv1d(self.spec.dim, self.dim, 4, 2, 1), nn.Conv1d(self.dim, self.dim, 4, 2, 1)])
-        self.blocks = nn.ModuleList(Block(self.dim, self.num_heads, self.dropout) for _ in range(self.num_layers))
-        self.norm = nn.LayerNorm(self.dim)
-        self.motion_out = nn.Linear(self.dim, self.space_dim)
+        dim, heads, dropout = self.network.dim, self.network.num_heads, self.network.dropout
+        self.text = SmallTextEncoder(self.facts.words, dim, self.text_layers, heads, dropout)
+        self.text_out = nn.Linear(dim, self.space_dim)
+        self.down = nn.ModuleList([nn.Conv1d(self.spec.dim, dim, 4, 2, 1), nn.Conv1d(dim, dim, 4, 2, 1)])
+        self.blocks = nn.ModuleList(Block(dim, heads, dropout) for _ in range(self.network.num_layers))
+        self.norm = nn.LayerNorm(dim)
+        self.motion_out = nn.Linear(dim, self.space_dim)
         self.log_scale = nn.Parameter(torch.tensor(2.7))  # exp: 14.9, CLIP's start
 
     def check_source(self, facts: dict[str, Any]) -> None:
@@ -165,7 +164,7 @@ class MotionMatcher(Model):
             kept = kept[:, ::2]
             x = F.gelu(conv(x)) * kept[:, None]
         x = x.mT
-        x = x + sinusoids(x.shape[1], self.dim, x.device).to(x.dtype)
+        x = x + sinusoids(x.shape[1], self.network.dim, x.device).to(x.dtype)
         for block in self.blocks:
             x = block(x, kept)
         x = self.norm(x) * kept[..., None]

@@ -32,6 +32,7 @@ from unisono_motion.corpus.facts import MotionFacts
 from unisono_motion.models.composing import DECODING_FIELDS, Composition, Window
 from unisono_motion.models.request import MotionRequest, read_request
 from unisono_motion.models.sampling import SAMPLERS, strategy_of
+from unisono_motion.models.sizes import FLAT, ConditionSizes, ObjectiveSpec, TransformerSizes
 from unisono_motion.models.transformer import Condition, MaskedTransformer
 from unisono_motion.skeleton import Motion
 
@@ -56,14 +57,10 @@ class MMM(MaskedModel):
         codebook_size: tokens of each stream, as the tokenizer has (published: 8192).
         num_streams: tokens per position: 1, or 2 with a tokenizer of parts.
         max_tokens: positions that are filled at once; longer motions go window by window (published: 49).
-        dim, num_layers, num_heads, dropout: of the transformer.
-        text_encoder: ``small``, trained with the model, or ``clip:`` and a folder or hub id of a CLIP text tower.
-        text_layers: of the small encoder.
-        text_dropout: the share of training items without their caption, for guidance (published: 0.1).
-        spell_share: the share of words that are spelled while training, so that letters are learnt.
         crop_share: the share of training items that are cut from their clip.
-        length_weight: of the predicted length's cross-entropy.
-        label_smoothing: of the tokens' cross-entropy.
+        network: sizes of the transformer.
+        condition: what encodes captions, and how they are dropped and spelled while training.
+        objective: what the losses count.
     """
 
     Media: ClassVar[type[Motion]] = Motion
@@ -81,6 +78,7 @@ class MMM(MaskedModel):
     }
     samplers: ClassVar[dict[str, str]] = SAMPLERS
     decoding_fields: ClassVar[tuple[str, ...]] = DECODING_FIELDS
+    flat: ClassVar[dict[str, str]] = FLAT
 
     def __init__(
         self,
@@ -88,42 +86,45 @@ class MMM(MaskedModel):
         codebook_size: int = 8192,
         num_streams: int = 1,
         max_tokens: int = 49,
-        dim: int = 1024,
-        num_layers: int = 9,
-        num_heads: int = 16,
-        dropout: float = 0.1,
-        text_encoder: str = "small",
-        text_layers: int = 2,
-        text_dropout: float = 0.1,
-        spell_share: float = 0.1,
         crop_share: float = 0.2,
-        length_weight: float = 0.1,
-        label_smoothing: float = 0.0,
+        network: TransformerSizes = TransformerSizes(),  # noqa: B008
+        condition: ConditionSizes = ConditionSizes(),  # noqa: B008
+        objective: ObjectiveSpec = ObjectiveSpec(),  # noqa: B008
     ):
         super().__init__()
-        for name, value in (("text_dropout", text_dropout), ("spell_share", spell_share), ("crop_share", crop_share)):
+        shares = {
+            "condition.dropout": condition.dropout,
+            "condition.spell_share": condition.spell_share,
+            "crop_share": crop_share,
+        }
+        for name, value in shares.items():
             if not 0 <= value <= 1:
-                raise RecipeError(f"model.{name}={value} must be from 0 to 1")
+                raise RecipeError(f"model.{name}={value} must be in [0, 1]")
         if max_tokens < 2 * MIN_CROP:
             raise RecipeError(f"model.max_tokens={max_tokens} must be at least {2 * MIN_CROP}")
-        if dim % (2 * num_heads):
-            raise RecipeError(f"model.dim={dim} must be a multiple of twice num_heads={num_heads}")
+        if network.dim % (2 * network.num_heads):
+            raise RecipeError(
+                f"model.network.dim={network.dim} must be a multiple of twice num_heads={network.num_heads}"
+            )
         self.codebook_size, self.num_streams, self.max_tokens = codebook_size, num_streams, max_tokens
-        self.sizes: dict[str, Any] = dict(dim=dim, num_layers=num_layers, num_heads=num_heads, dropout=dropout)
-        self.text_encoder_name, self.text_layers = text_encoder, text_layers
-        self.text_dropout, self.spell_share, self.crop_share = text_dropout, spell_share, crop_share
-        self.length_weight, self.label_smoothing = length_weight, label_smoothing
+        self.crop_share = crop_share
+        self.sizes, self.condition, self.objective = network, condition, objective
         self._known_tokens: dict[tuple[int, int, float], Tensor] = {}
 
     def build(self, facts: Mapping[str, Any]) -> None:
         """Build for the words of the captions; what motions are is the tokenizer's business."""
         super().build(facts)
-        dim, heads, dropout = self.sizes["dim"], self.sizes["num_heads"], self.sizes["dropout"]
+        sizes, condition = self.sizes, self.condition
         self.text = make_text_encoder(
-            self.text_encoder_name, self.facts.words, int(dim), self.text_layers, int(heads), dropout
+            condition.text_encoder, self.facts.words, sizes.dim, condition.text_layers, sizes.num_heads, sizes.dropout
         )
-        self.length = nn.Sequential(nn.Linear(int(dim), int(dim)), nn.GELU(), nn.Linear(int(dim), self.max_tokens))
-        self.net = MaskedTransformer(self.codebook_size, self.num_streams, **self.sizes)
+        dim = sizes.dim
+        self.length = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, self.max_tokens))
+        self.net = self.make_network()
+
+    def make_network(self) -> MaskedTransformer:
+        """Make the transformer over all streams."""
+        return MaskedTransformer(self.codebook_size, self.num_streams, self.sizes)
 
     def check_source(self, facts: dict[str, Any]) -> None:
         """Refuse a start from a model of other words, whose embeddings would mean something else."""
@@ -188,16 +189,17 @@ class MMM(MaskedModel):
         tokens, lengths = self.tokens_of(batch)
         seeds = self.row_seeds(batch)
         told = torch.tensor([bool(caption.strip()) for caption in batch["caption"]], device=self.device)
-        share = self.spell_share if self.training else 0.0
+        share = self.condition.spell_share if self.training else 0.0
         words, mask, sentence = self.text.read(batch["caption"], share, seeds)
         parts = {}
         log_length = self.length(sentence).float().log_softmax(-1)
         bucket = lengths.clamp(max=self.max_tokens) - 1
-        parts["length"] = self.length_weight * self.global_mean(-log_length.gather(1, bucket[:, None])[:, 0], told)
+        length = self.global_mean(-log_length.gather(1, bucket[:, None])[:, 0], told)
+        parts["length"] = self.objective.length_weight * length
         tokens, lengths, begins, ends = self.crop(tokens, lengths, seeds)
         forget = ~told
-        if self.training and self.text_dropout:
-            forget |= self.drawn(seeds, "forget") < self.text_dropout
+        if self.training and self.condition.dropout:
+            forget |= self.drawn(seeds, "forget") < self.condition.dropout
         condition = Condition(words, mask, sentence, lengths, begins, ends)
         parts |= self.token_losses(tokens, condition, forget, seeds)
         parts["loss"] = sum(value for name, value in parts.items() if not name.endswith("accuracy"))
@@ -227,7 +229,7 @@ class MMM(MaskedModel):
     def scored(self, logits: Float[Tensor, "b n q v"], corrupted: Corrupted) -> dict[str, Tensor]:
         """Return cross-entropy and accuracy of what is to be learnt."""
         flat, wanted = logits.flatten(1, 2).float(), corrupted.weights > 0
-        loss = masked_cross_entropy(flat, corrupted, self.label_smoothing, "none")
+        loss = masked_cross_entropy(flat, corrupted, self.objective.label_smoothing, "none")
         right = (flat.argmax(-1) == corrupted.targets).float()
         return {"tokens": self.global_mean(loss, wanted), "accuracy": self.global_mean(right, wanted).detach()}
 

@@ -13,6 +13,7 @@ side), v codebook.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -25,6 +26,7 @@ from unisono.masked.training.corrupt import PlanMasking
 
 from unisono_motion.models.mmm import MMM
 from unisono_motion.models.request import MotionRequest
+from unisono_motion.models.sizes import FLAT, ConditionSizes, ObjectiveSpec, TwoTransformerSizes
 from unisono_motion.models.transformer import Condition, MaskedTransformer, ResidualTransformer
 
 
@@ -39,10 +41,11 @@ class MoMask(MMM):
     Args (beside MMM's):
         num_parts: parts of the body that the tokenizer knows: 1, or 2.
         num_levels: residual levels of the tokenizer, the base among them.
-        residual_layers: blocks of the residual transformer.
+        network: sizes of both transformers.
     """
 
     builtin_components: ClassVar[dict[str, str]] = {"untrained-levels": "unisono_motion.tokens.untrained:levels"}
+    flat: ClassVar[dict[str, str]] = FLAT | {"residual_layers": "network.residual_layers"}
 
     def __init__(
         self,
@@ -51,45 +54,33 @@ class MoMask(MMM):
         num_parts: int = 1,
         num_levels: int = 6,
         max_tokens: int = 49,
-        dim: int = 384,
-        num_layers: int = 8,
-        residual_layers: int = 8,
-        num_heads: int = 6,
-        dropout: float = 0.1,
-        text_encoder: str = "small",
-        text_layers: int = 2,
-        text_dropout: float = 0.1,
-        spell_share: float = 0.1,
         crop_share: float = 0.2,
-        length_weight: float = 0.1,
-        label_smoothing: float = 0.0,
+        network: TwoTransformerSizes = TwoTransformerSizes(),  # noqa: B008
+        condition: ConditionSizes = ConditionSizes(),  # noqa: B008
+        objective: ObjectiveSpec = ObjectiveSpec(),  # noqa: B008
     ):
         super().__init__(
             codebook_size=codebook_size,
             num_streams=num_parts * num_levels,
             max_tokens=max_tokens,
-            dim=dim,
-            num_layers=num_layers,
-            num_heads=num_heads,
-            dropout=dropout,
-            text_encoder=text_encoder,
-            text_layers=text_layers,
-            text_dropout=text_dropout,
-            spell_share=spell_share,
             crop_share=crop_share,
-            length_weight=length_weight,
-            label_smoothing=label_smoothing,
+            network=network,
+            condition=condition,
+            objective=objective,
         )
         if num_levels < 2:
             raise RecipeError(f"model.num_levels={num_levels}: a tokenizer of one level is motion/mmm's")
-        self.num_parts, self.num_levels, self.residual_layers = num_parts, num_levels, residual_layers
+        self.num_parts, self.num_levels = num_parts, num_levels
+        self.residual_sizes = replace(network, num_layers=network.residual_layers)
 
     def build(self, facts: Mapping[str, Any]) -> None:
         """Build both networks."""
         super().build(facts)
-        self.net = MaskedTransformer(self.codebook_size, self.num_parts, **self.sizes)
-        sizes = {**self.sizes, "num_layers": self.residual_layers}
-        self.residual = ResidualTransformer(self.codebook_size, self.num_parts, self.num_levels, **sizes)
+        self.residual = ResidualTransformer(self.codebook_size, self.num_parts, self.num_levels, self.residual_sizes)
+
+    def make_network(self) -> MaskedTransformer:
+        """Make the transformer over the base tokens."""
+        return MaskedTransformer(self.codebook_size, self.num_parts, self.sizes)
 
     def check_tokenizer(self, tokenizer: Any) -> None:
         """Raise ``RecipeError`` unless the tokenizer has as many levels for each part."""

@@ -18,6 +18,8 @@ from torch.nn import functional as F
 from unisono.nn.fft import sinusoids
 from unisono.nn.transformer import Block
 
+from unisono_motion.models.sizes import TransformerSizes
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -70,13 +72,15 @@ class Conditioner(nn.Module):
 class ConditionedStack(nn.Module):
     """Blocks over embedded frames, with the condition in front and at their side; what both networks share."""
 
-    def __init__(self, dim: int, num_layers: int, num_heads: int, dropout: float):
+    def __init__(self, sizes: TransformerSizes):
         super().__init__()
-        self.dim = dim
+        dim = self.dim = sizes.dim
         self.conditioner = Conditioner(dim)
-        self.blocks = nn.ModuleList(Block(dim, num_heads, dropout, cross=True) for _ in range(num_layers))
+        self.blocks = nn.ModuleList(
+            Block(dim, sizes.num_heads, sizes.dropout, cross=True) for _ in range(sizes.num_layers)
+        )
         self.norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(sizes.dropout)
 
     def forward(
         self, x: Float[Tensor, "b t d"], condition: Condition, forget: Bool[Tensor, " b"] | None
@@ -105,14 +109,13 @@ class MaskedTransformer(nn.Module):
         num_streams: tokens per frame.
     """
 
-    def __init__(
-        self, codebook_size: int, num_streams: int, dim: int, num_layers: int, num_heads: int, dropout: float = 0.1
-    ):
+    def __init__(self, codebook_size: int, num_streams: int, sizes: TransformerSizes):
         super().__init__()
+        dim = sizes.dim
         self.codebook_size, self.num_streams = codebook_size, num_streams
         self.embedding = nn.Embedding(num_streams * (codebook_size + 1), dim)
         nn.init.normal_(self.embedding.weight, std=0.5)
-        self.stack = ConditionedStack(dim, num_layers, num_heads, dropout)
+        self.stack = ConditionedStack(sizes)
         self.to_logits = nn.Linear(dim, num_streams * codebook_size)
 
     def forward(
@@ -150,22 +153,14 @@ class ResidualTransformer(nn.Module):
         num_parts: parts of the body, with ``num_levels`` each.
     """
 
-    def __init__(
-        self,
-        codebook_size: int,
-        num_parts: int,
-        num_levels: int,
-        dim: int,
-        num_layers: int,
-        num_heads: int,
-        dropout: float = 0.1,
-    ):
+    def __init__(self, codebook_size: int, num_parts: int, num_levels: int, sizes: TransformerSizes):
         super().__init__()
+        dim = sizes.dim
         self.codebook_size, self.num_parts, self.num_levels, self.dim = codebook_size, num_parts, num_levels, dim
         self.embedding = nn.Embedding(num_parts * num_levels * codebook_size, dim)
         nn.init.normal_(self.embedding.weight, std=0.5)
         self.level = nn.Embedding(num_levels - 1, dim)
-        self.stack = ConditionedStack(dim, num_layers, num_heads, dropout)
+        self.stack = ConditionedStack(sizes)
         self.to_code = nn.Linear(dim, num_parts * dim)
         self.bias = nn.Parameter(torch.zeros(num_parts, num_levels - 1, codebook_size))
 

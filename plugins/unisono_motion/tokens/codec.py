@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unisono_motion.tokens.sizes import ConvSizes
+
 
 class ResidualBlocks(nn.Module):
     """Residual blocks of dilations ``growth ** i``, the widest first.
@@ -45,12 +47,12 @@ class MotionEncoder(nn.Module):
         d ─ conv 3 ─ ReLU ─ [ conv 4, stride 2 ─ residual blocks ] × log2(downsampling) ─ conv 3 ─ code_dim
     """
 
-    def __init__(self, dim: int, width: int, code_dim: int, downsampling: int, depth: int, growth: int):
+    def __init__(self, dim: int, code_dim: int, sizes: ConvSizes):
         super().__init__()
-        stages = downsampling.bit_length() - 1
+        width, stages = sizes.width, sizes.stages
         self.embed = nn.Conv1d(dim, width, 3, padding=1)
         self.down = nn.ModuleList(nn.Conv1d(width, width, 4, stride=2, padding=1) for _ in range(stages))
-        self.blocks = nn.ModuleList(ResidualBlocks(width, depth, growth) for _ in range(stages))
+        self.blocks = nn.ModuleList(ResidualBlocks(width, sizes.depth, sizes.dilation_growth) for _ in range(stages))
         self.out = nn.Conv1d(width, code_dim, 3, padding=1)
 
     def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b n c"]:
@@ -71,11 +73,11 @@ class MotionDecoder(nn.Module):
         c ─ conv 3 ─ ReLU ─ [ residual blocks ─ repeat 2 ─ conv 3 ] × log2(downsampling) ─ conv 3 ─ ReLU ─ conv 3 ─ d
     """
 
-    def __init__(self, dim: int, width: int, code_dim: int, downsampling: int, depth: int, growth: int):
+    def __init__(self, dim: int, code_dim: int, sizes: ConvSizes):
         super().__init__()
-        stages = downsampling.bit_length() - 1
+        width, stages = sizes.width, sizes.stages
         self.embed = nn.Conv1d(code_dim, width, 3, padding=1)
-        self.blocks = nn.ModuleList(ResidualBlocks(width, depth, growth) for _ in range(stages))
+        self.blocks = nn.ModuleList(ResidualBlocks(width, sizes.depth, sizes.dilation_growth) for _ in range(stages))
         self.up = nn.ModuleList(nn.Conv1d(width, width, 3, padding=1) for _ in range(stages))
         self.mix = nn.Conv1d(width, width, 3, padding=1)
         self.out = nn.Conv1d(width, dim, 3, padding=1)

@@ -24,6 +24,7 @@ Shapes: b batch, t frames, n token positions, q codebooks, d features.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -41,6 +42,14 @@ from unisono_motion.corpus.facts import MotionFacts
 from unisono_motion.corpus.fit import fit
 from unisono_motion.skeleton import Motion
 from unisono_motion.tokens.codec import MotionDecoder, MotionEncoder, pad_to_multiple
+from unisono_motion.tokens.sizes import (
+    FLAT,
+    SCALAR_FLAT,
+    CodebookObjective,
+    CodebookSizes,
+    ConvSizes,
+    ScalarObjective,
+)
 
 STRONG = 5.0
 """How much more the root's features and the contacts count, as in HumanML3D."""
@@ -50,19 +59,9 @@ class MotionTokenizer(Model):
     """A VQ-VAE of motion with residual levels.
 
     Args:
-        width: channels of the convolutions (published: 512).
-        code_dim: channels of a code (T2M-GPT and MoMask: 512; MMM: 32).
-        codebook_size: codes of each level (T2M-GPT and MoMask: 512; MMM: 8192).
-        num_levels: residual levels (MoMask: 6; the others: 1).
-        level_dropout: the share of training items coded with fewer levels (MoMask: 0.2).
-        downsampling: frames per token, a power of 2.
-        depth: residual blocks per stage.
-        dilation_growth: of the dilations of a stage's blocks.
-        ema_decay: of the codebooks.
-        dead_below: a code used less than this share of an even use is reset.
-        commitment_weight: of the encoder's distance from its codes.
-        velocity_weight: of the distance of velocities.
-        way_weight: of the distance, in metres, of the joints along the way walked from the item's first frame.
+        network: sizes of the convolutions.
+        codebook: sizes of the codebooks, and how they follow.
+        objective: weights of the losses.
     """
 
     Media: ClassVar[type[Motion]] = Motion
@@ -70,6 +69,7 @@ class MotionTokenizer(Model):
     facts: MotionFacts
     text_field: ClassVar[str] = "motion"
     deterministic: ClassVar[bool] = True
+    flat: ClassVar[dict[str, str]] = FLAT
 
     class Request(Request):
         """A motion to encode and decode: a file, or features."""
@@ -90,35 +90,13 @@ class MotionTokenizer(Model):
     def __init__(
         self,
         *,
-        width: int = 512,
-        code_dim: int = 512,
-        codebook_size: int = 512,
-        num_levels: int = 1,
-        level_dropout: float = 0.0,
-        downsampling: int = 4,
-        depth: int = 3,
-        dilation_growth: int = 3,
-        ema_decay: float = 0.99,
-        dead_below: float = 0.1,
-        commitment_weight: float = 0.02,
-        velocity_weight: float = 0.5,
-        way_weight: float = 0.5,
+        network: ConvSizes = ConvSizes(),  # noqa: B008
+        codebook: CodebookSizes = CodebookSizes(),  # noqa: B008
+        objective: CodebookObjective = CodebookObjective(),  # noqa: B008
     ):
         super().__init__()
-        _check_downsampling(downsampling)
-        self.width = width
-        self.code_dim = code_dim
-        self.size = codebook_size
-        self.num_levels = num_levels
-        self.level_dropout = level_dropout
-        self.downsampling = downsampling
-        self.depth = depth
-        self.dilation_growth = dilation_growth
-        self.ema_decay = ema_decay
-        self.dead_below = dead_below
-        self.commitment_weight = commitment_weight
-        self.velocity_weight = velocity_weight
-        self.way_weight = way_weight
+        _check_downsampling(network.downsampling)
+        self.network, self.codebook, self.objective = network, codebook, objective
         self._previews: list[Any] = []
 
     def build(self, facts: Mapping[str, Any]) -> None:
@@ -131,11 +109,11 @@ class MotionTokenizer(Model):
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", self._group_std(std), persistent=False)
         self.quantizer = self._quantizer()
-        sizes = (self.downsampling, self.depth, self.dilation_growth)
+        code_dim = self.codebook.code_dim
         self.encoders = nn.ModuleList(
-            MotionEncoder(len(columns), self.width, self.code_dim, *sizes) for columns in self._columns()
+            MotionEncoder(len(columns), code_dim, self.network) for columns in self._columns()
         )
-        self.decoder = MotionDecoder(self.spec.dim, self.width, self.code_dim * len(self.encoders), *sizes)
+        self.decoder = MotionDecoder(self.spec.dim, code_dim * len(self.encoders), self.network)
 
     def _columns(self) -> list[list[int]]:
         """The features that each encoder sees."""
@@ -143,7 +121,12 @@ class MotionTokenizer(Model):
 
     def _quantizer(self) -> nn.Module:
         return ResidualQuantizer(
-            self.code_dim, self.size, self.num_levels, self.level_dropout, self.ema_decay, self.dead_below
+            self.codebook.code_dim,
+            self.codebook.codebook_size,
+            self.codebook.num_levels,
+            self.codebook.level_dropout,
+            self.codebook.ema_decay,
+            self.codebook.dead_below,
         )
 
     def _group_std(self, std: Float[Tensor, "d"]) -> Float[Tensor, "d"]:
@@ -163,6 +146,11 @@ class MotionTokenizer(Model):
             )
 
     # ---- as a tokenizer ------------------------------------------------------------------------
+
+    @property
+    def downsampling(self) -> int:
+        """Frames per token position."""
+        return self.network.downsampling
 
     @property
     def codebook_size(self) -> int:
@@ -294,8 +282,8 @@ class MotionTokenizer(Model):
         features = self.global_mean(distance, mask)
         velocity = self.global_mean(velocity, mask[:, 1:])
         commitment = self.global_mean(quantised.commitment, mask[:, :: self.downsampling])
-        loss = features + self.velocity_weight * velocity + self.way_weight * way
-        loss = loss + self.commitment_weight * commitment
+        loss = features + self.objective.velocity_weight * velocity + self.objective.way_weight * way
+        loss = loss + self.objective.commitment_weight * commitment
         return {
             "loss": loss,
             "features": features,
@@ -342,48 +330,43 @@ class ScalarMotionTokenizer(MotionTokenizer):
     Args:
         levels: levels of each channel of a code; their product is the codebook (the paper: [8, 5, 5, 5] make
             1,000, [8, 6, 5] make 240).
-        width, code_dim, downsampling, depth, dilation_growth, velocity_weight, way_weight: as of ``MotionTokenizer``.
+        code_dim: channels of a code.
+        network, objective: as of ``MotionTokenizer``.
     """
+
+    flat: ClassVar[dict[str, str]] = SCALAR_FLAT
 
     def __init__(
         self,
         *,
         levels: list[int],
-        width: int = 512,
         code_dim: int = 512,
-        downsampling: int = 4,
-        depth: int = 3,
-        dilation_growth: int = 3,
-        velocity_weight: float = 0.5,
-        way_weight: float = 0.5,
+        network: ConvSizes = ConvSizes(),  # noqa: B008
+        objective: ScalarObjective = ScalarObjective(),  # noqa: B008
     ):
         super().__init__(
-            width=width,
-            code_dim=code_dim,
-            downsampling=downsampling,
-            depth=depth,
-            dilation_growth=dilation_growth,
-            velocity_weight=velocity_weight,
-            way_weight=way_weight,
+            network=network,
+            codebook=CodebookSizes(code_dim=code_dim),
+            objective=CodebookObjective(**asdict(objective)),
         )
         if not levels or min(levels) < 2:
             raise RecipeError(f"model.levels={levels} must be whole numbers of at least 2, one or more")
         self.levels = levels
 
     def _quantizer(self) -> nn.Module:
-        return ScalarQuantizer(self.code_dim, self.levels)
+        return ScalarQuantizer(self.codebook.code_dim, self.levels)
 
 
 class PartsMotionTokenizer(MotionTokenizer):
     """The tokenizer with codebooks of their own for the lower body (with the way walked) and the upper body.
 
-    Arguments are those of ``MotionTokenizer``; ``code_dim`` and ``num_levels`` count for each part.
+    Arguments are those of ``MotionTokenizer``; its codebooks' sizes count for each part.
     """
 
     @property
     def streams(self) -> list[tuple[str, int]]:
         """Part of the body and residual level of each codebook, in the order of the tokens' last axis."""
-        return [(part, level) for part in self.spec.parts for level in range(self.num_levels)]
+        return [(part, level) for part in self.spec.parts for level in range(self.codebook.num_levels)]
 
     def _columns(self) -> list[list[int]]:
         return list(self.spec.parts.values())
