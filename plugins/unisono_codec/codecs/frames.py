@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from unisono.errors import RecipeError
@@ -108,14 +109,14 @@ class FrameEncoder(nn.Module):
 
     def forward(self, mel: Float[Tensor, "b u m"], mask: Bool[Tensor, "b t"] | None = None) -> Float[Tensor, "b t d"]:
         kept = None if mask is None else mask.repeat_interleave(self.downsampling, dim=1)
-        past = ((mel - CENTRE) / SPREAD).unflatten(1, (-1, self.downsampling)).mT.flatten(2)  # low bins first
+        past = rearrange((mel - CENTRE) / SPREAD, "b (t k) m -> b t (m k)", k=self.downsampling)  # low bins first
         x = (mel - SILENCE) / -SILENCE  # zero padding is silence
         if kept is not None:
             x = x * kept[..., None]
         x = self.embed_norm(self.embed(x.mT).mT)
         for block in self.frame_blocks:
             x = block(x, kept)
-        x = self.down(x.unflatten(1, (-1, self.downsampling)).flatten(2))
+        x = self.down(rearrange(x, "b (t k) d -> b t (k d)", k=self.downsampling))
         for block in self.token_blocks:
             x = block(x, mask)
         with torch.autocast(x.device.type, enabled=False):
@@ -162,11 +163,11 @@ class FrameDecoder(nn.Module):
         x = self.embed_norm(self.embed(z))
         for block in self.token_blocks:
             x = block(x, mask)
-        x = self.up(x).unflatten(-1, (self.downsampling, -1)).flatten(1, 2)
+        x = rearrange(self.up(x), "b t (k d) -> b (t k) d", k=self.downsampling)
         for block in self.frame_blocks:
             x = block(x, kept)
         with torch.autocast(x.device.type, enabled=False):
-            past = self.past(z.float()).unflatten(-1, (-1, self.downsampling)).mT.flatten(1, 2)
+            past = rearrange(self.past(z.float()), "b t (m k) -> b (t k) m", k=self.downsampling)
             return CENTRE + SPREAD * (past + self.out(self.norm(x.float())))
 
     def forward(self, z: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None = None) -> Float[Tensor, "b n"]:

@@ -18,6 +18,7 @@ Shapes: b batch, n samples, p period, k regions, c channels.
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -65,7 +66,7 @@ class PeriodDiscriminator(nn.Module):
     def forward(self, wave: Float[Tensor, "b n"]) -> Judgement:
         size, samples = wave.shape
         x = F.pad(wave[:, None], (0, -samples % self.period), mode="reflect")
-        x = x.unflatten(-1, (-1, self.period)).permute(0, 3, 1, 2).flatten(0, 1)
+        x = rearrange(x, "b c (n p) -> (b p) c n", p=self.period)
         features = []
         for conv in self.convs:
             x = F.leaky_relu(conv(x), SLOPE)
@@ -212,7 +213,7 @@ class ComplexDiscriminator(nn.Module):
     def forward(self, wave: Float[Tensor, "b n"]) -> Judgement:
         with torch.autocast(wave.device.type, enabled=False):
             spectrum = stft_same(wave.float(), self.n_fft, self.n_fft // 4, self.window)
-            x = torch.view_as_real(spectrum).permute(0, 3, 1, 2) * (2 / self.window.sum())
+            x = rearrange(torch.view_as_real(spectrum), "b f t c -> b c f t") * (2 / self.window.sum())
         features, ends = [], []
         for (low, high), convs in zip(self.edges, self.bands, strict=True):
             part = x[..., low:high]

@@ -8,6 +8,7 @@ Shapes: b batch, t codec frames, q streams, v codebook, d channels, n chosen fra
 """
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,7 +35,7 @@ class TokenEmbedding(nn.Module):
         ids = ids + torch.arange(self.num_streams, device=ids.device) * (self.codebook_size + 1)
         if self.widen is None:
             return self.table(ids).sum(2)
-        return self.widen(self.table(ids).flatten(2))  # one matrix per stream, summed
+        return self.widen(rearrange(self.table(ids), "b t q d -> b t (q d)"))  # one matrix per stream, summed
 
 
 class TokenHeads(nn.Module):
@@ -49,7 +50,7 @@ class TokenHeads(nn.Module):
     def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t q v"]:
         """Return the logits of every stream."""
         logits = F.linear(x, self.weight.flatten(0, 1), self.bias.flatten())
-        return logits.unflatten(-1, (self.num_streams, self.codebook_size))
+        return rearrange(logits, "b t (q v) -> b t q v", q=self.num_streams)
 
     def of(self, x: Float[Tensor, "n d"], stream: Int[Tensor, " n"]) -> Float[Tensor, "n v"]:
         """Return the logits of one stream for each vector: an eighth of the work where only one of eight is wanted."""

@@ -140,8 +140,7 @@ class DiffusionTransformer(nn.Module):
             tokens = block(tokens, e, mask)
         shift, scale = self.modulate(F.silu(e))[:, None].chunk(2, dim=-1)
         tokens = self.out(self.norm(tokens[:, front:]) * (1 + scale) + shift)
-        patches = tokens.unflatten(2, (-1, p, p)).unflatten(1, (rows, columns))
-        return self.smooth(patches.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3))
+        return self.smooth(rearrange(tokens, "b (r k) (c p q) -> b c (r p) (k q)", r=rows, p=p, q=p))
 
 
 def time_code(time: Float[Tensor, " n"], dim: int, slowest: float = 10000.0) -> Float[Tensor, "n d"]:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from unisono.data import derive_seed
@@ -97,7 +98,7 @@ class MoMask(MMM):
 
     def split(self, x: Tensor) -> Tensor:
         """View streams [b, n, q] as parts and levels [b, n, p, l]."""
-        return x.unflatten(2, (self.num_parts, self.num_levels))
+        return rearrange(x, "b n (p l) -> b n p l", l=self.num_levels)
 
     def token_losses(
         self, tokens: Int[Tensor, "b n q"], condition: Condition, forget: Bool[Tensor, " b"], seeds: list[int]

@@ -12,6 +12,7 @@ Shapes: b batch, t frames of tokens, q streams, w words, d channels, v codebook.
 from dataclasses import dataclass, fields
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -132,7 +133,7 @@ class MaskedTransformer(nn.Module):
         ids = torch.where(known, tokens, self.codebook_size)
         ids = ids + torch.arange(self.num_streams, device=ids.device) * (self.codebook_size + 1)
         x = self.stack(self.embedding(ids).sum(2), condition, forget)
-        return self.to_logits(x).unflatten(-1, (self.num_streams, self.codebook_size))
+        return rearrange(self.to_logits(x), "b n (q v) -> b n q v", q=self.num_streams)
 
 
 class ResidualTransformer(nn.Module):

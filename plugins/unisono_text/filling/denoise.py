@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from unisono.masked import Canvas, Memory, Part, at_sites
@@ -90,8 +91,8 @@ class _Store:
         self, layer: int, key: Float[Tensor, "b h k d"], value: Float[Tensor, "b h k d"]
     ) -> tuple[Float[Tensor, "b h m d"], Float[Tensor, "b h m d"]]:
         """Take a layer's new keys and values, and return the kept ones with the new behind them."""
-        self.fresh.append(torch.stack([key, value], 1).permute(0, 3, 1, 2, 4))
-        old = self.kv[:, :, layer].to(key.dtype).permute(0, 2, 3, 1, 4)
+        self.fresh.append(rearrange([key, value], "n b h k d -> b k n h d"))
+        old = rearrange(self.kv[:, :, layer].to(key.dtype), "b m n h d -> b n h m d")
         return torch.cat([old[:, 0], key], 2), torch.cat([old[:, 1], value], 2)
 
     def made(self) -> Shaped[Tensor, "b k n 2 h d"]:
