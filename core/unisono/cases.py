@@ -56,15 +56,20 @@ def values(field: FieldInfo) -> Iterator[Any]:
             if isinstance(limit, Ge):
                 number: Any = limit.ge
             elif isinstance(limit, Gt):
-                number = limit.gt + beside  # type: ignore[operator]
+                number = _number(limit.gt) + beside
             elif isinstance(limit, Le):
                 number = limit.le
             elif isinstance(limit, Lt):
-                number = limit.lt - beside  # type: ignore[operator]
+                number = _number(limit.lt) - beside
             else:
                 continue
             if abs(number) <= LARGEST:
                 yield int(number) if whole else float(number)
+
+
+def _number(limit: Any) -> int | float:
+    """Return a limit that is known to be a number."""
+    return limit
 
 
 def texts(text: str) -> list[str]:

@@ -42,8 +42,11 @@ AnyRequest = Request  # within Model the name means the model's own
 class Model(LightningModule):
     """The base of every generator; see the module's docstring for its life."""
 
-    Request: ClassVar[type[AnyRequest]] = AnyRequest
-    Media: ClassVar[type[AnyMedia]] = AnyMedia
+    Request: ClassVar[Any] = AnyRequest
+    """The kind of request (a class derived from ``unisono.request.Request``); open, so that each model states its own
+    as ``ClassVar[type[...]]``."""
+    Media: ClassVar[Any] = AnyMedia
+    """The kind of output (a class derived from ``unisono.media.Media``)."""
     text_field: ClassVar[str] = "text"
     roles: ClassVar[dict[str, str]] = {}
     builtin_components: ClassVar[dict[str, str]] = {}
@@ -61,8 +64,9 @@ class Model(LightningModule):
 
     def __init__(self):
         super().__init__()
-        self.evaluations: int | None = None  # of the network, so far; a model that makes its output in steps counts
-        self.rounds: int | None = None  # of evaluations side by side, so far; where some need not wait for others
+        # Counts of the network so far: None here, int in a model that makes its output in steps and declares so.
+        self.evaluations: Any = None
+        self.rounds: Any = None  # of evaluations side by side, where some need not wait for others
         self.facts: Any = {}
         self.optim = OptimSpec()
         self.recipe: dict[str, Any] = {}

@@ -17,6 +17,9 @@ from typing import Any, Literal
 from unisono.errors import PluginError, did_you_mean
 from unisono.verbs import VERBS
 
+Role = Literal["models", "data", "evaluators", "sweeps"]
+"""What a manifest names by its own short names."""
+
 GROUP = "unisono.plugins"
 PLUGIN_API = "1.2"
 ALLOW_LIST = "UNISONO_PLUGINS"
@@ -121,7 +124,7 @@ def get(name: str) -> Plugin:
     return _load_manifest(found)
 
 
-def resolve(reference: str, role: Literal["models", "data", "evaluators", "sweeps"]) -> Any:
+def resolve(reference: str, role: Role) -> Any:
     """Import what ``"plugin/name"`` stands for in a role: a model class, a data module, an evaluator or a probe."""
     plugin_name, slash, short = reference.partition("/")
     if not slash:

@@ -96,7 +96,7 @@ class Facts(Mapping[str, Any]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # `dataclass` writes methods of its own only where the class has none
-        cls.__eq__, cls.__hash__ = Facts.__eq__, Facts.__hash__  # type: ignore[method-assign]
+        cls.__eq__, cls.__hash__ = Facts.__eq__, Facts.__hash__
 
 
 def facts_of(values: Any, family: type[Facts] | None) -> Any:

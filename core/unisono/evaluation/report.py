@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ class Row:
     """One measure over all systems. ``values`` maps a system to a number, a ready text, or None."""
 
     measure: str
-    values: dict[str, float | str | None]
+    values: Mapping[str, float | str | None]
     unit: str = ""
     digits: int = 2
     better: str = ""

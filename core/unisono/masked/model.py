@@ -133,7 +133,7 @@ class MaskedModel(Model):
 
     rows_at_once: ClassVar[int] = 32
     decoding_fields: ClassVar[tuple[str, ...]] = ()
-    evaluations: int  # pyright: ignore[reportIncompatibleVariableOverride]  # always counted here
+    evaluations: int
 
     def __init__(self):
         super().__init__()

@@ -310,7 +310,8 @@ class Lengths(Callback):
         self.found: set[int] = set()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        items = trainer.datamodule.train_set  # type: ignore[attr-defined]
+        holder: Any = trainer  # Lightning puts the data there without declaring it
+        items = holder.datamodule.train_set
         self.found = {items.size(index) for index in range(min(len(items), 256))}
 
 

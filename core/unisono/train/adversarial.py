@@ -53,7 +53,8 @@ class Adversarial(Model):
     """
 
     training_only: ClassVar[tuple[str, ...]] = ("discriminators.",)
-    net: nn.Module
+    net: Any
+    """The generator, a module; open, so that each model states its own kind."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)

@@ -10,6 +10,7 @@ Letters: b rows of one call, n rows of all calls that are stacked.
 from __future__ import annotations
 
 import inspect
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -148,7 +149,7 @@ class Call:
     def fill(self, rows: Mapping[Path, Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The call's arguments with other rows."""
         filled = {key: _filled(value, (key,), rows) for key, value in self.bound.arguments.items()}
-        bound = inspect.BoundArguments(self.bound.signature, filled)  # type: ignore[arg-type]
+        bound = inspect.BoundArguments(self.bound.signature, OrderedDict(filled))
         return bound.args, bound.kwargs
 
 

@@ -107,8 +107,8 @@ class ParallelPipeline:
         check_quantity(hold)
         self.pipe: Any = pipe
         self.window, self.hold, self.on_round = window, hold, on_round
-        rule = accept or Tolerance(tolerance, per_sample=False)
-        self.accept = replace(rule, per_sample=False) if rule.per_sample else rule  # type: ignore[type-var]
+        rule: Any = accept or Tolerance(tolerance, per_sample=False)  # a dataclass, where it is per sample
+        self.accept: Accept = replace(rule, per_sample=False) if rule.per_sample else rule
         self.evaluator: Any = evaluator or Local()
         self.networks = _networks(pipe, networks)
         self._report: Report | None = None

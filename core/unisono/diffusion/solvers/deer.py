@@ -288,10 +288,14 @@ class _Implicit(torch.autograd.Function):
         return out.view_as(out)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
-        u, previous = ctx.saved_tensors
-        return ctx.problem.adjoint(u, previous.detach(), grads[0]), None, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        return _adjoint(ctx, grads[0]), None, None, None
+
+
+@torch.autograd.function.once_differentiable
+def _adjoint(ctx: Any, grad: Tensor) -> Tensor:
+    u, previous = ctx.saved_tensors
+    return ctx.problem.adjoint(u, previous.detach(), grad)
 
 
 def _corrected(a: Tensor, rest: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ class _Adjoint(torch.autograd.Function):
         return tuple(m.view_as(m) for m in mapped)
 
     @staticmethod
-    def backward(ctx: Any, *g: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *g: Tensor) -> tuple[Any, ...]:
         mapped, inputs = ctx.saved_tensors, ctx.inputs
         shift = len(mapped) // ctx.steps  # tensors per state: the last state is no input
         v = list(g)

@@ -122,7 +122,8 @@ class Discrete:
             from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
             try:
-                schedule = DDPMScheduler(beta_schedule=schedule)  # type: ignore[arg-type]
+                name: Any = schedule  # refused below, where there is no such one
+                schedule = DDPMScheduler(beta_schedule=name)
             except NotImplementedError:
                 raise UnisonoError(
                     f"schedule={schedule!r} is no beta schedule of diffusers: "

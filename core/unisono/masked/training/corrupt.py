@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -302,15 +302,15 @@ class Glancing:
         return Corrupted(_show(canvas, tokens, hidden), tokens, hidden.double(), window)
 
 
-def corruption_for(strategy: Strategy, **options: object) -> PlanMasking | Diffusion:
+def corruption_for(strategy: Strategy, **options: Any) -> PlanMasking | Diffusion:
     """The corruption that shows a network what this strategy will show it; `options` go to its constructor.
 
     `Diffusion` for strategies that fill each position by chance (MDLM, ReMDM, block diffusion), else
     `PlanMasking` of the strategy's plan.
     """
     if isinstance(strategy.select, Bernoulli):
-        return Diffusion(strategy.select.alpha, grouped=strategy.plan.grouped, **options)  # pyright: ignore
-    return PlanMasking(strategy.plan, **options)  # pyright: ignore
+        return Diffusion(strategy.select.alpha, grouped=strategy.plan.grouped, **options)
+    return PlanMasking(strategy.plan, **options)
 
 
 def block_causal(layout: Layout) -> Bool[Tensor, "l l"]:

@@ -23,7 +23,7 @@ Shapes: b batch, t positions, d channels, q codebooks, k codes. Masks are True w
 get token 0 and vector 0, and count nowhere.
 """
 
-from unisono.nn.quantize.base import Quantised
+from unisono.nn.quantize.base import Quantised, Quantizer
 from unisono.nn.quantize.factorised import FactorisedQuantizer
 from unisono.nn.quantize.grouped import GroupedQuantizer
 from unisono.nn.quantize.residual import FactorisedResidualQuantizer, ResidualLevels, ResidualQuantizer
@@ -35,6 +35,7 @@ __all__ = [
     "FactorisedResidualQuantizer",
     "GroupedQuantizer",
     "Quantised",
+    "Quantizer",
     "ResidualLevels",
     "ResidualQuantizer",
     "ScalarQuantizer",

@@ -40,6 +40,41 @@ class Quantised:
         return (self.usage > 0).float().mean(-1)
 
 
+class Quantizer(nn.Module):
+    """The contract of all quantisers: vectors to tokens and back.
+
+    Attributes:
+        dim: channels of a vector.
+        codebook_size: codes of each codebook.
+        num_codebooks: tokens per vector.
+        updates: steps learnt so far; of codebooks that learn.
+    """
+
+    dim: int
+    codebook_size: int
+    num_codebooks: int
+    updates: Tensor
+
+    def forward(
+        self,
+        z: Float[Tensor, "b t d"],
+        mask: Bool[Tensor, "b t"] | None = None,
+        rows: Int[Tensor, "b"] | None = None,
+    ) -> Quantised:
+        """Quantise; ``rows`` numbers the items of the global batch (default: their places on this rank)."""
+        raise NotImplementedError
+
+    def tokens(
+        self, z: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None = None, levels: int | None = None
+    ) -> Int[Tensor, "b t q"]:
+        """Return tokens and nothing else, of at most ``levels`` levels."""
+        raise NotImplementedError
+
+    def decode(self, tokens: Int[Tensor, "b t q"]) -> Float[Tensor, "b t d"]:
+        """Return the vectors of tokens."""
+        raise NotImplementedError
+
+
 def everything(z: Float[Tensor, "b t d"]) -> Bool[Tensor, "b t"]:
     """Return the mask that keeps all."""
     return torch.ones(z.shape[:2], dtype=torch.bool, device=z.device)

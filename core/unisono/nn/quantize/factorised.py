@@ -19,13 +19,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unisono.nn.quantize.base import Quantised, counts, everything, replacements, total
+from unisono.nn.quantize.base import Quantised, Quantizer, counts, everything, replacements, total
 
 PROBATION = 10
 """Steps after which a fresh code that nothing used is replaced again."""
 
 
-class FactorisedQuantizer(nn.Module):
+class FactorisedQuantizer(Quantizer):
     """A codebook ``[k, c]`` between two linear maps.
 
     Args:

@@ -8,28 +8,29 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from unisono.nn.quantize.base import Quantised
+from unisono.nn.modules import Modules
+from unisono.nn.quantize.base import Quantised, Quantizer
 
 
-class GroupedQuantizer(nn.Module):
+class GroupedQuantizer(Quantizer):
     """Quantisers side by side, each for its own stretch of the channels.
 
     All must have codebooks of one size, so that one vocabulary serves. Their tokens stand group by group, or
     (``by_level``, for groups of equally many levels) level by level: then fewer tokens are a coarser whole.
     """
 
-    def __init__(self, quantizers: Sequence[nn.Module], by_level: bool = False):
+    def __init__(self, quantizers: Sequence[Quantizer], by_level: bool = False):
         super().__init__()
-        sizes = {int(q.codebook_size) for q in quantizers}  # type: ignore[arg-type]
+        sizes = {q.codebook_size for q in quantizers}
         if len(sizes) != 1:
             raise ValueError(f"grouped quantisers need codebooks of one size, got {sorted(sizes)}")
-        self.groups = nn.ModuleList(quantizers)
-        self.dims = [int(q.dim) for q in quantizers]  # type: ignore[arg-type]
+        self.groups = Modules(quantizers)
+        self.dims = [q.dim for q in quantizers]
         self.dim = sum(self.dims)
         self.codebook_size = sizes.pop()
-        self.counts = [int(q.num_codebooks) for q in quantizers]  # type: ignore[arg-type]
+        self.counts = [q.num_codebooks for q in quantizers]
         self.num_codebooks = sum(self.counts)
         self.by_level = by_level
         if by_level and len(set(self.counts)) != 1:
@@ -56,7 +57,7 @@ class GroupedQuantizer(nn.Module):
     ) -> Int[Tensor, "b t q"]:
         """Return tokens and nothing else, of at most ``levels`` levels of each group."""
         parts = zip(self.groups, z.split(self.dims, -1), strict=True)
-        return self._joined([q.tokens(part, mask, levels) for q, part in parts])  # type: ignore[operator]
+        return self._joined([q.tokens(part, mask, levels) for q, part in parts])
 
     def decode(self, tokens: Int[Tensor, "b t q"]) -> Float[Tensor, "b t d"]:
         """Return the groups' vectors, side by side; ``by_level``, fewer levels than there are give coarser ones."""
@@ -64,7 +65,7 @@ class GroupedQuantizer(nn.Module):
             parts = [tokens[..., group :: len(self.groups)] for group in range(len(self.groups))]
         else:
             parts = list(tokens.split(self.counts, -1))
-        return torch.cat([q.decode(part) for q, part in zip(self.groups, parts, strict=True)], -1)  # type: ignore
+        return torch.cat([q.decode(part) for q, part in zip(self.groups, parts, strict=True)], -1)
 
     def _joined(self, parts: list[Tensor]) -> Tensor:
         """Put what each group has along the last axis into the tokens' order."""

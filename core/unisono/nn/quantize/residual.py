@@ -10,14 +10,15 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from unisono.nn.quantize.base import Quantised, everything
+from unisono.nn.modules import Modules
+from unisono.nn.quantize.base import Quantised, Quantizer, everything
 from unisono.nn.quantize.factorised import FactorisedQuantizer
 from unisono.nn.quantize.vector import VectorQuantizer
 
 
-class ResidualLevels(nn.Module):
+class ResidualLevels(Quantizer):
     """Any quantisers of one level, one after another.
 
     Args:
@@ -27,14 +28,14 @@ class ResidualLevels(nn.Module):
             straight-through gradient of the whole.
     """
 
-    def __init__(self, levels: Sequence[nn.Module], dropout: float, through: bool):
+    def __init__(self, levels: Sequence[Quantizer], dropout: float, through: bool):
         super().__init__()
         if not 0 <= dropout <= 1:
             raise ValueError(f"dropout={dropout} must be from 0 to 1")
-        self.levels = nn.ModuleList(levels)
+        self.levels = Modules(levels)
         self.num_codebooks = len(self.levels)
-        self.dim = int(levels[0].dim)  # type: ignore[arg-type]
-        self.codebook_size = int(levels[0].codebook_size)  # type: ignore[arg-type]
+        self.dim = levels[0].dim
+        self.codebook_size = levels[0].codebook_size
         self.dropout = dropout
         self.through = through
 
@@ -74,22 +75,19 @@ class ResidualLevels(nn.Module):
         mask = everything(z) if mask is None else mask
         left, tokens = z.float() * mask[..., None], []
         for quantizer in self.levels[: levels or self.num_codebooks]:
-            tokens.append(quantizer.tokens(left, mask))  # type: ignore[operator]
-            left = left - quantizer.decode(tokens[-1]) * mask[..., None]  # type: ignore[operator]
+            tokens.append(quantizer.tokens(left, mask))
+            left = left - quantizer.decode(tokens[-1]) * mask[..., None]
         return torch.cat(tokens, -1)
 
     def decode(self, tokens: Int[Tensor, "b t q"]) -> Float[Tensor, "b t d"]:
         """Return the sum of the levels' vectors; fewer levels than there are give a coarser one."""
-        vectors = [
-            self.levels[i].decode(tokens[..., i : i + 1])  # pyright: ignore[reportCallIssue]
-            for i in range(tokens.shape[-1])
-        ]
+        vectors = [self.levels[i].decode(tokens[..., i : i + 1]) for i in range(tokens.shape[-1])]
         return torch.stack(vectors).sum(0)
 
     def _depth(self, z: Float[Tensor, "b t d"], rows: Int[Tensor, "b"] | None) -> Int[Tensor, "b"]:
         depth = torch.full((len(z),), self.num_codebooks, dtype=torch.int64)
         if self.training and self.dropout > 0 and self.num_codebooks > 1:
-            updates = int(self.levels[0].updates)  # type: ignore[arg-type]
+            updates = int(self.levels[0].updates)
             for index, row in enumerate(range(len(z)) if rows is None else rows.tolist()):
                 generator = torch.Generator().manual_seed((row * 2_000_003 + updates) % 2**63)
                 if float(torch.rand((), generator=generator)) < self.dropout:

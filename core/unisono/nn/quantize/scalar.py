@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from unisono.nn.quantize.base import Quantised, counts, everything, total
+from unisono.nn.quantize.base import Quantised, Quantizer, counts, everything, total
 
 
-class ScalarQuantizer(nn.Module):
+class ScalarQuantizer(Quantizer):
     """Finite scalar quantisation: few channels, each rounded to a few levels; the product is the codebook.
 
     A channel with L levels is squashed to an interval that holds exactly L whole numbers, and rounded. Even

@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from unisono.nn.quantize.base import Quantised, counts, everything, replacements, total
+from unisono.nn.quantize.base import Quantised, Quantizer, counts, everything, replacements, total
 
 COUNT_FLOOR = 1e-5
 
 
-class VectorQuantizer(nn.Module):
+class VectorQuantizer(Quantizer):
     """One learnt codebook, ``[k, d]``, followed by moving averages.
 
     Args:

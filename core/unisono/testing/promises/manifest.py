@@ -11,7 +11,7 @@ from unisono.arguments import REQUIRED
 from unisono.data import DataModule
 from unisono.media import Media
 from unisono.model import Model
-from unisono.plugin import Plugin
+from unisono.plugin import Plugin, Role
 from unisono.recipe import Recipe
 from unisono.request import Request
 from unisono.testing.check import ensure
@@ -60,7 +60,7 @@ def targets_import(plugin: Plugin) -> None:
 
 def evaluators_can_be_called(plugin: Plugin) -> None:
     """Evaluators and probes are of models of the plugin, and take what `evaluate` and `sweep` call them with."""
-    calls: dict[str, dict[str, Any]] = {
+    calls: dict[Role, dict[str, Any]] = {
         "evaluators": {"limit": 1, "checkpoint": "export"},
         "sweeps": {"limit": 1},
     }
@@ -73,16 +73,17 @@ def evaluators_can_be_called(plugin: Plugin) -> None:
                 role=role,
                 model=short,
             )
-            function = plugins.resolve(f"{plugin.name}/{short}", role)  # type: ignore[arg-type]
+            function = plugins.resolve(f"{plugin.name}/{short}", role)
             _is(callable(function), f"{role}: what {short!r} names is not callable", function)
             _takes(function, f"{role}: {short!r}", None, "data", **keywords)
 
 
 def constructors_are_typed(plugin: Plugin) -> None:
     """Constructors have typed arguments, each by name; they are the recipe's keys."""
-    for role, shorts in (("models", plugin.models), ("data", plugin.data)):
+    targets: dict[Role, dict[str, str]] = {"models": plugin.models, "data": plugin.data}
+    for role, shorts in targets.items():
         for short in shorts:
-            target = plugins.resolve(f"{plugin.name}/{short}", role)  # type: ignore[arg-type]
+            target = plugins.resolve(f"{plugin.name}/{short}", role)
             for name, parameter in inspect.signature(target).parameters.items():
                 called = f"{target.__name__}.__init__: {name}"
                 ensure(

@@ -1,10 +1,12 @@
 """Progress: the bar, with throughput in the task's own units (frames/s, tokens/s)."""
 
 import time
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
+
+from unisono.model import Model
 
 
 class Throughput(Callback):
@@ -27,7 +29,7 @@ class Throughput(Callback):
         self._last = now
         if elapsed <= 0:
             return
-        for unit, count in pl_module.units(batch).items():  # type: ignore[operator]
+        for unit, count in cast(Model, pl_module).units(batch).items():
             rate = count * trainer.world_size / elapsed
             previous = self._rates.setdefault(unit, rate)
             self._rates[unit] = self.smoothing * previous + (1 - self.smoothing) * rate
