@@ -25,10 +25,10 @@ class SpeechRequest(Request):
     """What can be asked of a voice."""
 
     text: str = Field(description="what to say; any length")
-    speaker: str | None = Field(None, description="who says it; default: the voice's first speaker")
-    pace: float = Field(1.0, ge=0.25, le=4.0, description="speed: 2 is twice as fast")
+    speaker: str | None = Field(default=None, description="who says it; default: the voice's first speaker")
+    pace: float = Field(default=1.0, ge=0.25, le=4.0, description="speed: 2 is twice as fast")
     word_paces: list[float] | None = Field(
-        None, description="speed of each written word, times pace; as many numbers (0.25 to 4) as words"
+        default=None, description="speed of each written word, times pace; as many numbers (0.25 to 4) as words"
     )
 
 

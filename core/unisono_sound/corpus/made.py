@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import cast
 from uuid import uuid4
 
 import numpy as np
@@ -21,7 +21,7 @@ from unisono.data.cache import REMEDY, CacheError, log, spare_root
 from unisono.errors import DataError, RequestError
 from unisono.files import composed, fault_of, folder_written_aside, read_json, read_lines, writing_to
 
-from unisono_sound.corpus.corpus import digest, make_front_end
+from unisono_sound.corpus.corpus import SpeechCorpus, digest, make_front_end
 from unisono_sound.signal.io import write_audio
 from unisono_sound.text.espeak import Spoken, espeak
 from unisono_sound.text.frontend import FrontEnd, Symbols
@@ -69,13 +69,13 @@ class MadeSpeech:
         return _read_lines(self.texts)[: self.num_sentences]
 
     def prepare(self, progress: bool = True) -> Audit:
-        corpus: Any = self
+        corpus, data = cast("SpeechCorpus", self), cast("SpeechCorpus", super())
         reader = make_front_end(corpus.front_end_name, corpus.language)
         made = make_corpus(
             self.lines(), reader, self.voices, self.rates, self.pitches, self.corpus_seed, corpus.pad_seconds
         )
         corpus.root, corpus.durations = str(made / "corpus.jsonl"), str(made / "durations.jsonl")
-        audit = super().prepare(progress)  # type: ignore[misc]
+        audit = data.prepare(progress)
         for line in read_json(made / "skipped.json"):
             audit.drop(line["id"], line["reason"], line["detail"])
         return audit

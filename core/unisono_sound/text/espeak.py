@@ -170,7 +170,7 @@ class Espeak:
                 library.espeak_Synchronize()
             finally:
                 library.espeak_Terminate()
-                unload = getattr(_ctypes, "dlclose", None) or _ctypes.FreeLibrary  # type: ignore[attr-defined]
+                unload = getattr(_ctypes, "dlclose" if os.name == "posix" else "FreeLibrary")
                 unload(library._handle)
             waves, events = list(self._waves), list(self._events)
         pcm = np.concatenate(waves) if waves else np.zeros(0, np.int16)
