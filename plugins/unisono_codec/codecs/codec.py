@@ -31,6 +31,7 @@ from torch.nn import functional as F
 from unisono.errors import CheckpointError, DataError, RequestError
 from unisono.media import Audio
 from unisono.model import OnStep
+from unisono.nn.quantize import Quantizer
 from unisono.request import Request
 from unisono.train.adversarial import Adversarial
 from unisono_sound.corpus import AudioFacts
@@ -39,14 +40,81 @@ from unisono_sound.signal import read_audio
 from unisono_codec.codecs.streaming import BLOCK, checked, windows
 
 
-class CodecNet(nn.Module):
-    """An encoder, a quantiser and a decoder.
+class Encoder(nn.Module):
+    """The contract of encoders: ``encoder(encoder.read(wave), mask)`` are vectors [b, t, d], one per token frame.
 
-    ``encoder.read(wave)`` makes what ``encoder(x, mask)`` turns into vectors [b, t, d]; ``decoder(vectors, mask)``
-    makes waves. Masks are of token frames.
+    A causal one takes a ``past`` besides, from which it goes on.
+
+    Attributes:
+        reads: what of a training batch it is given, ``mel`` or ``wave``.
+        context, lookahead: token frames before one and after it that its vector depends on.
+        least: token frames to begin a stream with.
     """
 
-    def __init__(self, encoder: nn.Module, quantizer: nn.Module, decoder: nn.Module):
+    reads: ClassVar[str]
+
+    @property
+    def causal(self) -> bool:
+        """Whether it can go on from a ``past``."""
+        return False
+
+    @property
+    def context(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def lookahead(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def least(self) -> int:
+        return 1
+
+    def check_stream(self) -> None:
+        """Raise ``RequestError`` where no number of frames is all that is seen."""
+
+    def read(self, wave: Float[Tensor, "b n"]) -> Float[Tensor, "b ..."]:
+        """Return what of a wave the network is given."""
+        raise NotImplementedError
+
+
+class Decoder(nn.Module):
+    """The contract of decoders: ``decoder(vectors, mask)`` are waves.
+
+    Attributes:
+        least: token frames to begin a stream with.
+    """
+
+    @property
+    def causal(self) -> bool:
+        """Whether it can go on from a ``past``."""
+        return False
+
+    @property
+    def least(self) -> int:
+        return 1
+
+    def stream(
+        self, chunks: Iterable[Tensor], embed: Callable[[Tensor], Float[Tensor, "b t d"]], block: int
+    ) -> Iterator[Float[Tensor, "b n"]]:
+        """Turn tokens that come in pieces into waves, ``block`` token frames at once; ``embed`` makes their vectors."""
+        raise NotImplementedError
+
+    def teach(
+        self, z: Float[Tensor, "b t d"], batch: dict[str, Any]
+    ) -> tuple[Float[Tensor, "b n"], dict[str, tuple[Tensor, Tensor]]]:
+        """Return a training batch's waveforms, and losses of what they are made from: values and where they count."""
+        raise NotImplementedError
+
+    def teach_mel(self, z: Float[Tensor, "b t d"], batch: dict[str, Any]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return the loss of the mel alone, where it says one."""
+        raise NotImplementedError
+
+
+class CodecNet(nn.Module):
+    """An encoder, a quantiser and a decoder; masks are of token frames."""
+
+    def __init__(self, encoder: Encoder, quantizer: Quantizer, decoder: Decoder):
         super().__init__()
         self.encoder = encoder
         self.quantizer = quantizer
@@ -68,12 +136,12 @@ class Codec(Adversarial):
     class Request(Request):
         """A recording to encode and decode: a file, or samples."""
 
-        audio: str | None = Field(None, description="path of a recording to encode and decode")
+        audio: str | None = Field(default=None, description="path of a recording to encode and decode")
         samples: Annotated[
             list[float] | None,
             BeforeValidator(lambda x: x.tolist() if hasattr(x, "tolist") else x),
-        ] = Field(None, description="samples to encode and decode, at the codec's rate, from -1 to 1")
-        levels: int | None = Field(None, ge=1, le=1024, description="levels to code with; all, unless given")
+        ] = Field(default=None, description="samples to encode and decode, at the codec's rate, from -1 to 1")
+        levels: int | None = Field(default=None, ge=1, le=1024, description="levels to code with; all, unless given")
 
         @model_validator(mode="after")
         def _one_source(self):
@@ -108,7 +176,7 @@ class Codec(Adversarial):
     @property
     def num_codebooks(self) -> int:
         """Tokens per frame, ``q``."""
-        return int(self.net.quantizer.num_codebooks)  # type: ignore[arg-type]
+        return self.net.quantizer.num_codebooks
 
     @property
     def num_groups(self) -> int:
@@ -123,7 +191,7 @@ class Codec(Adversarial):
     @property
     def codebook_size(self) -> int:
         """Tokens are from 0 up to, not including, this."""
-        return int(self.net.quantizer.codebook_size)  # type: ignore[arg-type]
+        return self.net.quantizer.codebook_size
 
     @property
     def streams(self) -> list[tuple[int, int]]:
@@ -163,10 +231,10 @@ class Codec(Adversarial):
             def run(part: Float[Tensor, "b m"]) -> Int[Tensor, "b t q"]:
                 return torch.cat(list(self.encode_stream([part], levels)), dim=1)
 
-            tokens = short_alone(run, wave, mask.sum(1), int(self.net.encoder.least), self.hop_length)  # type: ignore
+            tokens = short_alone(run, wave, mask.sum(1), self.net.encoder.least, self.hop_length)
             return tokens.masked_fill(~mask[..., None], 0)
-        z = self.net.encoder(self.net.encoder.read(wave), mask)  # type: ignore[operator]
-        return self.net.quantizer.tokens(z, mask, levels)  # type: ignore[operator]
+        z = self.net.encoder(self.net.encoder.read(wave), mask)
+        return self.net.quantizer.tokens(z, mask, levels)
 
     @torch.no_grad()
     def decode(self, tokens: Int[Tensor, "b t q"], lengths: Int[Tensor, "b"] | None = None) -> Float[Tensor, "b n"]:
@@ -184,7 +252,7 @@ class Codec(Adversarial):
             def run(part: Int[Tensor, "b t q"]) -> Float[Tensor, "b n"]:
                 return torch.cat(list(self.decode_stream([part])), dim=1)
 
-            wave = short_alone(run, tokens, mask.sum(1), int(self.net.decoder.least))  # type: ignore[arg-type]
+            wave = short_alone(run, tokens, mask.sum(1), self.net.decoder.least)
         else:
             wave = self.net.decoder(self.embed(tokens) * mask[..., None], mask).float()
         return wave * (torch.arange(n, device=tokens.device) < counts[:, None])
@@ -201,15 +269,15 @@ class Codec(Adversarial):
         levels, encoder = self.check_levels(levels), self.net.encoder
         past: dict[nn.Module, Any] = {}
         if encoder.causal:
-            sees, go_on, least = (0, 0), (past,), int(encoder.least)  # type: ignore[arg-type]
+            sees, go_on, least = (0, 0), (past,), encoder.least
         else:
-            encoder.check_stream()  # type: ignore[operator]
-            sees, go_on, least = (int(encoder.context), int(encoder.lookahead)), (), 1  # type: ignore[arg-type]
+            encoder.check_stream()
+            sees, go_on, least = (encoder.context, encoder.lookahead), (), 1
 
         @torch.no_grad()
         def tokens(wave: Float[Tensor, "b n"]) -> Int[Tensor, "b t q"]:
-            z = encoder(encoder.read(wave), None, *go_on)  # type: ignore[operator]
-            return self.net.quantizer.tokens(z, None, levels)  # type: ignore[operator]
+            z = encoder(encoder.read(wave), None, *go_on)
+            return self.net.quantizer.tokens(z, None, levels)
 
         return windows(checked(chunks), tokens, *sees, self.hop_length, block, least)
 
@@ -222,7 +290,7 @@ class Codec(Adversarial):
         ``block`` token frames are decoded at once, as in ``encode_stream``: the same waves whatever the pieces, and
         to the bit that of ``decode`` where the decoder is causal.
         """
-        for wave in self.net.decoder.stream(chunks, self.embed, block):  # type: ignore[operator]
+        for wave in self.net.decoder.stream(chunks, self.embed, block):
             yield wave.float()
 
     def embed(self, tokens: Int[Tensor, "b t q"]) -> Float[Tensor, "b t d"]:
@@ -237,7 +305,7 @@ class Codec(Adversarial):
                 f"tokens from {int(tokens.min())} to {int(tokens.max())}: this codec's are from 0 to "
                 f"{self.codebook_size - 1}"
             )
-        return self.net.quantizer.decode(tokens)  # type: ignore[operator]
+        return self.net.quantizer.decode(tokens)
 
     def _whole(
         self, wave: Float[Tensor, "b n"], lengths: Int[Tensor, "b"] | None
@@ -297,14 +365,14 @@ class Codec(Adversarial):
             return self._previews
         seconds = torch.arange(self.sample_rate // 2) / self.sample_rate
         phase = 2 * math.pi * (110 * seconds + 55 * seconds.square())
-        buzz = sum(torch.sin(k * phase) / k for k in range(1, 12)) * 0.1
-        return [self.Request(samples=buzz), self.Request(samples=buzz[: len(buzz) // 3])]
+        buzz = sum((torch.sin(k * phase) / k for k in range(1, 12)), torch.zeros_like(phase)) * 0.1
+        return [self.Request(samples=part.tolist()) for part in (buzz, buzz[: len(buzz) // 3])]
 
     # ---- training ------------------------------------------------------------------------------
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         if batch_idx == 0:
-            self._previews = [self.Request(samples=wave.cpu()) for wave in batch["wave"][:2]]
+            self._previews = [self.Request(samples=wave.tolist()) for wave in batch["wave"][:2]]
         super().validation_step(batch, batch_idx)
 
     def units(self, batch: dict[str, Any]) -> dict[str, int]:

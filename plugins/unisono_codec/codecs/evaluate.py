@@ -23,9 +23,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 from unisono import evaluation
 from unisono.data import map_processes
 from unisono.errors import DataError, UnisonoError
@@ -97,17 +98,14 @@ def evaluate(
         with one_thread(), torch.inference_mode():
             for depth in depths:
                 name = _name(depth)
-                for _ in range(2 if number == 0 else 1):  # the first time warms up
-                    start = time.perf_counter()
-                    codes = codec.encode(wave[None].to(codec.device), levels=depth)
-                    between = time.perf_counter()
-                    heard = codec.decode(codes)[0].float().cpu().numpy()
-                    end = time.perf_counter()
-                note("encode", name, (between - start) / seconds)
-                note("decode", name, (end - between) / seconds)
+                if number == 0:  # to warm up
+                    _coded(codec, wave, depth)
+                codes, heard, encoding, decoding = _coded(codec, wave, depth)
+                note("encode", name, encoding / seconds)
+                note("decode", name, decoding / seconds)
                 add(name, heard)
                 if depth == codec.num_levels:
-                    tokens.append(codes[0].cpu().numpy())
+                    tokens.append(codes)
         with tempfile.TemporaryDirectory() as folder:
             sound = Path(folder) / "in.flac"
             write_audio(sound, wave, codec.sample_rate)
@@ -189,11 +187,13 @@ def probe(synthesizer: Any, data: str | Path, *, limit: int = 32) -> Probe:
             Pair(utterance.id, "codec", reference, audio.waveform[0], spec)
             for utterance, reference, audio in zip(chosen, references, made, strict=True)
         ]
-        found = {row.measure: row.values["codec"] for row in scoring.rows(pairs, [scoring.score(p) for p in pairs])}
+        found: dict[str, Any] = {
+            row.measure: row.values["codec"] for row in scoring.rows(pairs, [scoring.score(p) for p in pairs])
+        }
         missing = [name for name in better if found[name] is None]
         if missing:
             raise DataError(f"{', '.join(missing)} could not be measured of any clip: give clips of speech")
-        return {name: float(found[name]) for name in better}  # type: ignore[arg-type]
+        return {name: float(found[name]) for name in better}
 
     return Probe(
         [{"audio": str(utterance.audio)} for utterance in chosen],
@@ -217,6 +217,18 @@ def held_out(data: Any, codec: Codec, limit: int) -> tuple[list[Utterance], str]
         return clips(Manifest(tuple(own)), limit), "listed by the codec"
     why = "the codec lists none of this corpus" if known else "first of the split; not listed"
     return clips(manifest, limit), why
+
+
+def _coded(
+    codec: Codec, wave: Float[Tensor, "n"], depth: int
+) -> tuple[Int[np.ndarray, "t q"], Float[np.ndarray, "n"], float, float]:
+    """Return a recording's tokens and what is heard of them, and the seconds of encoding and decoding."""
+    start = time.perf_counter()
+    codes = codec.encode(wave[None].to(codec.device), levels=depth)
+    between = time.perf_counter()
+    heard = codec.decode(codes)[0].float().cpu().numpy()
+    end = time.perf_counter()
+    return codes[0].cpu().numpy(), heard, between - start, end - between
 
 
 def depths_of(num_levels: int) -> list[int]:

@@ -22,6 +22,7 @@ from unisono.errors import RecipeError
 from unisono.nn.convnext import ConvNeXtBlock
 from unisono_sound.signal import LogMel, MelSpec
 
+from unisono_codec.codecs.codec import Decoder, Encoder
 from unisono_codec.codecs.streaming import windows
 from unisono_codec.vocoders.harmonic import HarmonicNet
 from unisono_codec.vocoders.vocoder import SILENCE
@@ -58,7 +59,7 @@ class FrameSizes:
             raise RecipeError(f"model.frames.downsampling={self.downsampling} must be at least 1")
 
 
-class FrameEncoder(nn.Module):
+class FrameEncoder(Encoder):
     """Log mels to vectors.
 
     ::
@@ -71,7 +72,6 @@ class FrameEncoder(nn.Module):
     """
 
     reads = "mel"
-    causal = False
 
     def __init__(self, spec: MelSpec, sizes: FrameSizes, latent_dim: int):
         super().__init__()
@@ -123,7 +123,7 @@ class FrameEncoder(nn.Module):
             return self.past(past.float()) + self.out(self.norm(x.float()))
 
 
-class FrameDecoder(nn.Module):
+class FrameDecoder(Decoder):
     """Vectors to a log mel, and on to the waveform.
 
     ::
@@ -132,8 +132,6 @@ class FrameDecoder(nn.Module):
            └──────────────────── Linear, unstack s frames ────────────────────────────────────────── (+) ─ log mel
                                                                                           log mel ─ head ─ wave
     """
-
-    causal = False
 
     def __init__(self, spec: MelSpec, sizes: FrameSizes, latent_dim: int):
         super().__init__()
@@ -206,7 +204,8 @@ def _initialise(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, nn.Conv1d | nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def _isometry(wide: int, narrow: int) -> nn.Linear:

@@ -187,7 +187,7 @@ def _folded(state: dict[str, Tensor]) -> dict[str, Tensor]:
     ):
         for name in [n for n in state if n.endswith("." + length)]:
             stem = name.removesuffix(length)
-            made[f"{stem}weight"] = torch._weight_norm(made.pop(f"{stem}{direction}"), made.pop(name), 0)
+            made[f"{stem}weight"] = torch.ops.aten._weight_norm(made.pop(f"{stem}{direction}"), made.pop(name), 0)
     return made
 
 

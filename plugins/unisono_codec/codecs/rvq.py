@@ -22,11 +22,20 @@ Shapes: b batch, n samples, t token frames, q codebooks, d channels.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any, Literal
 
+from jaxtyping import Float
 from torch import Tensor, nn
 from unisono.errors import CheckpointError, RecipeError
-from unisono.nn.quantize import FactorisedResidualQuantizer, GroupedQuantizer, ResidualQuantizer, ScalarQuantizer
+from unisono.nn.quantize import (
+    FactorisedResidualQuantizer,
+    GroupedQuantizer,
+    Quantizer,
+    ResidualQuantizer,
+    ScalarQuantizer,
+)
 from unisono.train.adversarial import Played
 from unisono_sound.signal.losses import LogMelLoss, MultiResolutionSTFTLoss, MultiScaleMelLoss
 
@@ -161,9 +170,14 @@ class ResidualCodec(Codec):
         (self.hop_length,) = hops
         if self.objective.spectrogram_steps and self.decoder == "waveform":
             raise RecipeError("model.objective.spectrogram_steps needs decoder: frames, which says a mel of its own")
-        sizes = {"frames": (spec, self.frames), "waveform": (self.waveform,)}
-        encoder = (FrameEncoder if self.encoder == "frames" else WaveformEncoder)(*sizes[self.encoder], self.latent_dim)
-        decoder = (FrameDecoder if self.decoder == "frames" else WaveformDecoder)(*sizes[self.decoder], self.latent_dim)
+        if self.encoder == "frames":
+            encoder = FrameEncoder(spec, self.frames, self.latent_dim)
+        else:
+            encoder = WaveformEncoder(self.waveform, self.latent_dim)
+        if self.decoder == "frames":
+            decoder = FrameDecoder(spec, self.frames, self.latent_dim)
+        else:
+            decoder = WaveformDecoder(self.waveform, self.latent_dim)
         self.net = CodecNet(encoder, self._quantizer(self.latent_dim), decoder)
         self.mel_loss = LogMelLoss(spec) if self.objective.mel == "single" else MultiScaleMelLoss(spec.sample_rate)
         self.stft_loss = MultiResolutionSTFTLoss()
@@ -184,7 +198,7 @@ class ResidualCodec(Codec):
             return state
         return {f"net.decoder.head.{name.removeprefix('net.')}": value for name, value in state.items()}
 
-    def _quantizer(self, dim: int) -> nn.Module:
+    def _quantizer(self, dim: int) -> Quantizer:
         sizes = (dim, self.size, self.levels)
         if self.codes == "average":
             return ResidualQuantizer(*sizes, dropout=self.level_dropout, dead_below=self.dead_below)
@@ -208,10 +222,16 @@ class ResidualCodec(Codec):
         }
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        return self.play(batch).parts
+        return self._made(batch)[1]
 
     def play(self, batch: dict[str, Any]) -> Played:
         """Encode, quantise and decode a batch."""
+        fake, parts = self._made(batch)
+        assert fake is not None, "the game begins while the spectrogram alone is learnt, which makes no wave"
+        return Played(fake, batch["wave"], parts)
+
+    def _made(self, batch: dict[str, Any]) -> tuple[Float[Tensor, "b n"] | None, dict[str, Tensor]]:
+        """Return a batch's waves, None while the spectrogram alone is learnt, and its losses."""
         weights, real = self.objective, batch["wave"]
         self.check_crop(real)
         z = self.net.encoder(batch[self.net.encoder.reads])
@@ -230,10 +250,10 @@ class ResidualCodec(Codec):
                 parts["stft"] = self.mean(self.stft_loss(fake, real))
             if weights.wave_weight:
                 parts["wave"] = self.mean((fake - real).abs().mean(1))
-        loss = sum(getattr(weights, f"{name}_weight") * value for name, value in parts.items())
+        loss = reduce(add, [getattr(weights, f"{name}_weight") * value for name, value in parts.items()])
         for level, (perplexity, used) in enumerate(zip(quantised.perplexity, quantised.utilisation, strict=True)):
             parts[f"perplexity_{level}"], parts[f"utilisation_{level}"] = perplexity, used
-        return Played(fake, real, {"loss": loss, **parts})
+        return fake, {"loss": loss, **parts}
 
 
 class GroupedCodec(ResidualCodec):
@@ -284,7 +304,7 @@ class GroupedCodec(ResidualCodec):
     def num_groups(self) -> int:
         return self.groups
 
-    def _quantizer(self, dim: int) -> nn.Module:
+    def _quantizer(self, dim: int) -> Quantizer:
         part = dim // self.groups
         return GroupedQuantizer([super(GroupedCodec, self)._quantizer(part) for _ in range(self.groups)], by_level=True)
 
@@ -323,5 +343,5 @@ class ScalarCodec(ResidualCodec):
             raise RecipeError(f"model.scales={list(scales)} must be whole numbers of at least 2, one or more")
         self.scales = scales
 
-    def _quantizer(self, dim: int) -> nn.Module:
+    def _quantizer(self, dim: int) -> Quantizer:
         return ScalarQuantizer(dim, self.scales)

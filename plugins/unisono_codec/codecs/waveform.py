@@ -30,7 +30,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 from unisono.errors import RecipeError, RequestError
+from unisono.nn.modules import Modules
 
+from unisono_codec.codecs.codec import Decoder, Encoder
 from unisono_codec.codecs.streaming import windows
 
 Past = dict[nn.Module, Any]
@@ -95,7 +97,7 @@ class WaveformSizes:
         return math.prod(self.strides)
 
 
-class WaveformEncoder(nn.Module):
+class WaveformEncoder(Encoder):
     """Waves to vectors; see the module's diagram."""
 
     reads = "wave"
@@ -105,10 +107,10 @@ class WaveformEncoder(nn.Module):
         c = sizes.channels
         self.sizes = sizes
         self.first = Conv(sizes, 1, c, sizes.kernel)
-        self.stages = nn.ModuleList()
+        self.stages: Modules[Modules[Any]] = Modules()
         for stride in sizes.strides:
             units = [ResidualUnit(sizes, c, dilation) for dilation in sizes.dilations]
-            self.stages.append(nn.ModuleList([*units, activation(sizes, c), Conv(sizes, c, 2 * c, 2 * stride, stride)]))
+            self.stages.append(Modules([*units, activation(sizes, c), Conv(sizes, c, 2 * c, 2 * stride, stride)]))
             c *= 2
         self.memory = Memory(c, sizes.lstm_layers) if sizes.lstm_layers else None
         self.act = activation(sizes, c)
@@ -160,7 +162,7 @@ class WaveformEncoder(nn.Module):
         """Return vectors; with ``past``, those of a wave that goes on where the last one ended (causal only)."""
         counts = None if mask is None else mask.sum(1) * self.sizes.hop_length
         x = self.first(wave[:, None], counts, past)
-        for *units, act, down in self.stages:  # type: ignore[misc]
+        for *units, act, down in self.stages:
             for unit in units:
                 x = unit(x, counts, past)
             x = down(act(x), counts, past)
@@ -170,7 +172,7 @@ class WaveformEncoder(nn.Module):
         return self.last(self.act(x), counts, past).mT.float()
 
 
-class WaveformDecoder(nn.Module):
+class WaveformDecoder(Decoder):
     """Vectors to waves; see the module's diagram."""
 
     def __init__(self, sizes: WaveformSizes, latent_dim: int):
@@ -179,10 +181,10 @@ class WaveformDecoder(nn.Module):
         self.sizes = sizes
         self.first = Conv(sizes, latent_dim, c, sizes.kernel)
         self.memory = Memory(c, sizes.lstm_layers) if sizes.lstm_layers else None
-        self.stages = nn.ModuleList()
+        self.stages: Modules[Modules[Any]] = Modules()
         for stride in reversed(sizes.strides):
             units = [ResidualUnit(sizes, c // 2, dilation) for dilation in sizes.dilations]
-            self.stages.append(nn.ModuleList([activation(sizes, c), UpConv(sizes, c, c // 2, stride), *units]))
+            self.stages.append(Modules([activation(sizes, c), UpConv(sizes, c, c // 2, stride), *units]))
             c //= 2
         self.act = activation(sizes, c)
         self.last = Conv(sizes, c, 1, sizes.last_kernel[1])
@@ -238,7 +240,7 @@ class WaveformDecoder(nn.Module):
         x = self.first(z.mT, counts, past)
         if self.memory is not None:
             x = self.memory(x, past)
-        for act, up, *units in self.stages:  # type: ignore[misc]
+        for act, up, *units in self.stages:
             x = up(act(x), counts, past)
             if counts is not None:
                 counts = counts * up.stride - (up.stride % 2 if self.sizes.short_odd else 0)

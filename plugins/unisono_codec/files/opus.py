@@ -54,7 +54,8 @@ def opus_copy(waveform: Float[np.ndarray, "n"], sample_rate: int, bit_rate: floa
         guess = level + (rate - bit_rate) / (HIGHEST_RATE - LOWEST_RATE)
         if not low < guess < high:
             guess = (low + high) / 2
-    level, data, rate = best  # type: ignore[misc]
+    assert best is not None  # STEPS is above 0
+    level, data, rate = best
     decoded, _ = soundfile.read(io.BytesIO(data), dtype="float32")
     back = soxr.resample(decoded, RATE, sample_rate, quality="HQ")[: len(waveform)]
     back = np.pad(back, (0, len(waveform) - len(back)))

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
+from unisono.nn.modules import Modules
 from unisono.train.discriminator_losses import Judgement
 from unisono_sound.signal.stft import stft_same
 
@@ -194,7 +195,7 @@ class ComplexDiscriminator(nn.Module):
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
         count = n_fft // 2 + 1
         self.edges = [(int(low * count), int(high * count)) for low, high in bands]
-        self.bands = nn.ModuleList(
+        self.bands = Modules(
             nn.ModuleList(
                 weight_norm(conv)
                 for conv in (

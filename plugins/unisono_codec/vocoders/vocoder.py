@@ -33,17 +33,19 @@ class Vocoder(Model):
     Media: ClassVar[type[Audio]] = Audio
     Facts: ClassVar[type[AudioFacts]] = AudioFacts
     facts: AudioFacts
+    net: Any
+    """The network; open, so that each vocoder states its own kind. ``stream`` is its own."""
     text_field: ClassVar[str] = "audio"
     deterministic: ClassVar[bool] = True
 
     class Request(Request):
         """A recording to analyse and resynthesise, or a log mel spectrogram."""
 
-        audio: str | None = Field(None, description="path of a recording to resynthesise")
+        audio: str | None = Field(default=None, description="path of a recording to resynthesise")
         mel: Annotated[
             list[list[float]] | None,
             BeforeValidator(lambda x: x.tolist() if hasattr(x, "tolist") else x),
-        ] = Field(None, description="natural-log mel spectrogram, frames by bins, to turn into sound")
+        ] = Field(default=None, description="natural-log mel spectrogram, frames by bins, to turn into sound")
 
         @model_validator(mode="after")
         def _one_source(self):
@@ -126,6 +128,7 @@ class Vocoder(Model):
                     f"each of {self.mel_spec.n_mels} bins"
                 )
             return torch.tensor(request.mel, device=self.device)
+        assert request.audio is not None  # a request holds one of both
         wave, _ = read_audio(request.audio, self.mel_spec.sample_rate)
         wave = wave.to(self.device)
         hop, needed = self.mel_spec.hop_length, self.mel_spec.n_fft
@@ -139,15 +142,15 @@ class Vocoder(Model):
             return self._previews
         seconds = torch.arange(self.mel_spec.sample_rate) / self.mel_spec.sample_rate
         phase = 2 * math.pi * (110 * seconds + 55 * seconds.square())
-        buzz = sum(torch.sin(k * phase) / k for k in range(1, 12)) * 0.1
+        buzz = sum((torch.sin(k * phase) / k for k in range(1, 12)), torch.zeros_like(phase)) * 0.1
         hop = self.mel_spec.hop_length
         wave = buzz[None, : len(buzz) // hop * hop].to(self.device)
-        mel = self.log_mel(wave)[0].cpu()
+        mel = self.log_mel(wave)[0].tolist()
         return [self.Request(mel=mel), self.Request(mel=mel[: len(mel) // 3])]
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         if batch_idx == 0:
-            self._previews = [self.Request(mel=mel.cpu()) for mel in batch["mel"][:2]]
+            self._previews = [self.Request(mel=mel.tolist()) for mel in batch["mel"][:2]]
         super().validation_step(batch, batch_idx)
 
     def units(self, batch: dict[str, Any]) -> dict[str, int]:

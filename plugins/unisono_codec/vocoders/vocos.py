@@ -66,7 +66,8 @@ class VocosNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv1d | nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     @property
     def context(self) -> int:
@@ -160,6 +161,8 @@ class Vocos(Vocoder):
         pitch_weight: weight of the pitch's cross entropy, where there is a source.
     """
 
+    net: VocosNet
+
     def __init__(
         self,
         *,
@@ -187,7 +190,7 @@ class Vocos(Vocoder):
                 raise RecipeError("model.source=harmonic learns from the recordings' pitch: set data.pitch=true")
             from unisono_codec.vocoders.harmonic import HarmonicNet
 
-            self.net: VocosNet = HarmonicNet(*sizes)
+            self.net = HarmonicNet(*sizes)
         else:
             self.net = VocosNet(*sizes)
         self.mel_loss = LogMelLoss(self.mel_spec)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 from unisono.errors import RecipeError
+from unisono.nn.modules import Modules
 from unisono_sound.signal import MelSpec
 
 from unisono_codec.vocoders.noise import gaussian_noise
@@ -71,13 +72,14 @@ class WaveNet(nn.Module):
             )
         self.mel_spec = mel_spec
         self.mel_context = mel_context
+        self.skip_channels = skip_channels
         self.listen = weight_norm(
             nn.Conv1d(mel_spec.n_mels, mel_spec.n_mels, 2 * mel_context + 1, padding=mel_context, bias=False)
         )
         self.upsample = MelUpsample(upsample_factors)
         self.first = weight_norm(nn.Conv1d(1, channels, 1))
         per_stack = num_layers // num_stacks
-        self.layers = nn.ModuleList(
+        self.layers = Modules(
             Layer(
                 mel_spec.n_mels,
                 channels,
@@ -124,7 +126,7 @@ class WaveNet(nn.Module):
         heard = masked(self.listen(masked((mel.mT - SILENCE) / -SILENCE, frames)), frames)
         smooth = self.upsample.filters()
         x = self.first(noise[:, None])
-        skips = torch.zeros(len(mel), self.before_last.in_channels, like.shape[1], device=mel.device)
+        skips = torch.zeros(len(mel), self.skip_channels, like.shape[1], device=mel.device)
         for layer in self.layers:
             x, skip = layer(masked(x, samples), self.upsample(layer.condition(heard), smooth))
             skips = skips.add_(skip)
@@ -194,7 +196,7 @@ class MelUpsample(nn.Module):
             raise RecipeError(f"model.upsample_factors={list(factors)} must be one or more whole numbers above 0")
         self.factors = tuple(factors)
         self.hop = math.prod(factors)
-        self.smooth = nn.ModuleList(nn.Conv1d(1, 1, 2 * s + 1, padding=s, bias=False) for s in factors)
+        self.smooth = Modules(nn.Conv1d(1, 1, 2 * s + 1, padding=s, bias=False) for s in factors)
         for conv in self.smooth:
             nn.init.constant_(conv.weight, 1 / conv.kernel_size[0])
             weight_norm(conv)

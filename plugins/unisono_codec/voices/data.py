@@ -144,8 +144,8 @@ class VoiceData(SpeechCorpus):
                 durations = learn_alignment(symbols, mels, len(self.reader.table), num_steps=self.align_steps)
             voiced = [VoiceItem(item, frames, provider) for item, frames in zip(items, durations, strict=True)]
         else:
-            units = self.features()[0].keywords["units"]  # type: ignore[attr-defined]
-            self.spec = units.spec
+            extraction: Any = self.features()[0]  # a partial of `extract`
+            self.spec = extraction.keywords["units"].spec
             voiced = [VoiceItem(item, None, None) for item in items]
         cut = len(self.train_set.items)
         self.train_set, self.val_set = (VoiceSet(part, self) for part in (voiced[:cut], voiced[cut:]))

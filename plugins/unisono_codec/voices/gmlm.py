@@ -36,6 +36,7 @@ from unisono.masked import Canvas, Layout, Strategy, make_strategy
 from unisono.masked.model import StreamNetwork
 from unisono.masked.training.corrupt import Corrupted
 from unisono.nn.attention import attend, split_heads, split_parts
+from unisono.nn.modules import Modules
 from unisono.nn.rotary import Rotation, rotation
 from unisono.nn.temporal import TemporalPredictor
 
@@ -322,7 +323,7 @@ class GroupNet(nn.Module):
         self.semantic = nn.Embedding(vocabulary, dim)
         self.dropout = nn.Dropout(sizes.dropout)
         self.encoder = Conformer(replace(sizes, num_layers=prompt_layers))
-        self.blocks = nn.ModuleList(LookingBlock(sizes) for _ in range(sizes.num_layers))
+        self.blocks = Modules(LookingBlock(sizes) for _ in range(sizes.num_layers))
         self.heads = TokenHeads(num_streams, codebook_size, dim)
 
     def remember(self, prompt: Int[Tensor, "b p q"], lengths: Int[Tensor, " b"]) -> Memory:
@@ -330,7 +331,7 @@ class GroupNet(nn.Module):
         mask = torch.arange(prompt.shape[1], device=prompt.device) < lengths[:, None]
         known = mask[..., None].expand(prompt.shape)
         x = self.encoder(self.dropout(self.embedding(prompt, known)), mask)
-        pairs = [block.remember(x) for block in self.blocks]  # type: ignore[operator]
+        pairs = [block.remember(x) for block in self.blocks]
         keys, values = (torch.stack(part, 1) for part in zip(*pairs, strict=True))
         mean = (x * mask[..., None]).sum(1) / lengths[:, None]
         return Memory(keys, values, mask, mean)
@@ -351,7 +352,7 @@ class GroupNet(nn.Module):
         x = self.dropout(self.embedding(tokens, known) + self.condition(semantic))
         places = rotation(torch.arange(x.shape[1]), self.head_dim, device=x.device)
         for number, block in enumerate(self.blocks):
-            x = block.read(x, mask, places, memory, number)  # type: ignore[operator]
+            x = block.read(x, mask, places, memory, number)
         return x
 
 

@@ -119,11 +119,11 @@ class Listener(Model):
     class Request(Request):
         """A recording to listen to: a file, or samples."""
 
-        audio: str | None = Field(None, description="path of a recording of one word")
+        audio: str | None = Field(default=None, description="path of a recording of one word")
         samples: Annotated[
             list[float] | None,
             BeforeValidator(lambda x: x.tolist() if hasattr(x, "tolist") else x),
-        ] = Field(None, description="samples of one word, at the listener's rate, from -1 to 1")
+        ] = Field(default=None, description="samples of one word, at the listener's rate, from -1 to 1")
 
         @model_validator(mode="after")
         def _one_source(self):
@@ -288,13 +288,16 @@ class Listener(Model):
         """Two buzzes, which are nobody: what is shown is that they are told apart."""
         seconds = torch.arange(self.mel_spec.sample_rate // 2) / self.mel_spec.sample_rate
         return [
-            self.Request(samples=sum(torch.sin(2 * math.pi * hertz * k * seconds) / k for k in range(1, 9)) * 0.1)
-            for hertz in (110.0, 220.0)
+            self.Request(samples=(sum(harmonics, torch.zeros_like(seconds)) * 0.1).tolist())
+            for harmonics in (
+                [torch.sin(2 * math.pi * hertz * k * seconds) / k for k in range(1, 9)] for hertz in (110.0, 220.0)
+            )
         ]
 
     def check_requests(self) -> list["Listener.Request"]:
         """The two buzzes, and a shorter one."""
         first, second = self.preview_requests()
+        assert first.samples is not None  # it is a buzz
         return [first, second, self.Request(samples=first.samples[: len(first.samples) * 2 // 3])]
 
 

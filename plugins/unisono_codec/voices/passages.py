@@ -282,6 +282,7 @@ def read_prompt(model: Any, request: VoiceRequest) -> Prompt:
     Raises ``RequestError`` for a prompt that is too short, silent, or longer than the network's window.
     """
     codec, rate = model.codec, model.codec.sample_rate
+    assert request.prompt is not None  # else nobody asks
     wave, _ = read_audio(request.prompt, rate)
     seconds = len(wave) / rate
     if seconds < SHORTEST_PROMPT_SECONDS:

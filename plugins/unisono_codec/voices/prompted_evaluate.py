@@ -81,10 +81,13 @@ def evaluate(
         synthesizer.to(device)
     main: GroupMaskedLM = synthesizer.model
     listener: Listener = main.component("listener")
-    rivals = {"": synthesizer} | {str(path): load(path, device=device or "cpu") for path in against or ()}
-    for path, rival in rivals.items():
-        if not isinstance(rival.model, GroupMaskedLM) or rival.model.facts.codec != main.facts.codec:
+    loaded = {str(path): load(path, device=device or "cpu") for path in against or ()}
+    rivals: list[tuple[Any, GroupMaskedLM]] = []
+    for path, rival in {"": synthesizer, **loaded}.items():
+        model = rival.model
+        if not isinstance(model, GroupMaskedLM) or model.facts.codec != main.facts.codec:
             raise DataError(f"{path}: is no codec/gmlm over the same codec's tokens, so it cannot be compared")
+        rivals.append((rival, model))
     bar = {"console": Console(stderr=True), "disable": not progress}
     with tempfile.TemporaryDirectory() as folder:
         held = HeldOut.read(main, data, limit, Path(folder))
@@ -94,8 +97,7 @@ def evaluate(
         heard[CODEC] = [listener.hear([through(main.codec, w)], main.codec.sample_rate)[0] for w in originals]
         speed: dict[str, dict[str, float]] = {}
         sequences: dict[str, float] = {}
-        for rival in rivals.values():
-            model: GroupMaskedLM = rival.model
+        for rival, model in rivals:
             for steps in num_steps or (GROUP_STEPS if model.order == "groups" else LEVEL_STEPS):
                 system = f"{model.order}, {steps} steps"
                 if system in heard:
@@ -332,16 +334,16 @@ def timed(synthesizer: Any, held: HeldOut, steps: int) -> dict[str, float]:
     asked = {**held.requests[0], "text": sequence_of(model), "num_steps": steps}
     with one_thread():
         synthesizer(asked)
-        spent, before = [], (model.evaluations, model.prompts_read)
+        spent, spoken, before = [], [], (model.evaluations, model.prompts_read)
         for seed in range(SPEED_REPEATS):
             start = time.perf_counter()
-            audio = synthesizer({**asked, "seed": seed})
+            spoken.append(synthesizer({**asked, "seed": seed}))
             spent.append(time.perf_counter() - start)
     return {
         "evaluations": (model.evaluations - before[0]) / SPEED_REPEATS,
         "prompts read": (model.prompts_read - before[1]) / SPEED_REPEATS,
         "seconds": median(spent),
-        "real-time factor": median(spent) / audio.seconds,
+        "real-time factor": median(spent) / spoken[-1].seconds,
     }
 
 
@@ -360,8 +362,9 @@ def against_one_by_one(model: GroupMaskedLM, held: HeldOut) -> dict[str, float]:
 
 def sequence_of(model: GroupMaskedLM) -> str:
     """Words to time: as many as fit into one part, at most ``SEQUENCE``."""
-    words = list(model.facts.words)
-    return " ".join(words[: min(SEQUENCE, model.facts.max_join)])
+    words, most = model.facts.words, model.facts.max_join
+    assert words is not None and most is not None  # a model of single words
+    return " ".join(list(words)[: min(SEQUENCE, most)])
 
 
 def memory_peaks(checkpoint: str | Path, text: str) -> dict[str, float]:

@@ -265,7 +265,7 @@ def write_units(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Cluster what HuBERT hears of a corpus, from the command line; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m unisono_codec.voices.semantic", description=__doc__.partition("\n")[0]
+        prog="python -m unisono_codec.voices.semantic", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("model", help="a HuBERT model: a folder or a hub id")
     parser.add_argument("dest", help="the folder to write")

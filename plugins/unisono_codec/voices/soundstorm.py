@@ -280,7 +280,9 @@ class SoundStorm(TokenModel):
         if len(steps) != self.num_levels:
             raise RequestError(f"level_steps has {len(steps)} numbers for {self.num_levels} levels: give one for each")
         asked = {name: getattr(request, name) for name in self.temperatures}
-        knobs = {name: self.temperatures[name] if value is None else value for name, value in asked.items()}
+        knobs: dict[str, Any] = {
+            name: self.temperatures[name] if value is None else value for name, value in asked.items()
+        }
         return make_strategy("soundstorm", canvas.layout, num_steps=tuple(steps), **knobs)
 
     def preview_requests(self) -> list[VoiceRequest]:

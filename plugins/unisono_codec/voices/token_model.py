@@ -44,6 +44,7 @@ class TokenModel(MaskedModel):
         self.codebook_size = int(self.facts.codec["codebook_size"])
         self.speaks = self.spec.provider == PHONEMES
         if self.speaks:
+            assert self.facts.duration_rate is not None  # the data says it with phonemes
             self.phonemes = Phonemes(self.voice.symbols, self.spec.frame_rate, self.facts.duration_rate)
 
     def masking_of(self, num_sets: int, weights: Sequence[float] | None, name: str, what: str) -> PlanMasking:

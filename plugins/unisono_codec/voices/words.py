@@ -14,7 +14,7 @@ Shapes: s symbols, t codec frames, p codec frames of the prompt, q codebooks, u 
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Int
@@ -278,7 +278,7 @@ class MadeDigits(MadeSpeech):
             for number, item in enumerate(own):
                 held = 0 < len(own) - number <= HELD_TAKES and len(own) > HELD_TAKES
                 item.utterance = replace(item.utterance, held_out=held)
-        super()._split(kept)  # type: ignore[misc]
+        cast(SpeechCorpus, super())._split(kept)
 
 
 class MadeWordData(MadeDigits, WordData):
