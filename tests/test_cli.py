@@ -570,6 +570,17 @@ def test_a_suffix_is_a_suffix(command, tmp_path, voice_export, suffix):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lines.txt"]
 
 
+def test_without_many_lines_a_suffix_is_a_field_or_refused(command, tmp_path, voice_export):
+    done = command("generate", voice_export, "Hello", "-o", tmp_path / "x.wav", "--suffix=.flac")
+    assert done.code == 2 and "--suffix is the format of what --input makes" in done.err
+    done = command("generate", voice_export, "Hello", "-o", tmp_path / "x.wav", "--output-dir", tmp_path)
+    assert done.code == 2 and "--output-dir is where --input writes" in done.err
+    text = Path(__file__).parents[1] / "checkpoints" / "text-mdlm-shakespeare"
+    done = command("generate", text, "Now ", "--suffix= the end.", "--length=4", "-o", tmp_path / "x.txt")
+    made = (tmp_path / "x.txt").read_text()
+    assert done.code == 0 and made.startswith("Now ") and made.endswith(" the end.")
+
+
 # ---- exports, plugins, doctor, dry runs --------------------------------------------------------
 
 

@@ -50,6 +50,8 @@ class Model(LightningModule):
     text_field: ClassVar[str] = "text"
     roles: ClassVar[dict[str, str]] = {}
     builtin_components: ClassVar[dict[str, str]] = {}
+    component_kinds: ClassVar[dict[str, Any]] = {}
+    """What the component of a role must be, where not any will do: a class, or a protocol checked at run time."""
     Facts: ClassVar[Any] = None
     """The family of facts (a class derived from ``unisono.data.Facts``) that the model is built from; None takes any
     mapping of plain JSON."""
@@ -140,12 +142,24 @@ class Model(LightningModule):
 
     def attach(self, role: str, component: Any) -> None:
         """Give the model a component for a role; it stays out of this model's weights and optimiser."""
-        if role not in self.roles:
-            raise RecipeError(f"{type(self).__name__} has no component {role!r}{did_you_mean(role, self.roles)}")
+        self.check_component(role, component)
         if isinstance(component, nn.Module):
             component.eval().requires_grad_(False)
             component.to(self.device)
         self._components[role] = component
+
+    def check_component(self, role: str, component: Any) -> None:
+        """Raise ``RecipeError`` for an unknown role, and for a component that is not of its kind.
+
+        A model whose ``attach`` looks at the component calls this first.
+        """
+        if role not in self.roles:
+            raise RecipeError(f"{type(self).__name__} has no component {role!r}{did_you_mean(role, self.roles)}")
+        kind = self.component_kinds.get(role)
+        if kind is not None and not isinstance(component, kind):
+            raise RecipeError(
+                f"the {role} must be of the kind {kind.__name__}, not {type(component).__name__}: attach another one"
+            )
 
     @property
     def components(self) -> dict[str, Any]:

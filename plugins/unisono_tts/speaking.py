@@ -15,7 +15,7 @@ import torch
 from unisono import Audio
 from unisono.errors import RecipeError
 from unisono.media import Curve
-from unisono.model import OnStep
+from unisono.model import Model, OnStep
 from unisono_sound.corpus import SpeechFacts
 from unisono_sound.signal import GriffinLim
 from unisono_sound.text import Symbols

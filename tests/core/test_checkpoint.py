@@ -16,7 +16,7 @@ import torch
 import unisono
 import yaml
 from safetensors.torch import load_file, save_file
-from unisono.errors import CheckpointError, DataError, RequestError
+from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
 from unisono.export import (
     Card,
     export_run,
@@ -333,6 +333,49 @@ def test_surplus_missing_and_foreign_weights_are_refused(voice_export, tmp_path)
         save_file(weights, folder / "model.safetensors")
         with pytest.raises(CheckpointError, match=told):
             unisono.load(folder)
+
+
+def test_weights_that_are_no_numbers_or_of_another_type_are_refused(voice_export, tmp_path):
+    folder = shutil.copytree(voice_export, tmp_path / "voice")
+    whole = load_file(folder / "model.safetensors")
+    first = sorted(name for name, weight in whole.items() if weight.is_floating_point())[0]
+    cases = {
+        "has NaN or infinity": whole[first] * float("inf"),
+        "as BF16, and unisono.json says float32": whole[first].bfloat16(),
+        "1 of another kind of number": whole[first].to(torch.complex64),
+    }
+    for told, weight in cases.items():
+        save_file({**whole, first: weight}, folder / "model.safetensors")
+        with pytest.raises(CheckpointError, match=told):
+            unisono.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"format": True}, "has export format True"),
+        ({"format": 1.0}, "has export format 1.0"),
+        ({"builtin_components": {"vocoder": ["griffin-lim"]}}, "none of the built-in ones"),
+        ({"builtin_components": {"vocoder": {}}}, "none of the built-in ones"),
+    ],
+)
+def test_an_info_file_of_other_types_is_one_sentence(voice_export, tmp_path, change, told):
+    folder = shutil.copytree(voice_export, tmp_path / "voice")
+    info = json.loads((folder / "unisono.json").read_text())
+    (folder / "unisono.json").write_text(json.dumps({**info, **change}))
+    with pytest.raises(CheckpointError, match=told):
+        unisono.load(folder)
+
+
+def test_a_component_that_is_none_is_named(voice_export, tmp_path):
+    folder = shutil.copytree(voice_export, tmp_path / "voice")
+    shutil.rmtree(folder / "components")
+    shutil.copytree(folder, tmp_path / "component")
+    with pytest.raises(RecipeError, match="is no vocoder"):
+        unisono.load(folder, components={"vocoder": str(tmp_path / "component")})
+    for place in (None, 5, ["a"]):
+        with pytest.raises(CheckpointError, match="give a folder or a hub id as text"):
+            unisono.load(place)
 
 
 def test_loading_leaves_the_global_generator(voice_export):

@@ -86,16 +86,18 @@ def test_a_camera_turned_on_its_side():
         (b"", "empty file"),
         (b"not an image", "unreadable"),
         (encoded(constant("RGB", (5, 5, 5), (64, 64)), "JPEG")[:400], "truncated"),
+        (encoded(constant("RGB", (5, 5, 5), (64, 64)), "JPEG")[:600].ljust(5000, b"\0"), "truncated"),
+        (encoded(constant("RGB", (5, 5, 5)), "GIF")[:12], "unreadable"),
         (encoded(constant("F", 0.5), "TIFF"), "unknown range"),
         (encoded(constant("I", 70000), "TIFF"), "unknown range"),
     ],
-    ids=["empty", "no image", "truncated", "floats", "32 bits"],
+    ids=["empty", "no image", "truncated", "zeros for the rest", "header alone", "floats", "32 bits"],
 )
 def test_what_cannot_be_read_says_why(data, reason):
     with pytest.raises(Drop) as caught:
         read_image(data)
     assert caught.value.reason == reason
-    assert "the image" in caught.value.detail
+    assert "the image" in caught.value.detail and "BytesIO" not in caught.value.detail
 
 
 def png_of(width, height, bits=8, colour=0, *chunks):

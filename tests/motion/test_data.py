@@ -1,6 +1,7 @@
 """Clips: what is kept, what is dropped and why, captions, mirror images, splits, and the published layout."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -420,6 +421,29 @@ def test_an_id_in_both_parts_is_one_row(tmp_path):
     assert [(d.id, d.reason) for d in data.audit.dropped] == [("000003", "in both parts")]
     seen = {clip.id.partition("@")[0] for part in (data.train_set, data.val_set) for clip in part.clips}
     assert seen == {"000001", "000002", "000004"} and data.audit.kept == 5
+
+
+def test_a_clip_and_its_mirror_image_are_held_out_together(tmp_path):
+    root = published(tmp_path / "HumanML3D")
+    for place in [*(root / "new_joint_vecs").iterdir(), *(root / "texts").iterdir()]:
+        shutil.copy(place, place.with_name(f"M{place.name}"))
+    data = prepared(root, val_size=3)
+    sides = [{clip.id.partition("@")[0] for clip in part.clips} for part in (data.train_set, data.val_set)]
+    assert len(sides[1]) == 4 and len(sides[0]) == 8
+    assert not {name.removeprefix("M") for name in sides[0]} & {name.removeprefix("M") for name in sides[1]}
+    (root / "train.txt").write_text("000001\nM000002\n000003\nM000003\n")
+    (root / "val.txt").write_text("000002\n000004\n")
+    data = prepared(root)
+    assert {(d.id, d.reason) for d in data.audit.dropped} == {(name, "in both parts") for name in ("000002", "M000002")}
+
+
+def test_features_beyond_any_body_are_one_row(tmp_path):
+    root = published(tmp_path / "HumanML3D")
+    features = np.load(root / "new_joint_vecs" / "000002.npy")
+    features[3, 5] = 1e30
+    np.save(root / "new_joint_vecs" / "000002.npy", features)
+    data = prepared(root, val_size=1)
+    assert [(d.id, d.reason) for d in data.audit.dropped] == [("000002", "too large")]
 
 
 def test_mirror_images_say_the_other_side(folder):

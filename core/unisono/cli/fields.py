@@ -57,7 +57,7 @@ def as_text(argument: str) -> str:
     """Return an argument as UTF-8, which Python reads as single bytes where the locale knows only ASCII."""
     try:
         return argument.encode("utf-8", "surrogateescape").decode("utf-8")
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise RequestError(f"{argument!a:.120} is not UTF-8: give it as UTF-8, or in a file with --input") from None
 
 

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from unisono.cli.fields import as_text, describe_fields, request_flags
+from unisono.cli.fields import as_text, describe_fields, flag_value, request_flags
 from unisono.errors import RequestError, UnisonoError
 
 
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write one output")
     parser.add_argument("--input", metavar="FILE", help="one request per line: text, or JSON with request fields; or -")
     parser.add_argument("--output-dir", metavar="DIR", help="where --input writes, one file per line")
-    parser.add_argument("--suffix", help="format of --output-dir files, such as .flac")
+    parser.add_argument("--suffix", help="format of --output-dir files, such as .flac; without --input a field's value")
     parser.add_argument("--batch-size", type=int, default=8, help="requests per batch with --input (default 8)")
     parser.add_argument("--plot", metavar="FILE", help="also write a figure of the output")
     parser.add_argument("--live", action="store_true", help="show in the terminal how it is made, where a model can")
@@ -86,6 +86,12 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         from unisono.cli.many import generate_many
 
         return generate_many(synthesizer, args.input, Path(args.output_dir), suffix, fields, args.batch_size)
+    if args.output_dir is not None:
+        raise RequestError("--output-dir is where --input writes: give --input FILE, or -o FILE for one output")
+    if args.suffix is not None:  # without --input it is no format, and a field where the model has one
+        if "suffix" not in kind.model_fields:
+            raise RequestError("--suffix is the format of what --input makes: end -o FILE in it")
+        fields["suffix"] = flag_value("suffix", as_text(args.suffix), kind.model_fields["suffix"].annotation)
     if args.output is None:
         raise RequestError("where should the output go? add -o FILE, such as -o out.wav")
     media.check_path(args.output)

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from unisono.errors import UnisonoError
@@ -30,7 +31,8 @@ def written_aside(
 ) -> Iterator[Path]:
     """Give a place beside ``path`` to write a file to, with the same suffix; at the end it becomes ``path``.
 
-    A link is followed; a device or pipe (``/dev/stdout``) is written to directly.
+    A link is followed. What is meant for a device or pipe (``/dev/stdout``) is written to a temporary file and copied,
+    since a library that is given the device itself may seek in it, or put a file in its place.
 
     Args:
         kind: of the error where it cannot be written; its sentence ends in ``remedy``.
@@ -43,7 +45,11 @@ def written_aside(
         if place.exists() and not stat.S_ISREG(place.stat().st_mode):
             if place.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-            yield place
+            with TemporaryDirectory(prefix="unisono-") as folder:
+                aside = Path(folder) / f"output{_suffix(place)}"
+                yield aside
+                with aside.open("rb") as source, place.open("wb") as target:
+                    shutil.copyfileobj(source, target)
             return
         place.parent.mkdir(parents=True, exist_ok=True)
         aside = _beside(place)
@@ -105,6 +111,8 @@ def writing_to(
     An ``OSError`` that names another file, such as a missing input, passes.
     """
     path = Path(path)
+    if "\0" in str(path):
+        raise kind(f"cannot write {shown(path)!r}: a path has no NUL byte; {remedy}")
     try:
         yield
     except (OSError, *also) as error:
@@ -146,8 +154,11 @@ _PREFIX = ".unisono-"
 
 
 def _beside(path: Path) -> Path:
-    suffix = path.suffix if len(path.suffix) < 40 else ""
-    return path.with_name(f"{_PREFIX}{uuid4().hex}{suffix}")
+    return path.with_name(f"{_PREFIX}{uuid4().hex}{_suffix(path)}")
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix if len(path.suffix) < 40 else ""
 
 
 def _sync(path: Path) -> None:

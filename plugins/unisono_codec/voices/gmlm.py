@@ -41,6 +41,7 @@ from unisono.nn.rotary import Rotation, rotation
 from unisono.nn.temporal import TemporalPredictor
 
 from unisono_codec.voices.conformer import Conformer, ConformerBlock
+from unisono_codec.voices.listener import Listener
 from unisono_codec.voices.pacing import TYPICAL_FRAMES
 from unisono_codec.voices.prompting import Part, PromptedRequest, PromptedTask, parts_of, prompt_of
 from unisono_codec.voices.sizes import NETWORK, ConformerSizes
@@ -76,6 +77,7 @@ class GroupMaskedLM(TokenModel):
         **TokenModel.roles,
         "listener": "tells who speaks and which word it is; evaluation needs it",
     }
+    component_kinds: ClassVar[dict[str, Any]] = {**TokenModel.component_kinds, "listener": Listener}
     builtin_components: ClassVar[dict[str, str]] = {"untrained": "unisono_codec.codecs.untrained:grvq"}
 
     def __init__(

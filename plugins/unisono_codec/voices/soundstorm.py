@@ -32,6 +32,7 @@ from unisono.masked.training.corrupt import Corrupted
 from unisono_sound.voice import Reading, SpeechRequest
 
 from unisono_codec.voices.conformer import Conformer
+from unisono_codec.voices.listener import Listener
 from unisono_codec.voices.pacing import PromptAligner, SymbolDurations
 from unisono_codec.voices.passages import FIRST_PIECE_CHARACTERS, SpokenRequest, VoiceRequest, Window
 from unisono_codec.voices.sizes import NETWORK, ConformerSizes, DecodingDefaults, DurationSizes, Objective
@@ -78,6 +79,7 @@ class SoundStorm(TokenModel):
         **TokenModel.roles,
         "listener": "tells how alike two voices are; evaluation uses it where it is there",
     }
+    component_kinds: ClassVar[dict[str, Any]] = {**TokenModel.component_kinds, "listener": Listener}
     builtin_components: ClassVar[dict[str, str]] = {"untrained": "unisono_codec.codecs.untrained:rvq"}
 
     def __init__(

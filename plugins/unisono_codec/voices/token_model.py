@@ -20,6 +20,7 @@ from unisono.masked.model import MaskedModel
 from unisono.masked.training.corrupt import Corrupted
 from unisono_sound.voice import Voice
 
+from unisono_codec.codecs.codec import Codec
 from unisono_codec.voices.data import check_codec
 from unisono_codec.voices.facts import TokenFacts
 from unisono_codec.voices.semantic import PHONEMES, Phonemes
@@ -32,6 +33,7 @@ class TokenModel(MaskedModel):
     Facts: ClassVar[type[TokenFacts]] = TokenFacts
     facts: TokenFacts
     roles: ClassVar[dict[str, str]] = {"codec": "turns sound into tokens and back"}
+    component_kinds: ClassVar[dict[str, Any]] = {"codec": Codec}
 
     net: Any
     label_smoothing: float
@@ -72,6 +74,7 @@ class TokenModel(MaskedModel):
 
     def attach(self, role: str, component: Any) -> None:
         """Take the codec whose codes were learnt; raises ``RecipeError`` for another one."""
+        self.check_component(role, component)
         if role == "codec":
             try:
                 check_codec(component, self.facts.codec)

@@ -8,14 +8,14 @@ have dots of their own (``IMG_2024.05.00.png``), and items may have several pict
   where only one picture could be meant: ``s0.input.png`` has the caption of ``s0.txt``
 - a picture without texts of its own whose name begins with another picture's is that one's mask or the like, and is
   not an item
-- pictures that could equally be meant by one text are no items: nothing says which is the picture; nor does it of
-  ``s0.input.png`` and ``s0.target.png`` without any text
+- a picture that is called a mask or the like (``MASKS``) beside one that is not (``s0.rgb.png`` and ``s0.seg.png``) is
+  that one's, with a text or without
+- pictures that could equally be meant by one text are no items: nothing says which is the picture
 
 Names are compared composed (é is one letter), since two programs may have written them.
 """
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -25,6 +25,9 @@ from unisono.files import composed
 from unisono_image.corpus.files import IMAGE_SUFFIXES
 
 TEXT_SUFFIXES = (".txt", ".caption", ".json", ".cls")
+MASKS = {"alpha", "depth", "edge", "edges", "label", "labels", "mask", "matte", "normal", "normals", "seg"}
+MASKS |= {"segmentation", "semantic", "instance", "disparity", "canny"}
+"""What pictures are called that belong to another one of the same name and are not to be learnt from."""
 
 
 @dataclass
@@ -56,20 +59,23 @@ def items_of(names: Iterable[str]) -> Iterator[Item | tuple[str, Drop]]:
             unread.setdefault(_first(name), []).append(name)
     shared: dict[str, list[str]] = {}
     masks: dict[str, str] = {}
+    pictures = {}  # the first that is no mask, by the name before its last dot
+    for stem in images:
+        name, dot, part = stem.rpartition(".")
+        if dot and part.lower() not in MASKS:
+            pictures.setdefault(name, stem)
     for stem in images:
         if stem in texts:
             continue
         before = list(_before(stem))
-        whole = next((other for other in before if other in images), None)
+        whole = next((other for other in before if other in images), None) or _masked(stem, pictures)
         if whole is not None:
             masks[stem] = whole
             continue
         owner = next((other for other in before if other in texts), None)
-        if owner is None and before and re.fullmatch(r"[^\W\d]+", stem.rpartition(".")[2]):
-            owner = before[0]  # a word behind the dot tells one part of an item from another; a number does not
         if owner is not None:
             shared.setdefault(owner, []).append(stem)
-    owners = {stems[0]: owner for owner, stems in shared.items() if len(stems) == 1 and owner in texts}
+    owners = {stems[0]: owner for owner, stems in shared.items() if len(stems) == 1}
     unclear = {stem: owner for owner, stems in shared.items() if len(stems) > 1 for stem in stems}
     used = set(owners.values()) | images.keys()
     for stem, image in images.items():
@@ -94,6 +100,12 @@ def items_of(names: Iterable[str]) -> Iterator[Item | tuple[str, Drop]]:
         if key not in known
     ]
     yield from others
+
+
+def _masked(stem: str, pictures: Mapping[str, str]) -> str | None:
+    """The picture that a mask is of, where its own name says that it is one."""
+    name, _, part = stem.rpartition(".")
+    return pictures.get(name) if part.lower() in MASKS else None
 
 
 def _before(stem: str) -> Iterator[str]:

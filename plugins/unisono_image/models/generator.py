@@ -38,9 +38,11 @@ from unisono.errors import CheckpointError, RecipeError
 from unisono.model import OnStep
 
 from unisono_image.corpus.facts import ImageFacts
+from unisono_image.models.classifier import ImageClassifier
 from unisono_image.models.condition import NO_LABEL, Condition, Conditioner
 from unisono_image.models.schedulers import first_step, make_scheduler, noised
 from unisono_image.models.sizes import ConditionSizes, ObjectiveSpec
+from unisono_image.models.vae import VAE
 from unisono_image.request import ImageRequest, Task, read_request, solver_of
 
 _COUNTING = threading.Lock()
@@ -66,6 +68,7 @@ class ImageGenerator(Model):
         "vae": "turns pictures into latents and back; models of latents need it",
         "classifier": "gives the features that evaluation compares",
     }
+    component_kinds: ClassVar[dict[str, Any]] = {"vae": VAE, "classifier": ImageClassifier}
     builtin_components: ClassVar[dict[str, str]] = {"untrained-vae": "unisono_image.models.untrained:vae"}
     multiple: int
     net: Any
@@ -139,9 +142,7 @@ class ImageGenerator(Model):
 
     def attach(self, role: str, component: Any) -> None:
         """Take a component; raises ``RecipeError`` where the vae is not of this model's sizes."""
-        kinds: dict[str, type] = {"vae": VAE, "classifier": ImageClassifier}
-        if role in kinds and not isinstance(component, kinds[role]):
-            raise RecipeError(f"a {type(component).__name__} is no {role}: attach one, which {self.roles[role]}")
+        self.check_component(role, component)
         if role == "vae":
             if not self.latent:
                 raise RecipeError("this model denoises pixels and takes no vae: set model.downsampling and channels")

@@ -30,6 +30,7 @@ from unisono.model import OnStep
 from unisono.train.adversarial import Adversarial, Played
 
 from unisono_image.corpus.facts import ImageFacts
+from unisono_image.models.classifier import ImageClassifier
 from unisono_image.models.patches import PatchDiscriminator, perceptual_distance
 from unisono_image.request import start_pixels
 
@@ -70,6 +71,7 @@ class VAE(Adversarial, Model):
     spread: Tensor
     deterministic: ClassVar[bool] = True
     roles: ClassVar[dict[str, str]] = {"classifier": "gives the features of the perceptual distance in training"}
+    component_kinds: ClassVar[dict[str, Any]] = {"classifier": ImageClassifier}
 
     def __init__(
         self,

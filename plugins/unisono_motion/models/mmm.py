@@ -30,11 +30,13 @@ from unisono.nn.captions import make_text_encoder
 
 from unisono_motion.corpus.facts import MotionFacts
 from unisono_motion.models.composing import DECODING_FIELDS, Composition, Window
+from unisono_motion.models.matcher import MotionMatcher
 from unisono_motion.models.request import MotionRequest, read_request
 from unisono_motion.models.sampling import SAMPLERS, strategy_of
 from unisono_motion.models.sizes import FLAT, ConditionSizes, ObjectiveSpec, TransformerSizes
 from unisono_motion.models.transformer import Condition, MaskedTransformer
 from unisono_motion.skeleton import Motion
+from unisono_motion.tokens.tokenizer import MotionTokenizer
 
 MASKING = PlanMasking(Plan(Scheduled(1)))
 """What is masked while training: a share γ(r) of an item's tokens, γ MaskGIT's cosine and r uniform."""
@@ -72,6 +74,7 @@ class MMM(MaskedModel):
         "tokenizer": "turns motions into tokens and back",
         "matcher": "tells how near a text and a motion are; evaluation needs it",
     }
+    component_kinds: ClassVar[dict[str, Any]] = {"tokenizer": MotionTokenizer, "matcher": MotionMatcher}
     builtin_components: ClassVar[dict[str, str]] = {
         "untrained": "unisono_motion.tokens.untrained:whole",
         "untrained-parts": "unisono_motion.tokens.untrained:parts",
@@ -141,10 +144,8 @@ class MMM(MaskedModel):
 
     def attach(self, role: str, component: Any) -> None:
         """Take a component whose motions are this model's; raises ``RecipeError`` that says what does not fit."""
-        kinds: dict[str, type] = {"tokenizer": MotionTokenizer, "matcher": MotionMatcher}
-        if role in kinds and not isinstance(component, kinds[role]):
-            raise RecipeError(f"a {type(component).__name__} is no {role}: attach one, as {self.roles[role]}")
-        if role in self.roles and component.facts.get("motion") != self.facts["motion"]:
+        self.check_component(role, component)
+        if component.facts.get("motion") != self.facts["motion"]:
             raise RecipeError(
                 f"the {role} knows motions of another skeleton, rate or layout than this model: "
                 "train it on the same data"

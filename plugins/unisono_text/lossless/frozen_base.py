@@ -20,6 +20,7 @@ from unisono.model import OnStep
 
 from unisono_text.lossless.request import ContinueRequest
 from unisono_text.lossless.serve import continue_texts, stream_text
+from unisono_text.models.ar import Autoregressive
 from unisono_text.models.language import LanguageModel
 
 
@@ -37,6 +38,12 @@ class OnFrozenModel(LanguageModel):
         "draft": "a text/ar of the same tokenizer that proposes",
         "drafter": "a text/mdlm or text/block of the same tokenizer that proposes",
         "judge": "a text/ar that reads what was made; evaluation needs it",
+    }
+    component_kinds: ClassVar[dict[str, Any]] = {
+        "base": Autoregressive,
+        "draft": Autoregressive,
+        "drafter": LanguageModel,
+        "judge": Autoregressive,
     }
     builtin_components: ClassVar[dict[str, str]] = {"untrained": "unisono_text.models.untrained:base"}
 

@@ -113,3 +113,6 @@ class Autoregressive(LanguageModel):
     def snapshots(self, request: Any, generator: torch.Generator | None = None) -> Iterator[Text]:
         """Yield the text alone: it is read from left to right, so a stream shows how it grows."""
         yield from self.synthesize([request], generator)
+
+
+Autoregressive.component_kinds = {"draft": Autoregressive, "drafter": LanguageModel, "judge": Autoregressive}

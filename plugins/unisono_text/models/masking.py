@@ -30,6 +30,7 @@ from unisono.masked.model import MaskedModel, Task
 from unisono_text.filling.generate import Filling, TextTask, check_request, read_all, rows_that_fit, stream
 from unisono_text.filling.reading import Reading
 from unisono_text.filling.request import TextRequest, read_request
+from unisono_text.models.ar import Autoregressive
 from unisono_text.models.language import LanguageModel
 
 GOLDEN = 0.6180339887498949
@@ -48,6 +49,7 @@ class MaskedText(LanguageModel, MaskedModel):
         "guide": "a text/ar of the same tokenizer that guides the draws",
         "judge": "a text/ar that reads what was made; evaluation needs it",
     }
+    component_kinds: ClassVar[dict[str, Any]] = {"guide": Autoregressive, "judge": Autoregressive}
 
     # ---- times ---------------------------------------------------------------------------------
 

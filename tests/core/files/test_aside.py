@@ -93,6 +93,12 @@ def test_links_are_followed_and_devices_written_to(tmp_path):
     assert not os.path.isfile("/dev/null") and os.path.exists("/dev/null")
     with pytest.raises(UnisonoError, match="'/dev/full': no space left on device"), written_aside("/dev/full") as aside:
         aside.write_text("new")
+    with written_aside("/dev/null") as aside:  # as libraries write that rename, to which a device is any other name
+        aside.with_name("x").write_text("new")
+        os.replace(aside.with_name("x"), aside)
+    assert not os.path.isfile("/dev/null") and os.path.exists("/dev/null")
+    with pytest.raises(UnisonoError, match="a path has no NUL byte"), written_aside("a\0b.txt"):
+        pass
 
 
 def test_writers_of_one_file_do_not_meet(tmp_path):
