@@ -4,6 +4,7 @@ import sys
 import types
 from dataclasses import replace
 
+import flat
 import pytest
 import torch
 from unisono import Synthesizer
@@ -56,7 +57,7 @@ def toy():
 def built(kind, facts):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = kind(**SIZES)
+        model = flat.make(kind, **SIZES)
         model.build(facts)
     return model.eval()
 

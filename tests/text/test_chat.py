@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import flat
 import pytest
 from unisono.data import item_generator
 from unisono.errors import DataError
@@ -22,7 +23,7 @@ def write(path, rows) -> str:
 
 
 def chat(root, **kwargs) -> ChatData:
-    data = ChatData(root, **{"tokenizer": "bytes", "context": 80, "batch_size": 2, "val": 0, **kwargs})
+    data = flat.make(ChatData, root=root, **{"tokenizer": "bytes", "context": 80, "batch_size": 2, "val": 0, **kwargs})
     data.prepare(progress=False)
     return data
 
@@ -128,7 +129,9 @@ def test_what_is_no_pair_is_dropped_with_its_reason(tmp_path):
         {"prompt": "a", "answer": " "}, {"promt": "a", "answer": "b"}, {"prompt": "a", "answer": 3},
         *({"messages": row} for row in messages),
     ]  # fmt: skip
-    data = ChatData(write(tmp_path / "x.jsonl", rows), tokenizer="bytes", context=60, batch_size=1, val=0)
+    data = flat.make(
+        ChatData, root=write(tmp_path / "x.jsonl", rows), tokenizer="bytes", context=60, batch_size=1, val=0
+    )
     audit = data.prepare(progress=False)
     assert audit.kept == 2
     found = {item.id: (item.reason, item.detail) for item in audit.dropped}

@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from itertools import pairwise
 
+import flat
 import numpy as np
 import pytest
 import torch
@@ -28,8 +29,8 @@ def book(tmp_path_factory):
     return path
 
 
-def prepared(*args, **kwargs) -> FilesData:
-    data = FilesData(*args, **{"tokenizer": "bytes", "context": 64, "batch_size": 2, **kwargs})
+def prepared(root, **kwargs) -> FilesData:
+    data = flat.make(FilesData, root=root, **{"tokenizer": "bytes", "context": 64, "batch_size": 2, **kwargs})
     data.prepare(progress=False)
     return data
 
@@ -158,7 +159,7 @@ def test_files_may_be_held_out_by_name(tmp_path, book):
     (tmp_path / "own.txt").write_text("held out\n\nthis too")
     data = prepared({"book": str(book)}, val=[str(tmp_path / "own.txt")])
     assert data.texts() == ["held out", "this too"] and len(data.texts(False)) == 20
-    with pytest.raises(DataError, match=r"book\.txt is both in data\.root and in data\.val"):
+    with pytest.raises(DataError, match=r"book\.txt is both in data\.root and in data\.corpus\.val"):
         prepared(str(book), val=str(book))
 
 
@@ -171,8 +172,10 @@ def test_tables_and_json_lines_have_rows(tmp_path):
     lines = [b'{"body": "three"}', b"", b'{"text": "x"}', b"[1]", b'{"body": 5}', b'{"body": "\xff"}', b"{"]
     lines.append(b'{"body": "\\ud800"}')
     (tmp_path / "t.jsonl").write_bytes(b"\n".join(lines))
-    data = FilesData([str(tmp_path / "*.parquet"), str(tmp_path / "t.jsonl")], field="body", tokenizer="characters",
-                     batch_size=1, val=0, context=8)  # fmt: skip
+    data = flat.make(
+        FilesData, root=[str(tmp_path / "*.parquet"), str(tmp_path / "t.jsonl")], field="body", tokenizer="characters",
+        batch_size=1, val=0, context=8,
+    )  # fmt: skip
     audit = data.prepare(progress=False)
     assert data.texts(False) == ["one ü", "two", "three"] and audit.kept == 3
     assert {(d.id, d.reason) for d in audit.dropped} == {
@@ -189,7 +192,7 @@ def test_what_cannot_be_read_is_dropped_by_itself(tmp_path):
     (tmp_path / "empty.txt").write_bytes(b"")
     (tmp_path / "blank.txt").write_bytes(b"\n \n\n")
     (tmp_path / "wide.txt").write_bytes("wide".encode("utf-16"))
-    data = FilesData(str(tmp_path), tokenizer="bytes", batch_size=1, val=0)
+    data = flat.make(FilesData, root=str(tmp_path), tokenizer="bytes", batch_size=1, val=0)
     audit = data.prepare(progress=False)
     assert sorted(data.texts(False)) == ["better", "fine", "fine again", "good"]
     reasons = {item.id: (item.reason, item.detail) for item in audit.dropped}
@@ -208,7 +211,7 @@ def dropped(audit):
 def test_other_encodings_lose_the_file_and_no_other(tmp_path, way, encoding):
     (tmp_path / "good.txt").write_text("good\n")
     (tmp_path / "wide.txt").write_bytes("Line one, caf\u00e9.\nLine two, \u00e9t\u00e9.\n".encode(encoding))
-    data = FilesData(str(tmp_path), documents=way, tokenizer="bytes", batch_size=1, val=0)
+    data = flat.make(FilesData, root=str(tmp_path), documents=way, tokenizer="bytes", batch_size=1, val=0)
     audit = data.prepare(progress=False)
     assert [text.strip() for text in data.texts(False)] == ["good"]
     assert {reason for _, reason in dropped(audit)} == {"invalid UTF-8"}
@@ -221,7 +224,7 @@ def test_lines_are_cut_at_line_ends_only(tmp_path):
     (tmp_path / "x.txt").write_bytes(f"\ufeff{strange}\r\nsecond\n".encode())
     (tmp_path / "mac.txt").write_bytes(b"old\rMac\r")
     (tmp_path / "nul.txt").write_bytes(b"fine\nno\0t\nfine too\n")
-    data = FilesData(str(tmp_path), documents="line", tokenizer="bytes", batch_size=1, val=0)
+    data = flat.make(FilesData, root=str(tmp_path), documents="line", tokenizer="bytes", batch_size=1, val=0)
     audit = data.prepare(progress=False)
     assert data.texts(False) == ["fine", "fine too", strange, "second"]
     assert dropped(audit) == {("mac.txt", "not text"), ("nul.txt:2", "not text")}
@@ -252,7 +255,7 @@ def test_one_bad_file_is_one_row(tmp_path):
         '{"text": "one"}\n{"text": ' + "[" * 100_000 + "\n" + '{"text": ' + "9" * 5000 + "}"
     )
     for root in (str(tmp_path), str(tmp_path / "*"), str(tmp_path / "**" / "*.*")):
-        found = FilesData(root, tokenizer="bytes", batch_size=1, val=0)
+        found = flat.make(FilesData, root=root, tokenizer="bytes", batch_size=1, val=0)
         audit = found.prepare(progress=False)
         rows = [d for d in audit.dropped if not d.id.startswith("zeros")]
         assert {(d.id, d.reason) for d in rows} == {
@@ -269,7 +272,7 @@ def test_ids_are_relative_to_the_root(tmp_path):
     for name in ("a/x.jsonl", "b/x.jsonl", "10.jsonl", "9.jsonl"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f'{{"text": "{name}"}}\n{{"other": 1}}')
-    data = FilesData(str(tmp_path), tokenizer="bytes", batch_size=1, val=0)
+    data = flat.make(FilesData, root=str(tmp_path), tokenizer="bytes", batch_size=1, val=0)
     audit = data.prepare(progress=False)
     assert data.texts(False) == ["9.jsonl", "10.jsonl", "a/x.jsonl", "b/x.jsonl"]
     assert [d.id for d in audit.dropped] == ["9.jsonl:2", "10.jsonl:2", "a/x.jsonl:2", "b/x.jsonl:2"]
@@ -305,7 +308,7 @@ def test_texts_without_a_cache(book, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
     expected = prepared(str(book)).texts(False)
     monkeypatch.setenv("UNISONO_CACHE", str(tmp_path / "file"))
-    data = FilesData(str(book), tokenizer="bytes", context=64, batch_size=2)
+    data = flat.make(FilesData, root=str(book), tokenizer="bytes", context=64, batch_size=2)
     audit = data.prepare(progress=False)
     assert data.texts(False) == expected
     (note,) = [note for note in audit.notes if "UNISONO_CACHE" in note]
@@ -344,7 +347,7 @@ def test_facts_say_what_models_need(book):
 
 def test_a_model_may_lend_its_tokenizer(tmp_path, book):
     with pytest.raises(DataError, match=r"'bep' is none that can be made \(did you mean 'bpe'\?\), and no folder"):
-        FilesData(str(book), tokenizer="bep")
+        flat.make(FilesData, root=str(book), tokenizer="bep")
     with pytest.raises(CheckpointError):
         prepared(str(book), tokenizer=str(tmp_path))
 
@@ -380,7 +383,7 @@ def test_sentences_are_made_on_the_spot():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"val": 1.0}, "val=1 must be from 0 to below 1"),
+        ({"val": 1.0}, "val=1 must be in \\[0, 1\\)"),
         ({"val": -0.1}, r"val=-0\.1 must be"),
         ({"context": 1}, "context=1 must be from 2"),
         ({"documents": "lines"}, r"'lines' is no way to divide a text \(did you mean 'line'\?\)"),

@@ -4,6 +4,7 @@ import io
 import json
 import math
 
+import flat
 import pytest
 import torch
 from rich.console import Console
@@ -34,7 +35,7 @@ def made(kind, facts, seed: int = 0, uniform: bool = False, **kwargs):
     """A model that knows nothing: random, or with equal chances for all tokens."""
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(seed)
-        model = kind(**SIZES, **kwargs)
+        model = flat.make(kind, **SIZES, **kwargs)
         model.build(facts)
     if uniform:
         model.net.head.weight.data.zero_()
@@ -129,8 +130,15 @@ def test_rows_are_measured_one_by_one(data):
 def test_prompts_are_the_corpus_own_and_are_not_judged(tmp_path, between):
     rows = [{"prompt": f"{n}+{n}=", "answer": str(2 * n)} for n in range(30)]
     (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    data = ChatData(
-        str(tmp_path), before="", between=between, tokenizer="characters", context=16, val=0.5, batch_size=2
+    data = flat.make(
+        ChatData,
+        root=str(tmp_path),
+        before="",
+        between=between,
+        tokenizer="characters",
+        context=16,
+        val=0.5,
+        batch_size=2,
     )
     data.prepare(progress=False)
     model = made(MDLM, data.describe(), uniform=True)

@@ -5,6 +5,7 @@ import json
 import re
 import string
 
+import flat
 import numpy as np
 import pytest
 import torch
@@ -39,7 +40,7 @@ ROUNDING = 1e-5
 
 def make(kind, **arguments):
     """A network with weights so large that what it says depends on all that it sees."""
-    model = kind(**{"dim": 16, "num_layers": 2, "num_heads": 2, "dropout": 0.0, **arguments})
+    model = flat.make(kind, **{"dim": 16, "num_layers": 2, "num_heads": 2, "dropout": 0.0, **arguments})
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model.build(dict(FACTS))

@@ -2,6 +2,7 @@
 
 import itertools
 
+import flat
 import pytest
 import torch
 from unisono import UnisonoError
@@ -26,7 +27,7 @@ def data():
 def fresh(kind, facts, seed, **arguments):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = kind(**arguments)
+        model = flat.make(kind, **arguments)
         model.build(facts)
     return model.eval()
 

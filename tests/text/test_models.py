@@ -4,6 +4,7 @@ import itertools
 import math
 import statistics
 
+import flat
 import pytest
 import torch
 from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
@@ -37,7 +38,7 @@ MODELS = {
 def make(name: str, facts: dict | None = None, **changes):
     """A model with weights large enough that what it says depends on what it sees."""
     kind, arguments = MODELS[name]
-    model = kind(**{**SIZES, **arguments, **changes})
+    model = flat.make(kind, **{**SIZES, **arguments, **changes})
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model.build({**FACTS, **(facts or {})})
@@ -539,12 +540,12 @@ WRONG = {
     "a block that does not divide": ("block", {"block_size": 3}, r"data.context=8 must be a multiple of model.block_s"),
     "a block of none": ("block", {"block_size": 0}, "block_size=0 must be at least 1"),
     "an interval turned round": ("block", {"clip": (0.8, 0.3)}, "0 ≤ low < high ≤ 1"),
-    "all layers the anchor's": ("anchored", {"anchor_layers": 2}, "anchor_layers=2 must be from 1 to 1"),
-    "no anchor": ("anchored", {"anchor_threshold": 0}, "anchor_threshold=0 must be at least 1"),
-    "a weight": ("anchored", {"anchor_weight": 1.5}, "anchor_weight=1.5 must be from 0 to 1"),
-    "a share": ("seed", {"edit_share": 1.2}, "edit_share=1.2 must be from 0 to 1"),
+    "all layers the anchor's": ("anchored", {"anchor_layers": 2}, "anchor.num_layers=2 must be from 1 to 1"),
+    "no anchor": ("anchored", {"anchor_threshold": 0}, "anchor.threshold=0 must be at least 1"),
+    "a weight": ("anchored", {"anchor_weight": 1.5}, r"anchor\.weight=1\.5 must be in \[0, 1\]"),
+    "a share": ("seed", {"edit_share": 1.2}, r"edit_share=1\.2 must be in \[0, 1\]"),
     "no order": ("seed", {"num_orders": 0}, "num_orders=0 must be at least 1"),
-    "a dropout": ("mdlm", {"dropout": 1.0}, "dropout=1.0 must be from 0"),
+    "a dropout": ("mdlm", {"dropout": 1.0}, r"dropout=1\.0 must be in \[0, 1\)"),
     "no head": ("ar", {"num_heads": 0}, "num_heads=0 must be at least 1"),
     "a width": ("ar", {"dim": 18}, "dim=18 must be a multiple of twice num_heads=2"),
     "a negative width": ("mdlm", {"filter_dim": -1}, "filter_dim=-1 must be at least 0"),

@@ -2,6 +2,7 @@
 
 import math
 
+import flat
 import numpy as np
 import pytest
 import torch
@@ -23,7 +24,7 @@ def facts():
 def judge_of(facts, context=64):
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(1)
-        model = Autoregressive(**SIZES)
+        model = flat.make(Autoregressive, **SIZES)
         model.build({**facts, "context": context})
     model.net.head.weight.data.mul_(30)  # far from equal chances, so that it matters what is read and counted
     return model.eval()

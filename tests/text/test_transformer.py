@@ -8,6 +8,7 @@ from unisono.errors import RecipeError
 from unisono.masked import block_causal
 from unisono.masked.canvas import Layout
 from unisono.verify import KVCache
+from unisono_text.models.sizes import TransformerSizes
 from unisono_text.models.transformer import TextTransformer, block_size_of
 
 TOLERANCE = 2e-5
@@ -16,7 +17,8 @@ TOLERANCE = 2e-5
 def make(attention: str = "bidirectional", **changes) -> TextTransformer:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = TextTransformer(8, 7, **{"dim": 16, "num_layers": 2, "num_heads": 2, "attention": attention, **changes})
+        sizes = TransformerSizes(**{"dim": 16, "num_layers": 2, "num_heads": 2, "dropout": 0.0, **changes})
+        net = TextTransformer(8, 7, sizes, attention)
         for parameter in net.parameters():  # larger than they begin, so that attention is not flat
             if parameter.dim() == 2:
                 torch.nn.init.normal_(parameter, std=0.4)
@@ -107,7 +109,7 @@ def test_what_was_kept_need_not_be_read_again():
 @torch.no_grad()
 def test_it_begins_with_an_even_guess_and_as_large_as_one_layer():
     torch.manual_seed(0)
-    net = TextTransformer(101, 100, dim=64, num_layers=8, num_heads=4).eval()
+    net = TextTransformer(101, 100, TransformerSizes(dim=64, num_layers=8, num_heads=4)).eval()
     tokens = torch.arange(50)[None]
     surprise = torch.nn.functional.cross_entropy(net(tokens)[0], tokens[0])
     assert abs(float(surprise) - math.log(100)) < 0.1
@@ -131,13 +133,14 @@ def test_states_and_vectors_in_place_of_logits_and_tokens():
     states = net(tokens, hidden=True)
     assert states.shape == (1, 5, 16) and torch.equal(net.head(states), net(tokens))
     assert torch.equal(net.trunk(net.embedding(tokens)), net(tokens))
-    assert TextTransformer(0, 7, 16, 1, 2).embedding is None and TextTransformer(8, 0, 16, 1, 2).head is None
+    sizes = TransformerSizes(dim=16, num_layers=1, num_heads=2)
+    assert TextTransformer(0, 7, sizes).embedding is None and TextTransformer(8, 0, sizes).head is None
 
 
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: make(dim=18), RecipeError, "model.dim=18 must be a multiple of twice num_heads=2"),
+        (lambda: make(dim=18), RecipeError, "model.network.dim=18 must be a multiple of twice num_heads=2"),
         (lambda: make("block:0"), RecipeError, "attention='block:0' must be"),
         (lambda: make("sideways"), RecipeError, "attention='sideways' must be"),
         (lambda: make("causal")(tokens_of(1, 2), cache=KVCache(1)), ValueError, "what each token sees of all keys"),

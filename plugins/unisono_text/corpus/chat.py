@@ -7,18 +7,41 @@ length that is drawn for it alone: what an item is must not depend on which othe
 """
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Literal
 
 from unisono.data import Audit, Dropped
 from unisono.errors import DataError, did_you_mean
 
 from unisono_text.corpus.data import MADE
 from unisono_text.corpus.documents import ROW_SUFFIXES, Document, Roots, Source, judged, read_rows
-from unisono_text.corpus.files import StoredData, facts_of
+from unisono_text.corpus.files import FLAT, CorpusOptions, StoredData, facts_of
 
 PAIR = ("prompt", "answer")
 FORM = {"before": "User: ", "between": "\nAssistant: ", "after": "\n"}
 ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowNames:
+    """What rows of JSON or tables call a prompt, its answer, and a list of messages."""
+
+    prompt: str = "prompt"
+    answer: str = "answer"
+    messages: str = "messages"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatForm:
+    """What is put before what a user says, between that and the answer, and after the answer where more follows.
+
+    Null is as the export says that lends its tokenizer, else ``User: `` and ``Assistant: `` on lines of their own. A
+    request with ``chat=True`` has its prompt written in this way.
+    """
+
+    before: str | None = None
+    between: str | None = None
+    after: str | None = None
 
 
 class ChatData(StoredData):
@@ -29,49 +52,38 @@ class ChatData(StoredData):
     epoch.) Pairs that are longer than the context are dropped with their lengths, not cut.
 
     Args:
-        root, tokenizer, vocabulary, val: as of every corpus of texts on disk: see ``StoredData``; texts of one prompt
-            are held out together.
-        prompt, answer, messages: what the rows call them.
-        before, between, after: what is put before what a user says, between that and the answer, and after the answer
-            where more follows; without, as the export says that lends its tokenizer, else ``User: `` and
-            ``Assistant: `` on lines of their own. A request with ``chat=True`` has its prompt written in this way.
+        root, corpus: as of every corpus of texts on disk: see ``StoredData``; texts of one prompt are held out
+            together.
+        rows: what the rows call prompt, answer and messages.
+        form: what stands around what a user says.
         fill: end tokens after an answer: up to a length drawn for each item between its own and the context
             (``draw``), always up to the context (``context``), or just one (``one``).
         context: most tokens of a prompt with its answer.
         batch_size, num_workers: as of every data set.
     """
 
+    flat: ClassVar[dict[str, str]] = (
+        FLAT
+        | {field.name: f"rows.{field.name}" for field in fields(RowNames)}
+        | {field.name: f"form.{field.name}" for field in fields(ChatForm)}
+    )
+
     def __init__(
         self,
         root: Roots,
         *,
-        prompt: str = "prompt",
-        answer: str = "answer",
-        messages: str = "messages",
-        before: str | None = None,
-        between: str | None = None,
-        after: str | None = None,
+        rows: RowNames = RowNames(),
+        form: ChatForm = ChatForm(),
         fill: Literal["draw", "context", "one"] = "draw",
-        tokenizer: str = "bpe",
-        vocabulary: int = 4096,
+        corpus: CorpusOptions = CorpusOptions(),  # noqa: B008
         context: int = 256,
-        val: float | str | list[str] = 0.1,
         batch_size: int = 32,
         num_workers: int = 0,
     ):
-        super().__init__(
-            root=root,
-            tokenizer=tokenizer,
-            vocabulary=vocabulary,
-            context=context,
-            val=val,
-            batch_size=batch_size,
-            num_workers=num_workers,
-        )
-        self.names = {"prompt": prompt, "answer": answer, "messages": messages}
-        form = {"before": before, "between": between, "after": after}
-        lent = FORM if tokenizer in MADE else facts_of(tokenizer).get("chat", FORM)
-        self.form = {name: lent[name] if text is None else text for name, text in form.items()}
+        super().__init__(root, corpus=corpus, context=context, batch_size=batch_size, num_workers=num_workers)
+        self.names = asdict(rows)
+        lent = FORM if corpus.tokenizer in MADE else facts_of(corpus.tokenizer).get("chat", FORM)
+        self.form = {name: lent[name] if text is None else text for name, text in asdict(form).items()}
         self.fill = fill
 
     def prepare(self, progress: bool = True) -> Audit:

@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from unisono import export
 from unisono.data import Audit, Dropped
@@ -18,30 +18,45 @@ from unisono_text.corpus.store import Documents, Split, Store, digest_of, open_s
 from unisono_text.corpus.tokenizer import Tokenizer
 
 
+@dataclass(frozen=True, kw_only=True)
+class CorpusOptions:
+    """The tokenizer of a corpus of texts, and what of it is held out.
+
+    tokenizer: ``bpe``, ``characters`` or ``bytes``, made of the corpus; or the folder of an export, whose tokenizer is
+        taken.
+    vocabulary: ids of ``bpe``; other tokenizers have as many as they have.
+    val: share of the characters to hold out, in [0, 1); or files to hold out, as ``root`` names them.
+    """
+
+    tokenizer: str = "bpe"
+    vocabulary: int = 4096
+    val: float | str | list[str] = 0.1
+
+
+FLAT = {field.name: f"corpus.{field.name}" for field in fields(CorpusOptions)}
+"""Where recipe format 1's arguments of a corpus of texts are."""
+
+
 class StoredData(TextData):
     """The base of data that is read from files: tokens in a store, made once and found again by their content.
 
     Args:
         root: a file, a folder, a pattern such as ``books/*.txt``, a list of those, or ``{name: path}``.
-        tokenizer: ``bpe``, ``characters`` or ``bytes``, made of the corpus; or the folder of an export, whose
-            tokenizer is taken.
-        vocabulary: ids of ``bpe``; other tokenizers have as many as they have.
-        val: share of the characters to hold out, from 0 to below 1; or files to hold out, as ``root`` names them.
+        corpus: its tokenizer, and what of it is held out.
+        context: most tokens of a row.
     """
 
-    def __init__(
-        self, root: Roots, *, tokenizer: str, vocabulary: int, context: int, val: float | str | list[str],
-        batch_size: int, num_workers: int,
-    ):  # fmt: skip
+    def __init__(self, root: Roots, *, corpus: CorpusOptions, context: int, batch_size: int, num_workers: int):
         super().__init__(context, batch_size, num_workers)
+        tokenizer, val = corpus.tokenizer, corpus.val
         if isinstance(val, int | float) and not 0 <= val < 1:
-            raise DataError(f"val={val:g} must be from 0 to below 1, a share of the characters; or name files")
+            raise DataError(f"data.corpus.val={val:g} must be in [0, 1), a share of the characters; or name files")
         if tokenizer not in MADE and not is_folder(Path(tokenizer).expanduser()):
             raise DataError(
-                f"tokenizer={tokenizer!r} is none that can be made{did_you_mean(tokenizer, MADE)}, "
+                f"data.corpus.tokenizer={tokenizer!r} is none that can be made{did_you_mean(tokenizer, MADE)}, "
                 "and no folder of an export"
             )
-        self.root, self.kind, self.vocabulary, self.val = root, tokenizer, vocabulary, val
+        self.root, self.kind, self.vocabulary, self.val = root, tokenizer, corpus.vocabulary, val
 
     def stored(
         self,
@@ -60,7 +75,7 @@ class StoredData(TextData):
             share, held = 0.0, find_sources(self.val, suffixes, self.notes)
         both = {os.path.realpath(source.path) for source in training} & {os.path.realpath(s.path) for s in held}
         if both:
-            raise DataError(f"{min(both)} is both in data.root and in data.val: name it once")
+            raise DataError(f"{min(both)} is both in data.root and in data.corpus.val: name it once")
         given = self._lent or (Tokenizer.from_facts(facts_of(self.kind)) if self.kind not in MADE else None)
 
         def documents() -> Iterator[Document | Dropped]:
@@ -125,7 +140,7 @@ class FilesData(StoredData):
     """Plain texts.
 
     Args:
-        root, tokenizer, vocabulary, val: as of every corpus of texts on disk: see ``StoredData``.
+        root, corpus: as of every corpus of texts on disk: see ``StoredData``.
         documents: what a document of a text file is: the whole ``file``, a ``paragraph`` (up to a blank line), a
             ``line``, or an ``article`` of WikiText.
         field: what JSON lines and tables call the text.
@@ -135,33 +150,25 @@ class FilesData(StoredData):
         batch_size, num_workers: as of every data set.
     """
 
+    flat: ClassVar[dict[str, str]] = FLAT
+
     def __init__(
         self,
         root: Roots,
         *,
         documents: Way = "paragraph",
         field: str = "text",
-        tokenizer: str = "bpe",
-        vocabulary: int = 4096,
+        corpus: CorpusOptions = CorpusOptions(),
         context: int = 256,
         pack: bool = False,
-        val: float | str | list[str] = 0.1,
         split: Literal["documents", "tail"] = "documents",
         batch_size: int = 32,
         num_workers: int = 0,
     ):
-        super().__init__(
-            root=root,
-            tokenizer=tokenizer,
-            vocabulary=vocabulary,
-            context=context,
-            val=val,
-            batch_size=batch_size,
-            num_workers=num_workers,
-        )
+        super().__init__(root, corpus=corpus, context=context, batch_size=batch_size, num_workers=num_workers)
         if documents not in WAYS:
             raise DataError(f"documents={documents!r} is no way to divide a text{did_you_mean(documents, WAYS)}")
-        if split == "tail" and not isinstance(val, int | float):
+        if split == "tail" and not isinstance(corpus.val, int | float):
             raise DataError("split: tail takes a share as val, not files: leave one of them out")
         self.documents: Way = documents
         self.split: Split = split

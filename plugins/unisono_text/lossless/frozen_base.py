@@ -22,6 +22,7 @@ from unisono_text.lossless.request import ContinueRequest
 from unisono_text.lossless.serve import continue_texts, stream_text
 from unisono_text.models.ar import Autoregressive
 from unisono_text.models.language import LanguageModel
+from unisono_text.models.sizes import TransformerSizes
 
 
 class OnFrozenModel(LanguageModel):
@@ -33,6 +34,7 @@ class OnFrozenModel(LanguageModel):
 
     Request: ClassVar[type[ContinueRequest]] = ContinueRequest  # type: ignore[assignment]
     exact: ClassVar[bool] = True
+    flat: ClassVar[dict[str, str]] = {}
     roles: ClassVar[dict[str, str]] = {
         "base": "the text/ar whose texts are made in fewer evaluations",
         "draft": "a text/ar of the same tokenizer that proposes",
@@ -48,7 +50,7 @@ class OnFrozenModel(LanguageModel):
     builtin_components: ClassVar[dict[str, str]] = {"untrained": "unisono_text.models.untrained:base"}
 
     def __init__(self, dim: int = 768):
-        super().__init__(dim=dim, num_layers=1, num_heads=1)
+        super().__init__(network=TransformerSizes(dim=dim, num_layers=1, num_heads=1))
         self.dim, self.attention, self.remembers = dim, "causal", False
 
     @property

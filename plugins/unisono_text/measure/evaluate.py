@@ -29,6 +29,7 @@ from jaxtyping import Float
 from rich.console import Console
 from rich.progress import track
 from unisono import Text, plugin
+from unisono.arguments import build, nested
 from unisono.data import derive_seed
 from unisono.errors import DataError
 from unisono.evaluation import Probe, Report, Row, Section
@@ -274,16 +275,19 @@ def corpus_of(model: Any, root: str) -> TextData:
     """
     section = dict(model.recipe.get("data", {"name": "text/toy"}))
     kind = plugin.resolve(section.pop("name"), "data")
+    section = nested(section, kind.flat, "data", "the model's recipe")
     if "root" not in inspect.signature(kind).parameters:
-        kind, section = FilesData, {"val": 0.0}
-    elif not isinstance(section.get("val", 0.1), int | float):
-        section["val"] = 0.0
+        kind, section = FilesData, {"corpus": {"val": 0.0}}
+    corpus = {**section.get("corpus", {}), "tokenizer": "bytes"}
+    if not isinstance(corpus.get("val", 0.1), int | float):
+        corpus["val"] = 0.0
     known = inspect.signature(kind).parameters
     changed = {
-        "root": root, "tokenizer": "bytes", "context": model.context, "batch_size": 1, "num_workers": 0, "pack": False,
-        **(model.facts.chat or {}),
+        "root": root, "corpus": corpus, "context": model.context, "batch_size": 1, "num_workers": 0, "pack": False,
+        "form": model.facts.chat or {},
     }  # fmt: skip
-    module = kind(**{name: value for name, value in {**section, **changed}.items() if name in known})
+    given = {name: value for name, value in {**section, **changed}.items() if name in known}
+    module = build(kind, given, "data", "the model's recipe")
     module.lend(model.tokenizer)
     return module
 

@@ -3,7 +3,7 @@
 Rout, Caramanis and Shakkottai, "Anchored Diffusion Language Model" (arXiv:2505.18456). Two transformers in a row: the
 first reads the masked text and says logits; the second reads those logits, projected, and says the tokens. The anchored
 bound (ANELBO) adds to MDLM's, with the same weights, what the first network's logits cost on the *anchors*: tokens
-that occur at most ``anchor_threshold`` times in their row, times ``anchor_weight``, which grows with training until
+that occur at most ``anchor.threshold`` times in their row, times ``anchor.weight``, which grows with training until
 there. For the likelihood only the second's logits count: with weight 0 the bound is MDLM's of the composed network.
 
 Published sizes: 12 layers of the anchor network, 6 more of the denoiser, weight 3e-3, threshold 5.
@@ -11,7 +11,7 @@ Published sizes: 12 layers of the anchor network, 6 more of the denoiser, weight
 Differences:
 - ``skip`` adds the anchor network's states to the projected logits. With a vocabulary of characters, logits alone are
   a bottleneck of 65 numbers; published, with 50,257 tokens, they are all that the denoiser reads (``skip: false``).
-- The weight grows over the first ``anchor_weight`` of training, as published: to 3e-3 within 0.3 % of the steps.
+- The weight grows over the first ``anchor.weight`` of training, as published: to 3e-3 within 0.3 % of the steps.
 
 Shapes: b batch, t tokens, v vocabulary. Masks: True = keep.
 """
@@ -19,6 +19,7 @@ Shapes: b batch, t tokens, v vocabulary. Masks: True = keep.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -29,6 +30,7 @@ from unisono.masked import masked_cross_entropy
 
 from unisono_text.models.adapters import NO_ADAPTERS, Adapters
 from unisono_text.models.masking import MaskedText
+from unisono_text.models.sizes import FLAT, AnchorSpec, TransformerSizes
 from unisono_text.models.transformer import Keep, TextTransformer
 
 
@@ -41,12 +43,15 @@ class AnchoredNetwork(nn.Module):
                          └─ states ─── (skip) ────┘
     """
 
-    def __init__(self, vocabulary: int, dim: int, num_layers: int, anchor_layers: int, skip: bool, **sizes: Any):
+    def __init__(self, vocabulary: int, sizes: TransformerSizes, anchor: AnchorSpec):
         super().__init__()
-        self.skip, self.block_size, self.dim = skip, 0, dim
-        self.anchor = TextTransformer(vocabulary + 1, vocabulary, dim, anchor_layers, **sizes)
-        self.projection = nn.Linear(vocabulary, dim)
-        self.denoiser = TextTransformer(0, vocabulary, dim, num_layers - anchor_layers, **sizes)
+        self.skip, self.block_size, self.dim = anchor.skip, 0, sizes.dim
+        first, rest = (
+            replace(sizes, num_layers=count) for count in (anchor.num_layers, sizes.num_layers - anchor.num_layers)
+        )
+        self.anchor = TextTransformer(vocabulary + 1, vocabulary, first)
+        self.projection = nn.Linear(vocabulary, sizes.dim)
+        self.denoiser = TextTransformer(0, vocabulary, rest)
         nn.init.normal_(self.projection.weight, std=0.02)
         nn.init.zeros_(self.projection.bias)
 
@@ -89,52 +94,43 @@ class Anchored(MaskedText):
     """Masked diffusion by two networks, of which the first is taught to say what is rare.
 
     Args:
-        dim, num_layers, num_heads, filter_dim, dropout: of both transformers; ``num_layers`` is their sum.
-        anchor_layers: how many of the layers are the anchor network's.
-        anchor_weight: of the anchors' cost in the objective.
-        anchor_threshold: a token that occurs at most that often in its row is an anchor.
-        skip: whether the denoiser reads the anchor network's states beside its logits.
+        network: sizes of both transformers; ``num_layers`` is their sum.
+        anchor: the anchor network, and what is taught to it.
         adapters: low-rank ones, which alone are trained (`unisono_text.models.adapters`).
     """
 
     salt: ClassVar[str] = "anchored"
+    flat: ClassVar[dict[str, str]] = FLAT | {
+        "anchor_layers": "anchor.num_layers",
+        "anchor_weight": "anchor.weight",
+        "anchor_threshold": "anchor.threshold",
+        "skip": "anchor.skip",
+    }
 
     def __init__(
         self,
         *,
-        dim: int = 768,
-        num_layers: int = 18,
-        num_heads: int = 12,
-        filter_dim: int = 0,
-        dropout: float = 0.1,
-        anchor_layers: int = 12,
-        anchor_weight: float = 3e-3,
-        anchor_threshold: int = 5,
-        skip: bool = False,
+        network: TransformerSizes = TransformerSizes(num_layers=18),  # noqa: B008
+        anchor: AnchorSpec = AnchorSpec(),  # noqa: B008
         adapters: Adapters = NO_ADAPTERS,
     ):
-        super().__init__(dim=dim, num_layers=num_layers, num_heads=num_heads, filter_dim=filter_dim, dropout=dropout)
-        if not 0 < anchor_layers < num_layers:
+        super().__init__(network=network, adapters=adapters)
+        if not 0 < anchor.num_layers < network.num_layers:
             raise RecipeError(
-                f"model.anchor_layers={anchor_layers} must be from 1 to {num_layers - 1}: "
-                f"num_layers={num_layers} counts both networks'"
+                f"model.anchor.num_layers={anchor.num_layers} must be from 1 to {network.num_layers - 1}: "
+                f"network.num_layers={network.num_layers} counts both networks'"
             )
-        if anchor_threshold < 1:
-            raise RecipeError(f"model.anchor_threshold={anchor_threshold} must be at least 1")
-        if not 0 <= anchor_weight <= 1:
-            raise RecipeError(f"model.anchor_weight={anchor_weight} must be from 0 to 1")
-        self.anchor_layers, self.skip, self.adapters = anchor_layers, skip, adapters
-        self.anchor_weight, self.anchor_threshold = anchor_weight, anchor_threshold
+        self.anchor = anchor
 
     def make_net(self) -> AnchoredNetwork:
-        return AnchoredNetwork(self.vocabulary, anchor_layers=self.anchor_layers, skip=self.skip, **self.sizes)
+        return AnchoredNetwork(self.vocabulary, self.sizes, self.anchor)
 
     def anchors(self, batch: dict[str, Any]) -> Bool[Tensor, "b t"]:
-        """Return which tokens are anchors: those that occur at most ``anchor_threshold`` times in their row."""
+        """Return which tokens are anchors: those that occur at most ``anchor.threshold`` times in their row."""
         tokens = self.targets(batch)
         inside = torch.arange(tokens.shape[1], device=tokens.device) < batch["lengths"][:, None]
         counts = tokens.new_zeros(len(tokens), self.vocabulary).scatter_add(1, tokens, inside.long())
-        return inside & (counts.gather(1, tokens) <= self.anchor_threshold)
+        return inside & (counts.gather(1, tokens) <= self.anchor.threshold)
 
     def token_losses(
         self, batch: dict[str, Any], seeds: Sequence[int]
@@ -147,7 +143,7 @@ class Anchored(MaskedText):
         if not self.training:
             return {"loss": bound}, self.learnt(batch)
         anchored = masked_cross_entropy(said.float(), corrupted, reduction="none") * self.anchors(batch)
-        weight = min(self.anchor_weight, (self.global_step + 1) / max(self.total_steps, 1))
+        weight = min(self.anchor.weight, (self.global_step + 1) / max(self.total_steps, 1))
         return {"loss": bound + weight * anchored, "bound": bound.detach(), "anchors": anchored.detach()}, self.learnt(
             batch
         )

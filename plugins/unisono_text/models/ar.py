@@ -27,13 +27,14 @@ from unisono_text.lossless.request import ContinueRequest
 from unisono_text.lossless.serve import continue_texts, stream_text
 from unisono_text.models.adapters import NO_ADAPTERS, Adapters
 from unisono_text.models.language import LanguageModel
+from unisono_text.models.sizes import TransformerSizes
 
 
 class Autoregressive(LanguageModel):
     """A causal transformer that predicts the next token.
 
     Args:
-        dim, num_layers, num_heads, filter_dim, dropout: of the transformer; ``filter_dim`` 0 is 8/3 of ``dim``.
+        network: sizes of the transformer.
         adapters: low-rank ones, which alone are trained (`unisono_text.models.adapters`).
     """
 
@@ -49,15 +50,11 @@ class Autoregressive(LanguageModel):
     def __init__(
         self,
         *,
-        dim: int = 768,
-        num_layers: int = 12,
-        num_heads: int = 12,
-        filter_dim: int = 0,
-        dropout: float = 0.1,
+        network: TransformerSizes = TransformerSizes(),  # noqa: B008
         adapters: Adapters = NO_ADAPTERS,
     ):
-        super().__init__(dim=dim, num_layers=num_layers, num_heads=num_heads, filter_dim=filter_dim, dropout=dropout)
-        self.attention, self.adapters = "causal", adapters
+        super().__init__(network=network, adapters=adapters)
+        self.attention = "causal"
 
     def shifted(self, batch: dict[str, Any]) -> Int[Tensor, "b t"]:
         """Return what stands before each token: the one before it, or the start at the head of each document."""

@@ -34,13 +34,14 @@ from unisono.masked import BlockDiffusion, Corrupted
 
 from unisono_text.models.adapters import NO_ADAPTERS, Adapters
 from unisono_text.models.masking import MaskedText
+from unisono_text.models.sizes import TransformerSizes
 
 
 class BlockModel(MaskedText):
     """Masked diffusion inside blocks of a block-causal transformer.
 
     Args:
-        dim, num_layers, num_heads, filter_dim, dropout: of the transformer; ``filter_dim`` 0 is 8/3 of ``dim``.
+        network: sizes of the transformer.
         block_size: tokens of a block (published: 4, 8, 16); the data's ``context`` must be a multiple of it.
         clip: the interval that training draws times from; null finds it at every validation, and begins with [0, 1].
         adapters: low-rank ones, which alone are trained (`unisono_text.models.adapters`).
@@ -55,22 +56,18 @@ class BlockModel(MaskedText):
     def __init__(
         self,
         *,
-        dim: int = 768,
-        num_layers: int = 12,
-        num_heads: int = 12,
-        filter_dim: int = 0,
-        dropout: float = 0.1,
+        network: TransformerSizes = TransformerSizes(),  # noqa: B008
         block_size: int = 16,
         clip: tuple[float, float] | None = (0.3, 0.8),
         adapters: Adapters = NO_ADAPTERS,
     ):
-        super().__init__(dim=dim, num_layers=num_layers, num_heads=num_heads, filter_dim=filter_dim, dropout=dropout)
+        super().__init__(network=network, adapters=adapters)
         low, high = clip or (0.0, 1.0)
         if not 0 <= low < high <= 1:
             raise RecipeError(f"model.clip={[low, high]} must be two times, 0 ≤ low < high ≤ 1")
         if block_size < 1:
             raise RecipeError(f"model.block_size={block_size} must be at least 1")
-        self.interval, self.attention, self.adapters = (low, high), f"block:{block_size}", adapters
+        self.interval, self.attention = (low, high), f"block:{block_size}"
         self._block_size, self._searching = block_size, clip is None
         self._validated: list[Float[Tensor, "2 n"]] = []  # times and costs of blocks, since validation began
 

@@ -22,12 +22,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from unisono import Model, Text
 from unisono.data import derive_seed
-from unisono.errors import CheckpointError, RecipeError, RequestError
+from unisono.errors import CheckpointError, RequestError
 
 from unisono_text.corpus.facts import TextFacts
 from unisono_text.corpus.tokenizer import Tokenizer
 from unisono_text.filling.request import TextRequest
-from unisono_text.models.adapters import NO_ADAPTERS, adapt, source_names
+from unisono_text.models.adapters import NO_ADAPTERS, Adapters, adapt, source_names
+from unisono_text.models.sizes import FLAT, TransformerSizes
 from unisono_text.models.transformer import Keep, TextTransformer
 
 SCORED_TOGETHER = 16
@@ -38,7 +39,8 @@ class LanguageModel(Model):
     """The base of the text models, which give it a network and what it costs to say a text.
 
     Args:
-        dim, num_layers, num_heads, filter_dim, dropout: of the transformer; ``filter_dim`` 0 is 8/3 of ``dim``.
+        network: sizes of the transformer.
+        adapters: low-rank ones, which alone are trained (`unisono_text.models.adapters`).
 
     Attributes:
         attention: of the network: bidirectional, causal or block:N.
@@ -56,34 +58,23 @@ class LanguageModel(Model):
     Request: ClassVar[type[TextRequest]] = TextRequest
     salt: ClassVar[str] = "text"
     exact: ClassVar[bool] = False
+    flat: ClassVar[dict[str, str]] = FLAT
 
     def __init__(
         self,
         *,
-        dim: int = 768,
-        num_layers: int = 12,
-        num_heads: int = 12,
-        filter_dim: int = 0,
-        dropout: float = 0.1,
+        network: TransformerSizes = TransformerSizes(),  # noqa: B008
+        adapters: Adapters = NO_ADAPTERS,
     ):
         super().__init__()
-        if not 0 <= dropout < 1:
-            raise RecipeError(f"model.dropout={dropout} must be from 0 up to, not including, 1")
-        for name, value in (("dim", dim), ("num_layers", num_layers), ("num_heads", num_heads)):
-            if value < 1:
-                raise RecipeError(f"model.{name}={value} must be at least 1")
-        if filter_dim < 0:
-            raise RecipeError(f"model.filter_dim={filter_dim} must be at least 0 (0: 8/3 of dim)")
-        self.sizes: dict[str, Any] = dict(
-            dim=dim, num_layers=num_layers, num_heads=num_heads, filter_dim=filter_dim, dropout=dropout
-        )
+        self.sizes = network
         self.attention = "bidirectional"
         self.remembers = True
         self.evaluations: int = 0
         self.rounds: int = 0
         self.token_forwards: int = 0
         self.watchers: list[Any] = []
-        self.adapters = NO_ADAPTERS
+        self.adapters = adapters
 
     def build(self, facts: Mapping[str, Any]) -> None:
         """Build for the tokenizer and the context of the data."""
@@ -97,7 +88,7 @@ class LanguageModel(Model):
 
     def make_net(self) -> nn.Module:
         """Make the network, V + 1 tokens in and V out."""
-        return TextTransformer(self.vocabulary + 1, self.vocabulary, attention=self.attention, **self.sizes)
+        return TextTransformer(self.vocabulary + 1, self.vocabulary, self.sizes, self.attention)
 
     @property
     def mask_id(self) -> int:

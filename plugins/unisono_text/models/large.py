@@ -36,6 +36,7 @@ from unisono.nn.rotary import Rotation, rotate
 from unisono_text.models.adapters import NO_ADAPTERS, Adapters
 from unisono_text.models.block import BlockModel
 from unisono_text.models.masking import MaskedText
+from unisono_text.models.sizes import TransformerSizes
 from unisono_text.models.transformer import Keep, LayerStack, block_size_of
 
 
@@ -82,6 +83,13 @@ class LargeSizes:
             raise RecipeError(
                 f"model.network: rope_base={self.rope_base} must be above 1, norm_eps={self.norm_eps} above 0"
             )
+
+    @property
+    def transformer(self) -> TransformerSizes:
+        """The sizes that every text model knows of its network."""
+        return TransformerSizes(
+            dim=self.dim, num_layers=self.num_layers, num_heads=self.num_heads, filter_dim=self.filter_dim, dropout=0.0
+        )
 
 
 LLADA_8B = LargeSizes(rope_base=500000.0)
@@ -176,16 +184,11 @@ class LLaDA(MaskedText):
     """
 
     salt: ClassVar[str] = "llada"
+    flat: ClassVar[dict[str, str]] = {}
 
     def __init__(self, network: LargeSizes = LLADA_8B, adapters: Adapters = NO_ADAPTERS):
-        super().__init__(
-            dim=network.dim,
-            num_layers=network.num_layers,
-            num_heads=network.num_heads,
-            filter_dim=network.filter_dim,
-            dropout=0.0,
-        )
-        self.network, self.adapters = network, adapters
+        super().__init__(network=network.transformer, adapters=adapters)
+        self.network = network
 
     @property
     def mask_id(self) -> int:
@@ -243,6 +246,7 @@ class FastDLLM(BlockModel):
     """
 
     salt: ClassVar[str] = "fastdllm"
+    flat: ClassVar[dict[str, str]] = {}
 
     def __init__(
         self,
@@ -252,16 +256,8 @@ class FastDLLM(BlockModel):
         clip: tuple[float, float] = (0.0, 1.0),
         adapters: Adapters = NO_ADAPTERS,
     ):
-        super().__init__(
-            dim=network.dim,
-            num_layers=network.num_layers,
-            num_heads=network.num_heads,
-            filter_dim=network.filter_dim,
-            dropout=0.0,
-            block_size=block_size,
-            clip=clip,
-        )
-        self.network, self.remembers, self.adapters = network, False, adapters
+        super().__init__(network=network.transformer, block_size=block_size, clip=clip, adapters=adapters)
+        self.network, self.remembers = network, False
 
     @property
     def mask_id(self) -> int:

@@ -26,6 +26,7 @@ from unisono.nn.fft import sinusoids
 
 from unisono_text.models.adapters import NO_ADAPTERS, Adapters
 from unisono_text.models.masking import MaskedText
+from unisono_text.models.sizes import TransformerSizes
 from unisono_text.models.transformer import Keep
 
 
@@ -33,7 +34,7 @@ class MDLM(MaskedText):
     """Masked diffusion with a bidirectional transformer.
 
     Args:
-        dim, num_layers, num_heads, filter_dim, dropout: of the transformer; ``filter_dim`` 0 is 8/3 of ``dim``.
+        network: sizes of the transformer.
         time_conditioning: whether the network is told the time; such a model has no caches.
         adapters: low-rank ones, which alone are trained (`unisono_text.models.adapters`).
     """
@@ -43,17 +44,12 @@ class MDLM(MaskedText):
     def __init__(
         self,
         *,
-        dim: int = 768,
-        num_layers: int = 12,
-        num_heads: int = 12,
-        filter_dim: int = 0,
-        dropout: float = 0.1,
+        network: TransformerSizes = TransformerSizes(),  # noqa: B008
         time_conditioning: bool = False,
         adapters: Adapters = NO_ADAPTERS,
     ):
-        super().__init__(dim=dim, num_layers=num_layers, num_heads=num_heads, filter_dim=filter_dim, dropout=dropout)
-        self.time_conditioning, self.adapters = time_conditioning, adapters
-        self.remembers = not time_conditioning
+        super().__init__(network=network, adapters=adapters)
+        self.time_conditioning, self.remembers = time_conditioning, not time_conditioning
 
     def build(self, facts: Mapping[str, Any]) -> None:
         super().build(facts)

@@ -28,7 +28,7 @@ Validation loss and `bound` are MDLM's. Shapes: b batch, t tokens, v vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 import torch
@@ -36,56 +36,34 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 from unisono.data import derive_seed
-from unisono.errors import RecipeError
 from unisono.masked import Corrupted, masked_cross_entropy
 
 from unisono_text.models.adapters import NO_ADAPTERS, Adapters
 from unisono_text.models.mdlm import MDLM
+from unisono_text.models.sizes import FLAT, PhaseSpec, TransformerSizes
 
 
 class Seed(MDLM):
     """Masked diffusion in three phases: masks, masks and edits, orders that suit.
 
     Args:
-        dim, num_layers, num_heads, filter_dim, dropout: of the transformer; ``filter_dim`` 0 is 8/3 of ``dim``.
-        edit_share: the last part of the steps, in which edits are learnt beside masks (published: 0.2).
-        edit_rate: the largest share of a text that is edited (published: 0.1).
-        order_share: the last part of the steps, in which orders are chosen.
-        num_orders: how many ways to hide are compared for that; each costs a forward pass.
+        network: sizes of the transformer.
+        phases: what is learnt beside masks, and when.
         adapters: low-rank ones, which alone are trained (`unisono_text.models.adapters`).
     """
 
     salt: ClassVar[str] = "seed"
+    flat: ClassVar[dict[str, str]] = FLAT | {field.name: f"phases.{field.name}" for field in fields(PhaseSpec)}
 
     def __init__(
         self,
         *,
-        dim: int = 768,
-        num_layers: int = 12,
-        num_heads: int = 12,
-        filter_dim: int = 0,
-        dropout: float = 0.1,
-        edit_share: float = 0.2,
-        edit_rate: float = 0.1,
-        order_share: float = 0.1,
-        num_orders: int = 4,
+        network: TransformerSizes = TransformerSizes(),  # noqa: B008
+        phases: PhaseSpec = PhaseSpec(),  # noqa: B008
         adapters: Adapters = NO_ADAPTERS,
     ):
-        super().__init__(
-            dim=dim,
-            num_layers=num_layers,
-            num_heads=num_heads,
-            filter_dim=filter_dim,
-            dropout=dropout,
-            adapters=adapters,
-        )
-        for name, value in (("edit_share", edit_share), ("edit_rate", edit_rate), ("order_share", order_share)):
-            if not 0 <= value <= 1:
-                raise RecipeError(f"model.{name}={value} must be from 0 to 1")
-        if num_orders < 1:
-            raise RecipeError(f"model.num_orders={num_orders} must be at least 1")
-        self.edit_share, self.edit_rate = edit_share, edit_rate
-        self.order_share, self.num_orders = order_share, num_orders
+        super().__init__(network=network, adapters=adapters)
+        self.phases = phases
 
     def token_losses(
         self, batch: dict[str, Any], seeds: Sequence[int]
@@ -94,12 +72,12 @@ class Seed(MDLM):
             return super().token_losses(batch, seeds)
         left = 1 - self.global_step / max(self.total_steps, 1)
         times, learnt = self.times(batch, seeds), self.learnt(batch)
-        if left <= self.order_share and self.num_orders > 1:
+        if left <= self.phases.order_share and self.phases.num_orders > 1:
             corrupted = self.likeliest(batch, seeds, times)
         else:
             corrupted = self.corrupted(batch, seeds, times)
         masks = masked_cross_entropy(self.read(corrupted, batch).float(), corrupted, reduction="none")
-        if left > self.edit_share:
+        if left > self.phases.edit_share:
             return {"loss": masks}, learnt
         edits = self.edit_cost(batch, seeds)
         return {"loss": masks + edits, "masks": masks.detach(), "edits": edits.detach()}, learnt
@@ -115,7 +93,7 @@ class Seed(MDLM):
         window = first.window
         masked, least = first.canvas.masked, None
         chosen = masked
-        for order in range(self.num_orders):
+        for order in range(self.phases.num_orders):
             if order:
                 number = torch.stack([_uniform(derive_seed(seed, "order", order), window.shape[1]) for seed in seeds])
                 rank = number.to(window.device).masked_fill(~window, 2.0).argsort(1).argsort(1)
@@ -146,7 +124,7 @@ class Seed(MDLM):
                 continue
             begin, size = int(places[0]), len(places)
             u = _uniform(derive_seed(seed, "edit"), 1 + 4 * size)
-            for number in range(int(float(u[0]) * self.edit_rate * size)):
+            for number in range(int(float(u[0]) * self.phases.edit_rate * size)):
                 kind, where, other, token = u[1 + 4 * number : 5 + 4 * number].tolist()
                 at, to = begin + int(where * size), begin + int(other * size)
                 new = int(token * self.vocabulary)

@@ -30,6 +30,8 @@ from unisono.errors import RecipeError
 from unisono.nn.attention import attend, split_parts
 from unisono.nn.rotary import Rotation, rotate, rotation
 
+from unisono_text.models.sizes import TransformerSizes
+
 
 class Keep(Protocol):
     """What keeps keys and values; `unisono.verify.KVCache` is one."""
@@ -151,7 +153,7 @@ class TextTransformer(LayerStack):
         vocabulary_in: rows of the embedding; the last one stands for what is masked. 0 for a network that is given
             vectors (`trunk`) and no tokens.
         vocabulary_out: tokens that can be predicted; 0 for a network whose hidden states are all that is wanted.
-        filter_dim: width of the feed-forward; 0 takes 8/3 of ``dim``, to the next multiple of 32.
+        sizes: of the layers; a ``filter_dim`` of 0 is 8/3 of ``dim``, to the next multiple of 32.
         attention: ``bidirectional``, ``causal`` or ``block:N``.
     """
 
@@ -159,23 +161,20 @@ class TextTransformer(LayerStack):
         self,
         vocabulary_in: int,
         vocabulary_out: int,
-        dim: int,
-        num_layers: int,
-        num_heads: int,
-        filter_dim: int = 0,
-        dropout: float = 0.0,
+        sizes: TransformerSizes,
         attention: str = "bidirectional",
     ):
         super().__init__()
+        dim, num_layers, num_heads = sizes.dim, sizes.num_layers, sizes.num_heads
         if dim % (2 * num_heads):
-            raise RecipeError(f"model.dim={dim} must be a multiple of twice num_heads={num_heads}")
+            raise RecipeError(f"model.network.dim={dim} must be a multiple of twice num_heads={num_heads}")
         self.attention, self.block_size = attention, block_size_of(attention)
         self.vocabulary_in, self.vocabulary_out = vocabulary_in, vocabulary_out
         self.dim, self.num_layers, self.num_heads, self.head_dim = dim, num_layers, num_heads, dim // num_heads
-        filter_dim = filter_dim or 32 * math.ceil(dim * 8 / 3 / 32)
+        filter_dim = sizes.filter_dim or 32 * math.ceil(dim * 8 / 3 / 32)
         self.embedding = nn.Embedding(vocabulary_in, dim) if vocabulary_in else None
-        self.dropout = nn.Dropout(dropout)
-        self.layers = nn.ModuleList(Layer(dim, num_heads, filter_dim, dropout) for _ in range(num_layers))
+        self.dropout = nn.Dropout(sizes.dropout)
+        self.layers = nn.ModuleList(Layer(dim, num_heads, filter_dim, sizes.dropout) for _ in range(num_layers))
         self.norm = nn.RMSNorm(dim)
         self.head = nn.Linear(dim, vocabulary_out, bias=False) if vocabulary_out else None
         for module in self.modules():

@@ -8,11 +8,14 @@ from typing import Any
 import torch
 
 from unisono_text.models.ar import Autoregressive
+from unisono_text.models.sizes import TransformerSizes
+
+SIZES = TransformerSizes(dim=16, num_layers=2, num_heads=2, filter_dim=32, dropout=0.0)
 
 
 def base(facts: dict[str, Any]) -> Autoregressive:
     """A causal transformer of two layers of 16 channels, for the tokenizer of the facts."""
-    model = Autoregressive(dim=16, num_layers=2, num_heads=2, filter_dim=32, dropout=0.0)
+    model = Autoregressive(network=SIZES)
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(0)
         model.build(facts)
