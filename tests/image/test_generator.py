@@ -341,7 +341,7 @@ def test_weights_of_other_classes_are_no_start():
         ("dit-tiny", "--model.num_heads=3", "model.network.dim=16 must be a multiple of num_heads=3"),
         ("unet-tiny", "--model.norm_groups=3", "8 must be a multiple of norm_groups=3"),
         ("unet-tiny", "--model.attention_levels=[2]", "2 must be from 0 to 1"),
-        ("vae-tiny", "--model.kl_weight=-1", "model.kl_weight=-1.0 must be at least 0"),
+        ("vae-tiny", "--model.kl_weight=-1", "model.objective.kl_weight=-1.0 must be at least 0"),
         ("vae-tiny", "--data.size=9", None),
     ],
 )
@@ -428,7 +428,7 @@ def test_an_autoencoder_is_pulled_by_a_classifiers_features():
     g = torch.Generator().manual_seed(0)
     batch = {"image": torch.rand(2, 3, 8, 8, generator=g) * 2 - 1, "row": torch.arange(2)}
     parts = model.losses(batch)
-    expected = parts["distance"] + model.kl_weight * parts["kl"] + 0.5 * parts["perceptual"]
+    expected = parts["distance"] + model.objective.kl_weight * parts["kl"] + 0.5 * parts["perceptual"]
     torch.testing.assert_close(parts["loss"], expected)
     assert parts["perceptual"] > 1e-4
     parts["perceptual"].backward()

@@ -1,7 +1,10 @@
 """Sizes: the groups of a picture model's ``model:`` section in recipe format 2, and where format 1 had them."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from typing import Literal
+
+from unisono.errors import RecipeError
 
 ObjectiveName = Literal["flow", "eps", "x0", "v", "edm"]
 
@@ -77,6 +80,64 @@ class ObjectiveSpec:
     sigma_data: float = 0.5
 
 
+@dataclass(frozen=True, kw_only=True)
+class VAESizes:
+    """Sizes of the autoencoder.
+
+    latent_channels: of a latent (published: 4).
+    block_channels: of each resolution; every further one halves height and width (published: 128, 256, 512, 512).
+    layers_per_block: residual blocks at each resolution (published: 2).
+    norm_groups: of the group norms (published: 32).
+    """
+
+    latent_channels: int = 4
+    block_channels: tuple[int, ...] = (128, 256, 512, 512)
+    layers_per_block: int = 2
+    norm_groups: int = 32
+
+    def __post_init__(self):
+        if not self.block_channels or any(width % self.norm_groups for width in self.block_channels):
+            raise RecipeError(
+                f"model.network.block_channels={list(self.block_channels)} must each be a multiple of "
+                f"norm_groups={self.norm_groups}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VAEObjective:
+    """Weights of the losses beside the game.
+
+    kl_weight: of the divergence from a standard normal, per pixel's value (published: 1e-6).
+    perceptual_weight: of the distance of a classifier's features (published, LPIPS: 1).
+    """
+
+    kl_weight: float = 1e-6
+    perceptual_weight: float = 1.0
+
+    def __post_init__(self):
+        for name, value in (("kl_weight", self.kl_weight), ("perceptual_weight", self.perceptual_weight)):
+            if not 0 <= value < math.inf:
+                raise RecipeError(f"model.objective.{name}={value} must be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchGame:
+    """The discriminator of patches and when it begins.
+
+    adversarial_weight: of the generator's adversarial term (published: 0.5, balanced).
+    channels: of the discriminator's first layer (published: 64).
+    pretrain_steps: steps without the game, at the beginning.
+    """
+
+    adversarial_weight: float = 0.1
+    channels: int = 64
+    pretrain_steps: int = 0
+
+    def __post_init__(self):
+        if not 0 <= self.adversarial_weight < math.inf:
+            raise RecipeError(f"model.game.adversarial_weight={self.adversarial_weight} must be at least 0")
+
+
 FLAT = {
     "condition_dim": "condition.dim",
     "condition_dropout": "condition.dropout",
@@ -85,3 +146,11 @@ FLAT = {
     **{name: f"objective.{name}" for name in ("schedule", "min_snr", "shift", "sigma_data")},
 }
 """Where recipe format 1's arguments of both generators are."""
+VAE_FLAT = {
+    **{field.name: f"network.{field.name}" for field in fields(VAESizes)},
+    **{field.name: f"objective.{field.name}" for field in fields(VAEObjective)},
+    "adversarial_weight": "game.adversarial_weight",
+    "discriminator_channels": "game.channels",
+    "pretrain_steps": "game.pretrain_steps",
+}
+"""Where recipe format 1's arguments of the autoencoder are."""

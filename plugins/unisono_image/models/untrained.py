@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
+from unisono_image.models.sizes import VAESizes
 from unisono_image.models.vae import VAE
 
 
 def vae(facts: dict[str, Any]) -> VAE:
     """Latents of 4 channels at half the side."""
-    made = VAE(latent_channels=4, block_channels=(8, 16), layers_per_block=1, norm_groups=4)
+    made = VAE(network=VAESizes(latent_channels=4, block_channels=(8, 16), layers_per_block=1, norm_groups=4))
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(0)
         made.build(facts)

@@ -8,13 +8,12 @@ AutoencoderKL::
 
 Differences: the perceptual distance is between features of the data's own classifier (component ``classifier``), not of
 a VGG network that was trained on ImageNet and on people's judgement, for those weights come with no package; without
-the component, ``perceptual_weight`` must be 0. Weights of the terms are fixed, not balanced by gradient norms. Latents
-are divided by their own spread, which training measures.
+the component, ``objective.perceptual_weight`` must be 0. Weights of the terms are fixed, not balanced by gradient
+norms. Latents are divided by their own spread, which training measures.
 
 Shapes: b batch, c channels of latents, h w their height and width, y x those of pictures.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -32,6 +31,7 @@ from unisono.train.adversarial import Adversarial, Played
 from unisono_image.corpus.facts import ImageFacts
 from unisono_image.models.classifier import ImageClassifier
 from unisono_image.models.patches import PatchDiscriminator, perceptual_distance
+from unisono_image.models.sizes import VAE_FLAT, PatchGame, VAEObjective, VAESizes
 from unisono_image.request import start_pixels
 
 
@@ -51,15 +51,9 @@ class VAE(Adversarial, Model):
         picture ─ encoder, ↓ 2^(levels − 1) ─ mean, deviation ─ ·/spread ─ latents ─ · spread ─ decoder ─ picture
 
     Args:
-        latent_channels: of a latent (published: 4).
-        block_channels: of each resolution; every further one halves height and width (published: 128, 256, 512, 512).
-        layers_per_block: residual blocks at each resolution (published: 2).
-        norm_groups: of the group norms (published: 32).
-        kl_weight: of the divergence from a standard normal, per pixel's value (published: 1e-6).
-        perceptual_weight: of the distance of a classifier's features (published, LPIPS: 1).
-        adversarial_weight: of the generator's adversarial term (published: 0.5, balanced).
-        discriminator_channels: of the patch discriminator's first layer (published: 64).
-        pretrain_steps: steps without the game, at the beginning.
+        network: sizes of the autoencoder.
+        objective: weights of the losses beside the game.
+        game: the discriminator and when it begins.
     """
 
     Media: ClassVar[type[Image]] = Image
@@ -70,40 +64,23 @@ class VAE(Adversarial, Model):
     salt: ClassVar[str] = "vae"
     spread: Tensor
     deterministic: ClassVar[bool] = True
+    flat: ClassVar[dict[str, str]] = VAE_FLAT
     roles: ClassVar[dict[str, str]] = {"classifier": "gives the features of the perceptual distance in training"}
     component_kinds: ClassVar[dict[str, Any]] = {"classifier": ImageClassifier}
 
     def __init__(
         self,
         *,
-        latent_channels: int = 4,
-        block_channels: tuple[int, ...] = (128, 256, 512, 512),
-        layers_per_block: int = 2,
-        norm_groups: int = 32,
-        kl_weight: float = 1e-6,
-        perceptual_weight: float = 1.0,
-        adversarial_weight: float = 0.1,
-        discriminator_channels: int = 64,
-        pretrain_steps: int = 0,
+        network: VAESizes = VAESizes(),  # noqa: B008
+        objective: VAEObjective = VAEObjective(),  # noqa: B008
+        game: PatchGame = PatchGame(),  # noqa: B008
     ):
         super().__init__()
-        if not block_channels or any(width % norm_groups for width in block_channels):
-            raise RecipeError(
-                f"model.block_channels={list(block_channels)} must each be a multiple of norm_groups={norm_groups}"
-            )
-        for name, value in (
-            ("kl_weight", kl_weight),
-            ("perceptual_weight", perceptual_weight),
-            ("adversarial_weight", adversarial_weight),
-        ):
-            if not 0 <= value < math.inf:
-                raise RecipeError(f"model.{name}={value} must be at least 0")
-        self.latent_channels, self.block_channels = latent_channels, tuple(block_channels)
-        self.latent_downsampling = 2 ** (len(block_channels) - 1)
-        self.layers_per_block, self.norm_groups = layers_per_block, norm_groups
-        self.kl_weight, self.perceptual_weight = kl_weight, perceptual_weight
-        self.adversarial_weight, self.feature_weight = adversarial_weight, 0.0
-        self.discriminator_channels, self.pretrain_steps = discriminator_channels, pretrain_steps
+        self.network, self.objective, self.game = network, objective, game
+        self.latent_channels = network.latent_channels
+        self.latent_downsampling = 2 ** (len(network.block_channels) - 1)
+        self.adversarial_weight, self.feature_weight = game.adversarial_weight, 0.0
+        self.pretrain_steps = game.pretrain_steps
 
     def build(self, facts: Mapping[str, Any]) -> None:
         """Build the network; pictures of any size that the lowest resolution divides go through it."""
@@ -112,15 +89,15 @@ class VAE(Adversarial, Model):
 
         if self.facts.size % self.latent_downsampling:
             raise RecipeError(f"data.size={self.facts.size} must be a multiple of {self.latent_downsampling}")
-        levels = len(self.block_channels)
+        levels = len(self.network.block_channels)
         make: Any = AutoencoderKL  # its types say less than it takes
         self.net: Any = make(
             down_block_types=("DownEncoderBlock2D",) * levels,
             up_block_types=("UpDecoderBlock2D",) * levels,
-            block_out_channels=self.block_channels,
-            layers_per_block=self.layers_per_block,
+            block_out_channels=tuple(self.network.block_channels),
+            layers_per_block=self.network.layers_per_block,
             latent_channels=self.latent_channels,
-            norm_num_groups=self.norm_groups,
+            norm_num_groups=self.network.norm_groups,
             sample_size=self.facts.size,
         )
         self.register_buffer("spread", torch.ones(()))
@@ -148,16 +125,17 @@ class VAE(Adversarial, Model):
     def judges(self) -> dict[str, tuple[nn.Module, float]]:
         if not self.adversarial_weight:
             return {}
-        return {"patches": (PatchDiscriminator(self.discriminator_channels, num_layers=2), 1.0)}
+        return {"patches": (PatchDiscriminator(self.game.channels, num_layers=2), 1.0)}
 
     def attach(self, role: str, component: Any) -> None:
         """Take the classifier, which is not trained any further."""
         super().attach(role, component.requires_grad_(False))
 
     def on_train_start(self) -> None:
-        if self.perceptual_weight and "classifier" not in self.components:
+        if self.objective.perceptual_weight and "classifier" not in self.components:
+            weight = self.objective.perceptual_weight
             raise RecipeError(
-                f"model.perceptual_weight={self.perceptual_weight:g} compares features of a classifier: "
+                f"model.objective.perceptual_weight={weight:g} compares features of a classifier: "
                 "add --components.classifier=FOLDER, or set it to 0"
             )
 
@@ -173,14 +151,14 @@ class VAE(Adversarial, Model):
         fake = self.net.decoder(self.net.post_quant_conv(drawn))
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).sum(1) / real[0].numel()
         parts = {"distance": self.mean((fake.float() - real).abs().flatten(1).mean(1)), "kl": self.mean(kl)}
-        loss = parts["distance"] + self.kl_weight * parts["kl"]
-        if self.perceptual_weight and "classifier" in self.components:
+        loss = parts["distance"] + self.objective.kl_weight * parts["kl"]
+        if self.objective.perceptual_weight and "classifier" in self.components:
             classifier: Any = self.component("classifier")
             layers = classifier.layers
             with torch.no_grad():
                 wanted = layers(real)
             parts["perceptual"] = self.mean(perceptual_distance(wanted, layers(fake.float())))
-            loss = loss + self.perceptual_weight * parts["perceptual"]
+            loss = loss + self.objective.perceptual_weight * parts["perceptual"]
         return Played(fake, real, {"loss": loss, **parts})
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
