@@ -13,6 +13,7 @@ Life of a model::
              └─ synthesize(requests)    lists in, media out; alone or in a batch, the same
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -72,6 +73,8 @@ class Model(LightningModule):
         self.facts: Any = {}
         self.optim = OptimSpec()
         self.recipe: dict[str, Any] = {}
+        self.step_losses: dict[str, Tensor] = {}  # of the training step in progress, or the last one
+        self.time_share: float | None = None  # of trainer.max_time that is over; set by the run
         self._components: dict[str, Any] = {}
 
     # ---- what a model defines ------------------------------------------------------------------
@@ -197,19 +200,40 @@ class Model(LightningModule):
 
     def log_losses(self, stage: str, parts: dict[str, Tensor], **kwargs: Any) -> None:
         """Log each part as ``stage/name``; the total goes to the progress bar."""
+        if stage == "train":
+            self.step_losses = {name: value.detach() for name, value in parts.items()}
         for name, value in parts.items():
             self.log(f"{stage}/{name}", value.detach(), prog_bar=name == "loss", **kwargs)
 
     @property
+    def known_steps(self) -> int | None:
+        """Optimiser steps after which ``max_steps`` or ``max_epochs`` end the run; None where neither does."""
+        steps = self.trainer.estimated_stepping_batches
+        return int(steps) if 0 < steps < math.inf else None
+
+    @property
     def total_steps(self) -> int:
-        """Optimiser steps of the whole run, for schedules."""
-        if self.trainer.max_steps > 0:
-            return self.trainer.max_steps
-        return int(self.trainer.estimated_stepping_batches)
+        """Optimiser steps of the whole run, for schedules; where a time ends it, as far as can be told by now.
+
+        A schedule that asks at each step ends with the run, whatever ends that.
+        """
+        known = self.known_steps
+        if self.time_share is None:
+            if known is None and self.optim.schedule in ("cosine", "linear"):
+                raise RecipeError(
+                    f"optim.schedule={self.optim.schedule} needs an end: give trainer.max_steps, max_epochs or "
+                    "max_time, or take constant or inverse_sqrt",
+                    path="optim.schedule",
+                    value=self.optim.schedule,
+                    code="value",
+                )
+            return 1 if known is None else known
+        by_time = math.ceil(min(max(self.trainer.global_step, 1) / max(self.time_share, 1e-9), 2**53))
+        return by_time if known is None else min(known, by_time)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optim.optimizer(self)
-        schedule = self.optim.scheduler(optimizer, self.total_steps)
+        schedule = self.optim.scheduler(optimizer, lambda: self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):

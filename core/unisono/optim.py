@@ -1,6 +1,7 @@
 """OptimSpec: AdamW and its learning-rate schedule, as a recipe's ``optim:`` section gives them."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,6 +71,10 @@ class OptimSpec:
         ]
         return torch.optim.AdamW([g for g in groups if g["params"]], lr=self.lr, betas=self.betas, eps=self.eps)
 
-    def scheduler(self, optimizer: torch.optim.Optimizer, total_steps: int):
-        """Make the per-step learning-rate schedule."""
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.factor(step, total_steps))
+    def scheduler(self, optimizer: torch.optim.Optimizer, total_steps: int | Callable[[], int]):
+        """Make the per-step learning-rate schedule; a function is asked for the run's length at each step."""
+
+        def factor(step: int) -> float:
+            return self.factor(step, total_steps() if callable(total_steps) else total_steps)
+
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -38,6 +38,8 @@ class RunSpec:
     checkpoint_every: optimiser steps between resumable checkpoints.
     preview_seconds: time budget of the previews at each validation, per rank; 0 switches them off.
     init_from: a run, ``.ckpt`` or export whose weights to start from, as far as names and shapes agree.
+    skip_nonfinite: leave out steps whose loss or gradient is NaN or infinite, and count them; else the run stops.
+    stop_seconds: what SIGTERM or Ctrl-C leave the step in progress to end and the state to be written.
     """
 
     dir: str = "runs"
@@ -45,12 +47,16 @@ class RunSpec:
     checkpoint_every: int = 1000
     preview_seconds: float = 20.0
     init_from: str | None = None
+    skip_nonfinite: bool = False
+    stop_seconds: float = 30.0
 
     def __post_init__(self):
         if not 0 <= self.ema_decay < 1:
             raise RecipeError(f"run.ema_decay={self.ema_decay} must be in [0, 1)")
         if self.checkpoint_every < 1:
             raise RecipeError(f"run.checkpoint_every={self.checkpoint_every} must be at least 1")
+        if not 0 < self.stop_seconds < 1e6:
+            raise RecipeError(f"run.stop_seconds={self.stop_seconds} must be above 0 and below 1000000")
 
 
 @dataclass

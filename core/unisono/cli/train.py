@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="go on with the newest run of this recipe, or with a run folder or .ckpt",
     )
     parser.add_argument("--dry-run", action="store_true", help="prepare the data, build the model, train nothing")
-    parser.add_argument("--no-progress", action="store_true", help="no progress bars")
+    parser.add_argument("--no-progress", action="store_true", help="lines instead of progress bars")
     parser.epilog = "any value of the recipe can be given: --data.root=DIR --trainer.max_steps=1000"
 
 
@@ -27,9 +27,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 
     result = train(recipe, resume=args.resume, dry_run=args.dry_run, progress=not args.no_progress)
     if result is not None:
-        import os
+        from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"run: {result.folder}")
-            print(f"next: unisono export {result.folder} DEST")
+        rank_zero_only(print)(f"run: {result.folder}\nnext: unisono export {result.folder} DEST")
     return 0

@@ -182,7 +182,8 @@ class DataModule(LightningDataModule):
         # All batches of the run so far, rather than Lightning's epoch counters: those count an
         # epoch twice when a run of max_steps is resumed from the end of an epoch.
         done = self.trainer.fit_loop.epoch_loop.batch_progress.total.completed
-        return divmod(done, int(self.trainer.num_training_batches))
+        epoch, step = divmod(done, int(self.trainer.num_training_batches))
+        return (0 if self.trainer.overfit_batches else epoch), step  # to overfit is to see the same batches again
 
     def __getstate__(self) -> dict[str, Any]:
         # `collate` travels to worker processes; the trainer must not, and components need not

@@ -11,6 +11,9 @@ from unisono.export.weights import read_safetensors
 from unisono.export.write import save_export
 from unisono.recipe import Recipe
 
+HOLDING = ("checkpoints/*.ckpt", "hpc_ckpt_*.ckpt")
+"""Where a run's states lie: its own, and Lightning's of a job that SLURM starts again."""
+
 
 def export_run(
     run: str | Path,
@@ -41,12 +44,15 @@ def export_run(
     return save_export(model, dest, card=card, dtype=dtype, overwrite=overwrite)
 
 
-def newest_run(folder: str | Path, holding: str) -> Path:
-    """Return the newest numbered run in a folder that has files of the pattern ``holding``; else the folder itself."""
+def newest_run(folder: str | Path, holding: str | tuple[str, ...]) -> Path:
+    """Return the newest numbered run in a folder that has files of a pattern ``holding``; else the folder itself."""
+    patterns = (holding,) if isinstance(holding, str) else holding
     folder = Path(folder)
     if kind_of(folder) != "folder":
         return folder
-    numbered = [path for path in folder.glob("*") if path.name.isdecimal() and list(path.glob(holding))]
+    numbered = [
+        path for path in folder.glob("*") if path.name.isdecimal() and any(list(path.glob(p)) for p in patterns)
+    ]
     return max(numbered, key=lambda path: int(path.name), default=folder)
 
 
@@ -58,14 +64,33 @@ def find_training_state(run: str | Path) -> Path:
         return run
     if kind == "special":
         raise CheckpointError(f"{shown(run)} is no regular file: give a run folder or a .ckpt file")
-    run = newest_run(run, "checkpoints/*.ckpt")
-    last = run / "checkpoints" / "last.ckpt"
-    if last.is_file():
-        return last
-    states = [path for path in run.glob("checkpoints/*.ckpt") if path.is_file()]
-    if states:
-        return max(states, key=_age)
+    if (numbered := newest_run(run, HOLDING)) != run or has_training_state(run):
+        return _newest_state(numbered)
     raise CheckpointError(f"no training checkpoint under {shown(run)}: give a run folder or a .ckpt file")
+
+
+def has_training_state(folder: Path) -> bool:
+    """Whether a run's folder holds a state to go on from."""
+    return any(path.is_file() for pattern in HOLDING for path in folder.glob(pattern))
+
+
+def run_of_state(state: Path) -> Path | None:
+    """Return the run's folder that a state lies in; None for one that lies elsewhere."""
+    state = state.absolute()
+    if state.parent.name == "checkpoints":
+        return state.parent.parent
+    return state.parent if state.name.startswith("hpc_ckpt_") else None
+
+
+def _newest_state(folder: Path) -> Path:
+    """Return the state that was written last: Lightning's of a requeued job (``hpc_ckpt_1.ckpt``), or ``last.ckpt``."""
+    states = [path for path in folder.glob(HOLDING[0]) if path.is_file()]
+    last = folder / "checkpoints" / "last.ckpt"
+    newest = last if last in states else max(states, key=_age, default=None)
+    requeued = [path for path in folder.glob(HOLDING[1]) if path.is_file()]
+    if newest is not None:
+        requeued = [path for path in requeued if path.stat().st_mtime > newest.stat().st_mtime]
+    return max(requeued, key=lambda path: path.stat().st_mtime, default=newest)  # type: ignore[return-value]
 
 
 def _age(path: Path) -> tuple[int, float]:

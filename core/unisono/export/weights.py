@@ -116,6 +116,20 @@ def on_disk(state: dict[str, Any], dtype: str) -> dict[str, Any]:
     return {k: (v.to(target) if v.is_floating_point() else v).contiguous().clone() for k, v in state.items()}
 
 
+def check_finite(weights: dict[str, Any], parameters: set[str], dtype: str) -> None:
+    """Raise ``CheckpointError`` for NaN in any weight, and for infinity in one that is learnt (a mask may hold it)."""
+    for name, value in weights.items():
+        if not value.is_floating_point():
+            continue
+        bad = int((~value.isfinite() if name in parameters else value.isnan()).sum())
+        if bad:
+            half = f", or it does not fit {dtype}: export as float32" if dtype == "float16" else ""
+            raise CheckpointError(
+                f"the weights are not finite: {name} has {bad} of {value.numel()} values that are NaN or infinite; "
+                f"training went wrong, take an earlier state{half}"
+            )
+
+
 @contextmanager
 def within(header: dict[str, Entry], folder: Path) -> Iterator[None]:
     """Build a model here; raises ``CheckpointError`` as soon as it asks for far more than the header's weights."""

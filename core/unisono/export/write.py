@@ -1,13 +1,16 @@
 """Writing: an export is written beside its place, read back, and only then moved there."""
 
+import hashlib
 import json
 import os
 import re
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
+from uuid import uuid4
 
 import unisono
 from unisono import plugin as plugins
@@ -27,7 +30,7 @@ from unisono.export.layout import (
     kind_of,
     shown,
 )
-from unisono.export.weights import export_state, on_disk, read_header
+from unisono.export.weights import check_finite, export_state, on_disk, read_header
 from unisono.files import why_not_written
 from unisono.plain_yaml import write_yaml
 
@@ -97,6 +100,7 @@ def _write(model: Any, stage: Path, card: Card, dtype: Any, state: dict[str, Any
     _write_text(stage / RECIPE, recipe)
     _write_text(stage / CARD, render_card(name, info, card))
     weights = on_disk(export_state(model, state), dtype)
+    check_finite(weights, {name for name, _ in model.named_parameters()}, dtype)
     save_file(weights, stage / WEIGHTS)
     header = read_header(stage)
     if {k: tuple(v.shape) for k, v in weights.items()} != {k: entry.shape for k, entry in header.items()}:
@@ -163,8 +167,13 @@ def _written(dest: Path) -> Iterator[None]:
 
 
 def _aside(dest: Path, what: str) -> Path:
-    """A hidden name beside a folder that belongs to this process alone."""
-    return dest.with_name(f".{dest.name}.{os.getpid()}.{what}")
+    """A hidden name beside a folder that nothing else has: neither another machine nor another thread."""
+    return dest.with_name(f".{dest.name}.{os.getpid()}.{_machine()}{uuid4().hex[:8]}.{what}")
+
+
+def _machine() -> str:
+    """Eight letters that tell this machine from others that write to the same disk."""
+    return hashlib.blake2b(socket.gethostname().encode(), digest_size=4).hexdigest()
 
 
 def _move(stage: Path, dest: Path) -> None:
@@ -173,7 +182,6 @@ def _move(stage: Path, dest: Path) -> None:
         stage.rename(dest)
         return
     old = _aside(dest, "old")
-    shutil.rmtree(old, ignore_errors=True)
     dest.rename(old)
     try:
         stage.rename(dest)
@@ -193,8 +201,11 @@ def _recover(dest: Path) -> None:
 
 
 def _left_behind(dest: Path) -> list[Path]:
-    """The folders of exports to this place whose processes are no more, newest first."""
-    pattern = re.compile(rf"\.{re.escape(dest.name)}\.(\d+)\.(?:part|old)")
+    """The folders of exports to this place whose processes, on this machine, are no more; newest first.
+
+    Names of version 0.1.0 have the process alone.
+    """
+    pattern = re.compile(rf"\.{re.escape(dest.name)}\.(\d+)\.(?:{_machine()}[0-9a-f]{{8}}\.)?(?:part|old)")
     try:
         beside = [path for path in dest.parent.iterdir() if path.name.startswith(f".{dest.name}.")]
     except OSError:

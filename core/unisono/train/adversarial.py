@@ -101,13 +101,16 @@ class Adversarial(Model):
                 "trainer.precision='16-mixed': two losses cannot share one gradient scaler; use bf16-mixed or 32-true"
             )
         generator = self.optim.optimizer(self.net)
-        schedule = self.optim.scheduler(generator, self.total_steps)
+        schedule = self.optim.scheduler(generator, lambda: self.total_steps)
         if not self.discriminators:
             return [generator], [schedule]
         discriminator = self.optim.optimizer(self.discriminators)
         for group in discriminator.param_groups:
             group["lr"] *= self.discriminator_lr
-        adversarial_steps = max(self.total_steps - self.pretrain_steps, 1)
+
+        def adversarial_steps() -> int:
+            return max(self.total_steps - self.pretrain_steps, 1)
+
         return [generator, discriminator], [schedule, self.optim.scheduler(discriminator, adversarial_steps)]
 
     # ---- the steps -----------------------------------------------------------------------------
@@ -122,6 +125,7 @@ class Adversarial(Model):
         else:
             played = self.play(batch)
             score = self._discriminator_loss(played.fake.detach(), played.real)
+            self.step_losses = {"discriminator": score.detach()}
             self._backward(score, self.discriminators)
             self._clip(optimizers[1])
             # Not optimizers[1].step(), which Lightning would count as a training step.
@@ -131,13 +135,13 @@ class Adversarial(Model):
             self.discriminators.requires_grad_(False)
             parts = self._generator_losses(played)
             parts["discriminator"] = score
+        self.log_losses("train", parts)
         optimizers[0].zero_grad()
         self._backward(parts["loss"], self.net)
         self._clip(optimizers[0])
         optimizers[0].step()
         schedules[0].step()
         self.discriminators.requires_grad_(True)
-        self.log_losses("train", parts)
 
     def _discriminator_loss(self, fake: Tensor, real: Tensor) -> Tensor:
         self.discriminators.zero_grad()

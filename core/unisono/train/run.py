@@ -4,6 +4,7 @@
 
     runs/<recipe>/<number>/
         recipe.yaml            the resolved recipe
+        changes.json           with --resume and other values: which, and from which step on
         init.json              with run.init_from: which weights were taken over, and which not
         audit.json             what was kept and dropped, with reasons
         checkpoints/           last.ckpt and the newest steps, for --resume and unisono export
@@ -18,7 +19,7 @@ import platform
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,29 +32,37 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from unisono.assemble import attach_components
-from unisono.data import to_plain
-from unisono.errors import CheckpointError, RecipeError, UnisonoError, writing
+from unisono.data import Audit, DataModule, to_plain
+from unisono.errors import CheckpointError, RecipeError
 from unisono.export import find_training_state, read_training_state
+from unisono.export.training_state import has_training_state, run_of_state
 from unisono.recipe import Recipe
 from unisono.train.callbacks.checkpoints import KeepState
 from unisono.train.callbacks.ema import WeightEMA
 from unisono.train.callbacks.preview import Previews
-from unisono.train.callbacks.progress import StepProgressBar, Throughput
+from unisono.train.callbacks.progress import ProgressLines, StepProgressBar, Throughput
 from unisono.train.callbacks.repeatable import SamePlugins, StepSeed
+from unisono.train.callbacks.time_share import TimeShare
+from unisono.train.claim import Claim, claim_again, claim_new, current_job, find_job, numbers_in
+from unisono.train.finite import Finite
+from unisono.train.ranks import RUN_DIR, RUN_STATE, Ranks, fitting_devices, join_ranks
+from unisono.train.resume import GoOn, Origin, write_records
+from unisono.train.signals import Signals, StopOnSignal, Stopped
 from unisono.train.warm_start import warm_start
-
-RUN_DIR = "UNISONO_RUN_DIR"
-"""The variable by which the processes of one run share its folder."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run leaves: its folder, the trained model, Lightning's metrics and the data audit."""
+    """What a run leaves: its folder, the trained model, Lightning's metrics and the data audit.
+
+    ``skipped`` counts the steps that ``run.skip_nonfinite`` left out.
+    """
 
     folder: Path
     model: Any
     metrics: dict[str, float]
     audit: Any
+    skipped: int = 0
 
 
 def train(
@@ -67,89 +76,184 @@ def train(
     """Run a recipe; ``resume`` is ``"last"`` (newest run of this recipe) or a run folder or ``.ckpt``.
 
     ``dry_run`` prepares the data, builds the model and prints both, and trains nothing. ``callbacks`` are
-    Lightning's, beside the run's own.
+    Lightning's, beside the run's own. ``progress`` shows bars; without, or without a terminal, lines are printed.
+    SIGTERM and Ctrl-C save the state and raise ``unisono.train.signals.Stopped``, a ``SystemExit``.
     """
-    state = _resume_state(recipe, resume) if resume is not None else None
-    folder = _run_folder(recipe, state)
+    ranks = join_ranks()
+    signals = Signals(recipe.run_spec.stop_seconds)
     try:
-        return _train(recipe, folder, state, dry_run, progress, callbacks)
-    finally:
-        os.environ.pop(RUN_DIR, None)
-
-
-def _train(
-    recipe: Recipe, folder: Path, state: Path | None, dry_run: bool, progress: bool, callbacks: Sequence[Callback]
-) -> RunResult | None:
-    spec = recipe.run_spec
-    trainer = _trainer(recipe, folder, progress, callbacks)  # first: its complaints should not wait for the data
-    if trainer.strategy.root_device.type == "cpu" and (slow := slow_precision(str(trainer.precision))):
-        rank_zero_only(print)(slow, file=sys.stderr)
-    data = recipe.build_data()
-    audit = data.prepare(progress=progress)
-    facts = data.describe()
-    to_plain(facts, "facts")  # what no export could hold is refused before the first step
-    model = recipe.build_model(facts)
-    attach_components(model, recipe.components)
-    started = warm_start(model, spec.init_from) if spec.init_from is not None and state is None else None
-    if started is not None:
-        rank_zero_only(print)(started)
-    data.trainer = trainer  # what would refuse the first batch does so now, in a dry run too
-    if dry_run:
-        data.train_dataloader()
-        _describe(recipe, audit, model)
-        return None
-
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with _nothing_left(folder):
-            data.train_dataloader()
-        if started is not None:
-            (folder / "init.json").write_text(json.dumps(started.to_dict(), indent=1), encoding="utf-8")
-        (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-        (folder / "audit.json").write_text(json.dumps(audit.to_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
-    with warnings.catch_warnings(), _misconfigured(recipe):
-        for known in _KNOWN_WARNINGS:
-            warnings.filterwarnings("ignore", message=known)
-        trainer.fit(model, datamodule=data, ckpt_path=str(state) if state else None, weights_only=True)
-    metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
-    return RunResult(folder, model.eval(), metrics, audit)
-
-
-@contextmanager
-def _nothing_left(folder: Path) -> Iterator[None]:
-    """Remove the empty folder of a run that is refused."""
-    try:
-        yield
-    except UnisonoError:
-        with suppress(OSError):
-            folder.rmdir()
-            folder.parent.rmdir()
+        with signals.handled():
+            return _Run(recipe, ranks, signals, progress, tuple(callbacks)).go(resume, dry_run)
+    except Stopped as stopped:
+        rank_zero_only(print)(f"unisono: {stopped}", file=sys.stderr, flush=True)
         raise
+    finally:
+        for name in (RUN_DIR, RUN_STATE):
+            os.environ.pop(name, None)
 
 
-def _trainer(recipe: Recipe, folder: Path, progress: bool, callbacks: Sequence[Callback]) -> Trainer:
+@dataclass
+class _Run:
+    """One run on its way: each method is one stage."""
+
+    recipe: Recipe
+    ranks: Ranks
+    signals: Signals
+    progress: bool
+    callbacks: tuple[Callback, ...]
+
+    def go(self, resume: str | Path | None, dry_run: bool) -> RunResult | None:
+        """Choose the folder, prepare, compare, train."""
+        claim, state = self._choose(resume, dry_run)
+        try:
+            return self._prepare_and_fit(claim, state, dry_run)
+        finally:
+            claim.close()
+
+    def _choose(self, resume: str | Path | None, dry_run: bool) -> tuple[Claim, Path | None]:
+        """Return the run's folder and the state to go on from, as the first of all processes chose them."""
+        if RUN_DIR in os.environ:  # started by Lightning
+            return Claim(Path(os.environ[RUN_DIR])), Path(chosen) if (chosen := os.environ.get(RUN_STATE)) else None
+        claims: list[Claim] = []
+
+        def choose() -> list[str]:
+            claim, state = self._choose_first(resume, dry_run)
+            claims.append(claim)
+            return [str(claim.folder.absolute()), str(state.absolute()) if state else ""]
+
+        folder, state = self.ranks.share("run", choose)
+        os.environ[RUN_DIR], os.environ[RUN_STATE] = folder, state
+        return claims[0] if claims else Claim(Path(folder)), Path(state) if state else None
+
+    def _choose_first(self, resume: str | Path | None, dry_run: bool) -> tuple[Claim, Path | None]:
+        parent = Path(self.recipe.run_spec.dir) / self.recipe.name
+        job, again = current_job(self.recipe.to_dict())
+        if resume is None and job is not None and again and (folder := find_job(parent, job)) is not None:
+            # the scheduler started this job again: its run goes on
+            state = find_training_state(folder) if has_training_state(folder) else None
+            return (Claim(folder) if dry_run else claim_again(folder)), state
+        state = _resume_state(self.recipe, resume) if resume is not None else None
+        own = state and run_of_state(state)
+        if own:
+            return (Claim(own) if dry_run else claim_again(own)), state
+        if dry_run:
+            return Claim(parent / f"{max(numbers_in(parent), default=0) + 1:04d}"), state
+        return claim_new(parent, job), state
+
+    def _prepare_and_fit(self, claim: Claim, state: Path | None, dry_run: bool) -> RunResult | None:
+        try:
+            origin = Origin(state, read_training_state(state)) if state is not None else None
+            recipe, folder = self.recipe, claim.folder
+            if origin is not None:
+                recipe = origin.with_its_source(recipe)
+            changed = origin.changes(recipe) if origin is not None else {}
+            keep = KeepState(folder / "checkpoints", recipe.run_spec.checkpoint_every)
+            finite = Finite(recipe.run_spec.skip_nonfinite, keep)
+            going_on = [GoOn(origin, changed, folder)] if origin is not None else []
+            own = [finite, *going_on, keep, StopOnSignal(self.signals, keep)]
+            # before the data: its complaints should not wait for them
+            trainer = _trainer(recipe, self.ranks, self.signals, folder, self.progress, [*own, *self.callbacks])
+            first = trainer.is_global_zero
+            if (
+                first
+                and trainer.strategy.root_device.type == "cpu"
+                and (slow := slow_precision(str(trainer.precision)))
+            ):
+                print(slow, file=sys.stderr)
+            data = recipe.build_data()
+            audit = self._prepare(data)
+            facts = data.describe()
+            to_plain(facts, "facts")  # what no export could hold is refused before the first step
+            model = recipe.build_model(facts)
+            attach_components(model, recipe.components)
+            source = recipe.run_spec.init_from
+            started = warm_start(model, source) if source is not None and origin is None else None
+            if started is not None and first:
+                print(started)
+            data.trainer = trainer  # what would refuse the first batch does so now, in a dry run too
+            if origin is not None:
+                origin.check(model, data, changed)
+                origin.state.clear()
+            else:
+                data.train_dataloader()
+            if dry_run:
+                if first:
+                    _describe(recipe, audit, model)
+                return None
+            if first:
+                records = {
+                    "init.json": started and json.dumps(started.to_dict(), indent=1),
+                    "recipe.yaml": recipe.to_yaml(),
+                    "audit.json": json.dumps(audit.to_dict(), indent=1, ensure_ascii=False),
+                }
+                for callback in going_on:  # a resumed run writes when its state is restored
+                    callback.records = records
+                if not going_on:
+                    write_records(folder, records)
+        except BaseException:
+            claim.release()
+            raise
+        with warnings.catch_warnings(), _misconfigured(recipe):
+            for known in _KNOWN_WARNINGS:
+                warnings.filterwarnings("ignore", message=known)
+            try:
+                trainer.fit(model, datamodule=data, ckpt_path=str(state) if state else None, weights_only=True)
+            except Exception as error:
+                if self.signals.received is None:
+                    raise
+                raise Stopped(self.signals.received, keep.last) from error  # such as a worker that was stopped too
+        if self.signals.received is not None:
+            raise Stopped(self.signals.received, keep.last)
+        metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        if finite.skipped and first:
+            print(f"{finite.skipped} steps were skipped: their loss or gradient was not finite", file=sys.stderr)
+        return RunResult(folder, model.eval(), metrics, audit, finite.skipped)
+
+    def _prepare(self, data: DataModule) -> Audit:
+        """Prepare the data: rank 0 first, so that the others find what it made."""
+        done: list[Audit] = []
+
+        def prepare() -> bool:
+            done.append(data.prepare(progress=self.progress))
+            return True
+
+        self.ranks.share("data", prepare)
+        return done[0] if done else data.prepare(progress=False)
+
+
+def _trainer(
+    recipe: Recipe, ranks: Ranks, signals: Signals, folder: Path, progress: bool, callbacks: Sequence[Callback]
+) -> Trainer:
     """Make Lightning's Trainer with the run's own callbacks; nothing is written yet."""
     spec = recipe.run_spec
     arguments = {key: value for key, value in recipe.trainer.items() if value is not None}
     if arguments.pop("callbacks", None) or arguments.pop("logger", None) not in (None, True):
         raise RecipeError("trainer.callbacks and trainer.logger are the run's own: unisono.train.train takes callbacks")
+    arguments |= fitting_devices(arguments, ranks, recipe.name)
+    if ranks.world_size > 1 and not arguments.get("plugins"):
+        arguments["plugins"] = [ranks.environment]
+    throughput = Throughput()
     own: list[Callback] = [
         StepSeed(recipe.seed),
         SamePlugins(),
-        Throughput(),
+        TimeShare(),
+        throughput,
         LearningRateMonitor("step"),
-        KeepState(folder / "checkpoints", spec.checkpoint_every),
     ]
     if spec.preview_seconds > 0:
-        own.append(Previews(folder / "previews", spec.preview_seconds))
+        own.append(Previews(folder / "previews", spec.preview_seconds, lambda: signals.received is not None))
     if spec.ema_decay > 0:
         own.append(WeightEMA(spec.ema_decay))
-    if arguments.get("enable_progress_bar", True) and progress:
+    if arguments.get("enable_progress_bar", True) and progress and sys.stdout.isatty():
         own.append(StepProgressBar())
     else:
         arguments["enable_progress_bar"] = False
-    if isinstance(arguments.get("val_check_interval"), int):
-        arguments["check_val_every_n_epoch"] = None  # the interval counts steps of the run, not of an epoch
+        own.append(ProgressLines(throughput))
+    interval = arguments.get("val_check_interval")
+    if isinstance(interval, int) and not isinstance(interval, bool):
+        # Lightning counts batches of an epoch; here it is steps of the run
+        arguments["val_check_interval"] = interval * (arguments.get("accumulate_grad_batches") or 1)
+        arguments["check_val_every_n_epoch"] = None
     arguments["use_distributed_sampler"] = False  # the data module shards the global batch itself
     with _misconfigured(recipe, ValueError), _without_greeting():
         return Trainer(
@@ -201,30 +305,14 @@ _KNOWN_WARNINGS = (
 )
 
 
-def _run_folder(recipe: Recipe, state: Path | None) -> Path:
-    """Return the folder of this run; all ranks of one run share it through the environment."""
-    if RUN_DIR in os.environ:
-        return Path(os.environ[RUN_DIR])
-    if state is not None and state.parent.name == "checkpoints":
-        folder = state.parent.parent
-    else:
-        parent = Path(recipe.run_spec.dir) / recipe.name
-        numbers = [int(p.name) for p in parent.glob("*") if p.name.isdigit()]
-        folder = parent / f"{max(numbers, default=0) + 1:04d}"
-    os.environ[RUN_DIR] = str(folder.absolute())
-    return folder
-
-
 def _resume_state(recipe: Recipe, resume: str | Path) -> Path:
     if str(resume) == "last":
         parent = Path(recipe.run_spec.dir) / recipe.name
-        runs = sorted(p for p in parent.glob("*") if p.name.isdigit() and list(p.glob("checkpoints/*.ckpt")))
+        runs = [folder for n in numbers_in(parent) if has_training_state(folder := parent / f"{n:04d}")]
         if not runs:
             raise CheckpointError(f"nothing to resume: no run with a checkpoint under {str(parent)!r}")
-        resume = runs[-1]
-    path = find_training_state(resume)
-    read_training_state(path)
-    return path
+        resume = max(runs, key=lambda folder: int(folder.name))
+    return find_training_state(resume)
 
 
 def _describe(recipe: Recipe, audit: Any, model: Any) -> None:

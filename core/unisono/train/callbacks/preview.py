@@ -6,6 +6,7 @@ Whatever goes wrong with a preview is told once, and training goes on.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -20,8 +21,9 @@ from unisono.model import Model
 class Previews(Callback):
     """Synthesize ``model.preview_requests()`` after each validation."""
 
-    def __init__(self, folder: Path, seconds: float):
+    def __init__(self, folder: Path, seconds: float, stopping: Callable[[], bool] = lambda: False):
         self.folder = folder
+        self.stopping = stopping
         self.seconds = seconds
         self._silenced = False
         self._told: set[str] = set()
@@ -36,7 +38,7 @@ class Previews(Callback):
         try:
             requests = list(pl_module.preview_requests())
             for index, request in list(enumerate(requests))[trainer.global_rank :: trainer.world_size]:
-                if time.perf_counter() > until:
+                if time.perf_counter() > until or self.stopping():
                     break
                 try:
                     with torch.inference_mode():
