@@ -6,6 +6,7 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 from unisono.cli import main
 from unisono.errors import CheckpointError
+from unisono.recipe import Recipe
 from unisono.train.curves import draw_curves, read_curves, select_curves
 
 
@@ -77,3 +78,19 @@ def test_what_cannot_be_drawn_is_one_sentence(runs, argv, told, capsys, monkeypa
 def test_runs_that_logged_nothing_wanted_are_told_what_there_is(runs):
     with pytest.raises(CheckpointError, match="there is nothing"):
         select_curves([{}])
+
+
+def test_a_young_run_says_what_to_wait_for(tmp_path):
+    """One that prepares its data, one before its first logged step, and one that logged no loss yet."""
+    run = tmp_path / "runs" / "x" / "0003"
+    run.mkdir(parents=True)
+    for where in (run, run.parent):
+        with pytest.raises(CheckpointError, match="logged nothing yet: it prepares its data"):
+            read_curves(where)
+    recipe = Recipe.read("codec/vocos-tiny", ["--trainer.log_every_n_steps=7"])
+    (run / "recipe.yaml").write_text(recipe.to_yaml())
+    for _ in range(2):
+        for where in (run, run.parent):
+            with pytest.raises(CheckpointError, match=r"after trainer\.log_every_n_steps=7 steps"):
+                read_curves(where)
+        SummaryWriter(str(run)).close()  # Lightning's logger opens its file before there is a value

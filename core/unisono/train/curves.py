@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unisono.errors import CheckpointError, did_you_mean
+from unisono.errors import CheckpointError, UnisonoError, did_you_mean
 from unisono.export import newest_run
+from unisono.recipe import Recipe
+from unisono.train.claim import LOCK
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DEFAULT_TAGS = ("train/loss", "val/loss")
-FIRST_VALUES = "the first losses are logged after trainer.log_every_n_steps steps (50 unless the recipe says another)"
+LOG_EVERY = 50
+"""Steps between two logged values where a recipe says nothing."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ def read_curves(run: str | Path) -> dict[str, Curve]:
 
     folder = newest_run(run, "events.out.tfevents.*")
     if not list(folder.glob("events.out.tfevents.*")):
-        if list(folder.glob("recipe.yaml")) or list(folder.glob("*/recipe.yaml")):
-            raise CheckpointError(f"{str(run)!r:.200} has logged nothing yet: {FIRST_VALUES}")
+        if _begun(folder) is not None:
+            raise CheckpointError(f"{str(run)!r:.200} has logged nothing yet: {first_values(folder)}")
         raise CheckpointError(
             f"no training log under {str(run)!r:.200}: give a run folder, as `unisono train` prints it"
         )
@@ -43,10 +46,45 @@ def read_curves(run: str | Path) -> dict[str, Curve]:
     events.Reload()
     label = f"{folder.parent.name}/{folder.name}" if folder.name.isdigit() else folder.name
     curves = {}
+    if not (events.Tags()["scalars"] or list(folder.glob("checkpoints/*.ckpt"))) and _begun(folder) is not None:
+        raise CheckpointError(f"{str(run)!r:.200} has logged nothing yet: {first_values(folder)}")
     for tag in events.Tags()["scalars"]:
         points = {event.step: event.value for event in events.Scalars(tag)}
         curves[tag] = Curve(label, tag, sorted(points), [points[step] for step in sorted(points)])
     return curves
+
+
+def first_values(run: Path | None = None) -> str:
+    """Say when a run logs its first values, by its own recipe where it has one."""
+    begun = _begun(run) if run is not None else None
+    if begun is not None and not (begun / "recipe.yaml").is_file():
+        return "it prepares its data, or was stopped while it did; ask again when its first steps are done"
+    steps, why = LOG_EVERY, "unless the recipe says another"
+    if begun is not None:
+        try:
+            given = Recipe.read(begun / "recipe.yaml").trainer
+        except UnisonoError:
+            given = {}
+        steps, why = given.get("log_every_n_steps") or LOG_EVERY, "fewer with --trainer.log_every_n_steps"
+    return (
+        f"the first losses are logged after trainer.log_every_n_steps={steps} steps ({why}), those of validation after "
+        "the first validation; until then `unisono train` prints them"
+    )
+
+
+def _begun(folder: Path) -> Path | None:
+    """Return the run that a folder is, or the newest of its numbered ones; None for any other folder."""
+    if folder.is_dir() and folder.name.isdecimal() and (not any(folder.iterdir()) or _marked(folder)):
+        return folder
+    if _marked(folder):
+        return folder
+    numbered = [path for path in folder.glob("*") if path.name.isdecimal() and path.is_dir()]
+    newest = max(numbered, key=lambda path: int(path.name), default=None)
+    return newest and _begun(newest)
+
+
+def _marked(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("recipe.yaml", LOCK))
 
 
 def select_curves(runs: Sequence[dict[str, Curve]], tags: Sequence[str] | None = None) -> dict[str, list[Curve]]:
@@ -60,7 +98,7 @@ def select_curves(runs: Sequence[dict[str, Curve]], tags: Sequence[str] | None =
         if not tags:
             wanted = " or ".join(DEFAULT_TAGS)
             if not known:
-                raise CheckpointError(f"no run logged {wanted}: there is nothing yet; {FIRST_VALUES}")
+                raise CheckpointError(f"no run logged {wanted}: there is nothing yet; {first_values()}")
             told = ", ".join(sorted(known))
             raise CheckpointError(f"no run logged {wanted}: give --tag; there is {told}")
     for tag in tags:

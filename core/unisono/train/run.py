@@ -301,6 +301,8 @@ _KNOWN_WARNINGS = (
     r".*does not have many workers.*",  # small corpora are held in memory; workers would copy them
     r".*You're using the WeightAveraging callback with a model that overrides.*",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+    r".*callbacks used to create the checkpoint need to be provided.*",  # run.ema_decay=0 from now on
+    r".*The checkpoint was not created with WeightAveraging.*",  # run.ema_decay from now on
     r".*The number of training batches .* is smaller than the logging interval.*",
 )
 

@@ -53,7 +53,7 @@ def test_two_trainings_started_together(tmp_path):
         train(mine, resume=folders[0], progress=False)
     for process in processes:
         assert stop(process, 9)[0] == -9
-    with pytest.raises(CheckpointError, match="model.name"):  # the folder is free; this run is another
+    with pytest.raises(CheckpointError, match=r"model\.name"):  # the folder is free; this run is another
         other = Recipe.read("codec/vocos-gan-tiny", [f"--run.dir={tmp_path}"])
         train(other, resume=folders[0], progress=False)
 

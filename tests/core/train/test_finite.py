@@ -1,5 +1,7 @@
 """Finite: a step that is not finite is refused before it is taken, or left out and counted."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from lightning.pytorch import Callback
@@ -89,7 +91,7 @@ def test_such_steps_can_be_left_out(tmp_path, name):
     mine = recipe(tmp_path, "--run.skip_nonfinite=true", name=name)
     result = train(mine, progress=False, callbacks=[Poison(2, float("nan")), Watch()])
     assert result is not None and result.skipped == 1
-    moved = [not torch.equal(before, after) for before, after in zip(seen[:-1], seen[1:], strict=True)]
+    moved = [not torch.equal(before, after) for before, after in pairwise(seen)]
     assert moved == [True, False, True, True, True] and torch.stack(seen).isfinite().all()
     assert result.metrics["train/skipped"] == 1
 
