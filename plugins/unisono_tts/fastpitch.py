@@ -45,9 +45,9 @@ class FastPitch(FastSpeech):
     class Request(SpeechRequest):
         """What can be asked of a voice with pitch and energy."""
 
-        pitch_shift: float = Field(0.0, ge=-12, le=12, description="higher or lower, in semitones")
-        pitch_range: float = Field(1.0, ge=0, le=3, description="livelier or flatter: 0 is monotone")
-        energy: float = Field(0.0, ge=-12, le=12, description="louder or softer voice, in decibels")
+        pitch_shift: float = Field(default=0.0, ge=-12, le=12, description="higher or lower, in semitones")
+        pitch_range: float = Field(default=1.0, ge=0, le=3, description="livelier or flatter: 0 is monotone")
+        energy: float = Field(default=0.0, ge=-12, le=12, description="louder or softer voice, in decibels")
 
     text_field: ClassVar[str] = "text"
     flat: ClassVar[dict[str, str]] = FLAT | {name: f"objective.{name}" for name in ("pitch_weight", "energy_weight")}

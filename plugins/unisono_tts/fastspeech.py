@@ -11,6 +11,8 @@ Shapes: b batch, s symbols, t frames, m mel bins, d channels. Durations are in f
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import Any, ClassVar
 
 import torch
@@ -176,8 +178,11 @@ class FastSpeech(Model):
             durations, aligning = self._align(batch, target)
             parts |= aligning
             if self.training and self.global_step < self.schedule.align_steps:
-                idle = sum(p.sum() for n, p in self.named_parameters() if not n.startswith(("aligner.", "embedding.")))
-                parts["loss"] = sum(parts.values()) + 0.0 * idle  # all ranks see a gradient for every weight
+                resting = [p for n, p in self.named_parameters() if not n.startswith(("aligner.", "embedding."))]
+                idle = reduce(add, [p.sum() for p in resting])
+                parts["loss"] = (
+                    reduce(add, list(parts.values())) + 0.0 * idle
+                )  # all ranks see a gradient for every weight
                 return parts
         alignment = Alignment.from_durations(durations, symbol_lengths, mel_lengths)
         spoken, predicted, targets = self.teach(batch, alignment)
@@ -186,7 +191,7 @@ class FastSpeech(Model):
         for name, weight in self.predicted_weights().items():
             error = (predicted[name] - targets[name]).square()
             parts[name] = weight * self.global_mean(error, alignment.src_mask)
-        parts["loss"] = sum(parts.values())
+        parts["loss"] = reduce(add, list(parts.values()))
         return parts
 
     def predicted_weights(self) -> dict[str, float]:
@@ -222,6 +227,7 @@ class FastSpeech(Model):
         prior = beta_binomial_prior(symbol_lengths, mel_lengths)
         if self.schedule.prior_steps:
             prior = prior * (1 - ramp(self.global_step, 0, self.schedule.prior_steps) if self.training else 0.0)
+        assert self.aligner is not None  # durations are learnt
         log_attn = self.aligner(self.embedding(batch["symbols"]), mel, symbol_lengths, mel_lengths, prior)
         durations = search(log_attn.detach(), symbol_lengths, mel_lengths, ids=ids)
         everyone = torch.ones_like(symbol_lengths, dtype=torch.bool)

@@ -60,7 +60,9 @@ class InceptionFeatures:
 
     def __init__(self):
         try:
-            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+            from torch_fidelity.feature_extractor_inceptionv3 import (  # pyright: ignore[reportMissingImports]
+                FeatureExtractorInceptionV3,
+            )
         except ImportError:
             raise MissingExtra("torch-fidelity", "inception") from None
         try:

@@ -258,7 +258,8 @@ class ImageGenerator(Model):
             x = noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
             return SchedulerRecurrence(scheduler, network, generator=generators), x
         first = first_step(asked.scheduler, scheduler, self.objective, first_task.strength)
-        starts = torch.stack([torch.from_numpy(task.start) for task in tasks]).to(self.device)  # type: ignore[arg-type]
+        given = [task.start for task in tasks if task.start is not None]  # all of a group or none
+        starts = torch.stack([torch.from_numpy(start) for start in given]).to(self.device)
         x = noised(scheduler, self.encode(starts.float() / 127.5 - 1), noise, first)
         return SchedulerRecurrence(scheduler, network, generator=generators, first=first), x
 
@@ -320,4 +321,5 @@ def make_objective(name: str, schedule: str, min_snr: float, shift: float, sigma
         return Flow(shift=shift)
     if name == "edm":
         return EDM(sigma_data)
-    return Discrete(schedule, name, min_snr or None)  # type: ignore[arg-type]
+    prediction: Any = name  # one of its own: the recipe's sizes are checked
+    return Discrete(schedule, prediction, min_snr or None)

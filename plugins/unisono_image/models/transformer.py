@@ -129,7 +129,7 @@ class DiffusionTransformer(nn.Module):
     ) -> Float[Tensor, "n c h w"]:
         """Return what each row's objective asks for, at its ``time``."""
         p, rows, columns = self.patch_size, x.shape[2] // self.patch_size, x.shape[3] // self.patch_size
-        e = self.time(time_code(time, 256).to(self.time[0].weight.dtype)) + condition.vector
+        e = self.time(time_code(time, 256).to(next(self.time.parameters()).dtype)) + condition.vector
         tokens = self.embed(x)
         mask, front = None, 0
         if self.words is not None:
@@ -166,5 +166,6 @@ def _zero(linear: nn.Linear) -> nn.Linear:
 
 def _dirac(conv: nn.Conv2d) -> nn.Conv2d:
     nn.init.dirac_(conv.weight)
-    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
     return conv

@@ -263,4 +263,4 @@ def gather(x: Tensor) -> Tensor:
     """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return x
-    return _Gather.apply(x)  # type: ignore[return-value]
+    return _Gather.apply(x)

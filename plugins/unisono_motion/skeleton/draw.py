@@ -89,7 +89,8 @@ def write_video(scene: Scene, path: Path) -> None:
     from matplotlib.animation import FFMpegWriter
 
     figure, update = _stage(scene)
-    writer = FFMpegWriter(fps=scene.fps)  # pyright: ignore[reportArgumentType]  # ffmpeg takes fractions
+    fps: Any = scene.fps  # ffmpeg takes fractions, though the writer declares a whole number
+    writer = FFMpegWriter(fps=fps)
     with writer.saving(figure, str(path), DPI):
         for frame in range(len(scene.positions)):
             update(frame)

@@ -36,7 +36,7 @@ from unisono import Model, Request
 from unisono.data import Drop
 from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
 from unisono.model import OnStep
-from unisono.nn.quantize import GroupedQuantizer, Quantised, ResidualQuantizer, ScalarQuantizer
+from unisono.nn.quantize import GroupedQuantizer, Quantised, Quantizer, ResidualQuantizer, ScalarQuantizer
 
 from unisono_motion.corpus.facts import MotionFacts
 from unisono_motion.corpus.fit import fit
@@ -74,12 +74,14 @@ class MotionTokenizer(Model):
     class Request(Request):
         """A motion to encode and decode: a file, or features."""
 
-        motion: str | None = Field(None, description="path of a BVH or NPZ file to reconstruct")
+        motion: str | None = Field(default=None, description="path of a BVH or NPZ file to reconstruct")
         features: Annotated[
             list[list[float]] | None,
             BeforeValidator(lambda x: x.tolist() if hasattr(x, "tolist") else x),
-        ] = Field(None, description="features to reconstruct, frames by numbers")
-        metres_per_unit: float = Field(0.01, gt=0, le=1000, description="the BVH file's unit of length, in metres")
+        ] = Field(default=None, description="features to reconstruct, frames by numbers")
+        metres_per_unit: float = Field(
+            default=0.01, gt=0, le=1000, description="the BVH file's unit of length, in metres"
+        )
 
         @model_validator(mode="after")
         def _one_source(self):
@@ -119,7 +121,7 @@ class MotionTokenizer(Model):
         """The features that each encoder sees."""
         return [list(range(self.spec.dim))]
 
-    def _quantizer(self) -> nn.Module:
+    def _quantizer(self) -> Quantizer:
         return ResidualQuantizer(
             self.codebook.code_dim,
             self.codebook.codebook_size,
@@ -155,12 +157,12 @@ class MotionTokenizer(Model):
     @property
     def codebook_size(self) -> int:
         """Tokens are from 0 up to, not including, this."""
-        return int(self.quantizer.codebook_size)  # type: ignore[arg-type]
+        return self.quantizer.codebook_size
 
     @property
     def num_codebooks(self) -> int:
         """Tokens per position, ``q``."""
-        return int(self.quantizer.num_codebooks)  # type: ignore[arg-type]
+        return self.quantizer.num_codebooks
 
     @property
     def streams(self) -> list[tuple[str, int]]:
@@ -195,7 +197,7 @@ class MotionTokenizer(Model):
         counts = counts.to(tokens.device)
         positions = torch.arange(n, device=tokens.device)
         mask = positions < -(-counts // self.downsampling)[:, None]
-        made = self.decoder(self.quantizer.decode(tokens) * mask[..., None], mask)  # type: ignore[operator]
+        made = self.decoder(self.quantizer.decode(tokens) * mask[..., None], mask)
         features = made.float() * self.std + self.mean
         kept = torch.arange(frames, device=tokens.device) < counts[:, None]
         return features * kept[..., None]
@@ -353,7 +355,7 @@ class ScalarMotionTokenizer(MotionTokenizer):
             raise RecipeError(f"model.levels={levels} must be whole numbers of at least 2, one or more")
         self.levels = levels
 
-    def _quantizer(self) -> nn.Module:
+    def _quantizer(self) -> Quantizer:
         return ScalarQuantizer(self.codebook.code_dim, self.levels)
 
 
@@ -371,7 +373,7 @@ class PartsMotionTokenizer(MotionTokenizer):
     def _columns(self) -> list[list[int]]:
         return list(self.spec.parts.values())
 
-    def _quantizer(self) -> nn.Module:
+    def _quantizer(self) -> Quantizer:
         return GroupedQuantizer([super(PartsMotionTokenizer, self)._quantizer() for _ in self.spec.parts])
 
 

@@ -9,6 +9,7 @@ One token per evaluation: the draw at a position depends on those before it, so 
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +31,8 @@ class Coded:
     def __call__(self, prefix: Prefix, proposal: Proposal, logits: Tensor, draw: Draw) -> Verdict:
         b, device = len(logits), logits.device
         canvas = Canvas.blank(Layout.sequence(1, logits.shape[-1]), prefix.seed, device=device)
-        moment = StepContext(canvas, None, None, self._memo)  # type: ignore[arg-type]  # codes look at neither
+        neither: Any = None  # codes look at neither network nor plan
+        moment = StepContext(canvas, neither, neither, self._memo)
         tokens = ArithmeticCodes(self.num_samples)(
             draw.law(logits[:, :1]).log(), prefix.length[:, None], ~prefix.done[:, None], moment
         )

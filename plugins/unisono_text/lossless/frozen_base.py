@@ -32,7 +32,7 @@ class OnFrozenModel(LanguageModel):
         dim: channels of the base, which must be the same.
     """
 
-    Request: ClassVar[type[ContinueRequest]] = ContinueRequest  # type: ignore[assignment]
+    Request: ClassVar[type[ContinueRequest]] = ContinueRequest
     exact: ClassVar[bool] = True
     flat: ClassVar[dict[str, str]] = {}
     roles: ClassVar[dict[str, str]] = {

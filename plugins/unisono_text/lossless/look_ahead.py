@@ -84,17 +84,15 @@ class PaSS(OnFrozenModel):
         # Those before it at its own place: among them positions alone tell which.
         step = offset.repeat(self.places)
         mask[:, t:, t:] = (owner[:, None] == owner) & (step <= step[:, None])
+        at = asked.clamp_max(t - 1)
+        there = (asked < t) & self.learnt(batch).gather(1, at)
         documents = batch.get("documents")
         if documents is not None:
             mine = documents.gather(1, places).repeat_interleave(self.ahead, 1)
             mask[:, :t, :t] &= documents[:, :, None] == documents[:, None]
             mask[:, t:, :t] &= mine[:, :, None] == documents[:, None]
-        logits = self.read(torch.cat([self.base.shifted(batch), reading], 1), mask, positions)[:, t:]
-        inside = asked < t
-        at = asked.clamp_max(t - 1)
-        there = inside & self.learnt(batch).gather(1, at)
-        if documents is not None:
             there = there & (documents.gather(1, at) == mine)
+        logits = self.read(torch.cat([self.base.shifted(batch), reading], 1), mask, positions)[:, t:]
         wanted = tokens.gather(1, at)
         cost = F.cross_entropy(logits.float().transpose(1, 2), wanted, reduction="none")
         parts = {"loss": self.global_mean(cost, there)}

@@ -25,6 +25,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.errors import RecipeError
+from unisono.nn.modules import Modules
 from unisono.verify import KVCache
 
 from unisono_text.lossless.frozen_base import OnFrozenModel
@@ -102,8 +103,8 @@ class Heads(nn.Module):
 
     def __init__(self, dim: int, vocabulary: int, heads: int, depth: int):
         super().__init__()
-        self.mix = nn.ModuleList(nn.ModuleList(nn.Linear(dim, dim) for _ in range(depth)) for _ in range(heads))
-        self.out = nn.ModuleList(nn.Linear(dim, vocabulary, bias=False) for _ in range(heads))
+        self.mix = Modules(Modules(nn.Linear(dim, dim) for _ in range(depth)) for _ in range(heads))
+        self.out = Modules(nn.Linear(dim, vocabulary, bias=False) for _ in range(heads))
         self.register_buffer("begun", torch.zeros((), dtype=torch.bool))
         for layers in self.mix:
             for layer in layers:

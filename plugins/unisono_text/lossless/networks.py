@@ -55,8 +55,8 @@ class TransformersNetwork:
     """
 
     def __init__(self, model: nn.Module):
-        self.model = model
-        self.vocab_size = int(model.config.get_text_config().vocab_size)  # type: ignore[union-attr]
+        self.model: Any = model
+        self.vocab_size = int(self.model.config.get_text_config().vocab_size)
         names = inspect.signature(model.forward).parameters
         self._cache_name = "cache" if "cache" in names else "past_key_values"
         self._check()

@@ -154,7 +154,7 @@ def harness_model(
     Raises ``MissingExtra`` where the package ``lm-eval`` is not installed.
     """
     try:
-        from lm_eval.api.model import LM
+        from lm_eval.api.model import LM  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise MissingExtra("lm-eval", "lm-eval") from None
     if isinstance(checkpoint, str | Path):

@@ -62,8 +62,9 @@ def adapt(net: nn.Module, adapters: Adapters) -> None:
         raise MissingExtra("peft", "peft") from None
     linear = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)]
     names = [name for name in linear if "layers" in name.split(".")]
+    alpha: Any = adapters.alpha  # fractions are taken too, though LoraConfig declares a whole number
     config = LoraConfig(
-        r=adapters.rank, lora_alpha=adapters.alpha, lora_dropout=adapters.dropout, target_modules=names, bias="none"
+        r=adapters.rank, lora_alpha=alpha, lora_dropout=adapters.dropout, target_modules=names, bias="none"
     )
     inject_adapter_in_model(config, net)
     for name, parameter in net.named_parameters():

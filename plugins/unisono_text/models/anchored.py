@@ -74,6 +74,7 @@ class AnchoredNetwork(nn.Module):
     ) -> tuple[Float[Tensor, "b t v"], Float[Tensor, "b t v"]]:
         """Return the denoiser's logits, and the anchor network's."""
         states = self.anchor(tokens, mask, positions, cache, hidden=True)
+        assert self.anchor.head is not None  # it predicts tokens
         said = self.anchor.head(states)
         x = self.projection(said)
         x = x + states if self.skip else x

@@ -38,7 +38,7 @@ class Autoregressive(LanguageModel):
         adapters: low-rank ones, which alone are trained (`unisono_text.models.adapters`).
     """
 
-    Request: ClassVar[type[ContinueRequest]] = ContinueRequest  # type: ignore[assignment]
+    Request: ClassVar[type[ContinueRequest]] = ContinueRequest
     salt: ClassVar[str] = "ar"
     exact: ClassVar[bool] = True
     roles: ClassVar[dict[str, str]] = {

@@ -55,7 +55,7 @@ class LanguageModel(Model):
     Media: ClassVar[type[Text]] = Text
     Facts: ClassVar[type[TextFacts]] = TextFacts
     facts: TextFacts
-    Request: ClassVar[type[TextRequest]] = TextRequest
+    Request: ClassVar[Any] = TextRequest
     salt: ClassVar[str] = "text"
     exact: ClassVar[bool] = False
     flat: ClassVar[dict[str, str]] = FLAT

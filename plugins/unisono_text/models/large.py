@@ -31,6 +31,7 @@ from torch.nn import functional as F
 from unisono.errors import DataError, RecipeError
 from unisono.masked import Corrupted
 from unisono.nn.attention import attend, split_heads
+from unisono.nn.modules import Modules
 from unisono.nn.rotary import Rotation, rotate
 
 from unisono_text.models.adapters import NO_ADAPTERS, Adapters
@@ -143,7 +144,7 @@ class LargeTransformer(LayerStack):
         self.dim, self.head_dim, self.rope_base = sizes.dim, sizes.dim // sizes.num_heads, sizes.rope_base
         self.num_layers, self.kv_heads = sizes.num_layers, sizes.kv_heads
         self.embedding = nn.Embedding(rows, sizes.dim)
-        self.layers = nn.ModuleList(LargeLayer(sizes) for _ in range(sizes.num_layers))
+        self.layers = Modules(LargeLayer(sizes) for _ in range(sizes.num_layers))
         self.norm = nn.RMSNorm(sizes.dim, sizes.norm_eps)
         self.own_head = None if sizes.tied else nn.Linear(sizes.dim, rows, bias=False)
         for module in self.modules():

@@ -43,6 +43,7 @@ class MaskedText(LanguageModel, MaskedModel):
     ``min_time`` is the least time of training, as published: below it weights are above a thousand.
     """
 
+    Request: ClassVar[type[TextRequest]] = TextRequest
     min_time: ClassVar[float] = 1e-3
 
     roles: ClassVar[dict[str, str]] = {

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.errors import RecipeError
 from unisono.nn.attention import attend, split_parts
+from unisono.nn.modules import Modules
 from unisono.nn.rotary import Rotation, rotate, rotation
 
 from unisono_text.models.sizes import TransformerSizes
@@ -91,6 +92,11 @@ class LayerStack(nn.Module):
     """
 
     rope_base: float = 10000.0
+    layers: Modules[Any]
+    norm: nn.RMSNorm
+    attention: str
+    block_size: int
+    head_dim: int
 
     def through(
         self,
@@ -174,7 +180,7 @@ class TextTransformer(LayerStack):
         filter_dim = sizes.filter_dim or 32 * math.ceil(dim * 8 / 3 / 32)
         self.embedding = nn.Embedding(vocabulary_in, dim) if vocabulary_in else None
         self.dropout = nn.Dropout(sizes.dropout)
-        self.layers = nn.ModuleList(Layer(dim, num_heads, filter_dim, sizes.dropout) for _ in range(num_layers))
+        self.layers = Modules(Layer(dim, num_heads, filter_dim, sizes.dropout) for _ in range(num_layers))
         self.norm = nn.RMSNorm(dim)
         self.head = nn.Linear(dim, vocabulary_out, bias=False) if vocabulary_out else None
         for module in self.modules():
@@ -205,6 +211,7 @@ class TextTransformer(LayerStack):
         Raises:
             ValueError: for a cache without a mask of all keys.
         """
+        assert self.embedding is not None  # a network of vectors is asked by trunk
         x = self.embedding(tokens)
         return self.trunk(x if extra is None else x + extra, mask, positions, cache, hidden, first_layer)
 
