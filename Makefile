@@ -40,6 +40,7 @@ mutants: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/undefined_names.py
 	$(BIN)/pyright --warnings
 
 docs: $(READY)
