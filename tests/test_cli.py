@@ -517,14 +517,14 @@ def test_every_kind_of_field_is_described_with_its_choices_and_ranges():
 
     class Asked(Request):
         text: str = Field(description="what")
-        temperature: float | None = Field(None, gt=0, le=2, description="how wild")
-        sampler: Literal["maskgit", "halton"] = Field("halton", description="which")
-        mode: Literal["a", "b"] | None = Field(None, description="how")
-        only: Literal["x"] = Field("x", description="one")
+        temperature: float | None = Field(default=None, gt=0, le=2, description="how wild")
+        sampler: Literal["maskgit", "halton"] = Field(default="halton", description="which")
+        mode: Literal["a", "b"] | None = Field(default=None, description="how")
+        only: Literal["x"] = Field(default="x", description="one")
         paces: list[float] = Field(default_factory=list, description="speeds")
-        keep: tuple[float, float] | None = Field(None, description="from and to")
-        bounded: list[int] | None = Field(None, min_length=2)
-        small: int = Field(3, ge=1, lt=9)
+        keep: tuple[float, float] | None = Field(default=None, description="from and to")
+        bounded: list[int] | None = Field(default=None, min_length=2)
+        small: int = Field(default=3, ge=1, lt=9)
 
     lines = {line.split()[0]: line for line in describe_fields(Asked)}
     for flag, told in {

@@ -21,8 +21,8 @@ V, Q, LIMIT = 5, 2, 6
 class BeadRequest(Request):
     """A string of beads in two rows."""
 
-    text: str = Field("", description="beads that are given, one letter a to e each; ? is to be made")
-    colour: int = Field(0, ge=0)
+    text: str = Field(default="", description="beads that are given, one letter a to e each; ? is to be made")
+    colour: int = Field(default=0, ge=0)
     sampler: str = "maskgit"
     num_steps: int | None = None
     temperature: float | None = None

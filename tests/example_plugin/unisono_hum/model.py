@@ -23,7 +23,7 @@ class HumRequest(Request):
     """What can be asked of a hummer."""
 
     text: str = Field(min_length=1, description="what to hum; letters that it knows")
-    pace: float = Field(1.0, ge=0.25, le=4.0, description="speed: 2 is twice as fast")
+    pace: float = Field(default=1.0, ge=0.25, le=4.0, description="speed: 2 is twice as fast")
 
 
 class Hum(Model):

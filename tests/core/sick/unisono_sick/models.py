@@ -138,8 +138,8 @@ class Untrained(Hum):
 class NoisyRequest(HumRequest):
     """A hum with noise, in steps."""
 
-    num_steps: int = Field(2, ge=1, le=8, description="passes")
-    colour: Literal["white", "red"] = Field("white", description="of the noise")
+    num_steps: int = Field(default=2, ge=1, le=8, description="passes")
+    colour: Literal["white", "red"] = Field(default="white", description="of the noise")
 
 
 class Random(Hum):
