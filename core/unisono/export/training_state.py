@@ -90,7 +90,10 @@ def _newest_state(folder: Path) -> Path:
     requeued = [path for path in folder.glob(HOLDING[1]) if path.is_file()]
     if newest is not None:
         requeued = [path for path in requeued if path.stat().st_mtime > newest.stat().st_mtime]
-    return max(requeued, key=lambda path: path.stat().st_mtime, default=newest)  # type: ignore[return-value]
+    if requeued:
+        return max(requeued, key=lambda path: path.stat().st_mtime)
+    assert newest is not None  # the folder holds a state
+    return newest
 
 
 def _age(path: Path) -> tuple[int, float]:

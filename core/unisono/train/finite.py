@@ -127,7 +127,7 @@ def _all_finite(values: list[Any], trainer: Trainer, device: torch.device) -> bo
     local = [part for value in values if (part := _local(value)).numel()]
     wrong = torch.zeros((), device=device)
     if local:  # the largest magnitude of each: no sum, which could overflow
-        largest = torch._foreach_norm(local, float("inf"))  # pyright: ignore[reportPrivateImportUsage]
+        largest = torch.ops.aten._foreach_norm(local, float("inf"))
         wrong = (~torch.stack([value.float().to(device) for value in largest]).isfinite()).any().float()
     if trainer.world_size > 1:
         torch.distributed.all_reduce(wrong, torch.distributed.ReduceOp.MAX)

@@ -98,7 +98,7 @@ class SpokenForms:
         return re.sub(r"\s+", " ", text).strip()
 
     def _is_foreign(self, sign: str) -> bool:
-        """Whether a sign belongs to a script that the language is not written in ("৳"): espeak-ng changes to its voice."""
+        """Whether a sign is of a script that the language is not written in ("৳"): espeak-ng changes to its voice."""
         script = unicodedata.name(sign, "?").split()[0]
         return is_script(script) and not script_known(sign, self.language)
 

@@ -13,15 +13,18 @@ class TimeShare(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if isinstance(pl_module, Model):
-            limited = any(isinstance(callback, Timer) for callback in trainer.callbacks)  # type: ignore[attr-defined]
-            pl_module.time_share = 0.0 if limited else None
+            pl_module.time_share = 0.0 if _timers(trainer) else None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if not isinstance(pl_module, Model) or pl_module.time_share is None:
             return
-        timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
-        share = max(_share(timer) for timer in timers)
+        share = max(_share(timer) for timer in _timers(trainer))
         pl_module.time_share = trainer.strategy.broadcast(share) if trainer.world_size > 1 else share
+
+
+def _timers(trainer: Trainer) -> list[Timer]:
+    holder: Any = trainer  # Lightning puts the callbacks there without declaring them
+    return [callback for callback in holder.callbacks if isinstance(callback, Timer)]
 
 
 def _share(timer: Timer) -> float:
