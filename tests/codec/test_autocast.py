@@ -5,11 +5,15 @@ import torch
 from torch import nn
 from unisono_codec.codecs.frames import FrameDecoder, FrameEncoder, FrameSizes
 from unisono_codec.vocoders.harmonic import HarmonicNet
+from unisono_codec.vocoders.sizes import WaveNetSizes
 from unisono_codec.vocoders.vocos import VocosNet
 from unisono_codec.vocoders.wavenet import WaveNet
 from unisono_sound.signal import GriffinLim, LogMel, MelSpec
 
 SPEC = MelSpec(n_fft=64, win_length=64, hop_length=16, n_mels=10)
+WAVENET = WaveNetSizes(
+    upsample_factors=(4, 4), num_layers=6, num_stacks=2, channels=8, gate_channels=8, skip_channels=8
+)
 
 
 class Coded(nn.Module):
@@ -27,7 +31,7 @@ class Coded(nn.Module):
 NETS = {
     "vocos": (lambda: VocosNet(SPEC, 16, 24, 2), {"head"}),
     "harmonic": (lambda: HarmonicNet(SPEC, 16, 24, 2), {"head"}),
-    "wavenet": (lambda: WaveNet(SPEC, (4, 4), 6, 2, 8, 8, 8), {"before_last", "last"}),
+    "wavenet": (lambda: WaveNet(SPEC, WAVENET), {"before_last", "last"}),
     "frames": (
         Coded,
         {"encoder.past", "encoder.out", "decoder.past", "decoder.out", "decoder.head.head"},

@@ -18,6 +18,7 @@ from unisono_codec.vocoders.harmonic import (
     pitch_hz,
     pulse_train,
 )
+from unisono_codec.vocoders.sizes import VocosSizes
 from unisono_codec.vocoders.vocos import SILENCE, Vocos
 from unisono_sound.signal import MelSpec, pitch
 
@@ -26,6 +27,7 @@ HOP = SPEC.hop_length
 # Float32 sums in another order move the pitch by some 1e-6, and the hundredth harmonic half a second later by 0.03 of
 # a turn at the most: of waveforms about 1.5 loud, a thousandth.
 TOLERANCE = 1e-3
+SIZES = VocosSizes(dim=16, intermediate_dim=24, num_blocks=2)
 
 
 def make_net(spec: MelSpec = SPEC) -> HarmonicNet:
@@ -122,7 +124,7 @@ def test_silence_is_silent():
 
 
 def test_a_gradient_reaches_every_parameter():
-    model = Vocos(dim=16, intermediate_dim=24, num_blocks=2, source="harmonic")
+    model = Vocos(network=SIZES, source="harmonic")
     model.build({"mel_spec": SPEC.to_dict(), "pitch": True})
     hz = torch.stack([tone_pitch(i, 20 * HOP)[HOP // 2 :: HOP] for i in range(2)])
     wave = torch.stack([make_tone(i, 20 * HOP, SPEC.sample_rate) for i in range(2)])
@@ -134,4 +136,4 @@ def test_a_gradient_reaches_every_parameter():
 
 def test_data_without_pitch_is_refused():
     with pytest.raises(RecipeError, match=r"data\.pitch=true"):
-        Vocos(dim=16, intermediate_dim=24, num_blocks=2, source="harmonic").build({"mel_spec": SPEC.to_dict()})
+        Vocos(network=SIZES, source="harmonic").build({"mel_spec": SPEC.to_dict()})

@@ -103,7 +103,7 @@ def test_the_discriminator_in_plain_words():
 
 
 def test_a_discriminator_without_layers_is_refused():
-    with pytest.raises(RecipeError, match="discriminator_layers=1 must be at least 2"):
+    with pytest.raises(RecipeError, match=r"game\.num_layers=1 must be at least 2"):
         WaveDiscriminator(1, 4)
 
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from unisono.errors import DataError, RequestError
+from unisono_codec.vocoders.sizes import VocosSizes
 from unisono_codec.vocoders.vocos import MAX_MAGNITUDE, SILENCE, Vocos, VocosNet
 from unisono_sound.signal import MelSpec, stft_same, write_audio
 
@@ -16,7 +17,7 @@ TOLERANCE = 1e-6
 
 def make_model(num_blocks: int = 2) -> Vocos:
     torch.manual_seed(0)
-    model = Vocos(dim=16, intermediate_dim=24, num_blocks=num_blocks)
+    model = Vocos(network=VocosSizes(dim=16, intermediate_dim=24, num_blocks=num_blocks))
     model.build({"mel_spec": SPEC.to_dict()})
     return model.eval()
 

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 from unisono.errors import RecipeError
 from unisono_codec.vocoders.noise import gaussian_noise
+from unisono_codec.vocoders.sizes import WaveNetSizes
 from unisono_codec.vocoders.vocoder import SILENCE
 from unisono_codec.vocoders.wavenet import MelUpsample, WaveNet
 from unisono_sound.signal import MelSpec
@@ -20,7 +21,7 @@ TOLERANCE = 1e-6
 def make_net(**sizes) -> WaveNet:
     torch.manual_seed(0)
     small = {"num_layers": 6, "num_stacks": 2, "channels": 6, "gate_channels": 8, "skip_channels": 5}
-    return WaveNet(SPEC, (4, 4), **{**small, **sizes}).eval()
+    return WaveNet(SPEC, WaveNetSizes(upsample_factors=(4, 4), **{**small, **sizes})).eval()
 
 
 def make_mel(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -181,7 +182,7 @@ def test_a_stream_speaks_before_its_end(net):
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"num_layers": 7}, r"num_layers=7 must be a multiple of model\.num_stacks=2"),
+        ({"num_layers": 7}, r"num_layers=7 must be a multiple of num_stacks=2"),
         ({"gate_channels": 7}, "gate_channels=7 must be even"),
         ({"kernel_size": 4}, "kernel_size=4 odd"),
         ({"upsample_factors": (4, 3)}, r"make 12 samples of a frame, the data has a hop of 16"),
@@ -189,4 +190,4 @@ def test_a_stream_speaks_before_its_end(net):
 )
 def test_sizes_that_do_not_fit_are_refused(sizes, message):
     with pytest.raises(RecipeError, match=message):
-        WaveNet(**{"mel_spec": SPEC, "upsample_factors": (4, 4), "num_layers": 6, "num_stacks": 2, **sizes})
+        WaveNet(SPEC, WaveNetSizes(**{"upsample_factors": (4, 4), "num_layers": 6, "num_stacks": 2, **sizes}))

@@ -15,9 +15,9 @@ Shapes: none of its own.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,7 +26,16 @@ from unisono.errors import CheckpointError
 from unisono_sound.signal import MelSpec
 
 from unisono_codec.codecs.codec import Codec
-from unisono_codec.codecs.rvq import GAME, OBJECTIVE, Game, Objective, ResidualCodec
+from unisono_codec.codecs.rvq import (
+    GAME,
+    OBJECTIVE,
+    CodebookSpec,
+    FactorisedSizes,
+    Game,
+    LevelSizes,
+    Objective,
+    ResidualCodec,
+)
 from unisono_codec.codecs.waveform import WaveformSizes
 
 ENCODEC = WaveformSizes(
@@ -53,19 +62,17 @@ class EncodecCodec(ResidualCodec):
     """EnCodec: causal convolutions, LSTM, codebooks that follow by moving averages.
 
     Args:
-        waveform, latent_dim, codebook_size, num_levels, level_dropout, dead_below, objective, game: as of
-            ``ResidualCodec``.
+        waveform, latent_dim, codebook, objective, game: as of ``ResidualCodec``.
     """
+
+    flat: ClassVar[dict[str, str]] = {field.name: f"codebook.{field.name}" for field in fields(LevelSizes)}
 
     def __init__(
         self,
         *,
         waveform: WaveformSizes = ENCODEC,
         latent_dim: int = 128,
-        codebook_size: int = 1024,
-        num_levels: int = 32,
-        level_dropout: float = 1.0,
-        dead_below: float = 0.1,
+        codebook: LevelSizes = LevelSizes(num_levels=32, level_dropout=1.0),  # noqa: B008
         objective: Objective = OBJECTIVE,
         game: Game = GAME,
     ):
@@ -74,11 +81,7 @@ class EncodecCodec(ResidualCodec):
             decoder="waveform",
             waveform=waveform,
             latent_dim=latent_dim,
-            codebook_size=codebook_size,
-            num_levels=num_levels,
-            codes="average",
-            level_dropout=level_dropout,
-            dead_below=dead_below,
+            codebook=CodebookSpec(codes="average", **asdict(codebook)),
             objective=objective,
             game=game,
         )
@@ -88,20 +91,17 @@ class DacCodec(ResidualCodec):
     """DAC: Snake, dilated residual units, factorised codes looked up by angle.
 
     Args:
-        waveform, latent_dim, codebook_size, num_levels, code_dim, level_dropout, dead_below, objective, game: as of
-            ``ResidualCodec``.
+        waveform, latent_dim, codebook, objective, game: as of ``ResidualCodec``.
     """
+
+    flat: ClassVar[dict[str, str]] = {field.name: f"codebook.{field.name}" for field in fields(FactorisedSizes)}
 
     def __init__(
         self,
         *,
         waveform: WaveformSizes = DAC,
         latent_dim: int = 1024,
-        codebook_size: int = 1024,
-        num_levels: int = 9,
-        code_dim: int = 8,
-        level_dropout: float = 0.5,
-        dead_below: float = 0.0,
+        codebook: FactorisedSizes = FactorisedSizes(num_levels=9, dead_below=0.0),  # noqa: B008
         objective: Objective = OBJECTIVE,
         game: Game = GAME,
     ):
@@ -110,11 +110,7 @@ class DacCodec(ResidualCodec):
             decoder="waveform",
             waveform=waveform,
             latent_dim=latent_dim,
-            codebook_size=codebook_size,
-            num_levels=num_levels,
-            code_dim=code_dim,
-            level_dropout=level_dropout,
-            dead_below=dead_below,
+            codebook=CodebookSpec(**asdict(codebook)),
             objective=objective,
             game=game,
         )
@@ -228,8 +224,10 @@ def _encodec_arguments(config: dict[str, Any]) -> dict[str, Any]:
     return {
         "waveform": _plain(sizes),
         "latent_dim": config["hidden_size"],
-        "codebook_size": config["codebook_size"],
-        "num_levels": int(1000 * config["target_bandwidths"][-1] // (frame_rate * bits)),
+        "codebook": {
+            "codebook_size": config["codebook_size"],
+            "num_levels": int(1000 * config["target_bandwidths"][-1] // (frame_rate * bits)),
+        },
     }
 
 
@@ -244,9 +242,11 @@ def _dac_arguments(config: dict[str, Any]) -> dict[str, Any]:
     return {
         "waveform": _plain(sizes),
         "latent_dim": config["encoder_hidden_size"] * 2 ** len(sizes.strides),
-        "codebook_size": config["codebook_size"],
-        "num_levels": config["n_codebooks"],
-        "code_dim": config["codebook_dim"],
+        "codebook": {
+            "codebook_size": config["codebook_size"],
+            "num_levels": config["n_codebooks"],
+            "code_dim": config["codebook_dim"],
+        },
     }
 
 

@@ -21,10 +21,10 @@ Shapes: b batch, n samples, t token frames, q codebooks, d channels.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import reduce
 from operator import add
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -74,6 +74,41 @@ class Objective:
     spectrogram_steps: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class LevelSizes:
+    """Codebooks, one for each level.
+
+    codebook_size: codes of each level.
+    num_levels: levels.
+    level_dropout: the share of training items coded with fewer levels (DAC: 0.5).
+    dead_below: a code used less than this share of an even use is reset.
+    """
+
+    codebook_size: int = 1024
+    num_levels: int = 8
+    level_dropout: float = 0.5
+    dead_below: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactorisedSizes(LevelSizes):
+    """Codebooks of few channels, looked up by angle, learnt by gradient; ``code_dim`` is the channels of a code."""
+
+    code_dim: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodebookSpec(FactorisedSizes):
+    """Codebooks of either kind.
+
+    codes: ``factorised``: few channels, looked up by angle, learnt by gradient (DAC); ``average``: they follow by
+        moving averages (EnCodec).
+    code_dim: channels of a factorised code.
+    """
+
+    codes: Literal["factorised", "average"] = "factorised"
+
+
 @dataclass(frozen=True)
 class Game:
     """Discriminators and what they weigh.
@@ -96,6 +131,8 @@ class Game:
     channels: int = 32
 
 
+FLAT = {field.name: f"codebook.{field.name}" for field in fields(CodebookSpec)}
+"""Where recipe format 1's arguments of the codebooks are."""
 FRAMES, WAVEFORM, OBJECTIVE, GAME = FrameSizes(), WaveformSizes(), Objective(), Game()
 
 
@@ -106,15 +143,11 @@ class ResidualCodec(Codec):
         encoder, decoder: ``frames`` or ``waveform``.
         frames, waveform: their sizes.
         latent_dim: channels of what is quantised (EnCodec: 128, DAC: 1024).
-        codebook_size: codes of each level.
-        num_levels: levels.
-        codes: ``factorised``: few channels, looked up by angle, learnt by gradient (DAC); ``average``: they follow by
-            moving averages (EnCodec).
-        code_dim: channels of a factorised code.
-        level_dropout: the share of training items coded with fewer levels (DAC: 0.5).
-        dead_below: a code used less than this share of an even use is reset.
+        codebook: the levels' codebooks.
         objective, game: the losses.
     """
+
+    flat: ClassVar[dict[str, str]] = FLAT
 
     def __init__(
         self,
@@ -124,12 +157,7 @@ class ResidualCodec(Codec):
         frames: FrameSizes = FRAMES,
         waveform: WaveformSizes = WAVEFORM,
         latent_dim: int = 128,
-        codebook_size: int = 1024,
-        num_levels: int = 8,
-        codes: Literal["factorised", "average"] = "factorised",
-        code_dim: int = 8,
-        level_dropout: float = 0.5,
-        dead_below: float = 0.1,
+        codebook: CodebookSpec = CodebookSpec(),
         objective: Objective = OBJECTIVE,
         game: Game = GAME,
     ):
@@ -139,12 +167,7 @@ class ResidualCodec(Codec):
         self.frames = frames
         self.waveform = waveform
         self.latent_dim = latent_dim
-        self.size = codebook_size
-        self.levels = num_levels
-        self.codes = codes
-        self.code_dim = code_dim
-        self.level_dropout = level_dropout
-        self.dead_below = dead_below
+        self.codebook = codebook
         self.objective = objective
         self.game = game
         self.pretrain_steps = game.pretrain_steps
@@ -199,12 +222,11 @@ class ResidualCodec(Codec):
         return {f"net.decoder.head.{name.removeprefix('net.')}": value for name, value in state.items()}
 
     def _quantizer(self, dim: int) -> Quantizer:
-        sizes = (dim, self.size, self.levels)
-        if self.codes == "average":
-            return ResidualQuantizer(*sizes, dropout=self.level_dropout, dead_below=self.dead_below)
-        return FactorisedResidualQuantizer(
-            *sizes, code_dim=self.code_dim, dropout=self.level_dropout, dead_below=self.dead_below
-        )
+        book = self.codebook
+        sizes, dropout, dead_below = (dim, book.codebook_size, book.num_levels), book.level_dropout, book.dead_below
+        if book.codes == "average":
+            return ResidualQuantizer(*sizes, dropout=dropout, dead_below=dead_below)
+        return FactorisedResidualQuantizer(*sizes, code_dim=book.code_dim, dropout=dropout, dead_below=dead_below)
 
     # ---- training ------------------------------------------------------------------------------
 
@@ -259,8 +281,8 @@ class ResidualCodec(Codec):
 class GroupedCodec(ResidualCodec):
     """A codec with residual levels for each of several groups of the channels; tokens stand level by level.
 
-    Arguments are those of ``ResidualCodec``, and ``num_groups``; ``num_levels`` counts for each group (HiFi-Codec: 2
-    groups, 2 levels).
+    Arguments are those of ``ResidualCodec``, and ``num_groups``; ``codebook.num_levels`` counts for each group
+    (HiFi-Codec: 2 groups, 2 levels).
     """
 
     def __init__(
@@ -272,12 +294,7 @@ class GroupedCodec(ResidualCodec):
         frames: FrameSizes = FRAMES,
         waveform: WaveformSizes = WAVEFORM,
         latent_dim: int = 128,
-        codebook_size: int = 1024,
-        num_levels: int = 2,
-        codes: Literal["factorised", "average"] = "factorised",
-        code_dim: int = 8,
-        level_dropout: float = 0.5,
-        dead_below: float = 0.1,
+        codebook: CodebookSpec = CodebookSpec(num_levels=2),
         objective: Objective = OBJECTIVE,
         game: Game = GAME,
     ):
@@ -287,12 +304,7 @@ class GroupedCodec(ResidualCodec):
             frames=frames,
             waveform=waveform,
             latent_dim=latent_dim,
-            codebook_size=codebook_size,
-            num_levels=num_levels,
-            codes=codes,
-            code_dim=code_dim,
-            level_dropout=level_dropout,
-            dead_below=dead_below,
+            codebook=codebook,
             objective=objective,
             game=game,
         )
@@ -317,6 +329,8 @@ class ScalarCodec(ResidualCodec):
             8, 8, 8, 8 make 4,096; 8, 8, 8, 5, 5, 5 make 64,000).
         encoder, decoder, frames, waveform, latent_dim, objective, game: as of ``ResidualCodec``.
     """
+
+    flat: ClassVar[dict[str, str]] = {}
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ from unisono.train.adversarial import Adversarial, Played
 from unisono.train.discriminator_losses import Judgement
 from unisono_sound.signal.losses import MultiResolutionSTFTLoss
 
+from unisono_codec.vocoders.sizes import WAVEGAN, WaveGame, WaveNetSizes
 from unisono_codec.vocoders.vocoder import Vocoder
 from unisono_codec.vocoders.wavenet import WaveNet
 
@@ -39,69 +40,35 @@ class ParallelWaveGAN(Adversarial, Vocoder):
     """The vocoder from noise.
 
     Args:
-        upsample_factors: how the mel is brought to the sample rate; their product is the hop.
-        num_layers: dilated convolutions (published: 30).
-        num_stacks: stacks that share them, dilations 1, 2, 4 and so on in each (published: 3).
-        channels: of the residual (published: 64).
-        gate_channels: inside a layer, half of them gates (published: 128).
-        skip_channels: of what layers add up to (published: 64).
-        kernel_size: of the dilated convolutions, odd (published: 3).
-        mel_context: frames on each side that the mel's own convolution sees (published code: 2).
-        stft_resolutions: FFT size, hop and window of each distance of spectra (published: 1024, 120,
-            600; 2048, 240, 1200; 512, 50, 240).
-        adversarial_weight: weight of the discriminator's judgement (published: 4).
-        discriminator_layers: dilated convolutions of the discriminator (published: 10).
-        discriminator_channels: their channels (published: 64).
-        discriminator_lr: learning rate of the discriminator, relative to ``optim.lr`` (published: 0.5).
-        pretrain_steps: steps on the distance of spectra alone (published: 100,000).
+        network: sizes of the generator.
+        stft_resolutions: FFT size, hop and window of each distance of spectra (published: 1024, 120, 600; 2048, 240,
+            1200; 512, 50, 240).
+        game: the discriminator and when it begins.
     """
 
     salt: ClassVar[str] = "parallel-wavegan"
     deterministic: ClassVar[bool] = False  # each request has noise of its own
     net: WaveNet
+    flat: ClassVar[dict[str, str]] = WAVEGAN
 
     def __init__(
         self,
         *,
-        upsample_factors: tuple[int, ...] = (4, 4, 4, 4),
-        num_layers: int = 30,
-        num_stacks: int = 3,
-        channels: int = 64,
-        gate_channels: int = 128,
-        skip_channels: int = 64,
-        kernel_size: int = 3,
-        mel_context: int = 2,
+        network: WaveNetSizes = WaveNetSizes(),  # noqa: B008
         stft_resolutions: tuple[tuple[int, int, int], ...] = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240)),
-        adversarial_weight: float = 4.0,
-        discriminator_layers: int = 10,
-        discriminator_channels: int = 64,
-        discriminator_lr: float = 0.5,
-        pretrain_steps: int = 100_000,
+        game: WaveGame = WaveGame(),  # noqa: B008
     ):
         super().__init__()
-        self.sizes = {
-            "upsample_factors": upsample_factors,
-            "num_layers": num_layers,
-            "num_stacks": num_stacks,
-            "channels": channels,
-            "gate_channels": gate_channels,
-            "skip_channels": skip_channels,
-            "kernel_size": kernel_size,
-            "mel_context": mel_context,
-        }
-        self.stft_resolutions = stft_resolutions
-        self.discriminator_layers = discriminator_layers
-        self.discriminator_channels = discriminator_channels
-        self.pretrain_steps = pretrain_steps
+        self.sizes, self.stft_resolutions, self.game = network, stft_resolutions, game
+        self.pretrain_steps = game.pretrain_steps
         self.scoring = "squares"
-        self.adversarial_weight = adversarial_weight
-        self.feature_weight = 0.0
-        self.discriminator_lr = discriminator_lr
+        self.adversarial_weight, self.feature_weight = game.adversarial_weight, 0.0
+        self.discriminator_lr = game.lr
 
     def build(self, facts: Mapping[str, Any]) -> None:
         """Build for the mel spectrogram of ``facts.mel_spec``."""
         super().build(facts)
-        self.net = WaveNet(self.mel_spec, **self.sizes)
+        self.net = WaveNet(self.mel_spec, self.sizes)
         self.stft_loss = MultiResolutionSTFTLoss(self.stft_resolutions)
 
     # ---- as a vocoder --------------------------------------------------------------------------
@@ -133,7 +100,7 @@ class ParallelWaveGAN(Adversarial, Vocoder):
     # ---- training ------------------------------------------------------------------------------
 
     def judges(self) -> dict[str, tuple[nn.Module, float]]:
-        return {"wave": (WaveDiscriminator(self.discriminator_layers, self.discriminator_channels), 1.0)}
+        return {"wave": (WaveDiscriminator(self.game.num_layers, self.game.channels), 1.0)}
 
     def play(self, batch: dict[str, Any]) -> Played:
         fake, real = self.net(batch["mel"], seeds=self.row_seeds(batch)), batch["wave"]
@@ -157,8 +124,7 @@ class WaveDiscriminator(nn.Module):
         super().__init__()
         if num_layers < 2 or channels < 1:
             raise RecipeError(
-                f"model.discriminator_layers={num_layers} must be at least 2, and "
-                f"model.discriminator_channels={channels} at least 1"
+                f"model.game.num_layers={num_layers} must be at least 2, and model.game.channels={channels} at least 1"
             )
         dilations = [1, *range(1, num_layers - 1)]
         self.convs = nn.ModuleList(

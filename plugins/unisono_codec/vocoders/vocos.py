@@ -15,7 +15,7 @@ Shapes: b batch, t frames, n samples (t · hop), m mel bins, f frequencies, d ch
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Complex, Float, Int
@@ -26,6 +26,7 @@ from unisono_sound.signal import MelSpec, istft_same
 from unisono_sound.signal.losses import LogMelLoss, MultiResolutionSTFTLoss
 from unisono_sound.signal.stft import overlap_add, same_padding
 
+from unisono_codec.vocoders.sizes import VOCOS, VocosObjective, VocosSizes
 from unisono_codec.vocoders.vocoder import SILENCE, Vocoder
 
 MAX_MAGNITUDE = 1e2
@@ -152,39 +153,29 @@ class Vocos(Vocoder):
     Cheap and stable to train, a little buzzy; ``vocos-gan`` can go on from it.
 
     Args:
-        dim: channels of the blocks (published: 512).
-        intermediate_dim: channels inside a block (published: 1536).
-        num_blocks: ConvNeXt blocks (published: 8).
+        network: sizes of the generator.
         source: ``none``, as published, or ``harmonic``: pulses and noise that the network filters (see
             ``harmonic``); needs data with ``pitch: true``.
-        mel_weight: weight of the log-mel distance beside the STFT distance.
-        pitch_weight: weight of the pitch's cross entropy, where there is a source.
+        objective: weights of the losses; the pitch's counts where there is a source.
     """
 
     net: VocosNet
+    flat: ClassVar[dict[str, str]] = VOCOS
 
     def __init__(
         self,
         *,
-        dim: int = 512,
-        intermediate_dim: int = 1536,
-        num_blocks: int = 8,
+        network: VocosSizes = VocosSizes(),  # noqa: B008
         source: Literal["none", "harmonic"] = "none",
-        mel_weight: float = 1.0,
-        pitch_weight: float = 0.2,
+        objective: VocosObjective = VocosObjective(),  # noqa: B008
     ):
         super().__init__()
-        self.dim = dim
-        self.intermediate_dim = intermediate_dim
-        self.num_blocks = num_blocks
-        self.source = source
-        self.mel_weight = mel_weight
-        self.pitch_weight = pitch_weight
+        self.network, self.source, self.objective = network, source, objective
 
     def build(self, facts: Mapping[str, Any]) -> None:
         """Build for the mel spectrogram of ``facts.mel_spec``."""
         super().build(facts)
-        sizes = (self.mel_spec, self.dim, self.intermediate_dim, self.num_blocks)
+        sizes = (self.mel_spec, self.network.dim, self.network.intermediate_dim, self.network.num_blocks)
         if self.source == "harmonic":
             if not self.facts.pitch:
                 raise RecipeError("model.source=harmonic learns from the recordings' pitch: set data.pitch=true")
@@ -205,5 +196,5 @@ class Vocos(Vocoder):
         mel = self.global_mean(self.mel_loss(wave, target), everyone)
         stft = self.global_mean(self.stft_loss(wave, target), everyone)
         parts = {name: self.global_mean(*counted) for name, counted in beside.items()}
-        loss = stft + self.mel_weight * mel + self.pitch_weight * sum(parts.values())
+        loss = stft + self.objective.mel_weight * mel + self.objective.pitch_weight * sum(parts.values())
         return {"loss": loss, "mel": mel, "stft": stft, **parts}

@@ -27,6 +27,7 @@ from unisono.nn.modules import Modules
 from unisono_sound.signal import MelSpec
 
 from unisono_codec.vocoders.noise import gaussian_noise
+from unisono_codec.vocoders.sizes import WaveNetSizes
 from unisono_codec.vocoders.vocoder import SILENCE
 
 
@@ -43,56 +44,46 @@ class WaveNet(nn.Module):
                                                      └─ conv 1 ─ skip
     """
 
-    def __init__(
-        self,
-        mel_spec: MelSpec,
-        upsample_factors: Sequence[int] = (4, 4, 4, 4),
-        num_layers: int = 30,
-        num_stacks: int = 3,
-        channels: int = 64,
-        gate_channels: int = 128,
-        skip_channels: int = 64,
-        kernel_size: int = 3,
-        mel_context: int = 2,
-    ):
+    def __init__(self, mel_spec: MelSpec, sizes: WaveNetSizes = WaveNetSizes()):  # noqa: B008
         super().__init__()
+        num_layers, num_stacks, upsample_factors = sizes.num_layers, sizes.num_stacks, sizes.upsample_factors
         if num_layers < 1 or num_stacks < 1 or num_layers % num_stacks:
             raise RecipeError(
-                f"model.num_layers={num_layers} must be a multiple of model.num_stacks={num_stacks}, which share them"
+                f"model.network.num_layers={num_layers} must be a multiple of num_stacks={num_stacks}, which share them"
             )
-        if gate_channels % 2 or kernel_size % 2 == 0:
+        if sizes.gate_channels % 2 or sizes.kernel_size % 2 == 0:
             raise RecipeError(
-                f"model.gate_channels={gate_channels} must be even, model.kernel_size={kernel_size} odd: "
+                f"model.network.gate_channels={sizes.gate_channels} must be even, kernel_size={sizes.kernel_size} odd: "
                 "half of a layer gates the other half, and a kernel has a middle"
             )
         if math.prod(upsample_factors) != mel_spec.hop_length:
             raise RecipeError(
-                f"model.upsample_factors={list(upsample_factors)} make {math.prod(upsample_factors)} samples of a "
-                f"frame, the data has a hop of {mel_spec.hop_length}: choose factors whose product is the hop"
+                f"model.network.upsample_factors={list(upsample_factors)} make {math.prod(upsample_factors)} samples "
+                f"of a frame, the data has a hop of {mel_spec.hop_length}: choose factors whose product is the hop"
             )
         self.mel_spec = mel_spec
-        self.mel_context = mel_context
-        self.skip_channels = skip_channels
+        mel_context = self.mel_context = sizes.mel_context
+        self.skip_channels = sizes.skip_channels
         self.listen = weight_norm(
             nn.Conv1d(mel_spec.n_mels, mel_spec.n_mels, 2 * mel_context + 1, padding=mel_context, bias=False)
         )
         self.upsample = MelUpsample(upsample_factors)
-        self.first = weight_norm(nn.Conv1d(1, channels, 1))
+        self.first = weight_norm(nn.Conv1d(1, sizes.channels, 1))
         per_stack = num_layers // num_stacks
         self.layers = Modules(
             Layer(
                 mel_spec.n_mels,
-                channels,
-                gate_channels,
-                skip_channels,
-                kernel_size,
+                sizes.channels,
+                sizes.gate_channels,
+                sizes.skip_channels,
+                sizes.kernel_size,
                 dilation=2 ** (i % per_stack),
                 last=i == num_layers - 1,
             )
             for i in range(num_layers)
         )
-        self.before_last = weight_norm(nn.Conv1d(skip_channels, skip_channels, 1))
-        self.last = weight_norm(nn.Conv1d(skip_channels, 1, 1))
+        self.before_last = weight_norm(nn.Conv1d(sizes.skip_channels, sizes.skip_channels, 1))
+        self.last = weight_norm(nn.Conv1d(sizes.skip_channels, 1, 1))
 
     @property
     def receptive_field(self) -> int:
