@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from unisono import Audio
+from unisono.batching import Progress, chunks
 from unisono.errors import RecipeError
 from unisono.media import Curve
 from unisono.model import Model, OnStep
@@ -46,19 +47,15 @@ def speak(model: Any, requests: Sequence[SpeechRequest], on_step: OnStep | None 
 
     spoken: list[list[Audio]] = [[] for _ in requests]
     source = pieces()
-    done, total = 0, sum(len(request.text) for request in requests)
+    progress = Progress(on_step, sum(len(request.text) for request in requests))
     while window := list(islice(source, PIECES_AT_ONCE)):
-        order = sorted(range(len(window)), key=lambda i: len(window[i][1].ids))
         made: dict[int, Audio] = {}
-        size = PIECES_AT_ONCE // 4
-        for start in range(0, len(order), size):
-            chosen = order[start : start + size]
+        for chosen in chunks(sorted(range(len(window)), key=lambda i: len(window[i][1].ids)), PIECES_AT_ONCE // 4):
             made |= dict(zip(chosen, speak_batch(model, [window[i][1] for i in chosen]), strict=True))
-            done += sum(window[i][1].characters for i in chosen)
-            if on_step is not None:
-                on_step(done, total)
+            progress.advance(sum(window[i][1].characters for i in chosen))
         for index, (owner, _) in enumerate(window):
             spoken[owner].append(made[index])
+    progress.finish()
     return [Audio.join(parts) for parts in spoken]
 
 

@@ -28,6 +28,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
+from unisono.batching import Progress, grouped
 from unisono.errors import CheckpointError, DataError, RequestError
 from unisono.media import Audio
 from unisono.model import OnStep
@@ -339,18 +340,14 @@ class Codec(Adversarial):
         lengths = torch.tensor([len(wave) for wave in waves])
         depths = [self.check_levels(request.levels) for request in requests]
         tokens = self.encode(nn.utils.rnn.pad_sequence(waves, batch_first=True), lengths, max(depths))
-        made: list[Audio] = []
-        for depth in sorted(set(depths)):
-            rows = [i for i, own in enumerate(depths) if own == depth]
-            decoded = self.decode(tokens[rows][..., : depth * self.num_groups], lengths[rows]).cpu()
-            made += [
-                Audio(wave[None, : len(waves[row])].numpy(), self.sample_rate)
-                for row, wave in zip(rows, decoded, strict=True)
-            ]
-        order = sorted(range(len(requests)), key=lambda i: depths[i])  # stable, as the groups above
-        if on_step is not None:
-            on_step(1, 1)
-        return [made[order.index(i)] for i in range(len(requests))]
+        made: dict[int, Audio] = {}
+        progress = Progress(on_step, len(requests))
+        for rows in grouped(range(len(requests)), lambda row: depths[row]):
+            decoded = self.decode(tokens[rows][..., : depths[rows[0]] * self.num_groups], lengths[rows]).cpu()
+            for row, wave in zip(rows, decoded, strict=True):
+                made[row] = Audio(wave[None, : len(waves[row])].numpy(), self.sample_rate)
+            progress.advance(len(rows))
+        return [made[row] for row in range(len(requests))]
 
     def _wave(self, request: "Codec.Request") -> Float[Tensor, "n"]:
         if request.audio is not None:

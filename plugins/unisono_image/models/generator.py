@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from unisono import Image, Model
+from unisono.batching import Progress, grouped
 from unisono.data import derive_seed
 from unisono.diffusion import (
     EDM,
@@ -208,33 +209,30 @@ class ImageGenerator(Model):
         if self.latent:
             self.component("vae")  # raises before anything is computed
         seeds = [self.seed_of(request, generator) for request in requests]
-        groups: dict[Any, list[int]] = {}
-        for index, task in enumerate(tasks):
-            groups.setdefault(task.group, []).append(index)
+        groups = grouped(range(len(tasks)), lambda index: tasks[index].group)
         reports: list[Report] = []
         made: dict[int, Image] = {}
         # A solver watches the scheduler's tables for changes, which tensors of inference mode do not count.
         with torch.inference_mode(False), torch.no_grad():
-            chains = {
-                key: self.chain([tasks[i] for i in members], [seeds[i] for i in members])
-                for key, members in groups.items()
-            }
-            progress = Progress(on_step, sum(len(x) * chain.num_steps for chain, x in chains.values()))
-            for key, members in groups.items():
-                pictures, report = self.sample(tasks[members[0]], *chains[key], progress)
+            chains = [self.chain([tasks[i] for i in members], [seeds[i] for i in members]) for members in groups]
+            progress = Progress(on_step, sum(len(x) * chain.num_steps for chain, x in chains))
+            for members, chain in zip(groups, chains, strict=True):
+                pictures, report = self.sample(tasks[members[0]], *chain, progress)
                 reports.append(report)
                 made |= dict(zip(members, pictures, strict=True))
         self.reports = reports
         return [made[index] for index in range(len(tasks))]
 
     def sample(
-        self, task: Task, chain: SchedulerRecurrence, x: Float[Tensor, "b c h w"], progress: "Progress"
+        self, task: Task, chain: SchedulerRecurrence, x: Float[Tensor, "b c h w"], progress: Progress
     ) -> tuple[list[Image], Report]:
         """Run the chain of one group, as its first task asks; return its pictures and its bill, and count it."""
         solver, accept, window = solver_of(task.request, chain.num_steps)
-        share = len(x) * chain.num_steps
-        solution = solve(chain, x, solver, accept, window, on_round=lambda event: progress.tell(event.done * share))
-        progress.end(share)
+        before, share = progress.done, len(x) * chain.num_steps
+        solution = solve(
+            chain, x, solver, accept, window, on_round=lambda e: progress.to(before + int(e.done * share + 1e-6))
+        )
+        progress.to(before + share)
         report = solution.report
         with _COUNTING:  # one model may be used from several threads
             self.evaluations += (1 if task.guidance_scale == 1 else 2) * math.ceil(report.rows / report.num_samples)
@@ -293,26 +291,6 @@ class ImageGenerator(Model):
         return [self.Request(label=label, seed=i, num_steps=20) for i, label in enumerate(classes[:6])] or [
             self.Request(seed=seed, num_steps=20) for seed in range(2)
         ]
-
-
-class Progress:
-    """Tells ``on_step`` what is done of all groups' steps, only ever more, and the total at the end."""
-
-    def __init__(self, on_step: OnStep | None, total: int):
-        self.on_step, self.total = on_step, total
-        self.before = self.told = 0
-
-    def tell(self, done: float) -> None:
-        """Steps of the group that is sampled now."""
-        reached = self.before + int(done + 1e-6)
-        if self.on_step is not None and reached > self.told:
-            self.told = reached
-            self.on_step(reached, self.total)
-
-    def end(self, steps: int) -> None:
-        """The group is done."""
-        self.tell(steps)
-        self.before += steps
 
 
 def make_objective(name: str, schedule: str, min_snr: float, shift: float, sigma_data: float) -> Any:

@@ -12,12 +12,14 @@ Shapes: b batch, n tokens, v vocabulary.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from unisono import Text
+from unisono.batching import Progress, chunks, grouped
 from unisono.errors import RequestError, UnisonoError
 from unisono.masked import at_sites
 from unisono.model import OnStep
@@ -63,22 +65,16 @@ def continue_texts(
     for number, request in enumerate(requests):
         tasks.append(Continuation(number, request, *read_prompt(model, request), _row_seed(model, request, generator)))
     texts: dict[int, Text] = {}
-    total, finished = sum(task.room for task in tasks), 0
-    kinds: dict[tuple[Any, ...], list[Continuation]] = {}
-    for task in tasks:
-        kinds.setdefault(task.kind, []).append(task)
-    for members in kinds.values():
-        for first in range(0, len(members), ROWS_AT_ONCE):
-            batch = members[first : first + ROWS_AT_ONCE]
-            making, told = Batch(model, batch), 0
+    progress, finished = Progress(on_step, sum(task.room for task in tasks)), 0
+    for members in grouped(tasks, attrgetter("kind")):
+        for batch in chunks(members, ROWS_AT_ONCE):
+            making = Batch(model, batch)
             for made in making.run():
-                if on_step is not None and told < made and finished + made < total:
-                    told = made
-                    on_step(finished + made, total)
+                if finished + made < progress.total:  # the end is told when the texts are ready
+                    progress.to(finished + made)
             texts |= {task.number: text for task, text in zip(batch, making.texts(), strict=True)}
             finished += sum(task.room for task in batch)
-    if on_step is not None:
-        on_step(total, total)
+    progress.finish()
     return [texts[number] for number in range(len(requests))]
 
 
