@@ -240,7 +240,7 @@ def test_train_resume_export_and_speak(command, tmp_path):
     run = tmp_path / "runs" / "tts-fastspeech-tiny" / "0001"
     assert f"run: {run}" in done.out
     assert f"next: unisono export {run} DEST" in done.out
-    assert yaml.safe_load((run / "recipe.yaml").read_text())["data"]["num_sentences"] == 6
+    assert yaml.safe_load((run / "recipe.yaml").read_text())["data"]["made"]["num_sentences"] == 6
     assert json.loads((run / "audit.json").read_text())["kept"] == 6
 
     again = command(*recipe, "--trainer.max_steps=4", "--resume")

@@ -266,6 +266,12 @@ def _components(given: Mapping[str, Any], known: dict[str, str], name: str) -> d
     return dict(given)
 
 
+def data_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``data`` section of a model's recipe as format 2 has it; empty where it has none."""
+    section = dict(recipe.get("data") or {})
+    return nested(section, _target("data", section).flat, "data", "the model's recipe") if "name" in section else {}
+
+
 def _target(section: str, given: Mapping[str, Any]) -> Any:
     if section in ("model", "data"):
         return plugins.resolve(given["name"], "models" if section == "model" else "data")

@@ -10,10 +10,21 @@ Shapes: s symbols, t frames, m mel channels.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
-from unisono_sound.corpus import AudioLimits, MadeSpeech, SpeechCorpus, SpeechItem, Utterance, read_speech
+from unisono_sound.corpus import (
+    AudioLimits,
+    MadeOptions,
+    MadeSpeech,
+    ReadingOptions,
+    SoundOptions,
+    SpeechCorpus,
+    SpeechItem,
+    Utterance,
+    read_speech,
+)
+from unisono_sound.corpus.options import MADE
 from unisono_sound.corpus.recording import moments, sums
 from unisono_sound.signal import LogMel, MelSpec, energy, pitch
 
@@ -35,27 +46,17 @@ class EspeakData(MadeSpeech, SpeechData):
     """A corpus spoken by espeak-ng, with its exact phoneme times: made on the spot, no download.
 
     Args:
-        num_sentences: how many; about 3 seconds each: 1,200 make an hour, in half a minute.
-        voices: espeak-ng's voice variants, each a speaker ("plain", "f2", "m3"); sentences go round
-            them.
-        rates: words per minute, drawn per sentence.
-        pitches: 0–99, drawn per sentence.
-        texts: a file with a sentence per line instead of the made-up ones (English).
-        corpus_seed: draws sentences, rates and pitches; the recipe's seed does not touch the
-            corpus.
-        front_end, language, val_size, mel, num_processes, batch_size, num_workers: as in
-            ``tts/speech``; the front end must be ``espeak``, whose phonemes the times belong to.
+        made: what is said, and how.
+        language, val_size, mel, num_processes, batch_size, num_workers: as in ``tts/speech``; the front end is
+            ``espeak``, whose phonemes the times belong to.
     """
+
+    flat: ClassVar[dict[str, str]] = MADE
 
     def __init__(
         self,
         *,
-        num_sentences: int = 300,
-        voices: Sequence[str] = ("plain",),
-        rates: Sequence[int] = (150, 165, 180),
-        pitches: Sequence[int] = (40, 50, 60),
-        texts: str | None = None,
-        corpus_seed: int = 0,
+        made: MadeOptions = MadeOptions(),  # noqa: B008
         language: str = "en-us",
         val_size: float = 0.05,
         mel: MelSpec = MelSpec(),  # noqa: B008
@@ -63,14 +64,13 @@ class EspeakData(MadeSpeech, SpeechData):
         batch_size: int = 16,
         num_workers: int = 0,
     ):
-        self.speak_with(num_sentences, voices, rates, pitches, texts, corpus_seed)
+        self.made = made
         super().__init__(
             root="",
-            language=language,
+            reading=ReadingOptions(language=language),
             val_size=val_size,
             mel=mel,
-            trim_db=0.0,
-            loudness_dbfs=-23.0,
+            sound=SoundOptions(trim_db=0.0),
             num_processes=num_processes,
             batch_size=batch_size,
             num_workers=num_workers,

@@ -52,8 +52,8 @@ def write_pairs(run: str | Path, dest: str | Path, batch_size: int = 16) -> int:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 np.save(path, mel.half().numpy())
                 wave, rate = read_audio(utterance.audio, data.mel.sample_rate)
-                wave, _ = trim(wave, rate, data.trim_db, data.pad_seconds)
-                write_audio(path.with_suffix(".wav"), level(wave, rate, data.loudness_dbfs), rate)
+                wave, _ = trim(wave, rate, data.sound.trim_db, data.sound.pad_seconds)
+                write_audio(path.with_suffix(".wav"), level(wave, rate, data.sound.loudness_dbfs), rate)
                 rows.append(
                     {
                         "id": utterance.id,

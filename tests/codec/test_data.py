@@ -1,5 +1,6 @@
 """Crops for vocoders: a crop equals the whole there, epochs tile, what goes wrong is listed."""
 
+import flat
 import numpy as np
 import pytest
 import torch
@@ -27,7 +28,7 @@ def folder(tmp_path):
 
 def prepared(root, **kwargs):
     options = {"mel": SMALL, "crop_frames": 20, "batch_size": 4, "val_size": 2, **kwargs}
-    data = AudioData(str(root) if not isinstance(root, dict) else root, **options)
+    data = flat.make(AudioData, root=str(root) if not isinstance(root, dict) else root, **options)
     data.prepare(progress=False)
     return data
 
@@ -175,9 +176,9 @@ def test_nothing_usable(tmp_path):
     with pytest.raises(DataError, match="no such folder"):
         prepared(tmp_path / "nowhere")
     with pytest.raises(DataError, match="crop_frames=0"):
-        AudioData("x", crop_frames=0)
+        flat.make(AudioData, root="x", crop_frames=0)
     with pytest.raises(DataError, match=r"gain_db=-1\.0"):
-        AudioData("x", gain_db=-1.0)
+        flat.make(AudioData, root="x", gain_db=-1.0)
 
 
 def test_predicted_mels_are_cropped_with_the_sound(folder, tmp_path):
@@ -224,7 +225,7 @@ def test_of_predicted_mels_the_asked_share_is_used(folder, tmp_path, share):
     assert all((item["mel"] == 7).all() for item in held), "validation hears what the acoustic model says"
     for wrong in (0.0, 1.5):
         with pytest.raises(DataError, match=f"mels_share={wrong}"):
-            AudioData("x", mels_share=wrong)
+            flat.make(AudioData, root="x", mels_share=wrong)
 
 
 def test_missing_and_wrong_mels_are_listed(folder, tmp_path):

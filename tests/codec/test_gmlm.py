@@ -3,6 +3,7 @@
 import math
 from types import SimpleNamespace
 
+import flat
 import numpy as np
 import pytest
 import torch
@@ -316,7 +317,7 @@ def item(speaker, seed, frames):
 
 @pytest.fixture
 def prompted():
-    data = PromptedData("", max_frames=50, max_prompt_frames=30, max_join=3, max_prompts=2)
+    data = flat.make(PromptedData, root="", max_frames=50, max_prompt_frames=30, max_join=3, max_prompts=2)
     items = [item(s, 10 * s + i, 12 + 3 * i) for s in (0, 1) for i in range(5)]
     pool = {s: [i for i in items if i.speaker == s] for s in (0, 1)}
     return PromptedSet(items, data, pool), items
@@ -352,7 +353,7 @@ def test_items_are_a_function_of_their_generator(prompted):
 
 
 def test_a_speaker_with_one_recording_is_dropped_and_told(monkeypatch):
-    data = PromptedData("")
+    data = flat.make(PromptedData, root="")
     items = [item(0, 1, 12), item(0, 2, 12), item(1, 3, 12)]
 
     def prepare(self, progress=True):
@@ -444,7 +445,7 @@ def test_another_codec_is_refused():
 @pytest.mark.parametrize("name", ["max_join", "max_prompts"])
 def test_data_that_joins_nothing_is_refused(name):
     with pytest.raises(DataError, match=name):
-        PromptedData("", **{name: 0})
+        flat.make(PromptedData, root="", **{name: 0})
 
 
 # ---- evaluation ----------------------------------------------------------------------------------

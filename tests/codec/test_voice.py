@@ -2,6 +2,7 @@
 
 import json
 
+import flat
 import numpy as np
 import pytest
 import soundfile
@@ -23,7 +24,7 @@ RATE = CODEC.sample_rate
 
 def spoken(**options):
     options = {"num_sentences": 8, "voices": ("plain", "f2"), "val_size": 2, "batch_size": 2, **options}
-    data = SpokenData(**options)
+    data = flat.make(SpokenData, **options)
     data.attach("codec", rvq({}))
     return data
 
@@ -117,7 +118,7 @@ def test_durations_are_learnt_where_none_are_given(tmp_path, monkeypatch):
     for name in names:
         soundfile.write(tmp_path / "wavs" / f"{name}.wav", 0.1 * rng.standard_normal(RATE), RATE)
     (tmp_path / "metadata.csv").write_text("\n".join(f"{n}|{n}|Number {n}." for n in names), "utf-8")
-    data = VoiceData(str(tmp_path), val_size=1, batch_size=1, align_steps=2, trim_db=0.0)
+    data = flat.make(VoiceData, root=str(tmp_path), val_size=1, batch_size=1, align_steps=2, trim_db=0.0)
     with pytest.raises(DataError, match=r"--components\.codec=FOLDER"):
         data.prepare(progress=False)
     data.attach("codec", rvq({}))
@@ -132,18 +133,18 @@ def test_durations_are_learnt_where_none_are_given(tmp_path, monkeypatch):
         ({"semantic": "letters"}, "'phonemes' or 'hubert:FOLDER'"),
         ({"semantic": "hubert"}, "'phonemes' or 'hubert:FOLDER'"),
         ({"prompt_share": 0.8, "join_share": 0.3}, "must not exceed 1 together"),
-        ({"hide_share": 2.0}, "from 0 to 1"),
+        ({"hide_share": 2.0}, r"in \[0, 1\]"),
         ({"max_prompt_frames": 512}, "below max_frames=512"),
         ({"align_steps": 0}, "at least 1"),
     ],
 )
 def test_wrong_options(options, message):
     with pytest.raises(DataError, match=message):
-        VoiceData("somewhere", **options)
+        flat.make(VoiceData, root="somewhere", **options)
 
 
 def test_a_codec_of_another_rate_is_refused():
-    data = VoiceData("somewhere", mel=MelSpec(sample_rate=16000, f_max=8000.0))
+    data = flat.make(VoiceData, root="somewhere", mel=MelSpec(sample_rate=16000, f_max=8000.0))
     with pytest.raises(DataError, match=r"22050 Hz, data\.mel at 16000 Hz"):
         data.attach("codec", rvq({}))
     with pytest.raises(DataError, match="fingerprint"):

@@ -6,6 +6,7 @@ import os
 import tarfile
 from pathlib import Path
 
+import flat
 import numpy as np
 import pytest
 import soundfile
@@ -51,7 +52,7 @@ def good(count, seconds=1.5):
 
 def test_items_and_batches(tmp_path):
     root = corpus(tmp_path / "voice", good(5))
-    data = SpeechData(str(root), val_size=1, batch_size=4)
+    data = flat.make(SpeechData, root=str(root), val_size=1, batch_size=4)
     audit = data.prepare(progress=False)
     assert (audit.kept, len(data.train_set), len(data.val_set)) == (5, 4, 1)
     item = data.train_set.item(0)
@@ -75,7 +76,7 @@ def test_items_and_batches(tmp_path):
 def test_facts_are_json_and_right(tmp_path):
     a = corpus(tmp_path / "anna", [(f"a{i}", f"say {i}", buzz(1.5, 120)) for i in range(4)])
     b = corpus(tmp_path / "bert", [(f"b{i}", f"tell {i}", buzz(1.5, 240)) for i in range(4)])
-    data = SpeechData({"anna": str(a), "bert": str(b)}, val_size=2, front_end="characters")
+    data = flat.make(SpeechData, root={"anna": str(a), "bert": str(b)}, val_size=2, front_end="characters")
     data.prepare(progress=False)
     facts = json.loads(json.dumps(data.describe().to_json()))
     assert facts["speakers"] == ["anna", "bert"] and facts["front_end"] == "characters"
@@ -111,7 +112,7 @@ def test_audit_names_every_reason(tmp_path):
     soundfile.write(root / "wavs" / "nothing.wav", np.zeros(0), RATE)
     from unisono_sound.corpus import AudioLimits
 
-    data = SpeechData(str(root), limits=AudioLimits(max_seconds=2.5), val_size=1)
+    data = flat.make(SpeechData, root=str(root), limits=AudioLimits(max_seconds=2.5), val_size=1)
     audit = data.prepare(progress=False)
     assert {d.id: d.reason for d in audit.dropped} == {
         "silent": "silent", "clipped": "clipped", "empty": "empty text",
@@ -126,14 +127,14 @@ def test_audit_names_every_reason(tmp_path):
 def test_nothing_usable_is_an_error(tmp_path):
     root = corpus(tmp_path / "voice", [("a", "", buzz(1)), ("b", "...", buzz(1))])
     with pytest.raises(DataError, match=r"no usable recording.*1 empty text, 1 text cannot be read"):
-        SpeechData(str(root)).prepare(progress=False)
+        flat.make(SpeechData, root=str(root)).prepare(progress=False)
 
 
 def test_a_stereo_file_of_another_rate_is_as_good(tmp_path):
     root = corpus(tmp_path / "voice", good(2))
     wide = buzz(1.5, 120, rate=44100)
     soundfile.write(root / "wavs" / "ok0.wav", np.stack([wide, wide], 1), 44100)
-    data = SpeechData(str(root), val_size=0)
+    data = flat.make(SpeechData, root=str(root), val_size=0)
     data.prepare(progress=False)
     mono = SpeechData(str(corpus(tmp_path / "mono", good(2))), val_size=0)
     mono.prepare(progress=False)
@@ -150,7 +151,7 @@ def test_no_sentence_stands_on_both_sides(tmp_path):
         for take, text in enumerate((f"Say {i} again, please.", f"say {i} again please")):
             rows.append((f"s{i}_{take}", text, buzz(1, 120 + 5 * i + take)))
     a, b = corpus(tmp_path / "a", rows), corpus(tmp_path / "b", rows)
-    data = SpeechData([str(a), str(b)], val_size=0.2, front_end="characters")
+    data = flat.make(SpeechData, root=[str(a), str(b)], val_size=0.2, front_end="characters")
     data.prepare(progress=False)
 
     def words(items):
@@ -159,7 +160,7 @@ def test_no_sentence_stands_on_both_sides(tmp_path):
     assert not words(data.train_set.items) & words(data.val_set.items)
     assert len(data.train_set) + len(data.val_set) == 48 and len(data.val_set) >= 9
     assert len(data.val_set) % 4 == 0, "both takes of both speakers stay together"
-    again = SpeechData([str(a), str(b)], val_size=0.2, front_end="characters", batch_size=3)
+    again = flat.make(SpeechData, root=[str(a), str(b)], val_size=0.2, front_end="characters", batch_size=3)
     again.prepare(progress=False)
     assert [i.utterance.id for i in again.val_set.items] == [i.utterance.id for i in data.val_set.items]
 
@@ -208,7 +209,7 @@ def test_given_durations(tmp_path):
     ]
     path = tmp_path / "durations.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
-    data = SpeechData(str(root), front_end="characters", trim_db=0, durations=str(path), val_size=0)
+    data = flat.make(SpeechData, root=str(root), front_end="characters", trim_db=0, durations=str(path), val_size=0)
     audit = data.prepare(progress=False)
     assert {d.id: d.reason for d in audit.dropped} == {
         "u1": "durations do not fit", "u2": "durations do not fit", "u4": "no durations",
@@ -239,24 +240,24 @@ def test_given_durations(tmp_path):
 def test_wrong_options(tmp_path, options, message):
     root = corpus(tmp_path / "voice", good(2))
     with pytest.raises(DataError, match=message):
-        SpeechData(str(root), **options).prepare(progress=False)
+        flat.make(SpeechData, root=str(root), **options).prepare(progress=False)
 
 
 def test_a_missing_column_or_file_is_named(tmp_path):
     table = tmp_path / "list.csv"
     table.write_text("audio,words\na.wav,hello\n")
     with pytest.raises(DataError, match="no column 'text'"):
-        SpeechData(str(table)).prepare(progress=False)
+        flat.make(SpeechData, root=str(table)).prepare(progress=False)
     table.write_text("audio,text\na.wav,hello\n")
     with pytest.raises(DataError, match=r"line 2: audio file .*a\.wav does not exist"):
-        SpeechData(str(table)).prepare(progress=False)
+        flat.make(SpeechData, root=str(table)).prepare(progress=False)
     with pytest.raises(DataError, match="no such folder or file"):
-        SpeechData(str(tmp_path / "nowhere")).prepare(progress=False)
+        flat.make(SpeechData, root=str(tmp_path / "nowhere")).prepare(progress=False)
 
 
 def test_symbols_are_cached_by_front_end_and_text(tmp_path, monkeypatch):
     root = corpus(tmp_path / "voice", good(2))
-    first = SpeechData(str(root), val_size=0)
+    first = flat.make(SpeechData, root=str(root), val_size=0)
     first.prepare(progress=False)
     from unisono_sound.text import EspeakFrontEnd
 
@@ -264,13 +265,13 @@ def test_symbols_are_cached_by_front_end_and_text(tmp_path, monkeypatch):
         raise AssertionError("read again")
 
     monkeypatch.setattr(EspeakFrontEnd, "__call__", refuse)
-    again = SpeechData(str(root), val_size=0)
+    again = flat.make(SpeechData, root=str(root), val_size=0)
     again.prepare(progress=False)
     assert torch.equal(again.train_set.item(0)["symbols"], first.train_set.item(0)["symbols"])
 
 
 def test_espeak_corpus_has_exact_durations():
-    data = EspeakData(num_sentences=8, voices=["plain", "f2"], val_size=2)
+    data = flat.make(EspeakData, num_sentences=8, voices=["plain", "f2"], val_size=2)
     audit = data.prepare(progress=False)
     assert audit.kept + len(audit.dropped) == 8 and audit.kept >= 7
     assert set(data.describe()["speakers"]) == {"plain", "f2"}
@@ -279,7 +280,7 @@ def test_espeak_corpus_has_exact_durations():
         assert int(item["durations"].sum()) == len(item["mel"])
         assert item["durations"].shape == item["symbols"].shape
         assert (item["durations"] >= 0).all() and item["durations"][0] >= 4
-    again = EspeakData(num_sentences=8, voices=["plain", "f2"], val_size=2)
+    again = flat.make(EspeakData, num_sentences=8, voices=["plain", "f2"], val_size=2)
     again.prepare(progress=False)
     assert torch.equal(again.train_set.item(0)["mel"], data.train_set.item(0)["mel"])
 
@@ -288,7 +289,7 @@ def test_espeak_corpus_is_the_same_when_made_again(tmp_path, monkeypatch):
     mels = []
     for name in ("first", "second"):
         monkeypatch.setenv("UNISONO_CACHE", str(tmp_path / name))
-        data = EspeakData(num_sentences=3, val_size=0)
+        data = flat.make(EspeakData, num_sentences=3, val_size=0)
         data.prepare(progress=False)
         mels.append([data.train_set.item(i)["mel"] for i in range(3)])
     assert all(torch.equal(one, other) for one, other in zip(*mels, strict=True))
@@ -297,7 +298,7 @@ def test_espeak_corpus_is_the_same_when_made_again(tmp_path, monkeypatch):
 def test_espeak_corpus_from_own_texts(tmp_path):
     path = tmp_path / "lines.txt"
     path.write_text("Guten Tag.\n\nWie geht es Ihnen?\n", "utf-8")
-    data = EspeakData(texts=str(path), language="de", val_size=0)
+    data = flat.make(EspeakData, texts=str(path), language="de", val_size=0)
     assert data.prepare(progress=False).kept == 2
     assert {i.utterance.text for i in data.train_set.items} == {"Guten Tag.", "Wie geht es Ihnen?"}
 
@@ -316,7 +317,7 @@ def test_espeak_corpus_from_own_texts(tmp_path):
 )
 def test_wrong_espeak_options(options, message):
     with pytest.raises(DataError, match=message):
-        EspeakData(**{"num_sentences": 3, **options}).prepare(progress=False)
+        flat.make(EspeakData, **{"num_sentences": 3, **options}).prepare(progress=False)
 
 
 def test_real_recordings(tmp_path):
@@ -330,7 +331,7 @@ def test_real_recordings(tmp_path):
     found = {path.stem for path in (root / "wavs").iterdir()}
     lines = (root / "metadata.csv").read_text("utf-8").splitlines()
     (root / "metadata.csv").write_text("\n".join(line for line in lines if line.split("|")[0] in found), "utf-8")
-    data = SpeechData(str(root), val_size=1)
+    data = flat.make(SpeechData, root=str(root), val_size=1)
     assert data.prepare(progress=False).kept == len(found) == 10
     voiced = data.describe()["pitch"]["kathleen"]["mean"]
     assert 120 < np.exp(voiced) < 220, "a low female voice"

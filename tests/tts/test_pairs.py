@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import flat
 import numpy as np
 import pytest
 import torch
@@ -27,9 +28,9 @@ def corpus(tmp_path, monkeypatch):
             {"id": f"p/u{index}", "audio": f"wavs/u{index}.wav", "text": f"Nummer {index}, «ü»", "speaker": "ada"}
         )
     (folder / "list.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
-    data = SpeechCorpus(
-        str(folder / "list.jsonl"), front_end="characters", language="de", val_size=1, trim_db=40.0, pad_seconds=PAD,
-        loudness_dbfs=LEVEL, limits=AudioLimits(max_seconds=9.0),
+    data = flat.make(
+        SpeechCorpus, root=str(folder / "list.jsonl"), front_end="characters", language="de", val_size=1, trim_db=40.0,
+        pad_seconds=PAD, loudness_dbfs=LEVEL, limits=AudioLimits(max_seconds=9.0),
     )  # fmt: skip
     model = SimpleNamespace(
         load_state_dict=lambda state: None,

@@ -13,7 +13,7 @@ pytest.importorskip("swift_f0", reason="the pitch tracker is not installed")
 
 from unisono import cli
 from unisono.recipe import Recipe
-from unisono_codec.vocoders.data import AudioData
+from unisono_codec.vocoders.data import AudioData, HeardOptions
 from unisono_sound.signal import LogMel, MelSpec, read_audio
 from unisono_tts import pairs
 
@@ -74,7 +74,12 @@ def test_recordings_have_the_level_that_the_voice_was_trained_at(made):
 def test_a_vocoder_takes_the_pairs(made, monkeypatch):
     folder, _, _ = made
     monkeypatch.setenv("UNISONO_CACHE", str(folder / "cache"))
-    data = AudioData(str(folder / "out" / "pairs.jsonl"), crop_frames=20, val_size=1, mels=str(folder / "out"))
+    data = AudioData(
+        str(folder / "out" / "pairs.jsonl"),
+        crop_frames=20,
+        val_size=1,
+        heard=HeardOptions(mels=str(folder / "out")),
+    )
     data.prepare(progress=False)
     assert data.audit.kept == 4
     assert LogMel(MelSpec()).spec == data.mel

@@ -5,18 +5,24 @@ from unisono_sound.corpus.facts import AudioFacts, SpeechFacts
 from unisono_sound.corpus.limits import AudioLimits, wave_facts
 from unisono_sound.corpus.made import MadeSpeech, make_corpus, symbol_times
 from unisono_sound.corpus.manifest import Manifest, Utterance, find_audio, read_manifest, read_manifests, same_sentence
+from unisono_sound.corpus.options import FrontEndOptions, MadeOptions, ReadingOptions, SoundOptions, VoiceOptions
 from unisono_sound.corpus.recording import extract_mel, level, read_speech, trim
 
 __all__ = [
     "AudioFacts",
     "AudioLimits",
+    "FrontEndOptions",
+    "MadeOptions",
     "MadeSpeech",
     "Manifest",
+    "ReadingOptions",
+    "SoundOptions",
     "SpeechCorpus",
     "SpeechFacts",
     "SpeechItem",
     "SpeechSet",
     "Utterance",
+    "VoiceOptions",
     "extract_mel",
     "find_audio",
     "level",

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -45,6 +45,7 @@ from unisono.files import (
 from unisono_sound.corpus.facts import SpeechFacts
 from unisono_sound.corpus.limits import AudioLimits
 from unisono_sound.corpus.manifest import Manifest, Utterance, read_manifests
+from unisono_sound.corpus.options import FLAT, ReadingOptions, SoundOptions
 from unisono_sound.corpus.recording import extract_mel, moments
 from unisono_sound.signal.mel import MelSpec
 from unisono_sound.text.frontend import FRONT_ENDS, FrontEnd, Symbols, front_end
@@ -61,35 +62,26 @@ class SpeechCorpus(DataModule):
     Args:
         root: a folder in LJSpeech layout or a CSV/JSONL of ``audio|text[|speaker]``; several as a
             list, or as ``{speaker: path}``.
-        front_end: ``espeak``, ``characters``, or ``module:attr``, a callable from text to symbols.
-        language: what the texts are written in, by espeak-ng's names ("en-us", "de").
+        reading: how texts are read, and how long their symbols last.
         val_size: sentences held out: a share below 1, or a number of recordings.
         mel: the mel spec; recordings are resampled to its rate.
         limits: what a usable recording is.
-        trim_db: what is this far below the loudest stretch is silence, cut at both ends; 0 cuts
-            nothing.
-        pad_seconds: how much silence stays at each end, or is added where there is less.
-        loudness_dbfs: recordings are brought to this level (speech only counted); None leaves them.
-        durations: a JSONL of ``{"id", "times"}`` (boundaries of the symbols in seconds, one more
-            than symbols) or ``{"id", "durations"}`` (frames per symbol), or a folder of one such
-            JSON file per id.
+        sound: how recordings are trimmed and levelled.
         num_processes: for preparing features; all cores where None.
         batch_size, num_workers: as in ``unisono.data.DataModule``.
     """
+
+    flat: ClassVar[dict[str, str]] = FLAT
 
     def __init__(
         self,
         root: str | list[str] | dict[str, str],
         *,
-        front_end: str = "espeak",
-        language: str = "en-us",
+        reading: ReadingOptions = ReadingOptions(),  # noqa: B008
         val_size: float = 0.03,
         mel: MelSpec = MelSpec(),  # noqa: B008
         limits: AudioLimits = AudioLimits(max_seconds=20.0),  # noqa: B008
-        trim_db: float = 45.0,
-        pad_seconds: float = 0.06,
-        loudness_dbfs: float | None = -23.0,
-        durations: str | None = None,
+        sound: SoundOptions = SoundOptions(),  # noqa: B008
         num_processes: int | None = None,
         batch_size: int = 16,
         num_workers: int = 0,
@@ -97,18 +89,12 @@ class SpeechCorpus(DataModule):
         super().__init__(batch_size, num_workers)
         if val_size < 0 or (val_size >= 1 and val_size != int(val_size)):
             raise DataError(f"val_size={val_size} must be a share below 1 or a whole number")
-        if trim_db < 0 or pad_seconds < 0:
-            raise DataError(f"trim_db={trim_db} and pad_seconds={pad_seconds} must not be negative")
         self.root = root
-        self.front_end_name = front_end
-        self.language = language
+        self.reading, self.durations = reading, reading.durations
         self.val_size = val_size
         self.mel = mel
         self.limits = limits
-        self.trim_db = trim_db
-        self.pad_seconds = pad_seconds
-        self.loudness_dbfs = loudness_dbfs
-        self.durations = durations
+        self.sound = sound
         self.num_processes = num_processes
         self.audit: Audit | None = None
 
@@ -124,22 +110,23 @@ class SpeechCorpus(DataModule):
         manifest = read_manifests(self.root)
         manifest.tell(audit)
         self.speakers = manifest.speakers
-        self.reader = make_front_end(self.front_end_name, self.language)
+        self.reader = make_front_end(self.reading.front_end, self.reading.language)
         read = read_texts(manifest, self.reader, audit)
         given = read_durations(self.durations, audit) if self.durations else None
         usable = [utterance for utterance in manifest if utterance.id in read]
         compute, version = self.features()
+        sound = self.sound
         prepared = prepare_features(
             usable,
             partial(
                 compute,
                 spec=self.mel,
                 limits=self.limits,
-                trim_db=self.trim_db,
-                pad_seconds=self.pad_seconds,
-                loudness_dbfs=self.loudness_dbfs,
+                trim_db=sound.trim_db,
+                pad_seconds=sound.pad_seconds,
+                loudness_dbfs=sound.loudness_dbfs,
             ),
-            f"{version} {self.mel} {self.limits} {self.trim_db} {self.pad_seconds} {self.loudness_dbfs}",
+            f"{version} {self.mel} {self.limits} {sound.trim_db} {sound.pad_seconds} {sound.loudness_dbfs}",
             file=attrgetter("audio"),
             num_processes=self.num_processes,
             progress=progress,

@@ -22,6 +22,7 @@ from unisono.errors import DataError, RequestError
 from unisono.files import composed, fault_of, folder_written_aside, read_json, read_lines, writing_to
 
 from unisono_sound.corpus.corpus import SpeechCorpus, digest, make_front_end
+from unisono_sound.corpus.options import MadeOptions, VoiceOptions
 from unisono_sound.signal.io import write_audio
 from unisono_sound.text.espeak import Spoken, espeak
 from unisono_sound.text.frontend import FrontEnd, Symbols
@@ -37,43 +38,22 @@ SILENCE = 0.003
 class MadeSpeech:
     """What makes a corpus (a ``SpeechCorpus``, named after it among the bases) one spoken by espeak-ng.
 
-    ``made`` holds what ``make_sentences`` needs; ``prepare`` makes the corpus where the cache has none, points
+    ``made`` says what is spoken, and how; ``prepare`` makes the corpus where the cache has none, points
     ``root`` and ``durations`` to it and goes on as for recordings.
     """
 
-    def speak_with(
-        self,
-        num_sentences: int,
-        voices: Sequence[str],
-        rates: Sequence[int],
-        pitches: Sequence[int],
-        texts: str | None,
-        corpus_seed: int,
-    ) -> None:
-        """Check and keep what the corpus is made of; call it before the corpus' own ``__init__``."""
-        if num_sentences < 2:
-            raise DataError(f"num_sentences={num_sentences} must be at least 2")
-        for name, values, low, high in (("rates", rates, 80, 450), ("pitches", pitches, 0, 99)):
-            if not values or not all(low <= v <= high for v in values):
-                raise DataError(f"{name}={list(values)} must hold numbers from {low} to {high}")
-        if not voices:
-            raise DataError("voices is empty: name at least one, such as plain")
-        self.num_sentences = num_sentences
-        self.voices, self.rates, self.pitches = tuple(voices), tuple(rates), tuple(pitches)
-        self.texts, self.corpus_seed = texts, corpus_seed
+    made: MadeOptions
 
     def lines(self) -> list[str]:
         """Return what is spoken, an utterance each: made-up sentences, or those of ``texts``."""
-        if self.texts is None:
-            return sentences(self.num_sentences, self.corpus_seed)
-        return _read_lines(self.texts)[: self.num_sentences]
+        if self.made.texts is None:
+            return sentences(self.made.num_sentences, self.made.corpus_seed)
+        return _read_lines(self.made.texts)[: self.made.num_sentences]
 
     def prepare(self, progress: bool = True) -> Audit:
         corpus, data = cast("SpeechCorpus", self), cast("SpeechCorpus", super())
-        reader = make_front_end(corpus.front_end_name, corpus.language)
-        made = make_corpus(
-            self.lines(), reader, self.voices, self.rates, self.pitches, self.corpus_seed, corpus.pad_seconds
-        )
+        reader = make_front_end(corpus.reading.front_end, corpus.reading.language)
+        made = make_corpus(self.lines(), reader, self.made, corpus.sound.pad_seconds)
         corpus.root, corpus.durations = str(made / "corpus.jsonl"), str(made / "durations.jsonl")
         audit = data.prepare(progress)
         for line in read_json(made / "skipped.json"):
@@ -84,10 +64,7 @@ class MadeSpeech:
 def make_corpus(
     lines: Sequence[str],
     reader: FrontEnd,
-    voices: Sequence[str],
-    rates: Sequence[int],
-    pitches: Sequence[int],
-    seed: int,
+    how: VoiceOptions,
     pad_seconds: float,
 ) -> Path:
     """Let espeak-ng speak sentences into a folder of the cache; the same arguments find it again.
@@ -96,14 +73,14 @@ def make_corpus(
     each sentence's symbols, in seconds), ``wavs/``; ``skipped.json`` lists what could not be
     aligned.
     """
-    engine, draw = espeak(), random.Random(seed)
+    engine, draw = espeak(), random.Random(how.corpus_seed)
     plan = [
         (
             f"{index:05d}",
             text,
-            voices[index % len(voices)],
-            draw.choice(rates),
-            draw.choice(pitches),
+            how.voices[index % len(how.voices)],
+            draw.choice(how.rates),
+            draw.choice(how.pitches),
         )
         for index, text in enumerate(lines)
     ]
@@ -111,7 +88,7 @@ def make_corpus(
     folder = cache_root() / "espeak" / name
     if is_whole(folder):
         return folder
-    for voice in dict.fromkeys(voices):
+    for voice in dict.fromkeys(how.voices):
         try:
             engine.speak("a", reader.language, "" if voice == "plain" else voice)
         except RequestError as error:

@@ -8,11 +8,11 @@ Shapes: b batch, t frames of a crop, m mel channels, n = t * hop_length samples.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -31,6 +31,29 @@ UNHEARD_HZ = 150.0
 """The pitch of a recording without any."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeardOptions:
+    """What training crops sound like, and which mels are predicted.
+
+    mels: a folder of predicted mels, ``<id>.npy`` [frames, m] on the recording's own frames, used instead of the
+        recordings' mels: to fine-tune on what an acoustic model says.
+    mels_share: of the training crops that have a predicted mel, the share that use it; below 1 the vocoder goes on
+        hearing recordings too.
+    gain_db: training crops are made louder or softer by up to this, so that the vocoder serves speech of any level;
+        crops with a predicted mel keep theirs.
+    """
+
+    mels: str | None = None
+    mels_share: float = 1.0
+    gain_db: float = 0.0
+
+    def __post_init__(self):
+        if self.gain_db < 0:
+            raise DataError(f"data.heard.gain_db={self.gain_db} must be at least 0")
+        if not 0 < self.mels_share <= 1:
+            raise DataError(f"data.heard.mels_share={self.mels_share} must be in (0, 1]")
+
+
 class AudioData(DataModule):
     """Crops of recordings, drawn anew each epoch.
 
@@ -47,16 +70,13 @@ class AudioData(DataModule):
         batch_size: crops per step over all processes.
         val_size: recordings held out for validation (one crop each); the same as other models of
             the corpus hold out, if that has texts.
-        mels: a folder of predicted mels, ``<id>.npy`` [frames, m] on the recording's own frames,
-            used instead of the recordings' mels: to fine-tune on what an acoustic model says.
-        mels_share: of the training crops that have a predicted mel, the share that use it; below 1
-            the vocoder goes on hearing recordings too.
-        gain_db: training crops are made louder or softer by up to this, so that the vocoder serves
-            speech of any level; crops with a predicted mel keep theirs.
+        heard: what training crops sound like, and which mels are predicted.
         in_memory: hold the waveforms in memory instead of mapping the cache.
         num_workers: loading processes per rank.
         pitch: measure the recordings' pitch too, for ``model.source: harmonic``.
     """
+
+    flat: ClassVar[dict[str, str]] = {field.name: f"heard.{field.name}" for field in fields(HeardOptions)}
 
     def __init__(
         self,
@@ -66,9 +86,7 @@ class AudioData(DataModule):
         crop_frames: int = 48,
         batch_size: int = 16,
         val_size: int = 16,
-        mels: str | None = None,
-        mels_share: float = 1.0,
-        gain_db: float = 0.0,
+        heard: HeardOptions = HeardOptions(),
         in_memory: bool = False,
         num_workers: int = 0,
         pitch: bool = False,
@@ -76,17 +94,11 @@ class AudioData(DataModule):
         super().__init__(batch_size, num_workers)
         if crop_frames < 1:
             raise DataError(f"crop_frames={crop_frames} must be at least 1")
-        if gain_db < 0:
-            raise DataError(f"gain_db={gain_db} must be at least 0")
-        if not 0 < mels_share <= 1:
-            raise DataError(f"mels_share={mels_share} must be above 0, up to 1")
         self.root = root
         self.mel = mel
         self.crop_frames = crop_frames
         self.val_size = val_size
-        self.mels = mels
-        self.mels_share = mels_share
-        self.gain_db = gain_db
+        self.heard = heard
         self.in_memory = in_memory
         self.pitch = pitch
         self.held_out: list[str] = []
@@ -134,17 +146,17 @@ class AudioData(DataModule):
         self.train_set = crops(
             [recordings[u.id] for u in train],
             tiled=True,
-            gain_db=self.gain_db,
-            mels_share=self.mels_share,
+            gain_db=self.heard.gain_db,
+            mels_share=self.heard.mels_share,
         )
         self.val_set = crops([recordings[u.id] for u in val], tiled=False)
         self.held_out = sorted({u.text or u.id for u in val})
         return self.finish(audit)
 
     def _mel_path(self, utterance: Utterance, num_frames: int) -> Path | None:
-        if self.mels is None:
+        if self.heard.mels is None:
             return None
-        path = Path(self.mels).expanduser() / f"{utterance.id}.npy"
+        path = Path(self.heard.mels).expanduser() / f"{utterance.id}.npy"
         if not path.is_file():
             raise Drop("no predicted mel", f"{path} does not exist")
         try:

@@ -19,6 +19,7 @@ Shapes: s symbols, t codec frames, q codebooks.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,8 +30,19 @@ from torch import Tensor
 from unisono.data import Audit, collate_items
 from unisono.duration import learn_alignment
 from unisono.errors import DataError
-from unisono_sound.corpus import AudioLimits, MadeSpeech, SpeechCorpus, SpeechItem, Utterance, read_speech
+from unisono_sound.corpus import (
+    AudioLimits,
+    MadeOptions,
+    MadeSpeech,
+    ReadingOptions,
+    SoundOptions,
+    SpeechCorpus,
+    SpeechItem,
+    Utterance,
+    read_speech,
+)
 from unisono_sound.corpus.corpus import digest
+from unisono_sound.corpus.options import FLAT, MADE
 from unisono_sound.corpus.recording import sums
 from unisono_sound.signal import LogMel, MelSpec
 
@@ -40,78 +52,104 @@ from unisono_codec.voices.facts import TokenFacts
 from unisono_codec.voices.semantic import HUBERT, PHONEMES, UNITS, HubertUnits, Phonemes
 
 
+@dataclass(frozen=True, kw_only=True)
+class TokenOptions:
+    """Semantic tokens, and how they are aligned.
+
+    semantic: ``phonemes``, or ``hubert:FOLDER`` with clusters made by ``python -m unisono_codec.voices.semantic``.
+    align_steps: how long durations are learnt where none are given.
+    """
+
+    semantic: str = "phonemes"
+    align_steps: int = 1200
+
+    def __post_init__(self):
+        if self.align_steps < 1:
+            raise DataError(f"data.tokens.align_steps={self.align_steps} must be at least 1")
+        kind, _, folder = self.semantic.partition(":")
+        if kind not in (PHONEMES, HUBERT) or (kind == HUBERT) != bool(folder):
+            raise DataError(f"data.tokens.semantic={self.semantic!r} must be 'phonemes' or 'hubert:FOLDER'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemOptions:
+    """How items are cut, and how they begin.
+
+    max_frames: the longest item, in codec frames; longer ones are cut, another stretch each time.
+    prompt_share: the share of items that begin with their own first frames as a prompt; published: all.
+    join_share: the share that begin with the end of another recording of the same speaker.
+    max_prompt_frames: the longest end of another recording.
+    hide_share: of the prompts, how many come without their semantic tokens, and as many without a speaker.
+    """
+
+    max_frames: int = 512
+    prompt_share: float = 0.5
+    join_share: float = 0.25
+    max_prompt_frames: int = 128
+    hide_share: float = 0.5
+
+    def __post_init__(self):
+        shares = {"prompt_share": self.prompt_share, "join_share": self.join_share, "hide_share": self.hide_share}
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise DataError(f"data.items.{name}={share} must be in [0, 1]")
+        if self.prompt_share + self.join_share > 1:
+            raise DataError(
+                f"data.items.prompt_share={self.prompt_share} and join_share={self.join_share} must not exceed 1 "
+                "together"
+            )
+        if not 1 <= self.max_prompt_frames < self.max_frames:
+            raise DataError(
+                f"data.items.max_prompt_frames={self.max_prompt_frames} must be at least 1 and below "
+                f"max_frames={self.max_frames}"
+            )
+
+
+TOKENS = {field.name: f"tokens.{field.name}" for field in fields(TokenOptions)}
+"""Where recipe format 1's arguments of semantic tokens are."""
+ITEMS = {field.name: f"items.{field.name}" for field in fields(ItemOptions)}
+"""Where recipe format 1's arguments of items are."""
+
+
 class VoiceData(SpeechCorpus):
     """Recordings with texts, as the codes of a codec and semantic tokens.
 
     Args:
-        root, front_end, language, val_size, mel, limits, trim_db, pad_seconds, loudness_dbfs, durations, batch_size,
-            num_workers: as in ``tts/speech``; the mel spec serves the alignment, and its sample rate is the codec's.
-        semantic: ``phonemes``, or ``hubert:FOLDER`` with clusters made by ``python -m unisono_codec.voices.semantic``.
-        align_steps: how long durations are learnt where none are given.
-        max_frames: the longest item, in codec frames; longer ones are cut, another stretch each time.
-        prompt_share: the share of items that begin with their own first frames as a prompt; published: all.
-        join_share: the share that begin with the end of another recording of the same speaker.
-        max_prompt_frames: the longest end of another recording.
-        hide_share: of the prompts, how many come without their semantic tokens, and as many without a speaker.
+        root, reading, val_size, mel, limits, sound, batch_size, num_workers: as in ``tts/speech``; the mel spec serves
+            the alignment, and its sample rate is the codec's.
+        tokens: semantic tokens, and how they are aligned.
+        items: how items are cut, and how they begin.
     """
 
     uses: ClassVar[tuple[str, ...]] = ("codec",)
+    flat: ClassVar[dict[str, str]] = FLAT | TOKENS | ITEMS
 
     def __init__(
         self,
         root: str | list[str] | dict[str, str],
         *,
-        semantic: str = "phonemes",
-        front_end: str = "espeak",
-        language: str = "en-us",
+        reading: ReadingOptions = ReadingOptions(),  # noqa: B008
+        tokens: TokenOptions = TokenOptions(),
+        items: ItemOptions = ItemOptions(),
         val_size: float = 0.03,
         mel: MelSpec = MelSpec(),  # noqa: B008
         limits: AudioLimits = AudioLimits(max_seconds=20.0),  # noqa: B008
-        trim_db: float = 45.0,
-        pad_seconds: float = 0.06,
-        loudness_dbfs: float | None = -23.0,
-        durations: str | None = None,
-        align_steps: int = 1200,
-        max_frames: int = 512,
-        prompt_share: float = 0.5,
-        join_share: float = 0.25,
-        max_prompt_frames: int = 128,
-        hide_share: float = 0.5,
+        sound: SoundOptions = SoundOptions(),  # noqa: B008
         batch_size: int = 16,
         num_workers: int = 0,
     ):
         super().__init__(
-            root=root,
-            front_end=front_end,
-            language=language,
+            root,
+            reading=reading,
             val_size=val_size,
             mel=mel,
             limits=limits,
-            trim_db=trim_db,
-            pad_seconds=pad_seconds,
-            loudness_dbfs=loudness_dbfs,
-            durations=durations,
+            sound=sound,
             num_processes=1,
             batch_size=batch_size,
             num_workers=num_workers,
         )
-        for name, share in (("prompt_share", prompt_share), ("join_share", join_share), ("hide_share", hide_share)):
-            if not 0 <= share <= 1:
-                raise DataError(f"{name}={share} must be from 0 to 1")
-        if prompt_share + join_share > 1:
-            raise DataError(f"prompt_share={prompt_share} and join_share={join_share} must not exceed 1 together")
-        if not 1 <= max_prompt_frames < max_frames:
-            raise DataError(
-                f"max_prompt_frames={max_prompt_frames} must be at least 1 and below max_frames={max_frames}"
-            )
-        if align_steps < 1:
-            raise DataError(f"align_steps={align_steps} must be at least 1")
-        kind, _, folder = semantic.partition(":")
-        if kind not in (PHONEMES, HUBERT) or (kind == HUBERT) != bool(folder):
-            raise DataError(f"semantic={semantic!r} must be 'phonemes' or 'hubert:FOLDER'")
-        self.semantic, self.align_steps = semantic, align_steps
-        self.max_frames, self.max_prompt_frames = max_frames, max_prompt_frames
-        self.shares = (join_share, prompt_share, hide_share)
+        self.tokens, self.items = tokens, items
 
     def attach(self, role: str, component: Any) -> None:
         """Take the codec; its sample rate must be the mel spec's."""
@@ -125,8 +163,8 @@ class VoiceData(SpeechCorpus):
 
     def features(self) -> tuple[Callable[..., Any], str]:
         codec, units, version = self.component("codec"), None, ""
-        if self.semantic != PHONEMES:
-            folder = self.semantic.partition(":")[2]
+        if self.tokens.semantic != PHONEMES:
+            folder = self.tokens.semantic.partition(":")[2]
             units = HubertUnits.read(folder, codec.frame_rate)
             version = digest((Path(folder).expanduser() / UNITS).read_bytes().hex())
         return partial(extract, codec=codec, units=units), f"voice 1 {fingerprint(codec)} {version}"
@@ -135,13 +173,13 @@ class VoiceData(SpeechCorpus):
         codec = self.component("codec")
         audit = super().prepare(progress)
         items = [*self.train_set.items, *self.val_set.items]
-        if self.semantic == PHONEMES:
+        if self.tokens.semantic == PHONEMES:
             provider = Phonemes(list(self.reader.table), codec.frame_rate, self.mel.sample_rate / self.mel.hop_length)
             self.spec = provider.spec
             durations = [item.durations for item in items]
             if any(known is None for known in durations):
                 symbols, mels = [item.symbols for item in items], Mels(items)
-                durations = learn_alignment(symbols, mels, len(self.reader.table), num_steps=self.align_steps)
+                durations = learn_alignment(symbols, mels, len(self.reader.table), num_steps=self.tokens.align_steps)
             voiced = [VoiceItem(item, frames, provider) for item, frames in zip(items, durations, strict=True)]
         else:
             extraction: Any = self.features()[0]  # a partial of `extract`
@@ -159,7 +197,7 @@ class VoiceData(SpeechCorpus):
             codec=self.codec_facts,
             semantic=self.spec,
             duration_rate=self.mel.sample_rate / self.mel.hop_length,
-            loudness_dbfs=self.loudness_dbfs,
+            loudness_dbfs=self.sound.loudness_dbfs,
         )
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -174,43 +212,31 @@ class SpokenData(MadeSpeech, VoiceData):
     """The same of speech made by espeak-ng, with its exact phoneme times: on the spot, no download.
 
     Args:
-        num_sentences, voices, rates, pitches, texts, corpus_seed: as in ``tts/espeak``.
-        language, val_size, mel, max_frames, prompt_share, join_share, max_prompt_frames, hide_share, batch_size,
-            num_workers: as in ``codec/voice``.
+        made: what is said, and how.
+        language, val_size, mel, items, batch_size, num_workers: as in ``codec/voice``.
     """
+
+    flat: ClassVar[dict[str, str]] = MADE | ITEMS
 
     def __init__(
         self,
         *,
-        num_sentences: int = 300,
-        voices: Sequence[str] = ("plain",),
-        rates: Sequence[int] = (150, 165, 180),
-        pitches: Sequence[int] = (40, 50, 60),
-        texts: str | None = None,
-        corpus_seed: int = 0,
+        made: MadeOptions = MadeOptions(),  # noqa: B008
+        items: ItemOptions = ItemOptions(),
         language: str = "en-us",
         val_size: float = 0.05,
         mel: MelSpec = MelSpec(),  # noqa: B008
-        max_frames: int = 512,
-        prompt_share: float = 0.5,
-        join_share: float = 0.25,
-        max_prompt_frames: int = 128,
-        hide_share: float = 0.5,
         batch_size: int = 16,
         num_workers: int = 0,
     ):
-        self.speak_with(num_sentences, voices, rates, pitches, texts, corpus_seed)
+        self.made = made
         super().__init__(
-            root="",
-            language=language,
+            "",
+            reading=ReadingOptions(language=language),
+            items=items,
             val_size=val_size,
             mel=mel,
-            trim_db=0.0,
-            max_frames=max_frames,
-            prompt_share=prompt_share,
-            join_share=join_share,
-            max_prompt_frames=max_prompt_frames,
-            hide_share=hide_share,
+            sound=SoundOptions(trim_db=0.0),
             batch_size=batch_size,
             num_workers=num_workers,
         )
@@ -238,8 +264,9 @@ class VoiceSet:
 
     def __init__(self, items: list[VoiceItem], data: VoiceData):
         self.items = items
-        self.max_frames, self.max_prompt = data.max_frames, data.max_prompt_frames
-        self.join_share, self.prompt_share, self.hide_share = data.shares
+        cut = data.items
+        self.max_frames, self.max_prompt = cut.max_frames, cut.max_prompt_frames
+        self.join_share, self.prompt_share, self.hide_share = cut.join_share, cut.prompt_share, cut.hide_share
         self.of_speaker: dict[int, list[int]] = {}
         for index, item in enumerate(items):
             self.of_speaker.setdefault(item.speaker, []).append(index)

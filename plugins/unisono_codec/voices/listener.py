@@ -34,7 +34,8 @@ from unisono import Media, Model, Request
 from unisono.errors import DataError, RecipeError, RequestError
 from unisono.model import OnStep
 from unisono.nn.convnext import ConvNeXtBlock
-from unisono_sound.corpus import level, trim
+from unisono.recipe import data_of
+from unisono_sound.corpus import SoundOptions, level, trim
 from unisono_sound.signal import LogMel, read_audio, resample
 
 from unisono_codec.voices.facts import WordFacts
@@ -258,9 +259,9 @@ class Listener(Model):
             raise RequestError(f"{len(wave) / rate:.3f} s are too short: a word takes {self.mel_spec.n_fft / rate:g} s")
         if not float(wave.abs().max()) > 0:
             raise RequestError("the recording is silent: there is nothing to hear")
-        data = self.recipe.get("data", {})
-        wave, _ = trim(wave, rate, data.get("trim_db", 45.0), data.get("pad_seconds", 0.06))
-        wave = level(wave, rate, data.get("loudness_dbfs", -23.0))
+        sound = SoundOptions(**data_of(self.recipe).get("sound", {}))
+        wave, _ = trim(wave, rate, sound.trim_db, sound.pad_seconds)
+        wave = level(wave, rate, sound.loudness_dbfs)
         return self.log_mel(F.pad(wave, (0, max(0, self.mel_spec.n_fft - len(wave))))[None])[0]
 
     def synthesize(

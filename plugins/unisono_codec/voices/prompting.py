@@ -21,8 +21,9 @@ from unisono import Audio
 from unisono.data import derive_seed
 from unisono.errors import DataError, RequestError, did_you_mean
 from unisono.masked import Canvas
+from unisono.recipe import data_of
 from unisono.request import Request
-from unisono_sound.corpus import level, trim
+from unisono_sound.corpus import SoundOptions, level, trim
 from unisono_sound.corpus.manifest import DIGITS
 from unisono_sound.signal import read_audio
 from unisono_sound.text import Symbols, Word
@@ -234,8 +235,8 @@ def prompt_of(model: Any, request: PromptedRequest) -> Int[Tensor, "p q"]:
         raise RequestError("the prompt holds NaN or infinite samples: repair it first")
     if float(wave.abs().max()) < 1e-4:
         raise RequestError("the prompt is silent: give a recording of a voice")
-    prepared = model.recipe.get("data", {})
-    wave, _ = trim(wave, rate, prepared.get("trim_db", 45.0), prepared.get("pad_seconds", 0.06))
+    sound = SoundOptions(**data_of(model.recipe).get("sound", {}))
+    wave, _ = trim(wave, rate, sound.trim_db, sound.pad_seconds)
     longest = model.facts.max_prompt_frames
     if codec.num_frames(len(wave)) > longest:
         raise RequestError(

@@ -13,60 +13,101 @@ Shapes: s symbols, t codec frames, p codec frames of the prompt, q codebooks, u 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, cast
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, ClassVar, cast
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from unisono.data import Audit
 from unisono.errors import DataError
-from unisono_sound.corpus import AudioLimits, MadeSpeech, SpeechCorpus, SpeechItem
+from unisono_sound.corpus import (
+    AudioLimits,
+    FrontEndOptions,
+    MadeOptions,
+    MadeSpeech,
+    ReadingOptions,
+    SoundOptions,
+    SpeechCorpus,
+    SpeechItem,
+    VoiceOptions,
+)
 from unisono_sound.corpus.manifest import DIGITS
+from unisono_sound.corpus.options import DIGITS as DIGITS_FLAT
+from unisono_sound.corpus.options import FLAT, SOUND
 from unisono_sound.signal import MelSpec
 
-from unisono_codec.voices.data import VoiceData, VoiceItem, VoiceSet
+from unisono_codec.voices.data import TOKENS, ItemOptions, TokenOptions, VoiceData, VoiceItem, VoiceSet
 from unisono_codec.voices.facts import TokenFacts, WordFacts
 
 TAKES, HELD_TAKES = 6, 2
 """How often each voice of espeak-ng says a digit, at rates and pitches of its own, and how many are held out."""
 
 
+TWO_VOICES = VoiceOptions(num_sentences=120, voices=("plain", "f2"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptedItems:
+    """How items and their prompts are made.
+
+    max_frames: the longest item, in codec frames; longer ones are cut, another stretch each time.
+    max_prompt_frames: the longest prompt.
+    max_join: recordings of a speaker that are joined to one item, from 1 to so many.
+    max_prompts: recordings that a prompt is made of, from 1 to so many, cut to ``max_prompt_frames``.
+    """
+
+    max_frames: int = 512
+    max_prompt_frames: int = 128
+    max_join: int = 1
+    max_prompts: int = 3
+
+    def __post_init__(self):
+        for name, count in (("max_join", self.max_join), ("max_prompts", self.max_prompts)):
+            if count < 1:
+                raise DataError(f"data.items.{name}={count} must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordItems(PromptedItems):
+    """With ``words``: whether texts are single words, and the model is to say those and no others."""
+
+    words: bool = False
+
+
+FEW = PromptedItems(max_frames=128, max_prompt_frames=96, max_join=2, max_prompts=2)
+
+
 class WordData(SpeechCorpus):
     """Recordings of single words, as log mels with the numbers of speaker and word.
 
     Args:
-        root, front_end, language, val_size, mel, limits, trim_db, pad_seconds, loudness_dbfs, num_processes,
-            batch_size, num_workers: as in ``tts/speech``. A corpus that says itself what is held out, as the digits
-            do, is split so.
+        root, reading, val_size, mel, limits, sound, num_processes, batch_size, num_workers: as in ``tts/speech``. A
+            corpus that says itself what is held out, as the digits do, is split so.
     """
+
+    flat: ClassVar[dict[str, str]] = SOUND | {field.name: f"reading.{field.name}" for field in fields(FrontEndOptions)}
 
     def __init__(
         self,
         root: str | list[str] | dict[str, str],
         *,
-        front_end: str = "characters",
-        language: str = "en-us",
+        reading: FrontEndOptions = FrontEndOptions(front_end="characters"),  # noqa: B008
         val_size: float = 0.1,
         mel: MelSpec = MelSpec(),  # noqa: B008
         limits: AudioLimits = AudioLimits(max_seconds=5.0),  # noqa: B008
-        trim_db: float = 45.0,
-        pad_seconds: float = 0.06,
-        loudness_dbfs: float | None = -23.0,
+        sound: SoundOptions = SoundOptions(),  # noqa: B008
         num_processes: int | None = None,
         batch_size: int = 32,
         num_workers: int = 0,
     ):
         super().__init__(
-            root=root,
-            front_end=front_end,
-            language=language,
+            root,
+            reading=ReadingOptions(front_end=reading.front_end, language=reading.language),
             val_size=val_size,
             mel=mel,
             limits=limits,
-            trim_db=trim_db,
-            pad_seconds=pad_seconds,
-            loudness_dbfs=loudness_dbfs,
+            sound=sound,
             num_processes=num_processes,
             batch_size=batch_size,
             num_workers=num_workers,
@@ -125,58 +166,39 @@ class PromptedData(VoiceData):
     A recording of a speaker who has no other is dropped. Prompts of held-out items are training recordings.
 
     Args:
-        root, front_end, language, val_size, mel, limits, trim_db, pad_seconds, loudness_dbfs, durations, semantic,
-            align_steps, max_frames, max_prompt_frames, batch_size, num_workers: as in ``codec/voice``.
-        words: whether texts are single words, and the model is to say those and no others.
-        max_join: recordings of a speaker that are joined to one item, from 1 to so many.
-        max_prompts: recordings that a prompt is made of, from 1 to so many, cut to ``max_prompt_frames``.
+        root, reading, tokens, val_size, mel, limits, sound, batch_size, num_workers: as in ``codec/voice``.
+        items: how items and their prompts are made.
     """
+
+    flat: ClassVar[dict[str, str]] = FLAT | TOKENS | {field.name: f"items.{field.name}" for field in fields(WordItems)}
 
     def __init__(
         self,
         root: str | list[str] | dict[str, str],
         *,
-        semantic: str = "phonemes",
-        front_end: str = "espeak",
-        language: str = "en-us",
+        reading: ReadingOptions = ReadingOptions(),  # noqa: B008
+        tokens: TokenOptions = TokenOptions(),  # noqa: B008
+        items: WordItems = WordItems(),
         val_size: float = 0.03,
         mel: MelSpec = MelSpec(),  # noqa: B008
         limits: AudioLimits = AudioLimits(max_seconds=20.0),  # noqa: B008
-        trim_db: float = 45.0,
-        pad_seconds: float = 0.06,
-        loudness_dbfs: float | None = -23.0,
-        durations: str | None = None,
-        align_steps: int = 1200,
-        max_frames: int = 512,
-        max_prompt_frames: int = 128,
-        words: bool = False,
-        max_join: int = 1,
-        max_prompts: int = 3,
+        sound: SoundOptions = SoundOptions(),  # noqa: B008
         batch_size: int = 16,
         num_workers: int = 0,
     ):
         super().__init__(
-            root=root,
-            semantic=semantic,
-            front_end=front_end,
-            language=language,
+            root,
+            reading=reading,
+            tokens=tokens,
+            items=ItemOptions(max_frames=items.max_frames, max_prompt_frames=items.max_prompt_frames),
             val_size=val_size,
             mel=mel,
             limits=limits,
-            trim_db=trim_db,
-            pad_seconds=pad_seconds,
-            loudness_dbfs=loudness_dbfs,
-            durations=durations,
-            align_steps=align_steps,
-            max_frames=max_frames,
-            max_prompt_frames=max_prompt_frames,
+            sound=sound,
             batch_size=batch_size,
             num_workers=num_workers,
         )
-        for name, count in (("max_join", max_join), ("max_prompts", max_prompts)):
-            if count < 1:
-                raise DataError(f"{name}={count} must be at least 1")
-        self.single_words, self.max_join, self.max_prompts = words, max_join, max_prompts
+        self.joining = items
 
     def prepare(self, progress: bool = True) -> Audit:
         audit = super().prepare(progress)
@@ -202,20 +224,20 @@ class PromptedData(VoiceData):
         prompts = {}
         for number, name in enumerate(self.speakers):
             own = sorted(self.train_set.pool.get(number, ()), key=lambda item: item.num_frames)
-            middle = own[len(own) // 2 :][: self.max_prompts]
+            middle = own[len(own) // 2 :][: self.joining.max_prompts]
             if middle:
                 codes = torch.cat([item.features.load("codes") for item in middle])
-                prompts[name] = codes[: self.max_prompt_frames].tolist()
+                prompts[name] = codes[: self.joining.max_prompt_frames].tolist()
         words = None
-        if self.single_words:
+        if self.joining.words:
             symbols = {item.utterance.text: item.symbols.tolist() for item in self.train_set.items}
             words = {word: symbols[word] for word in words_of(self.train_set.items)}
         return replace(
             super().describe(),
             prompts=prompts,
-            max_prompt_frames=self.max_prompt_frames,
-            max_frames=self.max_frames,
-            max_join=self.max_join,
+            max_prompt_frames=self.joining.max_prompt_frames,
+            max_frames=self.joining.max_frames,
+            max_join=self.joining.max_join,
             words=words,
         )
 
@@ -230,7 +252,8 @@ class PromptedSet(VoiceSet):
 
     def __init__(self, items: list[VoiceItem], data: PromptedData, pool: dict[int, list[VoiceItem]]):
         super().__init__(items, data)
-        self.pool, self.max_join, self.max_prompts = pool, data.max_join, data.max_prompts
+        self.pool = pool
+        self.max_join, self.max_prompts = data.joining.max_join, data.joining.max_prompts
 
     def item(self, index: int, generator: torch.Generator) -> dict[str, Any]:
         """Return codes [t, q], semantic [t], prompt [p, q], speaker, symbols [s], durations [s], row, id, text."""
@@ -265,9 +288,9 @@ class MadeDigits(MadeSpeech):
     """Digits by espeak-ng: every voice says each ten times ``TAKES``; put it before the data among the bases."""
 
     def lines(self) -> list[str]:
-        """Every voice's turn with each digit, as far as ``num_sentences`` goes."""
+        """Every voice's turn with each digit, as far as ``made.num_sentences`` goes."""
         names = [DIGITS[i % len(DIGITS)] for i in range(TAKES * len(DIGITS))]
-        return [name for name in names for _ in self.voices][: self.num_sentences]
+        return [name for name in names for _ in self.made.voices][: self.made.num_sentences]
 
     def _split(self, kept: dict[str, SpeechItem]) -> None:
         """Hold out the last takes of every digit and voice, as the digits' own corpus does with its first."""
@@ -285,29 +308,26 @@ class MadeWordData(MadeDigits, WordData):
     """``codec/words`` of digits by espeak-ng: made on the spot, no download.
 
     Args:
-        num_sentences: how many digits are spoken.
-        voices, rates, pitches, corpus_seed: as in ``tts/espeak``.
+        made: how many digits are said, and how.
         mel, batch_size, num_workers: as in ``codec/words``.
     """
+
+    flat: ClassVar[dict[str, str]] = DIGITS_FLAT
 
     def __init__(
         self,
         *,
-        num_sentences: int = 120,
-        voices: Sequence[str] = ("plain", "f2"),
-        rates: Sequence[int] = (150, 165, 180),
-        pitches: Sequence[int] = (40, 50, 60),
-        corpus_seed: int = 0,
+        made: VoiceOptions = TWO_VOICES,
         mel: MelSpec = MelSpec(),  # noqa: B008
         batch_size: int = 32,
         num_workers: int = 0,
     ):
-        self.speak_with(num_sentences, voices, rates, pitches, None, corpus_seed)
+        self.made = MadeOptions(**asdict(made))
         super().__init__(
-            root="",
-            front_end="espeak",
+            "",
+            reading=FrontEndOptions(),
             mel=mel,
-            trim_db=0.0,
+            sound=SoundOptions(trim_db=0.0),
             num_processes=1,
             batch_size=batch_size,
             num_workers=num_workers,
@@ -318,37 +338,29 @@ class MadePromptedData(MadeDigits, PromptedData):
     """``codec/prompted`` of digits by espeak-ng, with their exact phoneme times: made on the spot, no download.
 
     Args:
-        num_sentences: how many digits are spoken.
-        voices, rates, pitches, corpus_seed: as in ``tts/espeak``.
-        mel, max_frames, max_prompt_frames, max_join, max_prompts, batch_size, num_workers: as in ``codec/prompted``.
+        made: how many digits are said, and how.
+        mel, items, batch_size, num_workers: as in ``codec/prompted``.
     """
+
+    flat: ClassVar[dict[str, str]] = DIGITS_FLAT | {
+        field.name: f"items.{field.name}" for field in fields(PromptedItems)
+    }
 
     def __init__(
         self,
         *,
-        num_sentences: int = 120,
-        voices: Sequence[str] = ("plain", "f2"),
-        rates: Sequence[int] = (150, 165, 180),
-        pitches: Sequence[int] = (40, 50, 60),
-        corpus_seed: int = 0,
+        made: VoiceOptions = TWO_VOICES,
+        items: PromptedItems = FEW,
         mel: MelSpec = MelSpec(),  # noqa: B008
-        max_frames: int = 128,
-        max_prompt_frames: int = 96,
-        max_join: int = 2,
-        max_prompts: int = 2,
         batch_size: int = 16,
         num_workers: int = 0,
     ):
-        self.speak_with(num_sentences, voices, rates, pitches, None, corpus_seed)
+        self.made = MadeOptions(**asdict(made))
         super().__init__(
-            root="",
+            "",
+            items=WordItems(**asdict(items), words=True),
             mel=mel,
-            trim_db=0.0,
-            max_frames=max_frames,
-            max_prompt_frames=max_prompt_frames,
-            words=True,
-            max_join=max_join,
-            max_prompts=max_prompts,
+            sound=SoundOptions(trim_db=0.0),
             batch_size=batch_size,
             num_workers=num_workers,
         )

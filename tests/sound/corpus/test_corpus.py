@@ -3,13 +3,23 @@
 import json
 import os
 
+import flat
 import numpy as np
 import pytest
 import torch
 from unisono.data import Audit, Drop, cache_root
 from unisono.data import cache as cache_module
 from unisono.errors import DataError
-from unisono_sound.corpus import Manifest, SpeechCorpus, Utterance, made, make_corpus, read_durations, read_texts
+from unisono_sound.corpus import (
+    Manifest,
+    SpeechCorpus,
+    Utterance,
+    VoiceOptions,
+    made,
+    make_corpus,
+    read_durations,
+    read_texts,
+)
 from unisono_sound.signal import write_audio
 from unisono_sound.text import front_end
 
@@ -73,9 +83,8 @@ def test_half_a_character_is_dropped_at_the_audit(tmp_path):
     audit = Audit()
     assert set(read_texts(spoken("Hello.", "a \ud83d box"), front_end("espeak", "en-us"), audit)) == {"u0"}
     assert [(d.id, d.reason) for d in audit.dropped] == [("u1", "half a character")]
-    data = SpeechCorpus(
-        voice(tmp_path / "voice", ["one two", "a \ud83d box", "three"]), front_end="characters", val_size=1
-    )
+    root = voice(tmp_path / "voice", ["one two", "a \ud83d box", "three"])
+    data = flat.make(SpeechCorpus, root=root, front_end="characters", val_size=1)
     audit = data.prepare(progress=False)
     assert [(d.id, d.reason) for d in audit.dropped] == [("list.jsonl:2", "half a character")]
     json.dumps(data.describe().to_json(), ensure_ascii=False).encode()
@@ -95,7 +104,7 @@ def test_durations_that_do_not_fit_drop_one_utterance(tmp_path, wrong):
     rows = [{"id": "u0", "durations": [1, 1, 1, frames - 3]}, {"id": "u1", **wrong}]
     path = tmp_path / "durations.jsonl"
     path.write_text("\ufeff" + "\r\n".join(map(json.dumps, rows)))
-    data = SpeechCorpus(root, front_end="characters", trim_db=0, val_size=0, durations=str(path))
+    data = flat.make(SpeechCorpus, root=root, front_end="characters", trim_db=0, val_size=0, durations=str(path))
     audit = data.prepare(progress=False)
     assert [(d.id, d.reason) for d in audit.dropped] == [("u1", "durations do not fit")]
     assert data.train_set.item(0)["durations"].tolist() == [1, 1, 1, frames - 3]
@@ -123,7 +132,7 @@ def test_bad_entries_of_durations_are_listed(tmp_path):
 
 
 def corpus(*lines):
-    return make_corpus(lines, front_end("espeak", "en-us"), ["plain"], [170], [50], 0, 0.06)
+    return make_corpus(lines, front_end("espeak", "en-us"), VoiceOptions(rates=(170,), pitches=(50,)), 0.06)
 
 
 @pytest.mark.parametrize("damage", ["no durations", "a cut recording", "no list", "a list of nothing"])
@@ -169,7 +178,7 @@ def test_whatever_makes_a_recording_unreadable_drops_it(tmp_path):
     os.remove(tmp_path / "voice" / "wavs" / "u1.wav")
     os.mkfifo(tmp_path / "voice" / "wavs" / "u1.wav")
     with pytest.raises(DataError, match=r"line 2: audio file .*u1\.wav is a pipe"):
-        SpeechCorpus(root, front_end="characters").prepare(progress=False)
+        flat.make(SpeechCorpus, root=root, front_end="characters").prepare(progress=False)
     lost = cache_module.prepare_features(
         [tmp_path / "voice" / "wavs" / "u1.wav"], str, "v", file=lambda path: path, progress=False
     )
