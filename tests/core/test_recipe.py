@@ -31,8 +31,11 @@ def minimal(**sections) -> dict:
 
 def test_what_a_recipe_leaves_out_is_filled_with_defaults():
     recipe = Recipe.from_dict(minimal())
-    assert recipe.model == {"name": "codec/vocos", "dim": 512, "intermediate_dim": 1536, "num_blocks": 8} | {
-        key: recipe.model[key] for key in ("source", "mel_weight", "pitch_weight")
+    assert recipe.model == {
+        "name": "codec/vocos",
+        "network": {"dim": 512, "intermediate_dim": 1536, "num_blocks": 8},
+        "source": "none",
+        "objective": {"mel_weight": 1.0, "pitch_weight": 0.2},
     }
     assert recipe.data["mel"]["n_fft"] == 1024
     assert recipe.optim["lr"] == 1e-3
@@ -44,8 +47,8 @@ def test_the_resolved_recipe_reads_back_as_itself():
     recipe = Recipe.read(TINY, ["--optim.betas=[0.5, 0.6]", "--data.mel.n_mels=40"])
     again = Recipe.from_dict(yaml.safe_load(recipe.to_yaml()), name=recipe.name)
     assert again == recipe
-    recipe.to_dict()["model"]["dim"] = -1  # a copy
-    assert recipe.model["dim"] == again.model["dim"] == 32
+    recipe.to_dict()["model"]["network"]["dim"] = -1  # a copy
+    assert recipe.model["network"]["dim"] == again.model["network"]["dim"] == 32
 
 
 def test_the_objects_have_the_values_of_the_recipe():
@@ -53,7 +56,7 @@ def test_the_objects_have_the_values_of_the_recipe():
     data = recipe.build_data()
     assert (data.mel.n_mels, data.crop_frames, data.seed) == (40, 16, 7)
     model = recipe.build_model(data.describe())
-    assert (model.dim, model.mel_spec.n_mels, model.optim.betas) == (32, 40, (0.5, 0.6))
+    assert (model.network.dim, model.mel_spec.n_mels, model.optim.betas) == (32, 40, (0.5, 0.6))
     assert model.recipe == recipe.to_dict()
 
 
@@ -67,8 +70,8 @@ def test_numbers_are_numbers(tmp_path, text):
 @pytest.mark.parametrize(
     ("override", "path", "value"),
     [
-        (["--model.dim=48"], ("model", "dim"), 48),
-        (["--model.dim", "48"], ("model", "dim"), 48),
+        (["--model.dim=48"], ("model", "network", "dim"), 48),
+        (["--model.dim", "48"], ("model", "network", "dim"), 48),
         (["--optim.lr=2e-4"], ("optim", "lr"), 2e-4),
         (["--optim.betas=[0.8, 0.99]"], ("optim", "betas"), [0.8, 0.99]),
         (["--data.mel={n_mels: 40, f_max: 4000}"], ("data", "mel", "n_mels"), 40),
@@ -102,7 +105,7 @@ def test_a_mapping_and_a_list_can_be_given_where_a_text_can(tmp_path):
 @pytest.mark.parametrize(
     ("raw", "parts"),
     [
-        (minimal(model={"name": "codec/vocos", "dimm": 3}), ["unknown key model.dimm", "did you mean 'dim'"]),
+        (minimal(model={"name": "codec/vocos", "dimm": 3}), ["unknown key model.dimm", "did you mean 'network.dim'"]),
         (minimal(data={"name": "codec/tones", "mel": {"n_mel": 3}}), ["data.mel.n_mel", "did you mean 'n_mels'"]),
         (minimal(optim={"learning_rate": 1}), ["unknown key optim.learning_rate", "known: betas"]),
         (minimal(trainer={"max_step": 1}), ["unknown key trainer.max_step", "did you mean 'max_steps'"]),
@@ -145,7 +148,7 @@ def test_what_is_wrong_is_said_with_its_path(raw, parts):
 @pytest.mark.parametrize(
     ("overrides", "parts"),
     [
-        (["--model.dimm=3"], ["model.dimm", "did you mean 'dim'"]),
+        (["--model.dimm=3"], ["model.dimm", "did you mean 'network.dim'"]),
         (["--data.mel.n_mel=3"], ["data.mel.n_mel", "did you mean 'n_mels'"]),
         (["--model.dim.x=3"], ["dim", "value, not a section"]),
         (["--max_steps=3"], ["unknown section 'max_steps'"]),
@@ -228,7 +231,7 @@ def test_what_is_a_text_in_yaml_1_2_stays_one(tmp_path, value):
 
 @pytest.mark.parametrize(("written", "number"), [("010", 10), ("0x10", 16), ("0o10", 8), ("+3", 3)])
 def test_integers_are_those_of_yaml_1_2(written, number):
-    assert Recipe.read(TINY, [f"--model.dim={written}"]).model["dim"] == number
+    assert Recipe.read(TINY, [f"--model.dim={written}"]).model["network"]["dim"] == number
 
 
 def test_files_that_are_no_text_are_refused_by_name(tmp_path):
@@ -408,7 +411,8 @@ def test_every_recipe_file_is_a_recipe_of_its_plugin():
 def test_a_recipe_opens_with_what_one_must_know(name):
     """The command, and hardware, time and the result to expect, in comments before anything else."""
     text = all_recipes()[name].read_text(encoding="utf-8")
-    opening = text[: text.index("\nmodel:")]
+    opening, _, rest = text.partition("\nformat: 2\n")
+    assert rest.startswith("\nmodel:")
     assert all(line.startswith("#") for line in opening.splitlines() if line)
     for part in (f"unisono train {name}", "hardware", "time", "expect"):
         assert part in opening, part
