@@ -1,6 +1,7 @@
 """text/ar, text/medusa and text/pass: every decoding gives the text of plain decoding, by request."""
 
 import itertools
+from dataclasses import replace
 
 import flat
 import pytest
@@ -151,7 +152,8 @@ def test_a_prompt_is_put_into_the_form_of_chats(models, monkeypatch):
     model = models["ar"]
     with pytest.raises(RequestError, match="trained on no chats"):
         model.synthesize([ContinueRequest(text="Ben", chat=True)])
-    monkeypatch.setitem(model.facts, "chat", {"before": "Ada ", "between": " has", "after": ""})
+    form = {"before": "Ada ", "between": " has", "after": ""}
+    monkeypatch.setattr(model, "facts", replace(model.facts, chat=form))
     in_form, plain = (
         model.synthesize([ContinueRequest(text=text, chat=chat, length=9)])[0]
         for text, chat in (("red", True), ("Ada red has", False))
