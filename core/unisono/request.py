@@ -17,8 +17,8 @@ class Request(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse true and false where a field takes none: pydantic would count them as 1 and 0."""
-        if isinstance(value, bool) and not _takes_bool(cls.model_fields[str(info.field_name)].annotation):
+        """Refuse true and false where a field takes none, in lists too: pydantic would count them as 1 and 0."""
+        if _holds_bool(value) and not _takes_bool(cls.model_fields[str(info.field_name)].annotation):
             raise ValueError("give a number or a text, not true or false")
         return value
 
@@ -46,6 +46,11 @@ class Request(BaseModel):
                     message = f"must be a list, such as [{parts:.60}]"
                 problems.append(f"{name}={shown(item['input'])}: {message[:1].lower()}{message[1:]}")
         return "; ".join(problems)
+
+
+def _holds_bool(value: Any) -> bool:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return isinstance(value, bool) or any(_holds_bool(item) for item in items)
 
 
 def _takes_bool(annotation: Any) -> bool:

@@ -45,7 +45,10 @@ def flag_value(name: str, value: str, annotation: Any) -> Any:
     if annotation is str or str in get_args(annotation):
         return value
     try:
-        return read_yaml(value, f"--{name}", RequestError)
+        read = read_yaml(value, f"--{name}", RequestError)
+        if read is None and value.strip().lower() not in ("null", "~"):  # an empty variable of a shell, a comment
+            raise RequestError("it is empty; null is no value")
+        return read
     except RequestError as error:
         reason = str(error).removeprefix(f"--{name}").strip(": ")
         raise RequestError(
