@@ -554,6 +554,29 @@ def test_a_list_that_is_no_list_is_told_how_to_write_one():
             Asked.parse(**fields)
 
 
+def test_no_truth_value_is_a_number_in_a_list_either(command, tmp_path, voice_export):
+    from typing import Any
+
+    from unisono.errors import RequestError
+    from unisono.request import Request
+
+    class Asked(Request):
+        paces: list[float] | None = None
+        schema_: dict[str, Any] | None = None
+
+    for paces in ([True], [1.0, False], (True,)):
+        with pytest.raises(RequestError, match="not true or false"):
+            Asked.parse(paces=paces)
+    assert Asked.parse(paces=[1.0], schema_={"additional": [False]}).schema_ == {"additional": [False]}
+
+
+@pytest.mark.parametrize("value", ["", " ", "# nothing"])
+def test_an_empty_flag_is_no_null(command, tmp_path, voice_export, value):
+    done = command("generate", voice_export, "Hello", "-o", tmp_path / "x.wav", f"--word-paces={value}")
+    assert done.code == 2 and "it is empty; null is no value" in done.err
+    assert command("generate", voice_export, "Hello", "-o", tmp_path / "x.wav", "--word-paces=null").code == 0
+
+
 def test_a_figure_does_not_replace_the_output(command, tmp_path, voice_export):
     done = command("generate", voice_export, "Hello", "-o", tmp_path / "x.wav", "--plot", tmp_path / "x.wav")
     assert done.code == 2 and not (tmp_path / "x.wav").exists()

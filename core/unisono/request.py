@@ -49,8 +49,13 @@ class Request(BaseModel):
 
 
 def _holds_bool(value: Any) -> bool:
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return isinstance(value, bool) or any(_holds_bool(item) for item in items)
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, bool):
+            return True
+        waiting += item.values() if isinstance(item, dict) else item if isinstance(item, list | tuple) else ()
+    return False
 
 
 def _takes_bool(annotation: Any) -> bool:

@@ -352,6 +352,8 @@ def test_a_tokenizer_that_does_not_fit_is_refused(make_motion, figures):
         make_motion("motion/momask-tiny", num_levels=4)
     with pytest.raises(RecipeError, match=r"model\.codebook_size=8, the tokenizer has 16"):
         make_motion("motion/mmm-tiny", codebook_size=8)
+    with pytest.raises(RecipeError, match="the tokenizer must be of the kind MotionTokenizer, not MMM"):
+        parts.attach("tokenizer", make_motion("motion/mmm-tiny"))
     other = {**facts, "motion": {**facts["motion"], "fps": 30}}
     with pytest.raises(RecipeError, match="the tokenizer knows motions of another skeleton, rate or layout"):
         parts.attach("tokenizer", untrained.parts(other))
