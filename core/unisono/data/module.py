@@ -48,6 +48,7 @@ class DataModule(LightningDataModule):
         uses: roles of the recipe's components that items are made with, such as the codec whose tokens they hold;
             ``attach`` is called with each before ``prepare``.
         seed: the recipe's seed; set before the loaders are made.
+        one_epoch: show the batches of the first epoch in each, as ``trainer.overfit_batches`` asks.
         train_set, val_set: filled by ``prepare``; ``val_set`` may stay None.
         facts: what ``describe`` returns unless a subclass says otherwise; set by ``prepare``.
         audit: what ``prepare`` returned.
@@ -67,6 +68,7 @@ class DataModule(LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = 0
+        self.one_epoch = False
         self.train_set: Any = None
         self.val_set: Any = None
         self.facts: Mapping[str, Any] | None = None
@@ -183,7 +185,7 @@ class DataModule(LightningDataModule):
         # epoch twice when a run of max_steps is resumed from the end of an epoch.
         done = self.trainer.fit_loop.epoch_loop.batch_progress.total.completed
         epoch, step = divmod(done, int(self.trainer.num_training_batches))
-        return (0 if self.trainer.overfit_batches else epoch), step  # to overfit is to see the same batches again
+        return (0 if self.one_epoch else epoch), step
 
     def __getstate__(self) -> dict[str, Any]:
         # `collate` travels to worker processes; the trainer must not, and components need not

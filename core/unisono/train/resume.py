@@ -1,6 +1,6 @@
 """Resume: what a run goes on with, compared with what it began with.
 
-Facts must be the same, by name: weights mean something else with other speakers or another sample rate. Values of the
+Facts must be the same, by name: weights mean something else with other symbols or statistics. Values of the
 recipe may differ where the weights still fit: they are applied, printed, and noted in ``changes.json``. All of this is
 settled before anything in the run's folder is written; the notes are written when the state is restored.
 """
