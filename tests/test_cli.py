@@ -183,6 +183,7 @@ BAD_LINES = {
     '{"text": "Hi", "pase": 1}': "unknown field 'pase' (did you mean 'pace'?)",
     '{"text": "Hi", "pace": NaN}': "pace=nan: input should be a finite number",
     '{"text": "Hi"': "not a JSON object",
+    '{"text": "Hi", "seed": 1, "seed": 2}': "stands twice in one object",
     '{"text": "Hi", "speaker": "nobody"}': "unknown speaker 'nobody' (known: kathleen, lj)",
     '{"speaker": "lj"}': "text is required",
 }

@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from unisono.errors import RequestError, did_you_mean, shown
 
+MOST_PROBLEMS = 5
+"""Of a request with more faults only so many are told."""
+
 
 class Request(BaseModel):
     """The base of every model's request; unknown fields and non-finite numbers are refused."""
@@ -45,7 +48,9 @@ class Request(BaseModel):
                     parts = ", ".join(part.strip() for part in item["input"].split(","))
                     message = f"must be a list, such as [{parts:.60}]"
                 problems.append(f"{name}={shown(item['input'])}: {message[:1].lower()}{message[1:]}")
-        return "; ".join(problems)
+        if len(problems) > MOST_PROBLEMS:  # such as a long list of NaN
+            problems[MOST_PROBLEMS:] = [f"and {len(problems) - MOST_PROBLEMS} more like these"]
+        return "; ".join(problems).encode("utf-8", "backslashreplace").decode()
 
 
 def _holds_bool(value: Any) -> bool:

@@ -18,7 +18,10 @@ from unisono_sound.corpus.facts import SpeechFacts
 from unisono_sound.text.frontend import FrontEnd, Symbols, front_end_of
 from unisono_sound.text.split import split_text, tokenize
 
-__all__ = ["Reading", "SpeechRequest", "Voice", "segments"]
+__all__ = ["SEAM_SECONDS", "Reading", "SpeechRequest", "Voice", "seams", "segments"]
+
+SEAM_SECONDS = 0.02
+"""The silence that stays on either side of a cut within a phrase: 40 ms in all, as long as a stop consonant."""
 
 
 class SpeechRequest(Request):
@@ -123,6 +126,20 @@ class Voice:
             if not 0.25 <= number <= 4.0:
                 raise RequestError(f"word_paces holds {number!r}: each must be from 0.25 to 4")
         return request.word_paces
+
+
+def seams(reading: Reading, borders: np.ndarray) -> tuple[float, float]:
+    """Return where the sound of a piece begins and ends, in seconds; ``borders`` as of ``segments``.
+
+    A piece opens and closes with the silence of an utterance. Where it was cut within a phrase, nearly all of that
+    silence goes.
+    """
+    first, last = 0.0, float(borders[-1])
+    if reading.goes_on_before:
+        first = max(float(borders[1]) - SEAM_SECONDS, 0.0)
+    if reading.goes_on_after:
+        last = min(float(borders[-2]) + SEAM_SECONDS, last)
+    return first, last
 
 
 def segments(symbols: Symbols, borders: np.ndarray) -> tuple[Segment, ...]:

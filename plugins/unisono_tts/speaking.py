@@ -22,16 +22,13 @@ from unisono_sound.signal import GriffinLim
 from unisono_sound.text import Symbols
 from unisono_sound.text.symbols import PAUSES, SPECIALS
 from unisono_sound.vocoder import Vocoder
-from unisono_sound.voice import Reading, SpeechRequest, segments
+from unisono_sound.voice import Reading, SpeechRequest, seams, segments
 
 PIECES_AT_ONCE = 32
 """Pieces in memory at a time; they are sorted by length and spoken in batches of a quarter of it."""
 
 FIRST_PIECE_CHARACTERS = 48
 """The first piece of a stream is short, so that the first sound comes early."""
-
-SEAM_SECONDS = 0.02
-"""The silence that stays on either side of a cut within a phrase: 40 ms in all, as long as a stop consonant."""
 
 
 def speak(model: Any, requests: Sequence[SpeechRequest], on_step: OnStep | None = None) -> list[Audio]:
@@ -79,7 +76,7 @@ def speak_batch(model: Any, readings: Sequence[Reading]) -> list[Audio]:
     audios = []
     for row, reading in enumerate(readings):
         borders = np.concatenate([[0.0], ends[row, : len(reading.ids)]])
-        first, last = _seams(reading, borders)
+        first, last = seams(reading, borders)
         silence = np.zeros(round(reading.pause * rate), dtype=np.float32)
         start, stop = round(first * rate), round(last * rate)
         wave = np.concatenate([waves[row, start:stop], silence])[None]
@@ -87,20 +84,6 @@ def speak_batch(model: Any, readings: Sequence[Reading]) -> list[Audio]:
         own = {name: track[row, : len(reading.ids)] for name, track in tracks.items()}
         audios.append(Audio(wave, rate, segments(reading.symbols, borders), _curves(reading.symbols, borders, own)))
     return audios
-
-
-def _seams(reading: Reading, borders: np.ndarray) -> tuple[float, float]:
-    """Return where the sound of a piece begins and ends, in seconds.
-
-    A piece opens and closes with the silence of an utterance. Where it was cut within a phrase, nearly all of that
-    silence goes.
-    """
-    first, last = 0.0, float(borders[-1])
-    if reading.goes_on_before:
-        first = max(float(borders[1]) - SEAM_SECONDS, 0.0)
-    if reading.goes_on_after:
-        last = min(float(borders[-2]) + SEAM_SECONDS, last)
-    return first, last
 
 
 def check_vocoder(facts: SpeechFacts, vocoder: object) -> None:

@@ -17,12 +17,13 @@ from unisono_codec.codecs.untrained import rvq
 from unisono_codec.voices.conformer import Conformer
 from unisono_codec.voices.data import facts_of
 from unisono_codec.voices.pacing import PromptAligner
-from unisono_codec.voices.passages import CONTEXT_SECONDS, Prompt, SpokenRequest
+from unisono_codec.voices.passages import CONTEXT_SECONDS, Prompt, SpokenRequest, sound
 from unisono_codec.voices.sizes import ConformerSizes
 from unisono_codec.voices.soundstorm import SoundStorm
 from unisono_codec.voices.tokens import TokenEmbedding, TokenHeads
 from unisono_sound.signal import write_audio
 from unisono_sound.text import IPA
+from unisono_sound.voice import SEAM_SECONDS
 
 CODEC = rvq({})
 RATE, HOP = CODEC.sample_rate, CODEC.hop_length
@@ -329,6 +330,22 @@ def test_a_stream_joins_up_to_a_text_of_its_pieces(voice):
     assert len(pieces) >= 2
     words = [s.label for piece in pieces for s in piece.segments if s.kind == "word"]
     assert words == [s.label for s in voice(text).segments if s.kind == "word"]
+
+
+def test_a_cut_within_a_phrase_is_no_pause(voice):
+    """At a cut only ``SEAM_SECONDS`` of the opening and closing silence stay; sound and times agree."""
+    text = "so we went down to the river and looked at the boats that were lying in the mud " * 4
+    passages = filled(voice.model, text=text)
+    assert len(passages) > 1
+    for number, passage in enumerate(passages):
+        heard = sound(voice.model, passage)
+        phonemes = [s for s in heard.segments if s.kind == "phoneme"]
+        frames = passage.frames.double().numpy() * HOP / RATE
+        first = frames[0] if number == 0 else min(frames[0], SEAM_SECONDS)
+        last = frames[-1] if number == len(passages) - 1 else min(frames[-1], SEAM_SECONDS)
+        expected = frames[1:-1].sum() + first + last
+        assert heard.seconds == pytest.approx(expected + passage.pause, abs=2 / RATE)
+        assert phonemes[0].start == 0 and phonemes[-1].end == pytest.approx(expected, abs=1e-4)
 
 
 def test_each_passage_begins_with_the_end_of_the_speakers_last(voice):

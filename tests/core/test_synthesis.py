@@ -63,6 +63,15 @@ def test_what_cannot_be_asked_is_named(voice, first, fields, message):
         voice(first, **fields)
 
 
+def test_a_long_list_of_faults_is_a_short_sentence(voice):
+    with pytest.raises(RequestError, match=r"and 4995 more like these$") as error:
+        voice("Hello", word_paces=[float("nan")] * 5000)
+    assert len(str(error.value)) < 800
+    with pytest.raises(RequestError) as error:
+        voice("Hello", word_paces="\ud83d")
+    assert str(error.value).encode()
+
+
 def test_snapshots_end_with_the_output(voice):
     *_, last = voice.snapshots("Hello", pace=2.0)
     np.testing.assert_array_equal(last.waveform, voice("Hello", pace=2.0).waveform)

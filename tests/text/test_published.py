@@ -246,6 +246,10 @@ def test_files_that_are_missing_or_damaged_are_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"no tokenizer.json"):
         unisono.load(folder)
     folder = broken(tmp_path / "d")
+    for wrong in ([], {"x": 1}, {"x": ["a"]}, "x"):
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": wrong}))
+        with pytest.raises(CheckpointError, match="names no safetensors beside it"):
+            unisono.load(folder)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": "../other.safetensors"}}))
     with pytest.raises(CheckpointError, match="names no safetensors beside it"):
         unisono.load(folder)

@@ -24,18 +24,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     """Turn a run's checkpoint into a folder that can be shared."""
-    import json
-    from pathlib import Path
-
-    from unisono.errors import CheckpointError
+    from unisono.errors import CheckpointError, DataError
     from unisono.export import Card, export_run, parse_components
+    from unisono.files import read_json
 
     metrics = {}
     if args.metrics:
         try:
-            metrics = json.loads(Path(args.metrics).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"--metrics {args.metrics!r} is not a readable JSON file: {error}") from None
+            metrics = read_json(args.metrics)
+            if not isinstance(metrics, dict):
+                raise DataError("it holds no object")
+        except DataError as error:
+            raise CheckpointError(f"--metrics {args.metrics!r:.200} is not a readable JSON file: {error}") from None
     card = Card(args.title, args.data, args.licence, args.command, args.hardware, args.time, metrics, args.notes)
     folder = export_run(
         args.run,

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from unisono.errors import RequestError, UnisonoError
-from unisono.files import Fault, decoded, is_file, lines_of, lone_surrogate, read_lines, writing_to
+from unisono.errors import DataError, RequestError, UnisonoError
+from unisono.files import Fault, decoded, is_file, lines_of, lone_surrogate, parse_json, read_lines, writing_to
 
 
 def generate_many(
@@ -87,14 +87,11 @@ def _lines(source: str) -> list[str]:
 def _fields(line: str) -> dict[str, Any]:
     """The fields of a line of JSON; raises ``RequestError`` for whatever is wrong with it."""
     try:
-        own = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise RequestError(
-            f"not a JSON object ({error.msg} at column {error.colno}); a text must not begin with a brace"
-        ) from None
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits; thousands of brackets
-        reason = "too deeply nested" if isinstance(error, RecursionError) else "a number of too many digits"
-        raise RequestError(f"not a JSON object ({reason}); give plain fields") from None
+        own = parse_json(line)
+    except DataError as error:
+        why = error.fault.detail if error.fault else f"not JSON ({error})"
+        why = why.replace("not JSON", "not a JSON object", 1)
+        raise RequestError(f"{why}; a text must not begin with a brace, a request has plain fields") from None
     if half := lone_surrogate(json.dumps(own, ensure_ascii=False)):
         raise RequestError(f"the line holds half of a surrogate pair ({half}): remove it")
     return own

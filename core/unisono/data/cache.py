@@ -98,6 +98,8 @@ def written_aside(path: Path) -> AbstractContextManager[Path]:
     def kind(sentence: str) -> CacheError:
         return CacheError(f"the cache cannot be written: {sentence}")
 
+    if os.path.exists(path) and not files.is_file(path):  # a pipe would block whoever writes to it
+        raise kind(f"{files.shown(path)} is no regular file; remove it")
     return files.written_aside(path, kind, REMEDY, sync=False, also=(SafetensorError,))
 
 
@@ -224,6 +226,8 @@ def write_entry(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any] | 
 
 def read_entry(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Return an entry's tensors and facts; None where there is none that is whole: every byte of it is checked."""
+    if not files.is_file(path):
+        return None
     try:
         with safe_open(path, "pt") as file:
             entry = json.loads(file.metadata()["entry"])

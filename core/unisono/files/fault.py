@@ -18,9 +18,9 @@ class Fault:
     """One thing that is wrong with a file.
 
     Attributes:
-        reason: one of few, for counting: ``missing``, ``not a file``, ``unreadable``, ``too large``, ``invalid UTF-8``,
-            ``not text``, ``not JSON``, ``open quote``, ``wrong fields``, ``half a character``, ``broken link``,
-            ``link loop``, ``read already``, ``name not UTF-8``, ``same name``.
+        reason: one of few, for counting: ``missing``, ``not a file``, ``not a folder``, ``unreadable``, ``too large``,
+            ``invalid UTF-8``, ``not text``, ``not JSON``, ``open quote``, ``wrong fields``, ``half a character``,
+            ``broken link``, ``link loop``, ``read already``, ``name not UTF-8``, ``same name``.
         detail: what was found.
         fix: what to do about it.
         path, line: where; a line's number counts from 1.

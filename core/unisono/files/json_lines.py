@@ -16,10 +16,13 @@ from unisono.files.text import decoded, read_text, stream_lines
 def parse_json(text: str, path: Path | None = None, line: int | None = None, kind: Kind = DataError) -> Any:
     """Return the value of a JSON text; raises ``kind`` with one sentence.
 
-    Numbers of more digits than Python converts and values that are nested too deeply are refused too.
+    Keys that an object has twice, numbers of more digits than Python converts and values that are nested too deeply
+    are refused too.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
+    except _Twice as error:
+        what = f"the key {error.key!r:.80} stands twice in one object"
     except json.JSONDecodeError as error:
         place = f"column {error.colno}" if line is not None or error.lineno == 1 else f"line {error.lineno}"
         what = f"{error.msg} at {place}"
@@ -28,6 +31,20 @@ def parse_json(text: str, path: Path | None = None, line: int | None = None, kin
     except ValueError:  # the interpreter's bound on the digits of a whole number
         what = f"a number of more than {sys.get_int_max_str_digits()} digits"
     raise Fault("not JSON", f"not JSON ({what})", "mend it", path, line).error(kind)
+
+
+class _Twice(Exception):
+    def __init__(self, key: str):
+        super().__init__(key)
+        self.key = key
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Twice(next(name for name in names if names.count(name) > 1))
+    return made
 
 
 def read_json(

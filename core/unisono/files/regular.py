@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from unisono.errors import DataError
-from unisono.files.fault import Fault, Kind
+from unisono.files.fault import Fault, Kind, shown
 
 MOST_BYTES = 2**30
 """A file that is read as a whole may have this many bytes."""
@@ -49,6 +49,8 @@ def fault_of(path: str | os.PathLike, fix: str = "check the path") -> Fault | No
 def cause_of(error: OSError | ValueError, path: Path, fix: str = "check the path") -> Fault:
     """Return what the system says about a path, as a fault."""
     number = error.errno if isinstance(error, OSError) else None
+    if number == errno.ENOTDIR and is_file(path):
+        return Fault("not a folder", "is a file, not a folder", fix, path)
     if number in (errno.ENOENT, errno.ENOTDIR):
         if os.path.islink(path):
             return Fault("broken link", f"is a link to {os.readlink(path)!r}, which does not exist", fix, path)
@@ -58,7 +60,7 @@ def cause_of(error: OSError | ValueError, path: Path, fix: str = "check the path
     if number == errno.ELOOP:
         return Fault("link loop", "is a link that leads back to itself", fix, path)
     said = error.strerror if isinstance(error, OSError) else None
-    return Fault("unreadable", f"cannot be read ({said or error})", fix, path)
+    return Fault("unreadable", f"cannot be read ({shown(said or str(error))})", fix, path)
 
 
 def open_file(path: str | os.PathLike, kind: Kind = DataError, fix: str = "check the path") -> BinaryIO:

@@ -1,11 +1,14 @@
 """Text files of users: UTF-8 with or without byte order mark, lines that end with LF or CR LF and nothing else.
 
+Files that were put behind each other have byte order marks at the beginning of other lines, which are taken off too.
+
 Other encodings are refused by name, with file, line and remedy. ``str.splitlines`` is not used, since it also cuts at
 form feeds, U+0085 and U+2028, which stand within sentences.
 """
 
 import codecs
 import os
+import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +25,8 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
 SAVE = "save it as UTF-8"
+MARK = "\ufeff"
+_WITHIN = re.compile(f"(?:^|(?<=\n)){MARK}+")
 MOST_LINE = 2**26
 HEAD = 4096
 
@@ -32,10 +37,9 @@ def composed(text: str) -> str:
 
 
 def decoded(data: bytes, path: Path | None = None, line: int = 1) -> str | Fault:
-    """Return the text of bytes that begin at ``line`` of a file, a byte order mark taken off, or what is wrong."""
+    """Return the text of bytes that begin at ``line`` of a file, byte order marks taken off, or what is wrong."""
     if line == 1 and (wide := wide_encoding(data)):
         return Fault("invalid UTF-8", f"is {wide}, not UTF-8", SAVE, path)
-    data = data.removeprefix(UTF8_MARK)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -48,7 +52,7 @@ def decoded(data: bytes, path: Path | None = None, line: int = 1) -> str | Fault
     if "\0" in text:
         at = line + text.count("\n", 0, text.index("\0"))
         return Fault("not text", "a NUL byte, which text has none of", "check that it is UTF-8 text", path, at)
-    return text
+    return _WITHIN.sub("", text) if MARK in text else text
 
 
 def wide_encoding(head: bytes) -> str | None:
@@ -109,7 +113,7 @@ def only_returns(text: str, path: Path | None = None) -> Fault | None:
 def stream_lines(
     path: str | os.PathLike, kind: Kind = DataError, fix: str = "check the path"
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield (number, bytes) of each line of a file of any size, line ends included and the byte order mark not.
+    """Yield (number, bytes) of each line of a file of any size, line ends included and byte order marks not.
 
     Raises ``kind`` where the file cannot be read, is UTF-16 or UTF-32, or has a line of more than 64 MiB.
     """
@@ -125,4 +129,6 @@ def stream_lines(
                 raise Fault("too large", f"a line of more than {MOST_LINE} bytes", "divide it", path, number).error(
                     kind
                 )
-            yield number, raw.removeprefix(UTF8_MARK) if number == 1 else raw
+            while raw.startswith(UTF8_MARK):
+                raw = raw[len(UTF8_MARK) :]
+            yield number, raw

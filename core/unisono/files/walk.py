@@ -1,7 +1,7 @@
 """Walk: the files below a folder, one way for every reader of folders.
 
-Hidden entries and what systems leave behind (``__MACOSX``, ``._x``, ``.ipynb_checkpoints``, ``Thumbs.db``) are skipped
-and counted. Links are followed: a file by each of its names; a folder once, by its own name where that is below the
+Hidden entries and what systems leave behind (``__MACOSX``, ``._x``, ``~$x``, ``Thumbs.db``) are skipped and
+counted. Links are followed: a file by each of its names; a folder once, by its own name where that is below the
 root, and a link that leads to a folder that was read already is listed. Broken links, names that are no UTF-8 and what
 is no regular file are listed too. Suffixes count in any case. Ids are paths relative to the root, in composed form,
 each once; numbers come in their order (2 before 10), and before other names.
@@ -21,7 +21,7 @@ from unisono.files.text import composed
 
 LEFT_BEHIND = frozenset(
     ("__macosx", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "$recycle.bin",
-     "system volume information", "lost+found")
+     "system volume information", "lost+found", "#recycle", "#snapshot", "network trash folder", "temporary items")
 )  # fmt: skip
 
 
@@ -130,7 +130,7 @@ def natural(id: str) -> tuple:
 
 def is_skipped(name: str) -> bool:
     """Whether an entry of a folder is hidden or left behind by a system."""
-    return name.startswith(".") or name.lower() in LEFT_BEHIND
+    return name.startswith((".", "~$")) or name.lower() in LEFT_BEHIND
 
 
 class Names:

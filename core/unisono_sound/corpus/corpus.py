@@ -335,8 +335,10 @@ def read_durations(source: str, audit: Audit | None = None) -> dict[str, dict[st
     for place, row in _duration_rows(path):
         if isinstance(row, Fault):
             faults.append((place, row))
+        elif composed(str(row["id"])) in found:
+            faults.append((place, Fault("same name", f"durations of {row['id']!r:.80} stand twice", "keep one", path)))
         else:
-            found[composed(row["id"])] = row
+            found[composed(str(row["id"]))] = row
     if faults and (audit is None or not found):
         raise faults[0][1].error()
     for place, fault in faults:
@@ -371,7 +373,7 @@ def _duration_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | Fault]]:
 
 def _numbers(values: Any, name: str) -> Float[np.ndarray, "n"]:
     """Return a list of finite numbers; raises ``Drop`` where it is something else."""
-    if not isinstance(values, list) or not all(isinstance(v, int | float) and abs(v) < 2**53 for v in values):
+    if not isinstance(values, list) or not all(type(v) in (int, float) and abs(v) < 2**53 for v in values):
         raise Drop("durations do not fit", f"{name} is no list of numbers: {values!r:.60}")
     return np.array(values, np.float64)
 

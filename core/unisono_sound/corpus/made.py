@@ -25,7 +25,7 @@ from unisono_sound.corpus.corpus import SpeechCorpus, digest, make_front_end
 from unisono_sound.corpus.options import MadeOptions, VoiceOptions
 from unisono_sound.signal.io import write_audio
 from unisono_sound.text.espeak import Spoken, espeak
-from unisono_sound.text.frontend import FrontEnd, Symbols
+from unisono_sound.text.frontend import EspeakFrontEnd, FrontEnd, Symbols
 from unisono_sound.text.sentences import sentences
 from unisono_sound.text.symbols import SymbolTable
 
@@ -84,7 +84,7 @@ def make_corpus(
         )
         for index, text in enumerate(lines)
     ]
-    name = digest("espeak 2", reader.version, reader.language, repr(plan), repr(pad_seconds))
+    name = digest("espeak 3", reader.version, reader.language, repr(plan), repr(pad_seconds))
     folder = cache_root() / "espeak" / name
     if is_whole(folder):
         return folder
@@ -125,7 +125,8 @@ def _speak(folder: Path, plan: Sequence[tuple[str, str, str, int, int]], reader:
         for identity, text, voice, rate, pitch_level in plan:
             variant = "" if voice == "plain" else voice
             try:
-                spoken = engine.speak(text, reader.language, variant, rate, pitch_level)
+                said = reader.spoken_text(text) if isinstance(reader, EspeakFrontEnd) else text
+                spoken = engine.speak(said, reader.language, variant, rate, pitch_level)
                 wave, bounds = symbol_times(spoken, reader(text), reader.table, pad_seconds)
             except RequestError as error:
                 skipped.append({"id": identity, "reason": "text cannot be read", "detail": str(error)})

@@ -81,10 +81,10 @@ def _w64(data: mmap.mmap) -> str | None:
     return None
 
 
-def _au(data: mmap.mmap) -> str | None:
+def _au(data: mmap.mmap, order: str) -> str | None:
     if len(data) < 24:
         return "it ends in its header"
-    offset, length = struct.unpack_from(">II", data, 4)
+    offset, length = struct.unpack_from(order + "II", data, 4)
     return None if length == UNKNOWN else _short(length, len(data) - offset)
 
 
@@ -195,7 +195,8 @@ _CHECKS: dict[bytes, Callable[[mmap.mmap], str | None]] = {
     b"RF64": lambda data: _chunks(data, "<", b"data"),
     b"FORM": lambda data: _chunks(data, ">", b"SSND") if data[8:11] == b"AIF" else None,
     b"riff": _w64,
-    b".snd": _au,
+    b".snd": lambda data: _au(data, ">"),
+    b"dns.": lambda data: _au(data, "<"),
     b"caff": _caf,
     b"OggS": _ogg,
     b"NIST_1A": _nist,

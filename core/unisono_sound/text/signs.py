@@ -44,7 +44,8 @@ def sign_name(character: str, language: str) -> str | None:
     "–" stands for the dash of a range ("5–3"), "-" for a minus, "." for a point before letters (".NET").
     """
     language = language.split("-")[0]
-    name = _NAMES.get(language, {}).get(character)
+    names = _NAMES.get(language, {})
+    name = names.get(character) or (names.get("*", names.get("×")) if character == "·" else None)
     if name is not None or language != "en":
         return name
     name = unicodedata.name(character, "").lower().replace("-", " ")
@@ -65,59 +66,52 @@ _NAMES = {
     "ro": _table(". punct; · ori; ^ la puterea"),
     "en": _table(
         "< less than; > greater than; ≪ much less than; ≫ much greater than; – to; - minus; − minus; . dot; ^ caret; "
-        "| vertical bar; _ underscore; * times; · times; / slash; \\ backslash; ~ tilde; = equals; ₽ rubles; "
-        "₿ bitcoin; "
+        "| vertical bar; _ underscore; * times; / slash; \\ backslash; ~ tilde; = equals; ₽ rubles; ₿ bitcoin; "
         "₺ lira; ₴ hryvnia; ₦ naira; ₪ shekels; ₫ dong; ₱ pesos; ₩ won; ₸ tenge; ₾ lari; ∈ in; ∆ delta; → to; ⇒ implies"
     ),
     "de": _table(
         "< kleiner als; > größer als; – bis; - minus; − minus; . Punkt; ^ hoch; | senkrechter Strich; _ Unterstrich; "
-        "* mal; · mal; / Schrägstrich; \\ Rückwärtsstrich; ~ ungefähr; ‰ Promille; ₽ Rubel; ₿ Bitcoin; ₺ Lira; "
-        "₴ Hrywnja; "
+        "* mal; / Schrägstrich; \\ Rückwärtsstrich; ~ ungefähr; ‰ Promille; ₽ Rubel; ₿ Bitcoin; ₺ Lira; ₴ Hrywnja; "
         "₪ Schekel; ₹ Rupien; © Copyright; ® eingetragene Marke; † Kreuz; ∈ Element von; ∆ Delta; ⇒ folgt; ′ Minuten"
     ),
     "fr": _table(
         "< inférieur à; > supérieur à; = égale; ≤ inférieur ou égal à; ≥ supérieur ou égal à; ≠ différent de; "
-        "≈ environ; – à; - moins; − moins; . point; ^ puissance; | barre verticale; _ tiret bas; * fois; · fois; "
+        "≈ environ; – à; - moins; − moins; . point; ^ puissance; | barre verticale; _ tiret bas; * fois; "
         "/ barre oblique; \\ barre inverse; ~ environ; # dièse; § paragraphe; ‰ pour mille; ₽ roubles; ₿ bitcoins; "
         "₹ roupies; № numéro; √ racine de; ∞ infini; → flèche; ∈ dans"
     ),
     "es": _table(
         "< menor que; > mayor que; ≤ menor o igual que; ≥ mayor o igual que; ≠ distinto de; ≈ aproximadamente; "
         "± más menos; × por; ÷ dividido entre; – a; - menos; − menos; . punto; ^ elevado a; | barra vertical; "
-        "_ guion bajo; * por; · por; / barra; \\ barra inversa; ~ aproximadamente; ‰ por mil; ₽ rublos; ₿ bitcoins; "
-        "¥ yenes; "
+        "_ guion bajo; * por; / barra; \\ barra inversa; ~ aproximadamente; ‰ por mil; ₽ rublos; ₿ bitcoins; ¥ yenes; "
         "¢ centavos; ₹ rupias; № número; √ raíz de; ∞ infinito; → flecha; ∈ en"
     ),
     "it": _table(
         "< minore di; > maggiore di; × per; ÷ diviso; ± più o meno; – a; - meno; − meno; . punto; ^ elevato a; "
-        "| barra verticale; _ trattino basso; * per; · per; / barra; ~ circa; ‰ per mille; ₽ rubli; ₿ bitcoin; ¥ yen; "
+        "| barra verticale; _ trattino basso; * per; / barra; ~ circa; ‰ per mille; ₽ rubli; ₿ bitcoin; ¥ yen; "
         "¢ centesimi; ∈ in"
     ),
     "pt": _table(
         "< menor que; > maior que; = igual a; ≤ menor ou igual a; ≥ maior ou igual a; ≠ diferente de; "
         "≈ aproximadamente; ± mais ou menos; × vezes; ÷ dividido por; – a; - menos; − menos; . ponto; ^ elevado a; "
-        "| barra vertical; _ sublinhado; * vezes; · vezes; / barra; ~ aproximadamente; ‰ por mil; € euros; £ libras; "
-        "¥ ienes; "
+        "| barra vertical; _ sublinhado; * vezes; / barra; ~ aproximadamente; ‰ por mil; € euros; £ libras; ¥ ienes; "
         "₽ rublos; ₿ bitcoins; § parágrafo; ° graus; № número; √ raiz de; ∞ infinito"
     ),
     "nl": _table(
         "< kleiner dan; > groter dan; = is gelijk aan; ≤ kleiner dan of gelijk aan; ≥ groter dan of gelijk aan; "
         "≠ ongelijk aan; ≈ ongeveer; ± plus min; × keer; ÷ gedeeld door; – tot; - min; − min; . punt; ^ tot de macht; "
-        "| verticale streep; _ liggend streepje; * keer; · keer; / schuine streep; ~ ongeveer; ‰ promille; € euro; "
-        "£ pond; "
+        "| verticale streep; _ liggend streepje; * keer; / schuine streep; ~ ongeveer; ‰ promille; € euro; £ pond; "
         "¥ yen; ₽ roebel; ₿ bitcoin; § paragraaf; ° graden; № nummer; √ wortel van; ∞ oneindig"
     ),
     "pl": _table(
         "< mniejsze niż; > większe niż; ≤ mniejsze lub równe; ≥ większe lub równe; ≠ różne od; ≈ około; × razy; "
-        "– do; - minus; − minus; . kropka; ^ do potęgi; _ podkreślenie; * razy; · razy; / ukośnik; ~ około; ‰ promili; "
-        "€ euro; "
+        "– do; - minus; − minus; . kropka; ^ do potęgi; _ podkreślenie; * razy; / ukośnik; ~ około; ‰ promili; € euro; "
         "¥ jenów; ₽ rubli; ₿ bitcoinów; № numer; √ pierwiastek z; ∞ nieskończoność"
     ),
     "ru": _table(
         "< меньше; > больше; ≤ меньше или равно; ≥ больше или равно; ≠ не равно; ≈ примерно; ± плюс минус; "
         "× умножить на; ÷ разделить на; – до; - минус; − минус; . точка; ^ в степени; | вертикальная черта; "
-        "_ подчёркивание; · умножить на; / дробь; ~ примерно; ‰ промилле; ° градусов; § параграф; € евро; £ фунтов; "
-        "¥ иен; ₽ рублей; "
+        "_ подчёркивание; / дробь; ~ примерно; ‰ промилле; ° градусов; § параграф; € евро; £ фунтов; ¥ иен; ₽ рублей; "
         "₿ биткойнов; ₴ гривен; ₸ тенге; ₹ рупий; √ корень из; ∞ бесконечность"
     ),
 }

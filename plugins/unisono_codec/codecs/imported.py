@@ -167,7 +167,7 @@ def _read(source: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"{str(folder)!r} has no {Path(str(error.filename or 'model.safetensors')).name}: give a folder with "
             "config.json and model.safetensors, as save_pretrained writes it"
         ) from None
-    except (ValueError, OSError, SafetensorError) as error:
+    except (ValueError, OSError, RecursionError, SafetensorError) as error:
         raise CheckpointError(f"{str(folder)!r} cannot be read ({error}): fetch it again") from None
     if not isinstance(config, dict):
         raise CheckpointError(f"{str(folder)!r}: config.json holds no object: fetch it again")

@@ -25,7 +25,7 @@ from unisono.masked import Canvas, cut
 from unisono.request import Request
 from unisono_sound.corpus import level
 from unisono_sound.signal import read_audio
-from unisono_sound.voice import Reading, SpeechRequest, segments
+from unisono_sound.voice import Reading, SpeechRequest, seams, segments
 
 FIRST_PIECE_CHARACTERS = 48
 """The first passage of a stream is short, so that the first sound comes early."""
@@ -263,7 +263,7 @@ def fill_passage(passage: Passage, limit: int, seed: int) -> Generator[Window, I
 
 
 def sound(model: Any, passage: Passage) -> Audio:
-    """Decode a passage without its prompt, and describe what was said."""
+    """Decode a passage without its prompt, and describe what was said; silence where a phrase was cut is left out."""
     codec = model.codec
     rate, hop = codec.sample_rate, codec.hop_length
     codes = passage.codes[None, passage.given :].to(codec.device)
@@ -272,7 +272,10 @@ def sound(model: Any, passage: Passage) -> Audio:
     parts: tuple[Any, ...] = ()
     if passage.reading is not None and passage.frames is not None:
         ends = passage.frames.cumsum(0).double().numpy() * hop / rate
-        parts = segments(passage.reading.symbols, np.concatenate([[0.0], ends]))
+        borders = np.concatenate([[0.0], ends])
+        first, last = seams(passage.reading, borders)
+        wave = wave[round(first * rate) : round(last * rate)]
+        parts = segments(passage.reading.symbols, borders.clip(first, last) - first)
     return Audio(np.concatenate([wave, silence])[None], rate, parts)
 
 

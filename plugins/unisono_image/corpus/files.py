@@ -23,7 +23,7 @@ from einops import rearrange, repeat
 from jaxtyping import UInt8
 from unisono.data import Drop
 from unisono.errors import DataError, MissingExtra
-from unisono.files import fault_of
+from unisono.files import fault_of, shown
 
 Fit = Literal["crop", "pad", "stretch", "exact"]
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
@@ -57,7 +57,7 @@ def read_image(
         from PIL import Image
     except ImportError:
         raise MissingExtra("pillow", "image") from None
-    name = "the image" if isinstance(source, bytes) else str(source)
+    name = "the image" if isinstance(source, bytes) else shown(source)
     data = source if isinstance(source, bytes) else _bytes_of(Path(source))
     if not data:
         raise Drop("empty file", f"{name} has no bytes")
@@ -86,13 +86,13 @@ def read_image(
 def _bytes_of(path: Path) -> bytes:
     """The bytes of a regular file; raises ``Drop``."""
     if fault := fault_of(path):
-        raise Drop(fault.reason, f"{path}: {fault.detail}")
+        raise Drop(fault.reason, f"{shown(path)}: {fault.detail}")
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise Drop("too large", f"{path} has {path.stat().st_size} bytes of at most {MAX_BYTES}")
+            raise Drop("too large", f"{shown(path)} has {path.stat().st_size} bytes of at most {MAX_BYTES}")
         return path.read_bytes()
     except OSError as error:
-        raise Drop("unreadable", f"{path}: {error.strerror or error}") from None
+        raise Drop("unreadable", f"{shown(path)}: {error.strerror or error}") from None
 
 
 @functools.cache

@@ -286,6 +286,8 @@ def _json(text: str, name: str) -> Any:
 def _class(text: str) -> str | int:
     text = text.strip()
     if not re.fullmatch(r"[+-]?[0-9]+", text):
+        if re.fullmatch(r"[+-]?([0-9]*\.[0-9]+|[0-9]+\.)([eE][+-]?[0-9]+)?|[+-]?(nan|inf)", text, re.IGNORECASE):
+            raise Drop("no class", f"class {text:.40} is neither a whole number nor a name")
         return text
     if len(text) > len(str(MAX_CLASSES)) + 20:
         raise Drop("no class", f"class {text[:20]}… has {len(text)} digits, at most {MAX_CLASSES} classes are known")

@@ -17,7 +17,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from unisono.data import Drop, cache_root, map_processes, written_aside
+from unisono.data import Drop, cache_root, map_processes, spare_root, written_aside
+from unisono.data.cache import CacheError, log
+from unisono.errors import DataError
+from unisono.files import open_file, read_json
 
 from unisono_image.corpus.files import Fit, fitted, read_image
 
@@ -43,7 +46,7 @@ def pack_files(
         found = map_processes(task, list(enumerate(files)), num_processes, progress, "reading images")
         return {"dropped": [drop and [drop.reason, drop.detail] for drop in found]}
 
-    facts = _made(path, make)
+    path, facts = _made(path, make)
     return path, [Drop(*drop) if drop else None for drop in facts["dropped"]]
 
 
@@ -71,7 +74,7 @@ def pack_stream(
                     dropped.append(entry)
         return {"kept": kept, "dropped": dropped}
 
-    facts = _made(path, make)
+    path, facts = _made(path, make)
     return path, facts["kept"], facts["dropped"]
 
 
@@ -109,12 +112,21 @@ def _place(size: int, fit: str, background: tuple[int, int, int], parts: Sequenc
     return cache_root() / "images" / f"{digest.hexdigest()}.bin"
 
 
-def _made(path: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """Return a store's list, made now where there is none that is whole."""
+def _made(path: Path, make: Callable[[Path], dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
+    """Return a store's path and list, made now where there is none that is whole; elsewhere where no cache is."""
     listed = path.with_suffix(".json")
     facts = _whole(path, listed)
     if facts is not None:
-        return facts
+        return path, facts
+    try:
+        return path, _written(path, listed, make)
+    except CacheError as error:
+        log.warning("the pixels are made anew in each run: %s", error)
+        spare = spare_root() / "images" / path.name
+        return spare, _written(spare, spare.with_suffix(".json"), make)
+
+
+def _written(path: Path, listed: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     with written_aside(path) as aside:
         facts = make(aside)
         facts["checksum"] = _checksum(aside)
@@ -126,15 +138,16 @@ def _made(path: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
 def _whole(path: Path, listed: Path) -> dict[str, Any] | None:
     """The list of a store that is there and undamaged."""
     try:
-        facts = json.loads(listed.read_text(encoding="utf-8"))
-        return facts if isinstance(facts, dict) and facts.get("checksum") == _checksum(path) else None
-    except (OSError, ValueError, RecursionError):
+        facts = read_json(listed)
+        known = isinstance(facts, dict) and isinstance(facts.get("dropped"), list)
+        return facts if known and facts.get("checksum") == _checksum(path) else None
+    except (DataError, OSError):
         return None
 
 
 def _checksum(path: Path) -> int:
     total = 0
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while block := file.read(2**22):
             total = zlib.crc32(block, total)
     return total

@@ -4,8 +4,8 @@ WebDataset cuts a member's name at its first dot: ``dog.txt`` and ``dog.png`` ar
 have dots of their own (``IMG_2024.05.00.png``), and items may have several pictures (``0.png`` with its mask
 ``0.seg.png``). So members are put together over the whole shard, in any order:
 
-- a picture's texts are those of its own name (all but the suffix), else those of the name before one of its dots,
-  where only one picture could be meant: ``s0.input.png`` has the caption of ``s0.txt``
+- a picture's texts are those of its own name (all but the suffix, in composed form), else those of the name before
+  one of its dots, where only one picture could be meant: ``s0.input.png`` has the caption of ``s0.txt``
 - a picture without texts of its own whose name begins with another picture's is that one's mask or the like, and is
   not an item
 - a picture that is called a mask or the like (``MASKS``) beside one that is not (``s0.rgb.png`` and ``s0.seg.png``) is

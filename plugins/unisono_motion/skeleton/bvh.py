@@ -102,15 +102,18 @@ def frame_rate(period: str) -> float:
     """Return the frames per second that a printed frame time means.
 
     A frame time is printed with few digits, and 0.0333333 means 30 a second. A rate *fits* where its own frame time,
-    rounded or cut to as many digits as are printed, is the printed one, or equals it in float32. The first that fits is
-    taken: a whole rate that is exact (0.008 is 125); else the nearest of the common rates (``COMMON_RATES``), of
-    the NTSC rates (30000/1001 and its like), of all whole rates. Where none fits, it is 1 / time.
+    rounded or cut to as many digits as are printed (zeros at the end are none), is the printed one, or equals it in
+    float32. The first that fits is taken: a whole rate that is exact (0.008 is 125); else the nearest of the common
+    rates (``COMMON_RATES``), of the NTSC rates (30000/1001 and its like, also where 29.97 was meant), of all
+    whole rates. Where none fits, it is 1 / time.
     """
     seconds = float(period)
-    last_digit = 10.0 ** int(Decimal(period).as_tuple().exponent)
+    last_digit = 10.0 ** int(Decimal(period).normalize().as_tuple().exponent)
     whole = round(1 / seconds)
 
     def fits(rate: float) -> bool:
+        if rate != int(rate) and any(abs(seconds * round(rate, digits) - 1) < 1e-8 for digits in (2, 3)):
+            return True
         over = 1 / rate - seconds
         return abs(over) <= max(last_digit / 2, 2**-24 * seconds) or 0 <= over < last_digit
 

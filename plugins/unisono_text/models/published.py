@@ -127,8 +127,13 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     named: dict[str, str] = {}
     if index.is_file():
         named = _read_json(index).get("weight_map") or {}
-        files = sorted(set(named.values()))
-        if not files or any(Path(name).name != name or not name.endswith(".safetensors") for name in files):
+        given = list(named.values()) if isinstance(named, dict) else []
+        files = sorted({name for name in given if isinstance(name, str)})
+        if (
+            not files
+            or not all(isinstance(name, str) for name in given)
+            or any(Path(name).name != name or not name.endswith(".safetensors") for name in files)
+        ):
             raise CheckpointError(f"{str(index)!r} names no safetensors beside it: fetch it again")
     state: dict[str, Tensor] = {}
     for name in files:

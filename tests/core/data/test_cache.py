@@ -109,6 +109,18 @@ def test_a_damaged_entry_is_made_anew(utterances, cache, damage):
     assert all(torch.equal(p.features.load("wave"), read_audio(p.item.audio)[0]) for p in again)
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda place: os.symlink(place, place)])
+def test_an_entry_that_is_no_file_blocks_nobody(utterances, cache, make):
+    prepare_features(utterances, features_of, "v1", progress=False)
+    victim = entries(cache)[0]
+    victim.unlink()
+    make(victim)
+    notes = []
+    again = prepare_features(utterances, features_of, "v1", progress=False, note=notes.append)
+    assert all(torch.equal(p.features.load("wave"), read_audio(p.item.audio)[0]) for p in again)
+    assert victim.is_file() or "1 of 4 items are kept in memory" in notes[0]
+
+
 def test_broken_utterances_stop_nothing_else(utterances, tmp_path, cache):
     (tmp_path / "zero.wav").touch()
     (tmp_path / "cut.wav").write_bytes(utterances[3].audio.read_bytes()[:100])

@@ -18,6 +18,7 @@ from unisono.errors import DataError
         ("bottom-left, Left/Right", "bottom-right, Right/Left"),
         ("anti-clockwise and Anti Clockwise", "clockwise and Clockwise"),
         ("counter clock-wise", "clockwise"),
+        ("counter\u00adclockwise, anti\u200bclock\u00adwise", "clockwise, clockwise"),
         ("Clockwise turn, CLOCKWISE", "Counterclockwise turn, COUNTERCLOCKWISE"),
         ("COUNTER-CLOCKWISE", "CLOCKWISE"),
         ("LEFT Left left", "RIGHT Right right"),

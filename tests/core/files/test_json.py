@@ -13,6 +13,7 @@ BAD = {
     "latin": b'{"text": "caf\xe9"}',
     "nul": b'{"text": "\0"}',
     "two": b'{"a": 1} {"b": 2}',
+    "a key twice": b'{"text": "a", "b": {"c": 1, "c": 2}}',
 }
 
 

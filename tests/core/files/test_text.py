@@ -35,6 +35,13 @@ def test_lines_end_with_lf_or_crlf_only(tmp_path, mark, end):
     assert [(n, raw.decode().rstrip("\r\n")) for n, raw in stream_lines(path)] == list(enumerate(read_lines(path), 1))
 
 
+def test_marks_of_files_that_were_put_together_are_no_text(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_bytes(b"\xef\xbb\xbf\xef\xbb\xbfone\r\n\xef\xbb\xbftwo\nth\xef\xbb\xbfree")
+    assert read_lines(path) == ["one", "two", "th\ufeffree"]
+    assert [raw.decode().strip() for _, raw in stream_lines(path)] == read_lines(path)
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0"))), st.booleans())
 def test_lines_come_back(lines, dos):

@@ -18,11 +18,18 @@ def made(root, *names):
 
 def test_hidden_entries_are_skipped_and_noted(tmp_path):
     made(tmp_path, "cats/a.png", "cats/._a.png", ".ipynb_checkpoints/a.png", "__MACOSX/cats/a.png", "Thumbs.db")
+    made(tmp_path, "~$cats/a.png", "#recycle/a.png", "Temporary Items/a.png")
     made(tmp_path, "cats/.hidden.png", "cats/b.PNG", "cats/notes.txt", "cats/.ipynb_checkpoints/a-checkpoint.png")
     found = walk(tmp_path, (".png",))
     assert [file.id for file in found.files] == ["cats/a.png", "cats/b.PNG"]
     assert found.others == ["cats/notes.txt"] and not found.faults
-    assert found.skipped == {"._*": 1, ".ipynb_checkpoints": 2, "__MACOSX": 1, "Thumbs.db": 1, ".hidden.png": 1}
+    assert found.skipped == {
+        "._*": 1,
+        ".ipynb_checkpoints": 2,
+        "__MACOSX": 1,
+        "Thumbs.db": 1,
+        ".hidden.png": 1,
+    } | dict.fromkeys(("~$cats", "#recycle", "Temporary Items"), 1)
     audit = Audit()
     found.tell(audit)
     assert not audit.dropped and len(audit.notes) == 1 and ".ipynb_checkpoints (2)" in audit.notes[0]
@@ -96,6 +103,9 @@ def test_a_root_that_is_none(tmp_path):
         with pytest.raises(DataError) as error:
             walk(path)
         assert error.value.fault is not None and error.value.fault.reason == "missing"
+    made(tmp_path, "a.png")
+    with pytest.raises(DataError, match="is a file, not a folder"):
+        walk(tmp_path / "a.png")
 
 
 def test_names_of_a_list_are_found_in_any_form(tmp_path):

@@ -126,6 +126,10 @@ def test_bad_entries_of_durations_are_listed(tmp_path):
     audit = Audit()
     assert read_durations(str(folder), audit) == {"sub/x": {"id": "sub/x", "times": [0, 1]}}
     assert [d.id for d in audit.dropped] == ["bad.json"]
+    (folder / "x.json").write_text('{"id": "sub/x", "times": [0, 2]}')
+    audit = Audit()
+    assert len(read_durations(str(folder), audit)) == 1
+    assert [d.reason for d in audit.dropped] == ["invalid UTF-8", "same name"]
     for name in ("x" * 300, str(tmp_path / "gone")):
         with pytest.raises(DataError, match="no such file or folder"):
             read_durations(name)
@@ -151,6 +155,12 @@ def test_a_damaged_made_corpus_is_made_anew(damage):
     assert corpus("Hello there.", "And you.") == folder
     assert made.is_whole(folder) and wave.read_bytes() == whole
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_made_corpus_speaks_what_the_front_end_reads():
+    folder = corpus("5 < 6 is true.", "It costs 500 ₽, or $-5.", "THIS IS IT, US!", "Nguyễn said 3 / 4.")
+    assert json.loads((folder / "skipped.json").read_text()) == []
+    assert len((folder / "durations.jsonl").read_text().splitlines()) == 4
 
 
 def test_a_made_corpus_without_a_cache(cache, caplog):

@@ -147,6 +147,7 @@ def test_what_is_wrong_is_named(corpus, name, content, message):
         ("a|14|Please call Stella.\nb|14|Ask her.\nc|14|Six spoons.", "id|speaker|text"),
         ("wavs/a.wav|Mary Ann|Please call.\nb|Mary Ann|Ask her to.\nc|Mary Ann|Six spoons", "id|speaker|text"),
         ("a|小明|我有两个苹果\nb|小红|他去了北京", "id|speaker|text"),
+        ("a|Mary Ann|Please call.\nb|Mary Ann|Ask her to.\nc|Jo Li|Six spoons", "id|speaker|text"),
         ("a|Please call Stella.|kim\nb|Ask her.|lee", "id|text|speaker"),
         ("a|One sentence.|kim\nb|One sentence.|lee", "id|text|speaker"),
     ],

@@ -236,6 +236,17 @@ def test_every_container_is_read_whole_or_refused(tmp_path, fmt, subtype):
             probe_audio(cut) if fmt != "FLAC" else read_audio(cut)
 
 
+@pytest.mark.parametrize("fmt, endian", [("AU", "LITTLE"), ("AIFF", "LITTLE"), ("WAV", "BIG"), ("CAF", "LITTLE")])
+def test_the_other_order_of_bytes_is_checked_too(tmp_path, fmt, endian):
+    soundfile.write(tmp_path / "x", np.full(999, 0.1), 8000, "PCM_16", endian=endian, format=fmt)
+    data = (tmp_path / "x").read_bytes()
+    assert len(read_audio(tmp_path / "x")[0]) == 999
+    (tmp_path / "x").write_bytes(data[:-300])
+    with pytest.raises(DataError) as caught:
+        read_audio(tmp_path / "x")
+    assert caught.value.fault.reason == "truncated"
+
+
 @pytest.mark.parametrize("suffix", ["ogg", "opus", "mp3"])
 def test_half_a_lossy_file_is_truncated(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"

@@ -107,6 +107,7 @@ def test_alignment_gives_every_word_a_phoneme_and_keeps_the_walls():
         ("$.50", "$0.50"), (".NET", "dot nett"), ("5‰", "5 per mille"), ("5 ^ 3", "5 caret 3"), ("5 ℃", "5 °C"),
         ("5 ∈ x", "5 in x"), ("a_b", "a underscore b"), ("a | b", "a vertical bar b"), ("＜", "less than"),
         ("10⁻⁵", "10 superscript minus five"), ("5- 3", "5 minus 3"),
+        ("24/7", "24 slash 7"), ("2^10", "2 caret 10"), ("5·3", "5 times 3"), ("৫", "5"), ("৳5", "bengali rupee 5"),
     ],
 )  # fmt: skip
 def test_signs_are_said(english, text, like):
@@ -114,6 +115,25 @@ def test_signs_are_said(english, text, like):
     expected = [s.lstrip("ˈˌ") for s in english(like).symbols if s not in (SPACE, *PAUSES)]
     change = str.maketrans({"ɐ": "æ", "ᵻ": "ɪ"})  # weak vowels
     assert "".join(plain).translate(change) == "".join(expected).translate(change), (plain, expected)
+
+
+@pytest.mark.parametrize("language", ["en-us", "de", "pt", "nl", "pl", "uk", "ro", "ko", "ja"])
+def test_a_decimal_point_is_said_and_a_date_is_no_number(language):
+    """Where commas are decimal, espeak-ng passes over a point ("3.14" is "3 14", or "3 1 4")."""
+    reader = front_end("espeak", language)
+    for number in ("3.14", "5.5", "192.168.0.1"):
+        parts = number.split(".")
+        silent = [" ".join(parts), "".join(parts), " ".join([parts[0], *" ".join(parts[1:])])]
+        bare = [s.lstrip("ˈˌ") for s in reader(number).symbols if s != SPACE]
+        assert bare not in [[s.lstrip("ˈˌ") for s in reader(other).symbols if s != SPACE] for other in silent], number
+    for text in ("24/7", "11/12", "2024-05-06", "05.06.2024", "1.000.000"):
+        assert len(reader(text)) > 8, text
+
+
+def test_a_taka_is_not_read_in_bengali():
+    with pytest.raises(RequestError, match="'৳'"):
+        front_end("espeak", "de")("৳5")
+    assert front_end("espeak", "de")("५").symbols == front_end("espeak", "de")("5").symbols
 
 
 @pytest.mark.parametrize("language", ["en-us", "de", "fr", "vi", "ru", "ja"])
