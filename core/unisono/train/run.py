@@ -161,7 +161,8 @@ class _Run:
             ):
                 print(slow, file=sys.stderr)
             data = recipe.build_data()
-            data.one_epoch = bool(trainer.overfit_batches)
+            flags: Any = trainer  # Lightning puts `overfit_batches` there without declaring it
+            data.one_epoch = bool(flags.overfit_batches)
             audit = self._prepare(data)
             facts = data.describe()
             to_plain(facts, "facts")  # what no export could hold is refused before the first step
