@@ -16,6 +16,11 @@ class Slow(Callback):
     def on_train_batch_start(self, *args):
         time.sleep(0.05 if args[0].global_step < 2 else float(os.environ.get("STEP", "0.05")))
 
+    def on_validation_batch_end(self, trainer, *args):
+        if not trainer.sanity_checking and "VALIDATION_STEP" in os.environ:
+            print("validating", file=sys.stderr, flush=True)
+            time.sleep(float(os.environ["VALIDATION_STEP"]))
+
 made = run._trainer
 run._trainer = lambda *args: made(*args[:-1], [Slow(), *args[-1]])
 sys.exit(cli.main(sys.argv[1:]))

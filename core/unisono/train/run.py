@@ -30,6 +30,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
 
 from unisono.assemble import attach_components
 from unisono.data import Audit, DataModule, to_plain
@@ -141,6 +142,7 @@ class _Run:
         return claim_new(parent, job), state
 
     def _prepare_and_fit(self, claim: Claim, state: Path | None, dry_run: bool) -> RunResult | None:
+        self.signals.last = state
         try:
             origin = Origin(state, read_training_state(state)) if state is not None else None
             recipe, folder = self.recipe, claim.folder
@@ -246,7 +248,7 @@ def _trainer(
         own.append(Previews(folder / "previews", spec.preview_seconds, lambda: signals.received is not None))
     if spec.ema_decay > 0:
         own.append(WeightEMA(spec.ema_decay))
-    if arguments.get("enable_progress_bar", True) and progress and sys.stdout.isatty():
+    if arguments.get("enable_progress_bar", True) and progress and _shows_bars():
         own.append(StepProgressBar())
     else:
         arguments["enable_progress_bar"] = False
@@ -264,6 +266,12 @@ def _trainer(
             callbacks=[*own, *callbacks],
             default_root_dir=str(folder),
         )
+
+
+def _shows_bars() -> bool:
+    """Whether bars can be drawn where the output goes."""
+    console = Console()
+    return console.is_terminal or console.is_jupyter
 
 
 def slow_precision(precision: str) -> str | None:
@@ -320,8 +328,6 @@ def _resume_state(recipe: Recipe, resume: str | Path) -> Path:
 
 
 def _describe(recipe: Recipe, audit: Any, model: Any) -> None:
-    from rich.console import Console
-
     console = Console()
     console.print(recipe.to_yaml(), highlight=False, markup=False)
     console.print(audit.table())

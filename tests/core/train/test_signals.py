@@ -26,6 +26,16 @@ def test_a_stopped_run_saves_its_state_and_says_so(tmp_path, number, code):
     assert seconds < 30
 
 
+def test_a_validation_is_not_waited_for(tmp_path):
+    given = ("--trainer.val_check_interval=2", "--data.num_items=40", "--data.val_size=16")
+    process = start(arguments(tmp_path, *given), {"VALIDATION_STEP": "5"})
+    assert process.stderr is not None
+    assert any("validating" in line for line in process.stderr)
+    returned, said, seconds = stop(process, signal.SIGTERM)
+    assert returned == 143 and seconds < 15, said  # of four batches
+    assert state(tmp_path)["global_step"] == 3
+
+
 def test_a_second_ctrl_c_stops_at_once(tmp_path):
     process = start(arguments(tmp_path), {"STEP": "40"})
     wait_for_steps(process)
