@@ -20,13 +20,13 @@ from unisono import plugin as plugins
 from unisono.arguments import REQUIRED, build, check_arguments, is_group, nested, old_names
 from unisono.errors import RecipeError, did_you_mean, shown
 from unisono.plain_yaml import MAX_CHARACTERS, read_yaml, write_yaml
+from unisono.seeds import MAX_SEED
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 FORMAT = 2
 SECTIONS = ("model", "data", "optim", "trainer", "run", "components", "seed", "format")
-MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from unisono.errors import RequestError, did_you_mean, shown
+from unisono.seeds import MAX_SEED
 
 MOST_PROBLEMS = 5
 """Of a request with more faults only so many are told."""
@@ -15,7 +16,7 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    seed: int = Field(default=0, ge=0, lt=2**63, description="random seed: the same seed gives the same output")
+    seed: int = Field(default=0, ge=0, le=MAX_SEED, description="random seed: the same seed gives the same output")
 
     @field_validator("*", mode="before")
     @classmethod

@@ -49,8 +49,8 @@ def write_pairs(run: str | Path, dest: str | Path, batch_size: int = 16) -> int:
             for index, mel in zip(chosen, model.teacher_forced(batch), strict=True):
                 utterance = part.items[index].utterance
                 path = dest / f"{utterance.id}.npy"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                np.save(path, mel.half().numpy())
+                with written_aside(path) as aside, aside.open("wb") as file:
+                    np.save(file, mel.half().numpy())
                 wave, rate = read_audio(utterance.audio, data.mel.sample_rate)
                 wave, _ = trim(wave, rate, data.sound.trim_db, data.sound.pad_seconds)
                 write_audio(path.with_suffix(".wav"), level(wave, rate, data.sound.loudness_dbfs), rate)

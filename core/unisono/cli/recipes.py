@@ -17,7 +17,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     """List, show or copy recipes."""
     from pathlib import Path
 
-    from unisono.errors import RecipeError, writing
+    from unisono.errors import RecipeError
+    from unisono.files import written_aside
     from unisono.recipe import all_recipes, find_recipe
 
     if args.action is None:
@@ -41,8 +42,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         dest = dest / f"{name}.yaml"
     if dest.exists():
         raise RecipeError(f"{str(dest)!r} exists: give another name")
-    with writing(dest):
-        dest.parent.mkdir(parents=True, exist_ok=True)
-        dest.write_text(text, encoding="utf-8")
+    with written_aside(dest, RecipeError) as aside:
+        aside.write_text(text, encoding="utf-8")
     print(f"{dest}\nnext: unisono train {dest}")
     return 0

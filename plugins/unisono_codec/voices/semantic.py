@@ -34,6 +34,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from unisono.duration import round_durations
 from unisono.errors import DataError, MissingExtra, RequestError, UnisonoError
+from unisono.files import written_aside
 from unisono_sound.corpus import find_audio, read_manifests
 from unisono_sound.signal import read_audio, resample
 
@@ -257,8 +258,8 @@ def write_units(
     order = torch.randperm(len(frames), generator=torch.Generator().manual_seed(seed))
     centres = k_means(frames[order[:most_frames]], num_clusters, seed=seed)
     path = Path(dest) / UNITS
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"centres": centres.contiguous()}, path, {"model": name, "layer": str(layer)})
+    with written_aside(path, DataError, also=(SafetensorError,)) as aside:
+        save_file({"centres": centres.contiguous()}, aside, {"model": name, "layer": str(layer)})
     return path
 
 
