@@ -219,7 +219,7 @@ def _check_file(path: Path) -> None:
         what = "is not a regular file" if path.exists() else "does not exist"
     except OSError as error:  # a name too long, a folder without rights, a loop of links
         what = f"cannot be opened ({error.strerror})"
-    raise RecipeError(f"recipe file {shown(str(path))} {what}: give the path of a YAML file")
+    raise RecipeError(f"recipe file {shown(str(path), 300)} {what}: give the path of a YAML file")
 
 
 def _text(source: "Traversable") -> str:

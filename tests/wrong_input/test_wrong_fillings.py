@@ -1,5 +1,6 @@
 """Wrong requests for texts: one clear sentence that names the value and the fix."""
 
+import flat
 import pytest
 import torch
 from unisono import Synthesizer
@@ -16,7 +17,7 @@ SMALL = {"dim": 8, "num_layers": 1, "num_heads": 1}
 
 def make(kind, tokenizer=None, **arguments):
     tokenizer = tokenizer or Tokenizer.bytes()
-    model = kind(**SMALL, **arguments)
+    model = flat.make(kind, **SMALL, **arguments)
     with torch.random.fork_rng():
         model.build({**tokenizer.to_facts(), "context": CONTEXT, "characters_per_token": 1.0})
     return model.eval()

@@ -40,7 +40,7 @@ RECIPES = {
     "an interval": (["text/block-tiny", "--model.clip=[0.9,0.2]"], "clip=[0.9, 0.2]", "low < high"),
     "all layers the anchor's": (["text/anchored-tiny", "--model.anchor_layers=2"], "must be from 1 to 1"),
     "heads": (["text/ar-tiny", "--model.num_heads=3"], "dim=16 must be a multiple of twice num_heads=3"),
-    "edits": (["text/seed-tiny", "--model.edit_rate=2"], "edit_rate=2", "from 0 to 1"),
+    "edits": (["text/seed-tiny", "--model.edit_rate=2"], "edit_rate=2", "in [0, 1]"),
     "packed rows of blocks": (["text/block-tiny", "--data.pack=true"], "one document per row", "data.pack"),
 }
 

@@ -70,7 +70,7 @@ WRONG = {
     "no such file": ([FILES, "--data.root=nowhere.txt"], "nowhere.txt: no such file or folder", "check data.root"),
     "no file at all": ([FILES, "--data.root={sub}"], "holds no file of .txt", ".parquet"),
     "all held out": ([FILES, "--data.root={root}/good.txt", "--data.documents=file"], "leaves nothing to train on"),
-    "a share": ([FILES, "--data.root={root}", "--data.val=1.5"], "val=1.5 must be from 0 to below 1"),
+    "a share": ([FILES, "--data.root={root}", "--data.val=1.5"], "val=1.5 must be in [0, 1)"),
     "a small vocabulary": (
         [FILES, "--data.root={root}", "--data.vocabulary=100", "--data.documents=line"],
         "a vocabulary of 100 has no room for merges", "260",

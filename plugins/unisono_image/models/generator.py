@@ -28,6 +28,7 @@ from unisono.diffusion import (
     ClassifierFree,
     Discrete,
     Flow,
+    NonFiniteError,
     Objective,
     Report,
     SchedulerRecurrence,
@@ -35,7 +36,7 @@ from unisono.diffusion import (
     forgotten,
     solve,
 )
-from unisono.errors import CheckpointError, RecipeError
+from unisono.errors import CheckpointError, RecipeError, RequestError, UnisonoError
 from unisono.model import OnStep
 
 from unisono_image.corpus.facts import ImageFacts
@@ -229,9 +230,15 @@ class ImageGenerator(Model):
         """Run the chain of one group, as its first task asks; return its pictures and its bill, and count it."""
         solver, accept, window = solver_of(task.request, chain.num_steps)
         before, share = progress.done, len(x) * chain.num_steps
-        solution = solve(
-            chain, x, solver, accept, window, on_round=lambda e: progress.to(before + int(e.done * share + 1e-6))
-        )
+        try:
+            solution = solve(
+                chain, x, solver, accept, window, on_round=lambda e: progress.to(before + int(e.done * share + 1e-6))
+            )
+        except NonFiniteError:
+            raise
+        except UnisonoError as error:  # a solver and a scheduler that do not go together
+            asked = f"solver={task.request.solver!r}, scheduler={task.request.scheduler!r}"
+            raise RequestError(f"{asked}: {error}") from error
         progress.to(before + share)
         report = solution.report
         with _COUNTING:  # one model may be used from several threads

@@ -38,6 +38,7 @@ from unisono.diffusion.devices import (
 from unisono.errors import UnisonoError
 from unisono.testing.oracles import Mixture, RowByRow
 from unisono_image.models.condition import Condition
+from unisono_image.models.sizes import ConditionSizes, DiTSizes, UNetSizes
 from unisono_image.models.transformer import DiffusionTransformer
 from unisono_image.models.unet import UNet
 
@@ -262,14 +263,14 @@ def pictures(group):
     )
     both(
         "image/dit",
-        randomised(DiffusionTransformer(3, 2, dim=16, num_layers=2, num_heads=2, condition_dim=8, smooth=True)),
+        randomised(DiffusionTransformer(DiTSizes(dim=16, num_layers=2, num_heads=2, smooth=True), 3, 8)),
         TransformerPatches,
         (draw(2, 3, 10, 6), torch.tensor([3.0, 700]), Condition(draw(2, 8, seed=3), draw(2, 3, 8, seed=4), mask)),
     )
-    options = {"layers_per_block": 1, "attention_levels": (1,), "head_dim": 8, "norm_groups": 4, "condition_dim": 8}
+    sizes = UNetSizes(block_channels=(16, 32), layers_per_block=1, attention_levels=(1,), head_dim=8, norm_groups=4)
     both(
         "image/unet",
-        randomised(UNet(block_channels=(16, 32), **options).make_net()),
+        randomised(UNet(network=sizes, condition=ConditionSizes(dim=8)).make_net()),
         UNetPatches,
         (draw(2, 3, 10, 6), torch.tensor([3.0, 700])),
         {
