@@ -1,7 +1,7 @@
 """Corpora to train a voice on: recordings with texts (``tts/speech``), and speech made on the spot
 (``tts/espeak``).
 
-Both are ``unisono.speech``'s corpora, with two features beside the log mel [t, m]::
+Both are ``unisono_sound.corpus``'s corpora, with two features beside the log mel [t, m]::
 
     pitch    [t]  hertz, 0 unvoiced
     energy   [t]  norm of magnitudes

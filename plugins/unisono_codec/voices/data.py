@@ -8,7 +8,7 @@ From a recording to an item::
 
 The recipe's component ``codec`` makes the codes, while the data is prepared; they are cached by the content of the
 recording and of the codec's weights. Durations are given or learnt (``unisono.duration.learn_alignment``). What is
-dropped is what ``unisono.speech.SpeechCorpus`` drops; sentences are held out as there.
+dropped is what ``unisono_sound.corpus.SpeechCorpus`` drops; sentences are held out as there.
 
 An item may begin with a prompt, frames that the model is given: its own first frames (SoundStorm, arXiv:2305.09636,
 section 3.3), or the end of another recording of the same speaker, as at the beginning of a new sentence. Not as
