@@ -80,3 +80,17 @@ def test_derived_seeds_are_fixed_numbers():
     assert derive_seed("epoch", 0, 0) == 7617052076206294854
     assert derive_seed("split", "Hello.") == 3980965128732207123
     assert derive_seed(1, 23) != derive_seed(12, 3)
+
+
+def test_batches_of_a_pool_come_in_shuffled_order():
+    """Bucketing sorts a pool by size; without the second shuffle an epoch would end with its longest items."""
+    sizes = list(range(64))
+    batches = ReplayableBatchSampler(sizes, 4, seed=3).batches(0)
+    longest = [max(sizes[i] for i in batch) for batch in batches]
+    assert sorted(longest) != longest and sorted(longest) == [4 * i + 3 for i in range(16)]
+
+
+def test_validation_rounds_its_number_of_batches_down():
+    """Seven items in batches of three: two batches of 4 and 3, none of a single item."""
+    sampler = OrderedBatchSampler([1] * 7, 3)
+    assert len(sampler) == 2 and [len(batch) for batch in sampler.batches()] == [4, 3]
