@@ -199,3 +199,9 @@ def test_halton_in_time_orders_each_row_by_its_own_length():
     for row, size in ((0, 64), (1, 128)):
         expected = um.halton_order(1, size)[:64]
         assert torch.equal(rank[row, 0:128:2], 2.0 * expected) and torch.equal(rank[row, 1:128:2], 2.0 * expected + 1)
+
+
+def test_the_square_root_schedule_by_hand():
+    """1 − √r: a quarter of the steps leaves half of the positions masked."""
+    shares = um.square_root(torch.tensor([0.0, 0.25, 0.81, 1.0]), torch.tensor([10.0]))
+    torch.testing.assert_close(shares, torch.tensor([1.0, 0.5, 0.1, 0.0]), rtol=0, atol=1e-6)
