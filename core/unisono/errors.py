@@ -1,26 +1,57 @@
 """Errors: what a user can mend; each is one sentence with the value, the limit and the fix.
 
-The command line prints the sentence and exits with 2; anything else is our bug and shows its traceback.
+The command line prints the sentence and exits with 2; anything else is our bug and shows its traceback. Programs read
+the fields, not the sentence.
 """
 
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from unisono.files.fault import Fault
+
+Code = Literal[
+    "unknown",  # no such name; the sentence lists near ones
+    "missing",  # a file, field, component or value that is needed is not there
+    "type",  # a value of another kind
+    "range",  # a number outside its limits
+    "value",  # a value that is unfit in another way
+    "shape",  # sizes that do not fit together
+    "conflict",  # two things that exclude each other
+    "unsupported",  # known, and not what this model, scheduler, file type or machine can do
+    "empty",  # nothing to work on
+    "limit",  # more than is allowed: length, depth, memory, time
+    "format",  # not a file or text of the kind that is read here
+    "damaged",  # of the right kind, and cut or changed
+    "version",  # written by another version
+    "unsafe",  # code, links or names that could do harm
+    "exists",  # would overwrite what is there
+    "write",  # no space, no permission, no such place
+    "device",  # a device that is absent or unfit
+    "dependency",  # a package or program that is not installed
+    "state",  # not now: called out of order, or used by another thread
+    "failed",  # what was started ended badly
+]
+"""The kinds of fault that an error's ``code`` names."""
 
 
 class UnisonoError(ValueError):
     """The base of every error that a user can mend.
 
     Attributes:
-        fault: where a file is to blame, what is wrong with it, in fields.
+        code: the kind of fault; None where an older plugin gives none.
+        path: what is at fault: a recipe's key (``model.dim``), a request's field, an argument, a role or a file.
+        value: what was given.
+        fault: where a user's file is to blame, what is wrong with it, in fields.
     """
 
-    fault: "Fault | None" = None
+    def __init__(self, message: str = "", *, code: Code | None = None, path: Any = None, value: Any = None):
+        super().__init__(message)
+        self.code, self.path, self.value = code, None if path is None else str(path), value
+        self.fault: Fault | None = None
 
 
 class PluginError(UnisonoError):
@@ -28,15 +59,7 @@ class PluginError(UnisonoError):
 
 
 class RecipeError(UnisonoError):
-    """A recipe has an unknown key, a wrong type or a missing value.
-
-    ``path`` is the key at fault (``model.dim``), ``value`` what was given and ``code`` the kind of fault: ``unknown``,
-    ``missing``, ``type``, ``choice``, ``value`` or ``yaml``; None where a fault has none.
-    """
-
-    def __init__(self, message: str, *, path: str | None = None, value: Any = None, code: str | None = None):
-        super().__init__(message)
-        self.path, self.value, self.code = path, value, code
+    """A recipe has an unknown key, a wrong type or a missing value."""
 
 
 class RequestError(UnisonoError):
@@ -59,7 +82,9 @@ class MissingExtra(UnisonoError):
     """An optional package is not installed; the message has the line that installs it."""
 
     def __init__(self, package: str, extra: str):
-        super().__init__(f'{package!r} is not installed: run  pip install "unisono[{extra}]"')
+        super().__init__(
+            f'{package!r} is not installed: run  pip install "unisono[{extra}]"', code="dependency", path=package
+        )
 
 
 @contextmanager
@@ -68,7 +93,8 @@ def writing(path: str | Path, kind: type[UnisonoError] = UnisonoError) -> Iterat
     try:
         yield
     except OSError as error:
-        raise kind(f"cannot write {str(path)!r}: {error.strerror or error}; choose another place") from None
+        message = f"cannot write {str(path)!r}: {error.strerror or error}; choose another place"
+        raise kind(message, code="write", path=path) from None
 
 
 def shown(value: Any, limit: int = 80) -> str:

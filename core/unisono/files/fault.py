@@ -5,9 +5,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from unisono.errors import DataError, UnisonoError
+from unisono.errors import Code, DataError, UnisonoError
 
 MOST_SHOWN = 240
+CODES: dict[str, Code] = {
+    "missing": "missing",
+    "broken link": "missing",
+    "too large": "limit",
+    "empty": "empty",
+    "truncated": "damaged",
+    "unreadable": "damaged",
+    "not finite": "damaged",
+    "half a character": "damaged",
+    "same name": "exists",
+    "read already": "exists",
+    "link loop": "unsafe",
+}
+"""The errors' codes of faults; all others are of the ``format``."""
 
 Kind = Callable[[str], UnisonoError]
 """Makes an error of a sentence; the errors' own types serve."""
@@ -41,7 +55,8 @@ class Fault:
     def error(self, kind: Kind = DataError) -> UnisonoError:
         """Return the fault as an error; the fault itself is the error's ``fault``."""
         error = kind(str(self))
-        error.fault = self
+        error.fault, error.code, error.value = self, CODES.get(self.reason, "format"), self.detail
+        error.path = None if self.path is None else str(self.path)
         return error
 
 
