@@ -1,20 +1,11 @@
 """Data: audits, splits, facts, feature caches, captions, and replayable batches."""
 
 from unisono.data.audit import Audit, Drop, Dropped
-from unisono.data.cache import (
-    CacheError,
-    Features,
-    Prepared,
-    cache_root,
-    prepare_features,
-    read_entry,
-    spare_root,
-    write_entry,
-    written_aside,
-)
+from unisono.data.cache import Features, Prepared, prepare_features, read_entry, write_entry
 from unisono.data.captions import find_captions, mirrored, read_captions, words_of
 from unisono.data.collate import collate_items, pad_stack
 from unisono.data.facts import Facts, facts_of, to_plain
+from unisono.data.folder import CacheError, cache_root, spare_root, written_aside
 from unisono.data.loader import ReplayableLoader
 from unisono.data.module import DataModule, ItemSet
 from unisono.data.parallel import map_processes

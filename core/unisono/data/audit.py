@@ -39,6 +39,7 @@ class Audit:
     notes: list[str] = field(default_factory=list)
     unit: str = ""
     _kept: dict[str, tuple[float, str]] = field(default_factory=dict, repr=False)
+    _counted: list[tuple[int, float, str]] = field(default_factory=list, repr=False)
 
     def keep(self, id: str, amount: float = 0.0, unit: str = "", group: str = "") -> None:
         """List an item as kept.
@@ -48,10 +49,23 @@ class Audit:
                 counted need neither. All items of an audit have the same unit; another raises ``DataError``.
             group: a class or another part that the table has a row for.
         """
-        if self._kept and unit != self.unit:
-            raise DataError(f"{id!r} is measured in {unit!r}, the items before in {self.unit!r}: use one unit")
-        self.unit = unit
+        self._measure(repr(id), unit)
         self._kept[id] = (amount, group)
+
+    def keep_many(self, count: int, amount: float = 0.0, unit: str = "", group: str = "") -> None:
+        """List ``count`` items of one group, ``amount`` together, as kept: of a corpus that is too large for ids."""
+        self._measure(f"{group or 'a stream'!r}", unit)
+        self._counted.append((count, amount, group))
+
+    def _measure(self, what: str, unit: str) -> None:
+        if (self._kept or self._counted) and unit != self.unit:
+            raise DataError(
+                f"{what} is measured in {unit!r}, the items before in {self.unit!r}: use one unit",
+                code="conflict",
+                path="unit",
+                value=unit,
+            )
+        self.unit = unit
 
     def drop(self, id: str, reason: str, detail: str = "") -> None:
         """List an item as dropped, whether it had been kept before or not."""
@@ -65,12 +79,12 @@ class Audit:
     @property
     def kept(self) -> int:
         """How many items are kept."""
-        return len(self._kept)
+        return len(self._kept) + sum(count for count, _, _ in self._counted)
 
     @property
     def amount(self) -> float:
         """How much is kept, in ``unit``."""
-        return sum(amount for amount, _ in self._kept.values())
+        return sum(amount for amount, _ in self._kept.values()) + sum(amount for _, amount, _ in self._counted)
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -80,9 +94,9 @@ class Audit:
     def by_group(self) -> dict[str, dict[str, int | float]]:
         """How many items are kept of each group, and how much they are, in the order of their first item."""
         groups: dict[str, dict[str, int | float]] = {}
-        for amount, group in self._kept.values():
+        for count, amount, group in [*((1, *kept) for kept in self._kept.values()), *self._counted]:
             row = groups.setdefault(group, {"kept": 0, "amount": 0.0})
-            row["kept"] += 1
+            row["kept"] += count
             row["amount"] += amount
         return groups
 

@@ -7,18 +7,13 @@ kept in memory instead. Nothing is ever removed: delete the folder (``UNISONO_CA
 have the space back.
 """
 
-import atexit
 import hashlib
 import json
 import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -29,10 +24,11 @@ from torch import Tensor
 
 from unisono import files
 from unisono.data.audit import Drop
+from unisono.data.folder import CacheError, cache_root, written_aside
+from unisono.data.known import content_hashes
 from unisono.data.parallel import map_processes
 from unisono.errors import DataError, UnisonoError
 
-REMEDY = "free some space, or set UNISONO_CACHE to a folder that you can write to"
 log = logging.getLogger("unisono")
 
 Item = TypeVar("Item")
@@ -40,18 +36,25 @@ Compute = Callable[[Any], tuple[dict[str, Tensor], dict[str, Any]]]
 """Makes one item's features: named tensors (time first), and facts as plain JSON."""
 
 
-class CacheError(DataError):
-    """A cache cannot be written: who meets it does without."""
-
-
 @dataclass
 class Features:
-    """One item's features: their shapes and facts at hand, their values on disk or in memory."""
+    """One item's features: their shapes at hand, their facts and values on disk or in memory."""
 
     path: Path
     shapes: dict[str, tuple[int, ...]]
-    facts: dict[str, Any]
+    _facts: dict[str, Any] | None = field(default=None, repr=False)
     _tensors: dict[str, Tensor] | None = field(default=None, repr=False)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was noted with the features; read from the entry each time, unless the features are in memory only."""
+        if self._facts is not None:
+            return self._facts
+        try:
+            with safe_open(self.path, "pt") as file:
+                return json.loads(file.metadata()["entry"])["facts"]
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise self._lost(error) from None
 
     def load(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
         """Return one feature, or a stretch of its first axis; only that much is read."""
@@ -83,37 +86,6 @@ class Prepared(Generic[Item]):
     features: Features
 
 
-def cache_root() -> Path:
-    """Return the folder of all caches: ``UNISONO_CACHE``, else ``~/.cache/unisono``."""
-    named = os.environ.get("UNISONO_CACHE")
-    return Path(named or "~/.cache/unisono").expanduser()
-
-
-def written_aside(path: Path) -> AbstractContextManager[Path]:
-    """Give a place beside a cache's ``path`` to write to; at the end it becomes ``path``.
-
-    See ``unisono.files.written_aside``. Raises ``CacheError`` where it cannot be written.
-    """
-
-    def kind(sentence: str) -> CacheError:
-        return CacheError(f"the cache cannot be written: {sentence}")
-
-    if os.path.exists(path) and not files.is_file(path):  # a pipe would block whoever writes to it
-        raise kind(f"{files.shown(path)} is no regular file; remove it")
-    return files.written_aside(path, kind, REMEDY, sync=False, also=(SafetensorError,))
-
-
-@cache
-def spare_root() -> Path:
-    """Return a folder for what needs one and finds no cache that can be written; it goes when this process ends."""
-    try:
-        folder = tempfile.mkdtemp(prefix="unisono-")
-    except OSError as error:
-        raise DataError(f"neither a cache nor a temporary folder can be written ({error}); {REMEDY}") from None
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
-
-
 def prepare_features(
     items: Sequence[Item],
     compute: Compute,
@@ -139,19 +111,27 @@ def prepare_features(
         note: told where the cache cannot be written, and the features are kept in memory.
     """
     folder = cache_root() / "features"
+    sources = [file(item) for item in items]
+    name = str(sources[0].parent) if sources else ""
+    places: list[Path | Drop] = []
+    for item, content in zip(items, content_hashes(sources, name), strict=True):
+        if isinstance(content, DataError):
+            places.append(Drop("unreadable", str(content)))
+        else:
+            digest = _digest(content, version, key(item) if key else "")
+            places.append(folder / digest[:2] / f"{digest}.safetensors")
+    there = [place for place in places if isinstance(place, Path) and files.is_file(place)]
+    whole = zip(there, content_hashes(there, f"entries {name}", _checked), strict=True)
+    known = {place for place, checked in whole if isinstance(checked, bytes)}
 
-    def look_up(item: Item) -> tuple[Path, Prepared[Item] | Drop | None]:
-        source = file(item)
-        try:
-            digest = _digest(source, version, key(item) if key else "")
-        except DataError as error:
-            return source, Drop("unreadable", str(error))
-        path = folder / digest[:2] / f"{digest}.safetensors"
-        features = _open(path)
-        return path, features and Prepared(item, features)
+    def look_up(item: Item, place: Path | Drop) -> tuple[Path, Prepared[Item] | Drop | None]:
+        if isinstance(place, Drop):
+            return file(item), place
+        features = _header(place) if place in known else None
+        return place, features and Prepared(item, features)
 
-    with ThreadPoolExecutor(4) as threads:  # hashing and reading release the interpreter's lock
-        looked_up = list(threads.map(look_up, items))
+    with ThreadPoolExecutor(4) as threads:
+        looked_up = list(threads.map(look_up, items, places))
     tasks = [(item, path, file(item)) for item, (path, found) in zip(items, looked_up, strict=True) if found is None]
     made = iter(map_processes(partial(_make, compute), tasks, num_processes, progress, description))
     results: list[Prepared[Item] | Drop] = []
@@ -212,7 +192,24 @@ def _make(compute: Compute, task: tuple[Any, Path, Path], write: bool = True) ->
 
 def _open(path: Path) -> Features | None:
     entry = read_entry(path)
-    return entry and Features(path, {name: tuple(tensor.shape) for name, tensor in entry[0].items()}, entry[1])
+    return entry and Features(path, {name: tuple(tensor.shape) for name, tensor in entry[0].items()})
+
+
+def _header(path: Path) -> Features | None:
+    """An entry that is known to be whole: only its header is read."""
+    try:
+        with safe_open(path, "pt") as file:
+            return Features(path, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return None
+
+
+def _checked(path: Path) -> bytes:
+    """The checksum of an entry that is whole; raises ``DataError`` for one that is not."""
+    entry = read_entry(path)
+    if entry is None:
+        raise DataError(f"{path}: damaged", code="damaged", path=path)
+    return bytes.fromhex(_checksum(*entry)).ljust(20, b"\0")
 
 
 def write_entry(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any] | None = None) -> None:
@@ -250,12 +247,10 @@ def _checksum(tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _digest(source: Path, *parts: str) -> str:
-    digest = hashlib.blake2b(digest_size=20)
+def _digest(content: bytes, *parts: str) -> str:
+    """The name of an entry: of the hash of its file's content, and of all else that it depends on."""
+    digest = hashlib.blake2b(content, digest_size=20)
     for part in parts:
-        content = part.encode("utf-8", "surrogatepass")
-        digest.update(b"%d:%b;" % (len(content), content))
-    with files.open_file(source) as file, files.reading(source):
-        while block := file.read(1 << 20):
-            digest.update(block)
+        encoded = part.encode("utf-8", "surrogatepass")
+        digest.update(b"%d:%b;" % (len(encoded), encoded))
     return digest.hexdigest()

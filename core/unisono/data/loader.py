@@ -6,7 +6,7 @@ workers.
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ class ReplayableLoader:
 
     Args:
         items: has ``item(index, generator) -> dict``; each item gets its index as ``row``.
-        sampler: has ``batches(epoch) -> list[list[int]]`` and ``len()``.
+        sampler: has ``batches(epoch)``, a sequence of lists of indices, and ``len()``.
         collate: list of items → batch.
         position: returns the epoch and the step within it to start at; asked once per iteration.
         seed: the run's seed; an item's generator depends on it, the epoch and the item's index.
@@ -44,7 +44,7 @@ class ReplayableLoader:
         world_size: int = 1,
         num_workers: int = 0,
     ):
-        smallest = min(len(batch) for batch in sampler.batches(0))
+        smallest = min(map(len, sampler.batches(0)))
         if smallest < world_size:
             raise DataError(
                 f"a batch of {smallest} items cannot be shared by {world_size} processes: "
@@ -75,10 +75,7 @@ class ReplayableLoader:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         epoch, start = self.position()
-        self._keys.batches = [
-            [(epoch, index) for index in batch[self.rank :: self.world_size]]
-            for batch in self.plan.batches(epoch)[start:]
-        ]
+        self._keys.planned = epoch, self.plan.batches(epoch)[start:], self.rank, self.world_size
         yield from self._loader
 
     @property
@@ -110,16 +107,17 @@ class ReplayableLoader:
 
 
 class _Keys:
-    """The batch sampler that the inner loader reads: whatever was planned last."""
+    """The batch sampler that the inner loader reads: one rank's part of whatever was planned last."""
 
     def __init__(self):
-        self.batches: list[list[tuple[Any, int]]] = []
+        self.planned: tuple[Any, Sequence[list[int]], int, int] = (0, [], 0, 1)
 
-    def __iter__(self):
-        return iter(self.batches)
+    def __iter__(self) -> Iterator[list[tuple[Any, int]]]:
+        epoch, batches, rank, world_size = self.planned
+        return ([(epoch, index) for index in batch[rank::world_size]] for batch in batches)
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self.planned[1])
 
 
 class _Keyed(Dataset):

@@ -7,14 +7,16 @@ sets a global seed.
 """
 
 import functools
-from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
 
 from unisono.data.audit import Audit
 from unisono.data.loader import ReplayableLoader
+from unisono.data.mixing import MixedBatchSampler, Weight
 from unisono.data.sampler import OrderedBatchSampler, ReplayableBatchSampler
 from unisono.errors import DataError
 
@@ -48,6 +50,7 @@ class DataModule(LightningDataModule):
         uses: roles of the recipe's components that items are made with, such as the codec whose tokens they hold;
             ``attach`` is called with each before ``prepare``.
         seed: the recipe's seed; set before the loaders are made.
+        mixing: groups' weights, a number or points ``[[step, weight], …]``; set before the loaders are made.
         one_epoch: show the batches of the first epoch in each, as ``trainer.overfit_batches`` asks.
         train_set, val_set: filled by ``prepare``; ``val_set`` may stay None.
         facts: what ``describe`` returns unless a subclass says otherwise; set by ``prepare``.
@@ -68,6 +71,7 @@ class DataModule(LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = 0
+        self.mixing: Mapping[str, Weight] = {}
         self.one_epoch = False
         self.train_set: Any = None
         self.val_set: Any = None
@@ -128,8 +132,7 @@ class DataModule(LightningDataModule):
                 f"data.batch_size={self.batch_size} is not divisible by {world_size} processes: "
                 f"use a multiple of {world_size}"
             )
-        sizes = [self.train_set.size(i) for i in range(len(self.train_set))]
-        sampler = ReplayableBatchSampler(sizes, self.batch_size, self.seed)
+        sampler = self._sampler()
         return ReplayableLoader(
             self.train_set,
             sampler,
@@ -147,16 +150,26 @@ class DataModule(LightningDataModule):
         if not self.val_set:
             return []
         rank, world_size = self._rank()
-        sizes = [self.val_set.size(i) for i in range(len(self.val_set))]
         return ReplayableLoader(
             self.val_set,
-            OrderedBatchSampler(sizes, self.batch_size),
+            OrderedBatchSampler(_sizes(self.val_set), self.batch_size),
             self.collate,
             lambda: ("validation", 0),
             self.seed,
             rank,
             world_size,
             self.num_workers,
+        )
+
+    def _sampler(self) -> ReplayableBatchSampler | MixedBatchSampler:
+        """What plans the training batches."""
+        sizes = _sizes(self.train_set)
+        if self.mixing:
+            names, groups = _groups(self.train_set)
+            return MixedBatchSampler(sizes, names, groups, self.mixing, self.batch_size, self.seed)
+        shards = getattr(self.train_set, "shards", None)
+        return ReplayableBatchSampler(
+            sizes, self.batch_size, self.seed, shards and torch.as_tensor(shards()), getattr(self, "window", 1)
         )
 
     def finish(self, audit: Audit) -> Audit:
@@ -190,6 +203,26 @@ class DataModule(LightningDataModule):
     def __getstate__(self) -> dict[str, Any]:
         # `collate` travels to worker processes; the trainer must not, and components need not
         return {**self.__dict__, "trainer": None, "_components": {}}
+
+
+def _sizes(items: Any) -> Tensor:
+    """The sizes of a set's items; ``sizes()`` gives them at once where the set has it."""
+    if callable(known := getattr(items, "sizes", None)):
+        return torch.as_tensor(known())
+    return torch.tensor([items.size(index) for index in range(len(items))])
+
+
+def _groups(items: Any) -> tuple[Sequence[str], Tensor]:
+    """The groups of a set's items: names, and each item's number among them."""
+    known = getattr(items, "groups", None)
+    if not callable(known):
+        raise DataError(
+            f"run.mixing weights groups of items, and {type(items).__name__} has none: leave it out",
+            code="unsupported",
+            path="run.mixing",
+        )
+    names, numbers = cast(Any, known())
+    return names, torch.as_tensor(numbers, dtype=torch.int64)
 
 
 def _after_prepare(describe: Any) -> Any:

@@ -30,6 +30,9 @@ def map_processes(
     num_processes: int | None = None,
     progress: bool = True,
     description: str = "preparing",
+    *,
+    few: int = FEW,
+    chunk: int = CHUNK,
 ) -> list[Any]:
     """Return ``[function(item) for item in items]``, worked out in ``num_processes`` (default:
     cores).
@@ -37,6 +40,10 @@ def map_processes(
     ``function`` and the items must be picklable. Few items are not worth starting processes
     (seconds, for the imports) and are done here. Each process uses one torch thread; none is a bare
     fork of this one, whose threads may hold locks. An exception of the function is raised here.
+
+    Args:
+        few: so many items are done here.
+        chunk: items that a process is given at once.
     """
     results: list[Any] = [None] * len(items)
     done: set[int] = set()
@@ -58,9 +65,9 @@ def map_processes(
             bar.advance(task)
 
         num_processes = num_processes or num_cores()
-        if num_processes > 1 and len(items) > FEW:
+        if num_processes > 1 and len(items) > few:
             try:
-                _run_pool(function, items, num_processes, finish)
+                _run_pool(function, items, num_processes, finish, chunk)
             except BrokenProcessPool:
                 logging.getLogger("unisono").warning(
                     "worker processes died (a script needs `if __name__ == '__main__':` around its "
@@ -84,6 +91,7 @@ def _run_pool(
     items: Sequence[Any],
     num_processes: int,
     finish: Callable[[int, Any], None],
+    chunk: int,
 ) -> None:
     context = multiprocessing.get_context("spawn")
     if "forkserver" in multiprocessing.get_all_start_methods():
@@ -91,10 +99,10 @@ def _run_pool(
         context = multiprocessing.get_context("forkserver")
         plain = function.func if isinstance(function, partial) else function
         context.set_forkserver_preload(["torch", __name__, plain.__module__])
-    chunks = [range(i, min(i + CHUNK, len(items))) for i in range(0, len(items), CHUNK)]
+    chunks = [range(i, min(i + chunk, len(items))) for i in range(0, len(items), chunk)]
     workers = min(num_processes, len(chunks))
     with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
-        futures = {pool.submit(_run_chunk, function, [items[i] for i in chunk]): chunk for chunk in chunks}
+        futures = {pool.submit(_run_chunk, function, [items[i] for i in part]): part for part in chunks}
         try:
             for future in as_completed(futures):
                 for index, result in zip(futures[future], future.result(), strict=True):

@@ -5,9 +5,12 @@ r + 2 world, …), so the number of processes changes nothing but who computes w
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from unisono.errors import DataError
 
@@ -25,6 +28,25 @@ def item_generator(seed: int, epoch: int | str, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed("item", seed, epoch, index))
 
 
+class Batches(Sequence[list[int]]):
+    """The batches of an epoch, [n, b], each turned into a list when it is asked for."""
+
+    def __init__(self, table: Int[Tensor, "n b"]):
+        self.table = table
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: Any) -> Any:
+        return Batches(self.table[index]) if isinstance(index, slice) else self.table[index].tolist()
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (batch.tolist() for batch in self.table)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+
 class ReplayableBatchSampler:
     """Shuffled batches of exactly ``batch_size`` items, each of similar sizes.
 
@@ -32,13 +54,25 @@ class ReplayableBatchSampler:
     taken in pools of 32 batches that are sorted by size and cut into batches, whose order is
     shuffled again. Within an epoch no item comes twice.
 
+    With ``shards`` the order is drawn in two steps, so that a run reads from few shards at a time: the shards are
+    shuffled, and the items of ``window`` neighbours among them; pools are shuffled each by itself.
+
     Args:
         sizes: a size per item, such as frames; equal sizes switch bucketing off by themselves.
         batch_size: items of a global batch. More than there are items raises ``DataError``.
         seed: the run's seed.
+        shards: the number of each item's shard, ascending.
+        window: shards whose items are shuffled together.
     """
 
-    def __init__(self, sizes: Sequence[int], batch_size: int, seed: int):
+    def __init__(
+        self,
+        sizes: Sequence[int] | Int[Tensor, "m"],
+        batch_size: int,
+        seed: int,
+        shards: Int[Tensor, "m"] | None = None,
+        window: int = 16,
+    ):
         if batch_size < 1:
             raise DataError(f"batch_size={batch_size} must be at least 1")
         if len(sizes) < batch_size:
@@ -49,21 +83,38 @@ class ReplayableBatchSampler:
         self.sizes = torch.as_tensor(sizes)
         self.batch_size = batch_size
         self.seed = seed
+        self.shards, self.window = shards, window
         self.left_over = len(sizes) % batch_size
 
     def __len__(self) -> int:
         return len(self.sizes) // self.batch_size
 
-    def batches(self, epoch: int) -> list[list[int]]:
+    def batches(self, epoch: int) -> Batches:
         """Return the global batches of an epoch, in order."""
         generator = torch.Generator().manual_seed(derive_seed("epoch", self.seed, epoch))
-        order = torch.randperm(len(self.sizes), generator=generator)
-        order = order[: len(self) * self.batch_size]
-        batches = []
-        for pool in order.split(POOL_BATCHES * self.batch_size):
-            by_size = pool[torch.argsort(self.sizes[pool], stable=True)]
-            batches += by_size.split(self.batch_size)
-        return [batches[i].tolist() for i in torch.randperm(len(batches), generator=generator)]
+        if self.shards is None:
+            order = torch.randperm(len(self.sizes), generator=generator)
+        else:
+            order = self._by_window(self.shards, generator)
+        pools = []
+        for pool in order[: len(self) * self.batch_size].split(POOL_BATCHES * self.batch_size):
+            table = pool[torch.argsort(self.sizes[pool], stable=True)].view(-1, self.batch_size)
+            if self.shards is not None:
+                table = table[torch.randperm(len(table), generator=generator)]
+            pools.append(table)
+        table = torch.cat(pools)
+        return Batches(table if self.shards is not None else table[torch.randperm(len(table), generator=generator)])
+
+    def _by_window(self, shards: Int[Tensor, "m"], generator: torch.Generator) -> Int[Tensor, "m"]:
+        """Shuffle the shards, and the items of each window of them."""
+        _, counts = torch.unique_consecutive(shards, return_counts=True)
+        ends = counts.cumsum(0)
+        starts = ends - counts
+        order = []
+        for window in torch.randperm(len(counts), generator=generator).split(self.window):
+            items = torch.cat([torch.arange(int(starts[shard]), int(ends[shard])) for shard in window])
+            order.append(items[torch.randperm(len(items), generator=generator)])
+        return torch.cat(order)
 
 
 class OrderedBatchSampler:
@@ -73,7 +124,7 @@ class OrderedBatchSampler:
     small to give every process an item; a batch may then hold up to ``2 * batch_size - 1`` items.
     """
 
-    def __init__(self, sizes: Sequence[int], batch_size: int):
+    def __init__(self, sizes: Sequence[int] | Int[Tensor, "m"], batch_size: int):
         self.order = torch.argsort(torch.as_tensor(sizes), stable=True)
         self.batch_size = batch_size
 

@@ -18,7 +18,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from unisono.data.cache import CacheError, cache_root, log, read_entry, write_entry
+from unisono.data.cache import log, read_entry, write_entry
+from unisono.data.folder import CacheError, cache_root
 from unisono.duration.aligner import Aligner, beta_binomial_prior
 from unisono.duration.losses import binarisation_loss, forward_sum_loss, ramp
 from unisono.duration.search import search

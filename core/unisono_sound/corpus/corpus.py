@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from unisono.data import Audit, DataModule, Drop, Features, Prepared, cache_root, collate_items, prepare_features
-from unisono.data.cache import CacheError, written_aside
+from unisono.data.folder import CacheError, written_aside
 from unisono.errors import DataError, RequestError
 from unisono.files import (
     Fault,

@@ -17,7 +17,8 @@ from uuid import uuid4
 import numpy as np
 import torch
 from unisono.data import Audit, Drop, cache_root
-from unisono.data.cache import REMEDY, CacheError, log, spare_root
+from unisono.data.cache import log
+from unisono.data.folder import REMEDY, CacheError, spare_root
 from unisono.errors import DataError, RequestError
 from unisono.files import composed, fault_of, folder_written_aside, read_json, read_lines, writing_to
 

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 from unisono.data import Drop, cache_root, map_processes, spare_root, written_aside
-from unisono.data.cache import CacheError, log
+from unisono.data.cache import log
+from unisono.data.folder import CacheError
 from unisono.errors import DataError
 from unisono.files import open_file, read_json
 

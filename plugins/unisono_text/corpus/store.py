@@ -19,7 +19,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int
 from unisono.data import Dropped, cache_root, hold_out, written_aside
-from unisono.data.cache import CacheError, log, spare_root
+from unisono.data.cache import log
+from unisono.data.folder import CacheError, spare_root
 from unisono.errors import DataError, RequestError
 from unisono.files import composed, open_file, read_json, reading
 

@@ -45,7 +45,7 @@ def features_of(utterance, log=None):
 
 
 def entries(cache):
-    return sorted(p for p in cache.rglob("*") if p.is_file())
+    return sorted(p for p in (cache / "features").rglob("*") if p.is_file())
 
 
 def test_computed_once_then_found(utterances, tmp_path, cache):
