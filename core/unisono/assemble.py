@@ -23,6 +23,7 @@ def build_data(recipe: Recipe) -> DataModule:
     """
     data = build(plugins.resolve(recipe.data["name"], "data"), recipe.data, "data", recipe.name)
     data.seed = recipe.seed
+    data.mixing = recipe.run_spec.mixing
     owner = plugins.resolve(recipe.model["name"], "models")
     used = {role: where for role, where in recipe.components.items() if role in data.uses}
     for role, where in used.items():

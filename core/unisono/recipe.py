@@ -40,6 +40,8 @@ class RunSpec:
     init_from: a run, ``.ckpt`` or export whose weights to start from, as far as names and shapes agree.
     skip_nonfinite: leave out steps whose loss or gradient is NaN or infinite, and count them; else the run stops.
     stop_seconds: what SIGTERM or Ctrl-C leave the step in progress to end and the state to be written.
+    mixing: a weight for each group of training items (a speaker, a class, a corpus: what the audit lists), or points
+        ``[[step, weight], …]`` for one that changes; empty shows every item as often.
     """
 
     dir: str = "runs"
@@ -49,6 +51,7 @@ class RunSpec:
     init_from: str | None = None
     skip_nonfinite: bool = False
     stop_seconds: float = 30.0
+    mixing: dict[str, float | list[list[float]]] = field(default_factory=dict)
 
     def __post_init__(self):
         if not 0 <= self.ema_decay < 1:

@@ -22,6 +22,7 @@ plugin = Plugin(
     data={
         "audio": "unisono_codec.vocoders.data:AudioData",
         "tones": "unisono_codec.vocoders.data:ToneData",
+        "stream": "unisono_codec.vocoders.stream:AudioStream",
         "voice": "unisono_codec.voices.data:VoiceData",
         "spoken": "unisono_codec.voices.data:SpokenData",
         "words": "unisono_codec.voices.words:WordData",

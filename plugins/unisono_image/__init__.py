@@ -18,6 +18,7 @@ plugin = Plugin(
         "shards": "unisono_image.corpus.shards:ShardData",
         "emoji": "unisono_image.corpus.emoji:EmojiData",
         "shapes": "unisono_image.corpus.shapes:ShapeData",
+        "stream": "unisono_image.corpus.stream:PictureStream",
     },
     evaluators={
         "dit": "unisono_image.measure.evaluate:evaluate",

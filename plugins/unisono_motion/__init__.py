@@ -17,6 +17,7 @@ plugin = Plugin(
     data={
         "clips": "unisono_motion.corpus.data:ClipData",
         "figures": "unisono_motion.corpus.figures:FigureData",
+        "stream": "unisono_motion.corpus.stream:ClipStream",
     },
     evaluators={
         "mmm": "unisono_motion.measure.evaluate:evaluate",

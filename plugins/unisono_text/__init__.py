@@ -21,6 +21,7 @@ plugin = Plugin(
     data={
         "files": "unisono_text.corpus.files:FilesData",
         "chat": "unisono_text.corpus.chat:ChatData",
+        "stream": "unisono_text.corpus.stream:TextStream",
         "toy": "unisono_text.corpus.data:ToyData",
     },
     evaluators={

@@ -13,6 +13,7 @@ plugin = Plugin(
     data={
         "speech": "unisono_tts.data:SpeechData",
         "espeak": "unisono_tts.data:EspeakData",
+        "stream": "unisono_tts.stream:SpeechStream",
     },
     evaluators={
         "fastspeech": "unisono_tts.evaluate:evaluate",

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-
 from unisono.errors import UnisonoError
 
 ANYTHING: Any = object()

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unisono.checks import is_real, is_whole
+from unisono.checks import is_real
 from unisono.data.sampler import Batches, derive_seed
 from unisono.errors import DataError, did_you_mean, shown
 
@@ -173,7 +173,7 @@ def _points(name: str, weight: Weight) -> tuple[list[float], list[float]]:
             not isinstance(point, Sequence)
             or isinstance(point, str)
             or len(point) != 2
-            or not is_whole(point[0], 0)
+            or not (is_real(point[0], 0) and float(point[0]).is_integer())
             or not is_real(point[1], 0)
         ):
             raise DataError(

@@ -249,6 +249,12 @@ class SpeechSet:
     def size(self, index: int) -> int:
         return self.items[index].num_frames
 
+    def groups(self) -> tuple[list[str], list[int]]:
+        """Return the speakers' names, and the number of each item's speaker among them."""
+        names = sorted({item.utterance.speaker for item in self.items})
+        number = {name: place for place, name in enumerate(names)}
+        return names, [number[item.utterance.speaker] for item in self.items]
+
     def item(self, index: int, generator: torch.Generator | None = None) -> dict[str, Any]:
         """Return symbols [s], words [s], each feature (mel [t, m] and what else there is), speaker, id, text,
         durations [s].

@@ -52,6 +52,14 @@ def read_speech(
     verdict = limits.judge(wave_facts(wave, rate))
     if verdict:
         raise Drop(*verdict)
+    return prepared_wave(wave, spec, trim_db, pad_seconds, loudness_dbfs)
+
+
+def prepared_wave(
+    wave: Float[Tensor, "n"], spec: MelSpec, trim_db: float, pad_seconds: float, loudness_dbfs: float | None
+) -> tuple[Float[Tensor, "n"], float]:
+    """Trim and level a recording at the spec's rate; also return what was cut off its beginning, in seconds."""
+    rate = spec.sample_rate
     wave, cut_seconds = trim(wave, rate, trim_db, pad_seconds)
     if len(wave) < spec.n_fft:
         raise Drop("too short", f"{len(wave) / rate:.2f} s without the silence around it")

@@ -71,6 +71,7 @@ class PictureSet:
         self.side = size
         self.pictures = pictures
         self.flip, self.shift, self.random = flip, shift, random
+        self.classes: list[str] = []
         turns: dict[str, list[Picture]] = {}
         for picture in pictures:
             turns.setdefault(f"turn {picture.turn}" if random and picture.turn else picture.id, []).append(picture)
@@ -81,6 +82,11 @@ class PictureSet:
 
     def size(self, index: int) -> int:
         return self.side
+
+    def groups(self) -> tuple[list[str], list[int]]:
+        """Return the classes' names, at the end the empty one, and the number of each item's class among them."""
+        names = [*self.classes, ""]
+        return names, [len(self.classes) if turn[0].label < 0 else turn[0].label for turn in self.turns]
 
     def of(self, picture: Picture) -> UInt8[np.ndarray, "3 s s"]:
         """Return a picture's own pixels."""
@@ -172,6 +178,7 @@ class ImageData(DataModule):
             background=self.background,
         )
         self.train_set = PictureSet(pixels, self.size, pictures, self.flip, self.shift, random=True)
+        self.train_set.classes = self.classes
         self.val_set = PictureSet(pixels, self.size, val, False, 0, random=False) if val else None
         return self.finish(audit)
 

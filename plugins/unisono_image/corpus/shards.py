@@ -9,7 +9,6 @@ Shards are local files; those on a server are fetched first, by whatever fetches
 """
 
 import os
-import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from unisono.data import Audit, Drop
 from unisono.errors import DataError, MissingExtra
 from unisono.files import Fault, decoded, fault_of, is_file, is_folder, lone_surrogate, parse_json, shown, walk
 
+from unisono_image.corpus.classes import class_of, numbered
 from unisono_image.corpus.data import ImageData, Picture
 from unisono_image.corpus.files import MAX_BYTES, Fit, fitted, read_image
 from unisono_image.corpus.store import pack_stream
@@ -30,7 +30,6 @@ from unisono_image.corpus.tar_items import TEXT_SUFFIXES, Item, items_of
 CAPTION_PARTS = (".txt", ".caption")
 SHARD_NAMES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 MAX_TEXT_BYTES = 2**20
-MAX_CLASSES = 100_000
 BLOCK = 512
 """Bytes of a block of a tar file."""
 
@@ -167,7 +166,7 @@ class ShardData(ImageData):
                 raise text
             texts[suffix] = text
         captions = [texts[part].strip() for part in CAPTION_PARTS if part in texts]
-        label = _class(texts[".cls"]) if texts.get(".cls", "").strip() else None
+        label = class_of(texts[".cls"]) if texts.get(".cls", "").strip() else None
         facts = _json(texts[".json"], item.texts[".json"]) if ".json" in texts else {}
         if isinstance(facts, dict):
             said = facts.get("caption", facts.get("text"))
@@ -176,7 +175,7 @@ class ShardData(ImageData):
             if label is None and found is not None:
                 if isinstance(found, bool) or not isinstance(found, str | int):
                     raise Drop("no class", f"its label {str(found)[:40]!r} is neither a number nor a name")
-                label = _class(str(found)) if not isinstance(found, int) else _numbered(found)
+                label = class_of(str(found)) if not isinstance(found, int) else numbered(found)
         for text in [*captions, label]:
             if isinstance(text, str) and (half := lone_surrogate(text)):
                 raise Drop("half a character", f"{half} alone is half of a character")
@@ -281,22 +280,3 @@ def _json(text: str, name: str) -> Any:
         return parse_json(text, Path(name))
     except DataError as error:
         raise Drop("not JSON", str(error)) from None
-
-
-def _class(text: str) -> str | int:
-    text = text.strip()
-    if not re.fullmatch(r"[+-]?[0-9]+", text):
-        if re.fullmatch(r"[+-]?([0-9]*\.[0-9]+|[0-9]+\.)([eE][+-]?[0-9]+)?|[+-]?(nan|inf)", text, re.IGNORECASE):
-            raise Drop("no class", f"class {text:.40} is neither a whole number nor a name")
-        return text
-    if len(text) > len(str(MAX_CLASSES)) + 20:
-        raise Drop("no class", f"class {text[:20]}… has {len(text)} digits, at most {MAX_CLASSES} classes are known")
-    return _numbered(int(text))
-
-
-def _numbered(number: int) -> int:
-    if number < 0:
-        raise Drop("no class", f"class {number} is below 0")
-    if number >= MAX_CLASSES:
-        raise Drop("no class", f"class {str(number)[:20]} is not below {MAX_CLASSES}")
-    return number

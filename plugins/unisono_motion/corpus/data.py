@@ -32,8 +32,8 @@ from unisono.files import Names, is_file, is_folder, shown, walk
 from unisono_motion.corpus import humanml3d
 from unisono_motion.corpus.captions import captions_of_name
 from unisono_motion.corpus.facts import MotionFacts
-from unisono_motion.corpus.features import MotionSpec, about_y
-from unisono_motion.corpus.fit import Mirror, fit
+from unisono_motion.corpus.features import MotionSpec
+from unisono_motion.corpus.fit import Mirror, fit, mean_rotations
 from unisono_motion.skeleton import Motion, Skeleton, matrix_to_six, read_bvh, six_to_matrix
 
 MIN_HEIGHT, MAX_HEIGHT = 0.3, 4.0
@@ -254,7 +254,7 @@ class ClipData(MotionData):
         train, val = ([entry for name, entry in fitted.items() if (name in held) == part] for part in (False, True))
         ready = [_clip(*entry, self.spec) for entry in train]
         if self.clips.mirror:
-            mirror = Mirror.learn(skeleton, _mean_rotations([motion for _, motion in train], self.spec))
+            mirror = Mirror.learn(skeleton, mean_rotations([motion for _, motion in train], self.spec))
             for clip, motion in train:
                 captions = tuple(mirrored(text) for text in clip.captions)
                 ready.append(_clip(replace(clip, id=clip.id + MIRRORED, captions=captions), mirror(motion), self.spec))
@@ -403,17 +403,6 @@ def _stretches(
             continue
         clips.append(Clip(name, part, tuple(texts)))
     return clips
-
-
-def _mean_rotations(motions: list[Motion], spec: MotionSpec) -> np.ndarray:
-    """Mean rotation matrices relative to the parent, the root's without heading."""
-    total, count = np.zeros((len(spec.skeleton), 3, 3)), 0
-    for motion in motions:
-        local = motion.local_rotations.copy()
-        local[:, 0] = about_y(-spec.heading(motion.positions)) @ local[:, 0]
-        total += local.sum(0)
-        count += len(local)
-    return total / count
 
 
 def _scaled(skeleton: Skeleton, unit: float) -> Skeleton:

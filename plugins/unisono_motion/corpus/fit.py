@@ -131,3 +131,14 @@ class Mirror:
         rotations = self.skeleton.fit_rotations(positions, guess)
         placed = self.skeleton.positions(rotations, positions[:, 0])
         return Motion(placed, self.skeleton, motion.fps, rotations, caption)
+
+
+def mean_rotations(motions: list[Motion], spec: MotionSpec) -> np.ndarray:
+    """Mean rotation matrices relative to the parent, the root's without heading."""
+    total, count = np.zeros((len(spec.skeleton), 3, 3)), 0
+    for motion in motions:
+        local = motion.local_rotations.copy()
+        local[:, 0] = about_y(-spec.heading(motion.positions)) @ local[:, 0]
+        total += local.sum(0)
+        count += len(local)
+    return total / count

@@ -129,6 +129,8 @@ class StoredData(TextData):
             )
             for held in (False, True)
         ]  # fmt: skip
+        for held, part in enumerate(sets):
+            part.corpora = groups, store.places[store.places[:, 3] == held][:, 4]
         ratio = store.facts["characters_per_token"]
         for name, part in zip(("trained on", "held out"), sets, strict=True):
             count = int(part.documents[:, 1].sum())

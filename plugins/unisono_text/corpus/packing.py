@@ -54,13 +54,24 @@ class RowSet:
             order, self.bounds = packed_rows(self.pieces[:, 1], context)
             self.pieces = self.pieces[order]
         ends = np.concatenate([[0], self.pieces[:, 1].cumsum()])
-        self.sizes = np.diff(ends[self.bounds])
+        self.lengths = np.diff(ends[self.bounds])
+        self.corpora: tuple[list[str], Int[np.ndarray, "n"]] = [""], np.zeros(len(documents), np.int64)
+        """Names of corpora, and the number of each document's corpus."""
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
     def size(self, index: int) -> int:
-        return self.context if self.fill and self.fill[0] == "context" else int(self.sizes[index])
+        return self.context if self.fill and self.fill[0] == "context" else int(self.lengths[index])
+
+    def sizes(self) -> Int[np.ndarray, "r"]:
+        """Return all rows' tokens at once."""
+        return self.lengths
+
+    def groups(self) -> tuple[list[str], Int[np.ndarray, "r"]]:
+        """Return the corpora's names, and the number of each row's corpus (of its first document) among them."""
+        names, numbers = self.corpora
+        return names, numbers[self.pieces[self.bounds[:-1], 2]]
 
     def text_tokens(self, start: int, length: int) -> Int[np.ndarray, "t"]:
         """Return a stretch of the tokens of all documents."""

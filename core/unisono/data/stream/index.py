@@ -2,7 +2,7 @@
 
 Each shard is read once, shards side by side in several processes; what was found is noted per shard, so that a pass
 that is killed goes on where it was, and a corpus that grows costs what is new. All shards together make one folder of
-arrays, which processes of a machine share: a row costs some 80 bytes of disk and no memory of its own.
+arrays, which processes of a machine share: a row costs some 100 bytes of disk and no memory of its own.
 """
 
 import hashlib
@@ -59,7 +59,8 @@ class StreamIndex:
 
     Attributes:
         places: int64 [n, p, 2], the first byte of each part and its bytes; (-1, 0) for a part that a row lacks.
-        sizes: int64 [n]. ranks: int64 [n], what rows are held out by. shard_of, group_of: int32 [n].
+        sizes: int64 [n]. ranks: int64 [n], what rows are held out by. amounts: float64 [n], in the audit's unit.
+        shard_of, group_of: int32 [n].
         shards, groups: their names.
     """
 
@@ -67,6 +68,7 @@ class StreamIndex:
         "places": np.int64,
         "sizes": np.int64,
         "ranks": np.int64,
+        "amounts": np.float64,
         "shard_of": np.int32,
         "group_of": np.int32,
         "ids": np.uint8,
@@ -89,7 +91,7 @@ class StreamIndex:
             for name, kind in self.ARRAYS.items()
         }
         self.places = arrays["places"].reshape(-1, len(self.parts), 2)
-        self.sizes, self.ranks = arrays["sizes"], arrays["ranks"]
+        self.sizes, self.ranks, self.amounts = arrays["sizes"], arrays["ranks"], arrays["amounts"]
         self.shard_of, self.group_of = arrays["shard_of"], arrays["group_of"]
         self._ids, self._id_ends = arrays["ids"], arrays["id_ends"]
 
@@ -267,6 +269,7 @@ def _merge(
                     "places": tensors["places"].numpy(),
                     "sizes": tensors["sizes"].numpy(),
                     "ranks": tensors["ranks"].numpy(),
+                    "amounts": tensors["amounts"].numpy(),
                     "shard_of": np.full(len(own), number, np.int32),
                     "group_of": codes[own] if len(own) else np.zeros(0, np.int32),
                     "ids": tensors["ids"].numpy(),

@@ -93,13 +93,16 @@ class StreamData(DataModule):
         held = index.held_out(self.val_size)
         kept = np.ones(len(index), bool)
         kept[held] = False
-        self.train_set = StreamSet(source, index, np.flatnonzero(kept), self.maker(True))
-        self.val_set = StreamSet(source, index, held, self.maker(False)) if len(held) else None
+        self.train_set = StreamSet(source, index, np.flatnonzero(kept))
+        self.val_set = StreamSet(source, index, held) if len(held) else None
         self.settle(audit)
+        self.train_set.make = self.maker(True)
+        if self.val_set is not None:
+            self.val_set.make = self.maker(False)
         return self.finish(audit)
 
     def settle(self, audit: Audit) -> None:
-        """Find what ``describe`` needs, once the sets are there."""
+        """Find what ``describe`` and ``maker`` need, from rows as they are stored: see ``sample``."""
 
     def sample(self, count: int) -> list[Row]:
         """Return ``count`` training rows, or all there are, spread evenly over the shards: for statistics."""

@@ -27,10 +27,11 @@ class StreamSet:
 
     Args:
         rows: which rows of the index, ascending.
-        make: makes an item. What it raises as ``Drop`` was not seen when the shard was indexed, and is a ``DataError``.
+        make: makes an item; set before one is asked for. What it raises as ``Drop`` was not seen when the shard was
+            indexed, and is a ``DataError``.
     """
 
-    def __init__(self, source: Source, index: StreamIndex, rows: Int[np.ndarray, "m"], make: Make):
+    def __init__(self, source: Source, index: StreamIndex, rows: Int[np.ndarray, "m"], make: Make | None = None):
         self.source, self.index, self.rows, self.make = source, index, rows, make
         self._files: OrderedDict[int, int] = OrderedDict()
 
@@ -67,6 +68,7 @@ class StreamSet:
         return Row(self.index.id(row), parts)
 
     def item(self, index: int, generator: torch.Generator) -> dict[str, Any]:
+        assert self.make is not None
         row = self.row(index)
         try:
             return self.make(row, generator)

@@ -65,7 +65,8 @@ def root(tmp_path) -> Path:
     for shard in range(5):
         rows = [f"{shard}-{row}" for row in range(13)]
         texts = [
-            (f"a/{name}.txt", f"{'abc'[row % 3]} text {name} {'x' * (row + 1)}".encode()) for row, name in enumerate(rows)
+            (f"a/{name}.txt", f"{'abc'[row % 3]} text {name} {'x' * (row + 1)}".encode())
+            for row, name in enumerate(rows)
         ]
         numbers = [(f"a/{name}.num", str(row).encode()) for row, name in enumerate(rows) if row % 4]
         members = (
