@@ -4,6 +4,8 @@ import math
 from numbers import Integral, Real
 from typing import Any
 
+from unisono.errors import Code
+
 
 def is_whole(value: Any, least: int | None = None, most: int | None = None) -> bool:
     """Whether ``value`` is a whole number (no bool, no 2.0) from ``least`` to ``most``."""
@@ -19,3 +21,9 @@ def is_real(value: Any, least: float = -math.inf, most: float = math.inf) -> boo
         return False
     number = float(value)
     return math.isfinite(number) and least <= number <= most
+
+
+def fault_of(value: Any, whole: bool = False) -> Code:
+    """Return the code of an unfit number: ``range`` where it is one (whole, if that is asked), else ``type``."""
+    fits = Integral if whole else Real
+    return "range" if isinstance(value, fits) and not isinstance(value, bool) else "type"

@@ -5,6 +5,8 @@ import socket
 
 import pytest
 import torch
+from refused import refused
+from unisono.errors import UnisonoError
 from unisono.nn.quantize import (
     FactorisedQuantizer,
     FactorisedResidualQuantizer,
@@ -240,22 +242,27 @@ def test_two_ranks_hold_the_codebook_of_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("make", "match"),
+    ("make", "code", "path", "value"),
     [
-        (lambda: VectorQuantizer(4, 1), "codebook_size=1"),
-        (lambda: VectorQuantizer(4, 8, decay=1.0), "decay=1.0"),
-        (lambda: VectorQuantizer(4, 8, dead_below=1.0), "dead_below=1.0"),
-        (lambda: ResidualQuantizer(4, 8, num_levels=0), "num_levels=0"),
-        (lambda: ResidualQuantizer(4, 8, dropout=1.5), "dropout=1.5"),
-        (lambda: FactorisedQuantizer(4, 8, 5), "code_dim=5"),
-        (lambda: FactorisedQuantizer(4, 8, 2, decay=0.0), "decay=0.0"),
-        (lambda: ScalarQuantizer(4, []), r"levels=\[\]"),
-        (lambda: ScalarQuantizer(4, [5, 1]), r"levels=\[5, 1\]"),
-        (lambda: GroupedQuantizer([ResidualQuantizer(2, 4), ResidualQuantizer(2, 5)]), "one size"),
+        (lambda: VectorQuantizer(4, 1), "range", "codebook_size", 1),
+        (lambda: VectorQuantizer(4, 8, decay=1.0), "range", "decay", 1.0),
+        (lambda: VectorQuantizer(4, 8, dead_below=1.0), "range", "dead_below", 1.0),
+        (lambda: ResidualQuantizer(4, 8, num_levels=0), "range", "num_levels", 0),
+        (lambda: ResidualQuantizer(4, 8, dropout=1.5), "range", "dropout", 1.5),
+        (lambda: FactorisedQuantizer(4, 8, 5), "range", "code_dim", 5),
+        (lambda: FactorisedQuantizer(4, 8, 2, decay=0.0), "range", "decay", 0.0),
+        (lambda: ScalarQuantizer(4, []), "range", "levels", []),
+        (lambda: ScalarQuantizer(4, [5, 1]), "range", "levels", [5, 1]),
+        (
+            lambda: GroupedQuantizer([ResidualQuantizer(2, 4), ResidualQuantizer(2, 5)]),
+            "conflict",
+            "quantizers",
+            [4, 5],
+        ),
     ],
 )
-def test_limits_are_named(make, match):
-    with pytest.raises(ValueError, match=match):
+def test_limits_are_named(make, code, path, value):
+    with refused(UnisonoError, code, path, value=value, names=str(value)):
         make()
 
 
@@ -365,5 +372,5 @@ def test_groups_by_level_stand_level_by_level():
             assert torch.equal(made.usage[2 * level + group], alone[group].usage[level])
     coarse = torch.cat([p.decode(a.tokens[..., :2]) for p, a in zip(parts, alone, strict=True)], -1)
     torch.testing.assert_close(grouped.decode(grouped.tokens(z, levels=2)), coarse)
-    with pytest.raises(ValueError, match="equally many"):
+    with refused(UnisonoError, "conflict", "by_level", value=[1, 2]):
         GroupedQuantizer([ResidualQuantizer(2, 6, 1), ResidualQuantizer(2, 6, 2)], by_level=True)

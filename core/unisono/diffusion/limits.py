@@ -6,6 +6,7 @@ import math
 from numbers import Integral, Real
 from typing import Any
 
+from unisono.checks import fault_of
 from unisono.errors import UnisonoError
 
 
@@ -16,9 +17,16 @@ def whole(name: str, value: Any, least: int = 1, fix: str = "") -> int:
         UnisonoError: if it is not; `name` is what the caller calls it, such as "window".
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise UnisonoError(f"{_said(name, value)} must be a whole number, at least {least}{fix}")
+        raise UnisonoError(
+            f"{_said(name, value)} must be a whole number, at least {least}{fix}",
+            code="type",
+            path=name.rstrip("."),
+            value=value,
+        )
     if value < least:
-        raise UnisonoError(f"{_said(name, value)} must be at least {least}{fix}")
+        raise UnisonoError(
+            f"{_said(name, value)} must be at least {least}{fix}", code="range", path=name.rstrip("."), value=value
+        )
     return int(value)
 
 
@@ -29,8 +37,14 @@ def positive(name: str, value: Any, fix: str = "") -> float:
         UnisonoError: if it is none.
     """
     if not is_positive(value):
-        kind = "" if isinstance(value, Real) and not isinstance(value, bool) else "a number "
-        raise UnisonoError(f"{_said(name, value)} must be {kind}above 0{fix}")
+        code = fault_of(value)
+        kind = "" if code == "range" else "a number "
+        raise UnisonoError(
+            f"{_said(name, value)} must be {kind}above 0{fix}",
+            code=code,
+            path=name.rstrip("."),
+            value=value,
+        )
     return float(value)
 
 

@@ -107,5 +107,8 @@ class NonFiniteError(UnisonoError):
         super().__init__(
             f"the network's output is not finite for {named}; {solution.report.num_samples - len(failures)} of "
             f"{solution.report.num_samples} samples finished and are in this error's .solution: "
-            "look at these rows' inputs, or use a wider dtype"
+            "look at these rows' inputs, or use a wider dtype",
+            code="failed",
+            path="network",
+            value=sorted(failures),
         )

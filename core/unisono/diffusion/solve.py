@@ -66,7 +66,10 @@ def solve_now(
     if width > 1 and not evaluator.pure:
         raise UnisonoError(
             f"{type(evaluator).__name__} answers with values of earlier calls, so that rows of other steps would be "
-            "mixed: use it with Serial(), or evaluate with fresh values"
+            "mixed: use it with Serial(), or evaluate with fresh values",
+            code="conflict",
+            path="evaluator",
+            value=type(evaluator).__name__,
         )
     report = Report(type(solver).__name__, width, recurrence.num_steps)
     job = Job(recurrence, x, accept, evaluator, width, report, on_round, [] if trajectory else None)
@@ -87,14 +90,34 @@ def _window(recurrence: Recurrence, solver: Solver, accept: Accept, window: int 
         window = whole("window", window)
     if isinstance(accept, FixedSteps):
         if window not in (None, accept.steps):
-            raise UnisonoError(f"window={window} contradicts FixedSteps({accept.steps}): leave the window out")
+            raise UnisonoError(
+                f"window={window} contradicts FixedSteps({accept.steps}): leave the window out",
+                code="conflict",
+                path="window",
+                value=window,
+            )
         window = accept.steps
     if fixed is not None:
         if window not in (None, fixed):
-            raise UnisonoError(f"{type(solver).__name__} has a window of {fixed}, not {window}: leave the window out")
+            raise UnisonoError(
+                f"{type(solver).__name__} has a window of {fixed}, not {window}: leave the window out",
+                code="conflict",
+                path="window",
+                value=window,
+            )
         return fixed
     if steps < 2 and window != 1:
-        raise UnisonoError(f"{steps} step has nothing to run in parallel: give num_steps of 2 or more, or use Serial()")
+        raise UnisonoError(
+            f"{steps} step has nothing to run in parallel: give num_steps of 2 or more, or use Serial()",
+            code="range",
+            path="num_steps",
+            value=steps,
+        )
     if window is not None and window > steps:
-        raise UnisonoError(f"window={window} is larger than the {steps} steps: give at most {steps}")
+        raise UnisonoError(
+            f"window={window} is larger than the {steps} steps: give at most {steps}",
+            code="range",
+            path="window",
+            value=window,
+        )
     return min(WINDOW, steps) if window is None else window

@@ -30,7 +30,11 @@ def turn(objects: Iterable[Any], what: str) -> Iterator[None]:
     try:
         with _CHANGED:
             if any(_TAKEN.get(one) == me for one in wanted):
-                raise UnisonoError(f"{what} is running already in this thread: finish that call before the next")
+                raise UnisonoError(
+                    f"{what} is running already in this thread: finish that call before the next",
+                    code="state",
+                    path=what.removeprefix("this "),
+                )
             _CHANGED.wait_for(lambda: not wanted & _TAKEN.keys())
             held = True
             _TAKEN.update(dict.fromkeys(wanted, me))

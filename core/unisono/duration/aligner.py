@@ -97,7 +97,9 @@ def beta_binomial_prior(
     has 0.05, FastPitch 1). Tables of recent (T, S) are kept.
     """
     if not scaling > 0:
-        raise UnisonoError(f"scaling={scaling} of the prior must be above 0")
+        raise UnisonoError(
+            f"scaling={scaling} of the prior must be above 0", code="range", path="scaling", value=scaling
+        )
     src, tgt = src_lengths.tolist(), tgt_lengths.tolist()
     out = torch.zeros(len(src), max(tgt, default=0), max(src, default=0))
     for row, (s, t) in enumerate(zip(src, tgt, strict=True)):

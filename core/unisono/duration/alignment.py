@@ -71,7 +71,10 @@ class Alignment:
             row, column = wrong.nonzero()[0].tolist()
             raise UnisonoError(
                 f"duration {durations[row, column].item()} of token {column} in item {row}: "
-                "durations must be finite and at least 0"
+                "durations must be finite and at least 0",
+                code="range",
+                path="durations",
+                value=durations[row, column].item(),
             )
         sums = durations.detach().sum(1)
         if not fractional:
@@ -79,7 +82,10 @@ class Alignment:
                 row = int((sums != tgt_lengths.to(sums)).nonzero()[0])
                 raise UnisonoError(
                     f"durations of item {row} sum to {int(sums[row])} frames, but its target "
-                    f"has {int(tgt_lengths[row])}; see round_durations(total=...)"
+                    f"has {int(tgt_lengths[row])}; see round_durations(total=...)",
+                    code="conflict",
+                    path="tgt_lengths",
+                    value=int(tgt_lengths[row]),
                 )
             tgt_lengths = sums
         elif tgt_lengths is None:
@@ -106,13 +112,18 @@ class Alignment:
         falls = (index[:, 1:] < index[:, :-1]) & inside[:, 1:]
         if falls.any():
             row, column = falls.nonzero()[0].tolist()
-            raise UnisonoError(f"the tokens of item {row} go backwards at frame {column + 1}")
+            raise UnisonoError(
+                f"the tokens of item {row} go backwards at frame {column + 1}", code="value", path="index"
+            )
         outside = ((index < 0) | (index >= src_lengths[:, None])) & inside
         if outside.any():
             row, column = outside.nonzero()[0].tolist()
             raise UnisonoError(
                 f"frame {column} of item {row} names token {int(index[row, column])}, "
-                f"but the tokens are 0 to {int(src_lengths[row]) - 1}"
+                f"but the tokens are 0 to {int(src_lengths[row]) - 1}",
+                code="range",
+                path="index",
+                value=int(index[row, column]),
             )
         s = _longest(src_lengths) if num_tokens is None else num_tokens
         durations = index.new_zeros(b, s + 1)
@@ -144,7 +155,12 @@ class Alignment:
         src_lengths, tgt_lengths = src_lengths.long(), tgt_lengths.long()
         if ((src_lengths == 0) & (tgt_lengths > 0)).any():
             row = int(((src_lengths == 0) & (tgt_lengths > 0)).nonzero()[0])
-            raise UnisonoError(f"item {row} has {int(tgt_lengths[row])} frames to fill and no token")
+            raise UnisonoError(
+                f"item {row} has {int(tgt_lengths[row])} frames to fill and no token",
+                code="empty",
+                path="src_lengths",
+                value=0,
+            )
         s = _longest(src_lengths) if num_tokens is None else num_tokens
         token = torch.arange(s + 1, device=src_lengths.device).minimum(src_lengths[:, None])
         ends = tgt_lengths[:, None] * token // src_lengths[:, None].clamp(min=1)
@@ -225,7 +241,12 @@ class Alignment:
         """Only frames [start, stop) of `expand(x)`, at the cost of those frames: for streaming."""
         self._check(x, self.num_tokens, "tokens")
         if not 0 <= start <= stop <= self.num_frames:
-            raise UnisonoError(f"window [{start}, {stop}) is not inside the {self.num_frames} frames")
+            raise UnisonoError(
+                f"window [{start}, {stop}) is not inside the {self.num_frames} frames",
+                code="range",
+                path="window",
+                value=(start, stop),
+            )
         inside = torch.arange(start, stop, device=x.device) < self.tgt_lengths[:, None]
         if self.kind == "hard" and x.shape[1] > 0:
             b, s = x.shape[:2]
@@ -236,7 +257,12 @@ class Alignment:
         elif x.dtype.is_floating_point:
             y = _product(self.matrix(start, stop).to(x.dtype), x)
         else:
-            raise UnisonoError(f"expand of {x.dtype} needs whole durations; convert it to float")
+            raise UnisonoError(
+                f"expand of {x.dtype} needs whole durations; convert it to float",
+                code="unsupported",
+                path="x",
+                value=x.dtype,
+            )
         return y.masked_fill(~_unsqueeze(inside, y.ndim), fill)
 
     def expand2d(self, x: Shaped[Tensor, "b s s *d"], fill: float = 0.0) -> Shaped[Tensor, "b t t *d"]:
@@ -265,9 +291,18 @@ class Alignment:
         """
         self._check(y, self.num_frames, "frames")
         if reduce not in REDUCTIONS:
-            raise UnisonoError(f"reduction {reduce!r} is unknown; use one of {', '.join(REDUCTIONS)}")
+            raise UnisonoError(
+                f"reduction {reduce!r} is unknown; use one of {', '.join(REDUCTIONS)}",
+                code="unknown",
+                path="reduce",
+                value=reduce,
+            )
         if (reduce == "softmax") != (weight is not None) and reduce in ("softmax", "max", "last"):
-            raise UnisonoError(f"reduce={reduce!r} {'needs' if reduce == 'softmax' else 'takes no'} weight")
+            raise UnisonoError(
+                f"reduce={reduce!r} {'needs' if reduce == 'softmax' else 'takes no'} weight",
+                code="missing" if reduce == "softmax" else "conflict",
+                path="weight",
+            )
         if reduce in ("max", "last"):
             return self._select(y, reduce, fill)
 
@@ -324,7 +359,12 @@ class Alignment:
 
     def _select(self, y: Shaped[Tensor, "b t *d"], reduce: str, fill: float) -> Shaped[Tensor, "b s *d"]:
         if self.kind != "hard":
-            raise UnisonoError(f"reduce={reduce!r} needs whole durations, and this alignment is {self.kind}")
+            raise UnisonoError(
+                f"reduce={reduce!r} needs whole durations, and this alignment is {self.kind}",
+                code="unsupported",
+                path="reduce",
+                value=reduce,
+            )
         b, s = self.durations.shape
         empty = _unsqueeze(self.durations == 0, y.ndim)
         if y.shape[1] == 0:
@@ -355,7 +395,12 @@ class Alignment:
         """
         unknown = [kind for kind in kinds if kind not in POSITIONS]
         if unknown:
-            raise UnisonoError(f"position {unknown[0]!r} is unknown; use any of {', '.join(POSITIONS)}")
+            raise UnisonoError(
+                f"position {unknown[0]!r} is unknown; use any of {', '.join(POSITIONS)}",
+                code="unknown",
+                path="kinds",
+                value=unknown[0],
+            )
         b, s = self.durations.shape
         centre = torch.arange(self.num_frames, device=self.ends.device).double() + 0.5
         if s == 0:
@@ -378,8 +423,11 @@ class Alignment:
         b, device = len(self.durations), self.durations.device
         start = torch.as_tensor(start, device=device).expand(b).long()
         length = torch.as_tensor(length, device=device).expand(b).long()
-        if (start < 0).any() or (length < 0).any():
-            raise UnisonoError(f"crop start {start.tolist()} and length {length.tolist()} must be at least 0")
+        for name, given in (("start", start), ("length", length)):
+            if (given < 0).any():
+                raise UnisonoError(
+                    f"crop {name} {given.tolist()} must be at least 0", code="range", path=name, value=given.tolist()
+                )
         tgt_lengths = (self.tgt_lengths - start).clamp(min=0).minimum(length)
         low, high = (
             start[:, None].to(self.ends.dtype),
@@ -401,7 +449,10 @@ class Alignment:
         if not torch.equal(self.tgt_lengths, finer.src_lengths):
             raise UnisonoError(
                 f"this alignment ends in {self.tgt_lengths.tolist()} positions, but the next "
-                f"one starts from {finer.src_lengths.tolist()}"
+                f"one starts from {finer.src_lengths.tolist()}",
+                code="shape",
+                path="finer",
+                value=finer.src_lengths.tolist(),
             )
         if self.kind == "hard" and finer.kind != "soft":
             inner = finer.durations[:, : self.num_frames]
@@ -413,7 +464,12 @@ class Alignment:
     def coarsen(self, groups: Int[Tensor, "b s"]) -> Alignment:
         """Tokens joined by group id (the word of each phone), from 0 and never decreasing."""
         if groups.shape != self.durations.shape:
-            raise UnisonoError(f"groups of shape {tuple(groups.shape)} for tokens {tuple(self.durations.shape)}")
+            raise UnisonoError(
+                f"groups of shape {tuple(groups.shape)} for tokens {tuple(self.durations.shape)}",
+                code="shape",
+                path="groups",
+                value=tuple(groups.shape),
+            )
         ids = torch.where(self.src_mask, groups, -1)
         num_groups = ids.amax(1) + 1 if self.num_tokens else self.src_lengths
         return Alignment.from_index(groups, num_groups, self.src_lengths).compose(self)
@@ -441,7 +497,10 @@ class Alignment:
     def _check(self, x: Tensor, size: int, what: str) -> None:
         if x.shape[:2] != (len(self.durations), size):
             raise UnisonoError(
-                f"expected a batch of {len(self.durations)} with {size} {what}, got shape {tuple(x.shape)}"
+                f"expected a batch of {len(self.durations)} with {size} {what}, got shape {tuple(x.shape)}",
+                code="shape",
+                path="x",
+                value=tuple(x.shape),
             )
 
 
@@ -450,7 +509,12 @@ def _lengths(lengths: Tensor | None, b: int, size: int, device: torch.device) ->
         return torch.full((b,), size, dtype=torch.int64, device=device)
     lengths = lengths.to(device).long()
     if lengths.shape != (b,) or (lengths < 0).any() or (lengths > size).any():
-        raise UnisonoError(f"lengths {lengths.tolist()} must be {b} numbers from 0 to {size}")
+        raise UnisonoError(
+            f"lengths {lengths.tolist()} must be {b} numbers from 0 to {size}",
+            code="shape" if lengths.shape != (b,) else "range",
+            path="lengths",
+            value=lengths.tolist(),
+        )
     return lengths
 
 

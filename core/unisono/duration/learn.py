@@ -52,10 +52,20 @@ def learn_alignment(
             that is not from 0 to `num_symbols` − 1.
     """
     if len(symbols) != len(targets) or not len(symbols):
-        raise UnisonoError(f"{len(symbols)} items of symbols and {len(targets)} targets: give as many, at least one")
+        raise UnisonoError(
+            f"{len(symbols)} items of symbols and {len(targets)} targets: give as many, at least one",
+            code="shape" if len(symbols) != len(targets) else "empty",
+            path="targets",
+            value=len(targets),
+        )
     for row, ids in enumerate(symbols):
         if not len(ids) or not 0 <= int(ids.min()) <= int(ids.max()) < num_symbols:
-            raise UnisonoError(f"item {row}: give at least one symbol, each from 0 to {num_symbols - 1}")
+            raise UnisonoError(
+                f"item {row}: give at least one symbol, each from 0 to {num_symbols - 1}",
+                code="range" if len(ids) else "empty",
+                path=f"symbols[{row}]",
+                value=ids.tolist(),
+            )
     setting = repr((VERSION, num_symbols, num_steps, batch_size, dim, channels, lr, seed))
     path = cache_root() / "alignments" / f"{_content(symbols, targets, setting)}.safetensors"
     if cache and (entry := read_entry(path)) is not None:

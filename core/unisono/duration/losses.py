@@ -69,7 +69,12 @@ def binarisation_loss(
         reduction: "mean" or "sum" over items, or "none": [b].
     """
     if not torch.equal(durations.sum(1), tgt_lengths.to(durations)):
-        raise UnisonoError(f"durations sum to {durations.sum(1).tolist()} frames, not {tgt_lengths.tolist()}")
+        raise UnisonoError(
+            f"durations sum to {durations.sum(1).tolist()} frames, not {tgt_lengths.tolist()}",
+            code="conflict",
+            path="durations",
+            value=durations.sum(1).tolist(),
+        )
     b, t, s = log_attn.shape
     padded = torch.arange(s, device=log_attn.device) >= src_lengths[:, None]
     frames = torch.arange(t, device=log_attn.device)
@@ -98,7 +103,9 @@ def estimate_shift(
     """
     inner = torch.arange(durations.shape[1], device=durations.device) < src_lengths[:, None] - 1
     if not inner.any():
-        raise UnisonoError("no item has two tokens, so there is no inner boundary to compare")
+        raise UnisonoError(
+            "no item has two tokens, so there is no inner boundary to compare", code="empty", path="durations"
+        )
     return float((reference.cumsum(1) - durations.cumsum(1))[inner].double().median())
 
 
@@ -120,7 +127,11 @@ def shift_boundaries(
     if short.any():
         row, column = short.nonzero()[0].tolist()
         raise UnisonoError(
-            f"token {column} of item {row} has {int(durations[row, column])} frames, fewer than min_frames={min_frames}"
+            f"token {column} of item {row} has {int(durations[row, column])} frames, "
+            f"fewer than min_frames={min_frames}",
+            code="range",
+            path="durations",
+            value=int(durations[row, column]),
         )
     durations = torch.where(keep, durations, 0)
     total = durations.sum(1, keepdim=True)
@@ -134,5 +145,10 @@ def shift_boundaries(
 
 def _reduce(losses: Float[Tensor, " b"], reduction: str) -> Tensor:
     if reduction not in ("mean", "sum", "none"):
-        raise UnisonoError(f"reduction {reduction!r} is unknown; use 'mean', 'sum' or 'none'")
+        raise UnisonoError(
+            f"reduction {reduction!r} is unknown; use 'mean', 'sum' or 'none'",
+            code="unknown",
+            path="reduction",
+            value=reduction,
+        )
     return losses if reduction == "none" else getattr(losses, reduction)()

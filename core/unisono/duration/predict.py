@@ -21,5 +21,7 @@ def durations_from_log(
 ) -> Float[Tensor, "*shape"]:
     """The inverse of `log_durations`, from 0 to `max_frames`; `round_durations` makes it whole."""
     if max_frames is not None and max_frames <= 0:
-        raise UnisonoError(f"max_frames={max_frames} must be above 0")
+        raise UnisonoError(
+            f"max_frames={max_frames} must be above 0", code="range", path="max_frames", value=max_frames
+        )
     return torch.expm1(log_durations.float()).clamp(min=0, max=max_frames)

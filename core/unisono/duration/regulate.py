@@ -74,7 +74,12 @@ def box(
         total = total.to(sums.device)
         if ((sums <= 0) & (total > 0)).any():
             row = int(((sums <= 0) & (total > 0)).nonzero()[0])
-            raise UnisonoError(f"durations of item {row} sum to 0 and cannot be scaled to {int(total[row])}")
+            raise UnisonoError(
+                f"durations of item {row} sum to 0 and cannot be scaled to {int(total[row])}",
+                code="empty",
+                path="durations",
+                value=0,
+            )
         scaled = alignment.durations * (total / sums.clamp(min=1e-12))[:, None]
         alignment = Alignment.from_durations(scaled, lengths, total)
     elif tail > 0:
@@ -105,7 +110,12 @@ def gaussian(
     sigma = torch.as_tensor(sigma, dtype=torch.float64, device=x.device).expand_as(exact.durations)
     present = exact.durations > 0
     if (~(sigma > 0) & present).any():
-        raise UnisonoError(f"sigma={sigma[~(sigma > 0) & present][0].item()} must be above 0")
+        raise UnisonoError(
+            f"sigma={sigma[~(sigma > 0) & present][0].item()} must be above 0",
+            code="range",
+            path="sigma",
+            value=sigma[~(sigma > 0) & present][0].item(),
+        )
     centres, tgt_lengths = _centres(exact)
     sigma = torch.where(present, sigma, 1.0)[:, None]
     z = (centres - (exact.ends - exact.durations / 2)[:, None]) / sigma
@@ -127,7 +137,10 @@ def filler_pad(
     if (left < 0).any():
         row = int((left < 0).nonzero()[0])
         raise UnisonoError(
-            f"item {row} has {int(lengths[row])} tokens but only {int(tgt_lengths[row])} frames to put them in"
+            f"item {row} has {int(lengths[row])} tokens but only {int(tgt_lengths[row])} frames to put them in",
+            code="limit",
+            path="tgt_lengths",
+            value=int(tgt_lengths[row]),
         )
     b, s = x.shape[:2]
     token = torch.arange(s + 1, device=x.device)
@@ -227,7 +240,7 @@ class IntegrateAndFire:
     def flush(self) -> Float[Tensor, "n d"]:
         """The last token, if enough of it is there."""
         if self.vector is None:
-            raise UnisonoError("flush before any frame was pushed")
+            raise UnisonoError("flush before any frame was pushed", code="state", path="flush")
         fires = self.residue > max(self.tail - 1e-6, 1e-6)
         last = self.vector[None][: int(fires)]
         self.vector, self.residue = None, 0.0

@@ -61,9 +61,15 @@ def round_durations(
             that cannot be met.
     """
     if method not in METHODS:
-        raise UnisonoError(f"rounding method {method!r} is unknown; use one of {', '.join(METHODS)}")
-    if min_frames < 0 or multiple_of < 1:
-        raise UnisonoError(f"min_frames={min_frames} and multiple_of={multiple_of} must be at least 0 and at least 1")
+        raise UnisonoError(
+            f"rounding method {method!r} is unknown; use one of {', '.join(METHODS)}",
+            code="unknown",
+            path="method",
+            value=method,
+        )
+    for name, value, least in (("min_frames", min_frames, 0), ("multiple_of", multiple_of, 1)):
+        if value < least:
+            raise UnisonoError(f"{name}={value} must be at least {least}", code="range", path=name, value=value)
     b, s = durations.shape
     if lengths is None:
         lengths = torch.full((b,), s, device=durations.device)
@@ -75,7 +81,10 @@ def round_durations(
         row, column = wrong.nonzero()[0].tolist()
         raise UnisonoError(
             f"duration {exact[row, column].item()} of token {column} in item {row}: "
-            "durations must be finite and at least 0"
+            "durations must be finite and at least 0",
+            code="range",
+            path="durations",
+            value=exact[row, column].item(),
         )
     rate = _per_token(speed, exact, "speed")
     if pauses is not None and pause_speed is not None:
@@ -84,17 +93,27 @@ def round_durations(
 
     if total is not None:
         if method != "cumulative":
-            raise UnisonoError(f"an exact total needs method='cumulative', not {method!r}")
+            raise UnisonoError(
+                f"an exact total needs method='cumulative', not {method!r}", code="conflict", path="total", value=total
+            )
         total = torch.as_tensor(total, device=exact.device).expand(b).long()
         if (total % multiple_of).any():
-            raise UnisonoError(f"total {total.tolist()} is not a multiple of multiple_of={multiple_of}")
+            raise UnisonoError(
+                f"total {total.tolist()} is not a multiple of multiple_of={multiple_of}",
+                code="value",
+                path="total",
+                value=total.tolist(),
+            )
         too_short = (total < min_frames * lengths) | ((lengths == 0) & (total > 0)) | (total < 0)
         if too_short.any():
             row = int(too_short.nonzero()[0])
             raise UnisonoError(
                 f"total of {int(total[row])} frames in item {row} cannot hold "
                 f"{int(lengths[row])} tokens of at least {min_frames} frames; "
-                "raise total or lower min_frames"
+                "raise total or lower min_frames",
+                code="range",
+                path="total",
+                value=int(total[row]),
             )
     if method == "cumulative":
         frames = _cumulative(exact, keep, lengths, total, min_frames)
@@ -123,7 +142,12 @@ def round_durations(
 def _per_token(speed: float | Tensor, like: Tensor, name: str) -> Tensor:
     speed = torch.as_tensor(speed, dtype=torch.float64, device=like.device)
     if not (torch.isfinite(speed) & (speed > 0)).all():
-        raise UnisonoError(f"{name}={speed.tolist()} must be finite and above 0 (2 is twice as fast)")
+        raise UnisonoError(
+            f"{name}={speed.tolist()} must be finite and above 0 (2 is twice as fast)",
+            code="range",
+            path=name,
+            value=speed.tolist(),
+        )
     return (speed[:, None] if speed.ndim == 1 else speed).expand_as(like)
 
 

@@ -53,7 +53,12 @@ def search(
             a score that is not finite in a cell that a path can pass.
     """
     if backend not in BACKENDS:
-        raise UnisonoError(f"backend {backend!r} is unknown; use one of {', '.join(BACKENDS)}")
+        raise UnisonoError(
+            f"backend {backend!r} is unknown; use one of {', '.join(BACKENDS)}",
+            code="unknown",
+            path="backend",
+            value=backend,
+        )
     src, tgt = check_lengths(scores, src_lengths, tgt_lengths, ids)
     if not src:
         return torch.zeros(0, scores.shape[2], dtype=torch.int64, device=scores.device)
@@ -70,7 +75,9 @@ def search(
     if bad:
         raise UnisonoError(
             f"item {_name(bad[0], ids)} has a score that is NaN or infinite; "
-            "the scores of all frames and tokens inside its lengths must be finite"
+            "the scores of all frames and tokens inside its lengths must be finite",
+            code="value",
+            path="scores",
         )
     return durations
 
@@ -88,20 +95,34 @@ def check_lengths(
     """
     b, t, s = scores.shape
     src, tgt = src_lengths.tolist(), tgt_lengths.tolist()
-    if len(src) != b or len(tgt) != b:
-        raise UnisonoError(f"{b} items, but {len(src)} source and {len(tgt)} target lengths")
+    for name, lengths in (("src_lengths", src), ("tgt_lengths", tgt)):
+        if len(lengths) != b:
+            raise UnisonoError(
+                f"{b} items, but {len(src)} source and {len(tgt)} target lengths",
+                code="shape",
+                path=name,
+                value=len(lengths),
+            )
     for row, (tokens, frames) in enumerate(zip(src, tgt, strict=True)):
         if tokens < 1:
-            raise UnisonoError(f"item {_name(row, ids)} has no token: drop it")
+            raise UnisonoError(
+                f"item {_name(row, ids)} has no token: drop it", code="empty", path="src_lengths", value=tokens
+            )
         if tokens > s or frames > t:
             raise UnisonoError(
                 f"item {_name(row, ids)} has lengths of {tokens} tokens and {frames} frames, "
-                f"but the scores have {s} and {t}"
+                f"but the scores have {s} and {t}",
+                code="range",
+                path="src_lengths" if tokens > s else "tgt_lengths",
+                value=tokens if tokens > s else frames,
             )
         if frames < tokens:
             raise UnisonoError(
                 f"item {_name(row, ids)} has {tokens} tokens but only {frames} frames, and "
-                "every token needs one: drop it, or use fewer symbols or a shorter hop"
+                "every token needs one: drop it, or use fewer symbols or a shorter hop",
+                code="limit",
+                path="tgt_lengths",
+                value=frames,
             )
     return src, tgt
 

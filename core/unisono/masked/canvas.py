@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from unisono.checks import is_whole
+from unisono.checks import fault_of, is_whole
 from unisono.errors import UnisonoError
 
 
@@ -44,10 +44,18 @@ class Layout:
             at = int(wrong.int().argmax())
             raise UnisonoError(
                 f"position {at} may hold tokens {int(start[at])} to {int(stop[at]) - 1}: "
-                f"give a range that is not empty and lies within 0 to {self.vocab_size - 1}"
+                f"give a range that is not empty and lies within 0 to {self.vocab_size - 1}",
+                code="range",
+                path=f"start[{at}]",
+                value=(int(start[at]), int(stop[at])),
             )
         if len(self.group) and int(self.group.min()) < 0:
-            raise UnisonoError(f"group {int(self.group.min())}: groups are numbered from 0")
+            raise UnisonoError(
+                f"group {int(self.group.min())}: groups are numbered from 0",
+                code="range",
+                path="group",
+                value=int(self.group.min()),
+            )
         _ = self.one_vocabulary  # looked at now, so that no step has to
 
     @classmethod
@@ -59,15 +67,26 @@ class Layout:
     def blocks(cls, length: int, size: int, vocab_size: int) -> Layout:
         """Positions in a row, in groups of `size` from left to right; the last may be shorter."""
         if not is_whole(size, 1):
-            raise UnisonoError(f"blocks of {size!r} positions: give a whole number of at least 1")
+            raise UnisonoError(
+                f"blocks of {size!r} positions: give a whole number of at least 1",
+                code=fault_of(size, whole=True),
+                path="size",
+                value=size,
+            )
         layout = cls.sequence(length, vocab_size)
         return replace(layout, group=torch.arange(length) // size)
 
     @classmethod
     def grid(cls, height: int, width: int, vocab_size: int) -> Layout:
         """Rows of an image one after the other, one group; coordinates are (row, column)."""
-        if not (is_whole(height, 0) and is_whole(width, 0)):
-            raise UnisonoError(f"a grid of {height!r} × {width!r}: give whole numbers of at least 0")
+        for name, side in (("height", height), ("width", width)):
+            if not is_whole(side, 0):
+                raise UnisonoError(
+                    f"a grid of {height!r} × {width!r}: give whole numbers of at least 0",
+                    code=fault_of(side, whole=True),
+                    path=name,
+                    value=side,
+                )
         layout = cls.sequence(height * width, vocab_size)
         row = torch.arange(height).repeat_interleave(width)
         return replace(layout, coord=torch.stack([row, torch.arange(width).repeat(height)], 1))
@@ -93,12 +112,31 @@ class Layout:
         `sizes` are the streams' vocabularies, laid out one after the other unless `shared`; `groups`
         says which streams are decoded together and in which order (default: all at once).
         """
-        if not is_whole(num_frames, 0) or not sizes:
-            raise UnisonoError(f"{num_frames!r} frames of {len(sizes)} streams: at least 0 of at least 1")
+        if not is_whole(num_frames, 0):
+            raise UnisonoError(
+                f"{num_frames!r} frames of {len(sizes)} streams: give a whole number of frames, at least 0",
+                code=fault_of(num_frames, whole=True),
+                path="num_frames",
+                value=num_frames,
+            )
+        if not sizes:
+            raise UnisonoError(
+                "frames of no stream: give at least one vocabulary", code="empty", path="sizes", value=[]
+            )
         if not all(is_whole(size) for size in sizes):
-            raise UnisonoError(f"vocabularies of {list(sizes)} tokens: give whole numbers")
+            raise UnisonoError(
+                f"vocabularies of {list(sizes)} tokens: give whole numbers",
+                code="type",
+                path="sizes",
+                value=list(sizes),
+            )
         if groups is not None and len(groups) != len(sizes):
-            raise UnisonoError(f"{len(groups)} groups for {len(sizes)} streams: give one group per stream")
+            raise UnisonoError(
+                f"{len(groups)} groups for {len(sizes)} streams: give one group per stream",
+                code="shape",
+                path="groups",
+                value=len(groups),
+            )
         size = torch.tensor(list(sizes), dtype=torch.int64)
         start = torch.zeros_like(size) if shared else size.cumsum(0) - size
         group = torch.tensor(list(groups or [0] * len(sizes)), dtype=torch.int64)
@@ -172,17 +210,30 @@ class Canvas:
         """
         seed = torch.as_tensor(seeds, dtype=torch.int64, device=device)
         if seed.dim() != 1:
-            raise UnisonoError(f"seeds of shape {tuple(seed.shape)}: give one whole number per row")
+            raise UnisonoError(
+                f"seeds of shape {tuple(seed.shape)}: give one whole number per row",
+                code="shape",
+                path="seeds",
+                value=tuple(seed.shape),
+            )
         b, device = len(seed), seed.device
         length = torch.full_like(seed, layout.length)
         if lengths is not None:
             length = torch.as_tensor(lengths, dtype=torch.int64, device=device)
             if length.shape != seed.shape:
-                raise UnisonoError(f"{length.numel()} lengths for {b} seeds: give one length per row")
+                raise UnisonoError(
+                    f"{length.numel()} lengths for {b} seeds: give one length per row",
+                    code="shape",
+                    path="lengths",
+                    value=length.numel(),
+                )
             if b and not 0 <= int(length.min()) <= int(length.max()) <= layout.length:
                 raise UnisonoError(
                     f"lengths from {int(length.min())} to {int(length.max())}: "
-                    f"this layout holds 0 to {layout.length} positions"
+                    f"this layout holds 0 to {layout.length} positions",
+                    code="range",
+                    path="lengths",
+                    value=length.tolist(),
                 )
         padding = torch.arange(layout.length, device=device) >= length[:, None]
         tokens = torch.zeros(b, layout.length, dtype=torch.int64, device=device)
@@ -210,14 +261,20 @@ class Canvas:
         if bool(beyond.any()):
             row, at = _first(beyond)
             raise UnisonoError(
-                f"row {row}: a frozen token at position {at}, but the row has {int(self.length[row])} positions"
+                f"row {row}: a frozen token at position {at}, but the row has {int(self.length[row])} positions",
+                code="range",
+                path="where",
+                value=at,
             )
         wrong = where & ((tokens < start) | (tokens >= stop))
         if bool(wrong.any()):
             row, at = _first(wrong)
             raise UnisonoError(
                 f"row {row}: frozen token {int(tokens[row, at])} at position {at}, "
-                f"which may hold {int(start[at])} to {int(stop[at]) - 1}"
+                f"which may hold {int(start[at])} to {int(stop[at]) - 1}",
+                code="range",
+                path="tokens",
+                value=int(tokens[row, at]),
             )
         return replace(
             self,
@@ -239,7 +296,12 @@ class Canvas:
         """
         b, n = tokens.shape
         if n > self.layout.length:
-            raise UnisonoError(f"a prompt of {n} tokens: this canvas has {self.layout.length} positions")
+            raise UnisonoError(
+                f"a prompt of {n} tokens: this canvas has {self.layout.length} positions",
+                code="limit",
+                path="tokens",
+                value=n,
+            )
         whole = self.tokens.new_zeros(b, self.layout.length)
         whole[:, :n] = tokens
         return self.freeze(whole, torch.arange(self.layout.length, device=whole.device) < n)
@@ -289,10 +351,18 @@ class Canvas:
         for name, x in (("tokens", tokens), ("where", where)):
             if x.dim() not in (1, 2) or x.shape[-1] != shape[1] or (x.dim() == 2 and len(x) not in (1, shape[0])):
                 raise UnisonoError(
-                    f"{name} of shape {tuple(x.shape)}: this canvas has {tuple(shape)} [rows, positions]"
+                    f"{name} of shape {tuple(x.shape)}: this canvas has {tuple(shape)} [rows, positions]",
+                    code="shape",
+                    path=name,
+                    value=tuple(x.shape),
                 )
         if where.dtype != torch.bool:
-            raise UnisonoError(f"where of type {where.dtype}: give a boolean mask, True = frozen")
+            raise UnisonoError(
+                f"where of type {where.dtype}: give a boolean mask, True = frozen",
+                code="type",
+                path="where",
+                value=where.dtype,
+            )
         return tokens.to(self.tokens).expand(shape), where.to(self.tokens.device).expand(shape)
 
 

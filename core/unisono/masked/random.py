@@ -57,9 +57,14 @@ def row_seeds(seed: int, num_rows: int, device: torch.device | str | None = None
         UnisonoError: for a seed outside 0 … `MAX_SEED`, or more than 2^20 rows.
     """
     if not 0 <= seed <= MAX_SEED:
-        raise UnisonoError(f"seed {seed}: give one from 0 to {MAX_SEED}")
+        raise UnisonoError(f"seed {seed}: give one from 0 to {MAX_SEED}", code="range", path="seed", value=seed)
     if not 0 <= num_rows <= 2**20:
-        raise UnisonoError(f"{num_rows} rows of one seed: at most {2**20}; use several seeds")
+        raise UnisonoError(
+            f"{num_rows} rows of one seed: at most {2**20}; use several seeds",
+            code="limit",
+            path="num_rows",
+            value=num_rows,
+        )
     if seed < 2**42:
         base = seed << 20
     else:

@@ -47,7 +47,10 @@ class Strategy:
         if self.query_only and not (self.score.blind and self.select.static and isinstance(self.revise, Never)):
             raise UnisonoError(
                 f"{self.name}: query_only chooses before the evaluation, so its score must be blind, "
-                "its selection static, and nothing revised"
+                "its selection static, and nothing revised",
+                code="conflict",
+                path="query_only",
+                value=self.name,
             )
 
     @property

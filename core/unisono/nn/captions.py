@@ -149,7 +149,10 @@ class ClipTextEncoder(nn.Module):
             where = "the folder" if Path(source).exists() else "neither a folder nor a hub id that can be fetched;"
             raise RecipeError(
                 f"model.text_encoder={CLIP_PREFIX + source!r}: {where} holds no CLIP text tower "
-                f"with its tokenizer ({str(error).splitlines()[0]:.120})"
+                f"with its tokenizer ({str(error).splitlines()[0]:.120})",
+                code="format" if Path(source).exists() else "missing",
+                path="model.text_encoder",
+                value=CLIP_PREFIX + source,
             ) from None
         # In a list, the frozen tower stays out of this module's weights, optimiser and exports.
         self._tower = [tower.eval().requires_grad_(False)]
@@ -182,4 +185,9 @@ def make_text_encoder(
         return SmallTextEncoder(words, dim, num_layers, num_heads, dropout)
     if name.startswith(CLIP_PREFIX) and name != CLIP_PREFIX:
         return ClipTextEncoder(name.removeprefix(CLIP_PREFIX), dim)
-    raise RecipeError(f"model.text_encoder={name!r}: 'small', or 'clip:' and a folder or hub id")
+    raise RecipeError(
+        f"model.text_encoder={name!r}: 'small', or 'clip:' and a folder or hub id",
+        code="unknown",
+        path="model.text_encoder",
+        value=name,
+    )

@@ -1,16 +1,16 @@
-"""Verification: propose, verify, commit a prefix; autoregressive models in fewer evaluations.
+"""Verification: propose tokens, verify them, commit a prefix; autoregressive models in fewer evaluations.
 
-decode.py    the loop, at once or round by round; Method = proposer + rule; what comes out, and its bill
-methods.py   the published methods, each a proposer and a rule
-propose.py   previous iterate, n-grams, draft network, extra heads, look-ahead tokens, masked model
-accept.py    matching, rejection, typical acceptance, agreement
-draw.py      the target's law and its draws: greedy, or with noise fixed per row and position
-target.py    the network, counted; a plain causal one wrapped
-cache.py     keys and values with rollback
-prefix.py    what is passed around: prefix, proposal, verdict
+decode.py    the loop, as one call or round by round; `Method`, a proposer and a rule; the result with its counts
+methods.py   the published methods
+propose.py   proposers: previous iterate, n-grams, draft network, extra heads, look-ahead tokens, masked model
+accept.py    rules of acceptance: matching, rejection, typical acceptance, agreement
+draw.py      the target's distribution and draws from it, greedy or with noise fixed per row and position
+target.py    the autoregressive network, with its evaluations counted
+cache.py     keys and values that can be rolled back
+prefix.py    the data of a round: prefix, proposal, verdict
 
-The sibling of masked decoding: order is causal and a commit is a prefix, so that plan, score and select
-have no place here; the counted handle and the counter-based randomness are shared.
+Unlike masked decoding, the order is causal and each round commits a prefix; there is no plan, score or selection.
+Both share the counted handle and the random numbers by counter.
 """
 
 from unisono.verify.accept import Matching, Rejection, Rule, TopAgree, Typical, acceptance, residual

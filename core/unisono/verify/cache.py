@@ -1,14 +1,14 @@
-"""Cache: keys and values of what was read, rolled back where verification refuses.
+"""Cache: keys and values of the tokens that were read, which can be rolled back when tokens are refused.
 
-The protocol is four verbs. A network appends as it goes through its layers; who verifies advances,
-truncates, and, after a tree, selects the path that was accepted. Rows have lengths of their own.
+The network appends keys and values, layer by layer. `Target` then calls `advance`, `truncate` and, after a tree,
+`select` to keep the accepted path. Each row has its own length.
 
     slot        0 1 2 3 4 5 6 7
     row 0       x x x x|d d d          length 4, three nodes appended, of which truncate keeps some
     row 1       x x|d d d
 
-An exact cache equals no cache: keys and values depend on a token, its position and what it sees, and a
-node sees the prefix and its ancestors only.
+Decoding with the cache gives the same result as without one: keys and values depend on a token, its position and
+the tokens that it sees, and a node sees only the prefix and its ancestors.
 
 Letters: b batch, h heads, n new tokens, m slots in use, d channels. Masks: True = keep.
 """
@@ -21,34 +21,39 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from unisono.checks import is_whole
+from unisono.checks import fault_of, is_whole
 from unisono.errors import UnisonoError
 
 
 class Cache(Protocol):
-    """What `Target` asks of a cache; how a network fills it is between the two of them."""
+    """The part of a cache that `Target` uses. How the network reads and fills the cache is not part of the protocol."""
 
     length: Int[Tensor, " b"]
 
     def advance(self, count: int) -> None:
-        """The network has appended `count` entries to every row."""
+        """Count `count` more entries in every row; the network has appended them."""
 
     def truncate(self, length: Int[Tensor, " b"]) -> None:
-        """Forget what stands behind `length`, where a row is longer."""
+        """Shorten the rows that are longer than `length`."""
 
     def select(self, start: Int[Tensor, " b"], path: Int[Tensor, "b d"]) -> None:
-        """Move the entries start + path[j] to start + j: a path of a tree becomes a chain."""
+        """Move the entries start + path[j] to start + j, so that a path of a tree becomes a chain."""
 
 
 class KVCache:
-    """Keys and values of any number of layers, in slots that grow as needed.
+    """Keys and values of any number of layers, in buffers that grow as needed.
 
-    A layer calls ``append`` and attends to what that returns under ``mask``.
+    A layer calls ``append`` and attends to the result, with the mask of ``mask``.
     """
 
     def __init__(self, num_rows: int, device: torch.device | str | None = None):
         if not is_whole(num_rows, 0):
-            raise UnisonoError(f"a cache of {num_rows!r} rows: give a whole number of at least 0")
+            raise UnisonoError(
+                f"a cache of {num_rows!r} rows: give a whole number of at least 0",
+                code=fault_of(num_rows, whole=True),
+                path="num_rows",
+                value=num_rows,
+            )
         self.length = torch.zeros(num_rows, dtype=torch.int64, device=device)
         self._longest: int | None = 0
         self.layers: dict[int, tuple[Tensor, Tensor]] = {}
@@ -56,28 +61,33 @@ class KVCache:
     def append(
         self, layer: int, key: Float[Tensor, "b h n d"], value: Float[Tensor, "b h n d"]
     ) -> tuple[Float[Tensor, "b h m d"], Float[Tensor, "b h m d"]]:
-        """Write behind each row's length, and return all slots in use: views, which the next call writes to.
+        """Write the new entries after each row's length, and return all entries: views that the next call overwrites.
 
         Raises:
             UnisonoError: if the batch is not the cache's.
         """
         if len(key) != len(self.length):
-            raise UnisonoError(f"keys of {len(key)} rows for a cache of {len(self.length)}: make one per batch")
+            raise UnisonoError(
+                f"keys of {len(key)} rows for a cache of {len(self.length)}: make one per batch",
+                code="shape",
+                path="key",
+                value=len(key),
+            )
         n = key.shape[2]
         used = self._used(n)
-        one = len(key) == 1  # has no other row's length to mind
+        one = len(key) == 1  # all of one length: plain slices do
         slots = None if one else (self.length[:, None] + torch.arange(n, device=key.device))[:, None, :, None]
         kept = []
         for new, old in zip((key, value), self.layers.get(layer, (None, None)), strict=True):
             have = 0 if old is None else old.shape[2]
             if have < used:
-                # Zeros, not whatever memory holds: a NaN times a weight of 0 is NaN.
+                # Zeros: unused memory may hold NaN, and NaN times an attention weight of 0 is NaN.
                 bigger = new.new_zeros(*new.shape[:2], max(used, 2 * have), new.shape[3])
                 if old is not None:
                     bigger[:, :, :have] = old
                 old = bigger
             assert old is not None
-            # In place: a copy of all costs more each time.
+            # In place: copying the whole buffer at each call would cost more and more.
             if slots is None:
                 old[:, :, used - n : used] = new
             else:
@@ -87,7 +97,7 @@ class KVCache:
         return kept[0][:, :, :used], kept[1][:, :, :used]
 
     def mask(self, visible: Bool[Tensor, "b n n"]) -> Bool[Tensor, "b n m"]:
-        """What each new token sees: all that its row holds, and of the new ones what `visible` says."""
+        """Return what each new token sees: all entries of its row, and the new tokens that `visible` allows."""
         b, n, _ = visible.shape
         if b == 1:
             return torch.nn.functional.pad(visible, (self._used(0), 0), value=True)
@@ -111,6 +121,6 @@ class KVCache:
                 x.scatter_(2, slots.expand(shape), x.gather(2, source.expand(shape)))
 
     def _used(self, n: int) -> int:
-        if self._longest is None:  # looked at once for all layers: the host waits for the device
+        if self._longest is None:  # once for all layers: reading it makes the host wait for the device
             self._longest = int(self.length.max()) if len(self.length) else 0
         return n + self._longest

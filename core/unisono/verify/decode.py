@@ -1,13 +1,13 @@
-"""Decoding: propose, verify, commit a prefix, until the text ends.
+"""Decoding: propose, verify and commit a prefix, until every row has ended.
 
     while a row has room:
-        proposal = propose(prefix)              cheap guesses of what follows
+        proposal = propose(prefix)              guesses of the next tokens
         logits   = target(prefix, proposal)     ONE evaluation, for the prefix's end and every node
-        verdict  = accept(proposal, logits)     how many hold, and the target's own next token
+        verdict  = accept(proposal, logits)     the number of accepted tokens, and the target's own next token
         prefix   = prefix + accepted + token    at least one token per round
 
-Rows go at their own pace: what a row commits depends on its prompt and its seed only. A cache forgets what
-was refused. See the package's docstring for the methods.
+The tokens of a row depend only on its prompt and its seed, not on the other rows. A cache drops the entries of
+refused tokens. The methods are in methods.py.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from unisono.verify.target import Network, Target
 
 @dataclass(frozen=True)
 class Method:
-    """A proposer and a rule. `lossless`: the result follows the target's law, whatever is proposed.
+    """A proposer and a rule. `lossless`: the result follows the target's distribution, whatever is proposed.
 
     Raises:
-        UnisonoError: for rejection without a draft's law, which is what it divides by.
+        UnisonoError: for `Rejection` with a proposer that gives no distributions.
     """
 
     name: str
@@ -43,7 +43,11 @@ class Method:
     def __post_init__(self):
         if isinstance(self.accept, Rejection) and not self.propose.brings_law:
             raise UnisonoError(
-                f"{self.name}: rejection needs a draft's law, which {type(self.propose).__name__} has not; use Matching"
+                f"{self.name}: rejection needs a draft's law, which {type(self.propose).__name__} has not; "
+                "use Matching",
+                code="conflict",
+                path="accept",
+                value=type(self.propose).__name__,
             )
 
     @property
@@ -53,11 +57,15 @@ class Method:
 
 @dataclass(frozen=True, eq=False)
 class Verified:
-    """What came out, and the bill.
+    """The decoded tokens, and what they cost.
 
-    `tokens` are 0 behind a row's `length`, prompt and end token included. `nfe` and `positions` are the
-    target's evaluations and the tokens computed in them over all rows; `draft_…` the proposer's. `rounds`,
-    `proposed` and `accepted` are counted per row.
+    Attributes:
+        tokens: 0 after a row's `length`.
+        length: tokens of each row, with its prompt and end token.
+        nfe, positions: evaluations of the target, and the tokens computed in them over all rows.
+        draft_nfe, draft_positions: the same of the proposer's network.
+        rounds, proposed, accepted: counted per row.
+        lossless: whether the method is.
     """
 
     tokens: Int[Tensor, "b l"]
@@ -86,10 +94,12 @@ def decode(
     cache: Callable[[int], Cache] | None = None,
     on_step: Callable[[Prefix], None] | None = None,
 ) -> Verified:
-    """Continue every prompt to `max_length` tokens, prompt included, or to its first `end` token.
+    """Continue each prompt to `max_length` tokens, with the prompt, or to its first `end` token.
 
-    `temperature` 0 is greedy; above 0 every row needs a seed. `cache` makes an empty cache for a number of
-    rows; `on_step` is called with the prefix after every round.
+    Args:
+        temperature: 0 is greedy; above 0, every row needs a seed.
+        cache: makes an empty cache for a number of rows; without it, each evaluation reads the whole prefix.
+        on_step: called with the prefix after every round.
 
     Raises:
         UnisonoError: for a prompt that is empty or longer than `max_length`, a missing seed, logits of a
@@ -122,10 +132,12 @@ def rounds(
     end: int | None = None,
     cache: Callable[[int], Cache] | None = None,
 ) -> Generator[Prefix, None, Verified]:
-    """As `decode`, one round at a time: yields the prefix after each, and returns what `decode` returns."""
+    """Decode round by round: yield the prefix after each round, and return what `decode` returns."""
     if seeds is None:
         if temperature > 0:
-            raise UnisonoError(f"sampling at temperature {temperature} without seeds: give one per row")
+            raise UnisonoError(
+                f"sampling at temperature {temperature} without seeds: give one per row", code="missing", path="seeds"
+            )
         seeds = [0] * len(prompt)
     draw = Draw(temperature, warp)
     prefix = Prefix.of(prompt, max_length, seeds, lengths, end)
@@ -141,7 +153,10 @@ def rounds(
         if proposal.vocab_size not in (None, logits.shape[-1]):
             raise UnisonoError(
                 f"the draft has a vocabulary of {proposal.vocab_size}, the target of {logits.shape[-1]}: "
-                "they must share one"
+                "they must share one",
+                code="conflict",
+                path="vocab_size",
+                value=proposal.vocab_size,
             )
         verdict = method.accept(prefix, proposal, logits, draw)
         target.keep(prefix, proposal, verdict)

@@ -1,11 +1,11 @@
 """Draw: the target's next token, greedily or with noise that is fixed per row and position.
 
-The noise of a position does not depend on the round in which it is drawn, so that a draw is a function of
-the tokens before it. Sampling is then as deterministic as taking the most likely token, and whatever is
-proven for greedy decoding holds for sampling (Song et al., 2021, arXiv:2002.03629; the Gumbel-max trick).
+The noise of a position is the same in every round, so a draw is a function of the tokens before it. Sampling is then
+as deterministic as greedy decoding, and proofs for greedy decoding hold for sampling as well (Song et al., 2021,
+arXiv:2002.03629; the Gumbel-max trick).
 
-Discarding a draw and drawing the position again with the same noise is sound: what stood before it was
-decided without looking at it.
+A draw may be discarded and the position drawn again with the same noise: the tokens before it do not depend on that
+noise, so the distribution stays right.
 
 Letters: b batch, n positions, v vocabulary.
 """
@@ -19,24 +19,29 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unisono.checks import is_real
+from unisono.checks import fault_of, is_real
 from unisono.errors import UnisonoError
 from unisono.masked import random
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The law to decode: logits / `temperature`, changed by `warp` (top-p and the like); 0 is greedy."""
+    """The distribution to sample: logits / `temperature`, changed by `warp` (such as top-p); 0 is greedy."""
 
     temperature: float = 0.0
     warp: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self):
         if not is_real(self.temperature, 0):
-            raise UnisonoError(f"temperature {self.temperature!r}: give 0 (greedy) or a positive number")
+            raise UnisonoError(
+                f"temperature {self.temperature!r}: give 0 (greedy) or a positive number",
+                code=fault_of(self.temperature),
+                path="temperature",
+                value=self.temperature,
+            )
 
     def law(self, logits: Float[Tensor, "... v"]) -> Float[Tensor, "... v"]:
-        """Probabilities in float64; all on the first of the most likely tokens if greedy."""
+        """Return probabilities in float64; if greedy, 1 for the first of the most likely tokens."""
         if self.temperature == 0:
             best = logits.argmax(-1, keepdim=True)
             return torch.zeros_like(logits, dtype=torch.float64).scatter(-1, best, 1.0)
@@ -46,7 +51,7 @@ class Draw:
     def __call__(
         self, logits: Float[Tensor, "b n v"], seed: Int[Tensor, " b"], positions: Int[Tensor, "b n"]
     ) -> Int[Tensor, "b n"]:
-        """One token per position, by the noise of that row and position."""
+        """Draw one token per position, with the noise of that row and position."""
         if self.temperature == 0:
             return logits.argmax(-1)
         return sample(self.law(logits), seed, positions)
@@ -55,7 +60,7 @@ class Draw:
 def sample(
     law: Float[Tensor, "b n v"], seed: Int[Tensor, " b"], positions: Int[Tensor, "b n"], stream: int = random.DRAW
 ) -> Int[Tensor, "b n"]:
-    """Draw from probabilities with the Gumbel noise that belongs to (seed, position, token, stream)."""
+    """Draw from probabilities, with the Gumbel noise of (seed, position, token, stream)."""
     b, n, v = law.shape
     sites = (positions[:, :, None] * v + torch.arange(v, device=law.device)).reshape(b, n * v)
     noise = random.gumbel(seed, torch.zeros_like(seed), sites, stream).reshape(b, n, v)

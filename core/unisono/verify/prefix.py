@@ -1,11 +1,11 @@
 """Prefix: the committed tokens, a proposal for what follows, and a verdict on it.
 
     prefix     x_1 … x_c                    committed; c differs from row to row
-    proposal   nodes 0 … n − 1 behind it    a chain, or a tree: the children of a node are alternatives
+    proposal   nodes 0 … n − 1 after it     a chain, or a tree, where the children of a node are alternatives
 
-Node i stands at position c + depth_i, counted from 0, so that a root's child (parent −1) stands at c.
-The target, evaluated on x_c and all nodes at once, gives n + 1 rows of logits: row 0 predicts position c,
-row i + 1 what follows node i.
+Node i is at position c + depth_i, counted from 0; a node without a parent (parent −1) has depth 0. The target is
+evaluated on x_c and all nodes at once and gives n + 1 rows of logits: row 0 predicts position c, row i + 1 the
+position after node i.
 
 Letters: b batch, l room of the prefix, n nodes, d nodes along a path, v vocabulary. Masks: True = keep.
 """
@@ -20,15 +20,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from unisono.checks import is_whole
+from unisono.checks import fault_of, is_whole
 from unisono.errors import UnisonoError
 
 
 @dataclass(frozen=True, eq=False)
 class Prefix:
-    """Committed tokens. What stands behind a row's `length` is 0 and means nothing.
+    """The committed tokens of each row; 0 after its `length`.
 
-    A row is done when it holds `limit` tokens, or its `end` token. `start` is its prompt's length.
+    A row is done when it has `limit` tokens or its `end` token. `start` is the length of its prompt.
     """
 
     tokens: Int[Tensor, "b l"]
@@ -47,34 +47,67 @@ class Prefix:
         lengths: Int[Tensor, " b"] | None = None,
         end: int | None = None,
     ) -> Prefix:
-        """From a padded batch of prompts, each at least one token (a start token) long.
+        """Make a prefix of a padded batch of prompts, each of at least one token (a start token).
 
         Raises:
             UnisonoError: for a prompt that is empty, longer than `limit` or holds a negative token, or if
                 lengths or seeds are not one per row.
         """
         if not is_whole(limit, 0):
-            raise UnisonoError(f"max_length {limit!r}: give a whole number of tokens")
+            raise UnisonoError(
+                f"max_length {limit!r}: give a whole number of tokens",
+                code=fault_of(limit, whole=True),
+                path="max_length",
+                value=limit,
+            )
         if not isinstance(prompt, Tensor) or prompt.dim() != 2 or prompt.is_floating_point():
             shape = tuple(prompt.shape) if isinstance(prompt, Tensor) else type(prompt).__name__
-            raise UnisonoError(f"a prompt of {shape}: give token ids as an integer tensor [rows, tokens]")
+            raise UnisonoError(
+                f"a prompt of {shape}: give token ids as an integer tensor [rows, tokens]",
+                code="type" if not isinstance(prompt, Tensor) or prompt.is_floating_point() else "shape",
+                path="prompt",
+                value=shape,
+            )
         b, n = prompt.shape
         seed = torch.as_tensor(seeds, dtype=torch.int64, device=prompt.device)
         length = torch.full_like(seed, n) if lengths is None else lengths.to(seed)
         for name, x in (("seeds", seed), ("lengths", length)):
             if x.shape != (b,):
-                raise UnisonoError(f"{name} of shape {tuple(x.shape)} for {b} prompts: give one per row")
+                raise UnisonoError(
+                    f"{name} of shape {tuple(x.shape)} for {b} prompts: give one per row",
+                    code="shape",
+                    path=name,
+                    value=tuple(x.shape),
+                )
         if b and int(length.min()) < 1:
-            raise UnisonoError("an empty prompt: give at least a start token, which the first prediction is made from")
+            raise UnisonoError(
+                "an empty prompt: give at least a start token, which the first prediction is made from",
+                code="empty",
+                path="prompt",
+                value=int(length.min()),
+            )
         if b and int(length.max()) > n:
-            raise UnisonoError(f"a prompt of {int(length.max())} tokens in a batch of {n} columns")
+            raise UnisonoError(
+                f"a prompt of {int(length.max())} tokens in a batch of {n} columns",
+                code="range",
+                path="lengths",
+                value=int(length.max()),
+            )
         if b and int(length.max()) > limit:
             raise UnisonoError(
-                f"a prompt of {int(length.max())} tokens, but max_length is {limit}: shorten it, or raise max_length"
+                f"a prompt of {int(length.max())} tokens, but max_length is {limit}: shorten it, or raise max_length",
+                code="limit",
+                path="max_length",
+                value=limit,
             )
         inside = torch.arange(n, device=prompt.device) < length[:, None]
         if bool((inside & (prompt < 0)).any()):
-            raise UnisonoError(f"token {int(prompt[inside].min())} in a prompt: tokens are numbered from 0")
+            raise UnisonoError(
+                f"token {int(prompt[inside].min())} in a prompt: tokens are numbered from 0",
+                code="range",
+                path="prompt",
+                value=int(prompt[inside].min()),
+            )
         tokens = prompt.new_zeros(b, max(limit, n), dtype=torch.int64)
         tokens[:, :n] = torch.where(inside, prompt, 0)
         return cls(tokens[:, :limit], length, length, seed, length >= limit, end)
@@ -85,7 +118,7 @@ class Prefix:
 
     @property
     def room(self) -> Int[Tensor, " b"]:
-        """How deep a row's proposal may go: one token per round is the target's own; 0 for what is done."""
+        """How many tokens may be proposed for a row, besides the target's own token; 0 for rows that are done."""
         return (self.limit - 1 - self.length).clamp_min(0).masked_fill(self.done, 0)
 
     @property
@@ -94,7 +127,7 @@ class Prefix:
         return self.tokens.gather(1, self.length[:, None] - 1)[:, 0]
 
     def commit(self, tokens: Int[Tensor, "b d"], count: Int[Tensor, " b"]) -> Prefix:
-        """Append the first `count` of a row's tokens, up to its limit or its first `end` token."""
+        """Append the first `count` tokens of each row, up to its limit or its first `end` token."""
         d = tokens.shape[1]
         count = torch.minimum(count, self.limit - self.length).masked_fill(self.done, 0)
         done = self.done
@@ -115,11 +148,16 @@ class Prefix:
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """Tokens that may follow a prefix. Only nodes that are `real` can be committed; the others are padding.
+    """Tokens that may follow a prefix.
 
-    `parent` is None for a chain. `law` is what each token was drawn from, `vocab_size` how many tokens the
-    proposer's network knows, where it has one. `carry` is the proposer's own, given back to it next round;
-    `nfe` and `positions` bill its own network.
+    Attributes:
+        tokens: one per node.
+        real: False for nodes that are padding and cannot be committed.
+        parent: each node's parent, −1 for none; None for a chain.
+        law: the distribution from which each token was drawn, where the proposer gives it.
+        vocab_size: of the proposer's network, where it has one.
+        carry: data that the proposer gets back in the next round.
+        nfe, positions: evaluations of the proposer's network in this round, and the tokens computed in them.
     """
 
     tokens: Int[Tensor, "b n"]
@@ -133,18 +171,18 @@ class Proposal:
 
     @classmethod
     def chain(cls, tokens: Int[Tensor, "b n"], count: Int[Tensor, " b"], **more: Any) -> Proposal:
-        """One node after the other, of which a row has its first `count`."""
+        """Make a chain, of which each row has the first `count` nodes."""
         real = torch.arange(tokens.shape[1], device=tokens.device) < count[:, None]
         return cls(tokens.masked_fill(~real, 0), real, **more)
 
     @property
     def depth(self) -> Int[Tensor, " n"]:
-        """How many nodes stand between each node and the prefix."""
+        """The number of nodes between each node and the prefix."""
         return self.ancestors.sum(1) - 1
 
     @property
     def ancestors(self) -> Bool[Tensor, "n n"]:
-        """[i, j]: node j lies on the way to node i, or is it."""
+        """[i, j]: node j is node i or one of its ancestors."""
         n, device = self.tokens.shape[1], self.tokens.device
         if self.parent is None:
             return torch.ones(n, n, dtype=torch.bool, device=device).tril()
@@ -157,9 +195,9 @@ class Proposal:
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What a rule decides: the first `accepted` nodes of `path`, and behind them the target's own `token`.
+    """The decision of a rule: commit the first `accepted` nodes of `path`, then the target's own `token`.
 
-    `drawn` are the target's draws after the root and after each node, where the rule makes them.
+    `drawn` holds the target's draws after the root and after each node, of rules that make them.
     """
 
     path: Int[Tensor, "b d"]
@@ -170,10 +208,7 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """What happened last: a proposer may learn from it.
-
-    `logits` are as the target returned them, extra heads included.
-    """
+    """The last round, for proposers that use it. `logits` are as the target returned them, with extra heads."""
 
     proposal: Proposal
     logits: Tensor
@@ -181,7 +216,7 @@ class Round:
 
     @property
     def leaf(self) -> Int[Tensor, " b"]:
-        """The row of `logits` that the committed token of this round was drawn from."""
+        """The row of `logits` from which the target's own token of this round was drawn."""
         path, accepted = self.verdict.path, self.verdict.accepted
         if not path.shape[1]:
             return torch.zeros_like(accepted)

@@ -1,16 +1,16 @@
-"""Proposers: cheap guesses of what follows a prefix.
+"""Proposers: cheap guesses of the tokens that follow a prefix.
 
-    proposer            guesses with                                        brings laws
+    proposer            guesses with                                        gives distributions
     Nothing             –                                                   –
-    PreviousIterate     what the target drew there in the last round        no
+    PreviousIterate     the target's draws of the last round                no
     NGram               counts of the row's own tokens                      no
     DraftModel          a smaller autoregressive network                    yes
     ExtraHeads          the target's extra heads, as a tree                 no
     LookAhead           the target, reading look-ahead tokens               no
     Denoiser            a masked parallel model                             no
 
-A proposer is a function of the prefix and of the last round; what it wants to keep goes along as the
-proposal's `carry`. It never proposes deeper than a row's `room`.
+A proposer is a function of the prefix and the last round; data that it needs again it puts into the proposal's
+`carry`. It never proposes more than a row's `room`.
 
 Letters: b batch, n nodes, v vocabulary. Masks: True = keep.
 """
@@ -24,7 +24,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from unisono.checks import is_whole
+from unisono.checks import fault_of, is_whole
 from unisono.errors import UnisonoError
 from unisono.masked import random
 from unisono.masked.canvas import Canvas, Layout
@@ -36,7 +36,7 @@ from unisono.verify.target import Network, Target
 
 
 class Proposer(Protocol):
-    """Guesses what follows; `brings_law` says whether its tokens were drawn from laws that it tells."""
+    """Guesses the next tokens. `brings_law`: its proposals hold the distributions that the tokens were drawn from."""
 
     @property
     def brings_law(self) -> bool: ...
@@ -46,7 +46,7 @@ class Proposer(Protocol):
 
 @dataclass(frozen=True)
 class Nothing:
-    """No guess: one token at a time."""
+    """No guess: one token per round."""
 
     brings_law = False
 
@@ -56,11 +56,10 @@ class Nothing:
 
 @dataclass(frozen=True)
 class PreviousIterate:
-    """Jacobi: what the target drew at each position, given the guesses of the round before.
+    """Jacobi iteration: the tokens that the target drew at each position in the last round.
 
-    `block` positions from the prompt's end are solved before the next ones are begun (Gauss–Seidel over
-    blocks); None is all of them at once. Nothing is known of a block at first: it starts from the last
-    committed token, repeated.
+    With `block`, that many positions are solved before the next ones begin (Gauss–Seidel over blocks); None is all at
+    once. A new block starts with the last committed token, repeated.
     """
 
     block: int | None = None
@@ -68,7 +67,12 @@ class PreviousIterate:
 
     def __post_init__(self):
         if self.block is not None and not is_whole(self.block, 1):
-            raise UnisonoError(f"blocks of {self.block!r} tokens: give a whole number of at least 1")
+            raise UnisonoError(
+                f"blocks of {self.block!r} tokens: give a whole number of at least 1",
+                code=fault_of(self.block, whole=True),
+                path="block",
+                value=self.block,
+            )
 
     def __call__(self, prefix: Prefix, last: Round | None, target: Target, draw: Draw) -> Proposal:
         count = prefix.room
@@ -79,9 +83,9 @@ class PreviousIterate:
         guess = prefix.last[:, None].repeat(1, n)
         if last is not None and last.verdict.drawn is not None and n:
             drawn = last.verdict.drawn
-            # Row r's draws begin at the position where its last round began.
+            # A row's draws start at the position at which its last round started.
             at = last.verdict.accepted[:, None] + 1 + torch.arange(n, device=drawn.device)
-            # A row's real nodes of the last round were followed by that many draws, plus the root's.
+            # A row has one draw per real node of the last round, and one for the root.
             had = at <= last.proposal.real.sum(1, keepdim=True)
             guess = torch.where(had, drawn.gather(1, at.clamp_max(drawn.shape[1] - 1)), guess)
         return Proposal.chain(guess, count)
@@ -91,8 +95,9 @@ class PreviousIterate:
 class NGram:
     """Counts of the row's own tokens (Ou et al., 2024, ANPD, arXiv:2404.08698): no network.
 
-    The longest context of `longest` − 1 to `shortest` − 1 tokens that occurred before says what comes next:
-    the token that followed it most often, the latest of those. The counts adapt as tokens are committed.
+    The last tokens are looked up among the earlier ones, first `longest` − 1 of them, then fewer, down to
+    `shortest` − 1. The longest context that occurred before gives the next token: the one that followed it most often,
+    of several the latest. Committed tokens are counted from the next round on.
     """
 
     num_draft: int = 4
@@ -102,9 +107,17 @@ class NGram:
 
     def __post_init__(self):
         _at_least_one(self.num_draft)
-        if not (is_whole(self.shortest, 2) and is_whole(self.longest, self.shortest)):
+        fits = {
+            "shortest": is_whole(self.shortest, 2),
+            "longest": is_whole(self.longest, self.shortest if is_whole(self.shortest) else None),
+        }
+        for name in (name for name, fit in fits.items() if not fit):
+            value = getattr(self, name)
             raise UnisonoError(
-                f"n-grams of {self.shortest!r} to {self.longest!r} tokens: give 2 ≤ shortest ≤ longest, with context"
+                f"n-grams of {self.shortest!r} to {self.longest!r} tokens: give 2 ≤ shortest ≤ longest, with context",
+                code=fault_of(value, whole=True),
+                path=name,
+                value=value,
             )
 
     def __call__(self, prefix: Prefix, last: Round | None, target: Target, draw: Draw) -> Proposal:
@@ -123,7 +136,7 @@ class NGram:
         device = prefix.tokens.device
         token, found = prefix.last, torch.zeros(b, dtype=torch.bool, device=device)
         for order in range(min(self.longest, size), self.shortest - 1, -1):
-            # The last order − 1 tokens, drafts among them; −1 before the row's first token.
+            # The last order − 1 tokens, with the drafts; −1 before the row's first token.
             context = []
             for back in range(order - 1, 0, -1):
                 if back <= len(drafts):
@@ -148,11 +161,11 @@ class NGram:
 
 @dataclass(frozen=True)
 class DraftModel:
-    """A smaller autoregressive network that draws `num_draft` tokens one by one, under the target's settings.
+    """A smaller autoregressive network that draws `num_draft` tokens one by one, with the target's settings.
 
-    `coupled`: it draws with the target's noise, so that `Matching` accepts more and the result is that of the
-    target alone, whatever the draft (Daliri et al., 2024, arXiv:2408.07978). Not for `Rejection`, whose
-    refusals would depend on the noise that they draw with next.
+    `coupled`: it draws with the target's noise, so that `Matching` accepts more tokens and the result is that of the
+    target by itself (Daliri et al., 2024, arXiv:2408.07978). It cannot be used with `Rejection`: there the noise of
+    the draft must be independent of the noise with which a refused token is drawn again.
     """
 
     network: Network
@@ -196,9 +209,9 @@ class DraftModel:
 class ExtraHeads:
     """The target's extra heads propose a tree (Cai et al., 2024, Medusa, arXiv:2401.10774).
 
-    `tree` lists its nodes as paths of ranks, parents first: (0,) is the most likely token of head 1, (0, 2)
-    behind it the third of head 2. The heads are read where the last committed token was drawn, so that
-    they cost no evaluation; the first round has none and proposes nothing.
+    `tree` lists the nodes as paths of ranks, parents first: (0,) is the most likely token of head 1, and (0, 2) is
+    the third most likely token of head 2 after it. The heads' logits are those of the last round, so they cost no
+    evaluation. The first round proposes nothing.
     """
 
     tree: tuple[tuple[int, ...], ...]
@@ -206,12 +219,24 @@ class ExtraHeads:
 
     def __post_init__(self):
         if not self.tree:
-            raise UnisonoError("an empty tree of heads: give at least one node, such as ((0,),)")
+            raise UnisonoError(
+                "an empty tree of heads: give at least one node, such as ((0,),)",
+                code="empty",
+                path="tree",
+                value=self.tree,
+            )
         for at, path in enumerate(self.tree):
             if not path or min(path) < 0 or (len(path) > 1 and path[:-1] not in self.tree[:at]):
-                raise UnisonoError(f"node {path} of the tree: give ranks from 0, and list its parent before it")
+                raise UnisonoError(
+                    f"node {path} of the tree: give ranks from 0, and list its parent before it",
+                    code="value",
+                    path="tree",
+                    value=path,
+                )
         if len(set(self.tree)) < len(self.tree):
-            raise UnisonoError("a node is twice in the tree of heads: give each once")
+            raise UnisonoError(
+                "a node is twice in the tree of heads: give each once", code="conflict", path="tree", value=self.tree
+            )
 
     def __call__(self, prefix: Prefix, last: Round | None, target: Target, draw: Draw) -> Proposal:
         b, device = len(prefix.length), prefix.tokens.device
@@ -220,9 +245,19 @@ class ExtraHeads:
         heads = 0 if last.logits.dim() == 3 else last.logits.shape[2] - 1
         deepest, widest = max(map(len, self.tree)), 1 + max(map(max, self.tree))
         if deepest > heads:
-            raise UnisonoError(f"a tree of depth {deepest}, but the network has {heads} extra heads")
+            raise UnisonoError(
+                f"a tree of depth {deepest}, but the network has {heads} extra heads",
+                code="limit",
+                path="tree",
+                value=deepest,
+            )
         if widest > last.logits.shape[-1]:
-            raise UnisonoError(f"a tree of rank {widest - 1}, but the vocabulary has {last.logits.shape[-1]} tokens")
+            raise UnisonoError(
+                f"a tree of rank {widest - 1}, but the vocabulary has {last.logits.shape[-1]} tokens",
+                code="limit",
+                path="tree",
+                value=widest - 1,
+            )
         best = last.logits[torch.arange(b, device=device), last.leaf, 1:].topk(widest, -1).indices
         depth = torch.tensor([len(path) - 1 for path in self.tree], device=device)
         rank = torch.tensor([path[-1] for path in self.tree], device=device)
@@ -235,8 +270,8 @@ class ExtraHeads:
 class LookAhead:
     """The target itself, reading look-ahead tokens behind the prefix (Monea et al., 2023, PaSS, arXiv:2311.13581).
 
-    `tokens` are the trained look-ahead tokens' ids. One evaluation gives the target's next token and a guess
-    per look-ahead token; it is on the target's bill.
+    `tokens` are the ids of the trained look-ahead tokens. One evaluation gives the target's next token and one guess
+    per look-ahead token; it counts as an evaluation of the target.
     """
 
     tokens: tuple[int, ...]
@@ -244,11 +279,13 @@ class LookAhead:
 
     def __post_init__(self):
         if not self.tokens:
-            raise UnisonoError("no look-ahead tokens: give at least one id")
+            raise UnisonoError(
+                "no look-ahead tokens: give at least one id", code="empty", path="tokens", value=self.tokens
+            )
 
     def __call__(self, prefix: Prefix, last: Round | None, target: Target, draw: Draw) -> Proposal:
         b, device = len(prefix.length), prefix.tokens.device
-        # What stands at the limit is never committed, and may have no position.
+        # A token at the limit is never committed, and its position may not exist in the network.
         deepest = int(prefix.room.max()) if b else 0
         if not deepest:
             return Proposal.chain(prefix.tokens[:, :0], prefix.room)
@@ -265,8 +302,8 @@ class LookAhead:
 class Denoiser:
     """A masked parallel model proposes its most likely tokens at the next `num_draft` positions at once.
 
-    Guided diffusion (Hu et al., 2025, FlashDLM, arXiv:2505.21467). `layout` describes the model's canvas; the
-    first `skip` tokens of a prefix, such as a start token, are not on it.
+    Guided diffusion (Hu et al., 2025, FlashDLM, arXiv:2505.21467). `layout` is the layout of the model's canvas. The
+    first `skip` tokens of a prefix, such as a start token, are not on that canvas.
     """
 
     model: Model
@@ -283,10 +320,18 @@ class Denoiser:
         if size != prefix.limit - self.skip:
             raise UnisonoError(
                 f"the denoiser's canvas has {size} positions, but max_length {prefix.limit} without "
-                f"{self.skip} skipped tokens leaves {prefix.limit - self.skip}: they must be equal"
+                f"{self.skip} skipped tokens leaves {prefix.limit - self.skip}: they must be equal",
+                code="conflict",
+                path="layout",
+                value=size,
             )
         if len(prefix.start) and int(prefix.start.min()) < self.skip:
-            raise UnisonoError(f"a prompt of {int(prefix.start.min())} tokens: {self.skip} are to be skipped")
+            raise UnisonoError(
+                f"a prompt of {int(prefix.start.min())} tokens: {self.skip} are to be skipped",
+                code="limit",
+                path="skip",
+                value=self.skip,
+            )
         count = prefix.room.clamp_max(self.num_draft)
         n = int(count.max()) if len(count) else 0
         if not n:
@@ -305,7 +350,7 @@ class Denoiser:
 
 
 def tree_of(widths: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    """The full tree with the `widths[i]` most likely tokens of head i + 1 behind each node, parents first."""
+    """Return the full tree in which each node has the `widths[i]` most likely tokens of head i + 1 as children."""
     level: list[tuple[int, ...]] = [()]
     tree: list[tuple[int, ...]] = []
     for width in widths:
@@ -320,4 +365,9 @@ def _first_head(logits: Tensor) -> Tensor:
 
 def _at_least_one(num_draft: int) -> None:
     if not is_whole(num_draft, 1):
-        raise UnisonoError(f"num_draft is {num_draft!r}: give a whole number of at least 1")
+        raise UnisonoError(
+            f"num_draft is {num_draft!r}: give a whole number of at least 1",
+            code=fault_of(num_draft, whole=True),
+            path="num_draft",
+            value=num_draft,
+        )

@@ -1,15 +1,15 @@
-"""Target: the autoregressive network, counted, with or without a cache; logits of a prefix's end and of all nodes.
+"""Target: the autoregressive network, with counted evaluations and an optional cache.
 
 A network is any callable
 
     (tokens [b, n], positions [b, n], visible [b, n, n], cache | None) -> logits [b, n, v]
 
-where row i of the logits predicts what follows token i, token i sees what its row's cache holds and the
-new tokens j with ``visible[:, i, j]``. Networks with extra heads return [b, n, 1 + heads, v]: head j
-predicts one token further than head j − 1. `Causal` wraps a network that takes tokens only.
+Row i of the logits predicts the token after token i. Token i sees all entries of its row in the cache, and the new
+tokens j with ``visible[:, i, j]``. Networks with extra heads return [b, n, 1 + heads, v], where head j predicts one
+token further than head j − 1. `Causal` wraps a network that takes tokens only.
 
-One rule keeps caches right: an evaluation first truncates every row to one less than its prefix. What is
-behind was refused or is the last committed token, whose logits are wanted again.
+Each evaluation first truncates the cache of every row to one entry less than its prefix. The entries after that were
+refused, or belong to the last committed token, whose logits are needed again.
 
 Letters: b batch, n nodes, w columns of an evaluation, v vocabulary. Masks: True = keep.
 """
@@ -29,7 +29,7 @@ from unisono.verify.prefix import Prefix, Proposal, Verdict
 
 
 class Network(Protocol):
-    """What predicts the next token, from tokens, their positions, and what each of them sees."""
+    """Predicts the next token from tokens, their positions, and what each of them sees."""
 
     def __call__(
         self,
@@ -41,7 +41,7 @@ class Network(Protocol):
 
 
 class Causal:
-    """A network that takes tokens only: each sees those before it. No cache, no tree.
+    """A network that takes tokens only, each of which sees those before it; without a cache, and for chains only.
 
     Raises:
         UnisonoError: when called with a cache, or with a proposal that branches.
@@ -52,17 +52,25 @@ class Causal:
 
     def __call__(self, tokens: Tensor, positions: Tensor, visible: Tensor, cache: Cache | None) -> Tensor:
         if cache is not None:
-            raise UnisonoError("this network takes tokens only, so that it cannot use a cache: leave cache out")
+            raise UnisonoError(
+                "this network takes tokens only, so that it cannot use a cache: leave cache out",
+                code="unsupported",
+                path="cache",
+            )
         causal = torch.ones_like(visible[0]).tril()
         if not bool(((visible == causal).all(2) | (visible.sum(2) == 1)).all()):  # padding sees only itself
-            raise UnisonoError("this network takes tokens only, so that it cannot read a tree: propose a chain")
+            raise UnisonoError(
+                "this network takes tokens only, so that it cannot read a tree: propose a chain",
+                code="unsupported",
+                path="proposal",
+            )
         return self.network(tokens)
 
 
 class Target:
-    """A network, its cache, and its bill: `nfe` batched evaluations, `positions` computed over all rows.
+    """A network with its cache; counts `nfe` batched evaluations and the `positions` computed in them over all rows.
 
-    `cache` makes an empty cache for a number of rows; without, every evaluation reads the whole prefix.
+    `cache` makes an empty cache for a number of rows; without it, every evaluation reads the whole prefix.
     """
 
     def __init__(self, network: Network, cache: Callable[[int], Cache] | None = None, num_rows: int = 0):
@@ -71,10 +79,14 @@ class Target:
         self.nfe = 0
         self.positions = 0
         if self.cache is not None and (len(self.cache.length) != num_rows or bool(self.cache.length.any())):
-            raise UnisonoError("cache returned one that is in use: give a function that makes an empty one each time")
+            raise UnisonoError(
+                "cache returned one that is in use: give a function that makes an empty one each time",
+                code="state",
+                path="cache",
+            )
 
     def __call__(self, prefix: Prefix, proposal: Proposal) -> Float[Tensor, "b n+1 ..."]:
-        """Logits that follow the prefix, and each node: [b, n + 1, v], or [b, n + 1, 1 + heads, v].
+        """Return the logits after the prefix and after each node: [b, n + 1, v], or [b, n + 1, 1 + heads, v].
 
         Raises:
             UnisonoError: if the network returns another shape, whole numbers, NaN or +inf.
@@ -89,7 +101,7 @@ class Target:
         if b == 1 and proposal.parent is None and bool(proposal.real.all()):
             return self._one_row(prefix, proposal, int(held))
         pending = prefix.length - held
-        # Columns that are padding in every row are left out; a tree keeps all of its nodes, to select from.
+        # Columns that are padding in every row are left out; a tree keeps all nodes, since `select` needs their places.
         nodes = proposal.real.sum(1) if proposal.parent is None else n
         width = int((pending + nodes).max()) if b else 0
         column = torch.arange(width, device=device).expand(b, width)
@@ -98,7 +110,7 @@ class Target:
         slot = held[:, None] + column
         tokens = prefix.tokens.gather(1, slot.clamp_max(prefix.limit - 1))
         positions = slot
-        # Everyone sees itself, padding too: attention over nothing is NaN.
+        # Every column sees itself, padding as well: attention over no key is NaN.
         visible = (node[:, :, None] < 0) & (column[:, None] <= column[:, :, None])
         visible = visible | torch.eye(width, dtype=torch.bool, device=device)
         if n:
@@ -108,7 +120,7 @@ class Target:
             relatives = proposal.ancestors[at[:, :, None], at[:, None, :]]
             visible = visible | (is_node[:, :, None] & ((node[:, None] < 0) | (is_node[:, None] & relatives)))
         tokens = torch.where(node < n, tokens, 0)
-        # Only padding and nodes that are not real lie beyond the limit: a table of positions must hold.
+        # Only padding and nodes that are not real are beyond the limit; the network may have no such position.
         positions = positions.clamp_max(prefix.limit - 1)
         logits = self._read(tokens, positions, visible)
         if self.cache is not None:
@@ -119,7 +131,7 @@ class Target:
         return logits
 
     def _one_row(self, prefix: Prefix, proposal: Proposal, held: int) -> Tensor:
-        """A chain behind one row, which has no padding: the same numbers by a tenth of the operations."""
+        """Evaluate a chain after a single row, which needs no padding, in a tenth of the operations."""
         length, n = int(prefix.length), proposal.tokens.shape[1]
         width = length - held + n
         tokens = torch.cat([prefix.tokens[:, held:length], proposal.tokens], 1)
@@ -130,14 +142,17 @@ class Target:
         return logits
 
     def _read(self, tokens: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
-        """Evaluate the network, and put it on the bill."""
+        """Evaluate the network, and count it."""
         b, width = tokens.shape
         try:
             logits = self.network(tokens, positions, visible, self.cache)
         except IndexError as error:
             raise UnisonoError(
                 f"the network cannot read tokens up to {int(tokens.max())} at positions up to {int(positions.max())}: "
-                f"{error}; is the prompt or the draft of another vocabulary, or max_length beyond its positions?"
+                f"{error}; is the prompt or the draft of another vocabulary, or max_length beyond its positions?",
+                code="range",
+                path="tokens",
+                value=int(tokens.max()),
             ) from error
         self.nfe += 1
         self.positions += b * width
@@ -147,9 +162,9 @@ class Target:
         return logits
 
     def _look(self, logits: Tensor, prefix: Prefix, proposal: Proposal) -> None:
-        """Raise where what is wanted is NaN or +inf."""
+        """Raise where logits that are used are NaN or +inf."""
         values = logits.flatten(2)
-        # A sum is not finite if one of its terms is not: one pass where all is well. (−inf is no fault.)
+        # One cheap pass for the usual case: a sum is finite only if all terms are. (−inf itself is allowed.)
         if bool(values.sum().isfinite()):
             return
         read = torch.cat([~prefix.done[:, None], proposal.real], 1)
@@ -159,11 +174,14 @@ class Target:
             raise UnisonoError(
                 f"the network's logits are NaN or +inf in row {row}, after token "
                 f"{int(prefix.length[row]) + (0 if at == 0 else int(proposal.depth[at - 1]) + 1)}: "
-                "check its weights and its input"
+                "check its weights and its input",
+                code="value",
+                path="logits",
+                value=row,
             )
 
     def keep(self, prefix: Prefix, proposal: Proposal, verdict: Verdict) -> None:
-        """Bring a tree's accepted path to the front of what was appended behind `prefix`."""
+        """Move the cache entries of a tree's accepted path to directly after `prefix`."""
         if self.cache is None or proposal.parent is None or not verdict.path.shape[1]:
             return
         self.cache.select(prefix.length, verdict.path)
@@ -172,7 +190,15 @@ class Target:
         if logits.dim() not in (3, 4) or logits.shape[:2] != (b, width):
             raise UnisonoError(
                 f"the network returned logits of shape {tuple(logits.shape)}: ({b}, {width}, vocabulary) "
-                "or, with extra heads, (rows, tokens, 1 + heads, vocabulary) was asked for"
+                "or, with extra heads, (rows, tokens, 1 + heads, vocabulary) was asked for",
+                code="shape",
+                path="logits",
+                value=tuple(logits.shape),
             )
         if not logits.dtype.is_floating_point:
-            raise UnisonoError(f"the network returned logits of type {logits.dtype}: give real numbers")
+            raise UnisonoError(
+                f"the network returned logits of type {logits.dtype}: give real numbers",
+                code="type",
+                path="logits",
+                value=logits.dtype,
+            )

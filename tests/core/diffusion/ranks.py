@@ -342,18 +342,18 @@ def displaced(group):
             try:
                 solve(recurrence, x, evaluator=Patched(patches))
             except UnisonoError as error:
-                found["refused window"] = str(error)
+                found["refused window"] = [error.code, error.path, error.value]
             try:
                 unet(x, torch.tensor([3.0, 4.0]), **options)
             except UnisonoError as error:
-                found["refused rows"] = str(error)
+                found["refused rows"] = [error.code, error.path, error.value]
         if name == "fresh":
             solution = solve(recurrence, x, accept=Tolerance(1e-3), window=4, evaluator=Patched(patches))
             found["fresh window"] = solution.sample
             try:
                 unet(x[:, :, :2], 5, **options)
             except UnisonoError as error:
-                found["refused rank"] = str(error)
+                found["refused rank"] = [error.code, error.path, error.value]
         patches.remove()
     return found
 
@@ -375,7 +375,7 @@ def run(rank, folder, port):
                 try:
                     exchange("a", torch.ones(1), 0, groups[2])
                 except UnisonoError as error:
-                    found["not in the group"] = str(error)
+                    found["not in the group"] = [error.code, error.path, error.value]
             if rank == 0:
                 found["one"] = group_size(dist.new_group([0], use_local_synchronization=True))
     except BaseException:

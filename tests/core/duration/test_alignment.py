@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refused import refused
 from unisono.duration import Alignment, box, gaussian
 from unisono.errors import UnisonoError
 
@@ -149,11 +150,11 @@ def test_index_and_uniform():
     assert torch.equal(again.durations, alignment.durations)
     even = Alignment.uniform(torch.tensor([3, 4]), torch.tensor([8, 4]), num_tokens=5)
     assert even.durations.tolist() == [[2, 3, 3, 0, 0], [1, 1, 1, 1, 0]]
-    with pytest.raises(UnisonoError, match="item 0 go backwards at frame 2"):
+    with refused(UnisonoError, "value", "index", names=["item 0", "frame 2"]):
         Alignment.from_index(torch.tensor([[0, 1, 0]]), torch.tensor([2]))
-    with pytest.raises(UnisonoError, match="frame 1 of item 0 names token 2"):
+    with refused(UnisonoError, "range", "index", value=2, names=["frame 1", "item 0", "token 2"]):
         Alignment.from_index(torch.tensor([[0, 2]]), torch.tensor([2]))
-    with pytest.raises(UnisonoError, match="item 0 has 3 frames to fill and no token"):
+    with refused(UnisonoError, "empty", "src_lengths", value=0, names=["item 0", "3 frames"]):
         Alignment.uniform(torch.tensor([0]), torch.tensor([3]))
 
 
@@ -168,7 +169,7 @@ def test_window_is_a_slice(kind):
     for start, stop in [(0, 2), (1, 5), (4, 4), (0, y.shape[1])]:
         window = alignment.expand_window(x, start, stop, fill=3.0)
         torch.testing.assert_close(window, y[:, start:stop], rtol=1e-6, atol=1e-6)
-    with pytest.raises(UnisonoError, match=r"window \[0, 99\) is not inside"):
+    with refused(UnisonoError, "range", "window", value=(0, 99), names=f"{alignment.num_frames} frames"):
         alignment.expand_window(x, 0, 99)
 
 
@@ -201,7 +202,7 @@ def test_positions():
     assert not p[1, 5:].any()
     same = Alignment.from_durations(alignment.durations.double(), alignment.src_lengths)
     torch.testing.assert_close(same.positions(kinds), p)
-    with pytest.raises(UnisonoError, match="position 'half' is unknown"):
+    with refused(UnisonoError, "unknown", "kinds", value="half", names="fraction"):
         alignment.positions(("half",))
 
 
@@ -222,7 +223,7 @@ def test_crop_is_a_slice_and_associates(kind):
     torch.testing.assert_close(twice.durations, once.durations)
     assert torch.equal(twice.tgt_lengths, once.tgt_lengths)
     torch.testing.assert_close(twice.expand(x), once.expand(x))
-    with pytest.raises(UnisonoError, match="crop start"):
+    with refused(UnisonoError, "range", "start", value=[-1, -1], names="at least 0"):
         alignment.crop(-1, 2)
 
 
@@ -242,7 +243,7 @@ def test_compose_associates_and_commutes_with_crop():
     expected = words.compose(phones).expand(x)
     torch.testing.assert_close(soft.compose(phones).expand(x), expected)
     torch.testing.assert_close(phones.expand(torch.nn.functional.pad(words.expand(x), (0, 0, 0, 0))), expected)
-    with pytest.raises(UnisonoError, match="but the next one starts from"):
+    with refused(UnisonoError, "shape", "finer", value=[3, 2]):
         phones.compose(words)
 
 
@@ -255,7 +256,7 @@ def test_word_times_rise_and_end_with_the_audio():
     assert torch.equal(times[:, 1:, 0], times[:, :-1, 1])
     assert torch.equal(times[:, -1, 1], phones.tgt_lengths.double() * 256 / 22050)
     assert phones.coarsen(groups).durations.tolist() == [[3, 3, 4], [1, 2, 0]]
-    with pytest.raises(UnisonoError, match="groups of shape"):
+    with refused(UnisonoError, "shape", "groups", value=(2, 3)):
         phones.coarsen(groups[:, :3])
 
 
@@ -271,25 +272,25 @@ def test_empty_batch_empty_utterance_and_no_tokens():
 
 
 def test_refusals():
-    with pytest.raises(UnisonoError, match="duration -1 of token 1 in item 0"):
+    with refused(UnisonoError, "range", "durations", value=-1, names=["-1", "token 1", "item 0"]):
         Alignment.from_durations(torch.tensor([[1, -1]]))
-    with pytest.raises(UnisonoError, match="duration nan of token 0 in item 1"):
+    with refused(UnisonoError, "range", "durations", names=["nan", "token 0", "item 1"]):
         Alignment.from_durations(torch.tensor([[1.0], [torch.nan]]))
-    with pytest.raises(UnisonoError, match="sum to 3 frames, but its target has 4"):
+    with refused(UnisonoError, "conflict", "tgt_lengths", value=4, names=["3 frames", "4"]):
         Alignment.from_durations(torch.tensor([[1, 2]]), tgt_lengths=torch.tensor([4]))
-    with pytest.raises(UnisonoError, match="must be 1 numbers from 0 to 2"):
+    with refused(UnisonoError, "range", "lengths", value=[3], names="0 to 2"):
         Alignment.from_durations(torch.tensor([[1, 2]]), torch.tensor([3]))
     alignment = example()
-    with pytest.raises(UnisonoError, match="batch of 2 with 4 tokens, got shape"):
+    with refused(UnisonoError, "shape", "x", value=(2, 5), names="4 tokens"):
         alignment.expand(torch.zeros(2, 5))
-    with pytest.raises(UnisonoError, match="reduction 'median' is unknown"):
+    with refused(UnisonoError, "unknown", "reduce", value="median", names="nonzero_mean"):
         alignment.pool(torch.zeros(2, 6), "median")
-    with pytest.raises(UnisonoError, match="reduce='softmax' needs weight"):
+    with refused(UnisonoError, "missing", "weight", names="softmax"):
         alignment.pool(torch.zeros(2, 6), "softmax")
     fractional = Alignment.from_durations(torch.tensor([[1.5, 0.5]]))
-    with pytest.raises(UnisonoError, match="reduce='max' needs whole durations"):
+    with refused(UnisonoError, "unsupported", "reduce", value="max", names="max"):
         fractional.pool(torch.zeros(1, 2), "max")
-    with pytest.raises(UnisonoError, match=r"expand of torch\.int64 needs whole durations"):
+    with refused(UnisonoError, "unsupported", "x", value=torch.int64, names="float"):
         fractional.expand(torch.zeros(1, 2, dtype=torch.int64))
 
 

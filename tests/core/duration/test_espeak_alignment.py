@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import unisono.duration.learn as module
+from refused import refused
 from unisono.duration import estimate_shift, learn_alignment
 from unisono.errors import UnisonoError
 from unisono_sound.signal import LogMel, MelSpec
@@ -104,17 +105,17 @@ def test_a_damaged_or_missing_cache_is_done_without(tmp_path, monkeypatch, damag
 
 
 @pytest.mark.parametrize(
-    ("ids", "frames", "message"),
+    ("ids", "frames", "code", "path", "value"),
     [
-        ([], [], "at least one"),
-        ([[0, 1]], [9, 9], "as many"),
-        ([[]], [9], "at least one symbol"),
-        ([[0, 5]], [9], "from 0 to 4"),
-        ([[0, 1, 2]], [2], "only 2 frames"),
+        ([], [], "empty", "targets", 0),
+        ([[0, 1]], [9, 9], "shape", "targets", 2),
+        ([[]], [9], "empty", "symbols[0]", []),
+        ([[0, 5]], [9], "range", "symbols[0]", [0, 5]),
+        ([[0, 1, 2]], [2], "limit", "tgt_lengths", 2),
     ],
 )
-def test_what_cannot_be_aligned_is_refused(ids, frames, message):
-    with pytest.raises(UnisonoError, match=message):
+def test_what_cannot_be_aligned_is_refused(ids, frames, code, path, value):
+    with refused(UnisonoError, code, path, value=value):
         learn_alignment(
             [torch.tensor(i, dtype=torch.int64) for i in ids], [torch.randn(n, 8) for n in frames], 5, num_steps=1
         )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import unisono.masked as um
+from refused import refused
 from torch import nn
 from torch.nn import functional as F
 from unisono.errors import UnisonoError
@@ -453,28 +454,29 @@ def test_diffusion_sees_what_mdlm_passes_through(steps):
 
 SMALL, FIVE, COSINE = blank(SEQUENCE, 1), torch.zeros(1, 5, dtype=torch.int64), Scheduled(4)
 WRONG = [
-    ("token 4 at position 2, which may hold 0 to 3", lambda: Diffusion()(SMALL, torch.tensor([[0, 1, 4, 0, 0]]))),
-    ("token -1 at", lambda: PlanMasking(Plan(Scheduled(4)))(SMALL, torch.full((1, 5), -1))),
-    ("token 4 at", lambda: BlockDiffusion()(SMALL, torch.full((1, 5), 4))),
-    ("token 4 at", lambda: Glancing()(SMALL, torch.full((1, 5), 4), torch.zeros(1, 5, 4))),
-    ("tokens of shape", lambda: Diffusion()(SMALL, torch.zeros(1, 4, dtype=torch.int64))),
-    ("weights of 2 groups, but the layout has 1", lambda: PlanMasking(Plan(COSINE), (1, 1))(SMALL, FIVE)),
-    ("at least 0, not all 0", lambda: PlanMasking(Plan(Scheduled(4)), (0.0, 0.0))),
-    ("steps for 2 groups", lambda: PlanMasking(Plan(Scheduled((4, 1))))(SMALL, FIVE)),
-    ("min_time 1", lambda: Diffusion(min_time=1.0)),
-    ("min_time nan", lambda: Diffusion(min_time=float("nan"))),
-    ("it must be 1 and 0", lambda: Diffusion(lambda t: 1 - t / 2)),
-    ("it must be 1 and 0", lambda: BlockDiffusion(lambda t: t)),
-    ("clip", lambda: BlockDiffusion(clip=(0.5, 0.5))),
-    ("1 rows of", lambda: BlockDiffusion().at(SMALL, torch.zeros(1, 5, dtype=torch.int64), torch.ones(2, 5))),
-    ("1 rows of 1 groups", lambda: Counted().at(SMALL, FIVE, torch.ones(2, 5))),
-    ("glancing ratio 1.5", lambda: Glancing(1.5)),
+    ("range", "tokens", 4, lambda: Diffusion()(SMALL, torch.tensor([[0, 1, 4, 0, 0]]))),
+    ("range", "tokens", -1, lambda: PlanMasking(Plan(Scheduled(4)))(SMALL, torch.full((1, 5), -1))),
+    ("range", "tokens", 4, lambda: BlockDiffusion()(SMALL, torch.full((1, 5), 4))),
+    ("range", "tokens", 4, lambda: Glancing()(SMALL, torch.full((1, 5), 4), torch.zeros(1, 5, 4))),
+    ("shape", "tokens", (1, 4), lambda: Diffusion()(SMALL, torch.zeros(1, 4, dtype=torch.int64))),
+    ("shape", "group_weights", 2, lambda: PlanMasking(Plan(COSINE), (1, 1))(SMALL, FIVE)),
+    ("value", "group_weights", [0.0, 0.0], lambda: PlanMasking(Plan(Scheduled(4)), (0.0, 0.0))),
+    ("shape", "num_steps", [4, 1], lambda: PlanMasking(Plan(Scheduled((4, 1))))(SMALL, FIVE)),
+    ("range", "min_time", 1.0, lambda: Diffusion(min_time=1.0)),
+    ("range", "min_time", math.inf, lambda: Diffusion(min_time=math.inf)),
+    ("type", "min_time", "0", lambda: Diffusion(min_time="0")),
+    ("value", "alpha", [1.0, 0.5], lambda: Diffusion(lambda t: 1 - t / 2)),
+    ("value", "alpha", [0.0, 1.0], lambda: BlockDiffusion(lambda t: t)),
+    ("range", "clip", (0.5, 0.5), lambda: BlockDiffusion(clip=(0.5, 0.5))),
+    ("shape", "time", (2, 5), lambda: BlockDiffusion().at(SMALL, FIVE, torch.ones(2, 5))),
+    ("shape", "u", (2, 5), lambda: Counted().at(SMALL, FIVE, torch.ones(2, 5))),
+    ("range", "ratio", 1.5, lambda: Glancing(1.5)),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("message", "call"), WRONG, ids=[message for message, _ in WRONG])
-def test_wrong_input_is_one_sentence(message, call):
-    with pytest.raises(UnisonoError, match=message):
+@pytest.mark.parametrize(("code", "path", "value", "call"), WRONG)
+def test_wrong_input_is_one_sentence(code, path, value, call):
+    with refused(UnisonoError, code, path, value=value):
         call()
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import unisono.masked as um
+from refused import ANYTHING, refused
 from torch.utils._python_dispatch import TorchDispatchMode
 from unisono.errors import UnisonoError
 from unisono.masked import Canvas, Handle, Layout, decode
@@ -183,7 +184,7 @@ def test_executors_agree(strategy, layout):
         assert torch.equal(fast.tokens, slow.tokens) and fast.nfe == slow.nfe
         assert len(rehearse(canvas, strategy)) == int(fast.steps.max())
     else:
-        with pytest.raises(UnisonoError, match="cannot be unrolled"):
+        with refused(UnisonoError, "unsupported", "strategy"):
             decode(net, canvas, strategy, executor=um.unrolled)
 
 
@@ -278,7 +279,7 @@ def test_random_numbers_are_uniform_and_apart():
         assert abs(float(torch.corrcoef(torch.stack([u.flatten(), other.flatten()]))[0, 1])) < 5 / math.sqrt(u.numel())
     assert len(torch.unique(um.row_seeds(7, 100))) == 100
     for wrong in (-1, MAX_SEED + 1):
-        with pytest.raises(UnisonoError, match=f"seed {wrong}"):
+        with refused(UnisonoError, "range", "seed", value=wrong, names=str(MAX_SEED)):
             um.row_seeds(wrong, 3)
 
 
@@ -421,7 +422,7 @@ def test_query_only_asks_for_what_it_fills():
     done = decode(net_for(FLAT), canvas, um.arpg(4))
     assert done.nfe == 4 and done.positions == L - 3
     assert torch.equal(done.tokens, decode(net_for(FLAT), canvas, replace(um.arpg(4), query_only=False)).tokens)
-    with pytest.raises(UnisonoError, match="must be blind"):
+    with refused(UnisonoError, "conflict", "query_only", value="maskgit"):
         replace(um.maskgit(4), query_only=True)
 
 
@@ -487,54 +488,66 @@ def test_more_steps_than_tokens():
     assert decode(net_for(FLAT), Canvas.blank(FLAT, [1]), um.maskgit(1)).nfe == 1
 
 
-def raises(match, call):
-    with pytest.raises(UnisonoError, match=match):
+def raises(code, path, value, names, call):
+    with refused(UnisonoError, code, path, value=value, names=names):
         call()
 
 
 def test_wrong_canvases():
     blank = Canvas.blank(FLAT, [1, 2], [L, 5])
-    raises("a prompt of 13 tokens: this canvas has 12", lambda: blank.prompt(torch.zeros(2, 13, dtype=torch.long)))
-    raises("the row has 5 positions", lambda: blank.prompt(torch.zeros(2, 6, dtype=torch.long)))
-    raises("frozen token 7 at position 1, which may hold 0 to 6", lambda: blank.prompt(torch.tensor([[0, 7], [0, 0]])))
+    raises("limit", "tokens", 13, "12", lambda: blank.prompt(torch.zeros(2, 13, dtype=torch.long)))
+    raises("range", "where", 5, "5 positions", lambda: blank.prompt(torch.zeros(2, 6, dtype=torch.long)))
+    raises("range", "tokens", 7, ["position 1", "0 to 6"], lambda: blank.prompt(torch.tensor([[0, 7], [0, 0]])))
     raises(
-        r"frozen token 2 at position 1, which may hold 7 to 13",
+        *("range", "tokens", 2, ["position 1", "7 to 13"]),
         lambda: Canvas.blank(LEVELS, [1]).prompt(torch.full((1, 3), 2)),
     )
-    raises("give a boolean mask", lambda: blank.freeze(torch.zeros(L, dtype=torch.long), torch.ones(L)))
-    raises(r"tokens of shape \(3,\)", lambda: blank.freeze(torch.zeros(3).long(), torch.ones(L, dtype=torch.bool)))
-    raises("this layout holds 0 to 12", lambda: Canvas.blank(FLAT, [1], [13]))
-    raises("1 lengths for 2 seeds", lambda: Canvas.blank(FLAT, [1, 2], [3]))
-    raises("blocks of 0", lambda: Layout.blocks(4, 0, 3))
-    raises("0 streams", lambda: Layout.streams(4, []))
-    raises("give one group per stream", lambda: Layout.streams(4, [3, 3], [0]))
-    raises("position 0 may hold tokens 0 to -1", lambda: Layout.sequence(4, 0))
+    raises(
+        "type", "where", torch.float32, "boolean", lambda: blank.freeze(torch.zeros(L, dtype=torch.long), torch.ones(L))
+    )
+    raises(
+        "shape", "tokens", (3,), "(2, 12)", lambda: blank.freeze(torch.zeros(3).long(), torch.ones(L, dtype=torch.bool))
+    )
+    raises("range", "lengths", [13], "0 to 12", lambda: Canvas.blank(FLAT, [1], [13]))
+    raises("shape", "lengths", 1, "2 seeds", lambda: Canvas.blank(FLAT, [1, 2], [3]))
+    raises("range", "size", 0, "at least 1", lambda: Layout.blocks(4, 0, 3))
+    raises("empty", "sizes", [], "at least one", lambda: Layout.streams(4, []))
+    raises("type", "num_frames", 2.5, "2.5", lambda: Layout.streams(2.5, [3]))
+    raises("range", "width", -1, "-1", lambda: Layout.grid(2, -1, 3))
+    raises("shape", "groups", 1, "2 streams", lambda: Layout.streams(4, [3, 3], [0]))
+    raises("range", "start[0]", (0, 0), "position 0", lambda: Layout.sequence(4, 0))
 
 
 def test_wrong_schedules_and_knobs():
-    raises("must end at 0", lambda: um.maskgit(4, lambda r, n: torch.ones_like(r)))
-    raises("rises at r", lambda: check_schedule(lambda r, n: (1 - r) * (1 + 2 * r) / 1.2))
-    raises("shares lie in 0 to 1", lambda: check_schedule(lambda r, n: 2 - 2 * r))
-    raises("exponent must be above 0", lambda: um.power(0))
-    raises("at least 1", lambda: um.maskgit(0))
+    raises("value", "schedule", 1.0, "0", lambda: um.maskgit(4, lambda r, n: torch.ones_like(r)))
+    raises("value", "schedule", ANYTHING, "r = ", lambda: check_schedule(lambda r, n: (1 - r) * (1 + 2 * r) / 1.2))
+    raises("range", "schedule", (0.0, 2 - 2 / 256), "0 to 1", lambda: check_schedule(lambda r, n: 2 - 2 * r))
+    raises("range", "exponent", 0, "above 0", lambda: um.power(0))
+    raises("range", "num_steps", [0], "at least 1", lambda: um.maskgit(0))
     raises(
-        "steps for 2 groups, but the layout has 3",
+        *("shape", "num_steps", [3, 1], "3"),
         lambda: decode(Net(), Canvas.blank(LEVELS, [1]), um.soundstorm((3, 1))),
     )
     raises(
-        "2 numbers of steps for 3 rows|one per row",
+        *("shape", "num_steps", (2,), "3 rows"),
         lambda: decode(Net(), Canvas.blank(FLAT, [1, 2, 3]), um.maskgit(torch.tensor([1, 2]))),
     )
-    raises("add up to 3: this layout has 12", lambda: um.locality(Layout.grid(3, 4, V), (1, 2)))
-    raises("remasking 'best'", lambda: um.remdm(4, "best"))
-    raises("dream rule 'best'", lambda: um.dream(4, "best"))
-    raises("give either threshold or factor", lambda: um.fast_dllm(0.9, 1.0))
+    raises("shape", "sizes", [1, 2], ["3", "12"], lambda: um.locality(Layout.grid(3, 4, V), (1, 2)))
+    raises("unknown", "kind", "best", "rescale", lambda: um.remdm(4, "best"))
+    raises("unknown", "rule", "best", "entropy", lambda: um.dream(4, "best"))
+    raises("conflict", "factor", 1.0, "threshold", lambda: um.fast_dllm(0.9, 1.0))
     raises(
-        "suppressed tokens",
+        *("range", "tokens", [99], f"0 to {V - 1}"),
         lambda: decode(Net(), Canvas.blank(FLAT, [1]), replace(um.dream(4), warp=um.Suppress((99,)))),
     )
-    raises("nucleus p = 0", lambda: um.Nucleus(0))
-    raises("max_steps 0", lambda: decode(Net(), Canvas.blank(FLAT, [1]), um.maskgit(4), max_steps=0))
+    raises("range", "p", 0, "above 0", lambda: um.Nucleus(0))
+    raises(
+        "range",
+        "max_steps",
+        0,
+        "at least 1",
+        lambda: decode(Net(), Canvas.blank(FLAT, [1]), um.maskgit(4), max_steps=0),
+    )
 
 
 @pytest.mark.parametrize("executor", [um.sync, um.unrolled, um.Compact()], ids=["sync", "unrolled", "compact"])
@@ -549,19 +562,26 @@ def test_logits_from_which_nothing_can_be_drawn(executor, value):
         return logits
 
     raises(
-        "row 1, step 2: the model's logits",
+        *("value", "logits", 1, ["row 1", "step 2"]),
         lambda: decode(um.Unconditional(model), Canvas.blank(FLAT, [1, 2]), um.llada(4, 1.0), executor=executor),
     )
 
 
 def test_wrong_models():
     blank = Canvas.blank(FLAT, [1])
-    raises(r"logits of shape \(1, 12, 3\)", lambda: decode(lambda t, k, q: torch.zeros(1, L, 3), blank, um.maskgit(4)))
     raises(
-        "logits of type torch.int64", lambda: decode(lambda t, k, q: torch.zeros(1, L, V).long(), blank, um.maskgit(4))
+        "shape",
+        "logits",
+        (1, 12, 3),
+        "(1, 12, 7)",
+        lambda: decode(lambda t, k, q: torch.zeros(1, L, 3), blank, um.maskgit(4)),
     )
     raises(
-        "has no rows",
+        *("type", "logits", torch.int64, "torch.int64"),
+        lambda: decode(lambda t, k, q: torch.zeros(1, L, V).long(), blank, um.maskgit(4)),
+    )
+    raises(
+        *("unsupported", "model", "function", "rows(index)"),
         lambda: decode(
             lambda t, k, q: torch.zeros(2, L, V),
             Canvas.blank(FLAT, [1, 2], [3, 9]),
@@ -573,7 +593,7 @@ def test_wrong_models():
 
 def test_steps_that_commit_nothing():
     never = replace(um.fast_dllm(0.9), select=um.Threshold(1.0))
-    raises("12 positions are still masked after", lambda: decode(Net(), Canvas.blank(FLAT, [1]), never))
+    raises("failed", "strategy", 12, ["fast_dllm", "max_steps"], lambda: decode(Net(), Canvas.blank(FLAT, [1]), never))
     forced = decode(Net(), Canvas.blank(FLAT, [1]), never, max_steps=3)
     assert forced.nfe == 3 and forced.canvas.known.all()
     assert decode(Net(), Canvas.blank(BLOCKS, [1]), um.llada(4), max_steps=2).nfe == 2
@@ -592,4 +612,4 @@ def test_one_step_at_a_time_is_the_same(strategy):
     assert torch.equal(here.tokens, done.tokens) and (again.nfe, again.positions) == (handle.nfe, handle.positions)
     assert len(list(um.steps(Net(), canvas, strategy, max_steps=2))) == 2
     assert list(um.steps(Net(), Canvas.blank(BLOCKS, [3], [0]), strategy)) == []
-    raises("max_steps 0", lambda: um.steps(Net(), canvas, strategy, max_steps=0))
+    raises("range", "max_steps", 0, "at least 1", lambda: um.steps(Net(), canvas, strategy, max_steps=0))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import unisono.masked as um
+from refused import refused
 from torch.nn import functional as F
 from unisono.errors import UnisonoError
 from unisono.masked import Canvas, Layout, Plan, Scheduled
@@ -208,12 +209,14 @@ def test_drawn_bounds_average_to_the_likelihood():
 
 def test_wrong_input_is_one_sentence():
     corrupted, logits = example()
-    for message, call in [
-        ("reduction 'sum': mean or none", lambda: masked_cross_entropy(logits, corrupted, reduction="sum")),
-        ("label_smoothing 1", lambda: masked_cross_entropy(logits, corrupted, 1.0)),
-        ("logits of shape", lambda: masked_cross_entropy(logits[:, :5], corrupted)),
-        ("logits of shape", lambda: masked_cross_entropy(logits[..., :5], corrupted)),
-        ("corrupt with Diffusion", lambda: negative_elbo(logits, corrupted)),
+    b, n, v = logits.shape
+    for code, path, value, call in [
+        ("unknown", "reduction", "sum", lambda: masked_cross_entropy(logits, corrupted, reduction="sum")),
+        ("range", "label_smoothing", 1.0, lambda: masked_cross_entropy(logits, corrupted, 1.0)),
+        ("type", "label_smoothing", "0", lambda: masked_cross_entropy(logits, corrupted, "0")),
+        ("shape", "logits", (b, 5, v), lambda: masked_cross_entropy(logits[:, :5], corrupted)),
+        ("shape", "logits", (b, n, 5), lambda: masked_cross_entropy(logits[..., :5], corrupted)),
+        ("missing", "corrupted.time", None, lambda: negative_elbo(logits, corrupted)),
     ]:
-        with pytest.raises(UnisonoError, match=message):
+        with refused(UnisonoError, code, path, value=value):
             call()

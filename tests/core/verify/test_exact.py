@@ -1,10 +1,12 @@
 """Propose, verify, commit: against the target's law on joints small enough to list, and one token at a time."""
 
 import itertools
+import math
 from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from refused import refused
 from unisono.errors import UnisonoError
 from unisono.masked import Layout, random
 from unisono.verify import (
@@ -455,43 +457,71 @@ WIDE = Joint(2, length=2, vocab=4)
 LATER = torch.tensor([2])
 
 WRONG = [
-    ("NaN or \\+inf in row 0, after token 4", lambda: decode(nan_after(3), PROMPT, autoregressive(), L + 1)),
-    ("NaN or \\+inf", lambda: decode(JOINT.network, PROMPT, speculative(nan_after(2)), L + 1)),
-    ("a prompt of 7 tokens, but max_length is 6", lambda: decode(JOINT.network, PROMPT.expand(1, 7), jacobi(), 6)),
-    ("an empty prompt", lambda: decode(JOINT.network, PROMPT[:, :0], jacobi(), 6)),
-    ("token -1 in a prompt", lambda: decode(JOINT.network, PROMPT * 0 - 1, jacobi(), 6)),
-    ("lengths of shape", lambda: decode(JOINT.network, PROMPT, jacobi(), 6, lengths=torch.tensor([1, 1]))),
-    ("a prompt of 2 tokens in a batch of 1", lambda: decode(JOINT.network, PROMPT, jacobi(), 6, lengths=LATER)),
-    ("seeds of shape", lambda: decode(JOINT.network, PROMPT, jacobi(), 6, seeds=[1, 2])),
-    ("without seeds", lambda: decode(JOINT.network, PROMPT, jacobi(), 6, temperature=1.0)),
-    ("temperature -1", lambda: decode(JOINT.network, PROMPT, jacobi(), 6, temperature=-1.0)),
-    ("temperature nan", lambda: decode(JOINT.network, PROMPT, jacobi(), 6, temperature=float("nan"), seeds=[0])),
-    ("num_draft is 0: give a whole number", lambda: speculative(DRAFT.network, 0)),
-    ("num_draft is 0", lambda: ngram(0)),
-    ("num_draft is 0", lambda: guided_diffusion(JOINT.denoiser, Layout.sequence(L, V), 0)),
-    ("empty tree", lambda: medusa([])),
-    ("no look-ahead tokens", lambda: look_ahead([])),
-    ("parent before", lambda: medusa([(0, 1), (0,)])),
-    ("twice", lambda: medusa([(0,), (0,)])),
-    ("shortest ≤ longest", lambda: ngram(2, 2, 3)),
-    ("blocks of 0", lambda: gauss_seidel(0)),
-    ("top_k 0", lambda: guided(JOINT, top_k=0)),
-    ("epsilon 0", lambda: medusa_typical(epsilon=0)),
-    ("temperature 0: use Matching", lambda: decode(JOINT.with_heads, PROMPT, medusa_typical(), 6)),
-    ("depth 3, but the network has 2", lambda: decode(JOINT.with_heads, PROMPT, medusa(tree_of((1, 1, 1))), 6)),
-    ("depth 2, but the network has 0", lambda: decode(JOINT.network, PROMPT, medusa(), 6)),
-    ("rank 3, but the vocabulary has 3", lambda: decode(JOINT.with_heads, PROMPT, medusa([(3,)]), 6)),
-    ("vocabulary of 4, the target of 3", lambda: decode(JOINT.network, PROMPT, speculative(WIDE.network), 3)),
+    ("value", "logits", 0, "after token 4", lambda: decode(nan_after(3), PROMPT, autoregressive(), L + 1)),
+    ("value", "logits", 0, "after token 3", lambda: decode(JOINT.network, PROMPT, speculative(nan_after(2)), L + 1)),
+    ("limit", "max_length", 6, "7 tokens", lambda: decode(JOINT.network, PROMPT.expand(1, 7), jacobi(), 6)),
+    ("empty", "prompt", 0, "start token", lambda: decode(JOINT.network, PROMPT[:, :0], jacobi(), 6)),
+    ("range", "prompt", -1, "token -1", lambda: decode(JOINT.network, PROMPT * 0 - 1, jacobi(), 6)),
     (
-        "draft has a vocabulary of 4, the target of 3",
+        "shape",
+        "lengths",
+        (2,),
+        "1 prompts",
+        lambda: decode(JOINT.network, PROMPT, jacobi(), 6, lengths=torch.tensor([1, 1])),
+    ),
+    ("range", "lengths", 2, "1 columns", lambda: decode(JOINT.network, PROMPT, jacobi(), 6, lengths=LATER)),
+    ("shape", "seeds", (2,), "1 prompts", lambda: decode(JOINT.network, PROMPT, jacobi(), 6, seeds=[1, 2])),
+    ("missing", "seeds", None, "temperature 1.0", lambda: decode(JOINT.network, PROMPT, jacobi(), 6, temperature=1.0)),
+    ("range", "temperature", -1.0, "-1.0", lambda: decode(JOINT.network, PROMPT, jacobi(), 6, temperature=-1.0)),
+    (
+        "range",
+        "temperature",
+        math.inf,
+        "inf",
+        lambda: decode(JOINT.network, PROMPT, jacobi(), 6, temperature=math.inf, seeds=[0]),
+    ),
+    ("type", "temperature", "1", "'1'", lambda: Draw("1")),
+    ("range", "num_draft", 0, "at least 1", lambda: speculative(DRAFT.network, 0)),
+    ("range", "num_draft", 0, "at least 1", lambda: ngram(0)),
+    ("range", "num_draft", 0, "at least 1", lambda: guided_diffusion(JOINT.denoiser, Layout.sequence(L, V), 0)),
+    ("empty", "tree", (), "at least one", lambda: medusa([])),
+    ("empty", "tokens", (), "at least one", lambda: look_ahead([])),
+    ("value", "tree", (0, 1), "(0, 1)", lambda: medusa([(0, 1), (0,)])),
+    ("conflict", "tree", ((0,), (0,)), "once", lambda: medusa([(0,), (0,)])),
+    ("range", "longest", 2, "3 to 2", lambda: ngram(2, 2, 3)),
+    ("range", "shortest", 1, "1 to 3", lambda: ngram(2, 3, 1)),
+    ("type", "longest", 3.5, "3.5", lambda: ngram(2, 3.5, 2)),
+    ("range", "block", 0, "at least 1", lambda: gauss_seidel(0)),
+    ("range", "top_k", 0, "at least 1", lambda: guided(JOINT, top_k=0)),
+    ("range", "epsilon", 0, "0 < epsilon", lambda: medusa_typical(epsilon=0)),
+    ("range", "delta", 0.0, "delta > 0", lambda: medusa_typical(delta=0.0)),
+    ("conflict", "temperature", 0, "Matching", lambda: decode(JOINT.with_heads, PROMPT, medusa_typical(), 6)),
+    ("limit", "tree", 3, "2 extra heads", lambda: decode(JOINT.with_heads, PROMPT, medusa(tree_of((1, 1, 1))), 6)),
+    ("limit", "tree", 2, "0 extra heads", lambda: decode(JOINT.network, PROMPT, medusa(), 6)),
+    ("limit", "tree", 3, "3 tokens", lambda: decode(JOINT.with_heads, PROMPT, medusa([(3,)]), 6)),
+    ("conflict", "vocab_size", 4, "of 3", lambda: decode(JOINT.network, PROMPT, speculative(WIDE.network), 3)),
+    (
+        *("conflict", "vocab_size", 4, "of 3"),
         lambda: decode(JOINT.network, PROMPT, guided_diffusion(WIDE.denoiser, Layout.sequence(2, 4), skip=1), 3),
     ),
-    ("canvas has 5 positions", lambda: decode(JOINT.network, PROMPT, guided(JOINT), 5)),
-    ("returned logits of shape", lambda: decode(lambda *_: torch.zeros(1, 7), PROMPT, jacobi(), 6)),
-    ("returned logits of type", lambda: decode(lambda t, *_: t[:, :, None].expand(-1, -1, 3), PROMPT, jacobi(), 6)),
-    ("rejection needs a draft's law", lambda: Method("x", jacobi().propose, Rejection())),
-    ("cannot read tokens up to 99", lambda: decode(Table(), PROMPT * 33, jacobi(), 6)),
-]  # fmt: skip
+    ("conflict", "layout", 5, "leaves 4", lambda: decode(JOINT.network, PROMPT, guided(JOINT), 5)),
+    (
+        "shape",
+        "logits",
+        (1, 7),
+        "(1, 5, vocabulary)",
+        lambda: decode(lambda *_: torch.zeros(1, 7), PROMPT, jacobi(), 6),
+    ),
+    (
+        "type",
+        "logits",
+        torch.int64,
+        "torch.int64",
+        lambda: decode(lambda t, *_: t[:, :, None].expand(-1, -1, 3), PROMPT, jacobi(), 6),
+    ),
+    ("conflict", "accept", "PreviousIterate", "Matching", lambda: Method("x", jacobi().propose, Rejection())),
+    ("range", "tokens", 99, "up to 4", lambda: decode(Table(), PROMPT * 33, jacobi(), 6)),
+]
 
 
 class Table:
@@ -501,9 +531,9 @@ class Table:
         return torch.zeros(5, 3)[tokens]
 
 
-@pytest.mark.parametrize(("message", "call"), WRONG, ids=[message for message, _ in WRONG])
-def test_wrong_input_is_one_sentence(message, call):
-    with pytest.raises(UnisonoError, match=message):
+@pytest.mark.parametrize(("code", "path", "value", "names", "call"), WRONG)
+def test_wrong_input_is_one_sentence(code, path, value, names, call):
+    with refused(UnisonoError, code, path, value=value, names=names):
         call()
 
 

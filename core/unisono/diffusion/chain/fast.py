@@ -165,10 +165,20 @@ def table_of(scheduler: Any, first: int = 0) -> Table:
         "FlowMatchEulerDiscreteScheduler": _flow,
     }
     if name not in makers:
-        raise NoTableError(f"{name} has no fast path ({', '.join(makers)} have one): use SchedulerRecurrence")
+        raise NoTableError(
+            f"{name} has no fast path ({', '.join(makers)} have one): use SchedulerRecurrence",
+            code="unsupported",
+            path="scheduler",
+            value=name,
+        )
     for setting in ("thresholding", "clip_sample", "stochastic_sampling"):
         if scheduler.config.get(setting):
-            raise NoTableError(f"{name} with {setting}=True is not affine: switch it off, or use SchedulerRecurrence")
+            raise NoTableError(
+                f"{name} with {setting}=True is not affine: switch it off, or use SchedulerRecurrence",
+                code="unsupported",
+                path=f"scheduler.config.{setting}",
+                value=True,
+            )
     return makers[name](scheduler, first)
 
 
@@ -190,13 +200,22 @@ def _ddim(scheduler: Any, first: int) -> Table:
 
 def _dpm(scheduler: Any, first: int) -> Table:
     config, name = scheduler.config, type(scheduler).__name__
-    if config.algorithm_type != "dpmsolver++" or config.solver_order > 2:
+    at_fault = "solver_order" if config.algorithm_type == "dpmsolver++" else "algorithm_type"
+    if at_fault == "algorithm_type" or config.solver_order > 2:
         raise NoTableError(
             f"{name} with algorithm_type={config.algorithm_type!r} and solver_order={config.solver_order} has no fast "
-            "path (dpmsolver++ of order 1 or 2 has): use SchedulerRecurrence"
+            "path (dpmsolver++ of order 1 or 2 has): use SchedulerRecurrence",
+            code="unsupported",
+            path=f"scheduler.config.{at_fault}",
+            value=config[at_fault],
         )
     if config.get("variance_type") in ("learned", "learned_range"):
-        raise NoTableError(f"{name} with a learned variance has no fast path: use SchedulerRecurrence")
+        raise NoTableError(
+            f"{name} with a learned variance has no fast path: use SchedulerRecurrence",
+            code="unsupported",
+            path="scheduler.config.variance_type",
+            value=config.variance_type,
+        )
     sigmas = scheduler.sigmas.double().tolist()
     levels = [
         (1 - s, s) if config.get("use_flow_sigmas") else (1 / math.hypot(1, s), s / math.hypot(1, s)) for s in sigmas
@@ -245,7 +264,10 @@ def _x0_of(scheduler: Any, levels: Sequence[tuple[float, float]]) -> tuple[tuple
     except ZeroDivisionError:
         raise NoTableError(
             f"{type(scheduler).__name__} starts at α = 0 (rescale_betas_zero_snr), where a prediction of epsilon says "
-            "nothing of x0: use a scheduler with v_prediction, or SchedulerRecurrence"
+            "nothing of x0: use a scheduler with v_prediction, or SchedulerRecurrence",
+            code="unsupported",
+            path="scheduler.config.prediction_type",
+            value=scheduler.config.prediction_type,
         ) from None
     return tuple(p for p, _ in pairs), tuple(q for _, q in pairs)
 
@@ -267,7 +289,10 @@ def _check(scheduler: Any, fast: FastRecurrence, first: int) -> None:
         if not apart <= TOLERANCE:
             raise NoTableError(
                 f"the fast path of {fast.name} is {apart:.1e} from its own step {i}, more than {TOLERANCE:g}: use "
-                "SchedulerRecurrence"
+                "SchedulerRecurrence",
+                code="unsupported",
+                path="scheduler",
+                value=apart,
             )
         x = theirs / theirs.norm() * 4  # a chain of random outputs would grow
     fast.post_step = post_step

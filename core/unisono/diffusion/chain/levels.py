@@ -41,11 +41,16 @@ class Levels:
         if quantity == "output" or (quantity == "v" and self.prediction in ("flow", "output")):
             return output
         if quantity not in ("v", "x0", "eps"):
-            raise UnisonoError(f"hold={quantity!r} is not known: use v, x0, eps or output")
+            raise UnisonoError(
+                f"hold={quantity!r} is not known: use v, x0, eps or output", code="unknown", path="hold", value=quantity
+            )
         if self.prediction == "output":
             raise UnisonoError(
                 f"cannot hold {quantity}: the scheduler does not say what the network predicts; "
-                "give levels=Levels(alpha, sigma, prediction), or hold the output"
+                "give levels=Levels(alpha, sigma, prediction), or hold the output",
+                code="unsupported",
+                path="hold",
+                value=quantity,
             )
         a, s = self.alpha[j], self.sigma[j]
         if j != i:

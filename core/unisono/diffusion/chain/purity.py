@@ -28,12 +28,25 @@ def check_pure(network: Any) -> None:
     for name, module in network.named_modules():
         where = f"{name or 'the network'} ({type(module).__name__})"
         if module.training and isinstance(module, _DROPOUT) and module.p > 0:
-            raise UnisonoError(f"{where} drops {module.p:g} of its inputs at random: call network.eval() first")
+            raise UnisonoError(
+                f"{where} drops {module.p:g} of its inputs at random: call network.eval() first",
+                code="state",
+                path=name or "network",
+                value=module.p,
+            )
         if module.training and isinstance(module, _BATCH_NORM):
-            raise UnisonoError(f"{where} normalises over the batch: call network.eval() first")
+            raise UnisonoError(
+                f"{where} normalises over the batch: call network.eval() first",
+                code="state",
+                path=name or "network",
+                value=type(module).__name__,
+            )
         if getattr(module, "is_cache_enabled", False):
             raise UnisonoError(
-                f"{where} keeps results from call to call, in call order: call disable_cache() for a parallel solver"
+                f"{where} keeps results from call to call, in call order: call disable_cache() for a parallel solver",
+                code="state",
+                path=name or "network",
+                value=type(module).__name__,
             )
 
 
@@ -47,7 +60,10 @@ def check_repeatable(first: Any, again: Any) -> None:
         if (apart := difference(a, b)) > (limit := rounding(a.dtype)):
             raise UnisonoError(
                 f"the network is stochastic: two answers for the same row differ by {apart:.1e} of their size "
-                f"(rounding: {limit:.0e}); switch its dropout off with network.eval(), and draw no noise in it"
+                f"(rounding: {limit:.0e}); switch its dropout off with network.eval(), and draw no noise in it",
+                code="unsupported",
+                path="network",
+                value=apart,
             )
 
 

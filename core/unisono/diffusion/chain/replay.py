@@ -73,19 +73,37 @@ class SchedulerRecurrence:
     ):
         name = type(scheduler).__name__
         if getattr(scheduler, "num_inference_steps", 0) is None or getattr(scheduler, "timesteps", None) is None:
-            raise UnisonoError(f"{name} has no timesteps: call set_timesteps(num_steps) first")
+            raise UnisonoError(
+                f"{name} has no timesteps: call set_timesteps(num_steps) first",
+                code="state",
+                path="scheduler.timesteps",
+            )
         if getattr(scheduler, "_step_index", None) is not None:
-            raise UnisonoError(f"{name} is in the middle of a chain: call set_timesteps(num_steps) again")
+            raise UnisonoError(
+                f"{name} is in the middle of a chain: call set_timesteps(num_steps) again",
+                code="state",
+                path="scheduler",
+            )
         first = whole("first", first, 0)
         if first >= len(scheduler.timesteps):
-            raise UnisonoError(f"first={first} leaves no step of {len(scheduler.timesteps)}: give less")
+            raise UnisonoError(
+                f"first={first} leaves no step of {len(scheduler.timesteps)}: give less",
+                code="range",
+                path="first",
+                value=first,
+            )
         check_pure(network)
         self.network, self.first, self.post_step = network, first, post_step
         self.step_kwargs = dict(step_kwargs or {})
         accepted = inspect.signature(scheduler.step).parameters
         for key in self.step_kwargs:
             if key not in accepted:
-                raise UnisonoError(f"{name}.step takes no {key!r}: it takes {', '.join(accepted)}")
+                raise UnisonoError(
+                    f"{name}.step takes no {key!r}: it takes {', '.join(accepted)}",
+                    code="unknown",
+                    path=f"step_kwargs.{key}",
+                    value=self.step_kwargs[key],
+                )
         if "return_dict" in accepted:
             self.step_kwargs["return_dict"] = False
         self._takes_generator = "generator" in accepted
@@ -139,7 +157,10 @@ class SchedulerRecurrence:
             if len(generators) <= int(sample.max()):
                 raise UnisonoError(
                     f"{len(generators)} generators were given for {int(sample.max()) + 1} or more samples: "
-                    "give one per sample"
+                    "give one per sample",
+                    code="shape",
+                    path="generator",
+                    value=len(generators),
                 )
             generators = [generators[s] for s in sample.tolist()]
         return _Carry(sample, (), generators, [g.get_state() for g in generators])
@@ -193,9 +214,14 @@ class SchedulerRecurrence:
             if live.generators:
                 raise UnisonoError(
                     f"{name} draws noise, and one generator for several samples draws theirs together: give a list "
-                    "of generators, one per sample, or accept with per_sample=False"
+                    "of generators, one per sample, or accept with per_sample=False",
+                    code="conflict",
+                    path="generator",
+                    value=len(live.generators),
                 )
-            raise UnisonoError(f"{name} draws noise: give generator=, one torch.Generator per sample")
+            raise UnisonoError(
+                f"{name} draws noise: give generator=, one torch.Generator per sample", code="missing", path="generator"
+            )
         return after if self.post_step is None else self.post_step(after, i, live.sample)
 
     def hold(self, output: Any, i: int, x_old: Any, x_new: Any, quantity: Quantity = "v", j: int | None = None) -> Any:
@@ -256,7 +282,10 @@ class SchedulerRecurrence:
             if not apart <= _STRAYS:
                 raise UnisonoError(
                     f"{self.name} cannot begin at step first={self.first}: by step {i} it is {apart:.1e} of the state "
-                    f"from where a whole chain is, more than {_STRAYS:g}; run all steps, or use another scheduler"
+                    f"from where a whole chain is, more than {_STRAYS:g}; run all steps, or use another scheduler",
+                    code="unsupported",
+                    path="first",
+                    value=self.first,
                 )
 
     def _walked(
@@ -300,7 +329,9 @@ class SchedulerRecurrence:
             if vars(scheduler).get(key) is table and table._version != version:
                 raise UnisonoError(
                     f"{type(scheduler).__name__}.{key} is written in place at each step, so that its state cannot be "
-                    "copied: use another scheduler"
+                    "copied: use another scheduler",
+                    code="unsupported",
+                    path=f"scheduler.{key}",
                 )
         return copy_state(scheduler)
 
@@ -331,7 +362,10 @@ def _copied(value: Any, where: str) -> Any:
         return value
     raise UnisonoError(
         f"{where} is a {type(value).__name__}, which cannot be copied, so that the scheduler cannot be taken back "
-        "to an earlier step: use another scheduler"
+        "to an earlier step: use another scheduler",
+        code="unsupported",
+        path=where,
+        value=type(value).__name__,
     )
 
 

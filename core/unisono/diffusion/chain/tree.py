@@ -25,7 +25,10 @@ def leaves(tree: Any) -> list[Tensor]:
     if isinstance(tree, (list, tuple)):
         return [leaf for part in tree for leaf in leaves(part)]
     raise UnisonoError(
-        f"a sampler's state holds a {type(tree).__name__}: give tensors, or dicts, lists and tuples of them"
+        f"a sampler's state holds a {type(tree).__name__}: give tensors, or dicts, lists and tuples of them",
+        code="type",
+        path="state",
+        value=type(tree).__name__,
     )
 
 
@@ -59,7 +62,10 @@ def num_rows(tree: Any) -> int:
     sizes = {len(leaf) if leaf.ndim else 0 for leaf in leaves(tree)}
     if len(sizes) != 1 or 0 in sizes:
         raise UnisonoError(
-            f"the tensors of a state have batch sizes {sorted(sizes)}: give all the same number of samples, at least 1"
+            f"the tensors of a state have batch sizes {sorted(sizes)}: give all the same number of samples, at least 1",
+            code="shape",
+            path="state",
+            value=sorted(sizes),
         )
     return sizes.pop()
 

@@ -109,12 +109,19 @@ def exchange(
     if size == 1:
         return [local]
     if local.requires_grad and torch.is_grad_enabled():
-        raise UnisonoError(f"exchange({key!r}) passes no gradient back: call the network under torch.no_grad()")
+        raise UnisonoError(
+            f"exchange({key!r}) passes no gradient back: call the network under torch.no_grad()",
+            code="unsupported",
+            path="local",
+        )
     sizes = gather_sizes(local, dim, group) if sizes is None else list(sizes)
     if len(sizes) != size or sizes[rank] != local.shape[dim]:
         raise UnisonoError(
             f"exchange({key!r}) on rank {rank} of {size} has {local.shape[dim]} along dimension {dim}, but was told "
-            f"that the ranks have {sizes}"
+            f"that the ranks have {sizes}",
+            code="shape",
+            path="sizes",
+            value=sizes,
         )
     gathering = _Gathering(local, dim, group, sizes)
     return policy._turn(key, gathering) if isinstance(policy, Stale) else gathering.parts()
@@ -143,7 +150,12 @@ def group_rank(group: Group = None) -> int:
         return 0
     rank = dist.get_rank(group)
     if rank < 0:
-        raise UnisonoError(f"process {dist.get_rank()} is not in the group that it was given: give it one of its own")
+        raise UnisonoError(
+            f"process {dist.get_rank()} is not in the group that it was given: give it one of its own",
+            code="value",
+            path="group",
+            value=dist.get_rank(),
+        )
     return rank
 
 

@@ -50,7 +50,9 @@ class Patches:
         if self.size > 1:
             if getattr(network, "_patches", None) is not None:
                 raise UnisonoError(
-                    f"{type(network).__name__} is split over ranks already: remove() those patches first"
+                    f"{type(network).__name__} is split over ranks already: remove() those patches first",
+                    code="state",
+                    path="network",
                 )
             vars(network)["_patches"] = self._replaced
             self._time_name = [*inspect.signature(network.forward).parameters][1]
@@ -107,7 +109,11 @@ class Patches:
     def _outer(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         x = args[0] if args else kwargs.pop(next(iter(inspect.signature(forward).parameters)))
         if torch.is_grad_enabled() and any(p.requires_grad for p in self.network.parameters()):
-            raise UnisonoError("a network over several ranks passes no gradient back: call it under torch.no_grad()")
+            raise UnisonoError(
+                "a network over several ranks passes no gradient back: call it under torch.no_grad()",
+                code="unsupported",
+                path="network",
+            )
         if tuple(x.shape) != self._shape:
             self.reset()
             self._shape = tuple(x.shape)
@@ -117,7 +123,10 @@ class Patches:
             if first != last:
                 raise UnisonoError(
                     f"{type(self).__name__} with {self.policy} answers with values of the call before, but these rows "
-                    f"are of several timesteps ({first:g} to {last:g}): use Serial(), or Fresh()"
+                    f"are of several timesteps ({first:g} to {last:g}): use Serial(), or Fresh()",
+                    code="conflict",
+                    path="timestep",
+                    value=(first, last),
                 )
             if last > self._time:
                 self.reset()
@@ -173,16 +182,26 @@ class TransformerPatches(Patches):
         found = dict(network.named_modules()).get(blocks)
         if not isinstance(found, nn.ModuleList) or not len(found):
             lists = ", ".join(n for n, m in network.named_modules() if isinstance(m, nn.ModuleList)) or "none"
-            raise UnisonoError(f"{type(network).__name__} has no list of blocks {blocks!r}: give one of: {lists}")
+            raise UnisonoError(
+                f"{type(network).__name__} has no list of blocks {blocks!r}: give one of: {lists}",
+                code="missing",
+                path="blocks",
+                value=blocks,
+            )
         self.blocks = found
         size = patch_size or getattr(network, "patch_size", None)
         if not isinstance(size, int):
-            raise UnisonoError(f"{type(network).__name__} has no patch_size: give patch_size=")
+            raise UnisonoError(
+                f"{type(network).__name__} has no patch_size: give patch_size=", code="missing", path="patch_size"
+            )
         for name, module in found.named_modules():
             if getattr(module, "is_cross_attention", False):
                 raise UnisonoError(
                     f"{blocks}.{name} ({type(module).__name__}) attends to another sequence, which is not known here: "
-                    "give a network whose blocks attend to their own tokens alone"
+                    "give a network whose blocks attend to their own tokens alone",
+                    code="unsupported",
+                    path=f"{blocks}.{name}",
+                    value=type(module).__name__,
                 )
         self.patch_size = size
         self._front, self._columns, self._rows = 0, 0, [0]
@@ -212,7 +231,10 @@ class TransformerPatches(Patches):
             if not attention.calls:
                 raise UnisonoError(
                     f"block {index} ({type(self.blocks[index]).__name__}) calls no scaled_dot_product_attention over "
-                    "its tokens, which would see this rank's alone: use an attention processor that does"
+                    "its tokens, which would see this rank's alone: use an attention processor that does",
+                    code="unsupported",
+                    path=f"blocks.{index}",
+                    value=type(self.blocks[index]).__name__,
                 )
             if end:
                 text, picture = tokens.split([self._front, each[self.rank]], 1)
@@ -255,7 +277,10 @@ def split_rows(total: int, ranks: int, multiple: int, what: str = "rows") -> lis
     if bands < ranks:
         raise UnisonoError(
             f"{total} {what} make {bands} bands of {multiple}, too few for {ranks} ranks: "
-            f"use at most {bands} ranks, or a taller picture"
+            f"use at most {bands} ranks, or a taller picture",
+            code="limit",
+            path="ranks",
+            value=ranks,
         )
     ends = [min(total, (bands // ranks * r + min(r, bands % ranks)) * multiple) for r in range(ranks + 1)]
     return [b - a for a, b in pairwise(ends)]

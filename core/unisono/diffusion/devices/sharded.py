@@ -108,7 +108,12 @@ def parastep(
     """
     steps = group_size(group) if steps is None else whole("steps", steps)
     if steps < 2:
-        raise UnisonoError(f"parastep with {steps} step per round is serial: start more processes, or give steps=")
+        raise UnisonoError(
+            f"parastep with {steps} step per round is serial: start more processes, or give steps=",
+            code="range",
+            path="steps",
+            value=steps,
+        )
     return solve(
         recurrence,
         x,

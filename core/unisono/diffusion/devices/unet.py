@@ -64,14 +64,27 @@ class UNetPatches(Patches):
         for name, module in network.named_modules():
             where = f"{name} ({type(module).__name__})"
             if type(module).__name__ in _REFUSED:
-                raise UnisonoError(f"{where} looks at rows of other ranks, and is not known: run it in one process")
+                raise UnisonoError(
+                    f"{where} looks at rows of other ranks, and is not known: run it in one process",
+                    code="unsupported",
+                    path=name,
+                    value=type(module).__name__,
+                )
             if isinstance(module, nn.Conv2d) and _reaches(module):
                 if module.padding_mode != "zeros" or isinstance(module.padding, str):
                     raise UnisonoError(
-                        f"{where} pads with mode {module.padding_mode!r} by {module.padding!r}: only zeros, by numbers"
+                        f"{where} pads with mode {module.padding_mode!r} by {module.padding!r}: only zeros, by numbers",
+                        code="unsupported",
+                        path=f"{name}.padding",
+                        value=(module.padding_mode, module.padding),
                     )
             if getattr(module, "fused_projections", False):
-                raise UnisonoError(f"{where} has fused projections: call unfuse_qkv_projections() first")
+                raise UnisonoError(
+                    f"{where} has fused projections: call unfuse_qkv_projections() first",
+                    code="unsupported",
+                    path=name,
+                    value=type(module).__name__,
+                )
         strides = [m.stride for m in network.modules() if isinstance(m, (nn.Conv2d, nn.AvgPool2d))]
         self.multiple = prod(stride[0] if isinstance(stride, tuple) else stride for stride in strides)
         super().__init__(network, group, policy)
@@ -94,7 +107,11 @@ class UNetPatches(Patches):
     def call(self, forward: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
         for name in _WHOLE_PICTURE:
             if kwargs.get(name) is not None:
-                raise UnisonoError(f"{name} covers the whole picture and is not split over ranks: leave it out")
+                raise UnisonoError(
+                    f"{name} covers the whole picture and is not split over ranks: leave it out",
+                    code="unsupported",
+                    path=name,
+                )
         each = split_rows(x.shape[2], self.size, self.multiple)
         output = forward(x.split(each, 2)[self.rank], *args, **kwargs)
         if isinstance(output, Tensor):
@@ -115,7 +132,10 @@ class UNetPatches(Patches):
                 x = x[:, :, :-1]
             if x.shape[2] < max(top, bottom):
                 raise UnisonoError(
-                    f"{name} reaches {max(top, bottom)} rows beyond a band of {x.shape[2]}: use fewer ranks"
+                    f"{name} reaches {max(top, bottom)} rows beyond a band of {x.shape[2]}: use fewer ranks",
+                    code="limit",
+                    path=name,
+                    value=x.shape[2],
                 )
             edges = torch.cat([x[:, :, :bottom], x[:, :, x.shape[2] - top :]], 2)
             found = self.gather(name, edges, 2)

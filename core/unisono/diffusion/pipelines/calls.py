@@ -50,7 +50,12 @@ class Answer:
         whole = [given[key] for key in keys] if keys else given if isinstance(given, (tuple, list)) else [given]
         tensors = tuple(part for part in whole if isinstance(part, Tensor))
         if not tensors:
-            raise UnisonoError(f"the network answered with a {type(given).__name__} that holds no tensor at its top")
+            raise UnisonoError(
+                f"the network answered with a {type(given).__name__} that holds no tensor at its top",
+                code="type",
+                path="network",
+                value=type(given).__name__,
+            )
         return cls(tensors, type(given), keys, tuple(_HERE if isinstance(part, Tensor) else part for part in whole))
 
     def give(self) -> Any:
@@ -84,7 +89,10 @@ class Call:
         if not isinstance(first, Tensor) or first.ndim < 2:
             raise UnisonoError(
                 f"{network} gets a {type(first).__name__} as {name!r}, not a tensor with a batch: such a pipeline "
-                "cannot run in parallel"
+                "cannot run in parallel",
+                code="unsupported",
+                path=f"{network}.{name}",
+                value=type(first).__name__,
             )
         first = first.clone()  # pipelines may go on writing into it
         call = cls(network, bound, first, {}, {})
@@ -179,14 +187,19 @@ def evaluate_calls(
                 shared = sorted({".".join(map(str, p)) for p, v in lead.shared.items() if isinstance(v, Tensor)})
                 raise UnisonoError(
                     f"{lead.network} fails with {len(step)} rows of several steps in one batch ({error}); taken as "
-                    f"shared: {', '.join(shared) or 'no tensor'}; run this pipeline by itself"
+                    f"shared: {', '.join(shared) or 'no tensor'}; run this pipeline by itself",
+                    code="unsupported",
+                    path=lead.network,
                 ) from error
             answer = Answer.of(given)
             form[:] = [replace(answer, tensors=())]
             if not has_rows(answer.tensors, len(step)):
                 raise UnisonoError(
                     f"{lead.network} answered {len(step)} rows with {[tuple(t.shape) for t in answer.tensors]}: "
-                    "a network that mixes its rows cannot run in parallel"
+                    "a network that mixes its rows cannot run in parallel",
+                    code="shape",
+                    path=lead.network,
+                    value=[tuple(t.shape) for t in answer.tensors],
                 )
             return answer.tensors
 

@@ -100,7 +100,12 @@ class ParallelPipeline:
     ):
         if isinstance(accept, FixedSteps):
             if window not in (None, accept.steps):
-                raise UnisonoError(f"window={window} contradicts FixedSteps({accept.steps}): leave the window out")
+                raise UnisonoError(
+                    f"window={window} contradicts FixedSteps({accept.steps}): leave the window out",
+                    code="conflict",
+                    path="window",
+                    value=window,
+                )
             window = accept.steps
         if window is not None:
             window = whole("window", window)
@@ -115,7 +120,10 @@ class ParallelPipeline:
         if window != 1 and not self.evaluator.pure:
             raise UnisonoError(
                 f"{type(self.evaluator).__name__} answers with values of earlier calls: use it with window=1, or "
-                "evaluate with fresh values"
+                "evaluate with fresh values",
+                code="conflict",
+                path="evaluator",
+                value=type(self.evaluator).__name__,
             )
         with self._turn():
             self._check()
@@ -124,7 +132,7 @@ class ParallelPipeline:
     def report(self) -> Report:
         """The bill of the last call; steps are calls of the network, samples its rows."""
         if self._report is None:
-            raise UnisonoError("there is no report yet: call the pipeline first")
+            raise UnisonoError("there is no report yet: call the pipeline first", code="state", path="report")
         return self._report
 
     def __enter__(self) -> ParallelPipeline:
@@ -143,12 +151,18 @@ class ParallelPipeline:
                 what the pipeline returned.
         """
         if self.pipe is None:
-            raise UnisonoError("this parallel pipeline was closed at the end of its with block: call parallelize again")
+            raise UnisonoError(
+                "this parallel pipeline was closed at the end of its with block: call parallelize again",
+                code="state",
+                path="pipe",
+            )
         for name in _CALLBACKS:
             if kwargs.get(name) is not None:
                 raise UnisonoError(
                     f"{name} may change what the sampler does, and would be called many times for one step: leave it "
-                    "out, and use parallelize(…, on_round=…) to follow the progress"
+                    "out, and use parallelize(…, on_round=…) to follow the progress",
+                    code="unsupported",
+                    path=name,
                 )
         with self._turn():
             self._check()
@@ -172,12 +186,19 @@ class ParallelPipeline:
         if getattr(self.pipe, "controlnet", None) is not None:
             raise UnisonoError(
                 f"{type(self.pipe).__name__} evaluates its controlnet in every step beside the network, one step at a "
-                "time: use the pipeline without it, or by itself"
+                "time: use the pipeline without it, or by itself",
+                code="unsupported",
+                path="pipe.controlnet",
+                value=type(self.pipe).__name__,
             )
         for name, network in self.networks.items():
             check_pure(network)
             if getattr(network, "is_cache_enabled", False):
-                raise UnisonoError(f"pipe.{name} has a cache between calls: call pipe.{name}.disable_cache() first")
+                raise UnisonoError(
+                    f"pipe.{name} has a cache between calls: call pipe.{name}.disable_cache() first",
+                    code="state",
+                    path=f"pipe.{name}",
+                )
             for inner, module in network.named_modules():
                 _check_module(f"pipe.{name}" + f".{inner}" * bool(inner), module)
             for where, processor in getattr(network, "attn_processors", {}).items():
@@ -185,7 +206,10 @@ class ParallelPipeline:
                 if any(word in kind for word in _MIXING):
                     raise UnisonoError(
                         f"pipe.{name}'s {where} is a {kind}, which mixes the rows of a batch: use "
-                        f"pipe.{name}.set_default_attn_processor(), or the pipeline by itself"
+                        f"pipe.{name}.set_default_attn_processor(), or the pipeline by itself",
+                        code="unsupported",
+                        path=f"pipe.{name}.{where}",
+                        value=kind,
                     )
 
 
@@ -229,7 +253,9 @@ class _Run:
         if self.disturbed:
             raise UnisonoError(
                 "another thread called this pipeline while it ran in parallel, and both use its scheduler: give each "
-                "thread a pipeline of its own"
+                "thread a pipeline of its own",
+                code="state",
+                path="pipe",
             )
 
     def to_the_end(self, rewind: Callable[[], None]) -> Any:
@@ -262,17 +288,28 @@ class _Run:
         """The first run went through to the end: the calls are known."""
         if self.at == 0:
             names = ", ".join(self.owner.networks)
-            raise UnisonoError(f"the pipeline never called {names}: name the component that denoises with networks=")
+            raise UnisonoError(
+                f"the pipeline never called {names}: name the component that denoises with networks=",
+                code="missing",
+                path="networks",
+                value=list(self.owner.networks),
+            )
         report, window = self.report, self.owner.window
         self.total = report.num_steps = self.at
         if self.total < 2 and window != 1:
             raise UnisonoError(
                 "1 call of the network has nothing to run in parallel: give num_inference_steps of 2 or more, "
-                "or window=1"
+                "or window=1",
+                code="range",
+                path="num_inference_steps",
+                value=1,
             )
         if window is not None and window > self.total:
             raise UnisonoError(
-                f"window={window} is larger than the {self.total} calls of the network: give at most {self.total}"
+                f"window={window} is larger than the {self.total} calls of the network: give at most {self.total}",
+                code="range",
+                path="window",
+                value=window,
             )
         report.window = min(report.window, self.total)
         report.history[0] = replace(report.history[0], done=1 / self.total)
@@ -316,7 +353,12 @@ class _Run:
         self.report.network_wall += time.perf_counter() - before
         b = len(call.x)
         if any(len(t) != b for t in answer.tensors):
-            raise UnisonoError(f"{call.network} answered {b} rows with {[tuple(t.shape) for t in answer.tensors]}")
+            raise UnisonoError(
+                f"{call.network} answered {b} rows with {[tuple(t.shape) for t in answer.tensors]}",
+                code="shape",
+                path=call.network,
+                value=[tuple(t.shape) for t in answer.tensors],
+            )
         self.report.begin(b)
         self.report.count(range(b))
         self.alive = torch.ones(b, dtype=torch.bool)
@@ -329,7 +371,10 @@ class _Run:
         if len(call.x) != len(old.x):
             raise UnisonoError(
                 f"the pipeline calls {call.network} with {len(old.x)} rows and then with {len(call.x)} for the same "
-                "step: it cannot run in parallel"
+                "step: it cannot run in parallel",
+                code="unsupported",
+                path=call.network,
+                value=len(call.x),
             )
         held = answer if k == 0 else self._held(old, answer, call)
         if k:
@@ -364,7 +409,10 @@ class _Run:
             raise UnisonoError(
                 f"the pipeline calls its network with {b} rows at first and with "
                 f"{next(len(c.x) for c in calls if len(c.x) != b)} later: such a schedule of guidance cannot run in "
-                "parallel; guide all steps alike"
+                "parallel; guide all steps alike",
+                code="unsupported",
+                path="pipe",
+                value=b,
             )
         before = time.perf_counter()
         answers = evaluate_calls(calls, numbers, self.forward, self.owner.evaluator)
@@ -395,11 +443,15 @@ class _Run:
         if not _alike(alone, again):
             raise UnisonoError(
                 f"pipe.{call.network} is stochastic, or keeps something from call to call: the same rows got two "
-                f"answers; call pipe.{call.network}.eval(), and remove what wraps it"
+                f"answers; call pipe.{call.network}.eval(), and remove what wraps it",
+                code="state",
+                path=f"pipe.{call.network}",
             )
         raise UnisonoError(
             f"pipe.{call.network} answers a row otherwise when rows of other steps are in its batch: attention that "
-            "mixes rows, or normalisation over the batch; run this pipeline by itself"
+            "mixes rows, or normalisation over the batch; run this pipeline by itself",
+            code="unsupported",
+            path=f"pipe.{call.network}",
         )
 
     def _held(self, old: Call, answer: Answer, new: Call) -> Answer:
@@ -463,7 +515,9 @@ def _patched(run: _Run) -> Iterator[None]:
                 run.disturbed = True
                 raise UnisonoError(
                     f"{type(module).__name__} answers for a pipeline that runs in parallel in another thread: wait "
-                    "for it, or give each thread a pipeline of its own"
+                    "for it, or give each thread a pipeline of its own",
+                    code="state",
+                    path="pipe",
                 )
             return replacement(*args, **kwargs)
 
@@ -534,20 +588,35 @@ def _networks(pipe: Any, names: Sequence[str] | None) -> dict[str, nn.Module]:
     if not hasattr(pipe, "components") or not hasattr(pipe, "scheduler"):
         raise UnisonoError(
             f"a {type(pipe).__name__} is no diffusers pipeline with a scheduler: give a DiffusionPipeline, or use "
-            "solve() with a SchedulerRecurrence"
+            "solve() with a SchedulerRecurrence",
+            code="type",
+            path="pipe",
+            value=type(pipe).__name__,
         )
     if isinstance(names, str):
-        raise UnisonoError(f"networks={names!r} is one text: give a list of names, networks=[{names!r}]")
+        raise UnisonoError(
+            f"networks={names!r} is one text: give a list of names, networks=[{names!r}]",
+            code="type",
+            path="networks",
+            value=names,
+        )
     modules = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
     if names is None:
         names = [name for name in modules if name.startswith(("unet", "transformer"))]
     for name in names:
         if name not in modules:
-            raise UnisonoError(f"the pipeline has no component {name!r}{did_you_mean(name, modules)}")
+            raise UnisonoError(
+                f"the pipeline has no component {name!r}{did_you_mean(name, modules)}",
+                code="unknown",
+                path="networks",
+                value=name,
+            )
     if not names:
         raise UnisonoError(
             f"{type(pipe).__name__} has no unet or transformer, only {', '.join(modules)}: name the component that "
-            "denoises with networks="
+            "denoises with networks=",
+            code="missing",
+            path="networks",
         )
     return {name: modules[name] for name in names}
 
@@ -559,19 +628,28 @@ def _check_module(where: str, module: nn.Module) -> None:
         if getattr(hook, "_is_stateful", False):
             raise UnisonoError(
                 f"{where} has the hook {name!r} ({type(hook).__name__}), which keeps results from call to call: "
-                "disable that cache first"
+                "disable that cache first",
+                code="state",
+                path=f"{where}.hooks.{name}",
+                value=type(hook).__name__,
             )
     drops = getattr(module, "dropout_prob", 0)
     if module.training and isinstance(drops, float) and drops > 0:
         root = ".".join(where.split(".")[:2])
         raise UnisonoError(
-            f"{where} ({type(module).__name__}) drops {drops:g} of its inputs at random: call {root}.eval() first"
+            f"{where} ({type(module).__name__}) drops {drops:g} of its inputs at random: call {root}.eval() first",
+            code="state",
+            path=where,
+            value=drops,
         )
     wrapped = "forward" in vars(module) and registry is None and not hasattr(module, "_hf_hook")
     if wrapped and not hasattr(module, "_orig_mod"):
         raise UnisonoError(
             f"{where} ({type(module).__name__}) has a forward that something else replaced (DeepCache does so), and "
-            "that may depend on earlier calls: take it off first"
+            "that may depend on earlier calls: take it off first",
+            code="state",
+            path=where,
+            value=type(module).__name__,
         )
 
 

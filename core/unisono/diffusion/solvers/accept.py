@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from unisono.checks import fault_of
 from unisono.diffusion.limits import is_positive, whole
 from unisono.errors import UnisonoError
 
@@ -61,7 +62,10 @@ class Tolerance:
     def __post_init__(self):
         if not is_positive(self.rtol):
             raise UnisonoError(
-                f"a tolerance of {self.rtol!r} accepts nothing: give one above 0 such as 1e-2, or accept=Exact()"
+                f"a tolerance of {self.rtol!r} accepts nothing: give one above 0 such as 1e-2, or accept=Exact()",
+                code=fault_of(self.rtol),
+                path="rtol",
+                value=self.rtol,
             )
 
     def span(self, window: int, front: int) -> int:

@@ -64,7 +64,7 @@ class DeerError(UnisonoError):
 
     def __init__(self, message: str, report: DeerReport):
         self.report = report
-        super().__init__(message)
+        super().__init__(message, code="failed", path="step", value=report.rounds)
 
 
 def deer(
@@ -89,7 +89,12 @@ def deer(
         UnisonoError: if the sequence is empty or an option is out of range.
     """
     if jacobian not in ("full", "diagonal"):
-        raise UnisonoError(f"jacobian={jacobian!r} is unknown: use 'full' or 'diagonal'")
+        raise UnisonoError(
+            f"jacobian={jacobian!r} is unknown: use 'full' or 'diagonal'",
+            code="unknown",
+            path="jacobian",
+            value=jacobian,
+        )
     max_rounds = whole("max_rounds", max_rounds)
     limit = torch.finfo(h0.dtype).eps ** 0.75
     if tolerance is not None:
@@ -97,7 +102,7 @@ def deer(
     if bound is not None:
         bound = positive("bound", bound)
     if len(u) == 0:
-        raise UnisonoError("the sequence is empty: give at least one position")
+        raise UnisonoError("the sequence is empty: give at least one position", code="empty", path="u", value=0)
     report = DeerReport(len(u), jacobian, limit)
     problem = _Problem(step, derivative or _automatic(step), jacobian == "diagonal", report, max_rounds)
     with torch.no_grad():
@@ -136,7 +141,12 @@ class ParallelGRU(nn.Module):
     def __init__(self, gru: nn.GRU, jacobian: Kind = "full", *, tolerance: float | None = None, max_rounds: int = 100):
         super().__init__()
         if not isinstance(gru, nn.GRU):
-            raise UnisonoError(f"ParallelGRU wraps an nn.GRU, not {type(gru).__name__}: use deer() with its step")
+            raise UnisonoError(
+                f"ParallelGRU wraps an nn.GRU, not {type(gru).__name__}: use deer() with its step",
+                code="type",
+                path="gru",
+                value=type(gru).__name__,
+            )
         self.gru = gru
         self.options: dict[str, Any] = {"jacobian": jacobian, "tolerance": tolerance, "max_rounds": max_rounds}
         self.reports: list[DeerReport] = []
@@ -150,11 +160,26 @@ class ParallelGRU(nn.Module):
         """
         gru = self.gru
         if isinstance(x, PackedSequence):
-            raise UnisonoError("ParallelGRU takes padded tensors: use pad_packed_sequence, and mask what is padded")
+            raise UnisonoError(
+                "ParallelGRU takes padded tensors: use pad_packed_sequence, and mask what is padded",
+                code="unsupported",
+                path="x",
+                value="PackedSequence",
+            )
         if x.ndim not in (2, 3) or x.shape[-1] != gru.input_size:
-            raise UnisonoError(f"an input of shape {tuple(x.shape)} has not the {gru.input_size} channels of the GRU")
+            raise UnisonoError(
+                f"an input of shape {tuple(x.shape)} has not the {gru.input_size} channels of the GRU",
+                code="shape",
+                path="x",
+                value=tuple(x.shape),
+            )
         if gru.training and gru.dropout > 0 and gru.num_layers > 1:
-            raise UnisonoError(f"the GRU drops {gru.dropout:g} between layers at random: call eval() or set dropout=0")
+            raise UnisonoError(
+                f"the GRU drops {gru.dropout:g} between layers at random: call eval() or set dropout=0",
+                code="state",
+                path="gru.dropout",
+                value=gru.dropout,
+            )
         single = x.ndim == 2
         if single:
             x, h0 = x[:, None], None if h0 is None else h0[:, None]
@@ -165,7 +190,12 @@ class ParallelGRU(nn.Module):
         if h0 is None:
             h0 = x.new_zeros(shape)
         elif tuple(h0.shape) != shape:
-            raise UnisonoError(f"h0 has shape {tuple(h0.shape)}, not {shape}: one state per layer and direction")
+            raise UnisonoError(
+                f"h0 has shape {tuple(h0.shape)}, not {shape}: one state per layer and direction",
+                code="shape",
+                path="h0",
+                value=tuple(h0.shape),
+            )
         self.reports, last = [], []
         for layer in range(gru.num_layers):
             outputs = []

@@ -59,7 +59,12 @@ class Job:
         self.report.network_wall += time.perf_counter() - before
         if not has_rows(output, n):
             shapes = ", ".join(str(tuple(leaf.shape)) for leaf in leaves(output))
-            raise UnisonoError(f"the network answered {n} rows with tensors of shape {shapes}: give one output per row")
+            raise UnisonoError(
+                f"the network answered {n} rows with tensors of shape {shapes}: give one output per row",
+                code="shape",
+                path="network",
+                value=[tuple(leaf.shape) for leaf in leaves(output)],
+            )
         self.report.count(sample.tolist())
         if twice:
             self._checked = True

@@ -43,7 +43,10 @@ class Newton(WindowSolver):
         if size > self.limit:
             raise UnisonoError(
                 f"Newton would take {size} rows for each state of {size} numbers, above limit={self.limit}: "
-                "use Picard or DiagNewton"
+                "use Picard or DiagNewton",
+                code="limit",
+                path="limit",
+                value=size,
             )
         return super().run(job)
 
@@ -131,5 +134,7 @@ def _jvp(function: Callable[..., Any], args: tuple, tangents: tuple) -> tuple[An
             raise
         raise UnisonoError(
             f"the network has no forward derivative ({str(error).splitlines()[0][:150]}): use Picard, or attention "
-            "without a fused kernel"
+            "without a fused kernel",
+            code="unsupported",
+            path="network",
         ) from None

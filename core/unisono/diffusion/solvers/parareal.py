@@ -91,10 +91,20 @@ class Parareal:
         recurrence, total = job.recurrence, job.recurrence.num_steps
         check_history(recurrence, self)
         if isinstance(job.accept, FixedSteps):
-            raise UnisonoError("Parareal needs a test of acceptance: use Tolerance or Exact instead of FixedSteps")
+            raise UnisonoError(
+                "Parareal needs a test of acceptance: use Tolerance or Exact instead of FixedSteps",
+                code="conflict",
+                path="accept",
+                value=job.accept,
+            )
         blocks = math.isqrt(total) if self.blocks is None else whole("Parareal.blocks", self.blocks, 2)
         if not 2 <= blocks <= total:
-            raise UnisonoError(f"Parareal(blocks={blocks}) must be from 2 to the {total} steps")
+            raise UnisonoError(
+                f"Parareal(blocks={blocks}) must be from 2 to the {total} steps",
+                code="range",
+                path="blocks",
+                value=blocks,
+            )
         job.report.window = blocks
         edges = [round(b * total / blocks) for b in range(blocks + 1)]
         index = torch.arange(num_rows(job.x), device=job.device)

@@ -90,4 +90,9 @@ def check_quantity(quantity: str) -> None:
     """Raise `UnisonoError` unless a quantity can be held."""
     known = get_args(Quantity)
     if quantity not in known:
-        raise UnisonoError(f"hold={quantity!r} is unknown{did_you_mean(str(quantity), known)}")
+        raise UnisonoError(
+            f"hold={quantity!r} is unknown{did_you_mean(str(quantity), known)}",
+            code="unknown",
+            path="hold",
+            value=quantity,
+        )

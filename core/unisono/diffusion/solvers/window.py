@@ -143,5 +143,8 @@ def check_history(recurrence: Recurrence, solver: object) -> None:
         name = getattr(recurrence, "name", type(recurrence).__name__)
         raise UnisonoError(
             f"{type(solver).__name__} needs a chain that can start at any state, but {name} keeps "
-            f"{', '.join(history)} from step to step: use Picard, or a scheduler such as DDIM, Euler or flow matching"
+            f"{', '.join(history)} from step to step: use Picard, or a scheduler such as DDIM, Euler or flow matching",
+            code="unsupported",
+            path="solver",
+            value=type(solver).__name__,
         )

@@ -54,7 +54,12 @@ def differentiable(
         UnisonoError: if the gradient is of another kind, or the tolerance is not above 0, and as `solve` does.
     """
     if gradient not in ("implicit", "one-step"):
-        raise UnisonoError(f"gradient={gradient!r} is unknown{did_you_mean(gradient, ('implicit', 'one-step'))}")
+        raise UnisonoError(
+            f"gradient={gradient!r} is unknown{did_you_mean(gradient, ('implicit', 'one-step'))}",
+            code="unknown",
+            path="gradient",
+            value=gradient,
+        )
     tolerance = positive("tolerance", tolerance, ", such as 1e-6")
     with turn([recurrence], "this chain"):
         return _differentiable(recurrence, x, gradient, solver, accept, window, evaluator, hold, tolerance)

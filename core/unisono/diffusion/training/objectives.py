@@ -82,9 +82,11 @@ class Flow:
 
     def __post_init__(self):
         if not 0 <= self.std < math.inf:
-            raise UnisonoError(f"Flow(std={self.std}) must be at least 0")
+            raise UnisonoError(f"Flow(std={self.std}) must be at least 0", code="range", path="std", value=self.std)
         if not 0 < self.shift < math.inf:
-            raise UnisonoError(f"Flow(shift={self.shift}) must be above 0")
+            raise UnisonoError(
+                f"Flow(shift={self.shift}) must be above 0", code="range", path="shift", value=self.shift
+            )
 
     def level(self, uniform: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         t = uniform.double()
@@ -115,9 +117,16 @@ class Discrete:
 
     def __init__(self, schedule: Any = "linear", prediction: Prediction = "eps", gamma: float | None = 5.0):
         if prediction not in _TYPES:
-            raise UnisonoError(f"prediction={prediction!r} must be one of {', '.join(_TYPES)}")
+            raise UnisonoError(
+                f"prediction={prediction!r} must be one of {', '.join(_TYPES)}",
+                code="unknown",
+                path="prediction",
+                value=prediction,
+            )
         if gamma is not None and not 0 < gamma < math.inf:
-            raise UnisonoError(f"gamma={gamma} must be above 0, or None for equal weights")
+            raise UnisonoError(
+                f"gamma={gamma} must be above 0, or None for equal weights", code="range", path="gamma", value=gamma
+            )
         if isinstance(schedule, str):
             from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
@@ -127,11 +136,19 @@ class Discrete:
             except NotImplementedError:
                 raise UnisonoError(
                     f"schedule={schedule!r} is no beta schedule of diffusers: "
-                    "take linear, scaled_linear or squaredcos_cap_v2"
+                    "take linear, scaled_linear or squaredcos_cap_v2",
+                    code="unknown",
+                    path="schedule",
+                    value=schedule,
                 ) from None
         table = getattr(schedule, "alphas_cumprod", None)
         if table is None:
-            raise UnisonoError(f"{type(schedule).__name__} has no table alphas_cumprod: give a scheduler that has one")
+            raise UnisonoError(
+                f"{type(schedule).__name__} has no table alphas_cumprod: give a scheduler that has one",
+                code="unsupported",
+                path="schedule",
+                value=type(schedule).__name__,
+            )
         self.prediction, self.gamma = prediction, gamma
         self.table = torch.as_tensor(table).double().cpu()
         betas = getattr(schedule, "betas", None)
@@ -196,7 +213,7 @@ class EDM:
     def __post_init__(self):
         for name, value in (("sigma_data", self.sigma_data), ("std", self.std)):
             if not 0 < value < math.inf:
-                raise UnisonoError(f"EDM({name}={value}) must be above 0")
+                raise UnisonoError(f"EDM({name}={value}) must be above 0", code="range", path=name, value=value)
 
     def level(self, uniform: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         return torch.exp(self.mean + self.std * _normal(uniform.double()))
@@ -231,7 +248,7 @@ def forgotten(uniform: Float[Tensor, " b"], share: float) -> Bool[Tensor, " b"]:
         UnisonoError: if share is not from 0 to 1.
     """
     if not 0 <= share <= 1:
-        raise UnisonoError(f"a share of {share} must be from 0 to 1")
+        raise UnisonoError(f"a share of {share} must be from 0 to 1", code="range", path="share", value=share)
     return uniform < share
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from unisono.checks import is_real
+from unisono.checks import fault_of, is_real
 from unisono.errors import UnisonoError, did_you_mean
 from unisono.masked.canvas import Layout
 from unisono.masked.presets import general, images, in_time, sound, text
@@ -195,7 +195,7 @@ def make_strategy(
     check_settings(name, given)
     missing = [knob for knob in preset.needs if knob not in given]
     if missing:
-        raise UnisonoError(f"preset {name} needs {missing[0]}: give it")
+        raise UnisonoError(f"preset {name} needs {missing[0]}: give it", code="missing", path=missing[0])
     strategy = preset.make(layout, **given)
     strategy = with_draw(strategy, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, typical_p=typical_p)
     return with_guidance(strategy, guidance_scale, unconditional, scores=preset.by_guided, ramp=preset.ramp)
@@ -204,7 +204,9 @@ def make_strategy(
 def preset_of(name: str) -> Preset:
     """Return a preset by its name; raises ``UnisonoError`` for an unknown one."""
     if name not in PRESETS:
-        raise UnisonoError(f"unknown preset {name!r}{did_you_mean(str(name), PRESETS)}")
+        raise UnisonoError(
+            f"unknown preset {name!r}{did_you_mean(str(name), PRESETS)}", code="unknown", path="preset", value=name
+        )
     return PRESETS[name]
 
 
@@ -214,7 +216,12 @@ def check_settings(name: str, settings: Any) -> None:
     for knob in settings:
         if knob not in preset.takes:
             takes = ", ".join((*preset.takes, *DRAW_KNOBS, "guidance_scale"))
-            raise UnisonoError(f"preset {name} cannot take {knob}: it takes {takes}")
+            raise UnisonoError(
+                f"preset {name} cannot take {knob}: it takes {takes}",
+                code="unsupported",
+                path=knob,
+                value=settings[knob],
+            )
 
 
 def with_draw(
@@ -235,23 +242,37 @@ def with_draw(
         UnisonoError: for a filter where the likeliest token is taken anyway, and for values out of range.
     """
     filters: dict[str, Warp] = {}
-    if top_k is not None:
-        filters["top_k"] = TopTokens(k=top_k)
-    if top_p is not None:
-        filters["top_p"] = Nucleus(top_p)
-    if min_p is not None:
-        filters["min_p"] = MinP(min_p)
-    if typical_p is not None:
-        filters["typical_p"] = Typical(typical_p)
+    given = {"top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical_p}
+    makers: dict[str, Callable[[Any], Warp]] = {
+        "top_k": TopTokens,
+        "top_p": Nucleus,
+        "min_p": MinP,
+        "typical_p": Typical,
+    }
+    for knob, value in given.items():
+        if value is not None:
+            try:
+                filters[knob] = makers[knob](value)
+            except UnisonoError as error:
+                error.path = knob  # as this function's caller knows it
+                raise
     if temperature is None and not filters:
         return strategy
     if temperature is not None and not is_real(temperature, 0):
-        raise UnisonoError(f"temperature {temperature!r}: give a number of at least 0")
+        raise UnisonoError(
+            f"temperature {temperature!r}: give a number of at least 0",
+            code=fault_of(temperature),
+            path="temperature",
+            value=temperature,
+        )
     greedy = temperature == 0 or (temperature is None and isinstance(strategy.draw, Greedy))
     if greedy and filters:
         raise UnisonoError(
             f"{next(iter(filters))} filters what is drawn from, and at temperature 0 the likeliest token is taken: "
-            "give a temperature above 0, or leave it out"
+            "give a temperature above 0, or leave it out",
+            code="conflict",
+            path=next(iter(filters)),
+            value=given[next(iter(filters))],
         )
     own = _parts(strategy.warp)
     if greedy:
@@ -276,11 +297,21 @@ def with_guidance(
         UnisonoError: for a strategy that has a guide of its own.
     """
     if not is_real(guidance_scale):
-        raise UnisonoError(f"guidance_scale {guidance_scale!r}: give a number; 1 is no guidance")
+        raise UnisonoError(
+            f"guidance_scale {guidance_scale!r}: give a number; 1 is no guidance",
+            code=fault_of(guidance_scale),
+            path="guidance_scale",
+            value=guidance_scale,
+        )
     if guidance_scale == 1:
         return strategy
     if not isinstance(strategy.guide, Plain):
-        raise UnisonoError(f"{strategy.name} cannot take guidance_scale: it has a guide of its own")
+        raise UnisonoError(
+            f"{strategy.name} cannot take guidance_scale: it has a guide of its own",
+            code="conflict",
+            path="guidance_scale",
+            value=guidance_scale,
+        )
     return replace(strategy, guide=ClassifierFree(guidance_scale, unconditional, ramp=ramp, scores=scores))
 
 

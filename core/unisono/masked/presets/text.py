@@ -94,7 +94,7 @@ def dream(
     """
     scores = {"max_prob": MaxProb(), "margin": Margin(), "entropy": NegativeEntropy()}
     if rule not in scores:
-        raise UnisonoError(f"dream rule {rule!r}: max_prob, margin or entropy")
+        raise UnisonoError(f"dream rule {rule!r}: max_prob, margin or entropy", code="unknown", path="rule", value=rule)
     warps: list[Warp] = [Temperature(temperature)] if temperature != 1 else []
     warps += [Nucleus(nucleus)] if nucleus < 1 else []
     score = Perturbed(scores[rule], choice_temperature, anneal=False) if choice_temperature else scores[rule]
@@ -123,7 +123,12 @@ def fast_dllm(threshold: float | None = 0.9, factor: float | None = None) -> Str
     Give one of the two. Caches are separate: `unisono.masked.run.cache.FrozenPerBlock`.
     """
     if (threshold is None) == (factor is None):
-        raise UnisonoError("fast_dllm: give either threshold or factor (the other as None)")
+        raise UnisonoError(
+            "fast_dllm: give either threshold or factor (the other as None)",
+            code="missing" if threshold is None else "conflict",
+            path="factor",
+            value=factor,
+        )
     rule = Threshold(threshold) if threshold is not None else Factor(factor or 0.0)
     return Strategy(Plan(Everything()), MaxProb(), Fallback(rule), Greedy(), name="fast_dllm")
 

@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from unisono.checks import is_whole
+from unisono.checks import fault_of, is_whole
 from unisono.errors import UnisonoError
 from unisono.masked.canvas import Canvas, Layout
 from unisono.masked.run.handle import select_rows
@@ -145,7 +145,12 @@ class Delayed:
 
     def __post_init__(self):
         if not is_whole(self.refresh, 1):
-            raise UnisonoError(f"refresh every {self.refresh!r} steps: a whole number of at least 1")
+            raise UnisonoError(
+                f"refresh every {self.refresh!r} steps: a whole number of at least 1",
+                code=fault_of(self.refresh, whole=True),
+                path="refresh",
+                value=self.refresh,
+            )
 
     def __call__(self, canvas: Canvas, valid: Tensor, note: Tensor, wanted: Tensor):
         due = (note % self.refresh == 0)[:, None]
@@ -262,7 +267,12 @@ class ReuseUnchanged:
 
     def attend(self, canvas: Canvas, query: Int[Tensor, "b k"] | None) -> Float[Tensor, "b l v"]:
         if query is not None:
-            raise UnisonoError("ReuseUnchanged answers for the whole canvas: use it without query_only")
+            raise UnisonoError(
+                "ReuseUnchanged answers for the whole canvas: use it without query_only",
+                code="conflict",
+                path="query_only",
+                value=True,
+            )
         if self._last is not None:
             tokens, known, logits = self._last
             if torch.equal(tokens, canvas.tokens) and torch.equal(known, canvas.known):

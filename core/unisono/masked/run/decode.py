@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from unisono.checks import is_whole
+from unisono.checks import fault_of, is_whole
 from unisono.errors import UnisonoError
 from unisono.masked.canvas import Canvas
 from unisono.masked.run.execute import OnStep, one_by_one, sync, unrolled
@@ -78,7 +78,12 @@ def steps(model: Any, canvas: Canvas, strategy: Strategy, max_steps: int | None 
 
 def _begin(model: Any, canvas: Canvas, strategy: Strategy, max_steps: int | None) -> Handle:
     if max_steps is not None and not is_whole(max_steps, 1):
-        raise UnisonoError(f"max_steps {max_steps!r}: give a whole number of at least 1, or None")
+        raise UnisonoError(
+            f"max_steps {max_steps!r}: give a whole number of at least 1, or None",
+            code=fault_of(max_steps, whole=True),
+            path="max_steps",
+            value=max_steps,
+        )
     strategy.check(canvas.layout)
     handle = model if isinstance(model, Handle) else Handle(model)
     for part in (handle.model, strategy.guide):

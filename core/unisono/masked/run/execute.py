@@ -56,7 +56,12 @@ def unrolled(
         UnisonoError: for a strategy whose steps depend on what the model says.
     """
     if not strategy.static:
-        raise UnisonoError(f"{strategy.name}: its steps depend on the model, so they cannot be unrolled; use sync")
+        raise UnisonoError(
+            f"{strategy.name}: its steps depend on the model, so they cannot be unrolled; use sync",
+            code="unsupported",
+            path="strategy",
+            value=strategy.name,
+        )
     widths = rehearse(canvas, strategy)
     for i, width in enumerate(widths[:max_steps]):
         last = i + 1 == max_steps
@@ -147,5 +152,8 @@ def _check_progress(canvas: Canvas, strategy: Strategy, done: int, max_steps: in
         stuck = int(canvas.masked.sum())
         raise UnisonoError(
             f"{strategy.name}: {stuck} positions are still masked after {done} steps, because steps commit nothing; "
-            "wrap the selection in Fallback, or give max_steps to commit the rest at the end"
+            "wrap the selection in Fallback, or give max_steps to commit the rest at the end",
+            code="failed",
+            path="strategy",
+            value=stuck,
         )

@@ -66,10 +66,18 @@ class Handle:
         if logits.shape != asked:
             raise UnisonoError(
                 f"the model returned logits of shape {tuple(logits.shape)}: "
-                f"{asked} [rows, positions, vocabulary] was asked for"
+                f"{asked} [rows, positions, vocabulary] was asked for",
+                code="shape",
+                path="logits",
+                value=tuple(logits.shape),
             )
         if not logits.dtype.is_floating_point:
-            raise UnisonoError(f"the model returned logits of type {logits.dtype}: give real numbers")
+            raise UnisonoError(
+                f"the model returned logits of type {logits.dtype}: give real numbers",
+                code="type",
+                path="logits",
+                value=logits.dtype,
+            )
         computed = getattr(model, "computed", None)
         computed = asked[0] * asked[1] if computed is None else computed
         self.nfe += computed > 0  # an answer from memory is no evaluation
@@ -117,7 +125,10 @@ def select_rows(model: Any, index: Int[Tensor, " n"]) -> Any:
     if not hasattr(model, "rows"):
         raise UnisonoError(
             f"{type(model).__name__} has no rows(index): add it, "
-            "or wrap a model that treats every row alike in Unconditional"
+            "or wrap a model that treats every row alike in Unconditional",
+            code="unsupported",
+            path="model",
+            value=type(model).__name__,
         )
     return model.rows(index)
 

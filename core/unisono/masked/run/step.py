@@ -107,7 +107,10 @@ def check_logits(canvas: Canvas) -> None:
         row = int((bad > 0).int().argmax())
         raise UnisonoError(
             f"row {row}, step {int(bad[row]) - 1}: the model's logits are NaN or infinite, or forbid every token, "
-            "at a position that was to be filled"
+            "at a position that was to be filled",
+            code="value",
+            path="logits",
+            value=row,
         )
 
 

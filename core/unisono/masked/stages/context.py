@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from unisono.errors import UnisonoError
 from unisono.masked import random
 from unisono.masked.canvas import Canvas
 from unisono.masked.run.handle import Handle
@@ -41,13 +42,19 @@ class StepContext:
     @property
     def marginals(self) -> Marginals:
         if self._marginals is None:
-            raise RuntimeError("a stage that chooses positions before the evaluation cannot read marginals")
+            raise UnisonoError(
+                "a stage that chooses positions before the evaluation cannot read marginals",
+                code="state",
+                path="marginals",
+            )
         return self._marginals
 
     @property
     def drawn(self) -> Int[Tensor, "b l"]:
         if self._drawn is None:
-            raise RuntimeError("tokens are drawn before the choice only if the score says uses_draw")
+            raise UnisonoError(
+                "tokens are drawn before the choice only if the score says uses_draw", code="state", path="drawn"
+            )
         return self._drawn
 
     @property
@@ -62,13 +69,13 @@ class StepContext:
     @property
     def score(self) -> Float[Tensor, "b l"]:
         if self._score is None:
-            raise RuntimeError("nothing has been scored yet")
+            raise UnisonoError("nothing has been scored yet", code="state", path="score")
         return self._score
 
     @property
     def commit(self) -> Bool[Tensor, "b l"]:
         if self._commit is None:
-            raise RuntimeError("nothing has been selected yet")
+            raise UnisonoError("nothing has been selected yet", code="state", path="commit")
         return self._commit
 
     def uniform(self, stream: int, sites: Int[Tensor, "b k"] | None = None) -> Float[Tensor, "b k"]:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from unisono.checks import is_whole
+from unisono.checks import fault_of, is_whole
 from unisono.errors import UnisonoError
 from unisono.masked import random
 from unisono.masked.stages.context import StepContext
@@ -85,7 +85,12 @@ class ArithmeticCodes:
 
     def __post_init__(self):
         if not is_whole(self.num_samples, 1):
-            raise UnisonoError(f"arithmetic codes for {self.num_samples!r} samples: a whole number of at least 1")
+            raise UnisonoError(
+                f"arithmetic codes for {self.num_samples!r} samples: a whole number of at least 1",
+                code=fault_of(self.num_samples, whole=True),
+                path="num_samples",
+                value=self.num_samples,
+            )
 
     def __call__(self, logits: Tensor, sites: Tensor, live: Tensor, at: StepContext) -> Tensor:
         code, grain = at.memo.get("codes.code"), at.memo.get("codes.grain")

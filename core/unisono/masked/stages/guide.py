@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unisono.checks import is_real
+from unisono.checks import fault_of, is_real
 from unisono.errors import UnisonoError
 from unisono.masked.canvas import Canvas
 from unisono.masked.run.handle import Handle, select_rows
@@ -58,9 +58,19 @@ class ClassifierFree:
 
     def __post_init__(self):
         if not is_real(self.guidance_scale):
-            raise UnisonoError(f"guidance_scale {self.guidance_scale!r}: give a number; 1 is no guidance")
+            raise UnisonoError(
+                f"guidance_scale {self.guidance_scale!r}: give a number; 1 is no guidance",
+                code=fault_of(self.guidance_scale),
+                path="guidance_scale",
+                value=self.guidance_scale,
+            )
         if not is_real(self.rescale, 0, 1):
-            raise UnisonoError(f"rescale {self.rescale!r}: give a share from 0 to 1")
+            raise UnisonoError(
+                f"rescale {self.rescale!r}: give a share from 0 to 1",
+                code=fault_of(self.rescale),
+                path="rescale",
+                value=self.rescale,
+            )
 
     def __call__(self, handle: Handle, canvas: Canvas, planned: Planned, query: Tensor | None) -> Pair:
         logits = handle(canvas, query)
@@ -103,7 +113,12 @@ class Autoregressive:
 
     def __post_init__(self):
         if not is_real(self.weight):
-            raise UnisonoError(f"weight {self.weight!r} of the autoregressive model: give a number")
+            raise UnisonoError(
+                f"weight {self.weight!r} of the autoregressive model: give a number",
+                code=fault_of(self.weight),
+                path="weight",
+                value=self.weight,
+            )
 
     def __call__(self, handle: Handle, canvas: Canvas, planned: Planned, query: Tensor | None) -> Pair:
         logits = handle(canvas, query)

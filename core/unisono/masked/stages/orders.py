@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unisono.checks import is_whole
+from unisono.checks import fault_of, is_whole
 from unisono.errors import UnisonoError
 from unisono.masked.canvas import Layout
 
@@ -29,8 +29,14 @@ def halton_order(height: int, width: int) -> Int[Tensor, " l"]:
 
     Halton-MaskGIT (arXiv:2503.17076).
     """
-    if not (is_whole(height, 1) and is_whole(width, 1)):
-        raise UnisonoError(f"a grid of {height!r} × {width!r}: whole numbers, at least 1 × 1")
+    for name, side in (("height", height), ("width", width)):
+        if not is_whole(side, 1):
+            raise UnisonoError(
+                f"a grid of {height!r} × {width!r}: whole numbers, at least 1 × 1",
+                code=fault_of(side, whole=True),
+                path=name,
+                value=side,
+            )
     rank = [-1] * (height * width)
     seen, n = 0, 0
     while seen < len(rank):
@@ -56,11 +62,21 @@ def locality_aware(layout: Layout, sizes: Sequence[int], start: int = 0) -> Int[
     """
     n = layout.length
     if not all(is_whole(size, 1) for size in sizes):
-        raise UnisonoError(f"steps of {list(sizes)} positions: give whole numbers of at least 1")
+        raise UnisonoError(
+            f"steps of {list(sizes)} positions: give whole numbers of at least 1",
+            code="range",
+            path="sizes",
+            value=list(sizes),
+        )
     if sum(sizes) != n:
-        raise UnisonoError(f"steps of {list(sizes)} positions add up to {sum(sizes)}: this layout has {n}")
+        raise UnisonoError(
+            f"steps of {list(sizes)} positions add up to {sum(sizes)}: this layout has {n}",
+            code="shape",
+            path="sizes",
+            value=list(sizes),
+        )
     if not 0 <= start < max(n, 1):
-        raise UnisonoError(f"start {start}: a position from 0 to {n - 1}")
+        raise UnisonoError(f"start {start}: a position from 0 to {n - 1}", code="range", path="start", value=start)
     coord = layout.coord.double()
     distance = torch.cdist(coord, coord)
     order: list[int] = []

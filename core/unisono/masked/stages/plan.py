@@ -103,7 +103,10 @@ class Plan:
         num_groups = len(layout.group_sizes) if self.grouped else 1
         if isinstance(num_steps, Sequence) and len(num_steps) != num_groups:
             raise UnisonoError(
-                f"steps for {len(num_steps)} groups, but the layout has {num_groups}: give one per group"
+                f"steps for {len(num_steps)} groups, but the layout has {num_groups}: give one per group",
+                code="shape",
+                path="num_steps",
+                value=list(num_steps),
             )
 
     def rows(self, index: Int[Tensor, " n"]) -> Plan:
@@ -239,7 +242,12 @@ def check_steps(num_steps: Steps) -> None:
     values = num_steps.tolist() if isinstance(num_steps, Tensor) else num_steps
     values = list(values) if isinstance(values, Sequence) and not isinstance(values, str) else [values]
     if not values or not all(is_whole(value, 1) for value in values):
-        raise UnisonoError(f"{values} steps or tokens per step: give whole numbers of at least 1")
+        raise UnisonoError(
+            f"{values} steps or tokens per step: give whole numbers of at least 1",
+            code="range",
+            path="num_steps",
+            value=values,
+        )
 
 
 def steps_of(num_steps: Steps, group: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
@@ -248,7 +256,12 @@ def steps_of(num_steps: Steps, group: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
         return torch.full_like(group, num_steps)
     if isinstance(num_steps, Tensor):
         if num_steps.shape != group.shape:
-            raise UnisonoError(f"{tuple(num_steps.shape)} numbers of steps for {len(group)} rows: give one per row")
+            raise UnisonoError(
+                f"{tuple(num_steps.shape)} numbers of steps for {len(group)} rows: give one per row",
+                code="shape",
+                path="num_steps",
+                value=tuple(num_steps.shape),
+            )
         return num_steps.to(group)
     table = _table(tuple(num_steps), group.device)
     return table[group.clamp_max(len(table) - 1)]

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from unisono.checks import is_real, is_whole
+from unisono.checks import fault_of, is_real, is_whole
 from unisono.errors import UnisonoError
 from unisono.masked import random
 from unisono.masked.canvas import Canvas
@@ -87,9 +87,17 @@ class Correct:
 
     def __post_init__(self):
         if self.how not in get_args(Literal["random", "lowest"]):
-            raise UnisonoError(f"correct how={self.how!r}: random or lowest")
-        if not (is_whole(self.rounds, 1) and is_whole(self.size, 1)):
-            raise UnisonoError(f"{self.rounds!r} rounds of {self.size!r} tokens: whole numbers, at least 1 each")
+            raise UnisonoError(
+                f"correct how={self.how!r}: random or lowest", code="unknown", path="how", value=self.how
+            )
+        for name, number in (("rounds", self.rounds), ("size", self.size)):
+            if not is_whole(number, 1):
+                raise UnisonoError(
+                    f"{self.rounds!r} rounds of {self.size!r} tokens: whole numbers, at least 1 each",
+                    code=fault_of(number, whole=True),
+                    path=name,
+                    value=number,
+                )
 
     @property
     def keeps_law(self) -> bool:
@@ -121,7 +129,12 @@ class Edit(_NoExtraSteps):
 
     def __post_init__(self):
         if not is_real(self.threshold):
-            raise UnisonoError(f"edit threshold {self.threshold!r}: give a number")
+            raise UnisonoError(
+                f"edit threshold {self.threshold!r}: give a number",
+                code=fault_of(self.threshold),
+                path="threshold",
+                value=self.threshold,
+            )
 
     def __call__(self, at: StepContext, canvas: Canvas) -> Canvas:
         m = at.marginals
@@ -158,13 +171,23 @@ class Remasking:
     def __post_init__(self):
         check_steps(self.num_steps)
         if self.kind not in ("cap", "rescale", "conf", "loop"):
-            raise UnisonoError(f"remasking {self.kind!r}: cap, rescale, conf or loop")
+            raise UnisonoError(
+                f"remasking {self.kind!r}: cap, rescale, conf or loop", code="unknown", path="kind", value=self.kind
+            )
         if not is_real(self.eta, 0, 1):
-            raise UnisonoError(f"remasking eta {self.eta!r}: give a number from 0 to 1")
+            raise UnisonoError(
+                f"remasking eta {self.eta!r}: give a number from 0 to 1",
+                code=fault_of(self.eta),
+                path="eta",
+                value=self.eta,
+            )
         if self.kind == "loop" and not (0 < self.t_off < self.t_on < 1 and 0 < self.alpha_on < 1):
             raise UnisonoError(
                 f"loop from t_on = {self.t_on} to t_off = {self.t_off} at alpha_on = {self.alpha_on}: "
-                "0 < t_off < t_on < 1 and 0 < alpha_on < 1"
+                "0 < t_off < t_on < 1 and 0 < alpha_on < 1",
+                code="range",
+                path="alpha_on" if 0 < self.t_off < self.t_on < 1 else "t_on",
+                value=self.alpha_on if 0 < self.t_off < self.t_on < 1 else self.t_on,
             )
 
     def alpha(self, t: Float[Tensor, " b"]) -> Float[Tensor, " b"]:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unisono.checks import is_real
+from unisono.checks import fault_of, is_real
 from unisono.errors import UnisonoError
 
 Schedule = Callable[[Float[Tensor, " b"], Float[Tensor, " b"]], Float[Tensor, " b"]]
@@ -69,7 +69,12 @@ def power(exponent: float) -> Schedule:
         UnisonoError: for an exponent that is not above 0.
     """
     if not (is_real(exponent) and exponent > 0):
-        raise UnisonoError(f"schedule 1 − r^{exponent!r}: the exponent must be above 0, or nothing is ever committed")
+        raise UnisonoError(
+            f"schedule 1 − r^{exponent!r}: the exponent must be above 0, or nothing is ever committed",
+            code=fault_of(exponent),
+            path="exponent",
+            value=exponent,
+        )
     return lambda r, n: 1 - r**exponent
 
 
@@ -89,10 +94,25 @@ def check_schedule(schedule: Schedule, n: int = 64) -> Schedule:
     gamma = schedule(r, torch.full_like(r, n))
     name = getattr(schedule, "__name__", "schedule")
     if not bool(((gamma > -1e-9) & (gamma < 1 + 1e-9)).all()):
-        raise UnisonoError(f"{name} has values from {gamma.min():.3g} to {gamma.max():.3g}: shares lie in 0 to 1")
+        raise UnisonoError(
+            f"{name} has values from {gamma.min():.3g} to {gamma.max():.3g}: shares lie in 0 to 1",
+            code="range",
+            path="schedule",
+            value=(float(gamma.min()), float(gamma.max())),
+        )
     if float(gamma[-1]) > 1e-6:
-        raise UnisonoError(f"{name} ends at γ(1) = {float(gamma[-1]):.3g}: it must end at 0, or tokens stay masked")
+        raise UnisonoError(
+            f"{name} ends at γ(1) = {float(gamma[-1]):.3g}: it must end at 0, or tokens stay masked",
+            code="value",
+            path="schedule",
+            value=float(gamma[-1]),
+        )
     if bool((gamma.diff() > 1e-9).any()):
         at = float(r[1:][gamma.diff() > 1e-9][0])
-        raise UnisonoError(f"{name} rises at r = {at:.3g}: the share of masked positions must never grow")
+        raise UnisonoError(
+            f"{name} rises at r = {at:.3g}: the share of masked positions must never grow",
+            code="value",
+            path="schedule",
+            value=at,
+        )
     return schedule

@@ -19,7 +19,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unisono.checks import is_real
+from unisono.checks import fault_of, is_real
 from unisono.errors import UnisonoError
 from unisono.masked import random
 from unisono.masked.run.handle import select_rows
@@ -66,7 +66,12 @@ class Rank:
     def __call__(self, at: StepContext) -> Tensor:
         l_ = at.canvas.layout.length
         if self.rank.shape != (l_,):
-            raise UnisonoError(f"an order of {tuple(self.rank.shape)} positions: this canvas has {l_}")
+            raise UnisonoError(
+                f"an order of {tuple(self.rank.shape)} positions: this canvas has {l_}",
+                code="shape",
+                path="rank",
+                value=tuple(self.rank.shape),
+            )
         rank = self.rank.to(at.canvas.tokens).expand(at.canvas.tokens.shape)
         if self.roll:
             zero = torch.zeros_like(at.canvas.step)
@@ -200,7 +205,12 @@ class Perturbed:
 
     def __post_init__(self):
         if not is_real(self.temperature, 0):
-            raise UnisonoError(f"choice temperature {self.temperature!r}: give a number of at least 0")
+            raise UnisonoError(
+                f"choice temperature {self.temperature!r}: give a number of at least 0",
+                code=fault_of(self.temperature),
+                path="temperature",
+                value=self.temperature,
+            )
 
     @property
     def uses_draw(self) -> bool:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from unisono.checks import is_real, is_whole
+from unisono.checks import fault_of, is_real, is_whole
 from unisono.errors import UnisonoError
 from unisono.masked import random
 from unisono.masked.stages.context import StepContext
@@ -60,7 +60,9 @@ class Threshold:
 
     def __post_init__(self):
         if not is_real(self.value):
-            raise UnisonoError(f"threshold {self.value!r}: give a number")
+            raise UnisonoError(
+                f"threshold {self.value!r}: give a number", code=fault_of(self.value), path="value", value=self.value
+            )
 
     def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         return at.window & (score > self.value)
@@ -75,7 +77,12 @@ class Factor:
 
     def __post_init__(self):
         if not is_real(self.factor, 0):
-            raise UnisonoError(f"factor {self.factor!r}: give a number of at least 0")
+            raise UnisonoError(
+                f"factor {self.factor!r}: give a number of at least 0",
+                code=fault_of(self.factor),
+                path="factor",
+                value=self.factor,
+            )
 
     def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         def rule(error: Tensor) -> Tensor:
@@ -98,7 +105,12 @@ class Frechet:
 
     def __post_init__(self):
         if not (is_real(self.slack, 0, 1) and self.slack < 1):
-            raise UnisonoError(f"slack {self.slack!r}: give a number in [0, 1)")
+            raise UnisonoError(
+                f"slack {self.slack!r}: give a number in [0, 1)",
+                code=fault_of(self.slack),
+                path="slack",
+                value=self.slack,
+            )
 
     def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         def rule(error: Tensor) -> Tensor:
@@ -120,7 +132,12 @@ class EntropyBound:
 
     def __post_init__(self):
         if not is_real(self.gamma, 0):
-            raise UnisonoError(f"entropy bound {self.gamma!r}: give a number of nats, at least 0")
+            raise UnisonoError(
+                f"entropy bound {self.gamma!r}: give a number of nats, at least 0",
+                code=fault_of(self.gamma),
+                path="gamma",
+                value=self.gamma,
+            )
 
     def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         def rule(entropy: Tensor) -> Tensor:
@@ -144,10 +161,18 @@ class KLStable:
     static = False
 
     def __post_init__(self):
-        if not (is_real(self.epsilon, 0) and is_real(self.confidence) and is_whole(self.patience, 1)):
+        fits = {
+            "epsilon": is_real(self.epsilon, 0),
+            "confidence": is_real(self.confidence),
+            "patience": is_whole(self.patience, 1),
+        }
+        for name in (name for name, fit in fits.items() if not fit):
             raise UnisonoError(
                 f"epsilon {self.epsilon!r}, confidence {self.confidence!r}, patience {self.patience!r}: "
-                "give numbers, epsilon at least 0, patience a whole number of at least 1"
+                "give numbers, epsilon at least 0, patience a whole number of at least 1",
+                code=fault_of(getattr(self, name), whole=name == "patience"),
+                path=name,
+                value=getattr(self, name),
             )
 
     def __call__(self, score: Tensor, at: StepContext) -> Tensor:
@@ -180,7 +205,12 @@ class Bernoulli:
         if self.alpha is not None:
             ends = self.alpha(torch.tensor([0.0, 1.0], dtype=torch.float64)).tolist()
             if abs(ends[0] - 1) > 1e-6 or abs(ends[1]) > 1e-6:
-                raise UnisonoError(f"alpha runs from α(0) = {ends[0]:.3g} to α(1) = {ends[1]:.3g}: it must be 1 and 0")
+                raise UnisonoError(
+                    f"alpha runs from α(0) = {ends[0]:.3g} to α(1) = {ends[1]:.3g}: it must be 1 and 0",
+                    code="value",
+                    path="alpha",
+                    value=ends,
+                )
 
     def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         if self.remasking is not None:
@@ -207,7 +237,12 @@ class Fallback:
 
     def __post_init__(self):
         if self.count is not None and not is_whole(self.count, 1):
-            raise UnisonoError(f"fallback count {self.count!r}: give a whole number of at least 1, or None")
+            raise UnisonoError(
+                f"fallback count {self.count!r}: give a whole number of at least 1, or None",
+                code=fault_of(self.count, whole=True),
+                path="count",
+                value=self.count,
+            )
 
     def __call__(self, score: Tensor, at: StepContext) -> Tensor:
         chosen = self.select(score, at)

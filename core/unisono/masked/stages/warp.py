@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt32
 from torch import Tensor
 
-from unisono.checks import is_real, is_whole
+from unisono.checks import fault_of, is_real, is_whole
 from unisono.errors import UnisonoError
 from unisono.masked.stages.plan import Planned
 
@@ -48,8 +48,14 @@ class Temperature:
 
     def __post_init__(self):
         values = self.value if isinstance(self.value, tuple) else (self.value,)
-        if not values or not all(is_real(value, 0) for value in values):
-            raise UnisonoError(f"temperature {self.value!r}: give a number of at least 0, or a tuple of one per group")
+        unfit = [value for value in values if not is_real(value, 0)]
+        if unfit or not values:
+            raise UnisonoError(
+                f"temperature {self.value!r}: give a number of at least 0, or a tuple of one per group",
+                code=fault_of(unfit[0]) if unfit else "empty",
+                path="temperature",
+                value=self.value,
+            )
 
     def at(self, value: float) -> Temperature:
         """The same with another value; groups at 0 stay greedy."""
@@ -83,11 +89,26 @@ class TopTokens:
 
     def __post_init__(self):
         if (self.k is None) == (self.share is None):
-            raise UnisonoError("top tokens: give either k or share")
-        if (self.k is not None and not is_whole(self.k, 1)) or (
-            self.share is not None and not (is_real(self.share, 0, 1) and self.share > 0)
-        ):
-            raise UnisonoError(f"top tokens k={self.k}, share={self.share}: k is at least 1, a share above 0 to 1")
+            raise UnisonoError(
+                "top tokens: give either k or share",
+                code="missing" if self.k is None else "conflict",
+                path="k",
+                value=self.k,
+            )
+        if self.k is not None and not is_whole(self.k, 1):
+            raise UnisonoError(
+                f"top tokens k={self.k!r}: give a whole number of at least 1",
+                code=fault_of(self.k, whole=True),
+                path="k",
+                value=self.k,
+            )
+        if self.share is not None and not (is_real(self.share, 0, 1) and self.share > 0):
+            raise UnisonoError(
+                f"top tokens share={self.share!r}: give a share above 0, at most 1",
+                code=fault_of(self.share),
+                path="share",
+                value=self.share,
+            )
 
     def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
         v = logits.shape[-1]
@@ -107,7 +128,12 @@ class Nucleus:
 
     def __post_init__(self):
         if not (is_real(self.p, 0, 1) and self.p > 0):
-            raise UnisonoError(f"nucleus p = {self.p!r}: give a number above 0, at most 1")
+            raise UnisonoError(
+                f"nucleus p = {self.p!r}: give a number above 0, at most 1",
+                code=fault_of(self.p),
+                path="p",
+                value=self.p,
+            )
 
     def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
         below = logits - logits.amax(-1, keepdim=True)
@@ -122,7 +148,12 @@ class Typical:
 
     def __post_init__(self):
         if not (is_real(self.p, 0, 1) and self.p > 0):
-            raise UnisonoError(f"typical p = {self.p!r}: give a number above 0, at most 1")
+            raise UnisonoError(
+                f"typical p = {self.p!r}: give a number above 0, at most 1",
+                code=fault_of(self.p),
+                path="p",
+                value=self.p,
+            )
 
     def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
         logp = logits.log_softmax(-1).clamp_min_(torch.finfo(logits.dtype).min)  # 0 times −∞ is no number
@@ -138,7 +169,9 @@ class MinP:
 
     def __post_init__(self):
         if not is_real(self.p, 0, 1):
-            raise UnisonoError(f"min-p p = {self.p!r}: give a number from 0 to 1")
+            raise UnisonoError(
+                f"min-p p = {self.p!r}: give a number from 0 to 1", code=fault_of(self.p), path="p", value=self.p
+            )
 
     def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
         if self.p == 0:
@@ -155,12 +188,22 @@ class Suppress:
 
     def __post_init__(self):
         if not all(is_whole(token, 0) for token in self.tokens):
-            raise UnisonoError(f"suppressed tokens {self.tokens!r}: give a tuple of whole numbers")
+            raise UnisonoError(
+                f"suppressed tokens {self.tokens!r}: give a tuple of whole numbers",
+                code="type",
+                path="tokens",
+                value=self.tokens,
+            )
 
     def __call__(self, logits: Tensor, planned: Planned) -> Tensor:
         outside = [t for t in self.tokens if not 0 <= t < logits.shape[-1]]
         if outside:
-            raise UnisonoError(f"suppressed tokens {outside}: the vocabulary is 0 to {logits.shape[-1] - 1}")
+            raise UnisonoError(
+                f"suppressed tokens {outside}: the vocabulary is 0 to {logits.shape[-1] - 1}",
+                code="range",
+                path="tokens",
+                value=outside,
+            )
         keep = torch.ones(logits.shape[-1], dtype=torch.bool, device=logits.device)
         for token in self.tokens:
             keep[token] = False

@@ -1,22 +1,24 @@
-"""Training inputs that are what decoding will see: some tokens hidden, and what is to be learnt of them.
+"""Corruptions: hide some of the true tokens, so that training inputs look like the canvases of decoding.
 
-A corruption takes a canvas, blank but for what is given (prompts, padding), and the row's true tokens; it
-returns the canvas with the rest revealed or masked, the targets, and a weight per position.
+A corruption takes a canvas and the true tokens. The canvas is blank, apart from prompts and padding. The result
+is a canvas of which some positions are masked and the others hold their true tokens, the targets, and a weight
+per position.
 
-    corruption        hides                                                    for
-    PlanMasking       as a plan does: one group by its schedule, all later     MaskGIT, MMM, MoMask, SoundStorm,
-                      groups wholly; earlier ones are known                    MaskGCT, G-IPD, VampNet, LLaDA (blocks)
+    corruption        what is hidden                                           used by
+    PlanMasking       part of one group, by the plan's schedule, and all       MaskGIT, MMM, MoMask, SoundStorm,
+                      later groups; earlier groups are known                   MaskGCT, G-IPD, VampNet, LLaDA (blocks)
     Diffusion         each position with probability 1 − α(t)                  MDLM, MD4, ReMDM, LLaDA, Dream
-    BlockDiffusion    the same, with a time per block, beside the clean text   BD3-LM, Fast-dLLM v2
-    Counted           a number of each block's, drawn instead of a time        evaluating all of these
-    Complementary     two views, of which one hides what the other shows       Fast-dLLM v2
-    Glancing          less, the better a first pass was                        GLAT, Paraformer
+    BlockDiffusion    the same with one time per block; the network also       BD3-LM, Fast-dLLM v2
+                      reads the clean text
+    Counted           a random number of positions of each group               the evaluation of all diffusion models
+    Complementary     two copies: each hides what the other one shows          Fast-dLLM v2
+    Glancing          fewer positions, the better the first pass was           GLAT, Paraformer
 
-`corruption_for(strategy)` reads the first two off a decoding strategy, so that the two cannot drift apart.
-Randomness is by counter, from the canvas' seeds: draw new seeds for every batch.
+`corruption_for(strategy)` derives `PlanMasking` or `Diffusion` from a decoding strategy, so that training and
+decoding agree. Random numbers come from a counter and the canvas' seeds: use new seeds for every batch.
 
-Letters: b batch, l positions, g groups, v vocabulary. Masks: True = keep (known); `window` True = hidden
-or could have been.
+Letters: b batch, l positions, g groups, v vocabulary. Masks: True = keep (known). `window` is True at positions
+that this corruption may hide.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from unisono.checks import is_real
+from unisono.checks import fault_of, is_real
 from unisono.errors import UnisonoError
 from unisono.masked import random
 from unisono.masked.canvas import Canvas, Layout
@@ -38,20 +40,24 @@ from unisono.masked.stages.schedules import linear
 from unisono.masked.stages.select import Bernoulli, best
 from unisono.masked.strategy import Strategy
 
-# Sites below 0 are a row's own numbers: they are the same however far the row is padded.
+# Sites below 0 belong to the whole row, so that a row gets the same numbers however far it is padded.
 _GROUP, _RATIO, _PROMPT, _TIME, _STRATUM = -1, -2, -3, -4, -5
-_BLOCK_TIME = -16  # and further down, one per block
+_BLOCK_TIME = -16  # the first of the blocks' sites; each further block has the next number below
 
 Alpha = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class Corrupted:
-    """What the network reads (`canvas`), what it should say (`targets`), and how much that counts (`weights`).
+    """A training example: the network's input, its targets, and their weights in the loss.
 
-    Weights are float64 and 0 where nothing is learnt. `window` is what was open to hiding. `time` is there
-    for diffusion, whose weights make a bound on the likelihood. `visible` is the attention mask over
-    noised and clean tokens side by side, for `BlockDiffusion`.
+    Attributes:
+        canvas: what the network reads.
+        targets: the true tokens.
+        weights: float64; 0 at positions that are not learnt.
+        window: the positions that the corruption could hide.
+        time: the time of each position, of corruptions whose loss is a bound on the likelihood; else None.
+        visible: the attention mask over noised and clean tokens, of corruptions that show both; else None.
     """
 
     canvas: Canvas
@@ -70,14 +76,19 @@ class Corruption(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class PlanMasking:
-    """Hide what a plan would still have to fill at a random moment of decoding.
+    """Hide the positions that a plan has not filled yet at a random step of decoding.
 
-    A group g is drawn; of its n open positions ceil(γ(r)·n) are hidden, r uniform, γ the plan's schedule
-    (MaskGIT, arXiv:2202.04200; linear where a plan has none); earlier groups are known, later ones are
-    hidden and not learnt (SoundStorm, arXiv:2305.09636, for residual levels; G-MLM, arXiv:2401.01099, for
-    channel groups). `group_weights` are the groups' odds (equal by default; MaskGCT favours coarse levels).
-    `prompt` gives a random number of leading frames, as SoundStorm does. `on_steps` takes the counts that
-    the plan passes through in its own steps, each step as often, in place of a continuous r.
+    First a group is drawn. Of its n open positions ceil(γ(r)·n) are hidden, where r is uniform and γ is the plan's
+    schedule (MaskGIT, arXiv:2202.04200), or the linear one where the plan has none. Earlier groups are known. Later
+    groups are hidden and not learnt (SoundStorm, arXiv:2305.09636, for residual levels; G-MLM, arXiv:2401.01099,
+    for channel groups).
+
+    Args:
+        plan: the decoding plan.
+        group_weights: how likely each group is drawn; all equal by default. MaskGCT favours coarse levels.
+        prompt: keep a random number of leading frames as a prompt, as SoundStorm does.
+        on_steps: hide exactly as many positions as before one of the plan's own steps, all steps equally likely,
+            instead of a number from a continuous r.
     """
 
     plan: Plan
@@ -88,7 +99,12 @@ class PlanMasking:
     def __post_init__(self):
         weights = self.group_weights
         if weights is not None and not (all(is_real(weight, 0) for weight in weights) and any(weights)):
-            raise UnisonoError(f"group weights {list(weights)}: give numbers of at least 0, not all 0")
+            raise UnisonoError(
+                f"group weights {list(weights)}: give numbers of at least 0, not all 0",
+                code="value",
+                path="group_weights",
+                value=list(weights),
+            )
 
     def __call__(self, canvas: Canvas, tokens: Int[Tensor, "b l"]) -> Corrupted:
         """Raises `UnisonoError` for tokens outside of their positions' vocabularies; see also `Plan.check`."""
@@ -106,7 +122,7 @@ class PlanMasking:
         else:
             schedule = getattr(self.plan.count, "schedule", linear)
             share = schedule(u, total.double())
-            # 1e-9: a product that is a whole number but for rounding is that number
+            # 1e-9: a product that is a whole number up to rounding must not be rounded up
             count = (share * total - 1e-9).ceil().long().clamp_min(1)
         hidden = best(-_site_numbers(canvas), window, torch.minimum(count, total))
         later = canvas.masked & (group_of > group[:, None])
@@ -117,13 +133,16 @@ class PlanMasking:
 class Diffusion:
     """Masked diffusion: at time t each open position is hidden with probability 1 − α(t) (MDLM, arXiv:2406.07524).
 
-    Weights −α′(t)/(1 − α(t)) make the expected loss the negative evidence lower bound, whatever α is; 1/t for
-    α = 1 − t, the default. `alpha` is the one of `select.Bernoulli`, from α(0) = 1 to α(1) = 0. Times are
-    stratified over the batch, one in each of b equal parts of [min_time, 1], which rows get by lot; a
-    `min_time` above 0 leaves out the least share of the bound, and with it the largest weights.
+    With the weights −α′(t)/(1 − α(t)) the expected loss is the negative evidence lower bound, for every α. The
+    weight is 1/t for the default α = 1 − t. Times are stratified over the batch: [min_time, 1] is cut into b equal
+    parts, and each row gets a time from another part, in random order.
 
-    `grouped` is for strategies that open groups one after the other: one group, drawn at random, is diffused,
-    earlier ones are known, later ones hidden, and the weights make up for the groups not drawn.
+    Args:
+        alpha: as in `select.Bernoulli`, from α(0) = 1 to α(1) = 0.
+        min_time: the smallest time, in [0, 1). Above 0, the largest weights are left out, and with them a small
+            share of the bound.
+        grouped: for strategies that decode group after group. One group is drawn and diffused; earlier groups are
+            known, later ones hidden. The weights are divided by the probability of the group that was drawn.
     """
 
     alpha: Alpha | None = None
@@ -131,22 +150,27 @@ class Diffusion:
     grouped: bool = False
 
     def __post_init__(self):
-        Bernoulli(self.alpha)  # the same ends are asked of it
+        Bernoulli(self.alpha)  # checks alpha at both ends
         if not (is_real(self.min_time, 0, 1) and self.min_time < 1):
-            raise UnisonoError(f"min_time {self.min_time!r}: give one in [0, 1)")
+            raise UnisonoError(
+                f"min_time {self.min_time!r}: give one in [0, 1)",
+                code=fault_of(self.min_time),
+                path="min_time",
+                value=self.min_time,
+            )
 
     def times(self, canvas: Canvas) -> Float[Tensor, " b"]:
-        """Stratified times of the rows, in (min_time, 1)."""
+        """Return a stratified time per row, in [min_time, 1)."""
         lot = _row_number(canvas, _STRATUM).argsort().argsort()
         u = (lot + _row_number(canvas, _TIME)) / max(1, len(lot))
         return self.min_time + (1 - self.min_time) * u
 
     def weight(self, time: Float[Tensor, ...]) -> Float[Tensor, ...]:
-        """−α′(t)/(1 − α(t))."""
+        """Return −α′(t)/(1 − α(t))."""
         return _rate(self.alpha, time)
 
     def at(self, canvas: Canvas, tokens: Int[Tensor, "b l"], time: Float[Tensor, " b"]) -> Corrupted:
-        """At given times in (0, 1].
+        """Corrupt at the given times, each in (0, 1].
 
         Raises:
             UnisonoError: for tokens outside of their positions' vocabularies.
@@ -166,13 +190,17 @@ class Diffusion:
 
 @dataclass(frozen=True, eq=False)
 class BlockDiffusion:
-    """Diffusion inside every block of the layout at once (BD3-LM, arXiv:2503.09573).
+    """Masked diffusion of all blocks of the layout in one pass (BD3-LM, arXiv:2503.09573).
 
-    The network reads noised and clean tokens side by side, 2·l positions under `visible`: a noised block
-    sees itself and the clean blocks before it, clean tokens see clean blocks up to their own. One pass
-    so trains all blocks, each as it will be decoded. Each block has a time of its own, uniform on `clip` and
-    stratified over rows and blocks; a narrower `clip` than [0, 1] lowers the variance of the gradient, and
-    makes the loss another one than the bound.
+    The network reads the noised tokens followed by the clean tokens, 2·l positions with the attention mask
+    `visible`: a noised block sees itself and the clean blocks before it; a clean token sees its own and earlier
+    clean blocks. So one pass trains every block in the situation in which it is decoded.
+
+    Args:
+        alpha: as in `Diffusion`.
+        clip: the range of times (low, high). Each block has its own time, uniform in this range and stratified over
+            rows and blocks. A range narrower than [0, 1] lowers the variance of the gradient; then the loss is no
+            bound on the likelihood.
     """
 
     alpha: Alpha | None = None
@@ -182,10 +210,12 @@ class BlockDiffusion:
         Bernoulli(self.alpha)
         low, high = self.clip
         if not (is_real(low, 0) and is_real(high, most=1) and low < high):
-            raise UnisonoError(f"clip {self.clip}: give two times, 0 ≤ low < high ≤ 1")
+            raise UnisonoError(
+                f"clip {self.clip}: give two times, 0 ≤ low < high ≤ 1", code="range", path="clip", value=self.clip
+            )
 
     def times(self, canvas: Canvas) -> Float[Tensor, "b n"]:
-        """Stratified times of the rows' blocks, in `clip`."""
+        """Return a stratified time per row and block, in `clip`."""
         low, high = self.clip
         num = max(1, len(canvas.layout.group_sizes))
         sites = _BLOCK_TIME - torch.arange(2 * num, device=canvas.tokens.device)
@@ -194,7 +224,7 @@ class BlockDiffusion:
         return low + (high - low) * (lot + u) / max(1, lot.numel())
 
     def at(self, canvas: Canvas, tokens: Int[Tensor, "b l"], time: Float[Tensor, "b n"]) -> Corrupted:
-        """At given times in (0, 1], one per block: who stratifies over several processes draws them himself.
+        """Corrupt at the given times in (0, 1], one per block; to stratify over several processes, draw them outside.
 
         Raises:
             UnisonoError: for tokens outside of their positions' vocabularies, or fewer times than blocks.
@@ -203,7 +233,12 @@ class BlockDiffusion:
         layout = canvas.layout
         num = len(layout.group_sizes)
         if time.dim() != 2 or len(time) != len(tokens) or time.shape[1] < num:
-            raise UnisonoError(f"times of shape {tuple(time.shape)}: give {len(tokens)} rows of {num} blocks' times")
+            raise UnisonoError(
+                f"times of shape {tuple(time.shape)}: give {len(tokens)} rows of {num} blocks' times",
+                code="shape",
+                path="time",
+                value=tuple(time.shape),
+            )
         corrupted = _diffuse(canvas, tokens, canvas.masked, time.double()[:, layout.group], self.alpha)
         return replace(corrupted, visible=noised_and_clean(layout))
 
@@ -213,18 +248,20 @@ class BlockDiffusion:
 
 @dataclass(frozen=True, eq=False)
 class Counted:
-    """Of each group's n open positions hide k, uniform from 1 to n, with weights n/k (LLaDA, arXiv:2502.09992, eq. 14).
+    """Hide k of each group's n open positions, k uniform in 1 … n, with weights n/k (LLaDA, arXiv:2502.09992, eq. 14).
 
-    The same expectation as `Diffusion` over the whole of [0, 1] (for one group) and `BlockDiffusion` (for several),
-    whatever α is, since a time's law of k, integrated with its weight, is that. The variance is bounded, where
-    weights 1/t have none: to measure a bound, draw this way. `beside` says that groups are read beside the clean
-    text, as `BlockDiffusion`'s blocks are, and gives its attention mask.
+    The expected loss is that of `Diffusion` on all of [0, 1] (one group) or `BlockDiffusion` (several groups), for
+    every α. It follows by integrating the distribution of k at time t, times the weight, over t. The variance is
+    bounded, while it is infinite with weights 1/t. Use this corruption to measure a bound.
+
+    Args:
+        beside: the network reads the clean tokens as well, as with `BlockDiffusion`; `visible` is set.
     """
 
     beside: bool = False
 
     def at(self, canvas: Canvas, tokens: Int[Tensor, "b l"], u: Float[Tensor, "b n"]) -> Corrupted:
-        """With k = floor(u·n) + 1 for given numbers in [0, 1), one per group.
+        """Hide k = floor(u·n) + 1 positions of each group, for given numbers u in [0, 1), one per group.
 
         Raises:
             UnisonoError: for tokens outside of their positions' vocabularies, or fewer numbers than groups.
@@ -233,7 +270,12 @@ class Counted:
         layout, open_ = canvas.layout, canvas.masked
         num = max(1, len(layout.group_sizes))
         if u.dim() != 2 or len(u) != len(tokens) or u.shape[1] < num:
-            raise UnisonoError(f"numbers of shape {tuple(u.shape)}: give {len(tokens)} rows of {num} groups' numbers")
+            raise UnisonoError(
+                f"numbers of shape {tuple(u.shape)}: give {len(tokens)} rows of {num} groups' numbers",
+                code="shape",
+                path="u",
+                value=tuple(u.shape),
+            )
         group = layout.group.expand_as(tokens)
         total = torch.zeros(len(tokens), num, dtype=torch.int64, device=tokens.device)
         total = total.scatter_add(1, group, open_.long())
@@ -254,10 +296,10 @@ class Counted:
 
 @dataclass(frozen=True, eq=False)
 class Complementary:
-    """Every hidden position shown, every shown one hidden, in a second copy of the batch (Fast-dLLM v2,
-    arXiv:2509.26328): each token of the window is learnt exactly once per batch.
+    """The batch twice: the second copy hides what the first one shows, and shows what it hides.
 
-    Rows b … 2b − 1 of what comes out are the complements. For corruptions whose weights are 0 and 1.
+    So each token of the window is learnt exactly once per batch (Fast-dLLM v2, arXiv:2509.26328). Rows b to 2b − 1
+    of the result are the second copy. For corruptions whose weights are 0 and 1.
     """
 
     corruption: PlanMasking
@@ -279,20 +321,28 @@ class Complementary:
 
 @dataclass(frozen=True, eq=False)
 class Glancing:
-    """Reveal floor(ratio · wrong) of the true tokens at random, wrong = how many a first pass got wrong.
+    """Show floor(ratio · wrong) of the true tokens, at random positions; `wrong` counts the errors of a first pass.
 
-    GLAT (Qian et al., 2021, arXiv:2008.07905) and Paraformer's sampler (arXiv:2206.08317). The first pass
-    reads the blank canvas and needs no gradient; the second is trained on what stays hidden.
+    GLAT (Qian et al., 2021, arXiv:2008.07905) and Paraformer's sampler (arXiv:2206.08317). The first pass reads the
+    blank canvas and needs no gradient. The second pass is trained on the positions that stay hidden.
+
+    Args:
+        ratio: from 0 to 1.
     """
 
     ratio: float = 0.5
 
     def __post_init__(self):
         if not is_real(self.ratio, 0, 1):
-            raise UnisonoError(f"glancing ratio {self.ratio!r}: give one from 0 to 1")
+            raise UnisonoError(
+                f"glancing ratio {self.ratio!r}: give one from 0 to 1",
+                code=fault_of(self.ratio),
+                path="ratio",
+                value=self.ratio,
+            )
 
     def __call__(self, canvas: Canvas, tokens: Int[Tensor, "b l"], logits: Float[Tensor, "b l v"]) -> Corrupted:
-        """`logits` are the first pass' at every position. Raises `UnisonoError` as the others do."""
+        """Corrupt by the first pass' `logits`; raises `UnisonoError` for tokens outside of their vocabularies."""
         _check(canvas, tokens)
         window = canvas.masked
         logits = logits if canvas.layout.one_vocabulary else logits.masked_fill(canvas.layout.foreign(), -torch.inf)
@@ -303,10 +353,10 @@ class Glancing:
 
 
 def corruption_for(strategy: Strategy, **options: Any) -> PlanMasking | Diffusion:
-    """The corruption that shows a network what this strategy will show it; `options` go to its constructor.
+    """Return the corruption whose canvases look like those of a strategy; `options` go to its constructor.
 
-    `Diffusion` for strategies that fill each position by chance (MDLM, ReMDM, block diffusion), else
-    `PlanMasking` of the strategy's plan.
+    That is `Diffusion` for strategies that fill each position with some probability (MDLM, ReMDM, block diffusion),
+    else `PlanMasking` with the strategy's plan.
     """
     if isinstance(strategy.select, Bernoulli):
         return Diffusion(strategy.select.alpha, grouped=strategy.plan.grouped, **options)
@@ -314,12 +364,12 @@ def corruption_for(strategy: Strategy, **options: Any) -> PlanMasking | Diffusio
 
 
 def block_causal(layout: Layout) -> Bool[Tensor, "l l"]:
-    """[i, j]: position i sees j, in its own block or an earlier one."""
+    """Return the mask in which [i, j] says that j is in the block of i or an earlier one, so that i sees j."""
     return layout.group[:, None] >= layout.group
 
 
 def noised_and_clean(layout: Layout) -> Bool[Tensor, "2*l 2*l"]:
-    """The attention of block diffusion's training: the noised tokens, then the clean ones (BD3-LM, §3).
+    """Return the attention mask for training block diffusion; noised tokens come first, then clean ones (BD3-LM, §3).
 
     ::
 
@@ -334,7 +384,10 @@ def noised_and_clean(layout: Layout) -> Bool[Tensor, "2*l 2*l"]:
 def _check(canvas: Canvas, tokens: Tensor) -> None:
     if tokens.shape != canvas.tokens.shape:
         raise UnisonoError(
-            f"tokens of shape {tuple(tokens.shape)}: this canvas has {tuple(canvas.tokens.shape)} [rows, positions]"
+            f"tokens of shape {tuple(tokens.shape)}: this canvas has {tuple(canvas.tokens.shape)} [rows, positions]",
+            code="shape",
+            path="tokens",
+            value=tuple(tokens.shape),
         )
     start, stop = canvas.layout.vocab.unbind(1)
     wrong = canvas.masked & ((tokens < start) | (tokens >= stop))
@@ -342,12 +395,15 @@ def _check(canvas: Canvas, tokens: Tensor) -> None:
         row, at = wrong.nonzero()[0].tolist()
         raise UnisonoError(
             f"row {row}: token {int(tokens[row, at])} at position {at}, "
-            f"which may hold {int(start[at])} to {int(stop[at]) - 1}"
+            f"which may hold {int(start[at])} to {int(stop[at]) - 1}",
+            code="range",
+            path="tokens",
+            value=int(tokens[row, at]),
         )
 
 
 def _show(canvas: Canvas, tokens: Tensor, hidden: Tensor) -> Canvas:
-    """The canvas with everything known but what is hidden; frozen tokens stay as they were given."""
+    """Return the canvas with all tokens known except the hidden ones; frozen tokens keep their value."""
     shown = torch.where(canvas.frozen, canvas.tokens, tokens).masked_fill(hidden, 0)
     return replace(canvas, tokens=shown, known=~hidden)
 
@@ -364,12 +420,17 @@ def _site_numbers(canvas: Canvas) -> Float[Tensor, "b l"]:
 def _draw_group(
     canvas: Canvas, group_of: Int[Tensor, " l"], weights: Sequence[float] | None
 ) -> tuple[Int[Tensor, " b"], Float[Tensor, " b"]]:
-    """A group with something open, by weight, and the odds of that; −1 and 1 for a row that has none."""
+    """Draw a group that has open positions; return it and its probability, or −1 and 1 for a row without one."""
     num = int(group_of.max()) + 1 if len(group_of) else 1
     if weights is None:
         weights = [1.0] * num
     if len(weights) != num:
-        raise UnisonoError(f"weights of {len(weights)} groups, but the layout has {num}: give one per group")
+        raise UnisonoError(
+            f"weights of {len(weights)} groups, but the layout has {num}: give one per group",
+            code="shape",
+            path="group_weights",
+            value=len(weights),
+        )
     there = torch.zeros(len(canvas.tokens), num, device=group_of.device, dtype=torch.int64)
     there = there.scatter_add(1, group_of.expand_as(canvas.tokens), canvas.masked.long()) > 0
     share = there * torch.tensor(weights, dtype=torch.float64, device=group_of.device)
@@ -381,7 +442,7 @@ def _draw_group(
 
 
 def _planned_count(plan: Plan, group: Tensor, total: Tensor, u: Tensor) -> Int[Tensor, " b"]:
-    """How many a plan still has masked before one of its steps, each step as often."""
+    """Return how many positions are masked before a random step of the plan; all steps are equally likely."""
     steps = plan.count.steps(group.clamp_min(0), total).clamp_min(1)
     left, before = total, []
     for i in range(int(torch.minimum(steps, total).max()) if len(total) else 0):
@@ -396,7 +457,7 @@ def _planned_count(plan: Plan, group: Tensor, total: Tensor, u: Tensor) -> Int[T
 
 
 def _give_prompt(canvas: Canvas, tokens: Tensor) -> Canvas:
-    """Freeze a number of leading frames, uniform from none to all but one of a row's."""
+    """Freeze the leading frames of each row, a uniform number from 0 to all but one."""
     frame = canvas.layout.coord[:, 0]
     frames = torch.where(canvas.padding, 0, frame + 1).amax(1) if len(frame) else canvas.length
     given = (_row_number(canvas, _PROMPT) * frames).long()

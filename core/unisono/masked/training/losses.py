@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unisono.checks import is_real
+from unisono.checks import fault_of, is_real
 from unisono.errors import UnisonoError
 from unisono.masked.canvas import Canvas
 from unisono.masked.stages.marginals import readable
@@ -31,9 +31,14 @@ def masked_cross_entropy(
         UnisonoError: for logits of another shape, or a smoothing outside of [0, 1).
     """
     if reduction not in ("mean", "none"):
-        raise UnisonoError(f"reduction {reduction!r}: mean or none")
+        raise UnisonoError(f"reduction {reduction!r}: mean or none", code="unknown", path="reduction", value=reduction)
     if not (is_real(label_smoothing, 0, 1) and label_smoothing < 1):
-        raise UnisonoError(f"label_smoothing {label_smoothing!r}: give one in [0, 1)")
+        raise UnisonoError(
+            f"label_smoothing {label_smoothing!r}: give one in [0, 1)",
+            code=fault_of(label_smoothing),
+            path="label_smoothing",
+            value=label_smoothing,
+        )
     losses = _surprise(logits, corrupted, label_smoothing)
     if reduction == "none":
         return losses
@@ -56,7 +61,11 @@ def negative_elbo(logits: Float[Tensor, "b l v"], corrupted: Corrupted) -> Float
         UnisonoError: for any other corruption, such as `PlanMasking`, whose weights give no bound.
     """
     if corrupted.time is None:
-        raise UnisonoError("the bound needs weights of diffusion: corrupt with Diffusion, BlockDiffusion or Counted")
+        raise UnisonoError(
+            "the bound needs weights of diffusion: corrupt with Diffusion, BlockDiffusion or Counted",
+            code="missing",
+            path="corrupted.time",
+        )
     return _surprise(logits, corrupted, 0.0).sum(1)
 
 
@@ -73,7 +82,12 @@ def _surprise(logits: Tensor, corrupted: Corrupted, smoothing: float) -> Float[T
     layout = corrupted.canvas.layout
     expected = (*corrupted.targets.shape, layout.vocab_size)
     if logits.shape != expected:
-        raise UnisonoError(f"logits of shape {tuple(logits.shape)}: {expected} [rows, positions, vocabulary] expected")
+        raise UnisonoError(
+            f"logits of shape {tuple(logits.shape)}: {expected} [rows, positions, vocabulary] expected",
+            code="shape",
+            path="logits",
+            value=tuple(logits.shape),
+        )
     foreign = None if layout.one_vocabulary else layout.foreign()
     counts = corrupted.weights > 0
     # Where nothing counts, targets may be padding and logits anything: NaN times a gradient of 0 is NaN.

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unisono.errors import UnisonoError
 from unisono.nn.quantize.base import Quantised, Quantizer, counts, everything, replacements, total
 
 PROBATION = 10
@@ -41,13 +42,25 @@ class FactorisedQuantizer(Quantizer):
     def __init__(self, dim: int, codebook_size: int, code_dim: int = 8, decay: float = 0.99, dead_below: float = 0.1):
         super().__init__()
         if codebook_size < 2:
-            raise ValueError(f"codebook_size={codebook_size} must be at least 2")
+            raise UnisonoError(
+                f"codebook_size={codebook_size} must be at least 2",
+                code="range",
+                path="codebook_size",
+                value=codebook_size,
+            )
         if not 1 <= code_dim <= dim:
-            raise ValueError(f"code_dim={code_dim} must be from 1 to dim={dim}")
+            raise UnisonoError(
+                f"code_dim={code_dim} must be from 1 to dim={dim}", code="range", path="code_dim", value=code_dim
+            )
         if not 0 < decay < 1:
-            raise ValueError(f"decay={decay} must be between 0 and 1")
+            raise UnisonoError(f"decay={decay} must be between 0 and 1", code="range", path="decay", value=decay)
         if not 0 <= dead_below < 1:
-            raise ValueError(f"dead_below={dead_below} must be from 0 up to, not including, 1")
+            raise UnisonoError(
+                f"dead_below={dead_below} must be from 0 up to, not including, 1",
+                code="range",
+                path="dead_below",
+                value=dead_below,
+            )
         self.dim = dim
         self.codebook_size = codebook_size
         self.decay = decay

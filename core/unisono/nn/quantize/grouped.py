@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from unisono.errors import UnisonoError
 from unisono.nn.modules import Modules
 from unisono.nn.quantize.base import Quantised, Quantizer
 
@@ -25,7 +26,12 @@ class GroupedQuantizer(Quantizer):
         super().__init__()
         sizes = {q.codebook_size for q in quantizers}
         if len(sizes) != 1:
-            raise ValueError(f"grouped quantisers need codebooks of one size, got {sorted(sizes)}")
+            raise UnisonoError(
+                f"grouped quantisers need codebooks of one size, got {sorted(sizes)}",
+                code="conflict",
+                path="quantizers",
+                value=sorted(sizes),
+            )
         self.groups = Modules(quantizers)
         self.dims = [q.dim for q in quantizers]
         self.dim = sum(self.dims)
@@ -34,7 +40,12 @@ class GroupedQuantizer(Quantizer):
         self.num_codebooks = sum(self.counts)
         self.by_level = by_level
         if by_level and len(set(self.counts)) != 1:
-            raise ValueError(f"by_level needs groups of equally many levels, got {self.counts}")
+            raise UnisonoError(
+                f"by_level needs groups of equally many levels, got {self.counts}",
+                code="conflict",
+                path="by_level",
+                value=self.counts,
+            )
 
     def forward(
         self,

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from unisono.errors import UnisonoError
 from unisono.nn.modules import Modules
 from unisono.nn.quantize.base import Quantised, Quantizer, everything
 from unisono.nn.quantize.factorised import FactorisedQuantizer
@@ -31,7 +32,7 @@ class ResidualLevels(Quantizer):
     def __init__(self, levels: Sequence[Quantizer], dropout: float, through: bool):
         super().__init__()
         if not 0 <= dropout <= 1:
-            raise ValueError(f"dropout={dropout} must be from 0 to 1")
+            raise UnisonoError(f"dropout={dropout} must be from 0 to 1", code="range", path="dropout", value=dropout)
         self.levels = Modules(levels)
         self.num_codebooks = len(self.levels)
         self.dim = levels[0].dim
@@ -116,7 +117,9 @@ class ResidualQuantizer(ResidualLevels):
         dead_below: float = 0.1,
     ):
         if num_levels < 1:
-            raise ValueError(f"num_levels={num_levels} must be at least 1")
+            raise UnisonoError(
+                f"num_levels={num_levels} must be at least 1", code="range", path="num_levels", value=num_levels
+            )
         levels = [VectorQuantizer(dim, codebook_size, decay, dead_below) for _ in range(num_levels)]
         super().__init__(levels, dropout, through=False)
 
@@ -140,6 +143,8 @@ class FactorisedResidualQuantizer(ResidualLevels):
         dead_below: float = 0.1,
     ):
         if num_levels < 1:
-            raise ValueError(f"num_levels={num_levels} must be at least 1")
+            raise UnisonoError(
+                f"num_levels={num_levels} must be at least 1", code="range", path="num_levels", value=num_levels
+            )
         levels = [FactorisedQuantizer(dim, codebook_size, code_dim, decay, dead_below) for _ in range(num_levels)]
         super().__init__(levels, dropout, through=True)

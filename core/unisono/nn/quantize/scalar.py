@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from unisono.errors import UnisonoError
 from unisono.nn.quantize.base import Quantised, Quantizer, counts, everything, total
 
 
@@ -31,7 +32,12 @@ class ScalarQuantizer(Quantizer):
     def __init__(self, dim: int, levels: Sequence[int]):
         super().__init__()
         if not levels or min(levels) < 2:
-            raise ValueError(f"levels={list(levels)} must be whole numbers of at least 2, one or more")
+            raise UnisonoError(
+                f"levels={list(levels)} must be whole numbers of at least 2, one or more",
+                code="range",
+                path="levels",
+                value=list(levels),
+            )
         self.dim = dim
         self.codebook_size = math.prod(levels)
         self.down = nn.Linear(dim, len(levels))

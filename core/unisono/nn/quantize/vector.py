@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from unisono.errors import UnisonoError
 from unisono.nn.quantize.base import Quantised, Quantizer, counts, everything, replacements, total
 
 COUNT_FLOOR = 1e-5
@@ -31,11 +32,23 @@ class VectorQuantizer(Quantizer):
     def __init__(self, dim: int, codebook_size: int, decay: float = 0.99, dead_below: float = 0.1):
         super().__init__()
         if codebook_size < 2:
-            raise ValueError(f"codebook_size={codebook_size} must be at least 2")
+            raise UnisonoError(
+                f"codebook_size={codebook_size} must be at least 2",
+                code="range",
+                path="codebook_size",
+                value=codebook_size,
+            )
         if not 0 <= decay < 1:
-            raise ValueError(f"decay={decay} must be from 0 up to, not including, 1")
+            raise UnisonoError(
+                f"decay={decay} must be from 0 up to, not including, 1", code="range", path="decay", value=decay
+            )
         if not 0 <= dead_below < 1:
-            raise ValueError(f"dead_below={dead_below} must be from 0 up to, not including, 1")
+            raise UnisonoError(
+                f"dead_below={dead_below} must be from 0 up to, not including, 1",
+                code="range",
+                path="dead_below",
+                value=dead_below,
+            )
         self.dim = dim
         self.codebook_size = codebook_size
         self.decay = decay
