@@ -14,10 +14,11 @@ All have one contract::
     tokens = quantizer.tokens(z, mask)     # tokens alone; nothing moves, even while training
     z = quantizer.decode(tokens)           # the vectors of tokens
 
-Differences from the papers: distances and averages are taken in float32 whatever the autocast; counts and sums
-are those of all ranks, so that N processes hold the codebook of one; a codebook is dead before its first batch,
-hence the reset fills it; codes are dead relative to an even use (``dead_below``), whatever the batch size; and
-which vectors replace them is drawn by each item's own number (``rows``), never from a global seed.
+Differences from the papers: distances and averages are taken in float32, whatever the autocast and the type of the
+weights (codes in half precision quantise and decode, and refuse to learn); counts and sums are those of all ranks, so
+that N processes hold the codebook of one; a codebook is dead before its first batch, hence the reset fills it; codes
+are dead relative to an even use (``dead_below``), whatever the batch size; and which vectors replace them is drawn by
+each item's own number (``rows``), never from a global seed.
 
 Shapes: b batch, t positions, d channels, q codebooks, k codes. Masks are True where a position is kept: others
 get token 0 and vector 0, and count nowhere.

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from unisono.errors import UnisonoError
+
 
 @dataclass
 class Quantised:
@@ -78,6 +80,24 @@ class Quantizer(nn.Module):
 def everything(z: Float[Tensor, "b t d"]) -> Bool[Tensor, "b t"]:
     """Return the mask that keeps all."""
     return torch.ones(z.shape[:2], dtype=torch.bool, device=z.device)
+
+
+def widened(layer: nn.Linear, x: Float[Tensor, "b t n"]) -> Float[Tensor, "b t m"]:
+    """Apply a linear layer in float32, whatever the type of its weights."""
+    bias = None if layer.bias is None else layer.bias.float()
+    return nn.functional.linear(x.float(), layer.weight.float(), bias)
+
+
+def check_learns(codes: Tensor) -> None:
+    """Raise `UnisonoError` for codes in half precision, in which counts and averages would not move."""
+    if codes.dtype in (torch.float16, torch.bfloat16):
+        raise UnisonoError(
+            f"codes of {codes.dtype} cannot learn, since averages and counts need float32: "
+            "train in float32, with autocast if you like, and convert the model afterwards",
+            code="unsupported",
+            path="dtype",
+            value=codes.dtype,
+        )
 
 
 def counts(tokens: Int[Tensor, "b t"], mask: Bool[Tensor, "b t"], size: int) -> Float[Tensor, "k"]:

@@ -20,7 +20,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unisono.errors import UnisonoError
-from unisono.nn.quantize.base import Quantised, Quantizer, counts, everything, replacements, total
+from unisono.nn.quantize.base import (
+    Quantised,
+    Quantizer,
+    check_learns,
+    counts,
+    everything,
+    replacements,
+    total,
+    widened,
+)
 
 PROBATION = 10
 """Steps after which a fresh code that nothing used is replaced again."""
@@ -87,16 +96,18 @@ class FactorisedQuantizer(Quantizer):
         """Quantise; ``rows`` numbers the items of the global batch (default: their places on this rank)."""
         mask = everything(z) if mask is None else mask
         with torch.autocast(z.device.type, enabled=False):
-            e = self.down(z.float())
+            e = widened(self.down, z)
             tokens = self._nearest(e).masked_fill(~mask, 0)
-            codes = self.codes(tokens)
-            vectors = self.up(e + (codes - e).detach()) * mask[..., None]
+            codes = self.codes(tokens).float()
+            vectors = widened(self.up, e + (codes - e).detach()) * mask[..., None]
             commitment = (e - codes.detach()).square().mean(-1) * mask
             codebook = (e.detach() - codes).square().mean(-1) * mask
             usage = counts(tokens, mask, self.codebook_size)
             if self.training:  # all ranks train in step, but they need not validate in step
+                check_learns(self.codes.weight)
                 usage = total(usage)
                 self._judge(e.detach(), mask, usage, rows)
+        vectors = vectors.to(self.up.weight.dtype)
         return Quantised(vectors, tokens[..., None], commitment, codebook, usage[None])
 
     def tokens(
@@ -104,15 +115,15 @@ class FactorisedQuantizer(Quantizer):
     ) -> Int[Tensor, "b t 1"]:
         """Return tokens and nothing else; there is one level."""
         with torch.autocast(z.device.type, enabled=False):
-            tokens = self._nearest(self.down(z.float()))
+            tokens = self._nearest(widened(self.down, z))
         return (tokens if mask is None else tokens.masked_fill(~mask, 0))[..., None]
 
     def decode(self, tokens: Int[Tensor, "b t 1"]) -> Float[Tensor, "b t d"]:
         """Return the vectors of tokens."""
-        return self.up(self.codes(tokens[..., 0]))
+        return widened(self.up, self.codes(tokens[..., 0])).to(self.up.weight.dtype)
 
     def _nearest(self, e: Float[Tensor, "b t c"]) -> Int[Tensor, "b t"]:
-        return (F.normalize(e, dim=-1) @ F.normalize(self.codes.weight, dim=-1).T).argmax(-1)
+        return (F.normalize(e.float(), dim=-1) @ F.normalize(self.codes.weight.float(), dim=-1).T).argmax(-1)
 
     @torch.no_grad()
     def _judge(

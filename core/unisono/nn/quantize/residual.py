@@ -66,6 +66,7 @@ class ResidualLevels(Quantizer):
         if not self.through:
             z = z.float() * mask[..., None]
             total = z + (total - z).detach()
+        total = total.to(vectors.dtype)
         return Quantised(total, torch.cat(tokens, -1), commitment, codebook, torch.cat(usage))
 
     @torch.no_grad()

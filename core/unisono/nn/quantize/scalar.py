@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from unisono.errors import UnisonoError
-from unisono.nn.quantize.base import Quantised, Quantizer, counts, everything, total
+from unisono.nn.quantize.base import Quantised, Quantizer, counts, everything, total, widened
 
 
 class ScalarQuantizer(Quantizer):
@@ -62,11 +62,12 @@ class ScalarQuantizer(Quantizer):
             bounded = self._bounded(z)
             rounded = bounded + (bounded.round() - bounded).detach()
             tokens = self._numbered(rounded.detach(), mask)
-            vectors = self.up(rounded / (self.sizes // 2)) * mask[..., None]
+            vectors = widened(self.up, rounded / (self.sizes // 2)) * mask[..., None]
             usage = counts(tokens, mask, self.codebook_size)
             if self.training:  # all ranks train in step, but they need not validate in step
                 usage = total(usage)
         nothing = torch.zeros_like(vectors[..., 0])
+        vectors = vectors.to(self.up.weight.dtype)
         return Quantised(vectors, tokens[..., None], nothing, nothing, usage[None])
 
     def tokens(
@@ -79,13 +80,13 @@ class ScalarQuantizer(Quantizer):
     def decode(self, tokens: Int[Tensor, "b t 1"]) -> Float[Tensor, "b t d"]:
         """Return the vectors of tokens."""
         digits = tokens // self.strides % self.sizes - self.sizes // 2
-        return self.up(digits.to(self.up.weight.dtype) / (self.sizes // 2))
+        return widened(self.up, digits.float() / (self.sizes // 2)).to(self.up.weight.dtype)
 
     def _numbered(self, rounded: Float[Tensor, "b t c"], mask: Bool[Tensor, "b t"]) -> Int[Tensor, "b t"]:
         return ((rounded.long() + self.sizes // 2) * self.strides).sum(-1).masked_fill(~mask, 0)
 
     def _bounded(self, z: Float[Tensor, "b t d"]) -> Float[Tensor, "b t c"]:
-        return self._bound(self.down(nn.functional.layer_norm(z.float(), (self.dim,))))
+        return self._bound(widened(self.down, nn.functional.layer_norm(z.float(), (self.dim,))))
 
     def _bound(self, z: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
         half = (self.sizes - 1) * (1 + 1e-3) / 2  # a hair more, so that the outermost numbers can be reached

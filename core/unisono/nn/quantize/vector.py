@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from unisono.errors import UnisonoError
-from unisono.nn.quantize.base import Quantised, Quantizer, counts, everything, replacements, total
+from unisono.nn.quantize.base import Quantised, Quantizer, check_learns, counts, everything, replacements, total
 
 COUNT_FLOOR = 1e-5
 
@@ -79,16 +79,17 @@ class VectorQuantizer(Quantizer):
             commitment = (z - vectors.detach()).square().mean(-1)
             usage = counts(tokens, mask, self.codebook_size)
             if self.training:  # all ranks train in step, but they need not validate in step
+                check_learns(self.codebook)
                 usage = total(usage)
                 self._follow(z.detach(), tokens, mask, usage, rows)
-        vectors = z + (vectors - z).detach()
+        vectors = (z + (vectors - z).detach()).to(self.codebook.dtype)
         return Quantised(vectors, tokens[..., None], commitment, torch.zeros_like(commitment), usage[None])
 
     def encode(self, z: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None = None) -> Int[Tensor, "b t"]:
         """Return the nearest code of each vector."""
         with torch.autocast(z.device.type, enabled=False):
-            z = z.float()
-            distance = self.codebook.square().sum(-1) - 2 * z @ self.codebook.T
+            z, codebook = z.float(), self.codebook.float()
+            distance = codebook.square().sum(-1) - 2 * z @ codebook.T
             tokens = distance.argmin(-1)
         return tokens if mask is None else tokens.masked_fill(~mask, 0)
 
