@@ -321,7 +321,7 @@ def displaced(group):
     unet = sdxl()
     _, options = sdxl_inputs(12, 6)
     scheduler = FlowMatchEulerDiscreteScheduler()
-    scheduler.set_timesteps(12)
+    scheduler.set_timesteps(7)
 
     def network(x, t, sample):
         added = {name: value[sample] for name, value in options["added_cond_kwargs"].items()}
@@ -332,7 +332,7 @@ def displaced(group):
     for name, policy in (
         ("fresh", Fresh()),
         ("stale", Stale(1, warmup=3, measure=True)),
-        ("always warm", Stale(1, warmup=12)),
+        ("always warm", Stale(1, warmup=7)),
     ):
         patches = UNetPatches(unet, group, policy)
         found[name] = solve(recurrence, x, Serial(), evaluator=Patched(patches)).sample

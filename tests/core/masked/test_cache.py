@@ -4,6 +4,8 @@ The network is float64 and random; what is tested holds for any weights: an exac
 no cache, its marginals to rounding, and fewer positions; an approximate one says so and reports its drift.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 import unisono.masked as um
@@ -188,3 +190,17 @@ def test_nothing_changed_costs_nothing():
     again = decode(um.ReuseUnchanged(model), canvas, um.mdlm(200))
     assert torch.equal(again.tokens, plain.tokens)
     assert again.nfe == len(calls) - before <= L < plain.nfe
+
+
+def test_a_token_that_is_exchanged_later_is_computed_anew():
+    """Kept with the age at which it was read: another token of a later age is not what the memory holds."""
+    cached, first = Cached(Transformer("full"), um.Delayed(refresh=100)), torch.arange(L)[None] == 0
+    canvas = Canvas.blank(Layout.sequence(L, V), [1])
+    canvas = canvas.commit(first, torch.ones_like(canvas.tokens))
+    for computed in (L, L - 1):  # read once, then kept
+        cached.attend(canvas, None)
+        assert cached.computed == computed
+    later = replace(canvas, step=canvas.step + 3).commit(first, torch.full_like(canvas.tokens, 2))
+    logits = cached.attend(later, None)
+    assert cached.computed == L
+    torch.testing.assert_close(logits, Cached(Transformer("full"), Recompute()).attend(later, None))

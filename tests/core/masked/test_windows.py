@@ -67,3 +67,11 @@ def test_no_more_rows_at_once_than_are_allowed():
     runs = [run_of(owner, [1, 1], ("a",), []) for owner in range(7)]
     assert len(list(in_step(runs, fill, rows_at_once=3))) == 2
     assert sizes == [3, 3, 1] * 2
+
+
+@pytest.mark.parametrize("length", [*range(13, 50), 100, 1000])
+def test_windows_are_as_few_as_can_be_and_nearly_one_length(length):
+    found = cut(0, length, 12, 3)
+    assert 9 * (len(found) - 1) + 3 < length <= 9 * len(found) + 3  # one less would not reach the end
+    sizes = [stop - start for start, stop in found]
+    assert max(sizes) - min(sizes) <= 1

@@ -9,6 +9,7 @@ from unisono.verify import (
     Prefix,
     PreviousIterate,
     Proposal,
+    Rejection,
     Round,
     Target,
     Verdict,
@@ -85,3 +86,28 @@ def test_a_coupled_draft_draws_with_the_targets_noise_and_another_with_its_own()
         proposal = DraftModel(flat, 30, coupled=coupled)(grown, None, target, draw)
         assert torch.equal(proposal.tokens, sample(law, grown.seed, positions, stream))
         assert (proposal.law is None) == coupled
+
+
+def judged(p, q, tokens, real, seeds):
+    """The verdict of `Rejection` on rows alike: laws [n + 1, v] and [n, v], as probabilities."""
+    b = len(seeds)
+    rows = torch.tensor([tokens]).expand(b, -1)
+    proposal = Proposal(rows, torch.tensor([real]).expand(b, -1), law=torch.tensor(q).double().expand(b, -1, -1))
+    prefix = Prefix.of(torch.ones(b, 2, dtype=torch.int64), 9, seeds)
+    return Rejection()(prefix, proposal, torch.tensor(p).double().log().expand(b, -1, -1), Draw(1.0)), prefix
+
+
+def test_nothing_behind_a_refused_node_is_accepted():
+    """The first node cannot be the target's, the second always is: none is accepted, and the residual is drawn."""
+    verdict, _ = judged([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]], [[1.0, 0.0], [0.5, 0.5]], [0, 0], [True, True], [3, 4])
+    assert verdict.accepted.tolist() == [0, 0] and verdict.token.tolist() == [1, 1]
+
+
+def test_a_row_that_accepts_all_it_has_draws_from_the_target_and_not_from_a_residual():
+    """The second node is padding: its law, all on token 0, takes nothing away from the target's."""
+    p, q = [[0.5, 0.5], [0.6, 0.4], [0.5, 0.5]], [[0.5, 0.5], [1.0, 0.0]]
+    verdict, prefix = judged(p, q, [0, 0], [True, False], list(range(20)))
+    assert verdict.accepted.tolist() == [1] * 20
+    law = torch.tensor(p[1]).double().expand(20, 1, 2)
+    assert torch.equal(verdict.token, sample(law, prefix.seed, torch.full((20, 1), 3))[:, 0])
+    assert 0 < int(verdict.token.sum()) < 20
