@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, Union, cast, get_args, get_origin, 
 
 from pydantic import TypeAdapter, ValidationError
 
-from unisono.errors import PluginError, RecipeError, UnisonoError, did_you_mean, shown
+from unisono.errors import Code, PluginError, RecipeError, UnisonoError, did_you_mean, shown
 
 REQUIRED = "???"
 """Stands in a recipe for a value that the user must give."""
@@ -50,7 +50,7 @@ def nested(given: Mapping[str, Any], flat: Mapping[str, str], section: str, orig
                 f"{origin}: {section}.{name} is {section}.{path} since recipe format 2, and both are given: remove one",
                 path=f"{section}.{name}",
                 value=given[name],
-                code="unknown",
+                code="conflict",
             )
         inner[last] = given[name]
     return _merged({name: value for name, value in given.items() if name not in old}, moved)
@@ -95,7 +95,12 @@ def _parameters(target: Any) -> dict[str, _Parameter]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if parameter.name not in hints:
-            raise PluginError(f"{target.__qualname__}: its argument {parameter.name!r} has no type: annotate it")
+            raise PluginError(
+                f"{target.__qualname__}: its argument {parameter.name!r} has no type: annotate it",
+                code="missing",
+                path=parameter.name,
+                value=target.__qualname__,
+            )
         default = MISSING if parameter.default is parameter.empty else parameter.default
         factory = factories.get(parameter.name, MISSING)
         if factory is not MISSING:
@@ -173,12 +178,12 @@ def _made(target: Any, arguments: dict[str, Any], path: str, origin: str) -> Any
 
 def _fit(kind: Any, value: Any, path: str, origin: str) -> Any:
     """Return a value as its type asks for, or raise ``RecipeError`` that says what it must be."""
-    code = "type"
+    code: Code = "type"
     try:
         return _adapter(kind).validate_json(json.dumps(_plain(value)), strict=True)
     except ValidationError as error:
         if error.errors()[0]["type"] == "literal_error":
-            code = "choice"
+            code = "unknown"
     except (TypeError, ValueError, RecursionError):
         pass  # no plain value: an object, a value within itself
     raise RecipeError(

@@ -43,7 +43,10 @@ def build_model(recipe: Recipe, facts: Mapping[str, Any]) -> Any:
         except (ValueError, TypeError, RuntimeError, AssertionError, ZeroDivisionError) as error:
             raise RecipeError(
                 f"{recipe.name}: {recipe.model['name']} cannot be built from the model section ({error}): "
-                "check its sizes"
+                "check its sizes",
+                code="value",
+                path="model",
+                value=recipe.model["name"],
             ) from error
     model.optim = build(OptimSpec, recipe.optim, "optim", recipe.name)
     model.recipe = recipe.to_dict()

@@ -5,9 +5,7 @@ the fields, not the sentence.
 """
 
 import difflib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -50,8 +48,14 @@ class UnisonoError(ValueError):
 
     def __init__(self, message: str = "", *, code: Code | None = None, path: Any = None, value: Any = None):
         super().__init__(message)
-        self.code, self.path, self.value = code, None if path is None else str(path), value
+        self.code: Code | None = code
+        self.path: str | None = None if path is None else str(path)
+        self.value = value
         self.fault: Fault | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep message and fields where an error comes from another process, whatever its constructor takes."""
+        return _remade, (type(self), self.args, self.__dict__)
 
 
 class PluginError(UnisonoError):
@@ -87,14 +91,10 @@ class MissingExtra(UnisonoError):
         )
 
 
-@contextmanager
-def writing(path: str | Path, kind: type[UnisonoError] = UnisonoError) -> Iterator[None]:
-    """Turn a place that cannot be written (no such folder, no permission, disk full) into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        message = f"cannot write {str(path)!r}: {error.strerror or error}; choose another place"
-        raise kind(message, code="write", path=path) from None
+def _remade(kind: type[UnisonoError], args: tuple[Any, ...], fields: dict[str, Any]) -> UnisonoError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 def shown(value: Any, limit: int = 80) -> str:

@@ -157,11 +157,19 @@ class Model(LightningModule):
         A model whose ``attach`` looks at the component calls this first.
         """
         if role not in self.roles:
-            raise RecipeError(f"{type(self).__name__} has no component {role!r}{did_you_mean(role, self.roles)}")
+            raise RecipeError(
+                f"{type(self).__name__} has no component {role!r}{did_you_mean(role, self.roles)}",
+                code="unknown",
+                path=f"components.{role}",
+                value=role,
+            )
         kind = self.component_kinds.get(role)
         if kind is not None and not isinstance(component, kind):
             raise RecipeError(
-                f"the {role} must be of the kind {kind.__name__}, not {type(component).__name__}: attach another one"
+                f"the {role} must be of the kind {kind.__name__}, not {type(component).__name__}: attach another one",
+                code="type",
+                path=f"components.{role}",
+                value=type(component).__name__,
             )
 
     @property
@@ -176,7 +184,9 @@ class Model(LightningModule):
             raise RequestError(
                 f"this {type(self).__name__} has no {role} ({self.roles[role]}): "
                 f"give one with components={{{role!r}: FOLDER}}, or --component {role}=FOLDER on the command line "
-                f"(--components.{role}=FOLDER to unisono train){builtin}"
+                f"(--components.{role}=FOLDER to unisono train){builtin}",
+                code="missing",
+                path=f"components.{role}",
             )
         return self._components[role]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from unisono.errors import RecipeError, UnisonoError
+from unisono.errors import Code, RecipeError, UnisonoError
 
 MAX_CHARACTERS = 1_000_000
 MAX_DEPTH = 32
@@ -35,26 +35,45 @@ _MERGE = "<<"
 
 
 def read_yaml(text: str, origin: str, kind: type[UnisonoError] = RecipeError) -> Any:
-    """Return the value of one YAML document; raises ``kind`` with one sentence that begins with ``origin``."""
+    """Return the value of one YAML document; raises ``kind`` with one sentence that begins with ``origin``.
+
+    Where one is to blame, the error's ``value`` is the line, counted from 1.
+    """
     if len(text) > MAX_CHARACTERS:
-        raise kind(f"{origin} holds {len(text):,} characters, a recipe at most {MAX_CHARACTERS:,}: shorten it")
+        raise kind(
+            f"{origin} holds {len(text):,} characters, a recipe at most {MAX_CHARACTERS:,}: shorten it",
+            code="limit",
+            path=origin,
+            value=len(text),
+        )
     if found := _OTHER_BREAKS.search(text):
         line = text.count("\n", 0, found.start()) + 1
         raise kind(
-            f"{origin}: U+{ord(found[0]):04X} is a line break to some readers: write it as an escape (line {line})"
+            f"{origin}: U+{ord(found[0]):04X} is a line break to some readers: write it as an escape (line {line})",
+            code="format",
+            path=origin,
+            value=found[0],
         )
     try:
         return _Reader(yaml.parse(text, Loader=yaml.SafeLoader)).document()
     except _Refused as error:
-        raise kind(f"{origin}: {error}") from None
+        raise kind(f"{origin}: {error}", code=error.code, path=origin, value=error.line) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f" (line {mark.line + 1})" if mark else ""
-        raise kind(f"{origin} is not valid YAML: {error.problem or error.context}{line}") from None
+        raise kind(
+            f"{origin} is not valid YAML: {error.problem or error.context}{line}",
+            code="format",
+            path=origin,
+            value=mark and mark.line + 1,
+        ) from None
     except OverflowError:
-        raise kind(f"{origin} is not valid YAML: an escape in it stands for no character") from None
+        raise kind(
+            f"{origin} is not valid YAML: an escape in it stands for no character", code="format", path=origin
+        ) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise kind(f"{origin} is not valid YAML: {' '.join(str(error).split())[:200]}") from None
+        reason = " ".join(str(error).split())[:200]
+        raise kind(f"{origin} is not valid YAML: {reason}", code="format", path=origin) from None
 
 
 def write_yaml(value: Any) -> str:
@@ -65,8 +84,10 @@ def write_yaml(value: Any) -> str:
 class _Refused(ValueError):
     """What is valid YAML and yet no plain value; the message has the line."""
 
-    def __init__(self, message: str, event: yaml.Event):
-        super().__init__(f"{message} (line {event.start_mark.line + 1})")
+    def __init__(self, message: str, event: yaml.Event, code: Code = "format"):
+        self.code: Code = code
+        self.line = event.start_mark.line + 1
+        super().__init__(f"{message} (line {self.line})")
 
 
 class _Reader:
@@ -89,10 +110,10 @@ class _Reader:
     def node(self, event: yaml.Event, depth: int) -> Any:
         self.count(1, event)
         if depth > MAX_DEPTH:
-            raise _Refused(f"values lie deeper than {MAX_DEPTH} levels: flatten them", event)
+            raise _Refused(f"values lie deeper than {MAX_DEPTH} levels: flatten them", event, "limit")
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in self.anchors:
-                raise _Refused(f"alias *{event.anchor} stands for nothing before it: name an anchor", event)
+                raise _Refused(f"alias *{event.anchor} stands for nothing before it: name an anchor", event, "missing")
             value, size = self.anchors[event.anchor]
             self.count(size, event)
             return copy.deepcopy(value)
@@ -118,10 +139,10 @@ class _Reader:
         merged: dict[str, Any] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent) or event.tag not in _TEXT_TAGS:
-                raise _Refused("a key must be a text, not a list, a mapping, an alias or a tagged value", event)
+                raise _Refused("a key must be a text, not a list, a mapping, an alias or a tagged value", event, "type")
             key = _whole(event)
             if key in own:
-                raise _Refused(f"key {key!r:.80} is given twice", event)
+                raise _Refused(f"key {key!r:.80} is given twice", event, "conflict")
             value = self.node(next(self.events), depth + 1)
             if key == _MERGE and event.implicit[0]:
                 parts = value if isinstance(value, list) else [value]
@@ -143,7 +164,9 @@ class _Reader:
             return _plain_scalar(text)
         except OverflowError:
             shown = text if len(text) <= 40 else f"{text[:20]}… ({len(text):,} characters)"
-            raise _Refused(f"{shown} is beyond what a 64-bit number holds: give a smaller one", event) from None
+            raise _Refused(
+                f"{shown} is beyond what a 64-bit number holds: give a smaller one", event, "range"
+            ) from None
 
     def untagged(self, event: Any, own: str) -> None:
         if event.tag not in (None, "!", own):
@@ -152,7 +175,7 @@ class _Reader:
     def count(self, more: int, event: yaml.Event) -> None:
         self.values += more
         if self.values > MAX_VALUES:
-            raise _Refused(f"holds more than {MAX_VALUES:,} values, aliases counted: write fewer", event)
+            raise _Refused(f"holds more than {MAX_VALUES:,} values, aliases counted: write fewer", event, "limit")
 
 
 def _whole(event: yaml.ScalarEvent) -> str:

@@ -119,7 +119,9 @@ def get(name: str) -> Plugin:
     if found is None:
         raise PluginError(
             f"no plugin {name!r} is installed{did_you_mean(name, discover())}; "
-            f"install the package that offers it, and check {ALLOW_LIST} if that is set"
+            f"install the package that offers it, and check {ALLOW_LIST} if that is set",
+            code="unknown",
+            path=name,
         )
     return _load_manifest(found)
 
@@ -128,13 +130,20 @@ def resolve(reference: str, role: Role) -> Any:
     """Import what ``"plugin/name"`` stands for in a role: a model class, a data module, an evaluator or a probe."""
     plugin_name, slash, short = reference.partition("/")
     if not slash:
-        raise PluginError(f"{reference!r} is not of the form plugin/name, such as 'tts/fastpitch'")
+        raise PluginError(
+            f"{reference!r} is not of the form plugin/name, such as 'tts/fastpitch'", code="format", value=reference
+        )
     plugin = get(plugin_name)
     targets: dict[str, str] = getattr(plugin, role)
     if short not in targets:
         kinds = {"models": "model", "data": "data set", "evaluators": "evaluator", "sweeps": "measure to sweep for"}
         what = kinds[role]
-        raise PluginError(f"plugin {plugin_name!r} has no {what} {short!r}{did_you_mean(short, targets)}")
+        raise PluginError(
+            f"plugin {plugin_name!r} has no {what} {short!r}{did_you_mean(short, targets)}",
+            code="unknown",
+            path=f"{plugin_name}.{role}",
+            value=short,
+        )
     return _import(plugin, targets[short])
 
 
@@ -152,7 +161,12 @@ def verb_module(name: str) -> Any:
     (first, verb), *others = verbs()[name].items()
     if others:
         origins = " and ".join(discover()[plugin].origin for plugin in (first, *(other for other, _ in others)))
-        raise PluginError(f"the verb {name!r} is claimed by {origins}: uninstall one, or leave one out of {ALLOW_LIST}")
+        raise PluginError(
+            f"the verb {name!r} is claimed by {origins}: uninstall one, or leave one out of {ALLOW_LIST}",
+            code="conflict",
+            path="verbs",
+            value=name,
+        )
     return _import(get(first), verb.module)
 
 
@@ -166,11 +180,19 @@ def importer(model_type: str) -> Any:
     able = sorted(name for name, importers in offered.items() if model_type in importers)
     if not able:
         known = [kind for importers in offered.values() for kind in importers]
-        raise PluginError(f"no plugin reads models of type {model_type!r}{did_you_mean(model_type, known)}")
+        raise PluginError(
+            f"no plugin reads models of type {model_type!r}{did_you_mean(model_type, known)}",
+            code="unknown",
+            path="model_type",
+            value=model_type,
+        )
     if len(able) > 1:
         origins = " and ".join(discover()[name].origin for name in able)
         raise PluginError(
-            f"models of type {model_type!r} are read by {origins}: uninstall one, or leave one out of {ALLOW_LIST}"
+            f"models of type {model_type!r} are read by {origins}: uninstall one, or leave one out of {ALLOW_LIST}",
+            code="conflict",
+            path="model_type",
+            value=model_type,
         )
     return _import(get(able[0]), offered[able[0]][model_type])
 
@@ -189,7 +211,10 @@ def _import(plugin: Plugin, target: str) -> Any:
         origin = discover()[plugin.name].origin
         install = f'; if a package is missing: pip install "unisono[{plugin.extra}]"' if plugin.extra else ""
         raise PluginError(
-            f"{origin}: {target!r} cannot be imported: {type(error).__name__}: {error}{install}"
+            f"{origin}: {target!r} cannot be imported: {type(error).__name__}: {error}{install}",
+            code="dependency" if isinstance(error, ModuleNotFoundError) else "failed",
+            path=plugin.name,
+            value=target,
         ) from error
 
 
@@ -220,22 +245,43 @@ def _load_manifest(found: Found) -> Plugin:
     point, *others = found.entry_points
     if others:
         offers = (f"{p.dist.name} {p.dist.version}" if p.dist else p.value for p in found.entry_points)
-        raise PluginError(f"plugin {found.name!r} is offered by {' and '.join(sorted(offers))}: uninstall one of them")
+        raise PluginError(
+            f"plugin {found.name!r} is offered by {' and '.join(sorted(offers))}: uninstall one of them",
+            code="conflict",
+            path=found.name,
+        )
     try:
         plugin = point.load()
     except Exception as error:  # whatever a stranger's module raises, the tool goes on
         raise PluginError(
-            f"{found.origin} failed to import: {type(error).__name__}: {error}; repair or uninstall it"
+            f"{found.origin} failed to import: {type(error).__name__}: {error}; repair or uninstall it",
+            code="failed",
+            path=found.name,
         ) from error
     if not isinstance(plugin, Plugin):
-        raise PluginError(f"{found.origin}: {point.value!r} is a {type(plugin).__name__}, not a unisono.Plugin")
+        raise PluginError(
+            f"{found.origin}: {point.value!r} is a {type(plugin).__name__}, not a unisono.Plugin",
+            code="type",
+            path=found.name,
+            value=point.value,
+        )
     if plugin.name != found.name:
-        raise PluginError(f"{found.origin} calls itself {plugin.name!r}: entry point and manifest must agree")
+        raise PluginError(
+            f"{found.origin} calls itself {plugin.name!r}: entry point and manifest must agree",
+            code="conflict",
+            path=found.name,
+            value=plugin.name,
+        )
     check_api(plugin.api, found.origin)
     for name in plugin.verbs:
         if name in VERBS or not re.fullmatch("[a-z][a-z0-9-]*", name):
             why = "is unisono's own" if name in VERBS else "is not of small letters, digits and dashes"
-            raise PluginError(f"{found.origin} offers the verb {name!r}, which {why}: give it another name")
+            raise PluginError(
+                f"{found.origin} offers the verb {name!r}, which {why}: give it another name",
+                code="exists" if name in VERBS else "format",
+                path=f"{found.name}.verbs",
+                value=name,
+            )
     return plugin
 
 
@@ -244,9 +290,13 @@ def check_api(api: str, origin: str) -> None:
     try:
         major, minor = (int(part) for part in api.split("."))
     except ValueError:
-        raise PluginError(f"{origin}: api {api!r} is not of the form '1.0'") from None
+        raise PluginError(
+            f"{origin}: api {api!r} is not of the form '1.0'", code="format", path="api", value=api
+        ) from None
     core_major, core_minor = (int(part) for part in PLUGIN_API.split("."))
     if major != core_major or minor > core_minor:
         newer = (major, minor) > (core_major, core_minor)
         remedy = "upgrade unisono" if newer else "upgrade the plugin"
-        raise PluginError(f"{origin} needs plugin API {api}, this is {PLUGIN_API}: {remedy}")
+        raise PluginError(
+            f"{origin} needs plugin API {api}, this is {PLUGIN_API}: {remedy}", code="version", path="api", value=api
+        )

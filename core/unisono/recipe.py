@@ -55,11 +55,26 @@ class RunSpec:
 
     def __post_init__(self):
         if not 0 <= self.ema_decay < 1:
-            raise RecipeError(f"run.ema_decay={self.ema_decay} must be in [0, 1)")
+            raise RecipeError(
+                f"run.ema_decay={self.ema_decay} must be in [0, 1)",
+                code="range",
+                path="run.ema_decay",
+                value=self.ema_decay,
+            )
         if self.checkpoint_every < 1:
-            raise RecipeError(f"run.checkpoint_every={self.checkpoint_every} must be at least 1")
+            raise RecipeError(
+                f"run.checkpoint_every={self.checkpoint_every} must be at least 1",
+                code="range",
+                path="run.checkpoint_every",
+                value=self.checkpoint_every,
+            )
         if not 0 < self.stop_seconds < 1e6:
-            raise RecipeError(f"run.stop_seconds={self.stop_seconds} must be above 0 and below 1000000")
+            raise RecipeError(
+                f"run.stop_seconds={self.stop_seconds} must be above 0 and below 1000000",
+                code="range",
+                path="run.stop_seconds",
+                value=self.stop_seconds,
+            )
 
 
 @dataclass
@@ -116,7 +131,7 @@ class Recipe:
                 f"{name}: format={shown(version)} must be 1 or {FORMAT}: upgrade unisono, or correct it",
                 path="format",
                 value=version,
-                code="value",
+                code="version",
             )
         resolved: dict[str, Any] = {}
         for section in ("model", "data", "optim", "trainer", "run"):
@@ -142,7 +157,7 @@ class Recipe:
                 f"{name}: seed={shown(seed)} must be a whole number ≥ 0 and < 2^63",
                 path="seed",
                 value=seed,
-                code="value",
+                code="range" if type(seed) is int else "type",
             )
         return cls(**resolved, components=components, seed=seed, name=name)
 
@@ -185,7 +200,12 @@ def find_recipe(name_or_path: str | Path) -> "tuple[Traversable, str]":
     plugin_name = name.partition("/")[0]
     if plugin_name in plugins.discover():
         plugins.get(plugin_name)  # a broken plugin says why it has no recipes
-    raise RecipeError(f"no recipe {shown(name)}{did_you_mean(name, known)}; unisono recipes lists them")
+    raise RecipeError(
+        f"no recipe {shown(name)}{did_you_mean(name, known)}; unisono recipes lists them",
+        code="unknown",
+        path="recipe",
+        value=name,
+    )
 
 
 def all_recipes() -> "dict[str, Traversable]":
@@ -205,11 +225,11 @@ def parse_overrides(arguments: list[str]) -> dict[str, Any]:
     while rest:
         item = rest.pop(0)
         if not item.startswith("--"):
-            raise RecipeError(f"{shown(item)} is not an override: write --section.key=value")
+            raise RecipeError(f"{shown(item)} is not an override: write --section.key=value", code="format", value=item)
         key, equals, value = item[2:].partition("=")
         if not equals:
             if not rest or rest[0].startswith("--"):
-                raise RecipeError(f"--{key:.80} has no value: write --{key:.80}=value")
+                raise RecipeError(f"--{key:.80} has no value: write --{key:.80}=value", code="missing", path=key)
             value = rest.pop(0)
         overrides[key] = read_yaml(value, f"--{key:.80}") if value else ""
     return overrides
@@ -219,10 +239,11 @@ def _check_file(path: Path) -> None:
     try:
         if path.is_file():
             return
-        what = "is not a regular file" if path.exists() else "does not exist"
+        there = path.exists()
+        what, code = ("is not a regular file", "format") if there else ("does not exist", "missing")
     except OSError as error:  # a name too long, a folder without rights, a loop of links
-        what = f"cannot be opened ({error.strerror})"
-    raise RecipeError(f"recipe file {shown(str(path), 300)} {what}: give the path of a YAML file")
+        what, code = f"cannot be opened ({error.strerror})", "missing"
+    raise RecipeError(f"recipe file {shown(str(path), 300)} {what}: give the path of a YAML file", code=code, path=path)
 
 
 def _text(source: "Traversable") -> str:
@@ -232,16 +253,29 @@ def _text(source: "Traversable") -> str:
         with source.open("rb") as file:
             data = file.read(4 * MAX_CHARACTERS + 1)
     except OSError as error:
-        raise RecipeError(f"recipe file {name} cannot be read: {error.strerror}") from None
+        raise RecipeError(
+            f"recipe file {name} cannot be read: {error.strerror}", code="missing", path=str(source)
+        ) from None
     if len(data) > 4 * MAX_CHARACTERS:
-        raise RecipeError(f"recipe file {name} is larger than {4 * MAX_CHARACTERS:,} bytes: it is no recipe")
+        raise RecipeError(
+            f"recipe file {name} is larger than {4 * MAX_CHARACTERS:,} bytes: it is no recipe",
+            code="limit",
+            path=str(source),
+        )
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise RecipeError(f"recipe file {name} is UTF-16 text: save it as UTF-8")
+        raise RecipeError(
+            f"recipe file {name} is UTF-16 text: save it as UTF-8", code="format", path=str(source), value="UTF-16"
+        )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise RecipeError(f"recipe file {name} is not UTF-8 text (line {line}): save it as UTF-8") from None
+        raise RecipeError(
+            f"recipe file {name} is not UTF-8 text (line {line}): save it as UTF-8",
+            code="format",
+            path=str(source),
+            value=line,
+        ) from None
 
 
 def _sections(raw: Any, name: str) -> dict[str, Any]:

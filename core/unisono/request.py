@@ -3,8 +3,9 @@
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 
-from unisono.errors import RequestError, did_you_mean, shown
+from unisono.errors import Code, RequestError, UnisonoError, did_you_mean, shown
 from unisono.seeds import MAX_SEED
 
 MOST_PROBLEMS = 5
@@ -23,16 +24,22 @@ class Request(BaseModel):
     def _no_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse true and false where a field takes none, in lists too: pydantic would count them as 1 and 0."""
         if _holds_bool(value) and not _takes_bool(cls.model_fields[str(info.field_name)].annotation):
-            raise ValueError("give a number or a text, not true or false")
+            raise RequestError("give a number or a text, not true or false", code="type")
         return value
 
     @classmethod
     def parse(cls, **fields: Any) -> "Request":
-        """Build a request, or raise ``RequestError`` with one sentence that names value, limit and fix."""
+        """Build a request, or raise ``RequestError`` with one sentence that names value, limit and fix.
+
+        Of several faults the error's fields are the first one's.
+        """
         try:
             return cls(**fields)
         except ValidationError as error:
-            raise RequestError(cls._sentence(error)) from None
+            first = error.errors()[0]
+            own = getattr(first.get("ctx", {}).get("error"), "path", None)  # of a validator of several fields
+            place = own or ".".join(str(part) for part in first["loc"]) or cls.__name__
+            raise RequestError(cls._sentence(error), code=_code(first), path=place, value=first["input"]) from None
 
     @classmethod
     def _sentence(cls, error: ValidationError) -> str:
@@ -52,6 +59,31 @@ class Request(BaseModel):
         if len(problems) > MOST_PROBLEMS:  # such as a long list of NaN
             problems[MOST_PROBLEMS:] = [f"and {len(problems) - MOST_PROBLEMS} more like these"]
         return "; ".join(problems).encode("utf-8", "backslashreplace").decode()
+
+
+def _code(problem: ErrorDetails) -> Code:
+    """The code of one of pydantic's errors; that of a validator's own ``UnisonoError`` stays."""
+    raised = problem.get("ctx", {}).get("error")
+    own = raised.code if isinstance(raised, UnisonoError) else None
+    if own is not None:
+        return own
+    kind = problem["type"]
+    known: dict[str, Code] = {
+        "extra_forbidden": "unknown",
+        "literal_error": "unknown",
+        "enum": "unknown",
+        "missing": "missing",
+        "finite_number": "range",
+        "string_too_long": "limit",
+        "too_long": "limit",
+        "string_too_short": "empty",
+        "too_short": "empty",
+    }
+    if kind in known:
+        return known[kind]
+    if kind.startswith(("greater_than", "less_than", "multiple_of")):
+        return "range"
+    return "type" if kind.endswith(("_type", "_parsing", "_from_float")) else "value"
 
 
 def _holds_bool(value: Any) -> bool:

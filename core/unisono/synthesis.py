@@ -34,7 +34,9 @@ class Synthesizer:
         if isinstance(first, Request):
             if not isinstance(first, kind):
                 raise RequestError(
-                    f"{type(first).__name__} belongs to another model; this one takes {kind.__qualname__}"
+                    f"{type(first).__name__} belongs to another model; this one takes {kind.__qualname__}",
+                    code="type",
+                    value=type(first).__name__,
                 )
             return kind.parse(**{**first.model_dump(), **fields}) if fields else first
         if isinstance(first, dict):

@@ -28,14 +28,17 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from unisono.export import load, parse_components
 
     if args.limit < 1:
-        raise UnisonoError(f"--limit {args.limit} must be at least 1")
+        raise UnisonoError(f"--limit {args.limit} must be at least 1", code="range", path="--limit", value=args.limit)
     check_writable(args.json)
     synthesizer = load(args.checkpoint, device=args.device, components=parse_components(args.component))
     evaluate = plugin.resolve(synthesizer.info["model"], "evaluators")
     rivals = {"against": args.against} if args.against else {}
     if rivals and "against" not in inspect.signature(evaluate).parameters:
         raise UnisonoError(
-            f"--against: what a {synthesizer.info['model']} is measured beside is its plugin's choice; leave it out"
+            f"--against: what a {synthesizer.info['model']} is measured beside is its plugin's choice; leave it out",
+            code="unsupported",
+            path="--against",
+            value=args.against,
         )
     report = evaluate(synthesizer, args.data, limit=args.limit, checkpoint=args.checkpoint, **rivals)
     console().print(report.table())

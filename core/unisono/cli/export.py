@@ -33,9 +33,14 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         try:
             metrics = read_json(args.metrics)
             if not isinstance(metrics, dict):
-                raise DataError("it holds no object")
+                raise DataError("it holds no object", code="format", path=args.metrics)
         except DataError as error:
-            raise CheckpointError(f"--metrics {args.metrics!r:.200} is not a readable JSON file: {error}") from None
+            raise CheckpointError(
+                f"--metrics {args.metrics!r:.200} is not a readable JSON file: {error}",
+                code=error.code,
+                path="--metrics",
+                value=args.metrics,
+            ) from None
     card = Card(args.title, args.data, args.licence, args.command, args.hardware, args.time, metrics, args.notes)
     folder = export_run(
         args.run,

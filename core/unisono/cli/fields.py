@@ -31,10 +31,15 @@ def written_flags(kind: Any, rest: list[str]) -> tuple[dict[str, str], list[str]
         name, equals, value = item[2:].partition("=")
         name = name.replace("-", "_")
         if name not in kind.model_fields:
-            raise RequestError(f"unknown flag --{name:.80}{did_you_mean(name[:80], kind.model_fields)}")
+            raise RequestError(
+                f"unknown flag --{name:.80}{did_you_mean(name[:80], kind.model_fields)}",
+                code="unknown",
+                path=f"--{name}",
+                value=name,
+            )
         if not equals:
             if not rest:
-                raise RequestError(f"--{name} has no value: write --{name}=VALUE")
+                raise RequestError(f"--{name} has no value: write --{name}=VALUE", code="missing", path=f"--{name}")
             value = rest.pop(0)
         fields[name] = as_text(value)
     return fields, texts
@@ -47,12 +52,15 @@ def flag_value(name: str, value: str, annotation: Any) -> Any:
     try:
         read = read_yaml(value, f"--{name}", RequestError)
         if read is None and value.strip().lower() not in ("null", "~"):  # an empty variable of a shell, a comment
-            raise RequestError("it is empty; null is no value")
+            raise RequestError("it is empty; null is no value", code="empty")
         return read
     except RequestError as error:
         reason = str(error).removeprefix(f"--{name}").strip(": ")
         raise RequestError(
-            f"--{name}={value:.80} is not a number, a word or a list such as [1, 2] ({reason:.120})"
+            f"--{name}={value:.80} is not a number, a word or a list such as [1, 2] ({reason:.120})",
+            code=error.code,
+            path=f"--{name}",
+            value=value,
         ) from None
 
 
@@ -61,7 +69,11 @@ def as_text(argument: str) -> str:
     try:
         return argument.encode("utf-8", "surrogateescape").decode("utf-8")
     except UnicodeError:
-        raise RequestError(f"{argument!a:.120} is not UTF-8: give it as UTF-8, or in a file with --input") from None
+        raise RequestError(
+            f"{argument!a:.120} is not UTF-8: give it as UTF-8, or in a file with --input",
+            code="format",
+            value=argument,
+        ) from None
 
 
 def describe_fields(kind: Any) -> list[str]:

@@ -70,38 +70,77 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     fields, texts = request_flags(kind, rest)
     texts = [*([] if args.text is None else [as_text(args.text)]), *texts]
     if len(texts) > 1:
-        raise RequestError(f"{texts[1]!r:.120} is one text too many: put a text with spaces in quotes")
+        raise RequestError(
+            f"{texts[1]!r:.120} is one text too many: put a text with spaces in quotes",
+            code="conflict",
+            path="text",
+            value=texts[1],
+        )
     if args.batch_size < 1:
-        raise RequestError(f"--batch-size {args.batch_size} must be at least 1")
+        raise RequestError(
+            f"--batch-size {args.batch_size} must be at least 1",
+            code="range",
+            path="--batch-size",
+            value=args.batch_size,
+        )
     if args.input is not None:
         if args.output_dir is None:
-            raise RequestError("--input needs --output-dir DIR")
+            raise RequestError("--input needs --output-dir DIR", code="missing", path="--output-dir")
         if texts or args.output or args.plot or args.live:
             given = "-o" if args.output else "--plot" if args.plot else f"{texts[0]!r:.120}" if texts else "--live"
-            raise RequestError(f"{given} does not go with --input, which writes to --output-dir")
+            raise RequestError(
+                f"{given} does not go with --input, which writes to --output-dir",
+                code="conflict",
+                path="text" if given[:1] != "-" else given,
+                value=given,
+            )
         suffix = args.suffix or media.suffixes[0]
         media.check_path(f"0001{suffix}")
         if suffix.lower() not in media.suffixes:  # such as ../x.wav
-            raise RequestError(f"--suffix {suffix!r:.80} is more than a suffix: use one of {', '.join(media.suffixes)}")
+            raise RequestError(
+                f"--suffix {suffix!r:.80} is more than a suffix: use one of {', '.join(media.suffixes)}",
+                code="format",
+                path="--suffix",
+                value=suffix,
+            )
         from unisono.cli.many import generate_many
 
         return generate_many(synthesizer, args.input, Path(args.output_dir), suffix, fields, args.batch_size)
     if args.output_dir is not None:
-        raise RequestError("--output-dir is where --input writes: give --input FILE, or -o FILE for one output")
+        raise RequestError(
+            "--output-dir is where --input writes: give --input FILE, or -o FILE for one output",
+            code="missing",
+            path="--input",
+        )
     if args.suffix is not None:  # without --input it is no format, and a field where the model has one
         if "suffix" not in kind.model_fields:
-            raise RequestError("--suffix is the format of what --input makes: end -o FILE in it")
+            raise RequestError(
+                "--suffix is the format of what --input makes: end -o FILE in it",
+                code="unsupported",
+                path="--suffix",
+                value=args.suffix,
+            )
         fields["suffix"] = flag_value("suffix", as_text(args.suffix), kind.model_fields["suffix"].annotation)
     if args.output is None:
-        raise RequestError("where should the output go? add -o FILE, such as -o out.wav")
+        raise RequestError("where should the output go? add -o FILE, such as -o out.wav", code="missing", path="-o")
     media.check_path(args.output)
     if args.plot:
         from unisono.cli.output import cannot_draw
 
         if reason := cannot_draw(args.plot):
-            raise RequestError(f"--plot {args.plot!r:.200} cannot be written: {reason}")
+            raise RequestError(
+                f"--plot {args.plot!r:.200} cannot be written: {reason}",
+                code="unsupported",
+                path="--plot",
+                value=args.plot,
+            )
         if Path(args.plot).absolute() == Path(args.output).absolute():
-            raise RequestError(f"-o and --plot are both {args.output!r:.200}: give the figure another name")
+            raise RequestError(
+                f"-o and --plot are both {args.output!r:.200}: give the figure another name",
+                code="conflict",
+                path="--plot",
+                value=args.plot,
+            )
     if texts:
         fields[synthesizer.model.text_field] = texts[0]
     made = _live(synthesizer, fields) if args.live else synthesizer(fields)
@@ -112,7 +151,12 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         try:
             figure = made.plot()
         except ValueError as error:  # such as a text whose order is not known
-            raise RequestError(f"--plot {args.plot!r:.200} cannot be written: {error}") from None
+            raise RequestError(
+                f"--plot {args.plot!r:.200} cannot be written: {error}",
+                code="unsupported",
+                path="--plot",
+                value=args.plot,
+            ) from None
         with written_aside(args.plot, RequestError) as aside:
             figure.savefig(aside, dpi=120)
         print(args.plot)

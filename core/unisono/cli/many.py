@@ -81,7 +81,12 @@ def _lines(source: str) -> list[str]:
             return lines_of(text)
         return read_lines(source, RequestError)
     except RequestError as error:
-        raise RequestError(f"--input {source!r:.200} cannot be read as UTF-8 text: {error}") from None
+        raise RequestError(
+            f"--input {source!r:.200} cannot be read as UTF-8 text: {error}",
+            code=error.code,
+            path="--input",
+            value=source,
+        ) from None
 
 
 def _fields(line: str) -> dict[str, Any]:
@@ -91,9 +96,10 @@ def _fields(line: str) -> dict[str, Any]:
     except DataError as error:
         why = error.fault.detail if error.fault else f"not JSON ({error})"
         why = why.replace("not JSON", "not a JSON object", 1)
-        raise RequestError(f"{why}; a text must not begin with a brace, a request has plain fields") from None
+        message = f"{why}; a text must not begin with a brace, a request has plain fields"
+        raise RequestError(message, code=error.code, value=error.value) from None
     if half := lone_surrogate(json.dumps(own, ensure_ascii=False)):
-        raise RequestError(f"the line holds half of a surrogate pair ({half}): remove it")
+        raise RequestError(f"the line holds half of a surrogate pair ({half}): remove it", code="damaged", value=half)
     return own
 
 

@@ -22,10 +22,10 @@ def console() -> "Console":
 
 def check_writable(path: str) -> None:
     """Say that a place cannot be written before minutes are spent on what is to be written there."""
-    from unisono.errors import writing
+    from unisono.files import writing_to
 
     target = Path(path)
-    with writing(target):
+    with writing_to(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         there = target.exists()
         target.open("a").close()
@@ -38,7 +38,7 @@ def check_drawable(path: str) -> None:
     from unisono.errors import UnisonoError
 
     if reason := cannot_draw(path):
-        raise UnisonoError(f"cannot draw into {path!r:.200}: {reason}")
+        raise UnisonoError(f"cannot draw into {path!r:.200}: {reason}", code="unsupported", path=path)
     check_writable(path)
 
 

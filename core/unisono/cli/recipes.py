@@ -41,7 +41,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     if dest.suffix not in (".yaml", ".yml"):
         dest = dest / f"{name}.yaml"
     if dest.exists():
-        raise RecipeError(f"{str(dest)!r} exists: give another name")
+        raise RecipeError(f"{str(dest)!r} exists: give another name", code="exists", path=dest)
     with written_aside(dest, RecipeError) as aside:
         aside.write_text(text, encoding="utf-8")
     print(f"{dest}\nnext: unisono train {dest}")

@@ -41,7 +41,12 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from unisono.export import load, parse_components
 
     if Path(args.plot).absolute() == Path(args.json).absolute():
-        raise RequestError(f"--json and --plot are both {args.plot!r:.200}: give one of them another name")
+        raise RequestError(
+            f"--json and --plot are both {args.plot!r:.200}: give one of them another name",
+            code="conflict",
+            path="--plot",
+            value=args.plot,
+        )
     check_drawable(args.plot)
     check_writable(args.json)
     synthesizer = load(args.checkpoint, device=args.device, components=parse_components(args.component))
@@ -49,7 +54,12 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     written, texts = written_flags(model.Request, rest)
     texts = [*([] if args.data is None else [args.data]), *texts]
     if len(texts) > 1:
-        raise RequestError(f"{texts[1]!r} is one corpus too many: give one, and values as --FIELD=VALUE,VALUE")
+        raise RequestError(
+            f"{texts[1]!r} is one corpus too many: give one, and values as --FIELD=VALUE,VALUE",
+            code="conflict",
+            path="data",
+            value=texts[1],
+        )
     data = texts[0] if texts else None
     values: dict[str, list[Any]] = {}
     fields: dict[str, Any] = {}
@@ -62,7 +72,12 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
             values[name] = read
     if data is not None:
         if model.text_field in fields:
-            raise RequestError(f"--{model.text_field} does not go with a corpus, whose texts are used: leave one out")
+            raise RequestError(
+                f"--{model.text_field} does not go with a corpus, whose texts are used: leave one out",
+                code="conflict",
+                path=f"--{model.text_field}",
+                value=fields[model.text_field],
+            )
         probe = plugin.resolve(synthesizer.info["model"], "sweeps")(synthesizer, data, limit=args.limit)
     elif model.text_field in fields:
         probe = Probe([{model.text_field: fields.pop(model.text_field)}])
@@ -91,5 +106,10 @@ def split(name: str, text: str) -> list[str]:
             parts[-1] += letter
     parts = [part.strip() for part in parts]
     if not all(parts):
-        raise RequestError(f"--{name}={text} has an empty value: write --{name}=VALUE,VALUE,…")
+        raise RequestError(
+            f"--{name}={text} has an empty value: write --{name}=VALUE,VALUE,…",
+            code="empty",
+            path=f"--{name}",
+            value=text,
+        )
     return parts

@@ -75,7 +75,11 @@ class Features:
                 raise self._lost(error) from None
 
     def _lost(self, error: Exception) -> DataError:
-        return DataError(f"{self.path}: the cache's entry is gone or damaged since this run began ({error}); run again")
+        return DataError(
+            f"{self.path}: the cache's entry is gone or damaged since this run began ({error}); run again",
+            code="damaged",
+            path=self.path,
+        )
 
 
 @dataclass

@@ -75,7 +75,11 @@ def find_captions(root: Path) -> Path:
     for name in TABLES:
         if is_file(root / name):
             return root / name
-    raise DataError(f"{root}: holds no list of captions ({', '.join(TABLES)}); name the file itself as data.root")
+    raise DataError(
+        f"{root}: holds no list of captions ({', '.join(TABLES)}); name the file itself as data.root",
+        code="missing",
+        path=root,
+    )
 
 
 def read_captions(path: Path, item: str, audit: Audit | None = None) -> dict[str, tuple[str, ...]]:
@@ -106,7 +110,11 @@ def read_captions(path: Path, item: str, audit: Audit | None = None) -> dict[str
         line = "" if row.line is None else f":{row.line}"
         audit.drop(f"{path.name}{line}", row.reason, row.detail)
     if not found:
-        raise DataError(f"{path}: lists no {item}s{' that can be used' * bool(number)}; a line is {item}|caption")
+        raise DataError(
+            f"{path}: lists no {item}s{' that can be used' * bool(number)}; a line is {item}|caption",
+            code="empty",
+            path=path,
+        )
     return {name: tuple(captions) for name, captions in found.items()}
 
 

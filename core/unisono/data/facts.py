@@ -67,7 +67,14 @@ class Facts(Mapping[str, Any]):
         if missing:
             wrong.append(f"lacks {', '.join(missing)}")
         if wrong:
-            raise DataError(f"{cls.__name__} {', and '.join(wrong)}: give the facts of its own kind of data")
+            unknown = [name for name in values if name not in names]
+            lacking = [name for name in needed if name not in values]
+            raise DataError(
+                f"{cls.__name__} {', and '.join(wrong)}: give the facts of its own kind of data",
+                code="unknown" if unknown else "missing",
+                path=(unknown or lacking)[0],
+                value=unknown or lacking,
+            )
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
@@ -111,7 +118,12 @@ def facts_of(values: Any, family: type[Facts] | None) -> Any:
         own = {field.name: getattr(values, field.name) for field in dataclasses.fields(family)}
         return values if type(values) is family else family(**own)
     if not isinstance(values, Mapping):
-        raise DataError(f"facts are a {type(values).__name__}: give {family.__name__}, or a mapping of plain JSON")
+        raise DataError(
+            f"facts are a {type(values).__name__}: give {family.__name__}, or a mapping of plain JSON",
+            code="type",
+            path="facts",
+            value=type(values).__name__,
+        )
     return family.from_json(dict(values))
 
 
@@ -121,20 +133,32 @@ def to_plain(value: Any, place: str) -> Any:
         return value
     if type(value) is float:
         if not math.isfinite(value):
-            raise DataError(f"{place}={value} is not finite: strict JSON has no such number")
+            raise DataError(
+                f"{place}={value} is not finite: strict JSON has no such number", code="range", path=place, value=value
+            )
         return value
     if type(value) is str:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise DataError(f"{place}={value!a} holds half a character (a surrogate): drop or mend that text") from None
+            raise DataError(
+                f"{place}={value!a} holds half a character (a surrogate): drop or mend that text",
+                code="damaged",
+                path=place,
+                value=value,
+            ) from None
         return value
     if type(value) in (list, tuple):
         return [to_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
     if isinstance(value, Mapping):
         for key in value:
             if type(key) is not str:
-                raise DataError(f"{place} has the key {key!r}, a {type(key).__name__}: keys of JSON are texts")
+                raise DataError(
+                    f"{place} has the key {key!r}, a {type(key).__name__}: keys of JSON are texts",
+                    code="type",
+                    path=place,
+                    value=key,
+                )
             to_plain(key, place)
         return {key: to_plain(item, f"{place}[{key!r}]") for key, item in value.items()}
     if isinstance(value, Plain):
@@ -143,7 +167,12 @@ def to_plain(value: Any, place: str) -> Any:
         return to_plain({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}, place)
     kind = type(value)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    raise DataError(f"{place} is a {name}: facts are plain JSON, so give int(…), float(…) or .tolist() of it")
+    raise DataError(
+        f"{place} is a {name}: facts are plain JSON, so give int(…), float(…) or .tolist() of it",
+        code="type",
+        path=place,
+        value=name,
+    )
 
 
 @functools.cache
@@ -171,7 +200,12 @@ def _checked(cls: type[Facts], values: dict[str, Any]) -> dict[str, Any]:
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = "".join(f"[{part!r}]" if i else str(part) for i, part in enumerate(first["loc"]))
-        raise DataError(f"{cls.__name__}: {place} is {first['input']!r:.60}: {first['msg']}") from None
+        raise DataError(
+            f"{cls.__name__}: {place} is {first['input']!r:.60}: {first['msg']}",
+            code="type",
+            path=place,
+            value=first["input"],
+        ) from None
     found = {name: getattr(read, name) for name in values}
     for name, make in made.items():
         if values[name] is None:
@@ -179,5 +213,10 @@ def _checked(cls: type[Facts], values: dict[str, Any]) -> dict[str, Any]:
         try:
             found[name] = make(values[name])
         except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{cls.__name__}: {name} cannot be read ({type(error).__name__}: {error})") from None
+            raise DataError(
+                f"{cls.__name__}: {name} cannot be read ({type(error).__name__}: {error})",
+                code="type",
+                path=name,
+                value=values[name],
+            ) from None
     return found

@@ -7,6 +7,7 @@ import tempfile
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -32,11 +33,11 @@ def written_aside(path: Path) -> AbstractContextManager[Path]:
     See ``unisono.files.written_aside``. Raises ``CacheError`` where it cannot be written.
     """
 
-    def kind(sentence: str) -> CacheError:
-        return CacheError(f"the cache cannot be written: {sentence}")
+    def kind(sentence: str, **told: Any) -> CacheError:
+        return CacheError(f"the cache cannot be written: {sentence}", **told)
 
     if os.path.exists(path) and not files.is_file(path):  # a pipe would block whoever writes to it
-        raise kind(f"{files.shown(path)} is no regular file; remove it")
+        raise kind(f"{files.shown(path)} is no regular file; remove it", code="write", path=path)
     return files.written_aside(path, kind, REMEDY, sync=False, also=(SafetensorError,))
 
 
@@ -46,6 +47,10 @@ def spare_root() -> Path:
     try:
         folder = tempfile.mkdtemp(prefix="unisono-")
     except OSError as error:
-        raise DataError(f"neither a cache nor a temporary folder can be written ({error}); {REMEDY}") from None
+        raise DataError(
+            f"neither a cache nor a temporary folder can be written ({error}); {REMEDY}",
+            code="write",
+            path=error.filename,
+        ) from None
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)

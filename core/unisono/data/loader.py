@@ -48,7 +48,10 @@ class ReplayableLoader:
         if smallest < world_size:
             raise DataError(
                 f"a batch of {smallest} items cannot be shared by {world_size} processes: "
-                "give more items or use fewer devices"
+                "give more items or use fewer devices",
+                code="limit",
+                path="devices",
+                value=world_size,
             )
         self.items = items
         self.plan = sampler
@@ -102,7 +105,10 @@ class ReplayableLoader:
         for name, here in self.state_dict().items():
             if state[name] != here:
                 raise DataError(
-                    f"the run to resume had {name}={state[name]}, this one has {here}: restore it, or start a new run"
+                    f"the run to resume had {name}={state[name]}, this one has {here}: restore it, or start a new run",
+                    code="conflict",
+                    path=name,
+                    value=here,
                 )
 
 
@@ -133,6 +139,9 @@ class _Keyed(Dataset):
         if item.setdefault("row", index) != index:
             raise DataError(
                 f"item {index} says row={item['row']!r:.40}: 'row' is the item's index, which the loader adds; "
-                "call yours otherwise"
+                "call yours otherwise",
+                code="conflict",
+                path="row",
+                value=item["row"],
             )
         return item

@@ -65,9 +65,16 @@ class DataModule(LightningDataModule):
         super().__init__()
         self._components: dict[str, Any] = {}
         if batch_size < 1:
-            raise DataError(f"batch_size={batch_size} must be at least 1")
+            raise DataError(
+                f"batch_size={batch_size} must be at least 1", code="range", path="data.batch_size", value=batch_size
+            )
         if num_workers < 0:
-            raise DataError(f"num_workers={num_workers} must be at least 0")
+            raise DataError(
+                f"num_workers={num_workers} must be at least 0",
+                code="range",
+                path="data.num_workers",
+                value=num_workers,
+            )
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = 0
@@ -106,14 +113,21 @@ class DataModule(LightningDataModule):
     def attach(self, role: str, component: Any) -> None:
         """Take a component that items are made with; it is the same export that the model is given."""
         if role not in self.uses:
-            raise DataError(f"{type(self).__name__} uses no component {role!r}")
+            raise DataError(
+                f"{type(self).__name__} uses no component {role!r}",
+                code="unknown",
+                path=f"components.{role}",
+                value=role,
+            )
         self._components[role] = component
 
     def component(self, role: str) -> Any:
         """Return a component, or raise ``DataError`` that says how to give one."""
         if role not in self._components:
             raise DataError(
-                f"{type(self).__name__} makes its items with a {role}: add --components.{role}=FOLDER to the recipe"
+                f"{type(self).__name__} makes its items with a {role}: add --components.{role}=FOLDER to the recipe",
+                code="missing",
+                path=f"components.{role}",
             )
         return self._components[role]
 
@@ -130,7 +144,10 @@ class DataModule(LightningDataModule):
         if self.batch_size % world_size:
             raise DataError(
                 f"data.batch_size={self.batch_size} is not divisible by {world_size} processes: "
-                f"use a multiple of {world_size}"
+                f"use a multiple of {world_size}",
+                code="value",
+                path="data.batch_size",
+                value=self.batch_size,
             )
         sampler = self._sampler()
         return ReplayableLoader(
@@ -184,7 +201,9 @@ class DataModule(LightningDataModule):
         return audit
 
     def _unprepared(self) -> DataError:
-        return DataError(f"{type(self).__name__}.describe() is asked before the data were read: call prepare() first")
+        return DataError(
+            f"{type(self).__name__}.describe() is asked before the data were read: call prepare() first", code="state"
+        )
 
     def _rank(self) -> tuple[int, int]:
         if self.trainer is None:

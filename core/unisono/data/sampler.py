@@ -74,11 +74,16 @@ class ReplayableBatchSampler:
         window: int = 16,
     ):
         if batch_size < 1:
-            raise DataError(f"batch_size={batch_size} must be at least 1")
+            raise DataError(
+                f"batch_size={batch_size} must be at least 1", code="range", path="data.batch_size", value=batch_size
+            )
         if len(sizes) < batch_size:
             raise DataError(
                 f"{len(sizes)} training items cannot fill one batch: "
-                f"lower data.batch_size={batch_size} to at most {len(sizes)}, or give more data"
+                f"lower data.batch_size={batch_size} to at most {len(sizes)}, or give more data",
+                code="limit" if len(sizes) else "empty",
+                path="data.batch_size",
+                value=batch_size,
             )
         self.sizes = torch.as_tensor(sizes)
         self.batch_size = batch_size

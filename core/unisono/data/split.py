@@ -43,6 +43,9 @@ def hold_out(
     if held and len(held) == len(sizes) and not may_take_all:
         raise DataError(
             f"val_size={wanted:g} leaves nothing to train on: of {len(sizes)} groups (what is equal is "
-            "one) all would be held out; lower it, or give more data"
+            "one) all would be held out; lower it, or give more data",
+            code="empty",
+            path="val_size",
+            value=wanted,
         )
     return held

@@ -23,11 +23,22 @@ def frechet_distance(one: Float[np.ndarray, "n d"], other: Float[np.ndarray, "m 
     sets = [np.asarray(features, dtype=np.float64) for features in (one, other)]
     for features in sets:
         if features.ndim != 2 or len(features) < 2:
-            raise DataError(f"features of shape {features.shape}: a Fréchet distance needs two vectors or more, [n, d]")
+            raise DataError(
+                f"features of shape {features.shape}: a Fréchet distance needs two vectors or more, [n, d]",
+                code="shape",
+                value=features.shape,
+            )
         if features.shape[1] != sets[0].shape[1]:
-            raise DataError(f"features of {sets[0].shape[1]} and {features.shape[1]} dimensions cannot be compared")
+            raise DataError(
+                f"features of {sets[0].shape[1]} and {features.shape[1]} dimensions cannot be compared",
+                code="shape",
+                value=features.shape,
+            )
         if not np.isfinite(features).all():
-            raise DataError("features that are not finite have no Fréchet distance: look for the item that gave them")
+            raise DataError(
+                "features that are not finite have no Fréchet distance: look for the item that gave them",
+                code="damaged",
+            )
     moments = [(features.mean(0), np.cov(features, rowvar=False).reshape(2 * features.shape[1:])) for features in sets]
     return gaussian_distance(*moments[0], *moments[1])
 

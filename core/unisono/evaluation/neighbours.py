@@ -29,7 +29,10 @@ def precision_recall(
     real, made = _checked(real, made)
     if neighbours < 1 or min(len(real), len(made)) <= neighbours:
         raise DataError(
-            f"neighbours={neighbours} must be from 1 to below the size of both sets, {len(real)} and {len(made)}"
+            f"neighbours={neighbours} must be from 1 to below the size of both sets, {len(real)} and {len(made)}",
+            code="range",
+            path="neighbours",
+            value=neighbours,
         )
     radius_real, radius_made = (_radii(vectors, neighbours) for vectors in (real, made))
     precise = np.zeros(len(made), bool)
@@ -81,9 +84,19 @@ def _checked(*sets: np.ndarray) -> list[np.ndarray]:
     found = [np.asarray(vectors, dtype=np.float64) for vectors in sets]
     for vectors in found:
         if vectors.ndim != 2 or not len(vectors):
-            raise DataError(f"features of shape {vectors.shape}: neighbours need one vector or more, [n, d]")
+            raise DataError(
+                f"features of shape {vectors.shape}: neighbours need one vector or more, [n, d]",
+                code="shape",
+                value=vectors.shape,
+            )
         if vectors.shape[1] != found[0].shape[1]:
-            raise DataError(f"features of {found[0].shape[1]} and {vectors.shape[1]} dimensions cannot be compared")
+            raise DataError(
+                f"features of {found[0].shape[1]} and {vectors.shape[1]} dimensions cannot be compared",
+                code="shape",
+                value=vectors.shape,
+            )
         if not np.isfinite(vectors).all():
-            raise DataError("features that are not finite have no neighbours: look for the item that gave them")
+            raise DataError(
+                "features that are not finite have no neighbours: look for the item that gave them", code="damaged"
+            )
     return found

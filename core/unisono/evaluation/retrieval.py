@@ -37,13 +37,25 @@ def r_precision(
     """
     _same(texts, items)
     if pool < 2 or repeats < 1 or not tops or min(tops) < 1:
-        raise DataError(f"pool={pool}, repeats={repeats}, tops={tuple(tops)}: at least 2, 1 and 1")
+        name, value = ("pool", pool) if pool < 2 else ("repeats", repeats) if repeats < 1 else ("tops", tuple(tops))
+        message = f"pool={pool}, repeats={repeats}, tops={tuple(tops)}: at least 2, 1 and 1"
+        raise DataError(message, code="range", path=name, value=value)
     names = [str(i) for i in range(len(items))] if labels is None else list(labels)
     if len(names) != len(items):
-        raise DataError(f"{len(names)} labels for {len(items)} items: give one per item")
+        raise DataError(
+            f"{len(names)} labels for {len(items)} items: give one per item",
+            code="shape",
+            path="labels",
+            value=len(names),
+        )
     others, other_names = (texts, names) if gallery is None else gallery
     if len(others) != len(other_names):
-        raise DataError(f"{len(other_names)} labels for the {len(others)} texts of the gallery: give one per text")
+        raise DataError(
+            f"{len(other_names)} labels for the {len(others)} texts of the gallery: give one per text",
+            code="shape",
+            path="gallery",
+            value=len(other_names),
+        )
     generator = np.random.default_rng(seed)
     own = np.linalg.norm(np.asarray(items, np.float64) - np.asarray(texts, np.float64), axis=1)
     far = _distances(items, others)
@@ -54,7 +66,10 @@ def r_precision(
         if len(choice) < pool - 1:
             raise DataError(
                 f"a pool of {pool} texts needs {pool - 1} of other labels, item {index} has {len(choice)}: "
-                "measure more items, give a gallery, or a smaller pool"
+                "measure more items, give a gallery, or a smaller pool",
+                code="limit",
+                path="pool",
+                value=pool,
             )
         for _ in range(repeats):
             drawn = generator.choice(choice, pool - 1, replace=False)
@@ -72,14 +87,21 @@ def paired_distance(texts: Float[np.ndarray, "n d"], items: Float[np.ndarray, "n
 def diversity(items: Float[np.ndarray, "n d"]) -> float:
     """Return the mean distance between two different items, over all pairs (the paper draws 300 of them)."""
     if len(items) < 2:
-        raise DataError(f"{len(items)} items have no diversity: measure at least two")
+        raise DataError(
+            f"{len(items)} items have no diversity: measure at least two", code="empty", path="items", value=len(items)
+        )
     return float(_distances(items, items).sum() / (len(items) * (len(items) - 1)))
 
 
 def multimodality(items: Float[np.ndarray, "c k d"]) -> float:
     """Return the mean distance between two samples of one caption, over all pairs and captions."""
     if items.ndim != 3 or items.shape[0] < 1:
-        raise DataError(f"items of shape {items.shape}: give [captions, samples of one caption, dimensions]")
+        raise DataError(
+            f"items of shape {items.shape}: give [captions, samples of one caption, dimensions]",
+            code="shape",
+            path="items",
+            value=items.shape,
+        )
     return float(np.mean([diversity(samples) for samples in items]))
 
 
@@ -90,4 +112,9 @@ def _distances(one: np.ndarray, other: np.ndarray) -> Float[np.ndarray, "n m"]:
 
 def _same(texts: np.ndarray, items: np.ndarray) -> None:
     if texts.shape != items.shape or texts.ndim != 2 or not len(texts):
-        raise DataError(f"texts of shape {texts.shape} and items of shape {items.shape}: give [n, d] of both")
+        raise DataError(
+            f"texts of shape {texts.shape} and items of shape {items.shape}: give [n, d] of both",
+            code="shape",
+            path="texts",
+            value=texts.shape,
+        )

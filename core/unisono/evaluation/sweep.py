@@ -223,18 +223,38 @@ def sweep(
     """
     fields = fields or {}
     if repeats < 2:
-        raise RequestError(f"repeats={repeats} must be at least 2: noise is measured between repeats")
+        raise RequestError(
+            f"repeats={repeats} must be at least 2: noise is measured between repeats",
+            code="range",
+            path="repeats",
+            value=repeats,
+        )
     if batch_size < 1:
-        raise RequestError(f"batch_size={batch_size} must be at least 1")
+        raise RequestError(
+            f"batch_size={batch_size} must be at least 1", code="range", path="batch_size", value=batch_size
+        )
     if "seed" in values or "seed" in fields:
-        raise RequestError("seed is drawn anew in every repeat, so that noise is known: leave it out")
+        raise RequestError(
+            "seed is drawn anew in every repeat, so that noise is known: leave it out", code="unsupported", path="seed"
+        )
     settings = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
     if len(settings) < 2:
-        raise RequestError("nothing to sweep: give a field several values, such as --num_steps=1,2,4,8")
+        raise RequestError(
+            "nothing to sweep: give a field several values, such as --num_steps=1,2,4,8", code="empty", path="values"
+        )
     if any(settings[i] in settings[:i] for i in range(len(settings))):
-        raise RequestError(f"a value is given twice in {dict(values)}: give each once")
+        raise RequestError(
+            f"a value is given twice in {dict(values)}: give each once",
+            code="conflict",
+            path="values",
+            value=dict(values),
+        )
     if not probe.requests:
-        raise RequestError("there is nothing to ask the model for: give a text, or the data to measure on")
+        raise RequestError(
+            "there is nothing to ask the model for: give a text, or the data to measure on",
+            code="empty",
+            path="requests",
+        )
     for setting in settings:  # refuses, and warms up
         asked = [synthesizer.request({**request, **fields, **setting}) for request in probe.requests]
         synthesizer(asked[:1])

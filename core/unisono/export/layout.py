@@ -41,7 +41,8 @@ def kind_of(path: Path) -> Literal["missing", "file", "folder", "special"]:
         return "missing"
     except (OSError, ValueError) as error:  # a name that is too long, a loop of links, a zero byte
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise CheckpointError(f"{shown(path)} cannot be read: {reason}; give a folder or a file") from None
+        message = f"{shown(path)} cannot be read: {reason}; give a folder or a file"
+        raise CheckpointError(message, code="missing", path=path, value=reason) from None
     if stat.S_ISDIR(mode):
         return "folder"
     return "file" if stat.S_ISREG(mode) else "special"
@@ -66,7 +67,9 @@ def check_tree(folder: Path) -> list[Path]:
         if path.suffix.lower() not in ALLOWED_SUFFIXES and path.name not in ALLOWED_NAMES:
             raise CheckpointError(
                 f"{shown(path.parent)} holds {shown(path.name)}; "
-                "an export holds only numbers and text: remove that file"
+                "an export holds only numbers and text: remove that file",
+                code="unsafe",
+                path=path,
             )
         files.append(path.relative_to(folder))
     return files
@@ -76,7 +79,9 @@ def check_files_are_plain(folder: Path) -> None:
     """Raise ``CheckpointError`` where a folder in another layout holds a special file, reading of which could block."""
     for entry in os.scandir(folder):
         if kind_of(Path(entry.path)) == "special":
-            raise CheckpointError(f"{shown(entry.path)} is no regular file: fetch the folder again")
+            raise CheckpointError(
+                f"{shown(entry.path)} is no regular file: fetch the folder again", code="unsafe", path=entry.path
+            )
 
 
 def _walk(folder: Path) -> list[tuple[Path, bool]]:
@@ -89,13 +94,17 @@ def _walk(folder: Path) -> list[tuple[Path, bool]]:
         try:
             entries = sorted(os.scandir(place), key=lambda entry: entry.name)
         except OSError as error:
-            raise CheckpointError(f"{shown(place)} cannot be read: {error.strerror}") from None
+            raise CheckpointError(
+                f"{shown(place)} cannot be read: {error.strerror}", code="missing", path=place, value=error.strerror
+            ) from None
         for entry in entries:
             path = Path(entry.path)
             if entry.is_symlink() and not _leads_to(path, blobs):
                 raise CheckpointError(
                     f"{shown(path)} is a link: an export holds its files itself; copy the "
-                    f"{'folder' if path.is_dir() else 'file'} there"
+                    f"{'folder' if path.is_dir() else 'file'} there",
+                    code="unsafe",
+                    path=path,
                 )
             if entry.is_dir():
                 if entry.name not in TOOL_FOLDERS:
@@ -104,7 +113,9 @@ def _walk(folder: Path) -> list[tuple[Path, bool]]:
             elif entry.is_file():
                 found.append((path, False))
             else:
-                raise CheckpointError(f"{shown(path)} is no regular file: fetch the export again")
+                raise CheckpointError(
+                    f"{shown(path)} is no regular file: fetch the export again", code="unsafe", path=path
+                )
     return found
 
 

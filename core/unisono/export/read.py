@@ -46,14 +46,19 @@ def load(folder_or_hub_id: str | Path, *, device: str = "cpu", components: dict[
         model = model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch says so in either way
         reason = str(error).partition("\n")[0]
-        raise RequestError(f"device {device!r} cannot be used: {reason}; take 'cpu', or see unisono doctor") from None
+        message = f"device {device!r} cannot be used: {reason}; take 'cpu', or see unisono doctor"
+        raise RequestError(message, code="device", path="device", value=device) from None
     return Synthesizer(model, info)
 
 
 def find(folder_or_hub_id: str | Path) -> Path:
     """Return the local folder of an export, downloading a hub id through ``huggingface_hub``."""
     if not isinstance(folder_or_hub_id, str | Path):
-        raise CheckpointError(f"{folder_or_hub_id!r:.80} is no export: give a folder or a hub id as text")
+        raise CheckpointError(
+            f"{folder_or_hub_id!r:.80} is no export: give a folder or a hub id as text",
+            code="type",
+            value=folder_or_hub_id,
+        )
     folder = Path(folder_or_hub_id)
     if kind_of(folder) != "missing":
         return folder
@@ -62,7 +67,7 @@ def find(folder_or_hub_id: str | Path) -> Path:
     if len(parts) != 2 or not all(parts) or name.startswith((".", "/", "~")) or parts[0] in ("checkpoints", "runs"):
         replaced = sorted(folder.parent.glob(f".{glob.escape(folder.name)}.*.old"))
         hint = f"; an export that was being replaced lies in {shown(replaced[-1])}: rename it" if replaced else ""
-        raise CheckpointError(f"no export at {shown(name)}: the folder does not exist{hint}")
+        raise CheckpointError(f"no export at {shown(name)}: the folder does not exist{hint}", code="missing", path=name)
     import huggingface_hub
 
     try:
@@ -73,7 +78,9 @@ def find(folder_or_hub_id: str | Path) -> Path:
         )
     except Exception as error:
         raise CheckpointError(
-            f"{shown(name)} is neither a folder nor a hub id that can be fetched: {_why_not_fetched(error)}"
+            f"{shown(name)} is neither a folder nor a hub id that can be fetched: {_why_not_fetched(error)}",
+            code="missing",
+            path=name,
         ) from error
 
 
@@ -102,32 +109,52 @@ def read_info(folder: Path) -> dict[str, Any]:
         states = [*folder.glob("*.ckpt"), *folder.glob("checkpoints/*.ckpt")]
         if states or folder.suffix in (".ckpt", ".pt", ".pth", ".bin"):
             hint = "; a training run becomes an export by  unisono export RUN DEST"
-        raise CheckpointError(f"{shown(folder)} is not an export: it has no {INFO}{hint}")
+        code = "missing" if kind_of(folder) == "missing" else "format"
+        raise CheckpointError(f"{shown(folder)} is not an export: it has no {INFO}{hint}", code=code, path=folder)
     check_tree(folder)
     info = _read_json(path)
     if not isinstance(info, dict):
-        raise CheckpointError(f"{shown(path)} holds a {type(info).__name__}, not an object: fetch the export again")
+        raise CheckpointError(
+            f"{shown(path)} holds a {type(info).__name__}, not an object: fetch the export again",
+            code="format",
+            path=path,
+            value=type(info).__name__,
+        )
     version = info.get("format")
     if type(version) is not int or version != FORMAT:  # true and 1.0 equal 1
         newer = isinstance(version, int) and version > FORMAT
         raise CheckpointError(
             f"{shown(folder)} has export format {version!r}, this version reads {FORMAT}: "
-            + ("upgrade unisono" if newer else "export it again")
+            + ("upgrade unisono" if newer else "export it again"),
+            code="version",
+            path=path,
+            value=version,
         )
     for key, kind in (("plugin", str), ("api", str), ("model", str), ("facts", dict)):
         if not isinstance(info.get(key), kind):
             raise CheckpointError(
-                f"{shown(path)} needs {key!r} as {_JSON_NAMES[kind]}, it has {info.get(key)!r:.60}: export it again"
+                f"{shown(path)} needs {key!r} as {_JSON_NAMES[kind]}, it has {info.get(key)!r:.60}: export it again",
+                code="type" if key in info else "missing",
+                path=path,
+                value=info.get(key),
             )
     if info["model"].partition("/")[0] != info["plugin"]:
         raise CheckpointError(
-            f"{shown(path)} names the plugin {info['plugin']!r} and the model {info['model']!r}: export it again"
+            f"{shown(path)} names the plugin {info['plugin']!r} and the model {info['model']!r}: export it again",
+            code="conflict",
+            path=path,
+            value=info["model"],
         )
     try:
         plugins.check_api(info["api"], "it")
         plugins.get(info["plugin"])
     except UnisonoError as error:
-        raise CheckpointError(f"{shown(folder)} was made by plugin {info['plugin']!r}: {error}") from error
+        raise CheckpointError(
+            f"{shown(folder)} was made by plugin {info['plugin']!r}: {error}",
+            code=error.code,
+            path=path,
+            value=info["plugin"] if error.code != "version" else info["api"],
+        ) from error
     return info
 
 
@@ -145,7 +172,7 @@ def load_model(folder: Path) -> tuple[Any, dict[str, Any]]:
             target, {k: v for k, v in section.items() if k != "name"}, "model", RECIPE, target.flat
         )
     except UnisonoError as error:
-        raise CheckpointError(f"{shown(folder)}: {error}") from error
+        raise _of_folder(folder, error) from error
     # The weights are drawn and then replaced: the global generator is left as it was.
     with torch.random.fork_rng(devices=[]), within(header, folder):
         try:
@@ -153,7 +180,7 @@ def load_model(folder: Path) -> tuple[Any, dict[str, Any]]:
         except CheckpointError:
             raise
         except UnisonoError as error:
-            raise CheckpointError(f"{shown(folder)}: {error}") from error
+            raise _of_folder(folder, error) from error
         try:
             model.build(info["facts"])
         except CheckpointError:
@@ -162,7 +189,9 @@ def load_model(folder: Path) -> tuple[Any, dict[str, Any]]:
             reason = " ".join(str(error).split())
             raise CheckpointError(
                 f"{shown(folder)}: the facts in {INFO} do not describe a {info['model']} "
-                f"({type(error).__name__}: {reason:.200}): export it again"
+                f"({type(error).__name__}: {reason:.200}): export it again",
+                code=(error.code if isinstance(error, UnisonoError) else None) or "value",
+                path=folder / INFO,
             ) from error
     model.recipe = recipe
     load_weights(model, folder, info.get("dtype"))
@@ -178,13 +207,25 @@ def _import_model(folder: Path) -> tuple[Any, dict[str, Any]]:
     config = _read_json(path)
     kind = config.get("model_type") if isinstance(config, dict) else None
     if not isinstance(kind, str):
-        raise CheckpointError(f"{shown(folder)} has no {INFO}, and its {CONFIG} names no model_type: it is no export")
+        raise CheckpointError(
+            f"{shown(folder)} has no {INFO}, and its {CONFIG} names no model_type: it is no export",
+            code="format",
+            path=path,
+            value=kind,
+        )
     try:
         make = plugins.importer(kind)
     except UnisonoError as error:
-        raise CheckpointError(f"{shown(folder)} has no {INFO}, and {error}") from error
+        raise CheckpointError(
+            f"{shown(folder)} has no {INFO}, and {error}", code=error.code, path=path, value=kind
+        ) from error
     model = make(folder).eval()
     return model, {"model": model.recipe["model"]["name"], "facts": model.facts, "imported": kind}
+
+
+def _of_folder(folder: Path, error: UnisonoError) -> CheckpointError:
+    """Return an error about what an export says, as one of that export."""
+    return CheckpointError(f"{shown(folder)}: {error}", code=error.code, path=error.path or folder, value=error.value)
 
 
 def _travelling(model: Any, info: dict[str, Any], folder: Path) -> dict[str, str | Path]:
@@ -194,17 +235,29 @@ def _travelling(model: Any, info: dict[str, Any], folder: Path) -> dict[str, str
     }
     named = info.get("builtin_components") or {}
     if not isinstance(named, dict):
-        raise CheckpointError(f"{shown(folder)}: builtin_components={named!r} must be an object: export it again")
+        raise CheckpointError(
+            f"{shown(folder)}: builtin_components={named!r} must be an object: export it again",
+            code="type",
+            path=folder / INFO,
+            value=named,
+        )
     for role, where in {**inside, **named}.items():
         if role not in model.roles:
             raise CheckpointError(
                 f"{shown(folder)} holds a component {role!r}, which {info['model']} does not have"
-                f"{did_you_mean(role, model.roles)}: export it again"
+                f"{did_you_mean(role, model.roles)}: export it again",
+                code="unknown",
+                path=f"components.{role}",
+                value=role,
             )
         if role in named and (not isinstance(where, str) or where not in model.builtin_components):
+            hint = did_you_mean(str(where), model.builtin_components)
             raise CheckpointError(
-                f"{shown(folder)} names {where!r} as its {role}, which is none of the built-in ones"
-                f"{did_you_mean(str(where), model.builtin_components)}: export it again, so that the {role} lies inside"
+                f"{shown(folder)} names {where!r} as its {role}, which is none of the built-in ones{hint}: "
+                f"export it again, so that the {role} lies inside",
+                code="unknown",
+                path=f"components.{role}",
+                value=where,
             )
     return {**inside, **named}
 
@@ -230,7 +283,12 @@ def parse_components(items: Sequence[str]) -> dict[str, str]:
     for item in items:
         role, _, where = item.partition("=")
         if not role or not where:
-            raise RequestError(f"--component {item!r} is not ROLE=WHERE, such as vocoder=checkpoints/vocoder")
+            raise RequestError(
+                f"--component {item!r} is not ROLE=WHERE, such as vocoder=checkpoints/vocoder",
+                code="format",
+                path="component",
+                value=item,
+            )
         components[role] = where
     return components
 
@@ -239,7 +297,9 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as error:
-        raise CheckpointError(f"{shown(path)} is not valid JSON: fetch the export again ({error})") from None
+        raise CheckpointError(
+            f"{shown(path)} is not valid JSON: fetch the export again ({error})", code="format", path=path
+        ) from None
 
 
 def _read_recipe(folder: Path) -> dict[str, Any]:
@@ -247,10 +307,16 @@ def _read_recipe(folder: Path) -> dict[str, Any]:
     try:
         recipe = read_yaml(path.read_text(encoding="utf-8"), "it", CheckpointError)
     except FileNotFoundError:
-        raise CheckpointError(f"{shown(folder)} has no {RECIPE}: fetch the export again") from None
+        raise CheckpointError(
+            f"{shown(folder)} has no {RECIPE}: fetch the export again", code="missing", path=path
+        ) from None
     except (OSError, ValueError) as error:  # UnicodeDecodeError and CheckpointError are among them
         reason = " ".join(str(error).split())
-        raise CheckpointError(f"{shown(path)} is not plain YAML ({reason:.200}): fetch the export again") from None
+        raise CheckpointError(
+            f"{shown(path)} is not plain YAML ({reason:.200}): fetch the export again", code="format", path=path
+        ) from None
     if not isinstance(recipe, dict) or not isinstance(recipe.get("model"), dict):
-        raise CheckpointError(f"{shown(path)} is not a recipe with a section 'model': fetch the export again")
+        raise CheckpointError(
+            f"{shown(path)} is not a recipe with a section 'model': fetch the export again", code="format", path=path
+        )
     return recipe

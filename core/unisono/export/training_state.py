@@ -37,7 +37,9 @@ def export_run(
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(
-            f"{shown(path)}: its weights do not fit its own recipe ({reason:.200}): take another state of the run"
+            f"{shown(path)}: its weights do not fit its own recipe ({reason:.200}): take another state of the run",
+            code="conflict",
+            path=path,
         ) from error
     for role, where in {**recipe.components, **(components or {})}.items():
         model.attach(role, load_component(type(model), role, where, model.facts))
@@ -63,10 +65,14 @@ def find_training_state(run: str | Path) -> Path:
     if kind == "file":
         return run
     if kind == "special":
-        raise CheckpointError(f"{shown(run)} is no regular file: give a run folder or a .ckpt file")
+        raise CheckpointError(
+            f"{shown(run)} is no regular file: give a run folder or a .ckpt file", code="unsafe", path=run
+        )
     if (numbered := newest_run(run, HOLDING)) != run or has_training_state(run):
         return _newest_state(numbered)
-    raise CheckpointError(f"no training checkpoint under {shown(run)}: give a run folder or a .ckpt file")
+    raise CheckpointError(
+        f"no training checkpoint under {shown(run)}: give a run folder or a .ckpt file", code="missing", path=run
+    )
 
 
 def has_training_state(folder: Path) -> bool:
@@ -106,15 +112,20 @@ def read_training_state(path: Path) -> dict[str, Any]:
     import torch
 
     if kind_of(path) != "file":
-        raise CheckpointError(f"{shown(path)} is no regular file: give a run folder or a .ckpt file")
+        code = "missing" if kind_of(path) == "missing" else "unsafe"
+        raise CheckpointError(
+            f"{shown(path)} is no regular file: give a run folder or a .ckpt file", code=code, path=path
+        )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(
-            f"{shown(path)} cannot be read weights-only (truncated, or it holds a pickle): {type(error).__name__}"
+            f"{shown(path)} cannot be read weights-only (truncated, or it holds a pickle): {type(error).__name__}",
+            code="damaged",
+            path=path,
         ) from error
     if not isinstance(checkpoint, dict) or "unisono" not in checkpoint:
-        raise CheckpointError(f"{shown(path)} is not a training checkpoint of unisono")
+        raise CheckpointError(f"{shown(path)} is not a training checkpoint of unisono", code="format", path=path)
     kept = checkpoint["unisono"]
     for name, value in (
         ("unisono", kept),
@@ -125,7 +136,10 @@ def read_training_state(path: Path) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise CheckpointError(
                 f"{shown(path)} is damaged: its {name} is of type {type(value).__name__}, not dict; "
-                "take another state of the run"
+                "take another state of the run",
+                code="damaged",
+                path=path,
+                value=name,
             )
     return checkpoint
 

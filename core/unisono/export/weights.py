@@ -44,16 +44,18 @@ def read_header(folder: Path) -> dict[str, Entry]:
     path = folder / WEIGHTS
     kind = kind_of(path)
     if kind == "missing":
-        raise CheckpointError(f"{shown(folder)} has no {WEIGHTS}: fetch the export again")
+        raise CheckpointError(f"{shown(folder)} has no {WEIGHTS}: fetch the export again", code="missing", path=path)
     if kind != "file":  # a FIFO would block
-        raise CheckpointError(f"{shown(path)} is no regular file: fetch the export again")
+        raise CheckpointError(f"{shown(path)} is no regular file: fetch the export again", code="unsafe", path=path)
     try:
         with safe_open(path, framework="pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
             return {name: Entry(tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{shown(path)} is truncated or not safetensors: fetch the export again ({error})"
+            f"{shown(path)} is truncated or not safetensors: fetch the export again ({error})",
+            code="damaged",
+            path=path,
         ) from None
 
 
@@ -65,7 +67,9 @@ def read_safetensors(folder: Path) -> dict[str, Any]:
     try:
         return load_file(folder / WEIGHTS)
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
-        raise CheckpointError(f"{shown(folder / WEIGHTS)} cannot be read: {error}") from None
+        raise CheckpointError(
+            f"{shown(folder / WEIGHTS)} cannot be read: {error}", code="damaged", path=folder / WEIGHTS
+        ) from None
 
 
 def load_weights(model: Any, folder: Path, dtype: Any = None) -> None:
@@ -85,21 +89,30 @@ def load_weights(model: Any, folder: Path, dtype: Any = None) -> None:
         raise CheckpointError(
             f"{shown(folder / WEIGHTS)} does not fit {RECIPE}: {len(missing)} weights missing, {len(surplus)} unknown, "
             f"{len(shapes)} of another shape{f', {len(kinds)} of another kind of number' if kinds else ''} "
-            f"(first: {first!r:.120}); the files belong to different exports: fetch the export again"
+            f"(first: {first!r:.120}); the files belong to different exports: fetch the export again",
+            code="missing" if missing else "unknown" if surplus else "shape" if shapes else "type",
+            path=folder / WEIGHTS,
+            value=first,
         )
     told = DTYPES.get(dtype) if isinstance(dtype, str) else None
     other = next((k for k in shared if told and header[k].floating and header[k].dtype != told), None)
     if other is not None:
         raise CheckpointError(
             f"{shown(folder / WEIGHTS)} has {other!r:.120} as {header[other].dtype}, and {INFO} says {dtype}: "
-            "fetch the export again"
+            "fetch the export again",
+            code="conflict",
+            path=folder / WEIGHTS,
+            value=other,
         )
     model.load_state_dict(read_safetensors(folder), strict=False)
     for name, parameter in model.named_parameters():
         if name in header and not bool(parameter.isfinite().all()):
             raise CheckpointError(
                 f"{shown(folder / WEIGHTS)} has NaN or infinity in {name!r:.120}: fetch the export again, or export "
-                "an earlier state of the run"
+                "an earlier state of the run",
+                code="damaged",
+                path=folder / WEIGHTS,
+                value=name,
             )
 
 
@@ -126,7 +139,10 @@ def check_finite(weights: dict[str, Any], parameters: set[str], dtype: str) -> N
             half = f", or it does not fit {dtype}: export as float32" if dtype == "float16" else ""
             raise CheckpointError(
                 f"the weights are not finite: {name} has {bad} of {value.numel()} values that are NaN or infinite; "
-                f"training went wrong, take an earlier state{half}"
+                f"training went wrong, take an earlier state{half}",
+                code="damaged",
+                path=name,
+                value=bad,
             )
 
 
@@ -142,7 +158,10 @@ def within(header: dict[str, Entry], folder: Path) -> Iterator[None]:
         if counted[what] > most:
             raise CheckpointError(
                 f"{shown(folder / WEIGHTS)} does not fit {RECIPE}, which asks for far more than its {len(header)} "
-                "weights; the files belong to different exports: fetch the export again"
+                "weights; the files belong to different exports: fetch the export again",
+                code="limit",
+                path=folder / WEIGHTS,
+                value=counted[what],
             )
 
     def on_parameter(module: Any, name: str, parameter: Any) -> None:

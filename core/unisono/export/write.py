@@ -53,16 +53,28 @@ def save_export(
     """
     dest = Path(dest)
     if dtype not in _DTYPES:
-        raise CheckpointError(f"dtype={dtype!r} must be one of {', '.join(_DTYPES)}")
+        raise CheckpointError(
+            f"dtype={dtype!r} must be one of {', '.join(_DTYPES)}", code="unknown", path="dtype", value=dtype
+        )
     kind = kind_of(dest)
     if kind in ("file", "special"):
-        raise CheckpointError(f"{shown(dest)} is a file: an export is a folder, choose another name")
+        raise CheckpointError(
+            f"{shown(dest)} is a file: an export is a folder, choose another name", code="exists", path=dest
+        )
     _recover(dest)
     if kind_of(dest) == "folder" and any(dest.iterdir()):
         if not overwrite:
-            raise CheckpointError(f"{shown(dest)} exists and is not empty: choose another folder or add --overwrite")
+            raise CheckpointError(
+                f"{shown(dest)} exists and is not empty: choose another folder or add --overwrite",
+                code="exists",
+                path=dest,
+            )
         if kind_of(dest / INFO) != "file":
-            raise CheckpointError(f"{shown(dest)} is not an export, so it is not overwritten: choose another folder")
+            raise CheckpointError(
+                f"{shown(dest)} is not an export, so it is not overwritten: choose another folder",
+                code="exists",
+                path=dest,
+            )
     stage = _aside(dest, "part")
     try:
         with _written(dest):
@@ -104,7 +116,9 @@ def _write(model: Any, stage: Path, card: Card, dtype: Any, state: dict[str, Any
     save_file(weights, stage / WEIGHTS)
     header = read_header(stage)
     if {k: tuple(v.shape) for k, v in weights.items()} != {k: entry.shape for k, entry in header.items()}:
-        raise CheckpointError(f"{shown(stage / WEIGHTS)} was not written whole: export it again")
+        raise CheckpointError(
+            f"{shown(stage / WEIGHTS)} was not written whole: export it again", code="write", path=stage / WEIGHTS
+        )
     for role, component in model.components.items():
         if role in builtins:
             continue
@@ -121,7 +135,9 @@ def _json(info: dict[str, Any]) -> str:
     try:
         text = json.dumps(info, indent=1, ensure_ascii=False)
     except TypeError as error:
-        raise CheckpointError(f"the card of this {info['model']} is not plain JSON: {error}") from None
+        raise CheckpointError(
+            f"the card of this {info['model']} is not plain JSON: {error}", code="type", path="card"
+        ) from None
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -146,7 +162,9 @@ def _copy(origin: Path, dest: Path) -> None:
         (dest / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(origin / file, dest / file)
         if (dest / file).stat().st_size != (origin / file).stat().st_size:
-            raise CheckpointError(f"{shown(dest / file)} was not written whole: export it again")
+            raise CheckpointError(
+                f"{shown(dest / file)} was not written whole: export it again", code="write", path=dest / file
+            )
 
 
 def _is_plain(path: Path) -> bool:
@@ -163,7 +181,8 @@ def _written(dest: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         reason = why_not_written(error, dest)
         fix = "free some, or choose another place" if "space" in reason else "choose another place"
-        raise CheckpointError(f"cannot write {shown(dest)}: {reason}; {fix}") from None
+        message = f"cannot write {shown(dest)}: {reason}; {fix}"
+        raise CheckpointError(message, code="write", path=dest, value=reason) from None
 
 
 def _aside(dest: Path, what: str) -> Path:

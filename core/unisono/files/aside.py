@@ -112,13 +112,14 @@ def writing_to(
     """
     path = Path(path)
     if "\0" in str(path):
-        raise kind(f"cannot write {shown(path)!r}: a path has no NUL byte; {remedy}")
+        raise kind(f"cannot write {shown(path)!r}: a path has no NUL byte; {remedy}", code="write", path=path)
     try:
         yield
     except (OSError, *also) as error:
         if isinstance(error, OSError) and _is_of_another_file(error, path):
             raise
-        raise kind(f"cannot write {shown(path)!r}: {why_not_written(error, path)}; {remedy}") from None
+        why = why_not_written(error, path)
+        raise kind(f"cannot write {shown(path)!r}: {why}; {remedy}", code="write", path=path, value=why) from None
 
 
 def why_not_written(error: Exception, path: Path) -> str:

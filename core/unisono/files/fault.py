@@ -23,8 +23,8 @@ CODES: dict[str, Code] = {
 }
 """The errors' codes of faults; all others are of the ``format``."""
 
-Kind = Callable[[str], UnisonoError]
-"""Makes an error of a sentence; the errors' own types serve."""
+Kind = Callable[..., UnisonoError]
+"""Makes an error of a sentence and its fields (``code``, ``path``, ``value``); the errors' own types serve."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,8 @@ class Fault:
 
     def error(self, kind: Kind = DataError) -> UnisonoError:
         """Return the fault as an error; the fault itself is the error's ``fault``."""
-        error = kind(str(self))
-        error.fault, error.code, error.value = self, CODES.get(self.reason, "format"), self.detail
-        error.path = None if self.path is None else str(self.path)
+        error = kind(str(self), code=CODES.get(self.reason, "format"), path=self.path, value=self.detail)
+        error.fault = self
         return error
 
 

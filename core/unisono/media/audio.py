@@ -76,9 +76,13 @@ class Audio(Media):
         import soundfile
 
         if not self.waveform.shape[1]:
-            raise RequestError("this sound has no samples: there is nothing to write")
+            raise RequestError("this sound has no samples: there is nothing to write", code="empty", path="waveform")
         if np.isnan(self.waveform).any():
-            raise RequestError("this sound holds samples that are no numbers: the model diverged; train it again")
+            raise RequestError(
+                "this sound holds samples that are no numbers: the model diverged; train it again",
+                code="damaged",
+                path="waveform",
+            )
         kind = suffix.lower().removeprefix(".").upper()
         buffer = io.BytesIO()
         samples = np.clip(rearrange(self.waveform, "c t -> t c"), -1.0, 1.0)
@@ -88,7 +92,10 @@ class Audio(Media):
         except soundfile.LibsndfileError as error:
             channels, rate = self.waveform.shape[0], self.sample_rate
             raise RequestError(
-                f"{kind} cannot hold {channels} channels at {rate} Hz ({error.error_string.strip()}): use .wav"
+                f"{kind} cannot hold {channels} channels at {rate} Hz ({error.error_string.strip()}): use .wav",
+                code="unsupported",
+                path="waveform",
+                value=(channels, rate),
             ) from None
         return buffer.getvalue()
 
@@ -107,14 +114,19 @@ class Audio(Media):
     def join(pieces: "Sequence[Audio]") -> "Audio":
         """Concatenate pieces in time; segments and curves move along."""
         if not pieces:
-            raise RequestError("there is no audio to join")
+            raise RequestError("there is no audio to join", code="empty", path="pieces")
         rate = pieces[0].sample_rate
         segments: list[Segment] = []
         curves: dict[str, list[Curve]] = {}
         offset = 0
         for piece in pieces:
             if piece.sample_rate != rate:
-                raise RequestError(f"cannot join {piece.sample_rate} Hz to {rate} Hz: resample one of them")
+                raise RequestError(
+                    f"cannot join {piece.sample_rate} Hz to {rate} Hz: resample one of them",
+                    code="conflict",
+                    path="sample_rate",
+                    value=piece.sample_rate,
+                )
             shift = offset / rate
             segments += [Segment(s.label, s.start + shift, s.end + shift, s.kind) for s in piece.segments]
             for name, curve in piece.curves.items():

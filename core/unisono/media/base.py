@@ -41,7 +41,10 @@ class Media:
         if path.suffix.lower() not in cls.suffixes:
             shown = repr(path.suffix) if path.suffix else "a file without suffix"
             raise RequestError(
-                f"cannot write {cls.__name__} as {shown} ({path.name}): use one of {', '.join(cls.suffixes)}"
+                f"cannot write {cls.__name__} as {shown} ({path.name}): use one of {', '.join(cls.suffixes)}",
+                code="unsupported",
+                path=path,
+                value=path.suffix,
             )
         return path
 
@@ -52,7 +55,12 @@ class Media:
         Raises ``RequestError`` where there is none, or more than one and the kind does not say.
         """
         if len(pieces) != 1:
-            raise RequestError(f"{len(pieces)} outputs cannot be joined to one: this kind does not say how")
+            raise RequestError(
+                f"{len(pieces)} outputs cannot be joined to one: this kind does not say how",
+                code="unsupported" if pieces else "empty",
+                path="pieces",
+                value=len(pieces),
+            )
         return pieces[0]
 
     def _write(self, path: Path) -> None:

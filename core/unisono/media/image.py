@@ -58,21 +58,28 @@ class Image(Media):
     def enlarged(self, times: int) -> "Image":
         """Return it with every pixel as a square of ``times`` × ``times``; for small pictures on large screens."""
         if times < 1:
-            raise RequestError(f"times={times} must be at least 1")
+            raise RequestError(f"times={times} must be at least 1", code="range", path="times", value=times)
         return Image(self.pixels.repeat(times, 1).repeat(times, 2))
 
     @staticmethod
     def grid(images: "Sequence[Image]", columns: int | None = None, gap: int = 2) -> "Image":
         """Lay pictures of one size out in rows, on white; ``columns`` defaults to a square, ``gap`` is in pixels."""
         if not images:
-            raise RequestError("there is no image to lay out")
+            raise RequestError("there is no image to lay out", code="empty", path="images")
         sizes = sorted({(image.width, image.height) for image in images})
         if len(sizes) > 1:
             shown = ", ".join(f"{width} × {height}" for width, height in sizes)
-            raise RequestError(f"a grid takes images of one size, these are {shown}: resize them first")
+            raise RequestError(
+                f"a grid takes images of one size, these are {shown}: resize them first",
+                code="shape",
+                path="images",
+                value=sizes,
+            )
         columns = columns or int(np.ceil(np.sqrt(len(images))))
         if columns < 1 or gap < 0:
-            raise RequestError(f"columns={columns} must be at least 1, gap={gap} at least 0")
+            name, value = ("columns", columns) if columns < 1 else ("gap", gap)
+            message = f"columns={columns} must be at least 1, gap={gap} at least 0"
+            raise RequestError(message, code="range", path=name, value=value)
         columns = min(columns, len(images))
         (width, height), rows = sizes[0], -(-len(images) // columns)
         shape = (3, rows * (height + gap) - gap, columns * (width + gap) - gap)
@@ -97,7 +104,12 @@ class Image(Media):
         try:
             self._picture().save(buffer, format=kind, **({"quality": 95} if kind == "JPEG" else {}))
         except (ValueError, OSError) as error:  # such as a side that the format cannot hold
-            raise RequestError(f"{kind} cannot hold {self.width} × {self.height} pixels ({error}): use .png") from None
+            raise RequestError(
+                f"{kind} cannot hold {self.width} × {self.height} pixels ({error}): use .png",
+                code="unsupported",
+                path="pixels",
+                value=(self.width, self.height),
+            ) from None
         return buffer.getvalue()
 
     def plot(self):

@@ -19,7 +19,9 @@ def all_checks(plugin_name: str) -> list[Check]:
 
     plugin = plugins.get(plugin_name)
     if not plugin.models:
-        raise PluginError(f"plugin {plugin_name!r} registers no model: there is nothing to check")
+        raise PluginError(
+            f"plugin {plugin_name!r} registers no model: there is nothing to check", code="empty", path=plugin_name
+        )
     package = _package(plugin)
 
     def make(function: Callable[[Any], None], of: str, what: Callable[[], Any], about: Callable[[], Any]) -> Check:
@@ -51,7 +53,12 @@ def checks(plugin_name: str, expected_failures: Mapping[str, str] | None = None)
         if name not in {check.id for check in found}:
             known = [check.id for check in found]
             hint = did_you_mean(name, known)
-            raise PluginError(f"expected_failures names {name!r}, which is no check of {plugin_name!r}{hint}")
+            raise PluginError(
+                f"expected_failures names {name!r}, which is no check of {plugin_name!r}{hint}",
+                code="unknown",
+                path="expected_failures",
+                value=name,
+            )
     grouped = find_spec("xdist") is not None
     return [
         pytest.param(
