@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from refused import refused
 from unisono import plugin
 from unisono.data import Facts, facts_of
 
@@ -27,5 +28,5 @@ def test_facts_of_shipped_exports_are_read_and_written_as_they_were(path):
 def test_facts_of_another_kind_of_data_are_refused_by_name(name):
     from unisono.errors import DataError
 
-    with pytest.raises(DataError, match=r"has no fact 'letters'.*lacks '"):
+    with refused(DataError, "unknown", "letters", names="lacks '"):
         facts_of({"letters": ["a"]}, plugin.resolve(name, "models").Facts)

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from refused import refused
 from unisono.cli import main
 from unisono.cli.sweep import split
 from unisono.errors import RequestError
@@ -134,5 +135,5 @@ def test_a_motion_model_without_its_matcher_says_how_to_give_one(command, motion
 def test_lists_are_split_outside_of_brackets():
     assert split("num_steps", "1, 2,4") == ["1", "2", "4"]
     assert split("keep", "[[0,1]],[[0,1],[2,3]]") == ["[[0,1]]", "[[0,1],[2,3]]"]
-    with pytest.raises(RequestError, match="empty value"):
+    with refused(RequestError, "empty"):
         split("num_steps", "1,")

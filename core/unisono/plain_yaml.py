@@ -180,7 +180,7 @@ class _Reader:
 
 def _whole(event: yaml.ScalarEvent) -> str:
     if any("\ud800" <= character <= "\udfff" for character in event.value):
-        raise _Refused("a text holds half of a surrogate pair, which is no character: remove it", event)
+        raise _Refused("a text holds half of a surrogate pair, which is no character: remove it", event, "damaged")
     return event.value
 
 

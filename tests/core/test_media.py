@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from refused import refused
 from unisono import Audio, Image, Media, Segment, Text
 from unisono.errors import RequestError
 from unisono.media import Curve
@@ -65,9 +66,9 @@ def test_a_curve_of_some_pieces_keeps_their_times():
 
 
 def test_join_refuses_nothing_and_mixed_rates():
-    with pytest.raises(RequestError, match="no audio to join"):
+    with refused(RequestError, "empty", "pieces"):
         Audio.join([])
-    with pytest.raises(RequestError, match="cannot join 16000 Hz to 8000 Hz: resample"):
+    with refused(RequestError, "conflict", "sample_rate", value=16000, names="8000"):
         Audio.join([make_audio(), make_audio(rate=16000)])
 
 
@@ -95,21 +96,18 @@ def test_what_is_too_loud_is_clipped_not_wrapped(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "code", "value", "told"),
     [
-        (
-            "x.txt",
-            r"cannot write Audio as '\.txt' \(x\.txt\): use one of \.wav, \.flac, \.ogg, \.mp3",
-        ),
-        ("x", r"cannot write Audio as a file without suffix \(x\): use one of \.wav"),
-        ("file/x.wav", r"cannot write '.*x\.wav': .*; choose another place"),
-        ("folder.wav", r"cannot write '.*folder\.wav': .*; choose another place"),
+        ("x.txt", "unsupported", ".txt", "use one of .wav, .flac, .ogg, .mp3"),
+        ("x", "unsupported", "", "use one of .wav, .flac, .ogg, .mp3"),
+        ("file/x.wav", "write", "file exists", "choose another place"),
+        ("folder.wav", "write", "is a directory", "choose another place"),
     ],
 )
-def test_a_place_that_cannot_be_written_is_named(tmp_path, name, message):
+def test_a_place_that_cannot_be_written_is_named(tmp_path, name, code, value, told):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.wav").mkdir()
-    with pytest.raises(RequestError, match=message):
+    with refused(RequestError, code, name, value=value, names=told):
         make_audio().save(tmp_path / name)
 
 
@@ -158,7 +156,7 @@ def test_an_image_is_saved_as_it_is(tmp_path):
     for suffix in (".jpg", ".webp"):
         with Pillow.open(image.save(tmp_path / f"x{suffix}")) as opened:
             assert opened.size == (4, 3)
-    with pytest.raises(RequestError, match=r"cannot write Image as '.bmp'"):
+    with refused(RequestError, "unsupported", "x.bmp", value=".bmp"):
         image.save(tmp_path / "x.bmp")
 
 
@@ -176,9 +174,9 @@ def test_a_grid_of_images():
     assert grid.bytes[0, 5].tolist() == [200, 200, 200]
     assert grid.bytes[3].tolist() == [[255, 255, 255]] * 9
     assert grid.bytes[4, 0].tolist() == [255, 128, 0] and grid.bytes[4, 5].tolist() == [255, 255, 255]
-    with pytest.raises(RequestError, match="these are 3 × 4, 4 × 3: resize them first"):
+    with refused(RequestError, "shape", "images", value=[(3, 4), (4, 3)], names=["3 × 4", "4 × 3"]):
         Image.grid([picture(), picture(3, 4)])
-    with pytest.raises(RequestError, match="no image"):
+    with refused(RequestError, "empty", "images"):
         Image.grid([])
 
 
@@ -202,7 +200,7 @@ def test_a_text_is_saved_as_it_is(tmp_path):
     }  # fmt: skip
     assert Text("a\ud800").save(tmp_path / "lone.txt").read_bytes() == b"a?"
     assert Text("").save(tmp_path / "empty.txt").read_bytes() == b""
-    with pytest.raises(RequestError, match=r"cannot write Text as '.pdf' \(x.pdf\): use one of .txt, .json"):
+    with refused(RequestError, "unsupported", "x.pdf", value=".pdf", names=[".txt", ".json"]):
         filled().save(tmp_path / "x.pdf")
 
 
@@ -289,7 +287,7 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     for made, suffix in FORMATS:
-        with pytest.raises(RequestError, match=r"cannot write '.*': no space left on device"):
+        with refused(RequestError, "write", f"x{suffix}", value="no space left on device"):
             made.save(tmp_path / f"x{suffix}")
     assert list(tmp_path.iterdir()) == []
 
@@ -300,10 +298,10 @@ def test_a_kind_that_fails_half_way_leaves_nothing(tmp_path):
 
         def _write(self, path):
             path.write_text("Half a")
-            raise RequestError("no rhyme")
+            raise RequestError("no rhyme", code="failed")
 
     (tmp_path / "x.txt").write_text("precious")
-    with pytest.raises(RequestError, match="no rhyme"):
+    with refused(RequestError, "failed"):
         Poem().save(tmp_path / "x.txt")
     assert (tmp_path / "x.txt").read_text() == "precious" and len(list(tmp_path.iterdir())) == 1
 
@@ -318,14 +316,14 @@ def test_what_is_too_loud_is_clipped_before_it_is_encoded(tmp_path, suffix):
 
 
 def test_sound_that_is_none_is_refused(tmp_path):
-    with pytest.raises(RequestError, match="samples that are no numbers"):
+    with refused(RequestError, "damaged", "waveform"):
         Audio(np.full((1, 100), np.nan, np.float32), RATE).save(tmp_path / "x.wav")
     for suffix in Audio.suffixes:
-        with pytest.raises(RequestError, match="no samples: there is nothing to write"):
+        with refused(RequestError, "empty", "waveform"):
             Audio(np.zeros((1, 0), np.float32), RATE).save(tmp_path / f"x{suffix}")
-    with pytest.raises(RequestError, match=r"MP3 cannot hold 1 channels at 96000 Hz .*: use \.wav"):
+    with refused(RequestError, "unsupported", "waveform", value=(1, 96000), names=["96000", ".wav"]):
         make_audio(0.1, rate=96000).save(tmp_path / "x.mp3")
-    with pytest.raises(RequestError, match=r"JPEG cannot hold 70000 × 1 pixels .*: use \.png"):
+    with refused(RequestError, "unsupported", "pixels", value=(70000, 1), names=["70000 × 1", ".png"]):
         Image(np.zeros((3, 1, 70000), np.uint8)).save(tmp_path / "x.jpg")
     assert list(tmp_path.iterdir()) == []
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from unisono.errors import UnisonoError
+from unisono.errors import UnisonoError, shown
 
 ANYTHING: Any = object()
 
@@ -25,7 +25,7 @@ def refused(
     with pytest.raises(kind) as caught:
         yield caught
     error = caught.value
-    told = f"{type(error).__name__}(code={error.code!r}, path={error.path!r}, value={error.value!r}): {error}"
+    told = f"{type(error).__name__}(code={error.code!r}, path={error.path!r}, value={shown(error.value, 300)}): {error}"
     assert type(error) is kind, told
     assert error.code == code, told
     if path is not ANYTHING:

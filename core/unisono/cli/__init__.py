@@ -6,6 +6,7 @@ and exit code 2; anything else shows its traceback, because it is our bug.
 """
 
 import argparse
+import codecs
 import io
 import os
 import re
@@ -18,6 +19,8 @@ from unisono.verbs import FREE_FORM, VERBS
 
 BROKEN_PIPE = 141
 """Exit code where the reader of the output went away, as a shell reports it of other programs."""
+READABLE = "unisono.readable"
+"""How a stream writes what its encoding has not: see ``_readable``."""
 MOST_ECHOED = 160
 """Characters of what a user gave that a refusal repeats."""
 
@@ -26,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run ``unisono``; returns the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and (stream.errors == "strict" or not _writes_all(stream)):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=READABLE)
     try:
         code = _main(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
@@ -68,6 +71,25 @@ def _main(argv: list[str]) -> int:
 def _writes_all(stream: io.TextIOWrapper) -> bool:
     """Whether a stream's encoding has every character; that of the C locale has not."""
     return stream.encoding.lower().startswith("utf")
+
+
+def _readable(error: UnicodeError) -> tuple[bytes, int]:
+    """Encode what an encoding has not: a file name's bytes as they are where they are UTF-8, the rest escaped.
+
+    Python holds a byte that its locale cannot read as a surrogate, so that ``é`` of an argument in the C locale is two.
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    written = b""
+    for part in re.findall("[\udc80-\udcff]+|[^\udc80-\udcff]+", error.object[error.start : error.end]):
+        if "\udc80" <= part[0] <= "\udcff":
+            written += part.encode("ascii", "surrogateescape").decode("utf-8", "backslashreplace").encode("utf-8")
+        else:
+            written += part.encode("ascii", "backslashreplace")
+    return written, error.end
+
+
+codecs.register_error(READABLE, _readable)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from refused import refused
 from rich.console import Console
 from unisono.data import Audit
 from unisono.errors import DataError
@@ -77,7 +78,7 @@ def test_every_kind_of_data_has_its_own_unit(items, unit, amounts, shown):
 def test_two_units_in_one_audit_are_refused():
     audit = Audit("clips")
     audit.keep("a", 2.0, "seconds")
-    with pytest.raises(DataError, match="seconds"):
+    with refused(DataError, "conflict", "unit", value="frames"):
         audit.keep("b", 60, "frames")
 
 

@@ -10,6 +10,7 @@ from operator import attrgetter
 
 import pytest
 import torch
+from refused import refused
 from unisono.data import Drop, cache_root, map_processes
 from unisono.data import cache as cache_module
 from unisono.data import parallel as parallel_module
@@ -157,7 +158,7 @@ def fails(utterance):
 
 
 def test_what_is_not_the_recordings_fault_is_raised(utterances):
-    with pytest.raises(MissingExtra, match="swift-f0"):
+    with refused(MissingExtra, "dependency", "swift-f0"):
         prepare_features(utterances, fails, "v1", progress=False)
 
 
@@ -222,7 +223,7 @@ def test_an_entry_that_vanishes_is_one_sentence(utterances, cache):
     (prepared, *_) = prepare_features(utterances, features_of, "v1", progress=False)
     prepared.features.path.unlink()
     for use in (lambda: prepared.features.load("wave"), prepared.features.hold):
-        with pytest.raises(DataError, match="gone or damaged since this run began"):
+        with refused(DataError, "damaged", prepared.features.path, names="run again"):
             use()
 
 
@@ -235,15 +236,16 @@ def test_cache_root(monkeypatch, tmp_path):
 
 def fails_at(limit, value):
     if value >= limit:
-        raise DataError(f"{value} is too much")
+        raise DataError(f"{value} is too much", code="range", path="value", value=value)
     return value
 
 
 def test_processes_give_the_same_in_order(monkeypatch):
     monkeypatch.setattr(parallel_module, "FEW", 4)
     assert map_processes(math.sqrt, range(40), 2, progress=False) == [math.sqrt(i) for i in range(40)]
-    with pytest.raises(DataError, match="is too much"):
+    with refused(DataError, "range", "value") as caught:
         map_processes(partial(fails_at, 20), range(40), 2, progress=False)
+    assert caught.value.value >= 20  # it crossed the processes whole
 
 
 def test_progress_goes_to_stderr(capsys):

@@ -1,9 +1,9 @@
 """Batches are pure functions of (seed, epoch, step), whole, and bucketed."""
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refused import refused
 from unisono.data import OrderedBatchSampler, ReplayableBatchSampler, derive_seed, item_generator
 from unisono.errors import DataError
 
@@ -14,7 +14,7 @@ SIZES = st.lists(st.integers(1, 50), min_size=1, max_size=120)
 @given(sizes=SIZES, batch_size=st.integers(1, 20), seed=st.integers(0, 3), epoch=st.integers(0, 3))
 def test_training_batches(sizes, batch_size, seed, epoch):
     if batch_size > len(sizes):
-        with pytest.raises(DataError, match=f"batch_size={batch_size} to at most {len(sizes)}"):
+        with refused(DataError, "limit", "data.batch_size", value=batch_size, names=f"at most {len(sizes)}"):
             ReplayableBatchSampler(sizes, batch_size, seed)
         return
     sampler = ReplayableBatchSampler(sizes, batch_size, seed)

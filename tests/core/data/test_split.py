@@ -1,8 +1,8 @@
 """What is held out depends on names alone: not on the order, nor on what else there is."""
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refused import refused
 from unisono.data import derive_seed, hold_out
 from unisono.errors import DataError
 
@@ -46,6 +46,6 @@ def test_ranks_may_be_given_and_ties_go_by_name():
 
 
 def test_nothing_left_to_train_on_is_said():
-    with pytest.raises(DataError, match="val_size=3"):
+    with refused(DataError, "empty", "val_size", value=3, names="of 3 groups"):
         hold_out({"a": 2, "b": 2}, 3)
     assert hold_out({"a": 2, "b": 2}, 0) == hold_out({}, 4) == set()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from refused import refused
 from unisono.errors import RequestError
 from unisono.evaluation import Point, Probe, Sweep, sweep
 from unisono.evaluation.sweep import NO_GAIN, judged, standard_error
@@ -208,27 +209,28 @@ def test_without_a_measure_or_a_count_only_time_is_told():
 
 
 @pytest.mark.parametrize(
-    ("values", "fields", "options", "message"),
+    ("values", "fields", "options", "code", "path", "value"),
     [
-        ({}, {}, {}, "nothing to sweep: give a field several values"),
-        ({"num_steps": [1]}, {}, {}, "nothing to sweep"),
-        ({"num_steps": [1, 1]}, {}, {}, "given twice"),
-        ({"num_steps": [1, "x"]}, {}, {}, "num_steps='x'"),
-        ({"num_step": [1, 2]}, {}, {}, "did you mean 'num_steps'"),
-        ({"num_steps": [1, 2]}, {"seed": 3}, {}, "seed is drawn anew"),
-        ({"num_steps": [1, 2]}, {}, {"repeats": 1}, "repeats=1 must be at least 2"),
-        ({"num_steps": [1, 2]}, {}, {"batch_size": 0}, "batch_size=0 must be at least 1"),
+        ({}, {}, {}, "empty", "values", None),
+        ({"num_steps": [1]}, {}, {}, "empty", "values", None),
+        ({"num_steps": [1, 1]}, {}, {}, "conflict", "values", {"num_steps": [1, 1]}),
+        ({"num_steps": [1, "x"]}, {}, {}, "type", "num_steps", "x"),
+        ({"num_step": [1, 2]}, {}, {}, "unknown", "num_step", 1),
+        ({"num_steps": [1, 2]}, {"seed": 3}, {}, "unsupported", "seed", None),
+        ({"num_steps": [1, 2], "seed": [1, 2]}, {}, {}, "unsupported", "seed", None),
+        ({"num_steps": [1, 2]}, {}, {"repeats": 1}, "range", "repeats", 1),
+        ({"num_steps": [1, 2]}, {}, {"batch_size": 0}, "range", "batch_size", 0),
     ],
 )
-def test_what_cannot_be_swept_is_refused_before_anything_is_made(values, fields, options, message):
+def test_what_cannot_be_swept_is_refused_before_anything_is_made(values, fields, options, code, path, value):
     counter = Counter()
-    with pytest.raises(RequestError, match=message):
+    with refused(RequestError, code, path, value=value):
         sweep(counter, PROBE, values, fields, **options)
     assert len(counter.calls) <= 1  # a good setting before the bad one is tried
 
 
 def test_nothing_to_ask_for():
-    with pytest.raises(RequestError, match="nothing to ask the model for"):
+    with refused(RequestError, "empty", "requests"):
         sweep(Counter(), Probe([]), {"num_steps": [1, 2]})
 
 

@@ -6,6 +6,7 @@ import io
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refused import refused
 from unisono.errors import DataError
 from unisono.files import read_table
 
@@ -72,14 +73,14 @@ def test_a_suffix_or_the_caller_declares_it(read):
     ],
 )
 def test_the_line_is_named(read, content, line, reason):
-    with pytest.raises(DataError) as error:
+    with refused(DataError, "format", names=f"line {line}") as error:
         read(content)
     fault = error.value.fault
-    assert fault is not None and (fault.line, fault.reason) == (line, reason), str(error.value)
+    assert fault is not None and (fault.line, fault.reason) == (line, reason)
 
 
 def test_what_cannot_be_told_is_said(read):
-    with pytest.raises(DataError, match=r"rows divide alike between .* and .*first line"):
+    with refused(DataError, "format", names="first line"):
         read("a,b|c\nd|e,f")
 
 

@@ -3,7 +3,7 @@
 import os
 import unicodedata
 
-import pytest
+from refused import refused
 from unisono.data import Audit
 from unisono.errors import DataError
 from unisono.files import Names, natural, walk
@@ -100,11 +100,11 @@ def test_numbers_come_in_their_order(tmp_path):
 
 def test_a_root_that_is_none(tmp_path):
     for path in (tmp_path / "gone", tmp_path / ("x" * 300)):
-        with pytest.raises(DataError) as error:
+        with refused(DataError, "missing", path) as error:
             walk(path)
         assert error.value.fault is not None and error.value.fault.reason == "missing"
     made(tmp_path, "a.png")
-    with pytest.raises(DataError, match="is a file, not a folder"):
+    with refused(DataError, "format", value="is a file, not a folder"):
         walk(tmp_path / "a.png")
 
 
