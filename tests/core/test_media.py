@@ -272,7 +272,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_cut_one(tmp_path, made, suffix):
     whole = path.read_bytes()
     path.write_bytes(b"precious")
     for share in (0.0, 0.5, 0.999):
-        with files_end_at(int(share * len(whole))), pytest.raises(RequestError, match="file too large"):
+        with files_end_at(int(share * len(whole))), refused(RequestError, "write", path, value="file too large"):
             made.save(path)
         assert path.read_bytes() == b"precious"
     with files_end_at(len(whole) + 100):  # an Ogg stream has a random number of its own

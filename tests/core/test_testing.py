@@ -121,7 +121,7 @@ def test_a_manifest_that_loads_torch_is_found(tmp_path, sick, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
     plugins.discover.cache_clear()
-    with pytest.raises(CheckFailed, match="'torch'"):
+    with pytest.raises(CheckFailed, match="'torch'"):  # the module by name
         all_checks("heavy")[0]()
     plugins.discover.cache_clear()
 
@@ -267,18 +267,23 @@ def test_programs_run_in_other_processes_with_what_they_are_given(tmp_path, monk
 @pytest.mark.usefixtures("ways")
 def test_what_fails_ends_the_others_and_says_why():
     endless = ["http.server", "0", "--bind", "127.0.0.1"]
-    with pytest.raises(CheckFailed, match=r"unisono nonsense ended with 2: (?s:.)*invalid choice"):
-        processes.other_processes([endless, ["unisono", "nonsense"]], [{}, {}])
-    with pytest.raises(CheckFailed, match=r"ended with 1: (?s:.)*no_such_module"):
-        processes.other_processes([["no_such_module"]])
+    for programs, code, said in (
+        ([endless, ["unisono", "nonsense"]], 2, "invalid choice"),
+        ([["no_such_module"]], 1, "no_such_module"),
+    ):
+        with pytest.raises(CheckFailed) as caught:
+            processes.other_processes(programs, [{}] * len(programs))
+        assert caught.value.code == "process-failed" and said in str(caught.value)
+        assert caught.value.fields == {"command": ["python", "-m", *programs[-1]], "returned": code}
 
 
 def test_a_dead_process_that_forks_is_an_error_and_replaced():
     processes.other_processes([["this"]])
     processes._server().kill()
     processes._server().wait()
-    with pytest.raises(CheckFailed, match="the process that forks"):
+    with pytest.raises(CheckFailed) as caught:
         processes.other_processes([["this"]])
+    assert (caught.value.code, caught.value.fields) == ("fork-server-ended", {"returned": -9})
     processes.other_processes([["this"]])
 
 
@@ -305,5 +310,6 @@ def test_what_is_undefined_in_both_is_equal():
     holes = {"x": np.array([1.0, np.nan])}
     assert distance(holes, {"x": np.array([1.0, np.nan])}) == (0.0, "")
     assert distance(holes, {"x": np.array([1.0, 2.0])})[0] == float("inf")
-    with pytest.raises(CheckFailed, match="so it is"):
-        ensure(False, "so it is", "so")
+    with pytest.raises(CheckFailed) as caught:
+        ensure(False, "so it is", "so", times=3)
+    assert (str(caught.value), caught.value.code, caught.value.fields) == ("so it is", "so", {"times": 3})

@@ -46,6 +46,6 @@ def test_ranks_may_be_given_and_ties_go_by_name():
 
 
 def test_nothing_left_to_train_on_is_said():
-    with refused(DataError, "empty", "val_size", value=3, names="of 3 groups"):
+    with refused(DataError, "empty", "val_size", value=3, names="of 2 groups"):
         hold_out({"a": 2, "b": 2}, 3)
     assert hold_out({"a": 2, "b": 2}, 0) == hold_out({}, 4) == set()

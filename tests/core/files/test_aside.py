@@ -125,3 +125,16 @@ def test_the_first_of_two_folders_stays(tmp_path):
             (early / "a").write_text("early")
         (late / "a").write_text("late")
     assert names(tmp_path) == ["x"] and (tmp_path / "x" / "a").read_text() == "early"
+
+
+def test_a_folder_that_cannot_be_moved_in_is_no_other_ones(tmp_path, monkeypatch):
+    def refuse(old, new):
+        raise PermissionError(errno.EACCES, "no", str(new))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with (
+        refused(UnisonoError, "write", "x", value="permission denied"),
+        folder_written_aside(tmp_path / "x", keep_other=True),
+    ):
+        pass
+    assert names(tmp_path) == []

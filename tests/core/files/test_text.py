@@ -81,8 +81,13 @@ def test_other_bytes_are_named_with_their_line(tmp_path):
     path.write_bytes(b"old\rMac\rends\r")
     with refused(DataError, "format", path, names="CR alone"):
         read_lines(path)
+    path.write_bytes(b"one\n\xed more")  # begins as half of a character does, and is another byte
+    with refused(DataError, "format", path, value="byte 0xed is not UTF-8", names="line 2"):
+        read_lines(path)
     found = decoded(b"x\n\xff", path, 7)
     assert isinstance(found, Fault) and found.line == 8
+    found = decoded(b"a\0b\0c\0d\0", path, 3)  # how a file is encoded is told by its beginning alone
+    assert isinstance(found, Fault) and (found.reason, found.line) == ("not text", 3)
 
 
 def test_only_regular_files_are_read(tmp_path):

@@ -54,7 +54,12 @@ class Oracle:
         eps = (x - wide[0] * x0) / wide[1]
         made = {"x0": x0, "eps": eps, "v": wide[0] * eps - wide[1] * x0, "flow": eps - x0}
         if prediction not in made:
-            raise UnisonoError(f"prediction={prediction!r} is unknown: use {', '.join(made)}")
+            raise UnisonoError(
+                f"prediction={prediction!r} is unknown: use {', '.join(made)}",
+                code="unknown",
+                path="prediction",
+                value=prediction,
+            )
         return made[prediction]
 
     def network(self, scheduler: Any) -> Callable[[Tensor, Tensor, Int[Tensor, " n"]], Tensor]:
