@@ -164,7 +164,11 @@ def test_an_image_shows_itself():
     assert repr(picture()) == "Image(4 × 3)"
     assert "data:image/png;base64," in picture()._repr_html_() and "pixelated" in picture()._repr_html_()
     assert picture().plot().axes
-    assert picture().enlarged(3).bytes.shape == (9, 12, 3)
+    large = picture().enlarged(3).bytes
+    assert large.shape == (9, 12, 3)
+    assert np.array_equal(large, picture().bytes.repeat(3, 0).repeat(3, 1))  # each pixel is a square
+    with refused(RequestError, "range", "times", value=0):
+        picture().enlarged(0)
 
 
 def test_a_grid_of_images():
@@ -178,6 +182,9 @@ def test_a_grid_of_images():
         Image.grid([picture(), picture(3, 4)])
     with refused(RequestError, "empty", "images"):
         Image.grid([])
+    for name in ("columns", "gap"):
+        with refused(RequestError, "range", name, value=-1):
+            Image.grid([white], **{name: -1})
 
 
 def test_an_image_must_have_three_channels():

@@ -1,6 +1,7 @@
 """The feature cache: by content, atomic, mended where damaged, the same in parallel."""
 
 import errno
+import json
 import math
 import os
 import subprocess
@@ -11,6 +12,8 @@ from operator import attrgetter
 import pytest
 import torch
 from refused import refused
+from safetensors import safe_open
+from safetensors.torch import save_file
 from unisono.data import Drop, cache_root, map_processes
 from unisono.data import cache as cache_module
 from unisono.data import parallel as parallel_module
@@ -217,6 +220,37 @@ def test_names_of_entries_collide_for_no_two_keys(utterances, cache):
     for version, key in pairs:
         prepare_features(one, features_of, version, key=lambda _, key=key: key, progress=False)
     assert len(entries(cache)) == len(pairs)
+
+
+def test_the_checksum_is_of_tensors_names_and_facts(cache):
+    """A change of any of them that leaves the file readable is a damaged entry."""
+    tensors, facts = {"a": torch.arange(4.0), "b": torch.arange(3)}, {"rate": 8000}
+    cache_module.write_entry(cache / "x", tensors, facts)
+    found = cache_module.read_entry(cache / "x")
+    assert found is not None and found[1] == facts and torch.equal(found[0]["a"], tensors["a"])
+    with safe_open(cache / "x", "pt") as file:
+        kept = file.metadata()["entry"]
+    checksum = json.loads(kept)["checksum"]
+    for other, told in (
+        ({**tensors, "a": torch.arange(4.0) + 1}, facts),
+        ({"b": tensors["a"], "a": tensors["b"]}, facts),
+        ({**tensors, "a": tensors["a"].reshape(2, 2)}, facts),
+        (tensors, {"rate": 16000}),
+    ):
+        entry = {"entry": json.dumps({"checksum": checksum, "facts": told})}
+        save_file(other, cache / "x", entry)
+        assert cache_module.read_entry(cache / "x") is None
+    save_file(tensors, cache / "x", {"entry": kept})
+    assert cache_module.read_entry(cache / "x") is not None
+
+
+def test_an_entry_is_named_by_every_byte_of_its_file(tmp_path):
+    """Two files of one size that differ once, at the end of the second block that is read."""
+    made = set()
+    for last in (b"a", b"b"):
+        (tmp_path / "x").write_bytes(bytes(2**21 - 1) + last)
+        made.add(cache_module._digest(tmp_path / "x", "v1"))
+    assert len(made) == 2
 
 
 def test_an_entry_that_vanishes_is_one_sentence(utterances, cache):

@@ -241,6 +241,18 @@ def test_a_run_goes_on_with_its_own_data_only():
         module(num_items=40).train_dataloader().load_state_dict(state)
     with refused(DataError, "conflict", "batch_size", value=8, names="batch_size=4"):
         module(batch_size=8).train_dataloader().load_state_dict(state)
+    other = module()
+    other.seed = 5
+    with refused(DataError, "conflict", "seed", value=5, names="seed=0"):
+        other.train_dataloader().load_state_dict(state)
+
+
+def test_one_epoch_shows_the_batches_of_the_first_in_each():
+    data = module(fake_trainer(epoch=3))
+    data.one_epoch = True
+    assert shown(data.train_dataloader()) == epoch_of(0) != epoch_of(3)
+    move(data.trainer, 2, step=5)
+    assert shown(data.train_dataloader()) == epoch_of(0)[5:]
 
 
 def test_more_workers_than_cores_do_not_warn():

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -161,6 +162,21 @@ def test_batches_are_counted_per_call():
     result = sweep(counter, PROBE, {"num_steps": [1, 2]}, repeats=2, batch_size=2)
     assert [p.evaluations for p in result.points] == [1, 2]
     assert counter.calls[2:] == [2, 1] * 4
+
+
+def test_seconds_are_of_one_request_and_of_one_second_of_output(monkeypatch):
+    """By a clock that a request alone moves, by half a second; each output lasts two."""
+    counter, clock = Counter(), [100.0]
+    made = counter.__call__
+
+    def slow(requests):
+        clock[0] += 0.5 * len(requests)
+        return made(requests)
+
+    monkeypatch.setattr(Counter, "__call__", lambda self, requests: slow(requests))
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    for point_ in sweep(counter, PROBE, {"num_steps": [1, 2]}, repeats=2, batch_size=2).points:
+        assert point_.seconds == pytest.approx((0.5, 0.5)) and point_.real_time == pytest.approx((0.25, 0.25))
 
 
 class SideBySide(Counter):
