@@ -7,7 +7,7 @@ from typing import Any, Literal, Optional, Union
 
 import pytest
 from refused import refused
-from unisono.arguments import build, check_arguments, describe
+from unisono.arguments import REQUIRED, build, check_arguments, describe
 from unisono.errors import PluginError, RecipeError
 
 
@@ -135,6 +135,10 @@ def test_nested_faults_have_their_whole_path():
     assert caught.value.path == "model.outer"
     with refused(RecipeError, "missing", "model.number", names="--model.number"):
         check_arguments(Everything, {}, "model", "r")
+    with refused(RecipeError, "missing", "model.number", names="--model.number"):
+        checked(number=REQUIRED)
+    with refused(RecipeError, "missing", "model.number", names="--model.number"):
+        checked(number=REQUIRED)
 
 
 def test_an_argument_without_a_type_is_its_authors_fault():

@@ -52,6 +52,12 @@ def test_the_resolved_recipe_reads_back_as_itself():
     assert recipe.model["network"]["dim"] == again.model["network"]["dim"] == 32
 
 
+def test_a_recipe_as_plain_values_is_a_copy():
+    recipe = Recipe.from_dict(minimal())
+    recipe.to_dict()["model"]["network"]["dim"] = 7
+    assert recipe.model["network"]["dim"] != 7
+
+
 def test_the_objects_have_the_values_of_the_recipe():
     recipe = Recipe.read(TINY, ["--data.mel.n_mels=40", "--optim.betas=[0.5, 0.6]", "--seed=7"])
     data = recipe.build_data()
