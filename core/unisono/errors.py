@@ -50,7 +50,7 @@ class UnisonoError(ValueError):
         super().__init__(message)
         self.code: Code | None = code
         self.path: str | None = None if path is None else str(path)
-        self.value = value
+        self.value: Any = value
         self.fault: Fault | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -84,7 +84,8 @@ class Voice:
         if name is None:
             return 0
         if name not in self.speakers:
-            raise RequestError(f"unknown speaker {name!r}{did_you_mean(name, self.speakers)}")
+            message = f"unknown speaker {name!r}{did_you_mean(name, self.speakers)}"
+            raise RequestError(message, code="unknown", path="speaker", value=name)
         return self.speakers.index(name)
 
     def read(self, request: SpeechRequest, limit: int, first_limit: int | None = None) -> Iterator[Reading]:
@@ -97,14 +98,16 @@ class Voice:
             symbols = self.front_end(piece.text)
             unknown = sorted(set(symbols.symbols) - ids.keys())
             if unknown:
-                raise RequestError(f"this voice has no symbol {unknown[0]!r}, needed for {piece.text.strip()[:40]!r}")
+                message = f"this voice has no symbol {unknown[0]!r}, needed for {piece.text.strip()[:40]!r}"
+                raise RequestError(message, code="unknown", path="text", value=unknown[0])
             pace = [request.pace] * len(symbols)
             if paces is not None:
                 if done + len(symbols.words) > len(paces):
-                    raise RequestError(
+                    message = (
                         f"word_paces cannot be told apart in {piece.text.strip()[:40]!r}, which reads as more words "
                         "than are written: set pace instead"
                     )
+                    raise RequestError(message, code="unsupported", path="word_paces", value=piece.text.strip())
                 for index, word in enumerate(symbols.word_of):
                     if word >= 0:
                         pace[index] *= paces[done + word]
@@ -119,12 +122,12 @@ class Voice:
             return None
         words = sum(1 for _ in tokenize(request.text))
         if len(request.word_paces) != words:
-            raise RequestError(
-                f"word_paces has {len(request.word_paces)} numbers, the text has {words} words: give one per word"
-            )
+            message = f"word_paces has {len(request.word_paces)} numbers, the text has {words} words: give one per word"
+            raise RequestError(message, code="shape", path="word_paces", value=len(request.word_paces))
         for number in request.word_paces:
             if not 0.25 <= number <= 4.0:
-                raise RequestError(f"word_paces holds {number!r}: each must be from 0.25 to 4")
+                message = f"word_paces holds {number!r}: each must be from 0.25 to 4"
+                raise RequestError(message, code="range", path="word_paces", value=number)
         return request.word_paces
 
 

@@ -113,5 +113,6 @@ def _load(args: argparse.Namespace):
     synthesizer = load(args.codec, device=args.device)
     if not isinstance(synthesizer.model, Codec):
         name = synthesizer.info["model"]
-        raise UnisonoError(f"--codec {args.codec} is a {name}, not a codec: give an export of codec/rvq or its kind")
+        message = f"--codec {args.codec} is a {name}, not a codec: give an export of codec/rvq or its kind"
+        raise UnisonoError(message, code="type", path=args.codec, value=name)
     return synthesizer.model

@@ -121,10 +121,11 @@ class FastSpeech(Model):
         """Refuse a start from a voice of other symbols or another mel spectrogram."""
         for name in ("symbols", "mel_spec"):
             if facts.get(name) != self.facts[name]:
-                raise CheckpointError(
+                message = (
                     f"run.init_from has {name}={facts.get(name)!s:.80}, the data has {self.facts[name]!s:.80}: "
                     "prepare the data with the same front end and mel spectrogram"
                 )
+                raise CheckpointError(message, code="conflict", path="run.init_from", value=name)
 
     # ---- the network ---------------------------------------------------------------------------
 

@@ -33,7 +33,8 @@ def write_pairs(run: str | Path, dest: str | Path, batch_size: int = 16) -> int:
     recipe = Recipe.from_dict(checkpoint["unisono"]["recipe"])
     data = recipe.build_data()
     if not isinstance(data, SpeechCorpus):
-        raise UnisonoError(f"{str(run)!r} was trained on no corpus of speech: give the run of an acoustic model")
+        message = f"{str(run)!r} was trained on no corpus of speech: give the run of an acoustic model"
+        raise UnisonoError(message, code="unsupported", path=run)
     data.prepare()
     model = recipe.build_model(checkpoint["unisono"]["facts"])
     model.load_state_dict(checkpoint["state_dict"])

@@ -91,11 +91,13 @@ def check_vocoder(facts: SpeechFacts, vocoder: object) -> None:
     mine = facts.mel_spec
     speaks = isinstance(vocoder, Model) and "vocoder" in vocoder.roles  # a voice has decode() too, of another kind
     if speaks or not isinstance(vocoder, Vocoder):
-        raise RecipeError(
+        message = (
             f"a {type(vocoder).__name__} is no vocoder, which has mel_spec and decode(mel, lengths): choose another"
         )
+        raise RecipeError(message, code="type", path="vocoder", value=type(vocoder).__name__)
     if vocoder.mel_spec != mine:
-        raise RecipeError(f"the vocoder is for {vocoder.mel_spec}, this model speaks {mine}: train one of them again")
+        message = f"the vocoder is for {vocoder.mel_spec}, this model speaks {mine}: train one of them again"
+        raise RecipeError(message, code="conflict", path="vocoder", value=vocoder.mel_spec)
 
 
 def griffin_lim(facts: SpeechFacts) -> GriffinLim:

@@ -88,7 +88,8 @@ class SpeechCorpus(DataModule):
     ):
         super().__init__(batch_size, num_workers)
         if val_size < 0 or (val_size >= 1 and val_size != int(val_size)):
-            raise DataError(f"val_size={val_size} must be a share below 1 or a whole number")
+            message = f"val_size={val_size} must be a share below 1 or a whole number"
+            raise DataError(message, code="range", path="data.val_size", value=val_size)
         self.root = root
         self.reading, self.durations = reading, reading.durations
         self.val_size = val_size
@@ -145,7 +146,8 @@ class SpeechCorpus(DataModule):
             audit.keep(utterance.id, result.features.facts["seconds"] / 3600, "hours", utterance.speaker)
         if not kept:
             reasons = ", ".join(f"{count} {reason}" for reason, count in audit.reasons.items())
-            raise DataError(f"no usable recording in {self.root}: {reasons or 'it is empty'}")
+            message = f"no usable recording in {self.root}: {reasons or 'it is empty'}"
+            raise DataError(message, code="empty", path="data.root", value=self.root)
         self._split(kept)
         self.audit = audit
         return audit
@@ -323,7 +325,7 @@ def make_front_end(name: str, language: str) -> FrontEnd:
     try:
         return front_end(name, language)
     except RequestError as error:
-        raise DataError(str(error)) from None
+        raise DataError(str(error), code=error.code, path=error.path, value=error.value) from None
 
 
 def read_durations(source: str, audit: Audit | None = None) -> dict[str, dict[str, Any]]:
@@ -334,7 +336,8 @@ def read_durations(source: str, audit: Audit | None = None) -> dict[str, dict[st
     path = Path(source).expanduser()
     if not is_folder(path) and (fault := fault_of(path, "check data.durations")):
         if fault.reason == "missing":
-            raise DataError(f"durations={source!r:.200}: no such file or folder")
+            message = f"durations={source!r:.200}: no such file or folder"
+            raise DataError(message, code="missing", path="data.reading.durations", value=source)
         raise fault.error()
     found: dict[str, dict[str, Any]] = {}
     faults: list[tuple[str, Fault]] = []

@@ -93,7 +93,7 @@ def make_corpus(
         try:
             engine.speak("a", reader.language, "" if voice == "plain" else voice)
         except RequestError as error:
-            raise DataError(str(error)) from None
+            raise DataError(str(error), code=error.code, path="data.made.voices", value=voice) from None
     try:
         return _speak(folder, plan, reader, pad_seconds)
     except CacheError as error:
@@ -195,9 +195,11 @@ def symbol_times(
 def _read_lines(source: str) -> list[str]:
     path = Path(source).expanduser()
     if (fault := fault_of(path)) and fault.reason == "missing":
-        raise DataError(f"texts={source!r:.200}: no such file; give one with a sentence per line")
+        message = f"texts={source!r:.200}: no such file; give one with a sentence per line"
+        raise DataError(message, code="missing", path="data.made.texts", value=source)
     read = read_lines(path, fix="give a file with a sentence per line")
     lines = [composed(line.strip()) for line in read if line.strip()]
     if len(lines) < 2:
-        raise DataError(f"texts={source!r}: {len(lines)} sentences; give at least 2, one per line")
+        message = f"texts={source!r}: {len(lines)} sentences; give at least 2, one per line"
+        raise DataError(message, code="empty", path="data.made.texts", value=source)
     return list(dict.fromkeys(lines))

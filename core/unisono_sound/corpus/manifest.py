@@ -16,45 +16,38 @@ Read as they are found in the field:
 
 Paths are relative to the manifest's folder; neither the form of their accents nor the case of their
 suffix matters. UTF-8, with or without byte order mark; lines end with LF or CR LF (in a
-table that has neither, with CR). Texts and ids are
-in Unicode's composed form. What is wrong with a manifest is a ``DataError`` with file, line and
-remedy; a text that holds half of a character drops its line; what is wrong with a recording is found
-when it is read, and drops that recording only.
+table that has neither, with CR). Texts and ids are in Unicode's composed form.
+
+A line that cannot be used (no JSON, a key that is missing, an id that stands above, a recording that
+is not there) is listed in ``Manifest.faults``, with its number and the reason, and the others are read.
+A manifest that cannot be read, or has no line that can be used, is a ``DataError`` with file, line and
+remedy. What is wrong with a recording is found when it is read, and drops that recording only.
 """
 
 import os
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from unisono.data import derive_seed, hold_out
-from unisono.errors import DataError, did_you_mean
+from unisono.errors import DataError, UnisonoError
 from unisono.files import (
     Fault,
     Names,
-    Row,
     Walk,
     composed,
     fault_of,
     is_file,
     is_folder,
-    lone_surrogate,
-    read_json_lines,
-    read_table,
     shown,
     walk,
 )
-from unisono.files.walk import AuditLike
+from unisono.files.walk import AuditLike, Found
 
+from unisono_sound.corpus.rows import read_rows, same_sentence
 from unisono_sound.signal.io import AUDIO_SUFFIXES
 
-JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
-LAYOUTS = {"id|speaker|text": 1, "id|text|speaker": 2}
-"""Lists that others write without a header, and the column of the speaker."""
-COLUMNS = ("id", "audio", "text", "speaker")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 HELD_OUT_NUMBERS = 5
 
@@ -102,6 +95,10 @@ class Manifest:
         for note in self.notes:
             audit.note(note)
 
+    def failures(self, system: str = "recording") -> list[dict[str, str]]:
+        """Return what could not be used as a report lists it."""
+        return [{"id": id, "system": system, "reason": f"{fault.reason}: {fault.detail}"} for id, fault in self.faults]
+
     @property
     def speakers(self) -> list[str]:
         """The speakers' names in the order of their first utterance."""
@@ -118,10 +115,11 @@ class Manifest:
         sentences. All recordings of one sentence, however it is written, go to the same side.
         """
         if not 0 <= val_size < max(len(self), 1):
-            raise DataError(
+            message = (
                 f"val_size={val_size} must lie between 0 and {max(len(self) - 1, 0)}: "
                 f"there are {len(self)} usable utterances"
             )
+            raise DataError(message, code="range", path="val_size", value=val_size)
         if not val_size:
             return self, Manifest(())
         groups: dict[str, list[Utterance]] = {}
@@ -140,17 +138,13 @@ class Manifest:
             drawn = (same_sentence(utterance.text) or utterance.id) in held
             sides[drawn if utterance.held_out is None else utterance.held_out].append(utterance)
         if not sides[0]:
-            raise DataError(
+            message = (
                 f"val_size={val_size} leaves nothing to train on: the {len(self)} usable "
                 f"utterances have {len({same_sentence(u.text) or u.id for u in self})} different "
                 "texts; lower val_size"
             )
+            raise DataError(message, code="empty", path="val_size", value=val_size)
         return Manifest(tuple(sides[0])), Manifest(tuple(sides[1]))
-
-
-def same_sentence(text: str) -> str:
-    """Return what two ways to write one sentence have in common: its words, in small letters and composed form."""
-    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())) or composed(text)
 
 
 def read_manifests(roots: Roots) -> Manifest:
@@ -164,9 +158,11 @@ def read_manifests(roots: Roots) -> Manifest:
         return read_manifest(roots)
     named = dict(roots) if isinstance(roots, dict) else {_folder_name(Path(p)): p for p in roots}
     if not named:
-        raise DataError("root lists no corpus; give a path, a list of paths, or {speaker: path}")
+        message = "root lists no corpus; give a path, a list of paths, or {speaker: path}"
+        raise DataError(message, code="empty", path="data.root", value=roots)
     if len(named) < len(roots):
-        raise DataError(f"root={list(roots)}: two folders have the same name; give {{speaker: path}} instead")
+        message = f"root={list(roots)}: two folders have the same name; give {{speaker: path}} instead"
+        raise DataError(message, code="conflict", path="data.root", value=list(roots))
     read = {name: read_manifest(root, speaker=name) for name, root in named.items()}
     return Manifest(
         tuple(replace(u, id=f"{name}/{u.id}") for name, manifest in read.items() for u in manifest),
@@ -187,10 +183,11 @@ def read_manifest(root: str | os.PathLike, speaker: str | None = None) -> Manife
         if not is_file(path) and is_folder(path.parent / "recordings"):
             return _spoken_digits(path.parent / "recordings")
         if not is_file(path):
-            raise DataError(
+            message = (
                 f"{path.parent}: no metadata.csv in it; give a folder in LJSpeech layout "
                 "(metadata.csv and wavs/), or the path of a CSV or JSONL file"
             )
+            raise DataError(message, code="missing", path=path.parent, value="metadata.csv")
     elif fault := fault_of(path, "check data.root"):
         raise replace(fault, detail="no such folder or file").error() if fault.reason == "missing" else fault.error()
     if speaker is None:
@@ -199,35 +196,40 @@ def read_manifest(root: str | os.PathLike, speaker: str | None = None) -> Manife
     utterances: list[Utterance] = []
     lines: dict[str, int] = {}
     faults: list[tuple[str, Fault]] = []
-    missing: list[tuple[int, Path]] = []
-    for line, row in _json_rows(path) if path.suffix.lower() in JSON_SUFFIXES else _table_rows(path):
-        if half := next(filter(None, map(lone_surrogate, row.values())), None):
-            detail = f"{half} alone is half of a character"
-            faults.append((f"{path.name}:{line}", Fault("half a character", detail, "write it whole", path, line)))
-            continue
-        audio = names.find(row["audio"]) if row.get("audio") else _find_recording(names, row["id"])
-        named = row.get("audio") or f"wavs/{row['id']}.wav"
-        identity = row.get("id") or PurePosixPath(os.path.splitext(named)[0]).as_posix()
-        if identity in lines:
-            raise DataError(
-                f"{path}, line {line}: {shown(identity)!r} stands on line {lines[identity]} already; remove one of them"
-            )
-        lines[identity] = line
-        if audio is None:
-            missing.append((line, path.parent / named))
-            continue
-        utterances.append(Utterance(identity, audio, row.get("text", ""), row.get("speaker") or speaker))
-    if missing:
-        line, audio = missing[0]
-        fault = fault_of(audio)
-        what = fault.detail if fault else "cannot be read"
-        more = f" (and {len(missing) - 1} more are missing)" if len(missing) > 1 else ""
-        raise DataError(
-            f"{path}, line {line}: audio file {shown(audio)} {what}{more}; put it there, or remove the line"
-        )
+    for line, row in read_rows(path):
+        found = row if isinstance(row, Fault) else _utterance(path, line, row, names, lines, speaker)
+        if isinstance(found, Fault):
+            faults.append((f"{shown(path.name)}:{line}", found))
+        else:
+            utterances.append(found)
     if not utterances:
-        raise DataError(f"{path}: lists no utterances{' that can be used' * bool(faults)}")
+        raise _without_rows(path, faults)
     return Manifest(tuple(utterances), tuple(faults))
+
+
+def _utterance(
+    path: Path, line: int, row: dict[str, str], names: Names, lines: dict[str, int], speaker: str
+) -> Utterance | Fault:
+    """Return what a row stands for; ``lines`` are those of the ids before, and get this one's."""
+    named = row.get("audio") or f"wavs/{row['id']}.wav"
+    identity = row.get("id") or PurePosixPath(os.path.splitext(named)[0]).as_posix()
+    if identity in lines:
+        detail = f"{shown(identity)!r} stands on line {lines[identity]} already"
+        return Fault("same name", detail, "remove one of them", path, line)
+    lines[identity] = line
+    audio = names.find(row["audio"]) if row.get("audio") else _find_recording(names, row["id"])
+    if audio is None:
+        fault = fault_of(path.parent / named) or Fault("unreadable", "cannot be read")
+        detail = f"audio file {shown(path.parent / named)} {fault.detail}"
+        return Fault(fault.reason, detail, "put it there, or remove the line", path, line)
+    return Utterance(identity, audio, row.get("text", ""), row.get("speaker") or speaker)
+
+
+def _without_rows(path: Path, faults: Sequence[tuple[str, Fault]]) -> UnisonoError:
+    if not faults:
+        return DataError(f"{path}: lists no utterances", code="empty", path=path)
+    first, more = faults[0][1], len(faults) - 1
+    return replace(first, detail=f"{first.detail} (and {more} more lines)" if more else first.detail).error()
 
 
 def find_audio(root: str | os.PathLike) -> Manifest:
@@ -235,49 +237,55 @@ def find_audio(root: str | os.PathLike) -> Manifest:
     suffix."""
     folder = Path(root).expanduser()
     if not is_folder(folder):
-        raise DataError(f"{shown(folder)}: no such folder; check data.root")
+        raise DataError(f"{shown(folder)}: no such folder; check data.root", code="missing", path=folder)
     found = walk(folder, AUDIO_SUFFIXES)
     if not found.files:
         raise _without_audio(folder, found)
     speaker = _folder_name(folder)
-    seen: dict[str, Path] = {}
+    seen, faults = _one_of_each(found)
+    utterances = tuple(Utterance(id, file.path, "", speaker) for id, file in seen.items())
+    return Manifest(utterances, (*found.faults, *faults), tuple(found.notes))
+
+
+def _one_of_each(found: Walk) -> tuple[dict[str, Found], list[tuple[str, Fault]]]:
+    """Return the files by their names without suffixes, and those whose names have an owner."""
+    seen: dict[str, Found] = {}
+    faults: list[tuple[str, Fault]] = []
     for file in found.files:
-        if file.stem in seen:
-            raise DataError(f"{seen[file.stem]} and {file.path} differ by suffix only; remove one of them")
-        seen[file.stem] = file.path
-    utterances = tuple(Utterance(id, path, "", speaker) for id, path in seen.items())
-    return Manifest(utterances, tuple(found.faults), tuple(found.notes))
+        if seen.setdefault(file.stem, file) is not file:
+            detail = f"differs from {shown(seen[file.stem].id)} by its suffix only"
+            faults.append((file.id, Fault("same name", detail, "remove one of them", file.path)))
+    return seen, faults
 
 
 def _without_audio(folder: Path, found: Walk) -> DataError:
     first = f"; {found.faults[0][0]} {found.faults[0][1].detail}" if found.faults else ""
-    return DataError(f"{shown(folder)}: holds no audio ({', '.join(AUDIO_SUFFIXES)}){first}")
+    return DataError(f"{shown(folder)}: holds no audio ({', '.join(AUDIO_SUFFIXES)}){first}", code="empty", path=folder)
 
 
 def _spoken_digits(folder: Path) -> Manifest:
     """Read names as those of the Free Spoken Digit Dataset, by digit, speaker and number."""
     listed = walk(folder, AUDIO_SUFFIXES)
+    seen, faults = _one_of_each(listed)
     found = []
-    for file in listed.files:
-        if len(file.parts) > 1:
-            continue
-        named = re.fullmatch(r"([0-9])_(.+)_([0-9]+)", PurePosixPath(file.id).stem)
+    for stem, file in seen.items():
+        named = re.fullmatch(r"([0-9])_([^/]+)_([0-9]+)", stem)
         if named is None:
-            raise DataError(
-                f"{file.path}: a recording of a spoken digit is named digit_speaker_number, such as "
-                "7_jackson_32.wav; rename it, or put a metadata.csv beside the folder"
-            )
+            detail = "is not named digit_speaker_number, such as 7_jackson_32.wav"
+            fix = "rename it, or put a metadata.csv beside the folder"
+            faults.append((file.id, Fault("wrong fields", detail, fix, file.path)))
+            continue
         digit, speaker, number = named.groups()
         found.append((int(digit), speaker, int(number), file))
     if not found:
-        raise _without_audio(folder, listed)
+        raise faults[0][1].error() if faults else _without_audio(folder, listed)
     found.sort(key=lambda entry: (*entry[:3], entry[3].id))
     return Manifest(
         tuple(
-            Utterance(PurePosixPath(file.id).stem, file.path, DIGITS[digit], speaker, number < HELD_OUT_NUMBERS)
+            Utterance(file.stem, file.path, DIGITS[digit], speaker, number < HELD_OUT_NUMBERS)
             for digit, speaker, number, file in found
         ),
-        tuple(listed.faults),
+        (*listed.faults, *faults),
         tuple(listed.notes),
     )
 
@@ -285,80 +293,6 @@ def _spoken_digits(folder: Path) -> Manifest:
 def _folder_name(path: Path) -> str:
     path = Path(os.path.realpath(path.expanduser()))
     return shown(composed(path.parent.name if path.suffix and not is_folder(path) else path.name))
-
-
-def _key_of(header: Sequence[str]) -> int | None:
-    """Return the column that names the rows where a first row holds names, else None."""
-    if not {"audio", "text"} & set(header):
-        return None
-    return next((header.index(name) for name in ("audio", "id") if name in header), 0)
-
-
-def _table_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    expected = "id|text or id|raw|normalised, or a header with the columns audio and text"
-    table = read_table(
-        path, _key_of, without_header=("|",), widths=(2, 3), alike=False, expected=expected, fix="check data.root"
-    )
-    if table.header is None:
-        _check_layout(path, table.rows)
-        for line, fields in table.rows:
-            yield line, {"id": fields[0], "text": fields[-1] or fields[1]}
-        return
-    columns = list(table.header)
-    _check_names(path, 1, columns, "column")
-    if twice := [name for name in COLUMNS if columns.count(name) > 1]:
-        raise DataError(f"{path}, line 1: two columns are named {twice[0]!r}; rename one of them")
-    for line, fields in table.rows:
-        yield line, _checked(path, line, dict(zip(columns, fields, strict=True)))
-
-
-def _check_layout(path: Path, rows: Sequence[Row]) -> None:
-    """Refuse a list without header whose three columns are not an id and two ways to write one text."""
-    full = [row for row in rows if len(row.fields) == 3 and all(row.fields[1:])]
-    if not full or sum(_alike(*row.fields[1:]) for row in full) * 2 >= len(full):
-        return
-    columns = {layout: [row.fields[place] for row in full] for layout, place in LAYOUTS.items()}
-    for layout, names in sorted(columns.items(), key=lambda column: sum(map(len, column[1]))):
-        if len(set(names)) < len(names) or not any(re.search(r"\s", name) for name in names):
-            detail = f"three columns without a header, that look like {layout} rather than id|raw|normalised"
-            fix = f"write a first line with the columns' names, such as {layout}, or id|raw|text"
-            raise Fault("wrong fields", detail, fix, path, full[0].line).error()
-
-
-def _alike(raw: str, normalised: str) -> bool:
-    """Whether two texts may be one sentence: they share a word, or half the letters where words have no blanks."""
-    one, two = (same_sentence(text).split() for text in (raw, normalised))
-    if set(one) & set(two):
-        return True
-    letters = set("".join(one))
-    return max(letters, default="") >= "\u2e80" and len(letters & set("".join(two))) * 2 >= len(letters)
-
-
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    for line, row in read_json_lines(path, fix="check data.root"):
-        if isinstance(row, Fault):
-            fix = "each line must be one object with audio and text" if row.reason == "not JSON" else row.fix
-            raise replace(row, fix=fix).error()
-        _check_names(path, line, list(row), "key")
-        yield line, _checked(path, line, row)
-
-
-def _check_names(path: Path, line: int, names: list[str], what: str) -> None:
-    for needed in ("audio", "text"):
-        if needed not in names and not (needed == "audio" and "id" in names and "text" in names):
-            near = did_you_mean(needed, names)
-            raise DataError(f"{path}, line {line}: no {what} {needed!r}{near}; name it {needed!r}")
-
-
-def _checked(path: Path, line: int, row: dict[str, Any]) -> dict[str, str]:
-    kept = {name: row[name] for name in COLUMNS if name in row}
-    for name, value in kept.items():
-        if not isinstance(value, str):
-            raise DataError(f"{path}, line {line}: {name}={value!r:.60} must be a string")
-    name = "audio" if "audio" in kept else "id"
-    if not kept[name].strip():
-        raise DataError(f"{path}, line {line}: {name} is empty; name the recording's file")
-    return {name: composed(value.strip()) for name, value in kept.items()}
 
 
 def _find_recording(names: Names, identity: str) -> Path | None:

@@ -42,10 +42,10 @@ class SoundOptions:
     loudness_dbfs: float | None = -23.0
 
     def __post_init__(self):
-        if self.trim_db < 0 or self.pad_seconds < 0:
-            raise DataError(
-                f"data.sound.trim_db={self.trim_db} and data.sound.pad_seconds={self.pad_seconds} must not be negative"
-            )
+        for name, value in (("trim_db", self.trim_db), ("pad_seconds", self.pad_seconds)):
+            if value < 0:
+                message = f"data.sound.{name}={value} must not be negative"
+                raise DataError(message, code="range", path=f"data.sound.{name}", value=value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +67,15 @@ class VoiceOptions:
 
     def __post_init__(self):
         if self.num_sentences < 2:
-            raise DataError(f"data.made.num_sentences={self.num_sentences} must be at least 2")
+            message = f"data.made.num_sentences={self.num_sentences} must be at least 2"
+            raise DataError(message, code="range", path="data.made.num_sentences", value=self.num_sentences)
         for name, values, low, high in (("rates", self.rates, 80, 450), ("pitches", self.pitches, 0, 99)):
             if not values or not all(low <= v <= high for v in values):
-                raise DataError(f"data.made.{name}={list(values)} must hold numbers from {low} to {high}")
+                message = f"data.made.{name}={list(values)} must hold numbers from {low} to {high}"
+                raise DataError(message, code="range", path=f"data.made.{name}", value=values)
         if not self.voices:
-            raise DataError("data.made.voices is empty: name at least one, such as plain")
+            message = "data.made.voices is empty: name at least one, such as plain"
+            raise DataError(message, code="empty", path="data.made.voices", value=self.voices)
 
 
 @dataclass(frozen=True, kw_only=True)

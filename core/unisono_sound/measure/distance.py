@@ -27,7 +27,8 @@ def scale_invariant_sdr(reference, waveform) -> float:
     original, copy = original - original.mean(), copy - copy.mean()
     energy = float(original @ original)
     if energy == 0 or not copy.any():
-        raise DataError("SI-SDR cannot score silence: give two waveforms with sound")
+        silent = "reference" if energy == 0 else "waveform"
+        raise DataError("SI-SDR cannot score silence: give two waveforms with sound", code="empty", path=silent)
     target = (float(copy @ original) / energy) * original
     rest = copy - target
     noise = float(rest @ rest)
@@ -45,7 +46,8 @@ def log_spectral_distance(reference, waveform, n_fft: int = 1024, hop: int = 256
     """
     original, copy = _pair(reference, waveform)
     if len(original) < n_fft:
-        raise DataError(f"{len(original)} samples are too few for a log-spectral distance: give at least {n_fft}")
+        message = f"{len(original)} samples are too few for a log-spectral distance: give at least {n_fft}"
+        raise DataError(message, code="shape", path="waveform", value=len(original))
     window = np.hanning(n_fft + 1)[:-1]
     one, other = (_levels(x, window, n_fft, hop) for x in (original, copy))
     return float(np.sqrt(np.square(one - other).mean(axis=1)).mean())
@@ -55,10 +57,12 @@ def mel_distance(reference: Float[np.ndarray, "t m"], other: Float[np.ndarray, "
     """Return the mean absolute difference of two natural-log mel spectrograms, frame for frame (1 is 8.7 dB)."""
     reference, other = np.asarray(reference, np.float64), np.asarray(other, np.float64)
     if reference.ndim != 2 or other.ndim != 2 or reference.shape[1] != other.shape[1]:
-        raise DataError(f"mels of shape {reference.shape} and {other.shape}: give [t, m] and [s, m] of the same m")
+        message = f"mels of shape {reference.shape} and {other.shape}: give [t, m] and [s, m] of the same m"
+        raise DataError(message, code="shape", path="other", value=other.shape)
     frames = min(len(reference), len(other))
     if frames == 0:
-        raise DataError("mels without a frame cannot be compared: give at least one each")
+        message = "mels without a frame cannot be compared: give at least one each"
+        raise DataError(message, code="empty", path="other", value=other.shape)
     return float(np.abs(reference[:frames] - other[:frames]).mean())
 
 

@@ -79,7 +79,8 @@ def evaluate_voice(
     names speakers. Of it, ``limit`` texts are taken (see ``held_out``), or ``texts``, which need
     not be in it. Speakers that the voice does not know are spoken by its first one, and the report
     says so. ``jobs`` processes score. ``checkpoint`` is the export's folder: with it, start-up and
-    memory are measured in a fresh process. An utterance that fails is listed in ``failures``.
+    memory are measured in a fresh process. An utterance that fails, and a line of the corpus
+    that cannot be used, is listed in ``failures``.
 
     Raises ``MissingExtra`` without the extra ``evaluate``, ``DataError`` where nothing is left to
     measure.
@@ -93,11 +94,12 @@ def evaluate_voice(
     voice_facts = synthesizer.model.facts
     chosen, seen = held_out(manifest, limit, texts, voice_facts)
     if not chosen:
-        raise DataError("no sentence is left to measure: give a limit above 0, and texts that are not empty")
+        message = "no sentence is left to measure: give a limit above 0, and texts that are not empty"
+        raise DataError(message, code="empty", path="data", value=limit)
     speakers = voice_facts.get("speakers", [])
     strangers = {u.speaker for u in chosen if u.speaker and u.speaker not in speakers}
 
-    failures: list[dict[str, str]] = []
+    failures = manifest.failures(RECORDING)
     clips: list[Clip] = []
     factors: list[float] = []
     bar = {"console": Console(stderr=True), "disable": not progress}

@@ -23,11 +23,14 @@ def perceptual_quality(reference, reference_rate: int, waveform, sample_rate: in
     pesq = optional("pesq", extra="pesq")
     original, copy = _pair(reference, reference_rate, waveform, sample_rate)
     if not original.any() or not copy.any():
-        raise DataError("PESQ cannot score silence: give two waveforms of speech")
+        silent = "waveform" if original.any() else "reference"
+        raise DataError("PESQ cannot score silence: give two waveforms of speech", code="empty", path=silent)
     try:
         return float(pesq.pesq(RATE, original, copy, "wb"))
     except pesq.PesqError as error:
-        raise DataError(f"PESQ cannot score this pair: {error!r}; it needs at least 0.25 s of speech") from error
+        raise DataError(
+            f"PESQ cannot score this pair: {error!r}; it needs at least 0.25 s of speech", code="value", path="waveform"
+        ) from error
 
 
 def intelligibility(reference, reference_rate: int, waveform, sample_rate: int) -> float:

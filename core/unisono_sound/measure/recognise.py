@@ -51,7 +51,9 @@ class PocketSphinx:
         try:
             self._decoder = package.Decoder(package.Config(**settings))
         except (KeyError, ValueError, RuntimeError) as error:
-            raise RequestError(f"PocketSphinx refuses the settings {options}: {error}") from None
+            raise RequestError(
+                f"PocketSphinx refuses the settings {options}: {error}", code="value", path="recogniser", value=options
+            ) from None
 
     def transcribe(self, waveform, sample_rate: int) -> str:
         samples = mono(waveform, sample_rate, RATE)
@@ -80,7 +82,8 @@ class Whisper:
         try:
             import faster_whisper as package  # pyright: ignore[reportMissingImports]
         except ModuleNotFoundError:
-            raise UnisonoError("'faster-whisper' is not installed: run  pip install faster-whisper") from None
+            message = "'faster-whisper' is not installed: run  pip install faster-whisper"
+            raise UnisonoError(message, code="dependency", path="faster-whisper") from None
         self.name = f"whisper {model}"
         self._model = package.WhisperModel(model, device=device, cpu_threads=num_threads)
 
@@ -102,7 +105,8 @@ def recogniser(name: str = "pocketsphinx", **options) -> Recogniser:
     """Make a recogniser by name: ``pocketsphinx``, ``whisper`` or ``whisper:SIZE_OR_FOLDER``."""
     kind, _, model = name.partition(":")
     if kind not in RECOGNISERS:
-        raise RequestError(f"no recogniser is called {kind!r}{did_you_mean(kind, RECOGNISERS)}")
+        message = f"no recogniser is called {kind!r}{did_you_mean(kind, RECOGNISERS)}"
+        raise RequestError(message, code="unknown", path="recogniser", value=kind)
     if model:
         options["model"] = model
     return RECOGNISERS[kind](**options)

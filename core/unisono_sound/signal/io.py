@@ -142,21 +142,26 @@ def write_audio(path: str | os.PathLike, wave: Float[Tensor, "n"] | Float[Tensor
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in AUDIO_SUFFIXES:
-        raise DataError(
+        message = (
             f"{shown(path)}: cannot write {path.suffix or 'a file without suffix'!r}; "
             f"use one of {', '.join(AUDIO_SUFFIXES)}"
         )
+        raise DataError(message, code="unsupported", path=path, value=path.suffix)
     samples = torch.as_tensor(wave).detach().cpu().float().numpy().T
     if not np.isfinite(samples).all():
-        raise DataError(f"{shown(path)}: the waveform holds NaN or infinite samples; nothing was written")
+        raise DataError(
+            f"{shown(path)}: the waveform holds NaN or infinite samples; nothing was written", code="value", path=path
+        )
     try:
         data = _encoded(suffix, samples, sample_rate)
     except _LIBRARY_ERRORS as error:
-        raise DataError(
+        message = (
             f"{shown(path)}: cannot be written: {_cause(error)}; shape {list(samples.T.shape)} at {sample_rate} Hz"
-        ) from None
+        )
+        raise DataError(message, code="write", path=path, value=sample_rate) from None
     if not is_folder(path.parent):
-        raise DataError(f"{shown(path)}: cannot be written: there is no folder {shown(path.parent)!r}; make it first")
+        message = f"{shown(path)}: cannot be written: there is no folder {shown(path.parent)!r}; make it first"
+        raise DataError(message, code="write", path=path, value=str(path.parent))
     with written_aside(path, DataError) as aside:
         aside.write_bytes(data)
 

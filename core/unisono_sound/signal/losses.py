@@ -42,7 +42,8 @@ class MultiResolutionSTFTLoss(nn.Module):
         self.floor = floor
         for n_fft, _, width in self.resolutions:
             if not 0 < width <= n_fft:
-                raise DataError(f"a window of {width} samples does not fit an FFT of {n_fft}: at most {n_fft}")
+                message = f"a window of {width} samples does not fit an FFT of {n_fft}: at most {n_fft}"
+                raise DataError(message, code="range", path="resolutions", value=width)
             left = (n_fft - width) // 2
             window = F.pad(torch.hann_window(width), (left, n_fft - width - left))
             self.register_buffer(f"window_{n_fft}_{width}", window, persistent=False)
@@ -50,10 +51,11 @@ class MultiResolutionSTFTLoss(nn.Module):
     def forward(self, predicted: Float[Tensor, "b n"], target: Float[Tensor, "b n"]) -> Float[Tensor, "b"]:
         largest = max(n_fft for n_fft, _, _ in self.resolutions)
         if target.shape[1] <= largest // 2:
-            raise DataError(
+            message = (
                 f"crops of {target.shape[1]} samples are too short for an STFT of {largest}: "
                 f"more than {largest // 2} samples are needed; raise data.crop_frames"
             )
+            raise DataError(message, code="shape", path="data.crop_frames", value=target.shape[1])
         total = torch.zeros(len(target), device=target.device)
         with torch.autocast(target.device.type, enabled=False):
             for n_fft, hop, width in self.resolutions:
@@ -116,10 +118,11 @@ class MultiScaleMelLoss(nn.Module):
 
     def forward(self, predicted: Float[Tensor, "b n"], target: Float[Tensor, "b n"]) -> Float[Tensor, "b"]:
         if target.shape[1] <= max(self.windows) // 2:
-            raise DataError(
+            message = (
                 f"crops of {target.shape[1]} samples are too short for a window of {max(self.windows)}: "
                 f"more than {max(self.windows) // 2} samples are needed; raise data.crop_frames"
             )
+            raise DataError(message, code="shape", path="data.crop_frames", value=target.shape[1])
         total = torch.zeros(len(target), device=target.device)
         with torch.autocast(target.device.type, enabled=False):
             for n in self.windows:

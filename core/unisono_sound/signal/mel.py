@@ -37,16 +37,19 @@ class MelSpec:
 
     def __post_init__(self) -> None:
         if self.n_mels < 1:
-            raise DataError(f"n_mels={self.n_mels} must be at least 1")
+            raise DataError(f"n_mels={self.n_mels} must be at least 1", code="range", path="n_mels", value=self.n_mels)
         if not 0 < self.hop_length <= self.n_fft // 2:
-            raise DataError(f"hop_length={self.hop_length} must lie between 1 and n_fft / 2 = {self.n_fft // 2}")
+            message = f"hop_length={self.hop_length} must lie between 1 and n_fft / 2 = {self.n_fft // 2}"
+            raise DataError(message, code="range", path="hop_length", value=self.hop_length)
         if not 0 < self.win_length <= self.n_fft:
-            raise DataError(f"win_length={self.win_length} must lie between 1 and n_fft={self.n_fft}")
+            message = f"win_length={self.win_length} must lie between 1 and n_fft={self.n_fft}"
+            raise DataError(message, code="range", path="win_length", value=self.win_length)
         if not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
-            raise DataError(
+            message = (
                 f"f_min={self.f_min}, f_max={self.f_max}: need 0 <= f_min < f_max <= "
                 f"sample_rate / 2 = {self.sample_rate / 2:g}"
             )
+            raise DataError(message, code="range", path="f_max", value=(self.f_min, self.f_max))
 
     def frames(self, num_samples: int) -> int:
         return num_samples // self.hop_length
@@ -62,7 +65,9 @@ class MelSpec:
         known = [field.name for field in fields(cls)]
         for name in values:
             if name not in known:
-                raise DataError(f"a mel spec has no field {name!r}{did_you_mean(name, known)}")
+                raise DataError(
+                    f"a mel spec has no field {name!r}{did_you_mean(name, known)}", code="unknown", path=name
+                )
         return cls(**values)
 
 
@@ -153,8 +158,9 @@ def mel_filters(spec: MelSpec) -> Float[Tensor, "f m"]:
     triangles = torch.minimum(rising, falling).clamp(min=0)
     empty = int((~triangles.any(0)).sum())
     if empty:
-        raise DataError(
+        message = (
             f"n_mels={spec.n_mels} is too many for n_fft={spec.n_fft}: {empty} filters hold "
             "no frequency bin; lower n_mels or raise n_fft"
         )
+        raise DataError(message, code="range", path="n_mels", value=spec.n_mels)
     return (triangles * 2 / (high - low)).float()

@@ -208,14 +208,18 @@ class Espeak:
 
     def _set_voice(self, library: ctypes.CDLL, language: str, variant: str = "") -> None:
         if language not in self.languages:
-            raise RequestError(f"espeak-ng knows no language {language!r}{did_you_mean(language, self.languages)}")
+            message = f"espeak-ng knows no language {language!r}{did_you_mean(language, self.languages)}"
+            raise RequestError(message, code="unknown", path="language", value=language)
         variants = Path(self._paths[1], "voices", "!v")
         if variant and not (variants / variant).is_file():
             known = [path.name for path in variants.iterdir()]
-            raise RequestError(f"espeak-ng has no voice {variant!r}{did_you_mean(variant, known)}")
+            message = f"espeak-ng has no voice {variant!r}{did_you_mean(variant, known)}"
+            raise RequestError(message, code="unknown", path="voice", value=variant)
         name = self.languages[language] + (f"+{variant}" if variant else "")
         if library.espeak_SetVoiceByName(name.encode()) != 0:
-            raise RequestError(f"espeak-ng cannot load the voice {name!r}")
+            raise RequestError(
+                f"espeak-ng cannot load the voice {name!r}", code="unsupported", path="voice", value=name
+            )
 
     def _list_languages(self) -> dict[str, str]:
         voices, found, index = self._library.espeak_ListVoices(None), {}, 0

@@ -98,10 +98,11 @@ class EspeakFrontEnd:
 
         self._espeak = espeak()
         if not self._espeak.phonemes("1 a o", language):
-            raise RequestError(
+            message = (
                 f"the espeak-ng that is installed carries no dictionary for {language!r}: "
                 "choose another language, or another front end"
             )
+            raise RequestError(message, code="unsupported", path="language", value=language)
         self.language = language
         self.version = f"espeak-ng {self._espeak.version}, reading 3"
         self._forms = SpokenForms(lambda text: self._espeak.phonemes(text, language), language)
@@ -282,7 +283,8 @@ def front_end(name: str | Callable[[str], Sequence[Any]], language: str = "en-us
     if name in FRONT_ENDS:
         return FRONT_ENDS[name](language)
     if ":" not in name:
-        raise DataError(f"no front end is named {name!r}{did_you_mean(name, [*FRONT_ENDS, 'module:attr'])}")
+        message = f"no front end is named {name!r}{did_you_mean(name, [*FRONT_ENDS, 'module:attr'])}"
+        raise DataError(message, code="unknown", path="front_end", value=name)
     module, _, attribute = name.partition(":")
     function: Any
     try:
@@ -290,7 +292,9 @@ def front_end(name: str | Callable[[str], Sequence[Any]], language: str = "en-us
         for part in attribute.split("."):
             function = getattr(function, part)
     except (ImportError, AttributeError) as error:
-        raise DataError(f"the front end {name!r} cannot be imported: {error}") from error
+        raise DataError(
+            f"the front end {name!r} cannot be imported: {error}", code="missing", path="front_end", value=name
+        ) from error
     return CustomFrontEnd(function, name, language)
 
 
@@ -306,17 +310,19 @@ def front_end_of(facts: Mapping[str, Any], custom: Callable[[str], Sequence[Any]
         made = FRONT_ENDS[name](language)
         # tables only ever grow at their end
         if list(made.table)[: len(facts["symbols"])] != list(facts["symbols"]):
-            raise CheckpointError(
+            message = (
                 f"this voice reads {len(facts['symbols'])} symbols, the {name!r} front end of this "
                 f"installation writes {len(made.table)} ({made.version}; the voice was made with "
                 f"{facts.get('front_end_version')}): install the version it was made with"
             )
+            raise CheckpointError(message, code="version", path="front_end", value=made.version)
         return made
     if custom is None:
-        raise CheckpointError(
+        message = (
             f"this voice was trained with the front end {name!r}, which no export carries: "
             "pass the same callable as front_end=…"
         )
+        raise CheckpointError(message, code="missing", path="front_end", value=name)
     return CustomFrontEnd(custom, name, language, [s for s in facts["symbols"] if s not in SPECIALS])
 
 
@@ -345,7 +351,10 @@ def _unspeakable(characters: Sequence[str], name: str, language: str | None) -> 
     place = f" for {language!r}" if language else ""
     return RequestError(
         f"the text holds {shown}{more}, which the front end {name!r}{place} cannot speak: "
-        "remove it, or spell it out in words"
+        "remove it, or spell it out in words",
+        code="unsupported",
+        path="text",
+        value="".join(characters),
     )
 
 

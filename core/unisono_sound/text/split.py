@@ -127,7 +127,9 @@ def split_text(text: str, limit: int = 220, first_limit: int | None = None) -> I
     """
     for name, value in (("limit", limit), ("first_limit", first_limit or limit)):
         if value < 2 * DIGIT_COST:
-            raise RequestError(f"{name}={value} must be at least {2 * DIGIT_COST} characters")
+            raise RequestError(
+                f"{name}={value} must be at least {2 * DIGIT_COST} characters", code="range", path=name, value=value
+            )
     held: Piece | None = None
     for piece in _pieces(text, limit, first_limit or limit):
         if held is not None:
@@ -144,7 +146,9 @@ def nothing_to_speak(text: str) -> RequestError:
     punctuation = all(unicodedata.category(character)[0] in "PZC" for character in text)
     kind = "punctuation only" if punctuation else "neither letters nor digits"
     what = f"holds {kind}" if text.strip() else "is empty"
-    return RequestError(f"the text {shown!r} {what}: give at least one word to speak")
+    return RequestError(
+        f"the text {shown!r} {what}: give at least one word to speak", code="empty", path="text", value=text
+    )
 
 
 _CANONICAL = {

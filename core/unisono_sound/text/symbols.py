@@ -72,10 +72,11 @@ class SymbolTable(Sequence[str]):
         symbols = list(symbols)
         unknown = [s for s in dict.fromkeys(symbols) if s not in self._ids]
         if unknown:
-            raise RequestError(
+            message = (
                 f"this voice has no symbol {', '.join(map(repr, unknown))}: "
                 f"its table has {len(self)} symbols{did_you_mean(unknown[0], self._ids)[:60]}"
             )
+            raise RequestError(message, code="unknown", path="text", value=unknown)
         return [self._ids[s] for s in symbols]
 
     def spell(self, phoneme: str) -> list[str]:
@@ -93,9 +94,10 @@ class SymbolTable(Sequence[str]):
                     break
             else:
                 letter = phoneme[start]
-                raise RequestError(
+                message = (
                     f"the phoneme {phoneme!r} holds {letter!r} (U+{ord(letter):04X}), which the symbol table lacks"
                 )
+                raise RequestError(message, code="unknown", path="text", value=letter)
         return symbols
 
 

@@ -162,10 +162,11 @@ class Codec(Adversarial):
     def check_source(self, facts: dict[str, Any]) -> None:
         """Refuse a start from a codec or vocoder of another mel spectrogram or sample rate."""
         if facts.get("mel_spec") != self.facts["mel_spec"]:
-            raise CheckpointError(
+            message = (
                 f"run.init_from knows the mels {facts.get('mel_spec')}, the data has {self.facts['mel_spec']}: "
                 "prepare the data likewise"
             )
+            raise CheckpointError(message, code="conflict", path="run.init_from", value="mel_spec")
 
     # ---- as a codec ----------------------------------------------------------------------------
 
@@ -209,7 +210,8 @@ class Codec(Adversarial):
         if levels is None:
             return self.num_levels
         if isinstance(levels, bool) or not isinstance(levels, Integral) or not 1 <= levels <= self.num_levels:
-            raise RequestError(f"levels={levels!r} must be from 1 to {self.num_levels}, the levels that this codec has")
+            message = f"levels={levels!r} must be from 1 to {self.num_levels}, the levels that this codec has"
+            raise RequestError(message, code="range", path="levels", value=levels)
         return int(levels)
 
     def num_frames(self, samples: int) -> int:
@@ -298,14 +300,16 @@ class Codec(Adversarial):
         """Return the quantiser's vectors of tokens; the last axis may hold fewer levels than there are."""
         count = tokens.shape[-1]
         if not 0 < count <= self.num_codebooks or count % self.num_groups:
-            raise RequestError(
+            message = (
                 f"{count} tokens a frame: this codec takes {self.num_groups} per level, up to {self.num_codebooks}"
             )
+            raise RequestError(message, code="shape", path="tokens", value=count)
         if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < self.codebook_size:
-            raise RequestError(
+            message = (
                 f"tokens from {int(tokens.min())} to {int(tokens.max())}: this codec's are from 0 to "
                 f"{self.codebook_size - 1}"
             )
+            raise RequestError(message, code="range", path="tokens", value=(int(tokens.min()), int(tokens.max())))
         return self.net.quantizer.decode(tokens)
 
     def _whole(
@@ -316,14 +320,17 @@ class Codec(Adversarial):
         wave = F.pad(wave, (0, -wave.shape[1] % self.hop_length))
         wave = wave.masked_fill(torch.arange(wave.shape[1], device=wave.device) >= counts[:, None], 0.0)
         if not bool(wave.isfinite().all()):
-            raise RequestError("the waveform holds NaN or infinite samples: repair it first")
+            raise RequestError(
+                "the waveform holds NaN or infinite samples: repair it first", code="value", path="samples"
+            )
         frames = torch.arange(wave.shape[1] // self.hop_length, device=wave.device)
         return wave, frames < -(-counts // self.hop_length)[:, None]
 
     def _counts(self, lengths: Int[Tensor, "b"] | None, b: int, n: int) -> Int[Tensor, "b"]:
         counts = torch.full((b,), n) if lengths is None else lengths
         if b == 0 or int(counts.max()) > n or int(counts.min()) < 1:
-            raise RequestError(f"lengths={counts.tolist()} must be from 1 to {n} samples, one or more items")
+            message = f"lengths={counts.tolist()} must be from 1 to {n} samples, one or more items"
+            raise RequestError(message, code="range", path="lengths", value=counts.tolist())
         return counts
 
     # ---- synthesis -----------------------------------------------------------------------------
@@ -353,7 +360,7 @@ class Codec(Adversarial):
         if request.audio is not None:
             return read_audio(request.audio, self.sample_rate)[0]
         if not request.samples:
-            raise RequestError("samples is empty: give at least one")
+            raise RequestError("samples is empty: give at least one", code="empty", path="samples")
         return torch.tensor(request.samples)
 
     def preview_requests(self) -> list["Codec.Request"]:
@@ -378,10 +385,11 @@ class Codec(Adversarial):
     def check_crop(self, wave: Float[Tensor, "b n"]) -> None:
         """Raise ``DataError`` where training crops are not whole token frames."""
         if wave.shape[1] % self.hop_length:
-            raise DataError(
+            message = (
                 f"crops of {wave.shape[1]} samples are not whole token frames of {self.hop_length}: "
                 "choose data.crop_frames accordingly"
             )
+            raise DataError(message, code="shape", path="data.crop_frames", value=wave.shape[1])
 
 
 def short_alone(

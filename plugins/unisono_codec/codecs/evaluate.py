@@ -70,12 +70,13 @@ def evaluate(
     optional("pystoi")
     codec: Codec = synthesizer.model
     depths = [codec.check_levels(count) for count in levels] if levels else depths_of(codec.num_levels)
-    chosen, seen = held_out(data, codec, limit)
+    manifest = data if isinstance(data, Manifest) else read_recordings(_roots(data))
+    chosen, seen = held_out(manifest, codec, limit)
     spec = codec.facts.mel_spec
     rates = opus_rates([codec.bit_rate(depth) for depth in depths])
     systems = [*(_name(depth) for depth in depths), *(_opus_name(rate) for rate in rates), GRIFFIN_LIM]
 
-    failures: list[dict[str, str]] = []
+    failures = manifest.failures()
     pairs: list[Pair] = []
     costs: dict[str, dict[str, list[float]]] = {}
     tokens: list[Int[np.ndarray, "t q"]] = []
@@ -122,7 +123,8 @@ def evaluate(
             whole = wave[: len(wave) // spec.hop_length * spec.hop_length]
             add(GRIFFIN_LIM, vocoder.decode(LogMel(spec)(whole[None]))[0].numpy())
     if not pairs:
-        raise DataError(f"none of {len(chosen)} clips could be read: {failures[0]['reason'] if failures else 'none'}")
+        message = f"none of {len(chosen)} clips could be read: {failures[0]['reason'] if failures else 'none'}"
+        raise DataError(message, code="empty", path="data", value=len(chosen))
     scores = map_processes(scoring.score, pairs, num_processes=jobs, progress=progress, description="scoring")
 
     nominal = {_name(depth): codec.bit_rate(depth) / 1000 for depth in depths}
@@ -192,7 +194,8 @@ def probe(synthesizer: Any, data: str | Path, *, limit: int = 32) -> Probe:
         }
         missing = [name for name in better if found[name] is None]
         if missing:
-            raise DataError(f"{', '.join(missing)} could not be measured of any clip: give clips of speech")
+            message = f"{', '.join(missing)} could not be measured of any clip: give clips of speech"
+            raise DataError(message, code="failed", path="data", value=missing)
         return {name: float(found[name]) for name in better}
 
     return Probe(

@@ -56,7 +56,8 @@ class FrameSizes:
 
     def __post_init__(self):
         if self.downsampling < 1:
-            raise RecipeError(f"model.frames.downsampling={self.downsampling} must be at least 1")
+            message = f"model.frames.downsampling={self.downsampling} must be at least 1"
+            raise RecipeError(message, code="range", path="model.frames.downsampling", value=self.downsampling)
 
 
 class FrameEncoder(Encoder):

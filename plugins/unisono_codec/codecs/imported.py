@@ -125,13 +125,15 @@ def from_transformers(source: Any) -> Codec:
     config, state = _read(source)
     kind = config.get("model_type")
     if kind not in _KINDS:
-        raise CheckpointError(f"{_named(source)} is a model of type {kind!r}: from_transformers reads encodec and dac")
+        message = f"{_named(source)} is a model of type {kind!r}: from_transformers reads encodec and dac"
+        raise CheckpointError(message, code="unsupported", path=_named(source), value=kind)
     name, target, arguments, renamed = _KINDS[kind]
     try:
         given, rate = arguments(config), int(config["sampling_rate"])
         weights = renamed(config, _folded(state))
     except KeyError as error:
-        raise CheckpointError(f"{_named(source)} lacks {error}: save it again with transformers") from None
+        message = f"{_named(source)} lacks {error}: save it again with transformers"
+        raise CheckpointError(message, code="missing", path=_named(source), value=error.args[0]) from None
     values = check_arguments(target, given, "model", _named(source))
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(0)  # all that is drawn is replaced
@@ -141,9 +143,10 @@ def from_transformers(source: Any) -> Codec:
     own = model.state_dict()
     wrong = sorted(weights.keys() ^ own.keys()) or [k for k in own if own[k].shape != weights[k].shape]
     if wrong:
-        raise CheckpointError(
+        message = (
             f"{_named(source)}: {len(wrong)} weights do not fit its config (first: {wrong[0]!r}): fetch both again"
         )
+        raise CheckpointError(message, code="shape", path=_named(source), value=wrong)
     model.load_state_dict(weights)
     return model.eval()
 
@@ -163,14 +166,20 @@ def _read(source: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         state = load_file(folder / "model.safetensors")
     except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{str(folder)!r} has no {Path(str(error.filename or 'model.safetensors')).name}: give a folder with "
+        name = Path(str(error.filename or "model.safetensors")).name
+        message = (
+            f"{str(folder)!r} has no {name}: give a folder with "
             "config.json and model.safetensors, as save_pretrained writes it"
-        ) from None
+        )
+        raise CheckpointError(message, code="missing", path=folder / name) from None
     except (ValueError, OSError, RecursionError, SafetensorError) as error:
-        raise CheckpointError(f"{str(folder)!r} cannot be read ({error}): fetch it again") from None
+        raise CheckpointError(
+            f"{str(folder)!r} cannot be read ({error}): fetch it again", code="damaged", path=folder
+        ) from None
     if not isinstance(config, dict):
-        raise CheckpointError(f"{str(folder)!r}: config.json holds no object: fetch it again")
+        raise CheckpointError(
+            f"{str(folder)!r}: config.json holds no object: fetch it again", code="format", path=folder / "config.json"
+        )
     return config, {name: value.float() for name, value in state.items()}
 
 
@@ -197,11 +206,14 @@ def _encodec_arguments(config: dict[str, Any]) -> dict[str, Any]:
         ("trim_right_ratio", 1.0),
     ):
         if config.get(key, wanted) != wanted:
-            raise CheckpointError(f"EnCodec with {key}={config[key]!r} is not built here, only {wanted!r}")
+            message = f"EnCodec with {key}={config[key]!r} is not built here, only {wanted!r}"
+            raise CheckpointError(message, code="unsupported", path=key, value=config[key])
     if config["pad_mode"] not in ("reflect", "constant"):
-        raise CheckpointError(f"EnCodec with pad_mode={config['pad_mode']!r} is not built here: reflect or constant")
+        message = f"EnCodec with pad_mode={config['pad_mode']!r} is not built here: reflect or constant"
+        raise CheckpointError(message, code="unsupported", path="pad_mode", value=config["pad_mode"])
     if config.get("codebook_dim") not in (None, config["hidden_size"]):
-        raise CheckpointError("EnCodec with codes of another size than its vectors is not built here")
+        message = "EnCodec with codes of another size than its vectors is not built here"
+        raise CheckpointError(message, code="unsupported", path="codebook_dim", value=config["codebook_dim"])
     growth = config["dilation_growth_rate"]
     sizes = WaveformSizes(
         channels=config["num_filters"],

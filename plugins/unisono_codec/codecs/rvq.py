@@ -180,19 +180,27 @@ class ResidualCodec(Codec):
         super().build(facts)
         spec, framed = self.facts.mel_spec, "frames" in (self.encoder, self.decoder)
         if self.decoder == "frames" and self.frames.head == "harmonic" and not self.facts.pitch:
-            raise RecipeError("model.frames.head=harmonic learns from the recordings' pitch: set data.pitch=true")
+            message = "model.frames.head=harmonic learns from the recordings' pitch: set data.pitch=true"
+            raise RecipeError(message, code="conflict", path="model.frames.head", value="harmonic")
         hops = {spec.hop_length * self.frames.downsampling} if framed else set()
         if "waveform" in (self.encoder, self.decoder):
             hops.add(self.waveform.hop_length)
         if len(hops) > 1:
-            raise RecipeError(
+            message = (
                 f"model.waveform.strides make token frames of {self.waveform.hop_length} samples, "
                 f"model.frames.downsampling={self.frames.downsampling} and data.mel.hop_length={spec.hop_length} "
                 "make others: let them agree"
             )
+            raise RecipeError(message, code="conflict", path="model.waveform.strides", value=self.waveform.hop_length)
         (self.hop_length,) = hops
         if self.objective.spectrogram_steps and self.decoder == "waveform":
-            raise RecipeError("model.objective.spectrogram_steps needs decoder: frames, which says a mel of its own")
+            message = "model.objective.spectrogram_steps needs decoder: frames, which says a mel of its own"
+            raise RecipeError(
+                message,
+                code="conflict",
+                path="model.objective.spectrogram_steps",
+                value=self.objective.spectrogram_steps,
+            )
         if self.encoder == "frames":
             encoder = FrameEncoder(spec, self.frames, self.latent_dim)
         else:
@@ -211,9 +219,8 @@ class ResidualCodec(Codec):
             return super().check_source(facts)
         its, rate = facts.get("mel_spec", {}).get("sample_rate"), self.sample_rate
         if its != rate:
-            raise CheckpointError(
-                f"run.init_from knows sound at {its} Hz, the data has {rate}: prepare the data likewise"
-            )
+            message = f"run.init_from knows sound at {its} Hz, the data has {rate}: prepare the data likewise"
+            raise CheckpointError(message, code="conflict", path="run.init_from", value=its)
 
     def read_source(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Take a vocoder's network for the decoder's head; weights of a codec are taken as they are."""
@@ -309,7 +316,8 @@ class GroupedCodec(ResidualCodec):
             game=game,
         )
         if num_groups < 1 or latent_dim % num_groups:
-            raise RecipeError(f"model.num_groups={num_groups} must divide model.latent_dim={latent_dim}")
+            message = f"model.num_groups={num_groups} must divide model.latent_dim={latent_dim}"
+            raise RecipeError(message, code="range", path="model.num_groups", value=num_groups)
         self.groups = num_groups
 
     @property
@@ -354,7 +362,8 @@ class ScalarCodec(ResidualCodec):
             game=game,
         )
         if not scales or min(scales) < 2:
-            raise RecipeError(f"model.scales={list(scales)} must be whole numbers of at least 2, one or more")
+            message = f"model.scales={list(scales)} must be whole numbers of at least 2, one or more"
+            raise RecipeError(message, code="range", path="model.scales", value=scales)
         self.scales = scales
 
     def _quantizer(self, dim: int) -> Quantizer:

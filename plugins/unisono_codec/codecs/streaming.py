@@ -40,7 +40,7 @@ def windows(
     ``RequestError`` where chunks differ in more than their length.
     """
     if block < 1:
-        raise RequestError(f"block={block} must be at least 1 frame")
+        raise RequestError(f"block={block} must be at least 1 frame", code="range", path="block", value=block)
     held: Tensor | None = None
     first = done = 0  # frames: where what is held begins, and how many are handed on
 
@@ -52,9 +52,10 @@ def windows(
 
     for chunk in chunks:
         if held is not None and (chunk.shape[0], *chunk.shape[2:]) != (held.shape[0], *held.shape[2:]):
-            raise RequestError(
+            message = (
                 f"a chunk of shape {list(chunk.shape)} after one of {list(held.shape)}: only the length may change"
             )
+            raise RequestError(message, code="shape", path="chunks", value=tuple(chunk.shape))
         held = chunk if held is None else torch.cat([held, chunk], dim=1)
         while first + held.shape[1] // unit >= done + (count := block if done else max(block, least)) + right:
             yield compute(held, count, done + count + right)
@@ -77,5 +78,7 @@ def checked(chunks: Iterable[Float[Tensor, "b n"]]) -> Iterator[Float[Tensor, "b
     """Pass waves on, or raise ``RequestError`` at the first that holds NaN or infinity."""
     for chunk in chunks:
         if not bool(chunk.isfinite().all()):
-            raise RequestError("the waveform holds NaN or infinite samples: repair it first")
+            raise RequestError(
+                "the waveform holds NaN or infinite samples: repair it first", code="value", path="chunks"
+            )
         yield chunk

@@ -79,17 +79,22 @@ class WaveformSizes:
 
     def __post_init__(self):
         if not self.strides or min(self.strides) < 2:
-            raise RecipeError(f"model.waveform.strides={list(self.strides)} must be whole numbers of at least 2")
+            message = f"model.waveform.strides={list(self.strides)} must be whole numbers of at least 2"
+            raise RecipeError(message, code="range", path="model.waveform.strides", value=self.strides)
         if self.padding == "reflect" and not self.causal:
-            raise RecipeError("model.waveform.padding=reflect needs causal: true; an item's end cannot be mirrored")
-        if not self.causal and any(k % 2 == 0 for k in (self.kernel, self.residual_kernel, *self.last_kernel)):
-            raise RecipeError("model.waveform: kernels that are not causal must be odd")
+            message = "model.waveform.padding=reflect needs causal: true; an item's end cannot be mirrored"
+            raise RecipeError(message, code="conflict", path="model.waveform.padding", value=self.padding)
+        kernels = (self.kernel, self.residual_kernel, *self.last_kernel)
+        if not self.causal and any(k % 2 == 0 for k in kernels):
+            message = "model.waveform: kernels that are not causal must be odd"
+            raise RecipeError(message, code="value", path="model.waveform.kernel", value=kernels)
         wide = self.decoder_channels or self.channels * 2 ** len(self.strides)
         if wide % 2 ** len(self.strides):
-            raise RecipeError(
+            message = (
                 f"model.waveform.decoder_channels={wide} must be a multiple of {2 ** len(self.strides)}, "
                 f"because {len(self.strides)} strides halve it"
             )
+            raise RecipeError(message, code="value", path="model.waveform.decoder_channels", value=wide)
 
     @property
     def hop_length(self) -> int:
@@ -133,7 +138,8 @@ class WaveformEncoder(Encoder):
     def check_stream(self) -> None:
         """Raise ``RequestError`` where no number of frames is all that is seen."""
         if self.memory is not None and not self.causal:
-            raise RequestError("a codec with an LSTM that is not causal cannot be streamed: take encode and decode")
+            message = "a codec with an LSTM that is not causal cannot be streamed: take encode and decode"
+            raise RequestError(message, code="unsupported", path="encode_stream")
 
     @property
     def context(self) -> int:
@@ -208,7 +214,8 @@ class WaveformDecoder(Decoder):
     def check_stream(self) -> None:
         """Raise ``RequestError`` where no number of frames is all that is seen."""
         if self.memory is not None and not self.causal:
-            raise RequestError("a codec with an LSTM that is not causal cannot be streamed: take encode and decode")
+            message = "a codec with an LSTM that is not causal cannot be streamed: take encode and decode"
+            raise RequestError(message, code="unsupported", path="decode_stream")
 
     @property
     def context(self) -> int:

@@ -95,7 +95,12 @@ def encode(codes: Int[np.ndarray, "t q"], table: CodeTable) -> bytes:
 def decode(message: bytes, num_frames: int, num_codebooks: int, table: CodeTable) -> Int[np.ndarray, "t q"]:
     """Return the codes of a message; raises ``DataError`` where it is not one of so many frames and codebooks."""
     if len(message) < 4 or len(message) % 2:
-        raise DataError(f"a message of {len(message)} bytes is damaged: it takes 4 or more, in twos; copy it again")
+        raise DataError(
+            f"a message of {len(message)} bytes is damaged: it takes 4 or more, in twos; copy it again",
+            code="damaged",
+            path="message",
+            value=len(message),
+        )
     state = int.from_bytes(message[:4], "little")
     words = np.frombuffer(message, "<u2", offset=4).tolist()
     words.reverse()
@@ -111,7 +116,13 @@ def decode(message: bytes, num_frames: int, num_codebooks: int, table: CodeTable
                     state = state << PRECISION | words.pop()
                 codes.append(code)
     except IndexError:
-        raise DataError("a message of codes is damaged: it ends before its last code; copy it again") from None
+        raise DataError(
+            "a message of codes is damaged: it ends before its last code; copy it again", code="damaged", path="message"
+        ) from None
     if state != ONE or words:
-        raise DataError("a message of codes is damaged: it does not end where it should; copy it again")
+        raise DataError(
+            "a message of codes is damaged: it does not end where it should; copy it again",
+            code="damaged",
+            path="message",
+        )
     return np.array(codes, dtype=np.int64).reshape(num_frames, num_codebooks)

@@ -106,7 +106,8 @@ def encode_file(codec: Any, source: str | Path, dest: str | Path, *, levels: int
                 writer.write(held[:, :wanted])
                 held = held[:, wanted:]
         if not counted[0]:
-            raise DataError(f"{source}: holds not one sample at {codec.sample_rate} Hz; give a longer sound")
+            message = f"{source}: holds not one sample at {codec.sample_rate} Hz; give a longer sound"
+            raise DataError(message, code="empty", path=source)
         writer.write(held)
         writer.close(counted[0])
     return describe(dest)
@@ -120,9 +121,10 @@ def decode_file(codec: Any, source: str | Path, dest: str | Path) -> UcInfo:
     """
     source, dest = Path(source), Path(dest)
     if dest.suffix.lower() not in AUDIO_SUFFIXES:
-        raise DataError(
+        message = (
             f"{dest}: cannot write {dest.suffix or 'a file without suffix'!r}; use one of {', '.join(AUDIO_SUFFIXES)}"
         )
+        raise DataError(message, code="unsupported", path=dest, value=dest.suffix)
     with _opened(source) as reader:
         header = reader.header
         check_codec(header, str(source), header_of(codec, header.num_channels, None))

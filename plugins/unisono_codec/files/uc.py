@@ -74,7 +74,8 @@ class Header:
             body = _text(self.codec) + bytes.fromhex(self.fingerprint) + _text(self.version)
             body += struct.pack("<IIIBB", *numbers) + bytes(number for stream in self.streams for number in stream)
         except (struct.error, ValueError) as error:
-            raise DataError(f"{self} cannot be written as a .uc header ({error}): sizes must fit the format") from None
+            message = f"{self} cannot be written as a .uc header ({error}): sizes must fit the format"
+            raise DataError(message, code="limit", path="header") from None
         return body
 
     @classmethod
@@ -105,11 +106,13 @@ class Chunk:
         if self.coding == PACKED:
             codes = _unpack(self.payload, math.prod(shape), header.bits_per_code)
         elif table is None:
-            raise DataError("these codes need the histogram of their codec, which has none: decode with the right one")
+            message = "these codes need the histogram of their codec, which has none: decode with the right one"
+            raise DataError(message, code="conflict", path="table")
         else:
             codes = rans.decode(self.payload, shape[0] * shape[1], shape[2], table)
         if codes.size and codes.max() >= header.codebook_size:
-            raise DataError(f"code {codes.max()} of a codebook of {header.codebook_size}: damaged; {AGAIN}")
+            message = f"code {codes.max()} of a codebook of {header.codebook_size}: damaged; {AGAIN}"
+            raise DataError(message, code="damaged", path="payload", value=int(codes.max()))
         return codes.reshape(shape)
 
 
@@ -178,22 +181,28 @@ class UcReader:
         self._crc = 0
         start = file.read(len(MAGIC) + 1)
         if not MAGIC.startswith(start[: len(MAGIC)]):
-            raise DataError(
+            message = (
                 f"{name}: is not a .uc file, it begins with {start[:4]!r}: give one that unisono codec encode wrote"
             )
+            raise DataError(message, code="format", path=name, value=start[:4])
         if len(start) == len(MAGIC) + 1 and start[-1] > FORMAT:
-            raise DataError(f"{name}: has .uc format {start[-1]}, this version reads up to {FORMAT}: upgrade unisono")
+            message = f"{name}: has .uc format {start[-1]}, this version reads up to {FORMAT}: upgrade unisono"
+            raise DataError(message, code="version", path=name, value=start[-1])
         self._where = "its header"
         self._take(start, len(MAGIC) + 1)
         if start[-1] < 1:
-            raise DataError(f"{name}: has .uc format 0, which there never was: {AGAIN}")
+            raise DataError(
+                f"{name}: has .uc format 0, which there never was: {AGAIN}", code="damaged", path=name, value=start[-1]
+            )
         (length,) = struct.unpack("<H", self._read(2))
         body = self._read(length)
         self._check()
         try:
             self.header = Header.from_bytes(body)
         except (ValueError, IndexError, struct.error) as error:
-            raise DataError(f"{name}: its header makes no sense ({error}): {AGAIN}") from None
+            raise DataError(
+                f"{name}: its header makes no sense ({error}): {AGAIN}", code="damaged", path=name
+            ) from None
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield chunk after chunk, each checked; the file must end where it says."""
@@ -222,7 +231,9 @@ class UcReader:
         if -(-num_samples // header.hop_length) != self.num_frames:
             raise self._damaged()
         if rest := self._file.read(1):
-            raise DataError(f"{self.name}: goes on after its end with {rest!r}: {AGAIN}")
+            raise DataError(
+                f"{self.name}: goes on after its end with {rest!r}: {AGAIN}", code="damaged", path=self.name, value=rest
+            )
         self.num_samples = num_samples
 
     def _read(self, length: int) -> bytes:
@@ -233,7 +244,8 @@ class UcReader:
     def _take(self, data: bytes, length: int) -> None:
         self.num_bytes += len(data)
         if len(data) < length:
-            raise DataError(f"{self.name}: truncated: it ends in {self._where}, after {self.num_bytes} bytes; {AGAIN}")
+            message = f"{self.name}: truncated: it ends in {self._where}, after {self.num_bytes} bytes; {AGAIN}"
+            raise DataError(message, code="damaged", path=self.name, value=self._where)
         self._crc = zlib.crc32(data, self._crc)
 
     def _check(self) -> None:
@@ -252,19 +264,27 @@ class UcReader:
         raise self._damaged()
 
     def _damaged(self) -> DataError:
-        return DataError(f"{self.name}: damaged: {self._where} is not what was written; {AGAIN}")
+        return DataError(
+            f"{self.name}: damaged: {self._where} is not what was written; {AGAIN}",
+            code="damaged",
+            path=self.name,
+            value=self._where,
+        )
 
 
 def check_codec(header: Header, name: str, own: Header) -> None:
     """Raise ``DataError`` where codes are another codec's than ``own`` says (its channels and version do not count)."""
     theirs, ours = (f"{h.codec} with weights {h.fingerprint}" for h in (header, own))
     if (header.codec, header.fingerprint) != (own.codec, own.fingerprint):
-        raise DataError(f"{name}: was made by {theirs}, this codec is {ours}: decode with the export that encoded it")
+        message = f"{name}: was made by {theirs}, this codec is {ours}: decode with the export that encoded it"
+        raise DataError(message, code="conflict", path=name, value=header.fingerprint)
     same = (header.sample_rate, header.hop_length, header.codebook_size)
     if same != (own.sample_rate, own.hop_length, own.codebook_size) or (
         header.streams != own.streams[: len(header.streams)]
     ):
-        raise DataError(f"{name}: its sizes are not those of {ours}, which it names: {AGAIN}")
+        raise DataError(
+            f"{name}: its sizes are not those of {ours}, which it names: {AGAIN}", code="damaged", path=name
+        )
 
 
 def _pack(codes: Int[np.ndarray, "..."], width: int) -> bytes:

@@ -63,23 +63,26 @@ def evaluate(
         other = load(str(where), device=str(synthesizer.model.device))
         name = _name(other, where)
         if name in rivals:
-            raise UnisonoError(f"two exports are called {name!r}: give folders of different names")
+            message = f"two exports are called {name!r}: give folders of different names"
+            raise UnisonoError(message, code="conflict", path="against", value=name)
         rivals[name] = other.model
     first = synthesizer.model
     for name, model in rivals.items():
         if not isinstance(model, Vocoder):
-            raise UnisonoError(f"{name} is a {type(model).__name__}, not a vocoder: leave it out of --against")
+            message = f"{name} is a {type(model).__name__}, not a vocoder: leave it out of --against"
+            raise UnisonoError(message, code="type", path="against", value=type(model).__name__)
         if (model.mel_spec.sample_rate, model.mel_spec.hop_length) != _rate(first):
-            raise UnisonoError(
+            message = (
                 f"{name} speaks {model.mel_spec.sample_rate} Hz at a hop of {model.mel_spec.hop_length}, the first "
                 f"{_rate(first)[0]} Hz at {_rate(first)[1]}: compare vocoders of one rate and hop"
             )
+            raise UnisonoError(message, code="conflict", path="against", value=name)
     spec = first.mel_spec
     tools = {**rivals, GRIFFIN_LIM: GriffinLim(spec)}
     manifest = data if isinstance(data, Manifest) else read_recordings(_roots(data))
     chosen = clips(manifest, limit)
 
-    failures: list[dict[str, str]] = []
+    failures = manifest.failures()
     pairs: list[Pair] = []
     factors: dict[str, dict[str, list[float]]] = {}
     bar = {"console": Console(stderr=True), "disable": not progress}
@@ -99,7 +102,8 @@ def evaluate(
             for name, spent in timed(tools, mels, device, warm=number == 0).items():
                 factors.setdefault(device, {}).setdefault(name, []).append(spent / seconds)
     if not pairs:
-        raise DataError(f"none of {len(chosen)} clips could be read: {failures[0]['reason'] if failures else 'none'}")
+        message = f"none of {len(chosen)} clips could be read: {failures[0]['reason'] if failures else 'none'}"
+        raise DataError(message, code="empty", path="data", value=len(chosen))
     scores = map_processes(scoring.score, pairs, num_processes=jobs, progress=progress, description="scoring")
 
     heard = [utterance for utterance in chosen if any(pair.id == utterance.id for pair in pairs)]

@@ -49,9 +49,11 @@ class HeardOptions:
 
     def __post_init__(self):
         if self.gain_db < 0:
-            raise DataError(f"data.heard.gain_db={self.gain_db} must be at least 0")
+            message = f"data.heard.gain_db={self.gain_db} must be at least 0"
+            raise DataError(message, code="range", path="data.heard.gain_db", value=self.gain_db)
         if not 0 < self.mels_share <= 1:
-            raise DataError(f"data.heard.mels_share={self.mels_share} must be in (0, 1]")
+            message = f"data.heard.mels_share={self.mels_share} must be in (0, 1]"
+            raise DataError(message, code="range", path="data.heard.mels_share", value=self.mels_share)
 
 
 class AudioData(DataModule):
@@ -93,7 +95,8 @@ class AudioData(DataModule):
     ):
         super().__init__(batch_size, num_workers)
         if crop_frames < 1:
-            raise DataError(f"crop_frames={crop_frames} must be at least 1")
+            message = f"crop_frames={crop_frames} must be at least 1"
+            raise DataError(message, code="range", path="data.crop_frames", value=crop_frames)
         self.root = root
         self.mel = mel
         self.crop_frames = crop_frames
@@ -139,7 +142,8 @@ class AudioData(DataModule):
                 result.features.hold()
             recordings[utterance.id] = Recording(result.features, num_frames, mel_path)
         if not recordings:
-            raise DataError(f"{self.root}: no usable recording; dropped: {audit.reasons}")
+            message = f"{self.root}: no usable recording; dropped: {audit.reasons}"
+            raise DataError(message, code="empty", path="data.root", value=self.root)
         usable = Manifest(tuple(u for u in manifest if u.id in recordings))
         train, val = usable.split(self.val_size)
         crops = partial(CropSet, spec=self.mel, crop_frames=self.crop_frames)

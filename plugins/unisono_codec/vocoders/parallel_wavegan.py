@@ -123,8 +123,14 @@ class WaveDiscriminator(nn.Module):
     def __init__(self, num_layers: int = 10, channels: int = 64):
         super().__init__()
         if num_layers < 2 or channels < 1:
-            raise RecipeError(
+            message = (
                 f"model.game.num_layers={num_layers} must be at least 2, and model.game.channels={channels} at least 1"
+            )
+            raise RecipeError(
+                message,
+                code="range",
+                path="model.game.num_layers" if num_layers < 2 else "model.game.channels",
+                value=min(num_layers, channels),
             )
         dilations = [1, *range(1, num_layers - 1)]
         self.convs = nn.ModuleList(

@@ -67,9 +67,10 @@ class Vocoder(Model):
         """Refuse a start from a vocoder of another mel spectrogram."""
         its = facts.get("mel_spec")
         if its != self.facts["mel_spec"]:
-            raise CheckpointError(
+            message = (
                 f"run.init_from speaks mels of {its}, the data has {self.facts['mel_spec']}: prepare the data likewise"
             )
+            raise CheckpointError(message, code="conflict", path="run.init_from", value="mel_spec")
 
     # ---- as a vocoder --------------------------------------------------------------------------
 
@@ -123,10 +124,11 @@ class Vocoder(Model):
         if request.mel is not None:
             widths = {len(frame) for frame in request.mel}
             if widths != {self.mel_spec.n_mels}:
-                raise RequestError(
+                message = (
                     f"mel has frames of {sorted(widths)} bins: give at least one frame, "
                     f"each of {self.mel_spec.n_mels} bins"
                 )
+                raise RequestError(message, code="shape", path="mel", value=sorted(widths))
             return torch.tensor(request.mel, device=self.device)
         assert request.audio is not None  # a request holds one of both
         wave, _ = read_audio(request.audio, self.mel_spec.sample_rate)

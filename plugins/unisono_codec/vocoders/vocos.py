@@ -178,7 +178,8 @@ class Vocos(Vocoder):
         sizes = (self.mel_spec, self.network.dim, self.network.intermediate_dim, self.network.num_blocks)
         if self.source == "harmonic":
             if not self.facts.pitch:
-                raise RecipeError("model.source=harmonic learns from the recordings' pitch: set data.pitch=true")
+                message = "model.source=harmonic learns from the recordings' pitch: set data.pitch=true"
+                raise RecipeError(message, code="conflict", path="model.source", value="harmonic")
             from unisono_codec.vocoders.harmonic import HarmonicNet
 
             self.net = HarmonicNet(*sizes)

@@ -48,19 +48,27 @@ class WaveNet(nn.Module):
         super().__init__()
         num_layers, num_stacks, upsample_factors = sizes.num_layers, sizes.num_stacks, sizes.upsample_factors
         if num_layers < 1 or num_stacks < 1 or num_layers % num_stacks:
-            raise RecipeError(
+            message = (
                 f"model.network.num_layers={num_layers} must be a multiple of num_stacks={num_stacks}, which share them"
             )
+            raise RecipeError(message, code="range", path="model.network.num_layers", value=num_layers)
         if sizes.gate_channels % 2 or sizes.kernel_size % 2 == 0:
-            raise RecipeError(
+            message = (
                 f"model.network.gate_channels={sizes.gate_channels} must be even, kernel_size={sizes.kernel_size} odd: "
                 "half of a layer gates the other half, and a kernel has a middle"
             )
-        if math.prod(upsample_factors) != mel_spec.hop_length:
             raise RecipeError(
+                message,
+                code="value",
+                path="model.network.gate_channels" if sizes.gate_channels % 2 else "model.network.kernel_size",
+                value=sizes.gate_channels if sizes.gate_channels % 2 else sizes.kernel_size,
+            )
+        if math.prod(upsample_factors) != mel_spec.hop_length:
+            message = (
                 f"model.network.upsample_factors={list(upsample_factors)} make {math.prod(upsample_factors)} samples "
                 f"of a frame, the data has a hop of {mel_spec.hop_length}: choose factors whose product is the hop"
             )
+            raise RecipeError(message, code="conflict", path="model.network.upsample_factors", value=upsample_factors)
         self.mel_spec = mel_spec
         mel_context = self.mel_context = sizes.mel_context
         self.skip_channels = sizes.skip_channels
@@ -184,7 +192,8 @@ class MelUpsample(nn.Module):
     def __init__(self, factors: Sequence[int]):
         super().__init__()
         if not factors or min(factors) < 1:
-            raise RecipeError(f"model.upsample_factors={list(factors)} must be one or more whole numbers above 0")
+            message = f"model.upsample_factors={list(factors)} must be one or more whole numbers above 0"
+            raise RecipeError(message, code="range", path="model.network.upsample_factors", value=tuple(factors))
         self.factors = tuple(factors)
         self.hop = math.prod(factors)
         self.smooth = Modules(nn.Conv1d(1, 1, 2 * s + 1, padding=s, bias=False) for s in factors)

@@ -94,9 +94,11 @@ class Conformer(nn.Module):
     def __init__(self, sizes: ConformerSizes):
         super().__init__()
         if sizes.dim % (2 * sizes.num_heads):
-            raise RecipeError(f"model.network.dim={sizes.dim} must be a multiple of twice num_heads={sizes.num_heads}")
+            message = f"model.network.dim={sizes.dim} must be a multiple of twice num_heads={sizes.num_heads}"
+            raise RecipeError(message, code="value", path="model.network.dim", value=sizes.dim)
         if sizes.kernel_size % 2 == 0:
-            raise RecipeError(f"model.network.kernel_size={sizes.kernel_size} must be odd, or frames move")
+            message = f"model.network.kernel_size={sizes.kernel_size} must be odd, or frames move"
+            raise RecipeError(message, code="value", path="model.network.kernel_size", value=sizes.kernel_size)
         self.head_dim = sizes.dim // sizes.num_heads
         self.blocks = nn.ModuleList(ConformerBlock(sizes) for _ in range(sizes.num_layers))
 

@@ -65,10 +65,12 @@ class TokenOptions:
 
     def __post_init__(self):
         if self.align_steps < 1:
-            raise DataError(f"data.tokens.align_steps={self.align_steps} must be at least 1")
+            message = f"data.tokens.align_steps={self.align_steps} must be at least 1"
+            raise DataError(message, code="range", path="data.tokens.align_steps", value=self.align_steps)
         kind, _, folder = self.semantic.partition(":")
         if kind not in (PHONEMES, HUBERT) or (kind == HUBERT) != bool(folder):
-            raise DataError(f"data.tokens.semantic={self.semantic!r} must be 'phonemes' or 'hubert:FOLDER'")
+            message = f"data.tokens.semantic={self.semantic!r} must be 'phonemes' or 'hubert:FOLDER'"
+            raise DataError(message, code="value", path="data.tokens.semantic", value=self.semantic)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,17 +94,23 @@ class ItemOptions:
         shares = {"prompt_share": self.prompt_share, "join_share": self.join_share, "hide_share": self.hide_share}
         for name, share in shares.items():
             if not 0 <= share <= 1:
-                raise DataError(f"data.items.{name}={share} must be in [0, 1]")
+                raise DataError(
+                    f"data.items.{name}={share} must be in [0, 1]", code="range", path=f"data.items.{name}", value=share
+                )
         if self.prompt_share + self.join_share > 1:
-            raise DataError(
+            message = (
                 f"data.items.prompt_share={self.prompt_share} and join_share={self.join_share} must not exceed 1 "
                 "together"
             )
-        if not 1 <= self.max_prompt_frames < self.max_frames:
             raise DataError(
+                message, code="range", path="data.items.join_share", value=self.prompt_share + self.join_share
+            )
+        if not 1 <= self.max_prompt_frames < self.max_frames:
+            message = (
                 f"data.items.max_prompt_frames={self.max_prompt_frames} must be at least 1 and below "
                 f"max_frames={self.max_frames}"
             )
+            raise DataError(message, code="range", path="data.items.max_prompt_frames", value=self.max_prompt_frames)
 
 
 TOKENS = {field.name: f"tokens.{field.name}" for field in fields(TokenOptions)}
@@ -155,10 +163,11 @@ class VoiceData(SpeechCorpus):
         """Take the codec; its sample rate must be the mel spec's."""
         super().attach(role, component)
         if component.sample_rate != self.mel.sample_rate:
-            raise DataError(
+            message = (
                 f"the codec works at {component.sample_rate} Hz, data.mel at {self.mel.sample_rate} Hz: "
                 f"set data.mel.sample_rate={component.sample_rate}, and the bands that go with it"
             )
+            raise DataError(message, code="conflict", path="data.mel.sample_rate", value=self.mel.sample_rate)
         component.to("cuda" if torch.cuda.is_available() else "cpu")
 
     def features(self) -> tuple[Callable[..., Any], str]:
@@ -351,7 +360,8 @@ def extract(
 def facts_of(codec: Any) -> dict[str, Any]:
     """Return what a token model must know of its codec, as plain JSON; raises ``DataError`` for what is none."""
     if not isinstance(codec, Codec):
-        raise DataError(f"a {type(codec).__name__} is no codec: attach one, such as an export of codec/rvq")
+        message = f"a {type(codec).__name__} is no codec: attach one, such as an export of codec/rvq"
+        raise DataError(message, code="type", path="codec", value=type(codec).__name__)
     return {
         "model": codec.recipe.get("model", {}).get("name", type(codec).__name__),
         "fingerprint": fingerprint(codec),
@@ -367,7 +377,8 @@ def check_codec(codec: Any, facts: dict[str, Any]) -> None:
     its = facts_of(codec)
     for name in ("sample_rate", "hop_length", "codebook_size", "streams", "fingerprint"):
         if its[name] != facts[name]:
-            raise DataError(
+            message = (
                 f"the codec has {name}={its[name]}, this model was made for {facts[name]} ({facts['model']}): "
                 "attach the codec whose codes it has learnt"
             )
+            raise DataError(message, code="conflict", path="codec", value=name)

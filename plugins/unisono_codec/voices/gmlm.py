@@ -95,7 +95,8 @@ class GroupMaskedLM(TokenModel):
     ):
         super().__init__()
         if prompt_layers < 1:
-            raise RecipeError(f"model.prompt_layers={prompt_layers} must be at least 1")
+            message = f"model.prompt_layers={prompt_layers} must be at least 1"
+            raise RecipeError(message, code="range", path="model.prompt_layers", value=prompt_layers)
         self.sizes, self.table_dim, self.prompt_layers = network, table_dim, prompt_layers
         self.order, self.order_weights = order, order_weights
         self.duration_weight, self.max_frames_per_symbol = duration_weight, max_frames_per_symbol
@@ -110,9 +111,8 @@ class GroupMaskedLM(TokenModel):
         self.num_sets = max(ranks) + 1
         self.set_of = ranks
         if self.num_sets == 1 and self.order == "groups" and len(self.streams) > 1:
-            raise RecipeError(
-                "the codec has one group: train codec/grvq, or set model.order to levels, which is SoundStorm's"
-            )
+            message = "the codec has one group: train codec/grvq, or set model.order to levels, which is SoundStorm's"
+            raise RecipeError(message, code="conflict", path="model.order", value=self.order)
         self.masking = self.masking_of(self.num_sets, self.order_weights, "order_weights", self.order)
         self.net = GroupNet(
             num_streams=len(self.streams),
@@ -187,10 +187,11 @@ class GroupMaskedLM(TokenModel):
         """
         if request.set_steps is not None:
             if len(request.set_steps) != self.num_sets:
-                raise RequestError(
+                message = (
                     f"set_steps has {len(request.set_steps)} numbers, this model decodes {self.num_sets} {self.order} "
                     "one after the other: give one for each"
                 )
+                raise RequestError(message, code="shape", path="set_steps", value=len(request.set_steps))
             return tuple(request.set_steps)
         sets = min(self.num_sets, request.num_steps)
         if self.order == "levels":

@@ -145,9 +145,11 @@ class Listener(Model):
     ):
         super().__init__()
         if not 0 <= margin < math.pi / 2:
-            raise RecipeError(f"model.margin={margin} must be from 0 to below {math.pi / 2:.2f}, a right angle")
+            message = f"model.margin={margin} must be from 0 to below {math.pi / 2:.2f}, a right angle"
+            raise RecipeError(message, code="range", path="model.margin", value=margin)
         if not 0 <= gain_share <= 1:
-            raise RecipeError(f"model.gain_share={gain_share} must be from 0 to 1")
+            message = f"model.gain_share={gain_share} must be from 0 to 1"
+            raise RecipeError(message, code="range", path="model.gain_share", value=gain_share)
         self.dim, self.num_blocks, self.space_dim = dim, num_blocks, space_dim
         self.margin, self.scale, self.gain_share = margin, scale, gain_share
         self.dropout = nn.Dropout(dropout)
@@ -252,13 +254,16 @@ class Listener(Model):
 
     def _mel(self, wave: Float[Tensor, " n"], sample_rate: int) -> Float[Tensor, "t m"]:
         if not bool(wave.isfinite().all()):
-            raise RequestError("the waveform holds NaN or infinite samples: repair it first")
+            raise RequestError(
+                "the waveform holds NaN or infinite samples: repair it first", code="value", path="samples"
+            )
         rate = self.mel_spec.sample_rate
         wave = resample(wave, sample_rate, rate)
         if len(wave) < self.mel_spec.n_fft:
-            raise RequestError(f"{len(wave) / rate:.3f} s are too short: a word takes {self.mel_spec.n_fft / rate:g} s")
+            message = f"{len(wave) / rate:.3f} s are too short: a word takes {self.mel_spec.n_fft / rate:g} s"
+            raise RequestError(message, code="range", path="samples", value=len(wave))
         if not float(wave.abs().max()) > 0:
-            raise RequestError("the recording is silent: there is nothing to hear")
+            raise RequestError("the recording is silent: there is nothing to hear", code="empty", path="samples")
         sound = SoundOptions(**data_of(self.recipe).get("sound", {}))
         wave, _ = trim(wave, rate, sound.trim_db, sound.pad_seconds)
         wave = level(wave, rate, sound.loudness_dbfs)
@@ -277,7 +282,7 @@ class Listener(Model):
                 try:
                     wave, rate = read_audio(request.audio, self.mel_spec.sample_rate)
                 except DataError as error:
-                    raise RequestError(str(error)) from None
+                    raise RequestError(str(error), code=error.code, path="audio", value=request.audio) from None
             else:
                 wave, rate = torch.tensor(request.samples), self.mel_spec.sample_rate
             result += self.hear([wave], rate)
@@ -309,7 +314,8 @@ def equal_error_rate(same: Sequence[float], different: Sequence[float]) -> float
     linearly. Raises ``DataError`` where one kind of pair is missing.
     """
     if not len(same) or not len(different):
-        raise DataError(f"{len(same)} pairs of one voice and {len(different)} of two: at least one of each is needed")
+        message = f"{len(same)} pairs of one voice and {len(different)} of two: at least one of each is needed"
+        raise DataError(message, code="empty", path="different" if len(same) else "same")
     true, false = np.sort(np.asarray(same, np.float64)), np.sort(np.asarray(different, np.float64))
     thresholds = np.concatenate([np.unique(np.concatenate([true, false])), [np.inf]])
     refused = np.searchsorted(true, thresholds, "left") / len(true)

@@ -82,9 +82,10 @@ class PromptAligner(nn.Module):
         Raises ``RequestError`` for fewer frames than symbols.
         """
         if len(symbols) > len(x):
-            raise RequestError(
+            message = (
                 f"the prompt has {len(x)} codec frames, its text {len(symbols)} symbols: is prompt_text what it says?"
             )
+            raise RequestError(message, code="conflict", path="prompt_text", value=len(symbols))
         mask = torch.ones(1, len(x), dtype=torch.bool, device=x.device)
         scores = self(x[None], mask).float().log_softmax(-1)[:, :, symbols]
         return search(scores, torch.tensor([len(symbols)]), torch.tensor([len(x)]))[0]

@@ -289,17 +289,22 @@ def read_prompt(model: Any, request: VoiceRequest) -> Prompt:
     wave, _ = read_audio(request.prompt, rate)
     seconds = len(wave) / rate
     if seconds < SHORTEST_PROMPT_SECONDS:
-        raise RequestError(f"the prompt holds {seconds:.2f} s: give at least {SHORTEST_PROMPT_SECONDS:g} s")
+        message = f"the prompt holds {seconds:.2f} s: give at least {SHORTEST_PROMPT_SECONDS:g} s"
+        raise RequestError(message, code="range", path="prompt", value=seconds)
     if not bool(wave.isfinite().all()):
-        raise RequestError("the prompt holds NaN or infinite samples: repair it first")
+        message = "the prompt holds NaN or infinite samples: repair it first"
+        raise RequestError(message, code="value", path="prompt", value=request.prompt)
     if float(wave.abs().max()) < 1e-4:
-        raise RequestError("the prompt is silent: give a recording of a voice")
+        raise RequestError(
+            "the prompt is silent: give a recording of a voice", code="empty", path="prompt", value=request.prompt
+        )
     longest = model.max_frames - 1
     if codec.num_frames(len(wave)) > longest:
-        raise RequestError(
+        message = (
             f"the prompt lasts {seconds:.1f} s, this model's window holds {longest / codec.frame_rate:.1f} s: "
             "give a shorter one"
         )
+        raise RequestError(message, code="limit", path="prompt", value=seconds)
     wave = level(wave, rate, model.facts.loudness_dbfs)
     codes = codec.encode(wave[None].to(codec.device), levels=model.num_levels)[0].cpu()
     unknown = torch.full((len(codes),), model.spec.vocabulary)

@@ -86,7 +86,8 @@ def evaluate(
     for path, rival in {"": synthesizer, **loaded}.items():
         model = rival.model
         if not isinstance(model, GroupMaskedLM) or model.facts.codec != main.facts.codec:
-            raise DataError(f"{path}: is no codec/gmlm over the same codec's tokens, so it cannot be compared")
+            message = f"{path}: is no codec/gmlm over the same codec's tokens, so it cannot be compared"
+            raise DataError(message, code="type", path=path, value=type(model).__name__)
         rivals.append((rival, model))
     bar = {"console": Console(stderr=True), "disable": not progress}
     with tempfile.TemporaryDirectory() as folder:
@@ -101,7 +102,8 @@ def evaluate(
             for steps in num_steps or (GROUP_STEPS if model.order == "groups" else LEVEL_STEPS):
                 system = f"{model.order}, {steps} steps"
                 if system in heard:
-                    raise DataError(f"two models make {system!r}: compare models of different orders")
+                    message = f"two models make {system!r}: compare models of different orders"
+                    raise DataError(message, code="conflict", path="against", value=system)
                 asked = [{**request, "num_steps": steps} for request in held.requests]
                 made: list[Audio] = []
                 for first in track(range(0, len(asked), AT_ONCE), system, **bar):
@@ -132,7 +134,7 @@ def evaluate(
             "higher",
         ),
     ]
-    failures = []
+    failures = held.failures
     if checkpoint is not None:
         try:
             peaks = memory_peaks(checkpoint, held.requests[0]["text"])
@@ -214,13 +216,15 @@ class HeldOut:
     centres: dict[str, np.ndarray]
     error_rate: float
     rate: int
+    failures: list[dict[str, str]]
 
     @classmethod
     def read(cls, model: GroupMaskedLM, data: Any, limit: int, folder: Path) -> "HeldOut":
         """Choose recordings, and write a prompt for each into a folder; raises as ``evaluate`` does."""
         words, rate = model.facts.words, model.codec.sample_rate
         if not words:
-            raise RequestError("this model says any text, and single words are measured here: give one of words")
+            message = "this model says any text, and single words are measured here: give one of words"
+            raise RequestError(message, code="unsupported", path="words")
         manifest = data if isinstance(data, Manifest) else read_manifests(_roots(data))
         usable = [u for u in manifest if u.text in words]
         own = [u for u in usable if u.held_out]
@@ -230,7 +234,8 @@ class HeldOut:
             of_speaker.setdefault(utterance.speaker, []).append(utterance)
         pool = [u for u in pool if len(of_speaker[u.speaker]) > 1]
         if len(pool) < 2 or len({u.speaker for u in pool}) < 2:
-            raise DataError(f"{data}: at least two speakers with two recordings of {', '.join(words)} are needed")
+            message = f"{data}: at least two speakers with two recordings of {', '.join(words)} are needed"
+            raise DataError(message, code="empty", path="data", value=len(pool))
         chosen = sorted(pool, key=lambda u: derive_seed("evaluate", u.id))[:limit]
         chosen = chosen if len(chosen) > 1 else pool[:2]
         listener: Listener = model.component("listener")
@@ -252,7 +257,8 @@ class HeldOut:
             write_audio(path, _prompt(others, rate, model), rate)
             requests.append({"text": utterance.text, "prompt": str(path), "seed": derive_seed("say", utterance.id)})
         owner = {u.id: u.speaker for u in pool}
-        return cls(chosen, why, requests, known, owner, centres, equal_error_rate(same, different), rate)
+        error_rate = equal_error_rate(same, different)
+        return cls(chosen, why, requests, known, owner, centres, error_rate, rate, manifest.failures())
 
     def wave(self, utterance: Utterance) -> Tensor:
         """A recording at the codec's rate."""

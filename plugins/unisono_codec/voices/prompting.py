@@ -151,16 +151,16 @@ def parts_of(model: Any, request: PromptedRequest, seed: int, memory: Any, numbe
         model.spec.check(semantic, request.semantic_rate)
         longest = model.facts.max_frames
         if len(semantic) > longest:
-            raise RequestError(
-                f"semantic holds {len(semantic)} tokens, this model fills at most {longest} at once: ask in parts"
-            )
+            message = f"semantic holds {len(semantic)} tokens, this model fills at most {longest} at once: ask in parts"
+            raise RequestError(message, code="limit", path="semantic", value=len(semantic))
         yield Part(request, derive_seed(seed, 0), semantic, memory, number, len(model.streams))
         return
     if not model.speaks:
-        raise RequestError(
+        message = (
             f"this model's semantic tokens are {model.spec.provider}'s, which no text has: give semantic, "
             "made by unisono_codec.voices.semantic of a recording"
         )
+        raise RequestError(message, code="unsupported", path="text", value=request.text)
     assert request.text is not None
     words = model.facts.words
     readings = _spoken_words(model, request.text, words) if words else _any_text(model, request)
@@ -184,10 +184,13 @@ def words_of(text: str, words: dict[str, list[int]]) -> list[tuple[str, int, int
         word = DIGITS[int(written)] if written.isdecimal() else written.lower()
         if word not in words:
             near = did_you_mean(word, words)
-            raise RequestError(f"this model does not say {written!r}{near}; it says {', '.join(words)}")
+            message = f"this model does not say {written!r}{near}; it says {', '.join(words)}"
+            raise RequestError(message, code="unknown", path="text", value=written)
         found.append((word, match.start(), match.end()))
     if not found:
-        raise RequestError(f"text={text!r} holds no word: this model says {', '.join(words)}")
+        raise RequestError(
+            f"text={text!r} holds no word: this model says {', '.join(words)}", code="empty", path="text", value=text
+        )
     return found
 
 
@@ -221,28 +224,34 @@ def prompt_of(model: Any, request: PromptedRequest) -> Int[Tensor, "p q"]:
     if request.prompt is None:
         name = next(iter(known)) if request.speaker is None else request.speaker
         if name not in known:
-            raise RequestError(f"unknown speaker {name!r}{did_you_mean(name, known)}; give a prompt for a new voice")
+            message = f"unknown speaker {name!r}{did_you_mean(name, known)}; give a prompt for a new voice"
+            raise RequestError(message, code="unknown", path="speaker", value=name)
         return torch.tensor(known[name], dtype=torch.int64)
     codec, rate = model.codec, model.codec.sample_rate
     try:
         wave, _ = read_audio(request.prompt, rate)
     except DataError as error:
-        raise RequestError(str(error)) from None
+        raise RequestError(str(error), code=error.code, path="prompt", value=request.prompt) from None
     seconds = len(wave) / rate
     if seconds < SHORTEST_PROMPT_SECONDS:
-        raise RequestError(f"the prompt holds {seconds:.2f} s: give at least {SHORTEST_PROMPT_SECONDS:g} s")
+        message = f"the prompt holds {seconds:.2f} s: give at least {SHORTEST_PROMPT_SECONDS:g} s"
+        raise RequestError(message, code="range", path="prompt", value=seconds)
     if not bool(wave.isfinite().all()):
-        raise RequestError("the prompt holds NaN or infinite samples: repair it first")
+        message = "the prompt holds NaN or infinite samples: repair it first"
+        raise RequestError(message, code="value", path="prompt", value=request.prompt)
     if float(wave.abs().max()) < 1e-4:
-        raise RequestError("the prompt is silent: give a recording of a voice")
+        raise RequestError(
+            "the prompt is silent: give a recording of a voice", code="empty", path="prompt", value=request.prompt
+        )
     sound = SoundOptions(**data_of(model.recipe).get("sound", {}))
     wave, _ = trim(wave, rate, sound.trim_db, sound.pad_seconds)
     longest = model.facts.max_prompt_frames
     if codec.num_frames(len(wave)) > longest:
-        raise RequestError(
+        message = (
             f"the prompt lasts {len(wave) / rate:.1f} s, this model looks at {longest / codec.frame_rate:.1f} s: "
             "give a shorter one"
         )
+        raise RequestError(message, code="limit", path="prompt", value=len(wave) / rate)
     wave = level(wave, rate, model.facts.loudness_dbfs)
     return codec.encode(wave[None].to(codec.device))[0].cpu()
 

@@ -20,6 +20,7 @@ Shapes: b batch, s symbols, t codec frames, n samples, k clusters, d channels.
 """
 
 import argparse
+import logging
 import math
 import sys
 from collections.abc import Sequence
@@ -41,6 +42,7 @@ from unisono_sound.signal import read_audio, resample
 PHONEMES, HUBERT = "phonemes", "hubert"
 HUBERT_RATE, HUBERT_HOP, HUBERT_FIELD = 16000, 320, 400
 UNITS = "units.safetensors"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,18 +65,20 @@ class SemanticSpec:
     def check(self, tokens: Int[Tensor, "*b t"], frame_rate: float | None = None, what: str = "semantic") -> None:
         """Raise ``RequestError`` for tokens that cannot be these: none, another rate, or outside of the vocabulary."""
         if frame_rate is not None and not math.isclose(frame_rate, self.frame_rate, rel_tol=1e-3):
-            raise RequestError(
+            message = (
                 f"{what} tokens come at {frame_rate:g} a second, this model's at {self.frame_rate:g}: "
                 "make them at the codec's frame rate"
             )
+            raise RequestError(message, code="conflict", path=f"{what}_rate", value=frame_rate)
         if not tokens.numel():
-            raise RequestError(f"{what} holds no token: give at least one")
+            raise RequestError(f"{what} holds no token: give at least one", code="empty", path=what)
         low, high = int(tokens.min()), int(tokens.max())
         if low < 0 or high >= self.vocabulary:
-            raise RequestError(
+            message = (
                 f"{what} tokens from {low} to {high}: this model's {self.provider} have {self.vocabulary} kinds, "
                 f"0 to {self.vocabulary - 1}"
             )
+            raise RequestError(message, code="range", path=what, value=(low, high))
 
 
 class Phonemes:
@@ -120,10 +124,11 @@ class HubertUnits:
     ):
         check_layer(model, layer)
         if centres.shape[1] != model.config.hidden_size:
-            raise DataError(
+            message = (
                 f"clusters of {centres.shape[1]} channels, but the model has {model.config.hidden_size}: "
                 "they were made of another model"
             )
+            raise DataError(message, code="shape", path="centres", value=centres.shape[1])
         self.model, self.centres, self.layer, self.normalise = model.eval(), centres, layer, normalise
         self.spec = SemanticSpec(HUBERT, len(centres), frame_rate)
 
@@ -135,9 +140,12 @@ class HubertUnits:
             with safe_open(path, "pt") as file:
                 centres, facts = file.get_tensor("centres"), file.metadata()
         except (OSError, SafetensorError) as error:
-            raise DataError(
+            message = (
                 f"{path}: cannot be read ({error}): make it with  "
                 f"python -m unisono_codec.voices.semantic MODEL {folder}"
+            )
+            raise DataError(
+                message, code="missing" if isinstance(error, FileNotFoundError) else "damaged", path=path
             ) from None
         model, normalise = load_hubert(facts["model"])
         return cls(model, centres, int(facts["layer"]), frame_rate, normalise)
@@ -147,7 +155,7 @@ class HubertUnits:
         """Return the tokens of a recording, one per codec frame that it has begun."""
         count = math.ceil(len(wave) * self.spec.frame_rate / sample_rate - 1e-9)
         if count < 1:
-            raise RequestError("the recording holds no sample: there is nothing to hear")
+            raise RequestError("the recording holds no sample: there is nothing to hear", code="empty", path="wave")
         heard = hubert_frames(self.model, wave, sample_rate, self.layer, self.normalise)
         units = nearest(heard, self.centres)
         return units[nearest_frames(count, self.spec.frame_rate, len(units))]
@@ -183,7 +191,8 @@ def k_means(x: Float[Tensor, "n d"], num_clusters: int, num_rounds: int = 30, se
     A cluster that loses all its vectors takes the vector that is farthest from its own mean.
     """
     if not 1 <= num_clusters <= len(x):
-        raise DataError(f"{num_clusters} clusters of {len(x)} vectors: give at least one, and no more than vectors")
+        message = f"{num_clusters} clusters of {len(x)} vectors: give at least one, and no more than vectors"
+        raise DataError(message, code="range", path="num_clusters", value=num_clusters)
     generator = torch.Generator().manual_seed(seed)
     first = int(torch.randint(len(x), (), generator=generator))
     centres = [x[first]]
@@ -221,7 +230,9 @@ def load_hubert(name: str) -> tuple[Any, bool]:
     try:
         model = HubertModel.from_pretrained(name, use_safetensors=True)
     except (OSError, ValueError) as error:
-        raise DataError(f"{name!r} cannot be loaded as a HuBERT model with safetensors: {error}") from None
+        raise DataError(
+            f"{name!r} cannot be loaded as a HuBERT model with safetensors: {error}", code="format", path=name
+        ) from None
     try:
         normalise = bool(Wav2Vec2FeatureExtractor.from_pretrained(name).do_normalize)
     except (OSError, ValueError):  # a folder without that file: as HuBERT's own
@@ -232,7 +243,8 @@ def load_hubert(name: str) -> tuple[Any, bool]:
 def check_layer(model: Any, layer: int) -> None:
     """Raise ``DataError`` for a layer that the model lacks."""
     if not 0 <= layer <= model.config.num_hidden_layers:
-        raise DataError(f"layer={layer} must be from 0 to {model.config.num_hidden_layers}, which the model has")
+        message = f"layer={layer} must be from 0 to {model.config.num_hidden_layers}, which the model has"
+        raise DataError(message, code="range", path="layer", value=layer)
 
 
 def write_units(
@@ -244,12 +256,17 @@ def write_units(
     most_frames: int = 200_000,
     seed: int = 0,
 ) -> Path:
-    """Cluster a layer's frames over a corpus, at most ``most_frames`` drawn at random, and write the means."""
+    """Cluster a layer's frames over a corpus, at most ``most_frames`` drawn at random, and write the means.
+
+    Lines of the corpus that cannot be used are warned of.
+    """
     model, normalise = load_hubert(name)
     check_layer(model, layer)
     folder = Path(data).expanduser() if isinstance(data, str) else None
     plain = folder is not None and folder.is_dir() and not (folder / "metadata.csv").is_file()
     manifest = find_audio(str(folder)) if plain else read_manifests(data)
+    for _, fault in manifest.faults:
+        log.warning("left out: %s", fault)
     heard = []
     for utterance in manifest:
         wave, rate = read_audio(utterance.audio, HUBERT_RATE)

@@ -97,15 +97,19 @@ class SoundStorm(TokenModel):
     ):
         super().__init__()
         if num_levels is not None and num_levels < 1:
-            raise RecipeError(f"model.num_levels={num_levels} must be at least 1")
+            message = f"model.num_levels={num_levels} must be at least 1"
+            raise RecipeError(message, code="range", path="model.num_levels", value=num_levels)
         if max_frames < 16:
-            raise RecipeError(f"model.max_frames={max_frames} must be at least 16")
+            message = f"model.max_frames={max_frames} must be at least 16"
+            raise RecipeError(message, code="range", path="model.max_frames", value=max_frames)
         if decoding.level_steps is not None and min(decoding.level_steps, default=0) < 1:
-            raise RecipeError(f"model.decoding.level_steps={decoding.level_steps} must have at least 1 for each level")
+            message = f"model.decoding.level_steps={decoding.level_steps} must have at least 1 for each level"
+            raise RecipeError(message, code="range", path="model.decoding.level_steps", value=decoding.level_steps)
         self.temperatures = {"temperature": decoding.temperature, "choice_temperature": decoding.choice_temperature}
         for name, value in self.temperatures.items():
             if not 0 <= value < math.inf:
-                raise RecipeError(f"model.decoding.{name}={value} must be at least 0")
+                message = f"model.decoding.{name}={value} must be at least 0"
+                raise RecipeError(message, code="range", path=f"model.decoding.{name}", value=value)
         self.wanted_levels, self.sizes, self.duration_sizes = num_levels, network, durations
         self.table_dim, self.level_weights = table_dim, level_weights
         self.max_frames = max_frames
@@ -119,16 +123,19 @@ class SoundStorm(TokenModel):
         super().build(facts)
         streams = self.facts.codec["streams"]
         if any(group for group, _ in streams):
-            raise RecipeError("the codec has groups of residual levels, which codec/soundstorm does not make")
+            message = "the codec has groups of residual levels, which codec/soundstorm does not make"
+            raise RecipeError(message, code="unsupported", path="codec")
         self.num_levels = self.wanted_levels or len(streams)
         if self.num_levels > len(streams):
-            raise RecipeError(f"model.num_levels={self.num_levels}, but the codec has {len(streams)} levels")
+            message = f"model.num_levels={self.num_levels}, but the codec has {len(streams)} levels"
+            raise RecipeError(message, code="range", path="model.num_levels", value=self.num_levels)
         self.masking = self.masking_of(self.num_levels, self.level_weights, "level_weights", "levels")
         self.level_steps = self.wanted_steps or self.steps_of(16)
         if len(self.level_steps) != self.num_levels:
-            raise RecipeError(
+            message = (
                 f"model.level_steps has {len(self.level_steps)} numbers for {self.num_levels} levels: give one for each"
             )
+            raise RecipeError(message, code="shape", path="model.decoding.level_steps", value=len(self.level_steps))
         speakers = len(self.voice.speakers)
         self.net = SoundStormNet(
             num_levels=self.num_levels,
@@ -224,10 +231,11 @@ class SoundStorm(TokenModel):
     def readings(self, request: SpeechRequest, first_limit: int | None = None) -> Iterator[Reading]:
         """Yield the pieces of a text as symbols. Raises ``RequestError`` where semantic tokens are not symbols."""
         if not self.speaks:
-            raise RequestError(
+            message = (
                 f"this model's semantic tokens are {self.spec.provider}'s, which no text has: give semantic, "
                 "made by unisono_codec.voices.semantic of a recording"
             )
+            raise RequestError(message, code="unsupported", path="text", value=request.text)
         return self.voice.read(request, self.max_piece_characters, first_limit)
 
     def symbol_frames(self, symbols: Int[Tensor, " s"], speaker: int, pace: float) -> Int[Tensor, " s"]:
@@ -238,7 +246,8 @@ class SoundStorm(TokenModel):
     def align_prompt(self, codes: Int[Tensor, "p q"], text: str) -> Int[Tensor, " p"]:
         """Return the semantic tokens of a prompt that says ``text``."""
         if not self.speaks:
-            raise RequestError(f"this model's semantic tokens are {self.spec.provider}'s: give no prompt_text")
+            message = f"this model's semantic tokens are {self.spec.provider}'s: give no prompt_text"
+            raise RequestError(message, code="unsupported", path="prompt_text", value=text)
         ids = [i for reading in self.readings(SpeechRequest(text=text)) for i in reading.ids]
         symbols, codes = torch.tensor(ids, device=self.device), codes.to(self.device)
         with torch.no_grad():
@@ -280,7 +289,8 @@ class SoundStorm(TokenModel):
     def strategy(self, request: VoiceRequest, canvas: Canvas, network: StreamNetwork) -> Strategy:
         steps = request.level_steps or (self.steps_of(request.num_steps) if request.num_steps else self.level_steps)
         if len(steps) != self.num_levels:
-            raise RequestError(f"level_steps has {len(steps)} numbers for {self.num_levels} levels: give one for each")
+            message = f"level_steps has {len(steps)} numbers for {self.num_levels} levels: give one for each"
+            raise RequestError(message, code="shape", path="level_steps", value=len(steps))
         asked = {name: getattr(request, name) for name in self.temperatures}
         knobs: dict[str, Any] = {
             name: self.temperatures[name] if value is None else value for name, value in asked.items()

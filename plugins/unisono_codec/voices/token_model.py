@@ -53,17 +53,19 @@ class TokenModel(MaskedModel):
         """Return the corruption that draws one of so many sets of streams, ``weights`` saying how often each; raises
         ``RecipeError`` for another number of weights, naming the recipe's key and what the sets are."""
         if weights is not None and len(weights) != num_sets:
-            raise RecipeError(f"model.{name} has {len(weights)} numbers for {num_sets} {what}: give one for each")
+            message = f"model.{name} has {len(weights)} numbers for {num_sets} {what}: give one for each"
+            raise RecipeError(message, code="shape", path=f"model.{name}", value=len(weights))
         return PlanMasking(Plan(Scheduled((1,) * num_sets)), weights)
 
     def check_source(self, facts: dict[str, Any]) -> None:
         """Refuse a start from a model of other symbols, semantic tokens or codes."""
         for name in ("symbols", "semantic", "codec"):
             if facts.get(name) != self.facts[name]:
-                raise CheckpointError(
+                message = (
                     f"run.init_from has {name}={facts.get(name)!s:.80}, the data has {self.facts[name]!s:.80}: "
                     "prepare the data with the same codec, provider and front end"
                 )
+                raise CheckpointError(message, code="conflict", path="run.init_from", value=name)
 
     # ---- the codec -----------------------------------------------------------------------------
 
@@ -79,7 +81,7 @@ class TokenModel(MaskedModel):
             try:
                 check_codec(component, self.facts.codec)
             except UnisonoError as error:
-                raise RecipeError(str(error)) from None
+                raise RecipeError(str(error), code=error.code, path=role, value=error.value) from None
         super().attach(role, component)
 
     # ---- training ------------------------------------------------------------------------------

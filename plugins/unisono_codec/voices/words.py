@@ -65,7 +65,8 @@ class PromptedItems:
     def __post_init__(self):
         for name, count in (("max_join", self.max_join), ("max_prompts", self.max_prompts)):
             if count < 1:
-                raise DataError(f"data.items.{name}={count} must be at least 1")
+                message = f"data.items.{name}={count} must be at least 1"
+                raise DataError(message, code="range", path=f"data.items.{name}", value=count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +119,11 @@ class WordData(SpeechCorpus):
         self.words = words_of(self.train_set.items)
         strange = [item.utterance.text for item in self.val_set.items if item.utterance.text not in self.words]
         if strange:
-            raise DataError(
+            message = (
                 f"{strange[0]!r} is held out and never trained on: words need several recordings each, of which the "
                 "corpus says what is held out"
             )
+            raise DataError(message, code="conflict", path="data.val_size", value=strange[0])
         self.train_set, self.val_set = (WordSet(part.items, self.words) for part in (self.train_set, self.val_set))
         return self.finish(audit)
 
@@ -214,7 +216,8 @@ class PromptedData(VoiceData):
             sides.append(PromptedSet(kept, self, known))
         self.train_set, self.val_set = sides
         if not len(self.train_set):
-            raise DataError(f"{self.root}: no speaker has two recordings, of which one could be the other's prompt")
+            message = f"{self.root}: no speaker has two recordings, of which one could be the other's prompt"
+            raise DataError(message, code="empty", path="data.root", value=self.root)
         return audit
 
     def describe(self) -> TokenFacts:
