@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from refused import refused
 from unisono import cli
 from unisono.errors import DataError, RequestError
 from unisono.export import save_export
@@ -174,10 +175,10 @@ def test_opus_of_speech_is_better_than_an_untrained_codec(report):
 
 
 def test_what_cannot_be_measured_is_said(codec, corpus, tmp_path):
-    with pytest.raises(RequestError, match="levels=9 must be from 1 to 2"):
+    with refused(RequestError, "range", "levels", value=9, names=["1", "2"]):
         evaluate(Synthesizer(codec), corpus, levels=[9], progress=False)
     broken = Manifest((Utterance("two", tmp_path / "nowhere.wav"),))
-    with pytest.raises(DataError, match=r"none of 1 clips could be read: .*nowhere\.wav"):
+    with refused(DataError, "empty", "data", value=1, names="nowhere.wav"):
         evaluate(Synthesizer(codec), broken, limit=1, progress=False)
     both = Manifest((Utterance("two", corpus / "two.wav", "two"), Utterance("2", tmp_path / "nowhere.wav", "Two")))
     chosen = evaluate(Synthesizer(codec), both, limit=5, levels=[1], progress=False)

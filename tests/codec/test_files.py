@@ -194,6 +194,7 @@ FRESH = """
 import sys
 import unisono
 from unisono_codec.files.recordings import decode_file, encode_file
+from refused import refused
 codec = unisono.load(sys.argv[1]).model
 encode_file(codec, sys.argv[2], sys.argv[2] + ".uc")
 decode_file(codec, sys.argv[2] + ".uc", sys.argv[2] + ".flac")
@@ -417,14 +418,14 @@ def test_a_place_that_cannot_be_written(codec, sound, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RequestError, match="cannot write"):
         encode_file(codec, sound, tmp_path / "file" / "x.uc")
-    with pytest.raises(DataError, match=r"out: cannot write 'a file without suffix'"):
+    with refused(DataError, "unsupported", "out", value="", names="a file without suffix"):
         decode_file(codec, tmp_path / "x.uc", tmp_path / "out")
 
 
 def test_a_failure_leaves_what_was_there(codec, sound, tmp_path):
     encode_file(codec, sound, tmp_path / "x.uc")
     before = (tmp_path / "x.uc").read_bytes()
-    with pytest.raises(DataError, match="NaN"):
+    with refused(DataError, "damaged", "nan.wav", value="holds NaN or infinite samples"):
         encode_file(codec, nan_sound(tmp_path), tmp_path / "x.uc")
     assert (tmp_path / "x.uc").read_bytes() == before
     assert not list(tmp_path.glob(".part*"))
@@ -432,7 +433,7 @@ def test_a_failure_leaves_what_was_there(codec, sound, tmp_path):
 
 @pytest.mark.parametrize("levels", [2.5, 1.0, "1", True, 0, 3])
 def test_levels_are_a_whole_number(codec, sound, tmp_path, levels):
-    with pytest.raises(RequestError, match=rf"levels={levels!r} must be from 1 to 2"):
+    with refused(RequestError, "range", "levels", value=levels, names=["1", "2"]):
         encode_file(codec, sound, tmp_path / "x.uc", levels=levels)
     assert not (tmp_path / "x.uc").exists()
 
@@ -467,7 +468,7 @@ def test_half_an_ogg_is_not_encoded(codec, tmp_path):
     write_sound(tmp_path / "a.ogg", tone(4 * RATE), format="OGG", subtype="VORBIS")
     data = (tmp_path / "a.ogg").read_bytes()
     (tmp_path / "a.ogg").write_bytes(data[: len(data) // 2])
-    with pytest.raises(DataError, match="truncated"):
+    with refused(DataError, "damaged", "a.ogg"):
         encode_file(codec, tmp_path / "a.ogg", tmp_path / "x.uc")
     assert not (tmp_path / "x.uc").exists()
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from live import check_snapshots
+from refused import refused
 from unisono import Synthesizer
 from unisono.data import Audit
 from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
@@ -177,7 +178,7 @@ def test_steps_are_shared_out_over_the_sets(model, levels):
     assert [split(model, num_steps=n) for n in (1, 2, 6, 7, 12)] == [(1,), (1, 1), (3, 3), (4, 3), (6, 6)]
     assert [split(levels, num_steps=n) for n in (1, 2, 18)] == [(1,), (1, 1), (17, 1)]
     assert split(model, set_steps=[2, 9]) == (2, 9)
-    with pytest.raises(RequestError, match="give one for each"):
+    with refused(RequestError, "shape", "set_steps", value=3):
         split(model, set_steps=[1, 2, 3])
 
 
@@ -393,13 +394,13 @@ def test_prompts_that_cannot_be_used_are_refused(voice, recording, tmp_path):
         write_audio(tmp_path / f"{name}.wav", wave, RATE)
         with pytest.raises(RequestError, match=says):
             voice("one", prompt=str(tmp_path / f"{name}.wav"))
-    with pytest.raises(RequestError, match=r"lasts 2\.1 s, this model looks at 1\.4 s"):
+    with refused(RequestError, "limit", "prompt", value=2.12, names=["2.1", "1.4"]):
         voice("one", prompt=recording(2.0))
-    with pytest.raises(RequestError, match="nowhere"):
+    with refused(RequestError, "missing", "prompt"):
         voice("one", prompt=str(tmp_path / "nowhere.wav"))
     with pytest.raises(RequestError, match="either a prompt or a speaker"):
         voice("one", prompt=recording(0.5), speaker="ann")
-    with pytest.raises(RequestError, match="did you mean 'ann'"):
+    with refused(RequestError, "unknown", "speaker", value="anne", names="ann"):
         voice("one", speaker="anne")
 
 
@@ -432,13 +433,13 @@ def test_other_tokens_and_steps_are_refused(voice, fields, says):
 
 
 def test_another_codec_is_refused():
-    with pytest.raises(RecipeError, match="the codec has"):
+    with refused(RecipeError, "conflict", "codec", value="streams"):
         make().attach("codec", rvq({}))
-    with pytest.raises(RecipeError, match="train codec/grvq"):
+    with refused(RecipeError, "conflict", "model.order", value="groups"):
         make(codec=facts_of(rvq({})))
-    with pytest.raises(RecipeError, match="for 2 groups"):
+    with refused(RecipeError, "shape", "model.order_weights", value=3, names="2"):
         make("--model.order_weights=[1,1,1]")
-    with pytest.raises(CheckpointError, match="semantic"):
+    with refused(CheckpointError, "conflict", "run.init_from", value="semantic"):
         make().check_source(facts(semantic={"provider": "hubert", "vocabulary": 5, "frame_rate": 43.0}))
 
 
@@ -510,9 +511,9 @@ def test_a_corpus_of_one_speaker_is_refused(corpus):
     model._components["listener"] = Ear()
     for path in (corpus / "recordings").glob("*_bob_*"):
         path.unlink()
-    with pytest.raises(DataError, match="two speakers"):
+    with refused(DataError, "empty", "data", value=4):
         evaluate(Synthesizer(model), str(corpus), progress=False)
-    with pytest.raises(RequestError, match="any text"):
+    with refused(RequestError, "unsupported", "words"):
         any_text = make(words=None)
         any_text._components["listener"] = Ear()
         evaluate(Synthesizer(any_text), str(corpus), progress=False)

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from refused import refused
 from unisono.errors import CheckpointError
 from unisono.export import load, save_export
 from unisono_codec.codecs.imported import DacCodec, EncodecCodec, from_transformers
@@ -164,8 +165,8 @@ def test_what_cannot_be_read_is_named(encodec, tmp_path, change, match):
 
 def test_a_folder_without_weights_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "dac"}')
-    with pytest.raises(CheckpointError, match=r"has no model\.safetensors"):
+    with refused(CheckpointError, "missing", "model.safetensors"):
         from_transformers(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with refused(CheckpointError, "damaged"):
         from_transformers(tmp_path)

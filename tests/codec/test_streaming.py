@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from refused import refused
 from torch.nn import functional as F
 from unisono.errors import RequestError
 from unisono.nn.quantize import ResidualQuantizer
@@ -88,9 +89,9 @@ def test_windows_hold_no_more_than_they_need():
 
 
 def test_windows_refuse_what_changes_shape():
-    with pytest.raises(RequestError, match="only the length may change"):
+    with refused(RequestError, "shape", "chunks", value=(2, 4)):
         list(windows([torch.zeros(1, 4), torch.zeros(2, 4)], lambda x: x, 0, 0))
-    with pytest.raises(RequestError, match="block=0 must be at least 1"):
+    with refused(RequestError, "range", "block", value=0, names="1"):
         list(windows([torch.zeros(1, 4)], lambda x: x, 0, 0, block=0))
     assert list(windows([], lambda x: x, 0, 0)) == []
 
@@ -242,9 +243,9 @@ def test_a_stream_that_sees_ahead_is_the_whole(codec):
 
 def test_an_lstm_that_sees_ahead_cannot_be_streamed():
     codec = OverSamples(**ENCODEC, lstm_layers=1)
-    with pytest.raises(RequestError, match="cannot be streamed: take encode and decode"):
+    with refused(RequestError, "unsupported", "encode_stream"):
         codec.encode_stream([make_wave(9)])
-    with pytest.raises(RequestError, match="cannot be streamed: take encode and decode"):
+    with refused(RequestError, "unsupported", "decode_stream"):
         list(codec.decode_stream([torch.zeros(1, 9, 3, dtype=torch.int64)]))
 
 
@@ -258,10 +259,10 @@ def test_a_stream_leaves_gradients_to_others(codec):
 
 def test_what_cannot_be_streamed_is_refused(codec):
     wave = make_wave(20)
-    with pytest.raises(RequestError, match="levels=3 must be from 1 to 2"):
+    with refused(RequestError, "range", "levels", value=3, names=["1", "2"]):
         list(codec.encode_stream([wave], 3))
     wave[0, 7000] = math.nan
-    with pytest.raises(RequestError, match="NaN or infinite"):
+    with refused(RequestError, "value", "chunks"):
         list(codec.encode_stream([wave]))
-    with pytest.raises(RequestError, match="tokens from 0 to 8"):
+    with refused(RequestError, "range", "tokens", value=(0, 8), names=["0", "8"]):
         list(codec.decode_stream([torch.tensor([[[0, 8]]])]))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refused import refused
 from unisono.errors import DataError
 from unisono_codec.files import uc
 from unisono_codec.files.rans import CodeTable
@@ -109,7 +110,7 @@ def test_overhead_is_small():
 
 def test_every_prefix_is_refused(small):
     for length in range(len(small)):
-        with pytest.raises(DataError, match=r"x\.uc: truncated: it ends in .*, after \d+ bytes; copy it again"):
+        with refused(DataError, "damaged", "x.uc"):
             read(small[:length])
 
 
@@ -136,26 +137,26 @@ def test_chunks_that_were_lost_repeated_or_exchanged_are_noticed():
     parts = [data[a:b] for a, b in pairwise(ends)]
     assert read(head + b"".join(parts) + tail)[0].num_frames == 12
     for order in ([0, 1], [0, 2, 1], [1, 2], [0, 1, 2, 2], [0, 0, 1, 2]):
-        with pytest.raises(DataError, match="damaged"):
+        with refused(DataError, "damaged", "x.uc"):
             read(head + b"".join(parts[i] for i in order) + tail)
 
 
 def test_what_follows_the_end_is_refused(small):
-    with pytest.raises(DataError, match="goes on after its end"):
+    with refused(DataError, "damaged", "x.uc", value=b"\x00"):
         read(small + b"\0")
 
 
 @pytest.mark.parametrize("start", [b"RIFF\x24\0\0\0WAVE", b"fLaC", b"OggS", b"PK\3\4", b"hello"])
 def test_a_foreign_file_is_refused(start):
-    with pytest.raises(DataError, match=r"x\.uc: is not a \.uc file, it begins with .*unisono codec encode"):
+    with refused(DataError, "format", "x.uc"):
         read(start + b"\0" * 100)
 
 
 def test_a_newer_file_is_refused(small):
-    with pytest.raises(DataError, match=r"has \.uc format 2, this version reads up to 1: upgrade unisono"):
+    with refused(DataError, "version", "x.uc", value=2, names="1"):
         read(small[:4] + b"\2" + small[5:])
     # Even if nothing else of it is as it is now.
-    with pytest.raises(DataError, match="upgrade unisono"):
+    with refused(DataError, "version", "x.uc", value=7):
         read(small[:4] + b"\7")
 
 
@@ -164,22 +165,22 @@ def test_another_codecs_file_is_refused():
     more = Header(**{**vars(HEADER), "streams": (*HEADER.streams, (0, 3)), "num_channels": 2, "version": "9"})
     check_codec(HEADER, "x.uc", more)  # fewer levels than the codec has
     for change in ({"fingerprint": "f" * 16}, {"codec": "codec/fsq"}):
-        with pytest.raises(DataError, match=r"was made by codec/rvq with weights 0123456789abcdef, this codec is"):
+        with refused(DataError, "conflict", "x.uc", value="0123456789abcdef"):
             check_codec(HEADER, "x.uc", Header(**{**vars(HEADER), **change}))
     for change in ({"streams": HEADER.streams[:2]}, {"codebook_size": 512}, {"hop_length": 256}):
-        with pytest.raises(DataError, match="its sizes are not those"):
+        with refused(DataError, "damaged", "x.uc"):
             check_codec(HEADER, "x.uc", Header(**{**vars(HEADER), **change}))
 
 
 def test_a_histogram_that_is_missing_is_asked_for(small):
-    with pytest.raises(DataError, match="need the histogram of their codec"):
+    with refused(DataError, "conflict", "table"):
         read(small, None)
 
 
 @pytest.mark.parametrize("change", [{"num_channels": 256}, {"streams": ((0, 256),)}, {"fingerprint": "xy"},
                                     {"sample_rate": 2**32}, {"codec": "x" * 256}])  # fmt: skip
 def test_a_header_without_room_is_refused(change):
-    with pytest.raises(DataError, match=r"cannot be written as a \.uc header"):
+    with refused(DataError, "limit", "header"):
         UcWriter(io.BytesIO(), Header(**{**vars(HEADER), **change}))
 
 
@@ -219,5 +220,5 @@ def test_a_huge_promise_takes_no_memory():
     file = io.BytesIO()
     writer = UcWriter(file, HEADER)
     writer._write(uc._varint(2**40) + bytes([RANS]) + uc._varint(4) + struct.pack("<I", 1 << 16))
-    with pytest.raises(DataError, match="damaged"):
+    with refused(DataError, "damaged", "x.uc", value="chunk 1"):
         read(file.getvalue())

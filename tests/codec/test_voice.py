@@ -10,6 +10,7 @@ import torch
 
 pytest.importorskip("espeakng_loader", reason="espeak-ng's wheel is not installed")
 
+from refused import refused
 from unisono import Synthesizer
 from unisono.errors import DataError, RecipeError
 from unisono.recipe import Recipe
@@ -145,14 +146,14 @@ def test_wrong_options(options, message):
 
 def test_a_codec_of_another_rate_is_refused():
     data = flat.make(VoiceData, root="somewhere", mel=MelSpec(sample_rate=16000, f_max=8000.0))
-    with pytest.raises(DataError, match=r"22050 Hz, data\.mel at 16000 Hz"):
+    with refused(DataError, "conflict", "data.mel.sample_rate", value=16000, names="22050"):
         data.attach("codec", rvq({}))
-    with pytest.raises(DataError, match="fingerprint"):
+    with refused(DataError, "conflict", "codec", value="fingerprint"):
         check_codec(rvq({}), {**facts_of(CODEC), "fingerprint": "0" * 16})
 
 
 def test_a_recipe_without_a_codec_says_so():
-    with pytest.raises(RecipeError, match=r"components\.codec is required"):
+    with refused(RecipeError, "missing", "components.codec", value="???"):
         Recipe.read("codec/soundstorm-small", ["--data.root=somewhere"])
 
 

@@ -15,6 +15,7 @@ import torch
 pytest.importorskip("espeakng_loader", reason="espeak-ng's wheel is not installed")
 pytest.importorskip("swift_f0", reason="the pitch tracker is not installed")
 
+from refused import refused
 from unisono.errors import DataError
 from unisono_sound.corpus import level, trim
 from unisono_sound.signal import MelSpec
@@ -126,7 +127,7 @@ def test_audit_names_every_reason(tmp_path):
 
 def test_nothing_usable_is_an_error(tmp_path):
     root = corpus(tmp_path / "voice", [("a", "", buzz(1)), ("b", "...", buzz(1))])
-    with pytest.raises(DataError, match=r"no usable recording.*1 empty text, 1 text cannot be read"):
+    with refused(DataError, "empty", "data.root", names=["1 empty text", "1 text cannot be read"]):
         flat.make(SpeechData, root=str(root)).prepare(progress=False)
 
 
@@ -219,10 +220,10 @@ def test_given_durations(tmp_path):
     assert found["u3"] == [9, 17, 17, 0, 35, frames - 78]
     assert data.describe()["given_durations"]
     path.write_text('{"id": "u0"}')
-    with pytest.raises(DataError, match=r"line 1: expected \{\"id\", \"times\"\}"):
+    with refused(DataError, "format", "durations.jsonl", names="line 1"):
         data.prepare(progress=False)
     path.write_text("{")
-    with pytest.raises(DataError, match="line 1: not JSON"):
+    with refused(DataError, "format", "durations.jsonl", names="line 1"):
         data.prepare(progress=False)
 
 
@@ -246,12 +247,12 @@ def test_wrong_options(tmp_path, options, message):
 def test_a_missing_column_or_file_is_named(tmp_path):
     table = tmp_path / "list.csv"
     table.write_text("audio,words\na.wav,hello\n")
-    with pytest.raises(DataError, match="no column 'text'"):
+    with refused(DataError, "format", "list.csv", names="text"):
         flat.make(SpeechData, root=str(table)).prepare(progress=False)
     table.write_text("audio,text\na.wav,hello\n")
-    with pytest.raises(DataError, match=r"line 2: audio file .*a\.wav does not exist"):
+    with refused(DataError, "missing", "list.csv", names="line 2"):
         flat.make(SpeechData, root=str(table)).prepare(progress=False)
-    with pytest.raises(DataError, match="no such folder or file"):
+    with refused(DataError, "missing", "nowhere", value="no such folder or file"):
         flat.make(SpeechData, root=str(tmp_path / "nowhere")).prepare(progress=False)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import unisono
+from refused import refused
 from unisono import Audio, Synthesizer
 from unisono.errors import RecipeError, RequestError
 from unisono.export import save_export
@@ -84,9 +85,9 @@ def test_word_paces_slow_their_words_across_pieces(voice):
     ratios = np.array(lengths[1]) / np.array(lengths[0])
     assert ratios[-1] == pytest.approx(4, rel=0.2)
     assert np.abs(np.array(lengths[1]) - np.array(lengths[0]))[:-1].max() <= 2.01 * 256 / 22050
-    with pytest.raises(RequestError, match=f"word_paces has 2 numbers, the text has {words} words"):
+    with refused(RequestError, "shape", "word_paces", value=2, names=str(words)):
         voice(TEXT, word_paces=[1, 1])
-    with pytest.raises(RequestError, match=r"word_paces holds 9\.0: each must be from 0\.25 to 4"):
+    with refused(RequestError, "range", "word_paces", value=9.0, names=["0.25", "4"]):
         voice("Two words", word_paces=[1, 9])
 
 
@@ -99,7 +100,7 @@ def test_the_first_speaker_is_the_default(voice):
 
 
 def test_an_unknown_speaker_is_named_with_the_nearest(voice):
-    with pytest.raises(RequestError, match=r"unknown speaker 'katleen' \(did you mean 'kathleen'\?\)"):
+    with refused(RequestError, "unknown", "speaker", value="katleen", names="kathleen"):
         voice("Hello", speaker="katleen")
 
 
@@ -211,7 +212,7 @@ def test_one_symbol_of_no_length_is_still_a_sound(make_voice, make_vocoder):
 
 
 def test_a_vocoder_of_another_mel_is_refused(make_voice, make_vocoder):
-    with pytest.raises(RecipeError, match=r"hop_length=200.*this model speaks .*hop_length=256.*: train"):
+    with refused(RecipeError, "conflict", "vocoder", names=["200", "256"]):
         make_voice().attach("vocoder", make_vocoder(hop_length=200))
 
 
@@ -260,7 +261,7 @@ def test_a_front_end_may_be_replaced(voice, monkeypatch):
     assert [s.label for s in voice("whatever").segments] == ["<start>", "ɑ", "<end>", "ah"]
     strange = Symbols(("<start>", "☃", "<end>"), (Word("ah", 0, 2),), (-1, 0, -1))
     voice.model.voice.front_end = lambda text: strange
-    with pytest.raises(RequestError, match=r"this voice has no symbol '☃', needed for 'whatever'"):
+    with refused(RequestError, "unknown", "text", value="☃", names="whatever"):
         voice("whatever")
 
 
@@ -311,5 +312,5 @@ def test_a_cut_within_a_phrase_is_no_pause(voice):
 
 
 def test_what_is_no_vocoder_is_refused(make_voice):
-    with pytest.raises(RecipeError, match="a Linear is no vocoder"):
+    with refused(RecipeError, "type", "vocoder", value="Linear"):
         make_voice().attach("vocoder", torch.nn.Linear(2, 2))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refused import refused
 from unisono.data import Audit
 from unisono.errors import DataError
 from unisono_sound.corpus import Manifest, Utterance, find_audio, read_manifest, read_manifests, same_sentence
@@ -154,7 +154,7 @@ def test_what_is_wrong_is_named(corpus, name, content, message):
 )
 def test_a_list_of_another_layout_is_named(corpus, content, layout):
     _, write = corpus
-    with pytest.raises(DataError, match=f"look like {re.escape(layout)} rather than") as error:
+    with refused(DataError, "format", "metadata.csv", names=layout) as error:
         read_manifest(write(content))
     assert error.value.fault is not None and error.value.fault.line == 1
     found = read_manifest(write(f"{layout}\n{content}"))
@@ -197,7 +197,7 @@ def test_names_are_found_in_any_form_and_case(corpus):
 )
 def test_an_open_quote_is_named_with_its_line(corpus, content, line):
     _, write = corpus
-    with pytest.raises(DataError, match=f"line {line}: the quote that opens here is not closed") as error:
+    with refused(DataError, "format", "train.csv", names=f"line {line}") as error:
         read_manifest(write(content, "train.csv"))
     assert error.value.fault is not None and error.value.fault.reason == "open quote"
 
@@ -232,10 +232,10 @@ def test_what_is_no_file_is_one_sentence(corpus):
         with pytest.raises(DataError, match=said) as error:
             read_manifest(root)
         assert len(str(error.value)) < 400
-    with pytest.raises(DataError, match=r"line 1: audio file .* the name is too long"):
+    with refused(DataError, "missing", "metadata.csv", names="line 1"):
         read_manifest(write("x" * 300 + "|one"))
     for encoding in ("utf-16", "utf-16-le"):
-        with pytest.raises(DataError, match=r"metadata\.csv: is UTF-16, not UTF-8"):
+        with refused(DataError, "format", "metadata.csv", value="is UTF-16, not UTF-8"):
             read_manifest(write("a|one\nb|two and more words", encoding=encoding))
 
 
@@ -253,12 +253,12 @@ def test_find_audio_walks_as_every_reader(tmp_path):
 
 def test_missing_metadata_folder_and_encoding(corpus, tmp_path):
     folder, write = corpus
-    with pytest.raises(DataError, match=r"voice: no metadata\.csv in it"):
+    with refused(DataError, "missing", "voice", value="metadata.csv"):
         read_manifest(folder)
-    with pytest.raises(DataError, match=r"nowhere: no such folder or file; check data\.root"):
+    with refused(DataError, "missing", "nowhere", value="no such folder or file"):
         read_manifest(tmp_path / "nowhere")
     path = write("a|fine\nb|caf\xe9", encoding="latin-1")
-    with pytest.raises(DataError, match="line 2: byte 0xe9 is not UTF-8; save"):
+    with refused(DataError, "format", "metadata.csv", value="byte 0xe9 is not UTF-8", names="line 2"):
         read_manifest(path)
 
 
@@ -276,9 +276,9 @@ def test_two_corpora_make_one_with_two_speakers(corpus, tmp_path):
     assert both.speakers == ["kim", "lee"]
     assert read_manifests([str(folder), str(other)]).speakers == ["voice", "other"]
     assert read_manifests(str(folder))[0].id == "a"
-    with pytest.raises(DataError, match="same name"):
+    with refused(DataError, "conflict", "data.root"):
         read_manifests([str(folder), str(folder)])
-    with pytest.raises(DataError, match="lists no corpus"):
+    with refused(DataError, "empty", "data.root"):
         read_manifests({})
 
 
@@ -354,9 +354,9 @@ def test_one_sentence_written_in_two_ways_stays_on_one_side():
 
 
 def test_split_refuses_to_hold_out_everything():
-    with pytest.raises(DataError, match="val_size=3 must lie between 0 and 2"):
+    with refused(DataError, "range", "val_size", value=3, names=["0", "2"]):
         make(["a", "b", "c"]).split(3)
-    with pytest.raises(DataError, match="1 different texts; lower val_size"):
+    with refused(DataError, "empty", "val_size", value=1):
         make(["a", "a", "a"]).split(1)
 
 
@@ -384,7 +384,7 @@ def test_a_digit_with_another_name_is_refused(tmp_path, name):
 
 
 def test_a_folder_without_digits_is_refused(tmp_path):
-    with pytest.raises(DataError, match="holds no audio"):
+    with refused(DataError, "empty", "recordings"):
         read_manifest(digits(tmp_path, "notes.txt"))
 
 
@@ -406,5 +406,5 @@ def test_the_digits_own_split_wins_and_comes_on_top(tmp_path, corpus):
 def test_nothing_left_to_train_on_is_refused_where_all_else_is_held_out(tmp_path):
     held = Utterance("a", tmp_path / "a.wav", "one", "s", held_out=True)
     rest = Utterance("b", tmp_path / "b.wav", "two", "s")
-    with pytest.raises(DataError, match="leaves nothing to train on"):
+    with refused(DataError, "empty", "val_size", value=1):
         Manifest((held, rest)).split(1)

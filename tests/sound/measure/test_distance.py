@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from refused import refused
 from unisono.errors import DataError
 from unisono_sound.measure import log_spectral_distance, mel_distance, scale_invariant_sdr
 
@@ -30,15 +31,15 @@ def test_sdr_does_not_mind_an_offset_of_either():
     assert 10 < expected < 18
     assert scale_invariant_sdr(clean + 0.5, clean + noise) == pytest.approx(expected, abs=1e-2)
     assert scale_invariant_sdr(clean, clean + noise - 0.7) == pytest.approx(expected, abs=1e-2)
-    with pytest.raises(DataError, match="silence"):
+    with refused(DataError, "empty", "waveform"):
         scale_invariant_sdr(clean, np.full(len(clean), 0.0))
 
 
 def test_sdr_of_a_copy_is_beyond_rounding_and_of_silence_refused():
     assert scale_invariant_sdr(WAVE, 2 * WAVE) > 100
-    with pytest.raises(DataError, match="silence"):
+    with refused(DataError, "empty", "waveform"):
         scale_invariant_sdr(WAVE, np.zeros(100))
-    with pytest.raises(DataError, match="silence"):
+    with refused(DataError, "empty", "reference"):
         scale_invariant_sdr(np.zeros(100), WAVE)
 
 
@@ -57,11 +58,11 @@ def test_log_spectral_distance_counts_one_frequency_as_one():
 
 
 def test_too_short_or_other_shapes_are_refused():
-    with pytest.raises(DataError, match="1024"):
+    with refused(DataError, "shape", "waveform", value=1000, names="1024"):
         log_spectral_distance(WAVE[:1000], WAVE)
-    with pytest.raises(DataError, match="same m"):
+    with refused(DataError, "shape", "other", value=(3, 5)):
         mel_distance(np.zeros((3, 4)), np.zeros((3, 5)))
-    with pytest.raises(DataError, match="at least one"):
+    with refused(DataError, "empty", "other", value=(3, 4)):
         mel_distance(np.zeros((0, 4)), np.zeros((3, 4)))
 
 

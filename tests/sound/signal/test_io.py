@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from refused import refused
 from unisono.errors import DataError
 from unisono_sound.signal import MelSpec, pitch, probe_audio, read_audio, resample, write_audio
 
@@ -62,7 +63,7 @@ def test_truncated_wav(tmp_path):
     write_audio(path, sine(), 22050)
     path.write_bytes(path.read_bytes()[:9000])
     for read in (read_audio, probe_audio):
-        with pytest.raises(DataError, match=r"cut\.wav: truncated.*promises 22050 bytes.*copy it"):
+        with refused(DataError, "damaged", "cut.wav", names="22050"):
             read(path)
 
 
@@ -70,7 +71,7 @@ def test_truncated_flac(tmp_path):
     path = tmp_path / "cut.flac"
     write_audio(path, torch.randn(20000, generator=torch.Generator().manual_seed(0)) / 5, 22050)
     path.write_bytes(path.read_bytes()[:9000])
-    with pytest.raises(DataError, match=r"cut\.flac"):
+    with refused(DataError, "damaged", "cut.flac"):
         read_audio(path)
 
 
@@ -78,7 +79,7 @@ def test_truncated_in_the_header(tmp_path):
     path = tmp_path / "head.wav"
     write_audio(path, sine(), 22050)
     path.write_bytes(path.read_bytes()[:30])
-    with pytest.raises(DataError, match=r"head\.wav: cannot be read as audio"):
+    with refused(DataError, "damaged", "head.wav"):
         read_audio(path)
 
 
@@ -100,34 +101,34 @@ def test_zero_length(tmp_path, content):
     else:
         path.touch()
     for read in (read_audio, probe_audio):
-        with pytest.raises(DataError, match=r"zero\.wav: (holds no samples|is empty)"):
+        with refused(DataError, "empty", "zero.wav"):
             read(path)
 
 
 def test_not_audio_and_missing_and_folder(tmp_path):
     (tmp_path / "text.wav").write_text("not sound at all, but long enough to look at")
-    with pytest.raises(DataError, match=r"text\.wav: cannot be read as audio.*convert"):
+    with refused(DataError, "damaged", "text.wav"):
         read_audio(tmp_path / "text.wav")
-    with pytest.raises(DataError, match=r"none\.wav: no such audio file"):
+    with refused(DataError, "missing", "none.wav", value="no such audio file: does not exist"):
         read_audio(tmp_path / "none.wav")
-    with pytest.raises(DataError, match="no such audio file"):
+    with refused(DataError, "format", value="no such audio file: is a folder, not a file"):
         read_audio(tmp_path)
 
 
 def test_non_finite_samples(tmp_path):
     path = tmp_path / "nan.wav"
     soundfile.write(path, np.array([0.0, np.nan, 0.1]), 22050, subtype="FLOAT")
-    with pytest.raises(DataError, match="NaN"):
+    with refused(DataError, "damaged", "nan.wav", value="holds NaN or infinite samples"):
         read_audio(path)
-    with pytest.raises(DataError, match="nothing was written"):
+    with refused(DataError, "value", "out.wav"):
         write_audio(tmp_path / "out.wav", torch.tensor([0.0, float("nan")]), 22050)
     assert not (tmp_path / "out.wav").exists()
 
 
 def test_writing_elsewhere(tmp_path):
-    with pytest.raises(DataError, match=r"'\.xyz'; use one of"):
+    with refused(DataError, "unsupported", "a.xyz", value=".xyz"):
         write_audio(tmp_path / "a.xyz", sine(), 22050)
-    with pytest.raises(DataError, match="cannot be written"):
+    with refused(DataError, "write", "a.wav"):
         write_audio(tmp_path / "no" / "a.wav", sine(), 22050)
 
 
@@ -198,7 +199,7 @@ def test_pitch_without_the_extra(monkeypatch):
 
     detector = sys.modules["unisono_sound.signal.pitch"]._detector
     monkeypatch.setitem(sys.modules, "swift_f0", None)
-    with pytest.raises(MissingExtra, match=r'pip install "unisono\[tts\]"'):
+    with refused(MissingExtra, "dependency", "swift-f0", names='pip install "unisono[tts]"'):
         detector.__wrapped__()
 
 
@@ -254,7 +255,7 @@ def test_half_a_lossy_file_is_truncated(tmp_path, suffix):
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     for read in (read_audio, probe_audio):
-        with pytest.raises(DataError, match="truncated") as caught:
+        with refused(DataError, "damaged") as caught:
             read(path)
         assert caught.value.fault.reason == "truncated"
 
@@ -266,10 +267,10 @@ def test_an_ogg_cut_between_pages_lacks_its_end(tmp_path):
     pages = [i for i in range(len(data)) if data[i : i + 4] == b"OggS"]
     assert len(pages) > 5
     path.write_bytes(data[: pages[-1]])
-    with pytest.raises(DataError, match="does not end the stream"):
+    with refused(DataError, "damaged", "a.ogg"):
         read_audio(path)
     path.write_bytes(data[: pages[3]] + data[pages[4] :])
-    with pytest.raises(DataError, match="Ogg page 4 follows page 2"):
+    with refused(DataError, "damaged", "a.ogg", value="truncated: Ogg page 4 follows page 2"):
         read_audio(path)
 
 
@@ -285,7 +286,7 @@ def test_an_mp3_of_whole_frames_only_is_counted(tmp_path):
         place += length
     assert place == len(data), "frames tile the file"
     path.write_bytes(data[: frames[len(frames) // 2]])
-    with pytest.raises(DataError, match=r"promises \d+ frames, \d+ are there"):
+    with refused(DataError, "damaged", "a.mp3"):
         read_audio(path)
     # a tag behind the sound is none of it
     path.write_bytes(data + b"TAG" + bytes(125))
@@ -300,7 +301,7 @@ def test_a_forged_header_asks_for_no_memory(tmp_path):
     assert place > 0 and data[place + 7] & 1
     data[place + 8 : place + 12] = b"\xff\xff\xff\xf0"
     path.write_bytes(data)
-    with pytest.raises(DataError, match="truncated"):
+    with refused(DataError, "damaged", "a.mp3"):
         read_audio(path)
     flac = tmp_path / "a.flac"
     write_audio(flac, sine(), 22050)
@@ -308,7 +309,7 @@ def test_a_forged_header_asks_for_no_memory(tmp_path):
     data[21] |= 0x0F
     data[22:26] = b"\xff" * 4  # STREAMINFO's 36 bits of total samples
     flac.write_bytes(data)
-    with pytest.raises(DataError, match=r"a\.flac"):
+    with refused(DataError, "damaged", "a.flac"):
         read_audio(flac)
 
 
@@ -318,7 +319,7 @@ def test_more_than_fits_into_memory_is_refused(tmp_path, monkeypatch):
     write_audio(tmp_path / "a.wav", torch.zeros(2, 5000), 8000)
     monkeypatch.setattr(module, "MOST_VALUES", 9999)
     monkeypatch.setattr(module, "_BLOCK_VALUES", 1000)
-    with pytest.raises(DataError, match="more than 4999 samples") as caught:
+    with refused(DataError, "limit", "a.wav", value="holds more than 4999 samples") as caught:
         read_audio(tmp_path / "a.wav")
     assert caught.value.fault.reason == "too large"
     monkeypatch.setattr(module, "MOST_VALUES", 10000)
@@ -328,7 +329,7 @@ def test_more_than_fits_into_memory_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize("rate", [1, 999, 2_000_000])
 def test_a_rate_that_is_no_rate(tmp_path, rate):
     soundfile.write(tmp_path / "a.wav", np.zeros(100, np.float32), rate)
-    with pytest.raises(DataError, match=f"a sample rate of {rate} Hz"):
+    with refused(DataError, "damaged", "a.wav", names=str(rate)):
         read_audio(tmp_path / "a.wav", 22050)
 
 
@@ -370,7 +371,7 @@ def test_damaged_bytes_never_leave_as_a_librarys_exception(tmp_path):
 
 def test_other_containers_are_refused_by_name(tmp_path):
     written(tmp_path / "a.mat", "MAT5", "PCM_16")
-    with pytest.raises(DataError, match="is a MAT5 file"):
+    with refused(DataError, "damaged", "a.mat"):
         read_audio(tmp_path / "a.mat")
 
 

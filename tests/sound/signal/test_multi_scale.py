@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from refused import refused
 from unisono.errors import DataError
 from unisono_sound.signal import MelSpec
 from unisono_sound.signal.losses import MultiScaleMelLoss
@@ -41,10 +42,10 @@ def test_every_filter_of_every_window_holds_a_bin(rate):
 
 
 def test_a_rate_too_high_for_the_shortest_window_is_named():
-    with pytest.raises(DataError, match="n_mels=5 is too many for n_fft=32"):
+    with refused(DataError, "range", "n_mels", value=5, names="32"):
         MultiScaleMelLoss(48000)
 
 
 def test_a_crop_that_is_too_short_is_named():
-    with pytest.raises(DataError, match="crops of 1024 samples"):
+    with refused(DataError, "shape", "data.crop_frames", value=1024):
         MultiScaleMelLoss(24000)(torch.zeros(1, 1024), torch.zeros(1, 1024))

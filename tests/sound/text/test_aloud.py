@@ -12,6 +12,7 @@ pytest.importorskip("espeakng_loader", reason="espeak-ng's wheel is not installe
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from refused import refused
 from unisono.errors import RequestError
 from unisono_sound.text import front_end, tokenize
 from unisono_sound.text.align import align
@@ -131,7 +132,7 @@ def test_a_decimal_point_is_said_and_a_date_is_no_number(language):
 
 
 def test_a_taka_is_not_read_in_bengali():
-    with pytest.raises(RequestError, match="'৳'"):
+    with refused(RequestError, "unsupported", "text", value="৳"):
         front_end("espeak", "de")("৳5")
     assert front_end("espeak", "de")("५").symbols == front_end("espeak", "de")("5").symbols
 
@@ -287,7 +288,7 @@ def test_characters_lose_no_sign():
     reader = front_end("characters")
     assert said(reader("5–3 −5 Ⅳ Ａ ễ")) == "5-3 -5 iv a e"
     for text in (".5", "3.14", "5 | 3", "a ^ b", "500 ₽"):
-        with pytest.raises(RequestError, match="cannot speak"):
+        with refused(RequestError, "unsupported", "text"):
             reader(text)
     assert said(reader("e.g. this")) == "eg this"
 

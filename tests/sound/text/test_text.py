@@ -9,6 +9,7 @@ import pytest
 import unisono_sound.text.frontend as module
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refused import refused
 from unisono.errors import CheckpointError, DataError, MissingExtra, RequestError
 from unisono_sound.text import CHARACTERS, IPA, front_end, front_end_of
 from unisono_sound.text.symbols import END, SPACE, SPECIALS, START
@@ -149,20 +150,20 @@ def test_refused_texts(name, text, message):
 
 
 def test_scripts_are_refused_by_language(english):
-    with pytest.raises(RequestError, match=r"CYRILLIC.*and 1 more.*'en-us'"):
+    with refused(RequestError, "unsupported", "text", value="привет", names="en-us"):
         english("привет")
     assert len(front_end("espeak", "ru")("привет")) > 5
 
 
 def test_unknown_language_and_front_end():
-    with pytest.raises(DataError, match=r"no front end is named 'espek'.*did you mean 'espeak'"):
+    with refused(DataError, "unknown", "front_end", value="espek", names="espeak"):
         front_end("espek")
-    with pytest.raises(DataError, match="cannot be imported"):
+    with refused(DataError, "missing", "front_end", value="no_such_module:read"):
         front_end("no_such_module:read")
     pytest.importorskip("espeakng_loader")
-    with pytest.raises(RequestError, match="no dictionary for 'fo'"):
+    with refused(RequestError, "unsupported", "language", value="fo"):
         front_end("espeak", "fo")
-    with pytest.raises(RequestError, match=r"no language 'en-uz'.*did you mean 'en-us'"):
+    with refused(RequestError, "unknown", "language", value="en-uz", names="en-us"):
         front_end("espeak", "en-uz")
 
 
@@ -171,7 +172,7 @@ def test_missing_wheel_names_the_install_line(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     engine.espeak.cache_clear()
-    with pytest.raises(MissingExtra, match=r"pip install \"unisono\[tts\]\""):
+    with refused(MissingExtra, "dependency", "espeakng-loader"):
         front_end("espeak")
     engine.espeak.cache_clear()
 
@@ -196,7 +197,7 @@ def test_custom_front_ends(monkeypatch):
         assert list(reader.table) == [*SPECIALS, "a", "b"], "made from what was read"
     closed = lambda text: list("abc")  # noqa: E731
     closed.symbols = ["a", "b"]
-    with pytest.raises(RequestError, match="no symbol 'c'"):
+    with refused(RequestError, "unknown", "text", names="c"):
         front_end(closed)("abc")
 
 
@@ -206,14 +207,14 @@ def test_an_export_imports_no_front_end(monkeypatch):
 
     monkeypatch.setattr(module.importlib, "import_module", refuse)
     facts = {"front_end": "os:system", "language": "en-us", "symbols": [*SPECIALS, "x"]}
-    with pytest.raises(CheckpointError, match="'os:system', which no export carries: pass"):
+    with refused(CheckpointError, "missing", "front_end", value="os:system"):
         front_end_of(facts)
     assert front_end_of(facts, custom=lambda text: ["x"])("x").symbols == (START, "x", END)
 
 
 def test_an_export_of_another_table_is_refused():
     facts = {"front_end": "characters", "language": "en-us", "symbols": [*SPECIALS, "x"]}
-    with pytest.raises(CheckpointError, match="install the version it was made with"):
+    with refused(CheckpointError, "version", "front_end", value="characters 2"):
         front_end_of(facts)
     assert front_end_of({**facts, "symbols": list(CHARACTERS)}).name == "characters"
     assert front_end_of({**facts, "symbols": list(CHARACTERS)[:-3]}).name == "characters"
