@@ -52,7 +52,8 @@ def nested(given: Mapping[str, Any], flat: Mapping[str, str], section: str, orig
                 value=given[name],
                 code="conflict",
             )
-        inner[last] = given[name]
+        value = given[name]  # a group that has gone into another, or one argument
+        inner[last] = _merged(inner.get(last, {}), value) if isinstance(value, Mapping) else value
     return _merged({name: value for name, value in given.items() if name not in old}, moved)
 
 

@@ -475,7 +475,7 @@ def test_half_an_ogg_is_not_encoded(codec, tmp_path):
 
 def test_only_regular_files_are_described(tmp_path):
     for place in ("/dev/zero", tmp_path, tmp_path / ("a" * 300)):
-        with pytest.raises(DataError, match=r"no such \.uc file"):
+        with refused(DataError, "missing" if str(place).endswith("a" * 300) else "format", place):
             describe(place)
 
 

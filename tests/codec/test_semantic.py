@@ -55,17 +55,17 @@ def test_nothing_can_be_said_of_no_frame():
 
 
 @pytest.mark.parametrize(
-    ("tokens", "rate", "message"),
+    ("tokens", "rate", "code", "path", "value", "named"),
     [
-        ([0, 3], None, "0 to 3: this model's phonemes have 3 kinds, 0 to 2"),
-        ([-1, 0], None, "from -1"),
-        ([0, 1], 50.0, "50 a second, this model's at 43.0664"),
-        ([], None, "no token"),
+        ([0, 3], None, "range", "semantic", (0, 3), "phonemes have 3 kinds"),
+        ([-1, 0], None, "range", "semantic", (-1, 0), "0 to 2"),
+        ([0, 1], 50.0, "conflict", "semantic_rate", 50.0, "43.0664"),
+        ([], None, "empty", "semantic", None, ()),
     ],
 )
-def test_tokens_of_another_kind_are_refused(tokens, rate, message):
+def test_tokens_of_another_kind_are_refused(tokens, rate, code, path, value, named):
     spec = SemanticSpec("phonemes", 3, FRAME_RATE)
-    with pytest.raises(RequestError, match=message):
+    with refused(RequestError, code, path, value=value, names=named):
         spec.check(torch.tensor(tokens, dtype=torch.int64), rate)
     spec.check(torch.tensor([0, 2]), FRAME_RATE)
 

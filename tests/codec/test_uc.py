@@ -119,8 +119,9 @@ def test_every_changed_byte_is_noticed(small):
         for change in (1, 0x80):
             damaged = bytearray(small)
             damaged[place] ^= change
-            with pytest.raises(DataError, match=r"^x\.uc: .*(copy it again|upgrade unisono|give one that)"):
+            with pytest.raises(DataError) as error:
                 read(bytes(damaged))
+            assert error.value.code in ("damaged", "version", "format") and error.value.path == "x.uc"
 
 
 def test_chunks_that_were_lost_repeated_or_exchanged_are_noticed():

@@ -129,18 +129,18 @@ def test_durations_are_learnt_where_none_are_given(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "code", "path", "named"),
     [
-        ({"semantic": "letters"}, "'phonemes' or 'hubert:FOLDER'"),
-        ({"semantic": "hubert"}, "'phonemes' or 'hubert:FOLDER'"),
-        ({"prompt_share": 0.8, "join_share": 0.3}, "must not exceed 1 together"),
-        ({"hide_share": 2.0}, r"in \[0, 1\]"),
-        ({"max_prompt_frames": 512}, "below max_frames=512"),
-        ({"align_steps": 0}, "at least 1"),
+        ({"semantic": "letters"}, "value", "data.reading.semantic", "hubert:FOLDER"),
+        ({"semantic": "hubert"}, "value", "data.reading.semantic", "hubert:FOLDER"),
+        ({"prompt_share": 0.8, "join_share": 0.3}, "range", "data.items.join_share", ["0.8", "0.3"]),
+        ({"hide_share": 2.0}, "range", "data.items.hide_share", "2.0"),
+        ({"max_prompt_frames": 512}, "range", "data.items.max_prompt_frames", "max_frames=512"),
+        ({"align_steps": 0}, "range", "data.reading.align_steps", "1"),
     ],
 )
-def test_wrong_options(options, message):
-    with pytest.raises(DataError, match=message):
+def test_wrong_options(options, code, path, named):
+    with refused(DataError, code, path, names=named):
         flat.make(VoiceData, root="somewhere", **options)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from refused import refused
 from unisono.errors import RecipeError
 from unisono_codec.codecs.waveform import Snake, WaveformDecoder, WaveformEncoder, WaveformSizes
 
@@ -108,15 +109,15 @@ def test_snake_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("change", "match"),
+    ("change", "code", "path", "named"),
     [
-        ({"strides": ()}, "strides"),
-        ({"strides": (2, 1)}, r"strides=\[2, 1\]"),
-        ({"padding": "reflect"}, "causal"),
-        ({"kernel": 6}, "odd"),
-        ({"decoder_channels": 12}, "multiple of 8"),
+        ({"strides": ()}, "range", "strides", "2"),
+        ({"strides": (2, 1)}, "range", "strides", "[2, 1]"),
+        ({"padding": "reflect"}, "conflict", "padding", "causal"),
+        ({"kernel": 6}, "value", "kernel", "odd"),
+        ({"decoder_channels": 12}, "value", "decoder_channels", "multiple of 8"),
     ],
 )
-def test_limits_are_named(change, match):
-    with pytest.raises(RecipeError, match=match):
+def test_limits_are_named(change, code, path, named):
+    with refused(RecipeError, code, f"model.waveform.{path}", names=named):
         WaveformSizes(**{**DAC, **change})

@@ -228,19 +228,21 @@ def test_given_durations(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options, message",
+    ("options", "code", "path", "named"),
     [
-        ({"language": "en-uz"}, r"no language 'en-uz'.*did you mean 'en-us'"),
-        ({"front_end": "espek"}, r"no front end is named 'espek'.*did you mean 'espeak'"),
-        ({"val_size": 99}, "val_size=99 must"),
-        ({"val_size": 1.5}, "val_size=1.5 must be a share below 1 or a whole number"),
-        ({"trim_db": -1.0}, "must not be negative"),
-        ({"durations": "nowhere"}, "durations='nowhere': no such file"),
+        ({"language": "en-uz"}, "unknown", "language", "did you mean 'en-us'"),
+        ({"front_end": "espek"}, "unknown", "front_end", "did you mean 'espeak'"),
+        ({"val_size": 99}, "range", "val_size", "0 and 1"),
+        ({"val_size": 1.5}, "range", "data.val_size", "below 1"),
+        ({"trim_db": -1.0}, "range", "data.sound.trim_db", "trim_db"),
+        ({"pad_seconds": -0.1}, "range", "data.sound.pad_seconds", "pad_seconds"),
+        ({"durations": "nowhere"}, "missing", "data.reading.durations", "nowhere"),
     ],
 )
-def test_wrong_options(tmp_path, options, message):
+def test_wrong_options(tmp_path, options, code, path, named):
     root = corpus(tmp_path / "voice", good(2))
-    with pytest.raises(DataError, match=message):
+    ((_, value),) = options.items()
+    with refused(DataError, code, path, value=value, names=named):
         flat.make(SpeechData, root=str(root), **options).prepare(progress=False)
 
 
@@ -305,19 +307,19 @@ def test_espeak_corpus_from_own_texts(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options, message",
+    ("options", "code", "path", "value", "named"),
     [
-        ({"num_sentences": 1}, "num_sentences=1 must be at least 2"),
-        ({"rates": [20]}, r"rates=\[20\] must hold numbers from 80 to 450"),
-        ({"pitches": []}, r"pitches=\[\] must hold"),
-        ({"voices": []}, "voices is empty"),
-        ({"voices": ["f22"]}, r"no voice 'f22'.*did you mean 'f2'"),
-        ({"texts": "nowhere.txt"}, "texts='nowhere.txt': no such file"),
-        ({"language": "en-uz"}, "no language 'en-uz'"),
+        ({"num_sentences": 1}, "range", "data.made.num_sentences", 1, "2"),
+        ({"rates": [20]}, "range", "data.made.rates", [20], ["80", "450"]),
+        ({"pitches": []}, "range", "data.made.pitches", [], ["0", "99"]),
+        ({"voices": []}, "empty", "data.made.voices", [], "plain"),
+        ({"voices": ["f22"]}, "unknown", "data.made.voices", "f22", "did you mean 'f2'"),
+        ({"texts": "nowhere.txt"}, "missing", "data.made.texts", "nowhere.txt", "nowhere.txt"),
+        ({"language": "en-uz"}, "unknown", "language", "en-uz", "en-uz"),
     ],
 )
-def test_wrong_espeak_options(options, message):
-    with pytest.raises(DataError, match=message):
+def test_wrong_espeak_options(options, code, path, value, named):
+    with refused(DataError, code, path, value=value, names=named):
         flat.make(EspeakData, **{"num_sentences": 3, **options}).prepare(progress=False)
 
 

@@ -53,8 +53,8 @@ from unisono_codec.voices.semantic import HUBERT, PHONEMES, UNITS, HubertUnits, 
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenOptions:
-    """Semantic tokens, and how they are aligned.
+class TokenReading(ReadingOptions):
+    """How texts are read, how long their symbols last, and what semantic tokens are made of.
 
     semantic: ``phonemes``, or ``hubert:FOLDER`` with clusters made by ``python -m unisono_codec.voices.semantic``.
     align_steps: how long durations are learnt where none are given.
@@ -65,12 +65,12 @@ class TokenOptions:
 
     def __post_init__(self):
         if self.align_steps < 1:
-            message = f"data.tokens.align_steps={self.align_steps} must be at least 1"
-            raise DataError(message, code="range", path="data.tokens.align_steps", value=self.align_steps)
+            message = f"data.reading.align_steps={self.align_steps} must be at least 1"
+            raise DataError(message, code="range", path="data.reading.align_steps", value=self.align_steps)
         kind, _, folder = self.semantic.partition(":")
         if kind not in (PHONEMES, HUBERT) or (kind == HUBERT) != bool(folder):
-            message = f"data.tokens.semantic={self.semantic!r} must be 'phonemes' or 'hubert:FOLDER'"
-            raise DataError(message, code="value", path="data.tokens.semantic", value=self.semantic)
+            message = f"data.reading.semantic={self.semantic!r} must be 'phonemes' or 'hubert:FOLDER'"
+            raise DataError(message, code="value", path="data.reading.semantic", value=self.semantic)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +113,8 @@ class ItemOptions:
             raise DataError(message, code="range", path="data.items.max_prompt_frames", value=self.max_prompt_frames)
 
 
-TOKENS = {field.name: f"tokens.{field.name}" for field in fields(TokenOptions)}
-"""Where recipe format 1's arguments of semantic tokens are."""
+READING = {field.name: f"reading.{field.name}" for field in fields(TokenReading)} | {"tokens": "reading"}
+"""Where recipe format 1's arguments of reading are, and the group ``tokens`` that format 2 began with."""
 ITEMS = {field.name: f"items.{field.name}" for field in fields(ItemOptions)}
 """Where recipe format 1's arguments of items are."""
 
@@ -123,21 +123,20 @@ class VoiceData(SpeechCorpus):
     """Recordings with texts, as the codes of a codec and semantic tokens.
 
     Args:
-        root, reading, val_size, mel, limits, sound, batch_size, num_workers: as in ``tts/speech``; the mel spec serves
-            the alignment, and its sample rate is the codec's.
-        tokens: semantic tokens, and how they are aligned.
+        root, val_size, mel, limits, sound, batch_size, num_workers: as in ``tts/speech``; the mel spec serves the
+            alignment, and its sample rate is the codec's.
+        reading: how texts are read, and what semantic tokens are made of.
         items: how items are cut, and how they begin.
     """
 
     uses: ClassVar[tuple[str, ...]] = ("codec",)
-    flat: ClassVar[dict[str, str]] = FLAT | TOKENS | ITEMS
+    flat: ClassVar[dict[str, str]] = FLAT | READING | ITEMS
 
     def __init__(
         self,
         root: str | list[str] | dict[str, str],
         *,
-        reading: ReadingOptions = ReadingOptions(),  # noqa: B008
-        tokens: TokenOptions = TokenOptions(),
+        reading: TokenReading = TokenReading(),
         items: ItemOptions = ItemOptions(),
         val_size: float = 0.03,
         mel: MelSpec = MelSpec(),  # noqa: B008
@@ -157,7 +156,7 @@ class VoiceData(SpeechCorpus):
             batch_size=batch_size,
             num_workers=num_workers,
         )
-        self.tokens, self.items = tokens, items
+        self.items, self.semantic, self.align_steps = items, reading.semantic, reading.align_steps
 
     def attach(self, role: str, component: Any) -> None:
         """Take the codec; its sample rate must be the mel spec's."""
@@ -172,8 +171,8 @@ class VoiceData(SpeechCorpus):
 
     def features(self) -> tuple[Callable[..., Any], str]:
         codec, units, version = self.component("codec"), None, ""
-        if self.tokens.semantic != PHONEMES:
-            folder = self.tokens.semantic.partition(":")[2]
+        if self.semantic != PHONEMES:
+            folder = self.semantic.partition(":")[2]
             units = HubertUnits.read(folder, codec.frame_rate)
             version = digest((Path(folder).expanduser() / UNITS).read_bytes().hex())
         return partial(extract, codec=codec, units=units), f"voice 1 {fingerprint(codec)} {version}"
@@ -182,13 +181,13 @@ class VoiceData(SpeechCorpus):
         codec = self.component("codec")
         audit = super().prepare(progress)
         items = [*self.train_set.items, *self.val_set.items]
-        if self.tokens.semantic == PHONEMES:
+        if self.semantic == PHONEMES:
             provider = Phonemes(list(self.reader.table), codec.frame_rate, self.mel.sample_rate / self.mel.hop_length)
             self.spec = provider.spec
             durations = [item.durations for item in items]
             if any(known is None for known in durations):
                 symbols, mels = [item.symbols for item in items], Mels(items)
-                durations = learn_alignment(symbols, mels, len(self.reader.table), num_steps=self.tokens.align_steps)
+                durations = learn_alignment(symbols, mels, len(self.reader.table), num_steps=self.align_steps)
             voiced = [VoiceItem(item, frames, provider) for item, frames in zip(items, durations, strict=True)]
         else:
             extraction: Any = self.features()[0]  # a partial of `extract`
@@ -241,7 +240,7 @@ class SpokenData(MadeSpeech, VoiceData):
         self.made = made
         super().__init__(
             "",
-            reading=ReadingOptions(language=language),
+            reading=TokenReading(language=language),
             items=items,
             val_size=val_size,
             mel=mel,

@@ -10,7 +10,7 @@ Two providers, which a model does not tell apart but by their ``SemanticSpec``:
 ::
 
     python -m unisono_codec.voices.semantic facebook/hubert-base-ls960 UNITS --data CORPUS --layer 9 --clusters 500
-    unisono train codec/soundstorm-small --data.semantic=hubert:UNITS …
+    unisono train codec/soundstorm-small --data.reading.semantic=hubert:UNITS …
 
 Frame rates. Providers count in frames of their own, mels' or HuBERT's (50 a second); tokens come at the codec's.
 Durations are added up, divided, and the sums rounded, so that nothing drifts. Of HuBERT's frames, the one whose

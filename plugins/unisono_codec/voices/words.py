@@ -37,7 +37,7 @@ from unisono_sound.corpus.options import DIGITS as DIGITS_FLAT
 from unisono_sound.corpus.options import FLAT, SOUND
 from unisono_sound.signal import MelSpec
 
-from unisono_codec.voices.data import TOKENS, ItemOptions, TokenOptions, VoiceData, VoiceItem, VoiceSet
+from unisono_codec.voices.data import READING, ItemOptions, TokenReading, VoiceData, VoiceItem, VoiceSet
 from unisono_codec.voices.facts import TokenFacts, WordFacts
 
 TAKES, HELD_TAKES = 6, 2
@@ -168,18 +168,17 @@ class PromptedData(VoiceData):
     A recording of a speaker who has no other is dropped. Prompts of held-out items are training recordings.
 
     Args:
-        root, reading, tokens, val_size, mel, limits, sound, batch_size, num_workers: as in ``codec/voice``.
+        root, reading, val_size, mel, limits, sound, batch_size, num_workers: as in ``codec/voice``.
         items: how items and their prompts are made.
     """
 
-    flat: ClassVar[dict[str, str]] = FLAT | TOKENS | {field.name: f"items.{field.name}" for field in fields(WordItems)}
+    flat: ClassVar[dict[str, str]] = FLAT | READING | {field.name: f"items.{field.name}" for field in fields(WordItems)}
 
     def __init__(
         self,
         root: str | list[str] | dict[str, str],
         *,
-        reading: ReadingOptions = ReadingOptions(),  # noqa: B008
-        tokens: TokenOptions = TokenOptions(),  # noqa: B008
+        reading: TokenReading = TokenReading(),  # noqa: B008
         items: WordItems = WordItems(),
         val_size: float = 0.03,
         mel: MelSpec = MelSpec(),  # noqa: B008
@@ -191,7 +190,6 @@ class PromptedData(VoiceData):
         super().__init__(
             root,
             reading=reading,
-            tokens=tokens,
             items=ItemOptions(max_frames=items.max_frames, max_prompt_frames=items.max_prompt_frames),
             val_size=val_size,
             mel=mel,

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from refused import refused
 from unisono.errors import DataError
 from unisono.media import Segment
 from unisono_sound.measure import (
@@ -200,7 +201,7 @@ def test_a_copy_is_perfect_and_noise_makes_it_worse():
 
 def test_silence_has_no_pesq():
     pytest.importorskip("pesq")
-    with pytest.raises(DataError, match="PESQ cannot score"):
+    with refused(DataError, "empty", "reference"):
         perceptual_quality(np.zeros(16000), 16000, np.zeros(16000), 16000)
 
 
@@ -224,7 +225,9 @@ def test_waveforms_are_brought_to_one_channel_and_rate():
     assert mono(torch.zeros(48000), 48000, 16000).shape == (16000,)
 
 
-@pytest.mark.parametrize("waveform", [np.zeros(0), np.zeros((2, 3, 4)), np.array([np.nan])])
-def test_waveforms_that_cannot_be_measured_are_refused(waveform):
-    with pytest.raises(DataError, match="cannot be measured"):
+@pytest.mark.parametrize(
+    ("waveform", "code"), [(np.zeros(0), "shape"), (np.zeros((2, 3, 4)), "shape"), (np.array([np.nan]), "value")]
+)
+def test_waveforms_that_cannot_be_measured_are_refused(waveform, code):
+    with refused(DataError, code, "waveform"):
         mono(waveform, 16000)

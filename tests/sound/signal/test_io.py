@@ -339,16 +339,17 @@ def test_only_regular_files_are_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "folder.wav").mkdir()
     (tmp_path / "link.wav").symlink_to(tmp_path / "nowhere")
-    places = [
-        "/dev/zero",
-        tmp_path / "pipe.wav",
-        tmp_path / "folder.wav",
-        tmp_path / "link.wav",
-        tmp_path / ("a" * 300),
-    ]
-    for place in [*places, "a\0b.wav"]:
+    places = {
+        "/dev/zero": "format",
+        tmp_path / "pipe.wav": "format",
+        tmp_path / "folder.wav": "format",
+        tmp_path / "link.wav": "missing",
+        tmp_path / ("a" * 300): "missing",
+        "a\0b.wav": "damaged",
+    }
+    for place, code in places.items():
         for read in (read_audio, probe_audio):
-            with pytest.raises(DataError, match="no such audio file"):
+            with refused(DataError, code, place):
                 read(place)
 
 
@@ -410,7 +411,7 @@ def test_writing_is_whole_or_not_at_all(tmp_path, monkeypatch):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["a.wav"]
-    with pytest.raises(DataError, match="cannot be written"):
+    with refused(DataError, "write", "b.wav", names="[3, 4, 5]"):
         write_audio(tmp_path / "b.wav", torch.zeros(3, 4, 5), 22050)
-    with pytest.raises(DataError, match=r"shape \[10\] at -1 Hz"):
+    with refused(DataError, "write", "b.wav", value=-1, names="[10]"):
         write_audio(tmp_path / "b.wav", torch.zeros(10), -1)

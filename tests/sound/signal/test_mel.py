@@ -103,17 +103,17 @@ def test_spec_round_trip():
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("fields", "code", "path", "named"),
     [
-        ({"n_mel": 80}, "no field 'n_mel'.*did you mean 'n_mels'"),
-        ({"f_max": 12000.0}, "f_max=12000.0.*11025"),
-        ({"hop_length": 1000}, "hop_length=1000.*512"),
-        ({"win_length": 2048}, "win_length=2048.*n_fft=1024"),
-        ({"n_mels": 0}, "n_mels=0 must be at least 1"),
+        ({"n_mel": 80}, "unknown", "n_mel", "did you mean 'n_mels'"),
+        ({"f_max": 12000.0}, "range", "f_max", "11025"),
+        ({"hop_length": 1000}, "range", "hop_length", "512"),
+        ({"win_length": 2048}, "range", "win_length", "n_fft=1024"),
+        ({"n_mels": 0}, "range", "n_mels", "1"),
     ],
 )
-def test_spec_refuses(fields, message):
-    with pytest.raises(DataError, match=message):
+def test_spec_refuses(fields, code, path, named):
+    with refused(DataError, code, path, names=named):
         MelSpec.from_dict(fields)
 
 
