@@ -18,6 +18,7 @@ from unisono.errors import RecipeError
 from unisono.media import Curve
 from unisono.model import Model, OnStep
 from unisono_sound.corpus import SpeechFacts
+from unisono_sound.precision import check_precision
 from unisono_sound.signal import GriffinLim
 from unisono_sound.text import Symbols
 from unisono_sound.text.symbols import PAUSES, SPECIALS
@@ -64,6 +65,7 @@ def stream(model: Any, request: SpeechRequest) -> Iterator[Audio]:
 
 def speak_batch(model: Any, readings: Sequence[Reading]) -> list[Audio]:
     """Speak pieces in one padded batch and describe what was said."""
+    check_precision(model)
     lengths = torch.tensor([len(reading.ids) for reading in readings], device=model.device)
     ids = torch.zeros(len(readings), int(lengths.max()), dtype=torch.int64)
     for row, reading in enumerate(readings):

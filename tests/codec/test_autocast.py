@@ -1,8 +1,13 @@
-"""Autocast: networks run in bfloat16 where they can, and widen where they must."""
+"""Autocast: networks run in bfloat16 where they can, and widen where they must; half weights are refused."""
 
 import pytest
 import torch
+from refused import refused
 from torch import nn
+from unisono import Synthesizer
+from unisono.errors import RequestError
+from unisono.recipe import Recipe
+from unisono_codec.codecs import untrained
 from unisono_codec.codecs.frames import FrameDecoder, FrameEncoder, FrameSizes
 from unisono_codec.vocoders.harmonic import HarmonicNet
 from unisono_codec.vocoders.sizes import WaveNetSizes
@@ -81,3 +86,32 @@ def test_transforms_widen_what_they_are_given():
     assert wave.dtype == again.dtype == torch.float32
     torch.testing.assert_close(wave, griffin_lim.decode(mel))
     torch.testing.assert_close(again, log_mel(wave))
+
+
+def test_weights_in_half_precision_are_refused_by_name():
+    """Phases do not bear it: such a model says so at once, however it is asked, and is as before once it is wide."""
+    for kind in (torch.bfloat16, torch.float16):
+        name = str(kind).removeprefix("torch.")
+
+        def no(model, ask, name=name):
+            with refused(RequestError, "unsupported", "dtype", value=name, names=[type(model).__name__, ".float()"]):
+                ask()
+
+        for recipe in ("codec/vocos-tiny", "codec/parallel-wavegan-tiny"):
+            vocoder = Recipe.read(recipe).build_model({"mel_spec": MelSpec().to_dict(), "pitch": False}).eval()
+            mel = torch.randn(1, 9, vocoder.mel_spec.n_mels) - 5
+            with torch.no_grad():
+                before = vocoder.decode(mel)
+            vocoder.to(kind)
+            no(vocoder, lambda vocoder=vocoder, mel=mel: vocoder.decode(mel))
+            no(vocoder, lambda vocoder=vocoder, mel=mel: list(vocoder.decode_stream([mel])))
+            no(vocoder, lambda vocoder=vocoder, mel=mel: Synthesizer(vocoder)(None, mel=mel[0].tolist()))
+            with torch.no_grad():
+                assert vocoder.float().decode(mel).shape == before.shape
+        codec = untrained.rvq({}).to(kind)
+        wave, tokens = torch.randn(1, 3000), torch.zeros(1, 5, codec.num_codebooks, dtype=torch.int64)
+        no(codec, lambda codec=codec, wave=wave: codec.encode(wave))
+        no(codec, lambda codec=codec, tokens=tokens: codec.decode(tokens))
+        no(codec, lambda codec=codec, wave=wave: list(codec.encode_stream([wave])))
+        no(codec, lambda codec=codec, tokens=tokens: list(codec.decode_stream([tokens])))
+        no(codec, lambda codec=codec: Synthesizer(codec)(None, samples=[0.1] * 3000))

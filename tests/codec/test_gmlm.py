@@ -232,6 +232,19 @@ def test_alone_is_in_a_batch(voice, recording):
         assert np.abs(alone.waveform - made.waveform).max() < 1e-4 * np.abs(alone.waveform).max()
 
 
+def test_padding_of_prompts_is_not_heard(model):
+    prompts, tokens = [codes(9, 1), codes(14, 2)], codes(7).expand(2, 7, 4)
+    known, semantic = torch.zeros(2, 7, 4, dtype=torch.bool), torch.arange(7).expand(2, 7)
+    mask = torch.ones(2, 7, dtype=torch.bool)
+    together, alone = model.remember(prompts), model.remember(prompts[:1])
+    torch.testing.assert_close(together.mean[:1], alone.mean, atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        both = model.predict(tokens, known, semantic, mask, together)
+        one = model.predict(tokens[:1], known[:1], semantic[:1], mask[:1], alone)
+    torch.testing.assert_close(both[:1], one, atol=1e-5, rtol=1e-5)
+    assert (both[0] - both[1]).abs().max() > 1e-3  # and the prompts are
+
+
 def test_a_stream_says_the_same_part_by_part(voice):
     whole, pieces = voice("one two three", seed=2), list(voice.stream("one two three", seed=2))
     assert len(pieces) == 2
@@ -447,6 +460,13 @@ def test_other_tokens_are_refused(voice, fields, code, path, value, named):
 def test_requests_that_contradict_themselves_are_refused(voice, fields, says):
     with pytest.raises(RequestError, match=says):
         voice(fields)
+
+
+def test_weights_in_half_precision_are_refused():
+    half = make().half()
+    for ask in (Synthesizer(half), lambda text: list(Synthesizer(half).stream(text))):
+        with refused(RequestError, "unsupported", "dtype", value="float16", names="GroupMaskedLM"):
+            ask("one")
 
 
 def test_another_codec_is_refused():

@@ -132,6 +132,11 @@ def test_sizes_out_of_range_are_refused(name, value):
         make(f"--model.{name}={value}")
 
 
+def test_weights_in_half_precision_are_refused():
+    with refused(RequestError, "unsupported", "dtype", value="bfloat16", names="Listener"):
+        make().bfloat16().hear([buzz()], 8000)
+
+
 # ---- the equal error rate ------------------------------------------------------------------------
 
 

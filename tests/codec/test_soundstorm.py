@@ -167,6 +167,27 @@ def test_the_loss_sees_neither_what_is_above_nor_what_is_padding(model):
         assert torch.equal(plain["tokens"], model.losses({**batch, "semantic": semantic})["tokens"])
 
 
+def test_hidden_prompts_and_speakers_are_those_that_the_batch_names(model):
+    b, t = 4, 12
+    batch = {
+        "codes": codes(b, t), "lengths": torch.full((b,), t), "semantic": 1 + torch.arange(t).expand(b, t),
+        "given": torch.tensor([4, 4, 0, 4]), "hidden": torch.tensor([True, False, False, True]),
+        "anonymous": torch.tensor([False, True, False, True]), "speaker": torch.tensor([1, 1, 0, 0]),
+        "symbols": torch.ones(b, 5, dtype=torch.int64), "durations": torch.full((b, 5), 3),
+        "symbol_lengths": torch.full((b,), 5), "row": torch.arange(b),
+    }  # fmt: skip
+    seen = []
+    handle = model.net.register_forward_pre_hook(lambda _, given: seen.append(given))
+    with torch.no_grad():
+        model.losses(batch)
+    handle.remove()
+    _, known, semantic, speaker, _ = seen[0]
+    wanted = batch["semantic"].clone()
+    wanted[[0, 3], :4] = len(IPA)
+    assert torch.equal(semantic, wanted) and speaker.tolist() == [1, 2, 0, 2]
+    assert known[[0, 1, 3], :4].all()
+
+
 # ---- the parts ---------------------------------------------------------------------------------
 
 
@@ -478,6 +499,13 @@ def test_semantic_tokens_of_sound_have_no_text(tmp_path):
     for fields in ({"text": "Hello."}, prompted):
         with refused(RequestError, "unsupported", names="hubert"):
             voice(None, **fields)
+
+
+def test_weights_in_half_precision_are_refused(voice):
+    half = make().bfloat16()
+    for ask in (Synthesizer(half), lambda text: list(Synthesizer(half).stream(text))):
+        with refused(RequestError, "unsupported", "dtype", value="bfloat16", names="SoundStorm"):
+            ask("Hello.")
 
 
 @pytest.mark.parametrize(

@@ -276,6 +276,17 @@ def test_a_voice_speaks_under_autocast(voice):
     assert abs(audio.seconds - plain.seconds) < 0.1 * plain.seconds
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_weights_in_half_precision_are_refused(make_voice, make_vocoder, kind):
+    model = make_voice()
+    model.attach("vocoder", make_vocoder())
+    name = str(kind).removeprefix("torch.")
+    half = Synthesizer(model.to(kind))
+    for ask in (half, lambda text: list(half.stream(text))):
+        with refused(RequestError, "unsupported", "dtype", value=name, names="float()"):
+            ask("Hello.")
+
+
 @pytest.mark.skipif(not SHIPPED.exists(), reason="the exports are not here")
 def test_the_shipped_voice_alone_is_as_in_a_batch_within_the_stated_bound():
     """docs/synthesis-api.md states it: 0.01 of full scale for waves, since filters divide by magnitudes near zero."""

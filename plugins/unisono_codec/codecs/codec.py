@@ -36,6 +36,7 @@ from unisono.nn.quantize import Quantizer
 from unisono.request import Request
 from unisono.train.adversarial import Adversarial
 from unisono_sound.corpus import AudioFacts
+from unisono_sound.precision import check_precision
 from unisono_sound.signal import read_audio
 
 from unisono_codec.codecs.streaming import BLOCK, checked, windows
@@ -227,6 +228,7 @@ class Codec(Adversarial):
         ``lengths`` are samples; positions beyond an item hold 0. Raises ``RequestError`` for levels that the codec
         lacks, for no samples, and for samples that are not finite.
         """
+        check_precision(self)
         levels = self.check_levels(levels)
         wave, mask = self._whole(wave, lengths)
         if self.net.encoder.causal:  # block by block, so that a stream is the same to the last bit
@@ -246,6 +248,7 @@ class Codec(Adversarial):
         The last axis may hold fewer levels than there are. Raises ``RequestError`` for tokens or lengths that cannot
         be this codec's.
         """
+        check_precision(self)
         n = tokens.shape[1] * self.hop_length
         counts = self._counts(lengths, len(tokens), n).to(tokens.device)
         frames = torch.arange(tokens.shape[1], device=tokens.device)
@@ -269,6 +272,7 @@ class Codec(Adversarial):
         whatever the pieces, and to the bit those of ``encode`` where the encoder is causal. Memory does not grow. All
         items have the length of the pieces. Raises as ``encode`` does.
         """
+        check_precision(self)
         levels, encoder = self.check_levels(levels), self.net.encoder
         past: dict[nn.Module, Any] = {}
         if encoder.causal:
@@ -293,6 +297,7 @@ class Codec(Adversarial):
         ``block`` token frames are decoded at once, as in ``encode_stream``: the same waves whatever the pieces, and
         to the bit that of ``decode`` where the decoder is causal.
         """
+        check_precision(self)
         for wave in self.net.decoder.stream(chunks, self.embed, block):
             yield wave.float()
 

@@ -27,6 +27,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from unisono.errors import RecipeError
 from unisono.train.adversarial import Adversarial, Played
 from unisono.train.discriminator_losses import Judgement
+from unisono_sound.precision import check_precision
 from unisono_sound.signal.losses import MultiResolutionSTFTLoss
 
 from unisono_codec.vocoders.sizes import WAVEGAN, WaveGame, WaveNetSizes
@@ -84,6 +85,7 @@ class ParallelWaveGAN(Adversarial, Vocoder):
         ``lengths`` are frames; an item's samples do not depend on what stands beyond them, and are
         zero there. Without ``seeds`` each is 0, in ``decode_stream`` too.
         """
+        check_precision(self)
         return self.net(mel, lengths, seeds)
 
     def speak(

@@ -20,6 +20,7 @@ from unisono.media import Audio
 from unisono.model import Model, OnStep
 from unisono.request import Request
 from unisono_sound.corpus import AudioFacts
+from unisono_sound.precision import check_precision
 from unisono_sound.signal import LogMel, read_audio
 from unisono_sound.signal.mel import LOG_FLOOR
 
@@ -80,6 +81,7 @@ class Vocoder(Model):
         ``lengths`` are frames; an item's samples do not depend on what stands beyond them, and are
         zero there.
         """
+        check_precision(self)
         return self.net(mel, lengths)
 
     def decode_stream(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -88,6 +90,7 @@ class Vocoder(Model):
         Output lags ``net.context`` frames behind, which is all that the network sees ahead. Each
         chunk costs twice as many frames on top: prefer chunks longer than that.
         """
+        check_precision(self)
         return self.net.stream(chunks)
 
     @torch.no_grad()
@@ -98,6 +101,7 @@ class Vocoder(Model):
         on_step: OnStep | None = None,
     ) -> list[Audio]:
         """Resynthesise each request's recording, or speak its spectrogram."""
+        check_precision(self)
         mels = [self._mel(request) for request in requests]
         lengths = torch.tensor([len(mel) for mel in mels], device=self.device)
         padded = nn.utils.rnn.pad_sequence(mels, batch_first=True, padding_value=SILENCE)

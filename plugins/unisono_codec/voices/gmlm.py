@@ -39,6 +39,7 @@ from unisono.nn.attention import attend, split_heads, split_parts
 from unisono.nn.modules import Modules
 from unisono.nn.rotary import Rotation, rotation
 from unisono.nn.temporal import TemporalPredictor
+from unisono_sound.precision import check_precision
 
 from unisono_codec.voices.conformer import Conformer, ConformerBlock
 from unisono_codec.voices.listener import Listener
@@ -165,6 +166,7 @@ class GroupMaskedLM(TokenModel):
     @torch.no_grad()
     def remember(self, prompts: Sequence[Int[Tensor, "p q"]]) -> "Memory":
         """Read prompts once: their keys and values for every layer."""
+        check_precision(self)
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
         self.prompts_read += len(prompts)
         padded = nn.utils.rnn.pad_sequence([prompt.to(self.device) for prompt in prompts], batch_first=True)

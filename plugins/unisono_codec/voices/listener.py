@@ -36,6 +36,7 @@ from unisono.model import OnStep
 from unisono.nn.convnext import ConvNeXtBlock
 from unisono.recipe import data_of
 from unisono_sound.corpus import SoundOptions, level, trim
+from unisono_sound.precision import check_precision
 from unisono_sound.signal import LogMel, read_audio, resample
 
 from unisono_codec.voices.facts import WordFacts
@@ -238,6 +239,7 @@ class Listener(Model):
 
         Raises ``RequestError`` for one that is too short, silent, or not finite.
         """
+        check_precision(self)
         result = []
         for wave in waves:
             mel = self._mel(wave.detach().cpu().float(), sample_rate).to(self.device)

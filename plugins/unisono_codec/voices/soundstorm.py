@@ -29,6 +29,7 @@ from unisono.errors import RecipeError, RequestError
 from unisono.masked import Canvas, Layout, Strategy, make_strategy
 from unisono.masked.model import StreamNetwork
 from unisono.masked.training.corrupt import Corrupted
+from unisono_sound.precision import check_precision
 from unisono_sound.voice import Reading, SpeechRequest
 
 from unisono_codec.voices.conformer import Conformer
@@ -255,6 +256,7 @@ class SoundStorm(TokenModel):
             return self.phonemes(symbols, self.aligner.align(seen, symbols)).cpu()
 
     def task(self, request: VoiceRequest, seed: int, streaming: bool = False) -> SpokenRequest:
+        check_precision(self)
         return SpokenRequest(self, request, seed, FIRST_PIECE_CHARACTERS if streaming else None)
 
     def denoiser(self, windows: Sequence[Window], canvas: Canvas) -> StreamNetwork:

@@ -248,6 +248,23 @@ def test_the_other_order_of_bytes_is_checked_too(tmp_path, fmt, endian):
     assert caught.value.fault.reason == "truncated"
 
 
+@pytest.mark.parametrize("size", [3, 4])
+def test_chunks_of_an_odd_length_are_padded(tmp_path, size):
+    """A chunk of an odd length before the sound hides no cut (RIFF: chunks begin at even bytes)."""
+    import struct
+
+    write_audio(tmp_path / "plain.wav", sine(), 22050)
+    plain = (tmp_path / "plain.wav").read_bytes()
+    assert plain[36:40] == b"data"
+    beside = b"note" + struct.pack("<I", size) + b"abcd"
+    made = plain[:4] + struct.pack("<I", len(plain) - 8 + len(beside)) + plain[8:36] + beside + plain[36:]
+    (tmp_path / "a.wav").write_bytes(made)
+    assert torch.equal(read_audio(tmp_path / "a.wav")[0], read_audio(tmp_path / "plain.wav")[0])
+    (tmp_path / "a.wav").write_bytes(made[: len(made) * 2 // 3])
+    with refused(DataError, "damaged", "a.wav"):
+        read_audio(tmp_path / "a.wav")
+
+
 @pytest.mark.parametrize("suffix", ["ogg", "opus", "mp3"])
 def test_half_a_lossy_file_is_truncated(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
