@@ -29,7 +29,7 @@ from unisono.diffusion import (
 from unisono.errors import RequestError, did_you_mean
 from unisono.nn.captions import MAX_LETTERS, MAX_WORDS
 
-from unisono_image.corpus.files import MIN_SIDE, covered, read_image
+from unisono_image.corpus.files import MIN_SIDE, code_of, covered, read_image
 from unisono_image.models.condition import NO_LABEL
 
 SOLVERS = {
@@ -116,26 +116,49 @@ def read_request(model: Any, request: ImageRequest) -> Task:
     label, caption = _subject(model, request)
     if request.negative_prompt is not None:
         if not model.facts.words:
-            raise RequestError("negative_prompt is for models that read captions; this one knows classes alone")
+            raise RequestError(
+                "negative_prompt is for models that read captions; this one knows classes alone",
+                code="unsupported",
+                path="negative_prompt",
+                value=request.negative_prompt,
+            )
         read_caption(request.negative_prompt, "negative_prompt")
     told = label != NO_LABEL or bool(caption) or request.negative_prompt is not None
     scale = request.guidance_scale
     if scale is None:
         scale = model.guidance_scale if told else 1.0
     elif scale != 1 and not told:
-        raise RequestError(f"guidance_scale={scale:g} has nothing to guide by: give {_ways(model)}, or leave it out")
+        raise RequestError(
+            f"guidance_scale={scale:g} has nothing to guide by: give {_ways(model)}, or leave it out",
+            code="conflict",
+            path="guidance_scale",
+            value=scale,
+        )
     if request.negative_prompt is not None and scale == 1:
-        raise RequestError("negative_prompt needs a guidance_scale other than 1")
+        raise RequestError(
+            "negative_prompt needs a guidance_scale other than 1",
+            code="conflict",
+            path="negative_prompt",
+            value=request.negative_prompt,
+        )
     height, width = (_side(model, name, getattr(request, name)) for name in ("height", "width"))
     if request.num_steps < 2 and request.solver != "serial":
         raise RequestError(
-            f"num_steps={request.num_steps} has nothing to run in parallel: give 2 or more, or solver=serial"
+            f"num_steps={request.num_steps} has nothing to run in parallel: give 2 or more, or solver=serial",
+            code="conflict",
+            path="num_steps",
+            value=request.num_steps,
         )
     start = None
     if request.image is not None:
         start = start_pixels(request.image, model.facts.background, height, width)
     elif request.strength is not None:
-        raise RequestError(f"strength={request.strength:g} says how far from a picture to go: give its path as image")
+        raise RequestError(
+            f"strength={request.strength:g} says how far from a picture to go: give its path as image",
+            code="missing",
+            path="image",
+            value=request.strength,
+        )
     strength = STRENGTH if request.strength is None else request.strength
     return Task(request, label, caption, height, width, float(scale), start, strength)
 
@@ -151,14 +174,27 @@ def read_caption(caption: str, name: str = "prompt") -> str:
     """Return a caption, or raise ``RequestError`` where it has no word, too many, or one that is too long."""
     words = words_of(caption)
     if not words:
-        raise RequestError(f"the {name} {caption.strip()[:40]!r} has no word: say what the picture shows")
+        raise RequestError(
+            f"the {name} {caption.strip()[:40]!r} has no word: say what the picture shows",
+            code="empty",
+            path=name,
+            value=caption,
+        )
     if len(words) > MAX_WORDS:
-        raise RequestError(f"the {name} has {len(words)} words, a caption at most {MAX_WORDS}: shorten it")
+        raise RequestError(
+            f"the {name} has {len(words)} words, a caption at most {MAX_WORDS}: shorten it",
+            code="limit",
+            path=name,
+            value=len(words),
+        )
     longest = max(words, key=len)
     if len(longest) > MAX_LETTERS:
         raise RequestError(
             f"the {name} has the word {longest[:20] + '…'!r} of {len(longest)} letters, at most {MAX_LETTERS}: "
-            "write words"
+            "write words",
+            code="limit",
+            path=name,
+            value=longest,
         )
     return caption
 
@@ -169,16 +205,31 @@ def _subject(model: Any, request: ImageRequest) -> tuple[int, str]:
     named, caption = request.label, request.prompt
     if caption is not None and not words:
         if not classes:
-            raise RequestError("this model knows neither captions nor classes: leave the prompt out")
+            raise RequestError(
+                "this model knows neither captions nor classes: leave the prompt out",
+                code="unsupported",
+                path="prompt",
+                value=caption,
+            )
         if named is not None:
-            raise RequestError("this model knows classes alone: give the prompt or the label, not both")
+            raise RequestError(
+                "this model knows classes alone: give the prompt or the label, not both",
+                code="conflict",
+                path="label",
+                value=named,
+            )
         named, caption = caption, None
     if caption is not None:
         read_caption(caption)
     if named is None:
         return NO_LABEL, caption or ""
     if not classes:
-        raise RequestError(f"label={named!r}: this model knows no classes: give {_ways(model)}")
+        raise RequestError(
+            f"label={named!r}: this model knows no classes: give {_ways(model)}",
+            code="unsupported",
+            path="label",
+            value=named,
+        )
     return class_number(named, classes), caption or ""
 
 
@@ -193,15 +244,27 @@ def class_number(named: str | int, classes: Sequence[str]) -> int:
         return list(classes).index(text)
     shown = text if len(text) <= 40 else f"{text[:40]}…"
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-        raise RequestError(f"unknown class {shown!r}{did_you_mean(shown, classes)}")
+        raise RequestError(
+            f"unknown class {shown!r}{did_you_mean(shown, classes)}", code="unknown", path="label", value=text
+        )
     number = int(text)
     numbered = {int(name): place for place, name in enumerate(classes) if re.fullmatch(r"[0-9]{1,18}", name)}
     if numbered:
         if number in numbered:
             return numbered[number]
-        raise RequestError(f"unknown class {shown!r}: classes are named by numbers here{did_you_mean(shown, classes)}")
+        raise RequestError(
+            f"unknown class {shown!r}: classes are named by numbers here{did_you_mean(shown, classes)}",
+            code="unknown",
+            path="label",
+            value=text,
+        )
     if not 0 <= number < len(classes):
-        raise RequestError(f"label={number} must be from 0 to {len(classes) - 1}, or one of {', '.join(classes[:12])}")
+        raise RequestError(
+            f"label={number} must be from 0 to {len(classes) - 1}, or one of {', '.join(classes[:12])}",
+            code="range",
+            path="label",
+            value=number,
+        )
     return number
 
 
@@ -210,11 +273,19 @@ def start_pixels(picture: str | Image, background: Any, height: int, width: int)
     try:
         pixels = read_image(picture, background) if isinstance(picture, str) else picture.bytes.transpose(2, 0, 1)
     except Drop as drop:
-        raise RequestError(f"image={str(picture)!r} cannot be used, {drop.reason}: {drop}") from None
+        raise RequestError(
+            f"image={str(picture)!r} cannot be used, {drop.reason}: {drop}",
+            code=code_of(drop),
+            path="image",
+            value=str(picture),
+        ) from None
     if min(pixels.shape[1:]) < MIN_SIDE:
         raise RequestError(
             f"the image to start from has {pixels.shape[2]} × {pixels.shape[1]} pixels: "
-            f"at least {MIN_SIDE} a side are needed"
+            f"at least {MIN_SIDE} a side are needed",
+            code="range",
+            path="image",
+            value=list(pixels.shape[1:]),
         )
     return pixels if pixels.shape[1:] == (height, width) else covered(pixels, height, width)
 
@@ -230,6 +301,9 @@ def _side(model: Any, name: str, asked: int | None) -> int:
     if side % multiple or not multiple <= side <= LARGEST * size:
         raise RequestError(
             f"{name}={side} must be a multiple of {multiple}, at most {LARGEST * size}; "
-            f"the model was trained on {size} × {size}"
+            f"the model was trained on {size} × {size}",
+            code="range",
+            path=name,
+            value=side,
         )
     return side

@@ -132,11 +132,15 @@ class ImageData(DataModule):
     ):  # fmt: skip
         super().__init__(batch_size, num_workers)
         if not 4 <= size <= 4096:
-            raise DataError(f"size={size} must be from 4 to 4096 pixels")
+            raise DataError(f"size={size} must be from 4 to 4096 pixels", code="range", path="data.size", value=size)
         if not 0 <= shift < size:
-            raise DataError(f"shift={shift} must be from 0 to below size={size}")
+            raise DataError(
+                f"shift={shift} must be from 0 to below size={size}", code="range", path="data.shift", value=shift
+            )
         if val_size < 0:
-            raise DataError(f"val_size={val_size} must be at least 0")
+            raise DataError(
+                f"val_size={val_size} must be at least 0", code="range", path="data.val_size", value=val_size
+            )
         self.size, self.flip, self.shift, self.val_size = size, flip, shift, val_size
         self.fit: Fit = fit
         self.background = colour(background)
@@ -153,7 +157,12 @@ class ImageData(DataModule):
         """
         if not pictures:
             first = f"; first: {audit.dropped[0]}" if audit.dropped else ""
-            raise DataError(f"no usable image to train on; dropped: {audit.reasons}{first}")
+            raise DataError(
+                f"no usable image to train on; dropped: {audit.reasons}{first}",
+                code="empty",
+                path="data",
+                value=audit.reasons,
+            )
         _note_what_lacks(audit, [*pictures, *tested])
         self.tested = list(tested)
         held: list[str] = []
@@ -222,7 +231,12 @@ class FileData(ImageData):
         if not is_folder(root) and (fault := fault_of(root, "check data.root")):
             if fault.reason != "missing":
                 raise fault.error()
-            raise DataError(f"{shown(self.root)}: no such file or folder; check data.root")
+            raise DataError(
+                f"{shown(self.root)}: no such file or folder; check data.root",
+                code="missing",
+                path="data.root",
+                value=str(self.root),
+            )
         return root
 
     def read(self, audit: Audit, files: Sequence[Path], ids: Sequence[str], progress: bool) -> tuple[Path, list[int]]:
@@ -291,7 +305,12 @@ class FolderData(FileData):
         walked.tell(audit)
         listed = _parts(root, walked, audit)
         if not listed:
-            raise DataError(f"{self.root}: holds no image ({', '.join(IMAGE_SUFFIXES)}); check data.root")
+            raise DataError(
+                f"{self.root}: holds no image ({', '.join(IMAGE_SUFFIXES)}); check data.root",
+                code="empty",
+                path="data.root",
+                value=str(self.root),
+            )
         ids = [file.id for file, _, _ in listed]
         store, kept = self.read(audit, [file.path for file, _, _ in listed], ids, progress)
         self.classes = sorted({listed[i][1] for i in kept if listed[i][1] and not listed[i][2]}, key=natural)

@@ -86,7 +86,12 @@ class EmojiData(FileData):
             else:
                 found[points] = file, name, captions
         if not found:
-            raise DataError(f"{self.root}: holds no emoji; dropped: {audit.reasons}; check data.root")
+            raise DataError(
+                f"{self.root}: holds no emoji; dropped: {audit.reasons}; check data.root",
+                code="empty",
+                path="data.root",
+                value=str(self.root),
+            )
         ids = [name for _, name, _ in found.values()]
         store, kept = self.read(audit, [file for file, _, _ in found.values()], ids, progress)
         listed = list(found.items())

@@ -31,6 +31,13 @@ class ImageFacts(Facts):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= self.size <= 65536:
-            raise DataError(f"facts: size={self.size} must be from 1 to 65536 pixels")
+            raise DataError(
+                f"facts: size={self.size} must be from 1 to 65536 pixels", code="range", path="size", value=self.size
+            )
         if not all(0 <= part <= 255 for part in self.background):
-            raise DataError(f"facts: background={list(self.background)} must be three numbers from 0 to 255")
+            raise DataError(
+                f"facts: background={list(self.background)} must be three numbers from 0 to 255",
+                code="range",
+                path="background",
+                value=list(self.background),
+            )

@@ -22,8 +22,9 @@ import numpy as np
 from einops import rearrange, repeat
 from jaxtyping import UInt8
 from unisono.data import Drop
-from unisono.errors import DataError, MissingExtra
+from unisono.errors import Code, DataError, MissingExtra
 from unisono.files import fault_of, shown
+from unisono.files.fault import CODES
 
 Fit = Literal["crop", "pad", "stretch", "exact"]
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
@@ -41,7 +42,17 @@ def colour(name: str) -> tuple[int, int, int]:
     try:
         return ImageColor.getrgb(name)[:3]
     except ValueError:
-        raise DataError(f"background={name!r} is no colour: give a name such as 'white', or '#rrggbb'") from None
+        raise DataError(
+            f"background={name!r} is no colour: give a name such as 'white', or '#rrggbb'",
+            code="value",
+            path="data.background",
+            value=name,
+        ) from None
+
+
+def code_of(drop: Drop) -> Code:
+    """Return the errors' code of why a picture cannot be used."""
+    return CODES.get(drop.reason, "range" if drop.reason in ("too small", "other size") else "format")
 
 
 def read_image(

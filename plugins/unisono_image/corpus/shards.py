@@ -86,7 +86,12 @@ class ShardData(ImageData):
         named = {record["label"] for record in kept if isinstance(record["label"], str)}
         numbers = {record["label"] for record in kept if isinstance(record["label"], int)}
         if named and numbers:
-            raise DataError(f"{self.root}: some classes are names ({min(named)!r}), some numbers: use one kind")
+            raise DataError(
+                f"{self.root}: some classes are names ({min(named)!r}), some numbers: use one kind",
+                code="conflict",
+                path="data.root",
+                value=str(self.root),
+            )
         self.classes = sorted(named) or [str(number) for number in range(max(numbers, default=-1) + 1)]
         label = {name: number for number, name in enumerate(self.classes)}
         pictures = []
@@ -196,7 +201,7 @@ def find_shards(root: str, audit: Audit | None = None) -> list[tuple[Path, str]]
             walked.tell(audit)
         inside = [(file.path, file.id) for file in walked.files if file.id.lower().endswith(SHARD_NAMES)]
         if not inside:
-            raise DataError(f"{root}: holds no shard (*.tar); check data.root")
+            raise DataError(f"{root}: holds no shard (*.tar); check data.root", code="empty", path=root)
         others = [file.id for file in walked.files if not file.id.lower().endswith(SHARD_NAMES)]
         if others and audit is not None:
             audit.note(
@@ -212,7 +217,9 @@ def find_shards(root: str, audit: Audit | None = None) -> list[tuple[Path, str]]
         try:
             found = [Path(name) for name in braceexpand.braceexpand(str(path))]
         except ValueError:
-            raise DataError(f"{root}: its braces are not closed; check data.root") from None
+            raise DataError(
+                f"{root}: its braces are not closed; check data.root", code="format", path="data.root", value=str(root)
+            ) from None
     else:
         found = [path]
     missing = [shard for shard in found if not is_file(shard)]
@@ -220,7 +227,11 @@ def find_shards(root: str, audit: Audit | None = None) -> list[tuple[Path, str]]
         fault = fault_of(missing[0], "check data.root")
         if fault is not None and fault.reason == "not a file":
             raise fault.error(DataError)
-        raise DataError(f"{missing[0]}: no such shard ({len(missing)} of {len(found)} are missing); check data.root")
+        raise DataError(
+            f"{missing[0]}: no such shard ({len(missing)} of {len(found)} are missing); check data.root",
+            code="missing",
+            path=missing[0],
+        )
     if len({shard.name for shard in found}) == len(found):
         return [(shard, shard.name) for shard in found]
     common = os.path.commonpath([shard.parent for shard in found])

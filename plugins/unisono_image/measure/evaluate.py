@@ -171,10 +171,20 @@ class Corpus:
         module = data if isinstance(data, ImageData) else corpus_of(model, str(data))
         module.setup()
         if module.size != model.facts.size:
-            raise DataError(f"the data has {module.size} pixels a side, the model makes {model.facts.size}")
+            raise DataError(
+                f"the data has {module.size} pixels a side, the model makes {model.facts.size}",
+                code="conflict",
+                path="size",
+                value=module.size,
+            )
         # Exports that are older than the natural order of numbers have another order of the same classes.
         if sorted(module.classes) != sorted(model.facts.classes) and not model.facts.words:
-            raise DataError(f"the data has the classes {module.classes}, the model knows {list(model.facts.classes)}")
+            raise DataError(
+                f"the data has the classes {module.classes}, the model knows {list(model.facts.classes)}",
+                code="conflict",
+                path="classes",
+                value=list(module.classes),
+            )
         train, tested = list(module.train_set.pictures), list(module.tested)
         held_out = {composed(id) for id in model.facts.held_out}
         rest = list(module.val_set.pictures) if module.val_set and not tested else []
@@ -202,7 +212,10 @@ class Corpus:
         if min(len(requests), len(sample), len(reference)) <= NEIGHBOURS + 1:
             raise DataError(
                 f"{len(requests)} requests, {len(sample)} training and {len(reference)} reference pictures: at least "
-                f"{NEIGHBOURS + 2} of each are needed; raise the limit or give more data"
+                f"{NEIGHBOURS + 2} of each are needed; raise the limit or give more data",
+                code="limit",
+                path="limit",
+                value=limit,
             )
         return cls(module.train_set, module.classes, requests, asked, labels, unseen, sample, reference, train, kind)
 
@@ -223,7 +236,12 @@ def corpus_of(model: Any, root: str) -> ImageData:
     kind = plugin.resolve(section.pop("name", "image/folder"), "data")
     known = inspect.signature(kind).parameters
     if "root" not in known:
-        raise DataError("this model was trained on data that was made on the spot: give a data module, not a path")
+        raise DataError(
+            "this model was trained on data that was made on the spot: give a data module, not a path",
+            code="unsupported",
+            path="data",
+            value=str(root),
+        )
     changed = {"root": root, "val_size": 0, "batch_size": 1, "num_workers": 0, "flip": False, "shift": 0}
     return kind(**{name: value for name, value in {**section, **changed}.items() if name in known})
 

@@ -70,7 +70,10 @@ class InceptionFeatures:
         except Exception as error:  # whatever a download, or what came of it, raises
             raise DataError(
                 f"Inception's weights cannot be loaded ({type(error).__name__}: {error}): put them where "
-                "torch-fidelity looks for them, or compare by the classifier"
+                "torch-fidelity looks for them, or compare by the classifier",
+                code="failed",
+                path="extractor",
+                value="inception",
             ) from None
 
     @torch.no_grad()
@@ -88,6 +91,8 @@ def features_of(model: Any, extractor: Extractor = "classifier") -> ClassifierFe
         raise RequestError(
             f"this {type(model).__name__} has no classifier, whose features images are compared by: give one with "
             "--component classifier=FOLDER or components={'classifier': FOLDER} (unisono train "
-            "image/classifier-cifar10 makes one), or compare by Inception: evaluate(…, extractor='inception')"
+            "image/classifier-cifar10 makes one), or compare by Inception: evaluate(…, extractor='inception')",
+            code="missing",
+            path="components.classifier",
         )
     return ClassifierFeatures(classifier)

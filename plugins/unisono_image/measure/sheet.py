@@ -19,7 +19,12 @@ def sheet(images: Sequence[Image], columns: int, labels: Sequence[str] = (), tim
     Raises ``RequestError`` where there is not one label for each picture (or none at all).
     """
     if labels and len(labels) != len(images):
-        raise RequestError(f"{len(labels)} labels do not go with {len(images)} images: give one each, or none")
+        raise RequestError(
+            f"{len(labels)} labels do not go with {len(images)} images: give one each, or none",
+            code="shape",
+            path="labels",
+            value=len(labels),
+        )
     enlarged = [image.enlarged(times) for image in images]
     if labels:
         enlarged = [_labelled(image, label) for image, label in zip(enlarged, labels, strict=True)]
@@ -30,7 +35,9 @@ def class_sheet(synthesizer: Any, per_class: int = 8, times: int = 2, seed: int 
     """Return a row of pictures for each class that a model knows; ``fields`` are those of the request."""
     classes = synthesizer.model.facts.classes
     if not classes:
-        raise RequestError("this model knows no classes: give prompts to prompt_sheet")
+        raise RequestError(
+            "this model knows no classes: give prompts to prompt_sheet", code="unsupported", path="classes"
+        )
     asked = [
         {"label": name, "seed": derive_seed("sheet", seed, name, number), **fields}
         for name in classes

@@ -34,7 +34,7 @@ from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
 from unisono.model import OnStep
 
 from unisono_image.corpus.facts import ImageFacts
-from unisono_image.corpus.files import fitted, read_image
+from unisono_image.corpus.files import code_of, fitted, read_image
 
 GROUPS = 8
 AT_ONCE = 250
@@ -128,11 +128,26 @@ class ImageClassifier(Model):
     ):
         super().__init__()
         if len(widths) < 2 or any(width < GROUPS or width % GROUPS for width in widths):
-            raise RecipeError(f"model.widths={widths} must be two or more multiples of {GROUPS}")
+            raise RecipeError(
+                f"model.widths={widths} must be two or more multiples of {GROUPS}",
+                code="value",
+                path="model.widths",
+                value=widths,
+            )
         if num_blocks < 1:
-            raise RecipeError(f"model.num_blocks={num_blocks} must be at least 1")
+            raise RecipeError(
+                f"model.num_blocks={num_blocks} must be at least 1",
+                code="range",
+                path="model.num_blocks",
+                value=num_blocks,
+            )
         if not 0 <= label_smoothing < 1:
-            raise RecipeError(f"model.label_smoothing={label_smoothing} must be from 0 to below 1")
+            raise RecipeError(
+                f"model.label_smoothing={label_smoothing} must be from 0 to below 1",
+                code="range",
+                path="model.label_smoothing",
+                value=label_smoothing,
+            )
         self.widths, self.num_blocks, self.label_smoothing = list(widths), num_blocks, label_smoothing
         self.dropout = nn.Dropout(dropout)
 
@@ -141,7 +156,12 @@ class ImageClassifier(Model):
         super().build(facts)
         self.classes = list(self.facts.classes)
         if len(self.classes) < 2:
-            raise DataError(f"a classifier needs two classes or more, the data has {len(self.classes)}: give folders")
+            raise DataError(
+                f"a classifier needs two classes or more, the data has {len(self.classes)}: give folders",
+                code="empty",
+                path="data.classes",
+                value=self.classes,
+            )
         self.size = self.facts.size
         self.embed = nn.Conv2d(3, self.widths[0], 3, 1, 1)
         stages = zip(self.widths, self.widths[1:], strict=False)
@@ -156,7 +176,12 @@ class ImageClassifier(Model):
     def check_source(self, facts: dict[str, Any]) -> None:
         """Refuse a start from a classifier of other classes."""
         if list(facts.get("classes", [])) != self.classes:
-            raise CheckpointError("run.init_from knows other classes than the data: start from one of its kind")
+            raise CheckpointError(
+                "run.init_from knows other classes than the data: start from one of its kind",
+                code="conflict",
+                path="run.init_from",
+                value=list(facts.get("classes", [])),
+            )
 
     # ---- the network ---------------------------------------------------------------------------
 
@@ -191,7 +216,7 @@ class ImageClassifier(Model):
             try:
                 part = np.stack([fitted(np.asarray(image), self.size) for image in images[first : first + AT_ONCE]])
             except Drop as drop:
-                raise RequestError(f"this image cannot be judged: {drop}") from None
+                raise RequestError(f"this image cannot be judged: {drop}", code=code_of(drop), path="images") from None
             features = self.features(torch.from_numpy(part).to(self.device).float() / 127.5 - 1)
             found.append((features.cpu().numpy(), self.logits(features).softmax(-1).cpu().numpy()))
         return np.concatenate([f for f, _ in found]), np.concatenate([c for _, c in found])
@@ -202,7 +227,12 @@ class ImageClassifier(Model):
         label = batch["label"]
         if bool((label < 0).any()):
             row = int(batch["row"][label < 0][0])
-            raise DataError(f"item {row} has no class: a classifier needs a folder for every image")
+            raise DataError(
+                f"item {row} has no class: a classifier needs a folder for every image",
+                code="missing",
+                path="label",
+                value=row,
+            )
         logits = self.logits(self.features(batch["image"]))
         smoothing = self.label_smoothing if self.training else 0.0
         loss = F.cross_entropy(logits, label, label_smoothing=smoothing)
@@ -241,11 +271,16 @@ def _pixels(request: ImageClassifier.Request) -> UInt8[np.ndarray, "3 h w"]:
         try:
             return read_image(request.image)
         except Drop as drop:
-            raise RequestError(f"image: {drop}") from None
+            raise RequestError(f"image: {drop}", code=code_of(drop), path="image", value=request.image) from None
     try:
         pixels = np.asarray(request.pixels)
     except ValueError:
-        raise RequestError("pixels: rows are not equally long") from None
+        raise RequestError("pixels: rows are not equally long", code="shape", path="pixels") from None
     if pixels.ndim != 3 or len(pixels) != 3 or not pixels.size or pixels.min() < 0 or pixels.max() > 255:
-        raise RequestError(f"pixels of shape {pixels.shape}: give [3][height][width] of whole numbers, 0 to 255")
+        raise RequestError(
+            f"pixels of shape {pixels.shape}: give [3][height][width] of whole numbers, 0 to 255",
+            code="shape",
+            path="pixels",
+            value=pixels.shape,
+        )
     return pixels.astype(np.uint8)

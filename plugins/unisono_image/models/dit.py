@@ -54,10 +54,18 @@ class DiT(ImageGenerator):
             guidance_scale=guidance_scale,
         )
         if network.patch_size < 1:
-            raise RecipeError(f"model.network.patch_size={network.patch_size} must be at least 1")
+            raise RecipeError(
+                f"model.network.patch_size={network.patch_size} must be at least 1",
+                code="range",
+                path="model.network.patch_size",
+                value=network.patch_size,
+            )
         if network.dim % network.num_heads or network.dim % 4:
             raise RecipeError(
-                f"model.network.dim={network.dim} must be a multiple of num_heads={network.num_heads}, and of 4"
+                f"model.network.dim={network.dim} must be a multiple of num_heads={network.num_heads}, and of 4",
+                code="shape",
+                path="model.network.dim",
+                value=network.dim,
             )
         self.sizes = network
         self.multiple = network.patch_size * downsampling

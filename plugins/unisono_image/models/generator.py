@@ -87,17 +87,37 @@ class ImageGenerator(Model):
         super().__init__()
         for name, value in (("dropout", condition.dropout), ("spell_share", condition.spell_share)):
             if not 0 <= value <= 1:
-                raise RecipeError(f"model.condition.{name}={value} must be in [0, 1]")
+                raise RecipeError(
+                    f"model.condition.{name}={value} must be in [0, 1]",
+                    code="range",
+                    path=f"model.condition.{name}",
+                    value=value,
+                )
         for name, value in (("channels", channels), ("downsampling", downsampling)):
             if value < 1:
-                raise RecipeError(f"model.{name}={value} must be at least 1")
+                raise RecipeError(
+                    f"model.{name}={value} must be at least 1", code="range", path=f"model.{name}", value=value
+                )
         if downsampling == 1 and channels != 3:
-            raise RecipeError(f"model.channels={channels}: pixels (downsampling 1) have 3")
+            raise RecipeError(
+                f"model.channels={channels}: pixels (downsampling 1) have 3",
+                code="conflict",
+                path="model.channels",
+                value=channels,
+            )
         if not 0 <= guidance_scale < math.inf:
-            raise RecipeError(f"model.guidance_scale={guidance_scale} must be at least 0")
+            raise RecipeError(
+                f"model.guidance_scale={guidance_scale} must be at least 0",
+                code="range",
+                path="model.guidance_scale",
+                value=guidance_scale,
+            )
         if condition.dim < 2 or condition.dim % condition.text_heads:
             raise RecipeError(
-                f"model.condition.dim={condition.dim} must be a multiple of text_heads={condition.text_heads}"
+                f"model.condition.dim={condition.dim} must be a multiple of text_heads={condition.text_heads}",
+                code="shape",
+                path="model.condition.dim",
+                value=condition.dim,
             )
         self.channels, self.downsampling, self.condition_dim = channels, downsampling, condition.dim
         self.condition_sizes = condition
@@ -114,7 +134,10 @@ class ImageGenerator(Model):
         super().build(facts)
         if self.facts.size % self.multiple:
             raise RecipeError(
-                f"data.size={self.facts.size} must be a multiple of {self.multiple} for this model: change one of them"
+                f"data.size={self.facts.size} must be a multiple of {self.multiple} for this model: change one of them",
+                code="shape",
+                path="data.size",
+                value=self.facts.size,
             )
         self.conditioner = Conditioner(len(self.facts.classes), self.facts.words, self.condition_sizes)
         self.net = self.make_net()
@@ -133,7 +156,12 @@ class ImageGenerator(Model):
         """Refuse a start from a model of other classes or words, whose embeddings would mean something else."""
         for name in ("classes", "words"):
             if facts.get(name) != self.facts[name]:
-                raise CheckpointError(f"run.init_from knows other {name} than the data: start from a model of its kind")
+                raise CheckpointError(
+                    f"run.init_from knows other {name} than the data: start from a model of its kind",
+                    code="conflict",
+                    path="run.init_from",
+                    value=name,
+                )
 
     # ---- latents -------------------------------------------------------------------------------
 
@@ -147,11 +175,20 @@ class ImageGenerator(Model):
         self.check_component(role, component)
         if role == "vae":
             if not self.latent:
-                raise RecipeError("this model denoises pixels and takes no vae: set model.downsampling and channels")
+                raise RecipeError(
+                    "this model denoises pixels and takes no vae: set model.downsampling and channels",
+                    code="conflict",
+                    path="components.vae",
+                )
             for name in ("channels", "downsampling"):
                 mine, its = getattr(self, name), getattr(component, f"latent_{name}", None)
                 if mine != its:
-                    raise RecipeError(f"model.{name}={mine}, the vae has {its}: set model.{name} to {its}")
+                    raise RecipeError(
+                        f"model.{name}={mine}, the vae has {its}: set model.{name} to {its}",
+                        code="conflict",
+                        path=f"model.{name}",
+                        value=mine,
+                    )
         super().attach(role, component)
 
     def encode(
@@ -238,7 +275,9 @@ class ImageGenerator(Model):
             raise
         except UnisonoError as error:  # a solver and a scheduler that do not go together
             asked = f"solver={task.request.solver!r}, scheduler={task.request.scheduler!r}"
-            raise RequestError(f"{asked}: {error}") from error
+            raise RequestError(
+                f"{asked}: {error}", code=error.code, path="scheduler", value=task.request.scheduler
+            ) from error
         progress.to(before + share)
         report = solution.report
         with _COUNTING:  # one model may be used from several threads

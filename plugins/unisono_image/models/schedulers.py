@@ -74,9 +74,17 @@ def make_scheduler(name: str | None, num_steps: int, objective: Any, schedule: s
         if name in NAMES[objective.family]:
             raise RequestError(
                 f"scheduler={name!r} takes no network that predicts {objective.prediction}, only "
-                f"{' and '.join(PREDICTIONS[name])}: use one of {', '.join(names)}"
+                f"{' and '.join(PREDICTIONS[name])}: use one of {', '.join(names)}",
+                code="unsupported",
+                path="scheduler",
+                value=name,
             )
-        raise RequestError(f"unknown scheduler {name!r} for a model of this kind{did_you_mean(name, names)}")
+        raise RequestError(
+            f"unknown scheduler {name!r} for a model of this kind{did_you_mean(name, names)}",
+            code="unknown",
+            path="scheduler",
+            value=name,
+        )
     match objective:
         case Flow():
             scheduler = _flow(name, objective)
@@ -84,7 +92,10 @@ def make_scheduler(name: str | None, num_steps: int, objective: Any, schedule: s
             scheduler = _discrete(name, objective, clip)
             if not torch.allclose(scheduler.alphas_cumprod.double(), objective.table, rtol=1e-5, atol=1e-8):
                 raise RequestError(
-                    f"scheduler={name!r} samples other noise levels than the model was trained on: use another one"
+                    f"scheduler={name!r} samples other noise levels than the model was trained on: use another one",
+                    code="unsupported",
+                    path="scheduler",
+                    value=name,
                 )
         case EDM():
             diffusers = _diffusers()
@@ -97,11 +108,19 @@ def make_scheduler(name: str | None, num_steps: int, objective: Any, schedule: s
         most = 999  # its timesteps are whole numbers, and one would come twice
     least = LEAST_STEPS.get(name, 1)
     if not least <= num_steps <= most:
-        raise RequestError(f"num_steps={num_steps} must be from {least} to {most} for scheduler={name!r}")
+        raise RequestError(
+            f"num_steps={num_steps} must be from {least} to {most} for scheduler={name!r}",
+            code="range",
+            path="num_steps",
+            value=num_steps,
+        )
     scheduler.set_timesteps(num_steps)
     if name not in WHOLE_ONLY and _repeats(scheduler):
         raise RequestError(
-            f"num_steps={num_steps} makes scheduler={name!r} step twice from one noise level: give fewer steps"
+            f"num_steps={num_steps} makes scheduler={name!r} step twice from one noise level: give fewer steps",
+            code="range",
+            path="num_steps",
+            value=num_steps,
         )
     return scheduler
 
@@ -125,7 +144,12 @@ def first_step(name: str | None, scheduler: Any, objective: Any, strength: float
     name = names[0] if name is None else name
     if name in WHOLE_ONLY:
         others = ", ".join(other for other in names if other not in WHOLE_ONLY)
-        raise RequestError(f"scheduler={name!r} cannot begin at a picture: leave the image out, or use one of {others}")
+        raise RequestError(
+            f"scheduler={name!r} cannot begin at a picture: leave the image out, or use one of {others}",
+            code="unsupported",
+            path="scheduler",
+            value=name,
+        )
     order = scheduler.order
     shares = noise_shares(scheduler, objective)[::order]
     if strength == 1:

@@ -99,7 +99,10 @@ class VAESizes:
         if not self.block_channels or any(width % self.norm_groups for width in self.block_channels):
             raise RecipeError(
                 f"model.network.block_channels={list(self.block_channels)} must each be a multiple of "
-                f"norm_groups={self.norm_groups}"
+                f"norm_groups={self.norm_groups}",
+                code="shape",
+                path="model.network.block_channels",
+                value=list(self.block_channels),
             )
 
 
@@ -117,7 +120,12 @@ class VAEObjective:
     def __post_init__(self):
         for name, value in (("kl_weight", self.kl_weight), ("perceptual_weight", self.perceptual_weight)):
             if not 0 <= value < math.inf:
-                raise RecipeError(f"model.objective.{name}={value} must be at least 0")
+                raise RecipeError(
+                    f"model.objective.{name}={value} must be at least 0",
+                    code="range",
+                    path=f"model.objective.{name}",
+                    value=value,
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +143,12 @@ class PatchGame:
 
     def __post_init__(self):
         if not 0 <= self.adversarial_weight < math.inf:
-            raise RecipeError(f"model.game.adversarial_weight={self.adversarial_weight} must be at least 0")
+            raise RecipeError(
+                f"model.game.adversarial_weight={self.adversarial_weight} must be at least 0",
+                code="range",
+                path="model.game.adversarial_weight",
+                value=self.adversarial_weight,
+            )
 
 
 FLAT = {

@@ -61,18 +61,27 @@ class UNet(ImageGenerator):
         if not widths or network.layers_per_block < 1:
             raise RecipeError(
                 f"model.network.block_channels={list(widths)} and layers_per_block={network.layers_per_block}: "
-                "at least one of each"
+                "at least one of each",
+                code="empty",
+                path="model.network.block_channels",
+                value=list(widths),
             )
         for width in widths:
             if width % network.norm_groups or width % network.head_dim:
                 raise RecipeError(
                     f"model.network.block_channels: {width} must be a multiple of "
-                    f"norm_groups={network.norm_groups} and of head_dim={network.head_dim}"
+                    f"norm_groups={network.norm_groups} and of head_dim={network.head_dim}",
+                    code="shape",
+                    path="model.network.block_channels",
+                    value=width,
                 )
         for level in network.attention_levels:
             if not 0 <= level < len(widths):
                 raise RecipeError(
-                    f"model.network.attention_levels: {level} must be from 0 to {len(widths) - 1}, the lowest"
+                    f"model.network.attention_levels: {level} must be from 0 to {len(widths) - 1}, the lowest",
+                    code="range",
+                    path="model.network.attention_levels",
+                    value=level,
                 )
         self.sizes = network
         self.multiple = downsampling * 2 ** (len(widths) - 1)

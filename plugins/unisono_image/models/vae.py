@@ -88,7 +88,12 @@ class VAE(Adversarial, Model):
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
         if self.facts.size % self.latent_downsampling:
-            raise RecipeError(f"data.size={self.facts.size} must be a multiple of {self.latent_downsampling}")
+            raise RecipeError(
+                f"data.size={self.facts.size} must be a multiple of {self.latent_downsampling}",
+                code="shape",
+                path="data.size",
+                value=self.facts.size,
+            )
         levels = len(self.network.block_channels)
         make: Any = AutoencoderKL  # its types say less than it takes
         self.net: Any = make(
@@ -136,7 +141,10 @@ class VAE(Adversarial, Model):
             weight = self.objective.perceptual_weight
             raise RecipeError(
                 f"model.objective.perceptual_weight={weight:g} compares features of a classifier: "
-                "add --components.classifier=FOLDER, or set it to 0"
+                "add --components.classifier=FOLDER, or set it to 0",
+                code="missing",
+                path="components.classifier",
+                value=weight,
             )
 
     def play(self, batch: dict[str, Any]) -> Played:

@@ -89,7 +89,12 @@ class MotionData(DataModule):
     def __init__(self, crop_frames: int | None, batch_size: int, num_workers: int):
         super().__init__(batch_size, num_workers)
         if crop_frames is not None and crop_frames < 2:
-            raise DataError(f"crop_frames={crop_frames} must be at least 2, or null for whole clips")
+            raise DataError(
+                f"crop_frames={crop_frames} must be at least 2, or null for whole clips",
+                code="range",
+                path="data.crop_frames",
+                value=crop_frames,
+            )
         self.crop_frames = crop_frames
         self.spec: MotionSpec
 
@@ -153,13 +158,27 @@ class ClipOptions:
 
     def __post_init__(self):
         if self.fps is not None and not 1 <= self.fps <= 240:
-            raise DataError(f"data.clips.fps={self.fps} must be from 1 to 240, or null to keep the files' own")
+            raise DataError(
+                f"data.clips.fps={self.fps} must be from 1 to 240, or null to keep the files' own",
+                code="range",
+                path="data.clips.fps",
+                value=self.fps,
+            )
         unit = self.metres_per_unit
         if unit is not None and not 0 < unit < math.inf:
-            raise DataError(f"data.clips.metres_per_unit={unit} must be above 0, such as 0.01 for centimetres")
+            raise DataError(
+                f"data.clips.metres_per_unit={unit} must be above 0, such as 0.01 for centimetres",
+                code="range",
+                path="data.clips.metres_per_unit",
+                value=unit,
+            )
         if not self.min_seconds >= 0 or (self.max_seconds is not None and not self.max_seconds > self.min_seconds):
             raise DataError(
-                f"data.clips.min_seconds={self.min_seconds} must be at least 0 and below max_seconds={self.max_seconds}"
+                f"data.clips.min_seconds={self.min_seconds} must be at least 0 and "
+                f"below max_seconds={self.max_seconds}",
+                code="range",
+                path="data.clips.min_seconds",
+                value=self.min_seconds,
             )
 
 
@@ -229,14 +248,22 @@ class ClipData(MotionData):
             else:
                 captures.append((clip, _restore(result.features.load, result.features.facts)))
         if not captures:
-            raise DataError(f"{self.root}: no usable clip; dropped: {audit.reasons}; first: {audit.dropped[0]}")
+            raise DataError(
+                f"{self.root}: no usable clip; dropped: {audit.reasons}; first: {audit.dropped[0]}",
+                code="empty",
+                path="data.root",
+                value=str(self.root),
+            )
         skeleton = captures[0][1].skeleton
         if self.clips.skeleton is not None:
             skeleton = read_bvh(self.clips.skeleton, unit).skeleton
         if not MIN_HEIGHT <= skeleton.height <= MAX_HEIGHT:
             raise DataError(
                 f"{self.clips.skeleton or captures[0][0].path}: the skeleton is {skeleton.height:.3g} m tall, expected "
-                f"{MIN_HEIGHT:g} to {MAX_HEIGHT:g} m; set data.clips.metres_per_unit (now {unit:g})"
+                f"{MIN_HEIGHT:g} to {MAX_HEIGHT:g} m; set data.clips.metres_per_unit (now {unit:g})",
+                code="range",
+                path="data.clips.metres_per_unit",
+                value=unit,
             )
         self.spec = MotionSpec(skeleton, captures[0][1].fps if self.clips.fps is None else self.clips.fps)
         fitted: dict[str, tuple[Listed, Motion]] = {}
@@ -249,7 +276,12 @@ class ClipData(MotionData):
                 continue
             audit.keep(clip.id, motion.seconds, "seconds")
         if not fitted:
-            raise DataError(f"{self.root}: no usable clip; dropped: {audit.reasons}; first: {audit.dropped[0]}")
+            raise DataError(
+                f"{self.root}: no usable clip; dropped: {audit.reasons}; first: {audit.dropped[0]}",
+                code="empty",
+                path="data.root",
+                value=str(self.root),
+            )
         held = hold_out(dict.fromkeys(fitted, 1), self.val_size)
         train, val = ([entry for name, entry in fitted.items() if (name in held) == part] for part in (False, True))
         ready = [_clip(*entry, self.spec) for entry in train]
@@ -285,14 +317,22 @@ class ClipData(MotionData):
                 continue
             audit.keep(source.id, seconds, "seconds")
         if not loaded:
-            raise DataError(f"{self.root}: no usable clip; dropped: {audit.reasons}; first: {audit.dropped[0]}")
+            raise DataError(
+                f"{self.root}: no usable clip; dropped: {audit.reasons}; first: {audit.dropped[0]}",
+                code="empty",
+                path="data.root",
+                value=str(self.root),
+            )
         self.spec = humanml3d.spec_of([features for features, _ in loaded.values()])
         unit = 1.0 if self.clips.metres_per_unit is None else self.clips.metres_per_unit
         height = self.spec.skeleton.height * unit
         if not MIN_HEIGHT <= height <= MAX_HEIGHT:
             raise DataError(
                 f"{self.root}: the skeleton is {height:.3g} m tall, expected {MIN_HEIGHT:g} to {MAX_HEIGHT:g} m; "
-                f"set data.clips.metres_per_unit (now {unit:g})"
+                f"set data.clips.metres_per_unit (now {unit:g})",
+                code="range",
+                path="data.clips.metres_per_unit",
+                value=unit,
             )
         if unit != 1.0:
             self.spec = replace(self.spec, skeleton=_scaled(self.spec.skeleton, unit))
@@ -309,7 +349,11 @@ class ClipData(MotionData):
             if unlisted:
                 audit.note(f"{unlisted} of {audit.kept} clips are in neither train.txt nor val.txt and sit out")
             if not train:
-                raise DataError(f"{root / 'train.txt'}: names none of the clips; mend it, or remove it")
+                raise DataError(
+                    f"{root / 'train.txt'}: names none of the clips; mend it, or remove it",
+                    code="empty",
+                    path=root / "train.txt",
+                )
         cut = partial(_stretches, spec=self.spec, judge=self._judge, audit=audit)
         ready = [[clip for name in side for clip in cut(name, *loaded[name])] for side in (train, val)]
         return self.settle(audit, *ready)
@@ -347,7 +391,9 @@ def _find_clips(root: Path, audit: Audit) -> list[Listed]:
         if not found.files:
             raise DataError(
                 f"{root}: holds no .bvh file and no new_joint_vecs folder; give a folder of BVH files, one in "
-                "HumanML3D's layout, or a table of file|caption"
+                "HumanML3D's layout, or a table of file|caption",
+                code="empty",
+                path=root,
             )
         listed: dict[str, Listed] = {}
         for file in found.files:
@@ -357,17 +403,31 @@ def _find_clips(root: Path, audit: Audit) -> list[Listed]:
             listed[file.stem] = Listed(file.stem, file.path, captions_of_name(file.path.stem))
         return list(listed.values())
     if not is_file(root):
-        raise DataError(f"{shown(root)}: no such folder or file; check data.root")
+        raise DataError(
+            f"{shown(root)}: no such folder or file; check data.root", code="missing", path="data.root", value=str(root)
+        )
     listed, beside = {}, Names(root.parent)
     for name, captions in read_captions(root, "clip", audit).items():
         path = beside.find(name)
         if path is None:
-            raise DataError(f"{root}: {shown(name)!r} does not exist beside it; put it there, or remove its lines")
+            raise DataError(
+                f"{root}: {shown(name)!r} does not exist beside it; put it there, or remove its lines",
+                code="missing",
+                path=root,
+                value=name,
+            )
         if path.suffix.lower() != ".bvh":
-            raise DataError(f"{root}: {shown(name)!r} is no .bvh file; tables list BVH files")
+            raise DataError(
+                f"{root}: {shown(name)!r} is no .bvh file; tables list BVH files", code="format", path=root, value=name
+            )
         id = Path(name).with_suffix("").as_posix()
         if id in listed:
-            raise DataError(f"{root}: {shown(name)!r} and {listed[id].path.name!r} have the same id; rename one")
+            raise DataError(
+                f"{root}: {shown(name)!r} and {listed[id].path.name!r} have the same id; rename one",
+                code="exists",
+                path=root,
+                value=name,
+            )
         listed[id] = Listed(id, path, captions)
     return list(listed.values())
 

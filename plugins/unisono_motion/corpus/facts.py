@@ -37,5 +37,8 @@ class MotionFacts(Facts):
             count = len(getattr(self, name))
             if count != self.motion.dim:
                 raise DataError(
-                    f"MotionFacts: {name} has {count} numbers, the features {self.motion.dim}: give one each"
+                    f"MotionFacts: {name} has {count} numbers, the features {self.motion.dim}: give one each",
+                    code="shape",
+                    path=name,
+                    value=count,
                 )

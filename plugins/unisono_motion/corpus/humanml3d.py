@@ -116,7 +116,11 @@ def list_sources(root: Path, audit: Audit) -> list[Source]:
     found = walk(root / "new_joint_vecs", (".npy",))
     found.tell(audit)
     if not found.files:
-        raise DataError(f"{root / 'new_joint_vecs'}: holds no .npy file; put the motions there")
+        raise DataError(
+            f"{root / 'new_joint_vecs'}: holds no .npy file; put the motions there",
+            code="empty",
+            path=root / "new_joint_vecs",
+        )
     texts = Names(root / "texts")
     sources = {}
     for file in found.files:

@@ -66,7 +66,9 @@ def evaluate(
     if device is not None:
         synthesizer.to(device)
     if samples < 2:
-        raise DataError(f"samples={samples} must be at least 2: spreads are measured")
+        raise DataError(
+            f"samples={samples} must be at least 2: spreads are measured", code="range", path="samples", value=samples
+        )
     held = Held.read(synthesizer, data, limit, pool)
     matcher, tokenizer = synthesizer.model.component("matcher"), synthesizer.model.tokenizer
     clips, captions, seconds, texts = held.clips, held.captions, held.seconds, held.texts
@@ -186,7 +188,9 @@ class Held:
         model = synthesizer.model
         matcher, tokenizer = model.component("matcher"), model.tokenizer
         if limit < 2:
-            raise DataError(f"limit={limit} must be at least 2: spreads are measured")
+            raise DataError(
+                f"limit={limit} must be at least 2: spreads are measured", code="range", path="limit", value=limit
+            )
         module = (
             data
             if isinstance(data, MotionData)
@@ -197,11 +201,21 @@ class Held:
         module.setup()
         name = "the data" if isinstance(data, MotionData) else str(data)
         if module.spec.to_dict() != tokenizer.spec.to_dict():
-            raise DataError(f"{name}: its motions have another skeleton or rate than the model's")
+            raise DataError(
+                f"{name}: its motions have another skeleton or rate than the model's",
+                code="conflict",
+                path="data",
+                value=name,
+            )
         everything = [*module.train_set.clips, *(module.val_set.clips if module.val_set else [])]
         clips, seen = held_out(everything, model.facts.held_out, limit)
         if len(clips) < 2:
-            raise DataError(f"{name}: {len(clips)} clips with a caption are left to measure, at least 2 are needed")
+            raise DataError(
+                f"{name}: {len(clips)} clips with a caption are left to measure, at least 2 are needed",
+                code="limit",
+                path="data",
+                value=len(clips),
+            )
         phrasings = [clip.captions[derive_seed("evaluate", clip.id) % len(clip.captions)] for clip in clips]
         captions = [" ".join(words_of(text)[:MAX_WORDS]) for text in phrasings]
         gallery = {clip.captions: clip.captions[0] for clip in everything if clip.captions}

@@ -21,9 +21,16 @@ def foot_sliding(positions: Float[np.ndarray, "t j 3"], feet: Sequence[int], fps
     such a foot slides; the speed needs no second threshold). Raises ``DataError`` without feet or movement.
     """
     if not len(feet):
-        raise DataError("this skeleton has no joint called ankle, foot or toe: nothing can slide")
+        raise DataError(
+            "this skeleton has no joint called ankle, foot or toe: nothing can slide", code="unsupported", path="feet"
+        )
     if len(positions) < 2:
-        raise DataError(f"{len(positions)} frame: sliding is measured from one frame to the next")
+        raise DataError(
+            f"{len(positions)} frame: sliding is measured from one frame to the next",
+            code="limit",
+            path="positions",
+            value=len(positions),
+        )
     places = np.asarray(positions, np.float64)[:, list(feet)]
     low = places[..., 1] <= places[..., 1].min(0) + GROUND_HEIGHT
     stands = low[1:] & low[:-1]
@@ -39,7 +46,12 @@ def velocity_jumps(positions: Float[np.ndarray, "t j 3"], fps: float) -> Float[n
     The first and the last frame have no velocity on both sides: 0.
     """
     if len(positions) < 3:
-        raise DataError(f"{len(positions)} frames: velocity changes between three or more")
+        raise DataError(
+            f"{len(positions)} frames: velocity changes between three or more",
+            code="limit",
+            path="positions",
+            value=len(positions),
+        )
     velocity = np.diff(np.asarray(positions, np.float64), axis=0) * fps
     return np.pad(np.linalg.norm(np.diff(velocity, axis=0), axis=-1).mean(-1), 1)
 

@@ -142,7 +142,12 @@ class MotionMatcher(Model):
         """Refuse a start from a matcher of other words or features."""
         for name in ("words", "motion"):
             if facts.get(name) != self.facts[name]:
-                raise CheckpointError(f"run.init_from knows other {name} than the data: start from one of its kind")
+                raise CheckpointError(
+                    f"run.init_from knows other {name} than the data: start from one of its kind",
+                    code="conflict",
+                    path="run.init_from",
+                    value=name,
+                )
 
     # ---- the encoders --------------------------------------------------------------------------
 
@@ -176,7 +181,9 @@ class MotionMatcher(Model):
         try:
             return torch.from_numpy(self.spec.encode(fit(motion, self.spec)))
         except Drop as drop:
-            raise RequestError(f"this motion cannot be matched: {drop}") from None
+            raise RequestError(
+                f"this motion cannot be matched: {drop}", code="unsupported", path="motion", value=drop.reason
+            ) from None
 
     @torch.no_grad()
     def place_motions(self, motions: Sequence[Motion]) -> Float[np.ndarray, "b e"]:
@@ -193,7 +200,12 @@ class MotionMatcher(Model):
         seeds = self.row_seeds(batch)
         empty = [i for i, caption in enumerate(batch["caption"]) if not caption.strip()]
         if empty:
-            raise DataError(f"item {int(batch['row'][empty[0]])} has no caption: a matcher needs one for every clip")
+            raise DataError(
+                f"item {int(batch['row'][empty[0]])} has no caption: a matcher needs one for every clip",
+                code="missing",
+                path="caption",
+                value=int(batch["row"][empty[0]]),
+            )
         texts = self.place_texts(batch["caption"], self.spell_share if self.training else 0.0, seeds)
         motions = self.place_features(batch["features"], batch["length"])
         label = batch["label"]
@@ -229,7 +241,7 @@ class MotionMatcher(Model):
                 try:
                     motion = Motion.read(request.motion, request.metres_per_unit)
                 except DataError as error:
-                    raise RequestError(str(error)) from None
+                    raise RequestError(str(error), code=error.code, path="motion", value=request.motion) from None
                 places.append(Place(self.place_motions([motion])[0], request.motion))
             if on_step is not None:
                 on_step(done, len(requests))

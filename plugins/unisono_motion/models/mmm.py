@@ -102,12 +102,22 @@ class MMM(MaskedModel):
         }
         for name, value in shares.items():
             if not 0 <= value <= 1:
-                raise RecipeError(f"model.{name}={value} must be in [0, 1]")
+                raise RecipeError(
+                    f"model.{name}={value} must be in [0, 1]", code="range", path=f"model.{name}", value=value
+                )
         if max_tokens < 2 * MIN_CROP:
-            raise RecipeError(f"model.max_tokens={max_tokens} must be at least {2 * MIN_CROP}")
+            raise RecipeError(
+                f"model.max_tokens={max_tokens} must be at least {2 * MIN_CROP}",
+                code="range",
+                path="model.max_tokens",
+                value=max_tokens,
+            )
         if network.dim % (2 * network.num_heads):
             raise RecipeError(
-                f"model.network.dim={network.dim} must be a multiple of twice num_heads={network.num_heads}"
+                f"model.network.dim={network.dim} must be a multiple of twice num_heads={network.num_heads}",
+                code="shape",
+                path="model.network.dim",
+                value=network.dim,
             )
         self.codebook_size, self.num_streams, self.max_tokens = codebook_size, num_streams, max_tokens
         self.crop_share = crop_share
@@ -133,7 +143,12 @@ class MMM(MaskedModel):
         """Refuse a start from a model of other words, whose embeddings would mean something else."""
         for name in ("words", "motion"):
             if facts.get(name) != self.facts[name]:
-                raise CheckpointError(f"run.init_from knows other {name} than the data: start from a model of its kind")
+                raise CheckpointError(
+                    f"run.init_from knows other {name} than the data: start from a model of its kind",
+                    code="conflict",
+                    path="run.init_from",
+                    value=name,
+                )
 
     # ---- the tokenizer -------------------------------------------------------------------------
 
@@ -148,7 +163,9 @@ class MMM(MaskedModel):
         if component.facts.get("motion") != self.facts["motion"]:
             raise RecipeError(
                 f"the {role} knows motions of another skeleton, rate or layout than this model: "
-                "train it on the same data"
+                "train it on the same data",
+                code="conflict",
+                path=f"components.{role}",
             )
         if role == "tokenizer":
             self.check_tokenizer(component)
@@ -158,7 +175,11 @@ class MMM(MaskedModel):
         """Raise ``RecipeError`` unless the tokenizer's streams are those that this model was made for."""
         streams = tokenizer.streams
         if any(level for _, level in streams):
-            raise RecipeError("the tokenizer has residual levels, which motion/mmm does not make: take motion/momask")
+            raise RecipeError(
+                "the tokenizer has residual levels, which motion/mmm does not make: take motion/momask",
+                code="conflict",
+                path="components.tokenizer",
+            )
         self.check_sizes(tokenizer, len(streams))
 
     def check_sizes(self, tokenizer: Any, num_streams: int) -> None:
@@ -168,7 +189,12 @@ class MMM(MaskedModel):
             ("num_streams", self.num_streams, num_streams),
         ):
             if mine != its:
-                raise RecipeError(f"model.{name}={mine}, the tokenizer has {its}: set model.{name} to {its}")
+                raise RecipeError(
+                    f"model.{name}={mine}, the tokenizer has {its}: set model.{name} to {its}",
+                    code="conflict",
+                    path=f"model.{name}",
+                    value=mine,
+                )
 
     @property
     def columns(self) -> list[int]:

@@ -70,7 +70,12 @@ class MoMask(MMM):
             objective=objective,
         )
         if num_levels < 2:
-            raise RecipeError(f"model.num_levels={num_levels}: a tokenizer of one level is motion/mmm's")
+            raise RecipeError(
+                f"model.num_levels={num_levels}: a tokenizer of one level is motion/mmm's",
+                code="range",
+                path="model.num_levels",
+                value=num_levels,
+            )
         self.num_parts, self.num_levels = num_parts, num_levels
         self.residual_sizes = replace(network, num_layers=network.residual_layers)
 
@@ -88,7 +93,12 @@ class MoMask(MMM):
         levels = [level for _, level in tokenizer.streams]
         its = max(levels) + 1
         if its != self.num_levels:
-            raise RecipeError(f"model.num_levels={self.num_levels}, the tokenizer has {its}: set model.num_levels")
+            raise RecipeError(
+                f"model.num_levels={self.num_levels}, the tokenizer has {its}: set model.num_levels",
+                code="conflict",
+                path="model.num_levels",
+                value=self.num_levels,
+            )
         self.check_sizes(tokenizer, len(levels))
 
     def layout(self, num_positions: int, request: MotionRequest | None = None) -> Layout:

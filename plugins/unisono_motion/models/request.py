@@ -129,28 +129,58 @@ def read_request(model: Any, request: MotionRequest) -> Task:
         for name, default in (("keep", None), ("part", None), ("at", 0.0)):
             if getattr(request, name) != default:
                 value = getattr(request, name)
-                raise RequestError(f"{name}={value!r} says how to edit a clip: give its path as motion")
+                raise RequestError(
+                    f"{name}={value!r} says how to edit a clip: give its path as motion",
+                    code="conflict",
+                    path=name,
+                    value=value,
+                )
     elif request.texts is not None:
-        raise RequestError("texts make a motion of its own: edit a clip with one text")
+        raise RequestError(
+            "texts make a motion of its own: edit a clip with one text",
+            code="conflict",
+            path="texts",
+            value=request.texts,
+        )
     if request.texts is None:
         if request.durations is not None:
-            raise RequestError("durations are those of texts: give texts, or seconds with one text")
+            raise RequestError(
+                "durations are those of texts: give texts, or seconds with one text",
+                code="conflict",
+                path="durations",
+                value=request.durations,
+            )
         if request.text is not None:
             read_caption(request.text)
         if request.motion is not None:
             return _edit(model, request)
         if request.text is None:
-            raise RequestError("text is required: say what the motion shows")
+            raise RequestError("text is required: say what the motion shows", code="missing", path="text")
         return _fresh(model, request, [request.text], [request.seconds])
     if request.text is not None or request.seconds is not None:
         given = "text" if request.text is not None else "seconds"
-        raise RequestError(f"{given} and texts exclude each other: texts have durations, one each")
+        raise RequestError(
+            f"{given} and texts exclude each other: texts have durations, one each",
+            code="conflict",
+            path=given,
+            value=getattr(request, given),
+        )
     seconds = [None] * len(request.texts) if request.durations is None else request.durations
     if len(seconds) != len(request.texts):
-        raise RequestError(f"{len(seconds)} durations for {len(request.texts)} texts: give one each")
+        raise RequestError(
+            f"{len(seconds)} durations for {len(request.texts)} texts: give one each",
+            code="shape",
+            path="durations",
+            value=len(seconds),
+        )
     for value in seconds:
         if value is not None and not 0 < value <= MAX_SECONDS:
-            raise RequestError(f"durations hold {value!r}: each must be above 0, at most {MAX_SECONDS:g}")
+            raise RequestError(
+                f"durations hold {value!r}: each must be above 0, at most {MAX_SECONDS:g}",
+                code="range",
+                path="durations",
+                value=value,
+            )
     return _fresh(model, request, request.texts, seconds)
 
 
@@ -178,14 +208,21 @@ def _fresh(model: Any, request: MotionRequest, texts: list[str], seconds: Sequen
 def _edit(model: Any, request: MotionRequest) -> Task:
     assert request.motion is not None
     if request.keep is None and request.part is None:
-        raise RequestError("what of the motion should stay? give keep, such as [[0, 1]], or the part to make anew")
+        raise RequestError(
+            "what of the motion should stay? give keep, such as [[0, 1]], or the part to make anew",
+            code="missing",
+            path="keep",
+        )
     tokenizer = model.tokenizer
     fps, down = tokenizer.spec.fps, tokenizer.downsampling
     parts = [part for part, _ in model.streams]
     if request.part is not None and request.part not in parts:
         raise RequestError(
             f"part={request.part!r}: this model's tokenizer knows the body as a whole; "
-            "load a model whose tokenizer has parts"
+            "load a model whose tokenizer has parts",
+            code="unsupported",
+            path="part",
+            value=request.part,
         )
     features = tokenizer.read(request.motion, request.metres_per_unit)
     own = tokenizer.encode(features[None].to(model.device))[0].cpu()[:, model.columns]
@@ -198,13 +235,19 @@ def _edit(model: Any, request: MotionRequest) -> Task:
         if not 0 <= start < end <= clip_seconds + 0.5 / fps:
             raise RequestError(
                 f"keep holds [{start:g}, {end:g}]: a range must lie within the clip, 0 to {clip_seconds:.2f} s, "
-                "and end after it starts"
+                "and end after it starts",
+                code="range",
+                path="keep",
+                value=(start, end),
             )
         first = math.ceil(start * fps / down - 1e-6)
         last = len(own) if end * fps > len(features) - 1 else math.floor(end * fps / down + 1e-6)
         if last <= first:
             raise RequestError(
-                f"keep holds [{start:g}, {end:g}], which covers no whole token of {down / fps:.3f} s: keep more"
+                f"keep holds [{start:g}, {end:g}], which covers no whole token of {down / fps:.3f} s: keep more",
+                code="range",
+                path="keep",
+                value=(start, end),
             )
         whole[first:last] = True
     kept = whole[:, None].expand(-1, own.shape[1]).clone()
@@ -214,7 +257,9 @@ def _edit(model: Any, request: MotionRequest) -> Task:
     if len(beyond) and offset + int(beyond.max()) >= length:
         raise RequestError(
             f"what is kept ends {(offset + int(beyond.max()) + 1) * down / fps:.2f} s into a result of "
-            f"{frames / fps:.2f} s: give more seconds, or keep less"
+            f"{frames / fps:.2f} s: give more seconds, or keep less",
+            code="conflict",
+            path="keep",
         )
     tokens = torch.zeros(length, own.shape[1], dtype=torch.int64)
     known = torch.zeros_like(tokens, dtype=torch.bool)
@@ -228,5 +273,10 @@ def _edit(model: Any, request: MotionRequest) -> Task:
 def _frames(seconds: float, fps: float) -> int:
     frames = round(seconds * fps)
     if frames < 2:
-        raise RequestError(f"{seconds:g} s is less than two frames at {fps:g} a second: ask for at least {2 / fps:.3f}")
+        raise RequestError(
+            f"{seconds:g} s is less than two frames at {fps:g} a second: ask for at least {2 / fps:.3f}",
+            code="range",
+            path="seconds",
+            value=seconds,
+        )
     return frames

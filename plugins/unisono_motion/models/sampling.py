@@ -26,14 +26,24 @@ SAMPLERS: dict[str, str] = {
 def check_sampler(request: Any) -> None:
     """Raise ``RequestError`` for an unknown sampler, or a setting that it does not take."""
     if request.sampler not in SAMPLERS:
-        raise RequestError(f"unknown sampler {request.sampler!r}{did_you_mean(request.sampler, SAMPLERS)}")
+        raise RequestError(
+            f"unknown sampler {request.sampler!r}{did_you_mean(request.sampler, SAMPLERS)}",
+            code="unknown",
+            path="sampler",
+            value=request.sampler,
+        )
     for knob in ("num_steps", "choice_temperature"):
         if getattr(request, knob) is not None and knob not in PRESETS[SAMPLERS[request.sampler]].takes:
-            raise RequestError(f"sampler {request.sampler} cannot take {knob}: leave it out, or take another sampler")
+            raise RequestError(
+                f"sampler {request.sampler} cannot take {knob}: leave it out, or take another sampler",
+                code="conflict",
+                path=knob,
+                value=getattr(request, knob),
+            )
     try:
         strategy_of(request, Layout.sequence(1, 2))
     except UnisonoError as error:
-        raise RequestError(str(error)) from None
+        raise RequestError(str(error), code=error.code, path=error.path, value=error.value) from None
 
 
 def strategy_of(request: Any, layout: Layout, unconditional: Any = None) -> Strategy:

@@ -64,6 +64,7 @@ SHORTEST, LONGEST = 1e-4, 10.0
 """Frame times that are read, in seconds."""
 
 _FIX = "give the path of a BVH file"
+_FOREIGN = "not a BVH file"
 _HEADER = re.compile(r"\s*Frames\s*:?\s*(\S+)\s+Frame\s*Time\s*:?\s*(\S+)[^\S\n]*(?:\n|$)", re.IGNORECASE)
 _WORD = re.compile(r"[{}]|[^\s{}]+")
 
@@ -91,7 +92,12 @@ def read_bvh(path: str | Path, metres_per_unit: float = 0.01) -> Capture:
     """Read a BVH file, or raise ``DataError`` that says in one sentence what is wrong with it, and where."""
     path = Path(path)
     if not 0 < metres_per_unit < math.inf:
-        raise DataError(f"metres_per_unit={metres_per_unit} must be above 0; 0.01 for centimetres")
+        raise DataError(
+            f"metres_per_unit={metres_per_unit} must be above 0; 0.01 for centimetres",
+            code="range",
+            path="metres_per_unit",
+            value=metres_per_unit,
+        )
     text = read_text(path, DataError, MAX_BYTES, _FIX).replace("\r\n", "\n").replace("\r", "\n")
     joints, after = _Hierarchy(path, text).read()
     values, fps = _frames(path, text, after, sum(len(joint.channels) for joint in joints))
@@ -212,7 +218,9 @@ class _Hierarchy:
         self.ahead = None
         if found is None:
             before = f", before {' or '.join(wanted)}" if wanted else ""
-            raise DataError(f"{self.name}: ends within the hierarchy{before}; the file is truncated")
+            raise DataError(
+                f"{self.name}: ends within the hierarchy{before}; the file is truncated", code="damaged", path=self.name
+            )
         line, word, after = found
         if not wanted:
             return found
@@ -220,7 +228,7 @@ class _Hierarchy:
             if word.upper() == name.upper():
                 return line, name, after
         what = f"{word!r:.40} where {' or '.join(wanted)} was expected"
-        raise self.fault(line, what, "not a BVH file", truncated=True)
+        raise self.fault(line, what, _FOREIGN, truncated=True)
 
     def peek(self) -> tuple[int, str, int] | None:
         if self.ahead is None:
@@ -229,8 +237,12 @@ class _Hierarchy:
 
     def fault(self, line: int, what: str, fix: str, truncated: bool = False) -> DataError:
         """Name a line; what is odd on the last line (``truncated``) is so because the rest is missing."""
+        cut = truncated and line == self.last
         return DataError(
-            f"{self.name}, line {line}: {what}; {'the file is truncated' if truncated and line == self.last else fix}"
+            f"{self.name}, line {line}: {what}; {'the file is truncated' if cut else fix}",
+            code="format" if fix == _FOREIGN and not cut else "damaged",
+            path=self.name,
+            value=line,
         )
 
 
@@ -258,14 +270,20 @@ def _frames(path: Path, text: str, after: int, num_channels: int) -> tuple[Float
     if header is None or not (header[1].isascii() and header[1].isdecimal()):
         raise DataError(
             f"{name}, line {line + 1}: 'Frames: N' and 'Frame Time: SECONDS' must follow MOTION; "
-            "the file is truncated or damaged"
+            "the file is truncated or damaged",
+            code="damaged",
+            path=path,
+            value=line + 1,
         )
     line += text.count("\n", after, header.end())
     seconds = _number(header[2])
     if not SHORTEST <= seconds <= LONGEST:
         raise DataError(
             f"{name}, line {line - 1}: frame time {header[2]!r:.40} must be a number of seconds, "
-            f"{SHORTEST:g} to {LONGEST:g}"
+            f"{SHORTEST:g} to {LONGEST:g}",
+            code="range",
+            path=path,
+            value=header[2],
         )
     rows = [(i, row) for i, row in enumerate(text[header.end() :].split("\n"), line) if row.strip()]
     declared = header[1].lstrip("0") or "0"
@@ -274,10 +292,13 @@ def _frames(path: Path, text: str, after: int, num_channels: int) -> tuple[Float
         said = declared if len(declared) < 19 else f"{declared[:8]}… ({len(declared)} digits)"
         raise DataError(
             f"{name}: says {said} frames and holds {len(rows)}; "
-            + ("the file is truncated" if fewer else "remove the surplus lines")
+            + ("the file is truncated" if fewer else "remove the surplus lines"),
+            code="damaged",
+            path=path,
+            value=len(rows),
         )
     if not rows:
-        raise DataError(f"{name}: holds no frame; export the motion again")
+        raise DataError(f"{name}: holds no frame; export the motion again", code="empty", path=path)
     values = np.empty((0, 0))
     if "_" not in text[header.end() :]:  # Python's own numbers may have it: 1_000
         with contextlib.suppress(ValueError):
@@ -287,13 +308,19 @@ def _frames(path: Path, text: str, after: int, num_channels: int) -> tuple[Float
             fields = row.split()
             if len(fields) != num_channels:
                 raise DataError(
-                    f"{name}, line {number}: {len(fields)} values for {num_channels} channels; the file is damaged"
+                    f"{name}, line {number}: {len(fields)} values for {num_channels} channels; the file is damaged",
+                    code="damaged",
+                    path=path,
+                    value=number,
                 )
             for word in fields:
                 if not abs(_number(word)) <= MAX_NUMBER:
                     raise DataError(
                         f"{name}, line {number}: {word!r:.40} is not a finite number of at most {MAX_NUMBER:g}; "
-                        "mend that frame"
+                        "mend that frame",
+                        code="value",
+                        path=path,
+                        value=word,
                     )
     return values, frame_rate(header[2])
 
@@ -330,12 +357,15 @@ def _assemble(path: Path, joints: list[_Joint], values: Float[np.ndarray, "t c"]
         worst = names[1 + int(stretch.argmax())]
         raise DataError(
             f"{shown(path)}: joint {worst!r} moves {stretch.max() * 100:.1f} cm on its parent; "
-            f"bones keep their length (up to {MAX_STRETCH * 100:g} cm): bake it into the root's position"
+            f"bones keep their length (up to {MAX_STRETCH * 100:g} cm): bake it into the root's position",
+            code="unsupported",
+            path=path,
+            value=worst,
         )
     try:
         skeleton = Skeleton(tuple(names), tuple(parents), offsets, np.array(ends) * scale)
     except DataError as error:
-        raise DataError(f"{shown(path)}: {error}") from None
+        raise DataError(f"{shown(path)}: {error}", code=error.code, path=path, value=error.value) from None
     return Capture(skeleton, rotations, places[:, 0], fps)
 
 

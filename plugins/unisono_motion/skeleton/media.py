@@ -88,7 +88,12 @@ class Motion(Media):
         parts = read_npz(path)
         missing = [name for name in _PARTS if name not in parts]
         if missing:
-            raise DataError(f"{shown(path)}: is not a motion saved as NPZ (lacks {', '.join(missing)}); save it again")
+            raise DataError(
+                f"{shown(path)}: is not a motion saved as NPZ (lacks {', '.join(missing)}); save it again",
+                code="format",
+                path=path,
+                value=missing,
+            )
         try:
             skeleton = Skeleton(
                 tuple(str(name) for name in parts["names"].tolist()),
@@ -100,7 +105,9 @@ class Motion(Media):
             caption = str(parts["caption"].item())
             return cls(_numbers(parts, "positions"), skeleton, float(parts["fps"].item()), rotations, caption)
         except (TypeError, ValueError) as error:
-            raise DataError(f"{shown(path)}: is not a motion saved as NPZ ({error}); save it again") from None
+            raise DataError(
+                f"{shown(path)}: is not a motion saved as NPZ ({error}); save it again", code="format", path=path
+            ) from None
 
     def _write(self, path: Path) -> None:
         suffix = path.suffix.lower()
@@ -123,7 +130,9 @@ class Motion(Media):
                 )
         else:
             if suffix == ".mp4" and shutil.which("ffmpeg") is None:
-                raise MissingProgram("MP4 needs ffmpeg on the PATH; install it, or use .gif")
+                raise MissingProgram(
+                    "MP4 needs ffmpeg on the PATH; install it, or use .gif", code="dependency", path="ffmpeg"
+                )
             from unisono_motion.skeleton.draw import write_video
 
             write_video(self._scene(), path)

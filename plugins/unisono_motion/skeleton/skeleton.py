@@ -31,17 +31,39 @@ class Skeleton:
     def __post_init__(self):
         count = len(self.names)
         if not (count == len(self.parents) == len(self.offsets) == len(self.ends)) or count == 0:
-            raise DataError(f"a skeleton of {count} names needs as many parents, offsets and ends")
+            raise DataError(
+                f"a skeleton of {count} names needs as many parents, offsets and ends",
+                code="shape",
+                path="parents",
+                value=len(self.parents),
+            )
         if count > MAX_JOINTS:
-            raise DataError(f"a skeleton of {count} joints is too large: at most {MAX_JOINTS}")
+            raise DataError(
+                f"a skeleton of {count} joints is too large: at most {MAX_JOINTS}",
+                code="limit",
+                path="names",
+                value=count,
+            )
         shapes = f"{np.shape(self.offsets)} and {np.shape(self.ends)}"
         if np.shape(self.offsets) != (count, 3) or np.shape(self.ends) != (count, 3):
-            raise DataError(f"offsets and ends must be [{count}, 3], got {shapes}")
+            raise DataError(
+                f"offsets and ends must be [{count}, 3], got {shapes}",
+                code="shape",
+                path="offsets",
+                value=np.shape(self.offsets),
+            )
         if self.parents[0] != -1 or not all(0 <= p < i for i, p in enumerate(self.parents) if i):
-            raise DataError("a skeleton's first joint is its root (parent -1), and parents stand before children")
+            raise DataError(
+                "a skeleton's first joint is its root (parent -1), and parents stand before children",
+                code="value",
+                path="parents",
+                value=self.parents,
+            )
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
-            raise DataError(f"two joints are called {twice[0]!r}: rename one of them")
+            raise DataError(
+                f"two joints are called {twice[0]!r}: rename one of them", code="value", path="names", value=twice[0]
+            )
 
     def __len__(self) -> int:
         return len(self.names)

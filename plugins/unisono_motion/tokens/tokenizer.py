@@ -144,7 +144,9 @@ class MotionTokenizer(Model):
         """Refuse a start from a tokenizer of other features."""
         if facts.get("motion") != self.facts["motion"]:
             raise CheckpointError(
-                "run.init_from knows motions of another skeleton, rate or layout: prepare the data likewise"
+                "run.init_from knows motions of another skeleton, rate or layout: prepare the data likewise",
+                code="conflict",
+                path="run.init_from",
             )
 
     # ---- as a tokenizer ------------------------------------------------------------------------
@@ -193,7 +195,12 @@ class MotionTokenizer(Model):
         frames = n * self.downsampling
         counts = torch.full((b,), frames) if lengths is None else lengths.cpu()
         if int(counts.max()) > frames or int(counts.min()) < 1:
-            raise RequestError(f"lengths={counts.tolist()} must be from 1 to {frames}, which {n} positions hold")
+            raise RequestError(
+                f"lengths={counts.tolist()} must be from 1 to {frames}, which {n} positions hold",
+                code="range",
+                path="lengths",
+                value=counts.tolist(),
+            )
         counts = counts.to(tokens.device)
         positions = torch.arange(n, device=tokens.device)
         mask = positions < -(-counts // self.downsampling)[:, None]
@@ -212,16 +219,21 @@ class MotionTokenizer(Model):
             motion = fit(Motion.read(path, metres_per_unit), self.spec)
             return torch.from_numpy(self.spec.encode(motion))
         except Drop as drop:
-            raise RequestError(f"{path}: {drop}") from None
+            raise RequestError(f"{path}: {drop}", code="unsupported", path=path, value=drop.reason) from None
         except DataError as error:
-            raise RequestError(str(error)) from None
+            raise RequestError(str(error), code=error.code, path=error.path, value=error.value) from None
 
     def _normalised(
         self, features: Float[Tensor, "b t d"], lengths: Int[Tensor, "b"] | None
     ) -> tuple[Float[Tensor, "b u d"], Bool[Tensor, "b u"]]:
         counts = [features.shape[1]] * len(features) if lengths is None else lengths.tolist()
         if max(counts) > features.shape[1] or min(counts) < 1:
-            raise RequestError(f"lengths={counts} must be from 1 to {features.shape[1]} frames")
+            raise RequestError(
+                f"lengths={counts} must be from 1 to {features.shape[1]} frames",
+                code="range",
+                path="lengths",
+                value=counts,
+            )
         x, mask = pad_to_multiple(features, counts, self.downsampling)
         return (x - self.mean) / self.std * mask[..., None], mask
 
@@ -258,7 +270,10 @@ class MotionTokenizer(Model):
         widths = {len(frame) for frame in request.features}
         if widths != {self.spec.dim}:
             raise RequestError(
-                f"features has frames of {sorted(widths)} numbers: give at least one frame, each of {self.spec.dim}"
+                f"features has frames of {sorted(widths)} numbers: give at least one frame, each of {self.spec.dim}",
+                code="shape",
+                path="features",
+                value=sorted(widths),
             )
         return torch.tensor(request.features)
 
@@ -352,7 +367,12 @@ class ScalarMotionTokenizer(MotionTokenizer):
             objective=CodebookObjective(**asdict(objective)),
         )
         if not levels or min(levels) < 2:
-            raise RecipeError(f"model.levels={levels} must be whole numbers of at least 2, one or more")
+            raise RecipeError(
+                f"model.levels={levels} must be whole numbers of at least 2, one or more",
+                code="range",
+                path="model.levels",
+                value=levels,
+            )
         self.levels = levels
 
     def _quantizer(self) -> Quantizer:
@@ -379,4 +399,9 @@ class PartsMotionTokenizer(MotionTokenizer):
 
 def _check_downsampling(value: int) -> None:
     if value < 2 or value & (value - 1):
-        raise RecipeError(f"model.downsampling={value} must be a power of 2 from 2 on")
+        raise RecipeError(
+            f"model.downsampling={value} must be a power of 2 from 2 on",
+            code="range",
+            path="model.downsampling",
+            value=value,
+        )

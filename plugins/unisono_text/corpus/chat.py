@@ -122,18 +122,35 @@ class ChatData(StoredData):
                 if not isinstance(text, str):
                     name = self.names[role]
                     near = did_you_mean(name, row) if name not in row else ""
-                    raise DataError(f"no {'text in' if name in row else 'field'} {name!r}{near}")
+                    raise DataError(
+                        f"no {'text in' if name in row else 'field'} {name!r}{near}", code="missing", path=name
+                    )
             return [("user", str(pair[0])), ("assistant", str(pair[1]))]
         if not isinstance(said, list) or not said:
-            raise DataError(f"{self.names['messages']!r} is no list of messages")
+            raise DataError(
+                f"{self.names['messages']!r} is no list of messages",
+                code="type",
+                path=self.names["messages"],
+                value=said,
+            )
         turns: list[tuple[str, str]] = []
         for message in said:
             role, text = (message.get(key) if isinstance(message, dict) else None for key in ("role", "content"))
             if role not in ROLES or not isinstance(text, str):
-                raise DataError(f"a message is {str(message)[:60]}, not a role ({', '.join(ROLES)}) and its content")
+                raise DataError(
+                    f"a message is {str(message)[:60]}, not a role ({', '.join(ROLES)}) and its content",
+                    code="type",
+                    path=self.names["messages"],
+                    value=message,
+                )
             turns.append((role, text))
         talk = [role for role, _ in turns if role != "system"]
         wanted = ["user", "assistant"] * (len(talk) // 2)
         if not talk or talk != wanted:
-            raise DataError(f"its turns are {', '.join(talk) or 'none'}, not user and assistant in turn")
+            raise DataError(
+                f"its turns are {', '.join(talk) or 'none'}, not user and assistant in turn",
+                code="value",
+                path=self.names["messages"],
+                value=talk,
+            )
         return turns

@@ -42,7 +42,9 @@ class TextData(DataModule):
     def __init__(self, context: int, batch_size: int, num_workers: int):
         super().__init__(batch_size, num_workers)
         if not 2 <= context <= 2**20:
-            raise DataError(f"context={context} must be from 2 to {2**20} tokens")
+            raise DataError(
+                f"context={context} must be from 2 to {2**20} tokens", code="range", path="data.context", value=context
+            )
         self.context = context
         self.tokenizer: Tokenizer | None = None
         self._lent: Tokenizer | None = None
@@ -63,7 +65,12 @@ class TextData(DataModule):
     ) -> Audit:
         """Fill the sets and the facts, and return the audit."""
         if not len(train_set):
-            raise DataError("no document is left to train on: see the reasons above, and give more data")
+            raise DataError(
+                "no document is left to train on: see the reasons above, and give more data",
+                code="empty",
+                path="data",
+                value=audit.reasons,
+            )
         self.tokenizer, self.train_set = tokenizer, train_set
         self.val_set = val_set if val_set is not None and len(val_set) else None
         self.facts = TextFacts(
@@ -133,9 +140,16 @@ class ToyData(TextData):
     ):
         super().__init__(context, batch_size, num_workers)
         if num_items < 1 or val_size < 0:
-            raise DataError(f"num_items={num_items} must be at least 1, val_size={val_size} at least 0")
+            raise DataError(
+                f"num_items={num_items} must be at least 1, val_size={val_size} at least 0",
+                code="range",
+                path="data.num_items" if num_items < 1 else "data.val_size",
+                value=num_items if num_items < 1 else val_size,
+            )
         if questions and pack:
-            raise DataError("questions and pack do not go together: a row has one prompt")
+            raise DataError(
+                "questions and pack do not go together: a row has one prompt", code="conflict", path="data.questions"
+            )
         self.num_items, self.val_size, self.questions, self.pack = num_items, val_size, questions, pack
         self.kind, self.vocabulary = tokenizer, vocabulary
 
@@ -161,7 +175,12 @@ class ToyData(TextData):
 def make_tokenizer(kind: str, texts: Iterable[str], vocabulary: int) -> Tokenizer:
     """Return the tokenizer of a kind for texts; raises ``DataError`` for an unknown one."""
     if kind not in MADE:
-        raise DataError(f"tokenizer={kind!r} is none that can be made{did_you_mean(kind, MADE)}")
+        raise DataError(
+            f"tokenizer={kind!r} is none that can be made{did_you_mean(kind, MADE)}",
+            code="unknown",
+            path="tokenizer",
+            value=kind,
+        )
     return MADE[kind](texts, vocabulary)
 
 

@@ -102,10 +102,14 @@ def find_sources(root: Roots, suffixes: Sequence[str] = SUFFIXES, notes: list[st
     notes = [] if notes is None else notes
     found = [source for name, item in named for source in _sources(str(item), str(name), suffixes, notes)]
     if not found:
-        raise DataError("root names no file: give a path, a folder, a pattern, a list of them, or {name: path}")
+        raise DataError(
+            "root names no file: give a path, a folder, a pattern, a list of them, or {name: path}",
+            code="empty",
+            path="data.root",
+        )
     twice = [path for path, count in Counter(source.path for source in found).items() if count > 1]
     if twice:
-        raise DataError(f"{twice[0]} is named twice by root: name it once")
+        raise DataError(f"{twice[0]} is named twice by root: name it once", code="exists", path=twice[0])
     return found
 
 
@@ -186,14 +190,21 @@ def _sources(item: str, group: str, suffixes: Sequence[str], notes: list[str]) -
         sources = [Source(file.path, group, file.id) for file in found.files]
         sources += [Source(fault.path or path / id, group, id, fault) for id, fault in found.faults]
         if not sources:
-            raise DataError(f"{shown(item)}: holds no file of {', '.join(suffixes)}; check data.root")
+            raise DataError(
+                f"{shown(item)}: holds no file of {', '.join(suffixes)}; check data.root", code="empty", path=item
+            )
         notes += found.notes
         return sorted(sources, key=lambda source: natural(source.id))
     fault = fault_of(path, "check data.root")
     if fault and fault.reason == "missing" and glob.has_magic(item):
         paths = _matching(path)
         if not paths:
-            raise DataError(f"{shown(item)}: the pattern finds no file; check data.root")
+            raise DataError(
+                f"{shown(item)}: the pattern finds no file; check data.root",
+                code="missing",
+                path="data.root",
+                value=item,
+            )
         # a folder of such a name is a table in parts; of ** each file is found by itself
         folders = [found for found in paths if is_folder(found) and found.suffix.lower() in suffixes]
         folders = [] if "**" in item else [folder for folder in folders if not folder.is_symlink()]
@@ -202,7 +213,9 @@ def _sources(item: str, group: str, suffixes: Sequence[str], notes: list[str]) -
         sources += [Source(found, group, fault=None if is_file(found) else fault_of(found)) for found in paths]
     elif fault:
         raise (
-            DataError(f"{shown(item)}: no such file or folder; check data.root")
+            DataError(
+                f"{shown(item)}: no such file or folder; check data.root", code="missing", path="data.root", value=item
+            )
             if fault.reason == "missing"
             else (fault.error())
         )
@@ -211,7 +224,12 @@ def _sources(item: str, group: str, suffixes: Sequence[str], notes: list[str]) -
     for source in sources:
         if source.path.suffix.lower() not in suffixes and source.fault is None:
             kind = source.path.suffix or "no suffix"
-            raise DataError(f"{shown(source.path)}: a file of {kind} is not read, only {', '.join(suffixes)}")
+            raise DataError(
+                f"{shown(source.path)}: a file of {kind} is not read, only {', '.join(suffixes)}",
+                code="format",
+                path=source.path,
+                value=source.path.suffix,
+            )
     return sources
 
 

@@ -50,11 +50,19 @@ class StoredData(TextData):
         super().__init__(context, batch_size, num_workers)
         tokenizer, val = corpus.tokenizer, corpus.val
         if isinstance(val, int | float) and not 0 <= val < 1:
-            raise DataError(f"data.corpus.val={val:g} must be in [0, 1), a share of the characters; or name files")
+            raise DataError(
+                f"data.corpus.val={val:g} must be in [0, 1), a share of the characters; or name files",
+                code="range",
+                path="data.corpus.val",
+                value=val,
+            )
         if tokenizer not in MADE and not is_folder(Path(tokenizer).expanduser()):
             raise DataError(
                 f"data.corpus.tokenizer={tokenizer!r} is none that can be made{did_you_mean(tokenizer, MADE)}, "
-                "and no folder of an export"
+                "and no folder of an export",
+                code="unknown",
+                path="data.corpus.tokenizer",
+                value=tokenizer,
             )
         self.root, self.kind, self.vocabulary, self.val = root, tokenizer, corpus.vocabulary, val
 
@@ -75,7 +83,12 @@ class StoredData(TextData):
             share, held = 0.0, find_sources(self.val, suffixes, self.notes)
         both = {os.path.realpath(source.path) for source in training} & {os.path.realpath(s.path) for s in held}
         if both:
-            raise DataError(f"{min(both)} is both in data.root and in data.corpus.val: name it once")
+            raise DataError(
+                f"{min(both)} is both in data.root and in data.corpus.val: name it once",
+                code="conflict",
+                path="data.corpus.val",
+                value=min(both),
+            )
         given = self._lent or (Tokenizer.from_facts(facts_of(self.kind)) if self.kind not in MADE else None)
 
         def documents() -> Iterator[Document | Dropped]:
@@ -116,12 +129,20 @@ class StoredData(TextData):
             first = audit.dropped[0]
             raise DataError(
                 f"{self.root!s:.200}: no document can be used ({reasons}): the first, {first.id}: "
-                f"{first.detail or first.reason}"
+                f"{first.detail or first.reason}",
+                code="empty",
+                path="data.root",
+                value=audit.reasons,
             )
         tokenizer = store.tokenizer
         end = tokenizer.special["eos"]
         if fill and end is None:
-            raise DataError(f"{tokenizer!r} has no end token, which answers must be followed by: choose another")
+            raise DataError(
+                f"{tokenizer!r} has no end token, which answers must be followed by: choose another",
+                code="unsupported",
+                path="data.corpus.tokenizer",
+                value=tokenizer.kind,
+            )
         padding = None if not fill or end is None else (fill, end)
         sets = [
             RowSet(
@@ -169,9 +190,19 @@ class FilesData(StoredData):
     ):
         super().__init__(root, corpus=corpus, context=context, batch_size=batch_size, num_workers=num_workers)
         if documents not in WAYS:
-            raise DataError(f"documents={documents!r} is no way to divide a text{did_you_mean(documents, WAYS)}")
+            raise DataError(
+                f"documents={documents!r} is no way to divide a text{did_you_mean(documents, WAYS)}",
+                code="unknown",
+                path="data.documents",
+                value=documents,
+            )
         if split == "tail" and not isinstance(corpus.val, int | float):
-            raise DataError("split: tail takes a share as val, not files: leave one of them out")
+            raise DataError(
+                "split: tail takes a share as val, not files: leave one of them out",
+                code="conflict",
+                path="data.split",
+                value=split,
+            )
         self.documents: Way = documents
         self.split: Split = split
         self.field, self.pack = field, pack

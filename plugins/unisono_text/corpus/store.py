@@ -235,7 +235,10 @@ def _held_out(keys: Sequence[bytes], lengths: Sequence[int], said: Sequence[bool
     if held and len(held) == len(sizes):
         raise DataError(
             f"val={val:g} leaves nothing to train on (different documents: {len(sizes)}): lower it, divide the texts "
-            "further (data.documents), or hold out the last part of each (data.split: tail)"
+            "further (data.documents), or hold out the last part of each (data.split: tail)",
+            code="range",
+            path="data.corpus.val",
+            value=val,
         )
     return held
 

@@ -60,7 +60,11 @@ class Tokenizer:
         for text in texts:
             found.update(text)
         if not found:
-            raise DataError("there is no character to make a tokenizer of: give texts that are not empty")
+            raise DataError(
+                "there is no character to make a tokenizer of: give texts that are not empty",
+                code="empty",
+                path="texts",
+            )
         return cls("characters", "".join(sorted(found)), dict(SPECIAL))
 
     @classmethod
@@ -72,7 +76,12 @@ class Tokenizer:
         """
         least = len(SPECIAL) + 256 + 1
         if size < least:
-            raise DataError(f"a vocabulary of {size} has no room for merges: 3 special ids and 256 bytes, so {least}")
+            raise DataError(
+                f"a vocabulary of {size} has no room for merges: 3 special ids and 256 bytes, so {least}",
+                code="range",
+                path="vocabulary",
+                value=size,
+            )
         library = _library()
         bare = library.Tokenizer(library.models.BPE())
         bare.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -98,7 +107,9 @@ class Tokenizer:
         for role, name in (("pad", pad), ("bos", bos), ("eos", eos)):
             special[role] = None if name is None else bare.token_to_id(name)
             if name is not None and special[role] is None:
-                raise DataError(f"the tokenizer has no token {name!r} to be its {role}")
+                raise DataError(
+                    f"the tokenizer has no token {name!r} to be its {role}", code="missing", path=role, value=name
+                )
         return cls("json", table, special)
 
     @classmethod
@@ -108,17 +119,29 @@ class Tokenizer:
             said, special = facts["tokenizer"], dict(facts["special"])
             kind, table, digest = said["kind"], said["json"], said["digest"]
         except (KeyError, TypeError):
-            raise CheckpointError("the facts describe no tokenizer: these are not a text model's") from None
+            raise CheckpointError(
+                "the facts describe no tokenizer: these are not a text model's", code="format", path="facts.tokenizer"
+            ) from None
         if kind not in KINDS:
-            raise CheckpointError(f"the facts name a tokenizer of kind {kind!r}{did_you_mean(kind, KINDS)}")
+            raise CheckpointError(
+                f"the facts name a tokenizer of kind {kind!r}{did_you_mean(kind, KINDS)}",
+                code="unknown",
+                path="facts.tokenizer",
+                value=kind,
+            )
         try:
             made = cls(kind, table, special)
         except DataError as error:
-            raise CheckpointError(f"the tokenizer in the facts is damaged: {error}") from None
+            raise CheckpointError(
+                f"the tokenizer in the facts is damaged: {error}", code="damaged", path="facts.tokenizer"
+            ) from None
         if made.digest != digest or made.vocabulary != facts.get("vocabulary", made.vocabulary):
             raise CheckpointError(
                 f"the tokenizer in the facts has {made.vocabulary} ids and the digest {made.digest}, not "
-                f"{facts.get('vocabulary')} and {digest}: they were changed by hand"
+                f"{facts.get('vocabulary')} and {digest}: they were changed by hand",
+                code="damaged",
+                path="facts.tokenizer",
+                value=digest,
             )
         return made
 
@@ -143,7 +166,10 @@ class Tokenizer:
         except UnicodeEncodeError as error:
             raise RequestError(
                 f"character {error.start} of the text, {text[error.start]!r}, is half of a character: "
-                "it has no UTF-8; leave it out"
+                "it has no UTF-8; leave it out",
+                code="value",
+                path="text",
+                value=text[error.start],
             ) from None
         return [number + self.shift for number in self._codec.encode(text, special and self.kind == "json")]
 
@@ -183,7 +209,7 @@ class _Bytes:
 
     def __init__(self, table: str):
         if table:
-            raise DataError("a tokenizer of bytes has no table")
+            raise DataError("a tokenizer of bytes has no table", code="conflict", path="table")
 
     def encode(self, text: str, special: bool) -> Iterable[int]:
         return text.encode("utf-8")
@@ -198,7 +224,7 @@ class _Characters:
         self.numbers = {character: number for number, character in enumerate(table)}
         self.size = len(table)
         if not table or len(self.numbers) != len(table):
-            raise DataError("a tokenizer of characters lists some, each once")
+            raise DataError("a tokenizer of characters lists some, each once", code="value", path="table")
 
     def encode(self, text: str, special: bool) -> Iterable[int]:
         unknown = sorted(set(text) - self.numbers.keys())
@@ -207,7 +233,10 @@ class _Characters:
             more = f" and {len(unknown) - MOST_NAMED} more" if len(unknown) > MOST_NAMED else ""
             raise RequestError(
                 f"this tokenizer knows {self.size} characters, and {shown}{more} are not among them: "
-                "leave them out, or use a model of bytes or of BPE"
+                "leave them out, or use a model of bytes or of BPE",
+                code="unsupported",
+                path="text",
+                value=unknown,
             )
         return [self.numbers[character] for character in text]
 
@@ -244,4 +273,6 @@ def _read_table(table: str) -> Any:
     except MissingExtra:
         raise
     except Exception as error:  # the library raises bare Exception for whatever it cannot read
-        raise DataError(f"this is no tokenizer in the format of the library tokenizers ({error})") from None
+        raise DataError(
+            f"this is no tokenizer in the format of the library tokenizers ({error})", code="format", path="table"
+        ) from None

@@ -192,7 +192,10 @@ def rules_of(model: Any, tasks: list[Task], longest: int) -> Rules:
                     fits = _fitting(model.tokenizer, name).clone()
                     if not bool(fits.any()):
                         raise RequestError(
-                            f"the blank {blank.name!r} wants {name}, and this model's tokenizer has no token for them"
+                            f"the blank {blank.name!r} wants {name}, and this model's tokenizer has no token for them",
+                            code="unsupported",
+                            path=blank.name,
+                            value=name,
                         )
                     if model.special["eos"] is not None:
                         fits[model.special["eos"]] = True

@@ -209,28 +209,64 @@ def check_request(model: Any, request: TextRequest) -> None:
     """Raise ``RequestError`` for blocks, caches and guides that this model does not have."""
     size, cache = model.block_size, request.cache
     if model.attention == "causal":
-        raise RequestError("this model goes from left to right and fills nothing in: ask a diffusion model")
+        raise RequestError(
+            "this model goes from left to right and fills nothing in: ask a diffusion model",
+            code="unsupported",
+            path="text",
+        )
     if size and request.block not in (None, size):
-        raise RequestError(f"block={request.block}: this model fills blocks of {size}; leave block out")
+        raise RequestError(
+            f"block={request.block}: this model fills blocks of {size}; leave block out",
+            code="conflict",
+            path="block",
+            value=request.block,
+        )
     if cache not in ("none", "unchanged") and not model.remembers:
-        raise RequestError(f"cache={cache!r}: this model keeps no keys and values; leave cache out")
+        raise RequestError(
+            f"cache={cache!r}: this model keeps no keys and values; leave cache out",
+            code="unsupported",
+            path="cache",
+            value=cache,
+        )
     if cache == "prefix" and not size:
         raise RequestError(
             "cache='prefix' is exact where blocks do not see what follows them, and in this model everything sees "
-            "everything: take free, frozen or prefill, which are approximations, and drift to see how good"
+            "everything: take free, frozen or prefill, which are approximations, and drift to see how good",
+            code="unsupported",
+            path="cache",
+            value=cache,
         )
     if cache in BLOCKWISE and not (request.block or size):
-        raise RequestError(f"cache={cache!r} keeps what lies outside of the open block: give block")
+        raise RequestError(
+            f"cache={cache!r} keeps what lies outside of the open block: give block",
+            code="missing",
+            path="block",
+            value=cache,
+        )
     if revises(request):
         remasks = request.remask or request.sampler == "remdm"
         if remasks and (request.block or size):
-            raise RequestError("remasking opens the whole text at once: it goes with no blocks")
+            raise RequestError(
+                "remasking opens the whole text at once: it goes with no blocks",
+                code="conflict",
+                path="remask",
+                value=request.remask,
+            )
         if cache not in ("none", "unchanged"):
-            raise RequestError(f"cache={cache!r} does not compute again what remask and edit read: leave one out")
+            raise RequestError(
+                f"cache={cache!r} does not compute again what remask and edit read: leave one out",
+                code="conflict",
+                path="cache",
+                value=cache,
+            )
     if request.guide_weight is not None or request.guide_top is not None:
         guide = model.component("guide")
         if guide.tokenizer.digest != model.tokenizer.digest:
-            raise RequestError("the guide has another tokenizer than this model: their tokens mean different things")
+            raise RequestError(
+                "the guide has another tokenizer than this model: their tokens mean different things",
+                code="conflict",
+                path="components.guide",
+            )
 
 
 def revises(request: TextRequest) -> bool:
@@ -290,7 +326,12 @@ class Filling(MaskedFilling[TextTask]):
         if request.guide_top is not None:
             strategy = agreement(guide, request.guide_top)
             if any(rules.choices):
-                raise RequestError("guide_top commits several tokens of a choice at once: leave it, or choices, out")
+                raise RequestError(
+                    "guide_top commits several tokens of a choice at once: leave it, or choices, out",
+                    code="conflict",
+                    path="guide_top",
+                    value=request.guide_top,
+                )
         else:
             strategy = strategy_of(request, self.canvas.layout)
         if any(rules.choices):
@@ -299,7 +340,12 @@ class Filling(MaskedFilling[TextTask]):
             strategy = replace(strategy, stop=EndOfBlank(model.special["eos"], rules.first))
         if request.guide_weight is not None:
             if request.guidance_scale > 1:
-                raise RequestError("guide_weight and guidance_scale are two guides of one draw: give one")
+                raise RequestError(
+                    "guide_weight and guidance_scale are two guides of one draw: give one",
+                    code="conflict",
+                    path="guide_weight",
+                    value=request.guide_weight,
+                )
             return replace(strategy, guide=masked.Autoregressive(guide, request.guide_weight))
         if request.guidance_scale > 1:
             negative = [reading.task.negative for reading in self.readings]

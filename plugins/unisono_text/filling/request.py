@@ -197,7 +197,10 @@ def read_request(model: Any, number: int, request: TextRequest, seed: int) -> Ta
         given = len(prompt) + len(tokenizer.encode(request.suffix))
         if given >= context:
             raise RequestError(
-                f"the prompt has {given} tokens, and this model's context of {context} leaves no room: shorten it"
+                f"the prompt has {given} tokens, and this model's context of {context} leaves no room: shorten it",
+                code="limit",
+                path="text",
+                value=given,
             )
         length = min(LENGTH, context - given) if request.length is None else request.length
         pieces = [Blank("", length, exact=bool(request.suffix) or model.special["eos"] is None)]
@@ -206,7 +209,10 @@ def read_request(model: Any, number: int, request: TextRequest, seed: int) -> Ta
     blanks = [piece for piece in pieces if isinstance(piece, Blank)]
     if len(blanks) > context:
         raise RequestError(
-            f"{len(blanks)} blanks need a token each, and this model's context holds {context}: ask in parts"
+            f"{len(blanks)} blanks need a token each, and this model's context holds {context}: ask in parts",
+            code="limit",
+            path="text",
+            value=len(blanks),
         )
     tokens, given, blank = list(prompt), [True] * len(prompt), [-1] * len(prompt)
     spans, count = [(0, len(prompt))], 0
@@ -224,13 +230,19 @@ def read_request(model: Any, number: int, request: TextRequest, seed: int) -> Ta
     if len(tokens) > context:
         made = f"{len(blanks)} blanks" if request.template or request.json_schema else f"{blanks[0].tokens} to make"
         raise RequestError(
-            f"{len(prompt)} tokens of prompt and {made} are more than this model's context of {context}: ask for less"
+            f"{len(prompt)} tokens of prompt and {made} are more than this model's context of {context}: ask for less",
+            code="limit",
+            path="length",
+            value=len(tokens),
         )
     rest = len(tokens) - len(prompt)
     if negative is not None and len(negative) + rest > context:
         raise RequestError(
             f"the negative prompt has {len(negative)} tokens, which with {rest} to follow is more than this model's "
-            f"context of {context}: shorten it"
+            f"context of {context}: shorten it",
+            code="limit",
+            path="negative",
+            value=len(negative),
         )
     return Task(
         number=number,
@@ -258,7 +270,11 @@ def prompt_of(model: Any, text: str, chat: bool) -> tuple[list[int], str]:
         return plain, text
     template = model.facts.chat
     if template is None:
-        raise RequestError("this model was trained on no chats and has no template for them: leave chat out")
+        raise RequestError(
+            "this model was trained on no chats and has no template for them: leave chat out",
+            code="unsupported",
+            path="chat",
+        )
     before, between = (model.tokenizer.encode(template[name], special=True) for name in ("before", "between"))
     return [*before, *plain, *between], f"{template['before']}{text}{template['between']}"
 
@@ -270,8 +286,10 @@ def _size(model: Any, blank: Blank) -> int:
     if padded and model.special["eos"] is None:
         raise RequestError(
             f"the blank {blank.name!r} may be shorter than its room, and this tokenizer has no end token to say so: "
-            "give an exact length, as in {name:8}, or options of one length"
+            "give an exact length, as in {name:8}, or options of one length",
+            code="unsupported",
+            path=blank.name,
         )
     if not max(sizes):
-        raise RequestError(f"the blank {blank.name!r} offers nothing but an empty text")
+        raise RequestError(f"the blank {blank.name!r} offers nothing but an empty text", code="empty", path=blank.name)
     return max(sizes)

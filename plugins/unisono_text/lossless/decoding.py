@@ -105,27 +105,48 @@ def method_of(
         UnisonoError: for an unknown name, or where the method needs what is not there.
     """
     if decoding not in get_args(Decoding):
-        raise UnisonoError(f"unknown decoding {decoding!r}{did_you_mean(str(decoding), get_args(Decoding))}")
+        raise UnisonoError(
+            f"unknown decoding {decoding!r}{did_you_mean(str(decoding), get_args(Decoding))}",
+            code="unknown",
+            path="decoding",
+            value=decoding,
+        )
     count = num_draft or NUM_DRAFT.get(decoding, 0)
     if decoding in ("speculative", "coupled"):
         if means.draft is None:
-            raise UnisonoError(f"decoding={decoding!r} needs a draft: a smaller autoregressive model, same tokenizer")
+            raise UnisonoError(
+                f"decoding={decoding!r} needs a draft: a smaller autoregressive model, same tokenizer",
+                code="missing",
+                path="draft",
+            )
         made = speculative if decoding == "speculative" else coupled_speculative
         return made(means.draft, count, cache)
     if decoding == "parallel":
         if means.drafter is None:
-            raise UnisonoError("decoding='parallel' needs a drafter: a text/mdlm or text/block of the same tokenizer")
+            raise UnisonoError(
+                "decoding='parallel' needs a drafter: a text/mdlm or text/block of the same tokenizer",
+                code="missing",
+                path="drafter",
+            )
         return parallel_speculative(means.drafter, means.vocab_size, count, means.skip, means.window)
     if decoding == "medusa":
         if len(tree) > means.heads or not tree:
             raise UnisonoError(
                 f"decoding='medusa' with a tree of depth {len(tree)}, but the model has {means.heads} extra heads: "
-                + ("give a shallower tree" if means.heads else "take a text/medusa")
+                + ("give a shallower tree" if means.heads else "take a text/medusa"),
+                code="shape",
+                path="tree",
+                value=tree,
             )
         return medusa(tree_of(tree))
     if decoding == "pass":
         if not means.look_ahead:
-            raise UnisonoError("decoding='pass' needs look-ahead tokens: take a text/pass")
+            raise UnisonoError(
+                "decoding='pass' needs look-ahead tokens: take a text/pass",
+                code="unsupported",
+                path="decoding",
+                value=decoding,
+            )
         return look_ahead(means.look_ahead[: num_draft or None])
     simple: dict[str, Callable[[], Method]] = {
         "plain": autoregressive,
@@ -177,7 +198,12 @@ def generate(
             unknown or unfit method.
     """
     if not is_whole(max_new_tokens, 1):
-        raise UnisonoError(f"max_new_tokens={max_new_tokens!r} must be a whole number of at least 1")
+        raise UnisonoError(
+            f"max_new_tokens={max_new_tokens!r} must be a whole number of at least 1",
+            code="range",
+            path="max_new_tokens",
+            value=max_new_tokens,
+        )
     network = _network(model)
     device = getattr(network, "device", torch.device("cpu"))
     tokens, lengths = _padded(prompts, device)
@@ -186,7 +212,12 @@ def generate(
         small = _network(draft)
         _same_tokens(network, small, tokenizer, draft_tokenizer)
     if decoding == "arithmetic" and (not is_whole(beams, 1) or len(tokens) % beams):
-        raise UnisonoError(f"beams={beams} must divide the {len(tokens)} rows: give each prompt that often")
+        raise UnisonoError(
+            f"beams={beams} must divide the {len(tokens)} rows: give each prompt that often",
+            code="shape",
+            path="beams",
+            value=beams,
+        )
     memory = KVCache if cache else None
     placed = None if memory is None else (lambda rows: KVCache(rows, device))
     method = method_of(decoding, Means(draft=small), num_draft=num_draft, block=block, beams=beams, cache=placed)
@@ -232,7 +263,12 @@ def _network(model: Any) -> Any:
         return TransformersNetwork(model)
     if callable(model):
         return model
-    raise UnisonoError(f"a {type(model).__name__} is no causal language model: give one of transformers, or a network")
+    raise UnisonoError(
+        f"a {type(model).__name__} is no causal language model: give one of transformers, or a network",
+        code="type",
+        path="model",
+        value=type(model).__name__,
+    )
 
 
 def _padded(prompts: Any, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -240,10 +276,16 @@ def _padded(prompts: Any, device: torch.device) -> tuple[Tensor, Tensor]:
         rows = prompts.to(device)
         return rows, torch.full((len(rows),), rows.shape[1], dtype=torch.int64, device=device)
     if isinstance(prompts, str) or any(isinstance(row, str) for row in prompts):
-        raise UnisonoError("prompts are token ids, not text: encode them with the model's tokenizer first")
+        raise UnisonoError(
+            "prompts are token ids, not text: encode them with the model's tokenizer first", code="type", path="prompts"
+        )
     lengths = [len(row) for row in prompts]
     if not lengths or min(lengths) < 1:
-        raise UnisonoError("an empty prompt: give at least a start token, which the first prediction is made from")
+        raise UnisonoError(
+            "an empty prompt: give at least a start token, which the first prediction is made from",
+            code="empty",
+            path="prompts",
+        )
     rows = torch.zeros(len(lengths), max(lengths), dtype=torch.int64)
     for i, row in enumerate(prompts):
         rows[i, : len(row)] = torch.as_tensor(row)
@@ -254,7 +296,14 @@ def _same_tokens(network: Any, draft: Any, tokenizer: Any, draft_tokenizer: Any)
     mine, its = getattr(network, "vocab_size", None), getattr(draft, "vocab_size", None)
     if mine is not None and its is not None and mine != its:
         raise UnisonoError(
-            f"the draft has a vocabulary of {its}, the model of {mine}: a draft must share the model's tokenizer"
+            f"the draft has a vocabulary of {its}, the model of {mine}: a draft must share the model's tokenizer",
+            code="conflict",
+            path="draft",
+            value=its,
         )
     if tokenizer is not None and draft_tokenizer is not None and tokenizer.get_vocab() != draft_tokenizer.get_vocab():
-        raise UnisonoError("the draft's tokenizer has other tokens than the model's: a draft must share it")
+        raise UnisonoError(
+            "the draft's tokenizer has other tokens than the model's: a draft must share it",
+            code="conflict",
+            path="draft_tokenizer",
+        )

@@ -70,13 +70,25 @@ class OnFrozenModel(LanguageModel):
         """Take a component; raises ``RecipeError`` where the base is of another size, kind or tokenizer."""
         if role == "base":
             if getattr(component, "attention", None) != "causal" or not hasattr(component, "shifted"):
-                raise RecipeError(f"the base is a {type(component).__name__}: give a text/ar")
+                raise RecipeError(
+                    f"the base is a {type(component).__name__}: give a text/ar",
+                    code="unsupported",
+                    path="components.base",
+                    value=type(component).__name__,
+                )
             if component.net.dim != self.dim:
-                raise RecipeError(f"model.dim={self.dim}, the base has {component.net.dim}: set it to that")
+                raise RecipeError(
+                    f"model.dim={self.dim}, the base has {component.net.dim}: set it to that",
+                    code="conflict",
+                    path="model.dim",
+                    value=self.dim,
+                )
             if component.tokenizer.digest != self.tokenizer.digest:
                 raise RecipeError(
                     f"the base has another tokenizer ({component.vocabulary} tokens) than the data "
-                    f"({self.vocabulary}): prepare the data with the settings that the base was trained with"
+                    f"({self.vocabulary}): prepare the data with the settings that the base was trained with",
+                    code="conflict",
+                    path="components.base",
                 )
         super().attach(role, component)
 

@@ -47,7 +47,12 @@ class PaSS(OnFrozenModel):
     def __init__(self, dim: int = 768, ahead: int = 4, places: int = 8):
         super().__init__(dim)
         if ahead < 1 or places < 1:
-            raise RecipeError(f"model.ahead={ahead} and model.places={places} must be at least 1")
+            raise RecipeError(
+                f"model.ahead={ahead} and model.places={places} must be at least 1",
+                code="range",
+                path="model.ahead" if ahead < 1 else "model.places",
+                value=min(ahead, places),
+            )
         self.ahead, self.places = ahead, places
 
     def make_net(self) -> nn.Module:

@@ -47,9 +47,16 @@ class Medusa(OnFrozenModel):
     def __init__(self, *, dim: int = 768, heads: int = 4, depth: int = 1, decay: float = 0.8):
         super().__init__(dim)
         if heads < 1 or depth < 1:
-            raise RecipeError(f"model.heads={heads} and model.depth={depth} must be at least 1")
+            raise RecipeError(
+                f"model.heads={heads} and model.depth={depth} must be at least 1",
+                code="range",
+                path="model.heads" if heads < 1 else "model.depth",
+                value=min(heads, depth),
+            )
         if not 0 < decay <= 1:
-            raise RecipeError(f"model.decay={decay} must be above 0, at most 1")
+            raise RecipeError(
+                f"model.decay={decay} must be above 0, at most 1", code="range", path="model.decay", value=decay
+            )
         self.extra_heads, self.depth, self.decay = heads, depth, decay
 
     def make_net(self) -> nn.Module:

@@ -106,7 +106,10 @@ class TransformersNetwork:
             raise UnisonoError(
                 f"{type(self.model).__name__} cannot be read with a mask, positions and a cache of one's own "
                 f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}): lossless decoding is "
-                "for decoder-only models with full attention; load it with attn_implementation='sdpa' or 'eager'"
+                "for decoder-only models with full attention; load it with attn_implementation='sdpa' or 'eager'",
+                code="unsupported",
+                path="model",
+                value=type(self.model).__name__,
             ) from None
         finally:
             self.model.train(was)
@@ -115,7 +118,10 @@ class TransformersNetwork:
         if not entries or float((logits - plain).abs().amax()) > allowed * scale:
             raise UnisonoError(
                 f"{type(self.model).__name__} does not hold to the mask, the positions or the cache that it is given: "
-                "lossless decoding is for decoder-only models with full attention"
+                "lossless decoding is for decoder-only models with full attention",
+                code="unsupported",
+                path="model",
+                value=type(self.model).__name__,
             )
 
 

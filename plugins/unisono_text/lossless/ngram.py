@@ -55,15 +55,33 @@ class AdaptiveNGram:
 
     def __post_init__(self):
         if self.num_draft < 1:
-            raise UnisonoError(f"an empty draft: num_draft is {self.num_draft}, give at least 1")
+            raise UnisonoError(
+                f"an empty draft: num_draft is {self.num_draft}, give at least 1",
+                code="range",
+                path="num_draft",
+                value=self.num_draft,
+            )
         if not 2 <= self.shortest <= self.longest:
             raise UnisonoError(
-                f"n-grams of {self.shortest} to {self.longest} tokens: give 2 ≤ shortest ≤ longest, context included"
+                f"n-grams of {self.shortest} to {self.longest} tokens: give 2 ≤ shortest ≤ longest, context included",
+                code="range",
+                path="shortest",
+                value=self.shortest,
             )
         if not (self.first >= 0 and self.each >= 0):
-            raise UnisonoError(f"a draft's costs first={self.first}, each={self.each}: at least 0")
+            raise UnisonoError(
+                f"a draft's costs first={self.first}, each={self.each}: at least 0",
+                code="range",
+                path="each" if self.first >= 0 else "first",
+                value=self.each if self.first >= 0 else self.first,
+            )
         if not self.margin >= 1:
-            raise UnisonoError(f"margin={self.margin}: at least 1, where a draft is expected to cost what it brings")
+            raise UnisonoError(
+                f"margin={self.margin}: at least 1, where a draft is expected to cost what it brings",
+                code="range",
+                path="margin",
+                value=self.margin,
+            )
 
     def __call__(self, prefix: Prefix, last: Round | None, target: Target, draw: Draw) -> Proposal:
         rows: list[RowIndex] | None = None if last is None else last.proposal.carry

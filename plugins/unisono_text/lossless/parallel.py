@@ -47,7 +47,12 @@ class ParallelDraft:
 
     def __post_init__(self):
         if not is_whole(self.num_draft, 1):
-            raise UnisonoError(f"num_draft is {self.num_draft!r}: give a whole number of at least 1")
+            raise UnisonoError(
+                f"num_draft is {self.num_draft!r}: give a whole number of at least 1",
+                code="range",
+                path="num_draft",
+                value=self.num_draft,
+            )
 
     def __call__(self, prefix: Prefix, last: Round | None, target: Target, draw: Draw) -> Proposal:
         b, device = len(prefix.length), prefix.tokens.device

@@ -69,11 +69,17 @@ def read_prompt(model: Any, request: ContinueRequest) -> tuple[list[int], str, i
     room = model.context - len(prompt)
     if room < 1:
         raise RequestError(
-            f"a prompt of {len(prompt)} tokens leaves no room: this model reads {model.context}, shorten it"
+            f"a prompt of {len(prompt)} tokens leaves no room: this model reads {model.context}, shorten it",
+            code="limit",
+            path="text",
+            value=len(prompt),
         )
     if request.length is not None and request.length > room:
         raise RequestError(
             f"length={request.length} after a prompt of {len(prompt)} tokens: this model reads {model.context} at "
-            f"once, so at most {room}"
+            f"once, so at most {room}",
+            code="range",
+            path="length",
+            value=request.length,
         )
     return prompt, shown, min(room, LENGTH if request.length is None else request.length)

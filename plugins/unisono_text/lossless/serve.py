@@ -120,7 +120,9 @@ def _fit(model: Any, role: str) -> Any:
     if component.tokenizer.digest != model.tokenizer.digest:
         raise RequestError(
             f"the {role} has another tokenizer ({component.vocabulary} tokens) than this model ({model.vocabulary}): "
-            "their tokens mean different things; give one that was trained on the same tokens"
+            "their tokens mean different things; give one that was trained on the same tokens",
+            code="conflict",
+            path=f"components.{role}",
         )
     return component
 
@@ -177,14 +179,14 @@ class Batch:
         except RequestError:
             raise
         except UnisonoError as error:
-            raise RequestError(str(error)) from error
+            raise RequestError(str(error), code=error.code, path=error.path, value=error.value) from error
         while self.out is None:
             try:
                 self.prefix = next(going)
             except StopIteration as done:
                 self.out = done.value
             except UnisonoError as error:
-                raise RequestError(str(error)) from error
+                raise RequestError(str(error), code=error.code, path=error.path, value=error.value) from error
             else:
                 yield self._take(self.prefix)
         model.evaluations += self.out.nfe + self.out.draft_nfe

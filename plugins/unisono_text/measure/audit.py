@@ -170,14 +170,26 @@ def audit(
     """
     pairs = [(item, frame) if isinstance(item, str) else (item[0], item[1]) for item in prompts]
     if not pairs or not seeds:
-        raise RequestError(f"{len(pairs)} prompts with {len(seeds)} seeds: give at least one of each")
+        raise RequestError(
+            f"{len(pairs)} prompts with {len(seeds)} seeds: give at least one of each",
+            code="empty",
+            path="seeds" if pairs else "prompts",
+        )
     model = synthesizer.model
     if "template" not in model.Request.model_fields:
         raise RequestError(
-            f"{type(model).__name__} fills no blanks, so that it has no masked prompts: audit a diffusion model"
+            f"{type(model).__name__} fills no blanks, so that it has no masked prompts: audit a diffusion model",
+            code="unsupported",
+            path="model",
+            value=type(model).__name__,
         )
     if taken := {"text", "template", "seed"} & settings.keys():
-        raise RequestError(f"{', '.join(sorted(taken))} is what the audit asks: leave it out of the settings")
+        raise RequestError(
+            f"{', '.join(sorted(taken))} is what the audit asks: leave it out of the settings",
+            code="conflict",
+            path="settings",
+            value=sorted(taken),
+        )
     answers = []
     for prompt, own in pairs:
         for seed in seeds:

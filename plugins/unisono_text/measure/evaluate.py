@@ -69,7 +69,12 @@ def evaluate(
     if device is not None:
         synthesizer.to(device)
     if num_samples < 2:
-        raise DataError(f"num_samples={num_samples} must be at least 2: the error of drawing is measured")
+        raise DataError(
+            f"num_samples={num_samples} must be at least 2: the error of drawing is measured",
+            code="range",
+            path="num_samples",
+            value=num_samples,
+        )
     model, held = synthesizer.model, HeldOut.read(synthesizer.model, data, limit)
     bar = {"console": Console(stderr=True), "disable": not progress}
     likelihood = _likelihood(model, held, num_samples, bar)
@@ -160,14 +165,21 @@ class HeldOut:
         if module.tokenizer is None or module.tokenizer.digest != model.tokenizer.digest:
             raise DataError(
                 f"the data has {module.tokenizer!r} and the model {model.tokenizer!r}, which are not the same: "
-                "give the corpus as a path, or lend the model's tokenizer before the data is prepared"
+                "give the corpus as a path, or lend the model's tokenizer before the data is prepared",
+                code="conflict",
+                path="data",
             )
         part = module.val_set or module.train_set
         assert part is not None
         kind = "held out of training" if module.val_set else "all of it: no part is known to be held out"
         count = min(limit, len(part))
         if count < 2:
-            raise DataError(f"{len(part)} rows of text, and limit={limit}: at least 2 are needed")
+            raise DataError(
+                f"{len(part)} rows of text, and limit={limit}: at least 2 are needed",
+                code="limit",
+                path="limit",
+                value=count,
+            )
         generator = torch.Generator().manual_seed(0)
         items = [part.item(number * len(part) // count, generator) for number in range(count)]
         rows = [(item["tokens"].tolist()[: model.context], int(item["prompt"])) for item in items]
@@ -321,7 +333,11 @@ def _likelihood(model: Any, held: HeldOut, num_samples: int, progress: dict[str,
     tokens = sum(len(row) - given for row, given in held.rows)
     characters, spaced = sum(map(len, texts)), sum(len(text.split()) for text in texts)
     if not characters:
-        raise DataError("the rows that are measured have no characters: raise the limit, or give more data")
+        raise DataError(
+            "the rows that are measured have no characters: raise the limit, or give more data",
+            code="empty",
+            path="data",
+        )
     bits = 1 / math.log(2) / characters
     how = "exact" if model.exact else f"at most: {each * repeats} samples of the bound for each row"
     return Section(

@@ -59,9 +59,19 @@ class Answers:
     ):
         self.model = synthesizer.model
         if not isinstance(self.model, LanguageModel):
-            raise RequestError(f"{type(self.model).__name__} is no language model: the harness asks for texts")
+            raise RequestError(
+                f"{type(self.model).__name__} is no language model: the harness asks for texts",
+                code="unsupported",
+                path="model",
+                value=type(self.model).__name__,
+            )
         if num_samples < 1 or length < 1:
-            raise RequestError(f"num_samples={num_samples} and length={length} must be at least 1")
+            raise RequestError(
+                f"num_samples={num_samples} and length={length} must be at least 1",
+                code="range",
+                path="num_samples" if num_samples < 1 else "length",
+                value=min(num_samples, length),
+            )
         self.synthesizer, self.num_samples, self.length = synthesizer, num_samples, length
         self.settings = dict(settings or {})
 
@@ -121,7 +131,12 @@ class Answers:
         if len(ids) <= room:
             return context
         if room < 0:
-            raise RequestError(f"a continuation of {behind} tokens: this model reads {self.model.context} at once")
+            raise RequestError(
+                f"a continuation of {behind} tokens: this model reads {self.model.context} at once",
+                code="limit",
+                path="continuation",
+                value=behind,
+            )
         return tokenizer.decode(ids[len(ids) - room :]) if room else ""
 
     @torch.inference_mode()

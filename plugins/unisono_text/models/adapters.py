@@ -41,11 +41,26 @@ class Adapters:
 
     def __post_init__(self):
         if self.rank < 0:
-            raise RecipeError(f"model.adapters.rank={self.rank} must be at least 0")
+            raise RecipeError(
+                f"model.adapters.rank={self.rank} must be at least 0",
+                code="range",
+                path="model.adapters.rank",
+                value=self.rank,
+            )
         if not self.alpha > 0:
-            raise RecipeError(f"model.adapters.alpha={self.alpha} must be above 0")
+            raise RecipeError(
+                f"model.adapters.alpha={self.alpha} must be above 0",
+                code="range",
+                path="model.adapters.alpha",
+                value=self.alpha,
+            )
         if not 0 <= self.dropout < 1:
-            raise RecipeError(f"model.adapters.dropout={self.dropout} must be from 0 up to, not including, 1")
+            raise RecipeError(
+                f"model.adapters.dropout={self.dropout} must be from 0 up to, not including, 1",
+                code="range",
+                path="model.adapters.dropout",
+                value=self.dropout,
+            )
 
 
 NO_ADAPTERS = Adapters()
@@ -87,7 +102,12 @@ def merged(model: Any) -> Any:
     Raises ``RecipeError`` for a model without adapters.
     """
     if not model.adapters.rank:
-        raise RecipeError(f"this {type(model).__name__} has no adapters: there is nothing to merge")
+        raise RecipeError(
+            f"this {type(model).__name__} has no adapters: there is nothing to merge",
+            code="missing",
+            path="model.adapters.rank",
+            value=0,
+        )
     raw = {**model.recipe, "model": {**model.recipe["model"], "adapters": asdict(NO_ADAPTERS)}}
     plain = Recipe.from_dict({"data": {"name": "text/toy"}, **raw}).build_model(model.facts)
     plain.recipe = raw

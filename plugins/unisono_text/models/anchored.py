@@ -119,7 +119,10 @@ class Anchored(MaskedText):
         if not 0 < anchor.num_layers < network.num_layers:
             raise RecipeError(
                 f"model.anchor.num_layers={anchor.num_layers} must be from 1 to {network.num_layers - 1}: "
-                f"network.num_layers={network.num_layers} counts both networks'"
+                f"network.num_layers={network.num_layers} counts both networks'",
+                code="range",
+                path="model.anchor.num_layers",
+                value=anchor.num_layers,
             )
         self.anchor = anchor
 

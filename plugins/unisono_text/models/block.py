@@ -64,9 +64,19 @@ class BlockModel(MaskedText):
         super().__init__(network=network, adapters=adapters)
         low, high = clip or (0.0, 1.0)
         if not 0 <= low < high <= 1:
-            raise RecipeError(f"model.clip={[low, high]} must be two times, 0 ≤ low < high ≤ 1")
+            raise RecipeError(
+                f"model.clip={[low, high]} must be two times, 0 ≤ low < high ≤ 1",
+                code="range",
+                path="model.clip",
+                value=[low, high],
+            )
         if block_size < 1:
-            raise RecipeError(f"model.block_size={block_size} must be at least 1")
+            raise RecipeError(
+                f"model.block_size={block_size} must be at least 1",
+                code="range",
+                path="model.block_size",
+                value=block_size,
+            )
         self.interval, self.attention = (low, high), f"block:{block_size}"
         self._block_size, self._searching = block_size, clip is None
         self._validated: list[Float[Tensor, "2 n"]] = []  # times and costs of blocks, since validation began
@@ -79,7 +89,10 @@ class BlockModel(MaskedText):
         if facts["context"] % self.block_size:
             raise RecipeError(
                 f"data.context={facts['context']} must be a multiple of model.block_size={self.block_size}: "
-                "change one of them"
+                "change one of them",
+                code="shape",
+                path="data.context",
+                value=facts["context"],
             )
         super().build(facts)
 
@@ -97,7 +110,12 @@ class BlockModel(MaskedText):
 
     def read(self, corrupted: Corrupted, batch: dict[str, Any]) -> Float[Tensor, "b t v"]:
         if batch.get("documents") is not None:
-            raise DataError("text/block reads one document per row, whose blocks begin with it: set data.pack to false")
+            raise DataError(
+                "text/block reads one document per row, whose blocks begin with it: set data.pack to false",
+                code="unsupported",
+                path="data.pack",
+                value=True,
+            )
         canvas, visible = corrupted.canvas, corrupted.visible
         assert visible is not None
         t = canvas.tokens.shape[1]

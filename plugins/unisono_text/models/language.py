@@ -119,7 +119,10 @@ class LanguageModel(Model):
             raise CheckpointError(
                 f"run.init_from has another tokenizer ({facts.get('vocabulary', 'no')} tokens) than the data "
                 f"({self.vocabulary}): prepare the data with the tokenizer of that model, or start from a model of "
-                "this one"
+                "this one",
+                code="conflict",
+                path="run.init_from",
+                value=facts.get("vocabulary"),
             )
 
     def read_source(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -200,13 +203,21 @@ class LanguageModel(Model):
         """
         prompts = [""] * len(texts) if prompts is None else prompts
         if len(prompts) != len(texts):
-            raise RequestError(f"{len(prompts)} prompts for {len(texts)} texts: give one per text")
+            raise RequestError(
+                f"{len(prompts)} prompts for {len(texts)} texts: give one per text",
+                code="shape",
+                path="prompts",
+                value=len(prompts),
+            )
         given = [self.tokenizer.encode(prompt) for prompt in prompts]
         rows = [[*first, *self.tokenizer.encode(text)] for first, text in zip(given, texts, strict=True)]
         if longest := max((len(row) for row in rows), default=0):
             if longest > self.context:
                 raise RequestError(
-                    f"a text of {longest} tokens: this model reads {self.context} at once, score it in pieces"
+                    f"a text of {longest} tokens: this model reads {self.context} at once, score it in pieces",
+                    code="limit",
+                    path="texts",
+                    value=longest,
                 )
         nats = torch.zeros(len(rows), dtype=torch.float64)
         # Of similar lengths together; each is drawn by what it says, so that its company does not matter.

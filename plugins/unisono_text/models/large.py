@@ -73,16 +73,32 @@ class LargeSizes:
     def __post_init__(self):
         for name in ("dim", "num_layers", "num_heads", "kv_heads", "filter_dim"):
             if getattr(self, name) < 1:
-                raise RecipeError(f"model.network.{name}={getattr(self, name)} must be at least 1")
+                raise RecipeError(
+                    f"model.network.{name}={getattr(self, name)} must be at least 1",
+                    code="range",
+                    path=f"model.network.{name}",
+                    value=getattr(self, name),
+                )
         if self.dim % (2 * self.num_heads):
-            raise RecipeError(f"model.network.dim={self.dim} must be a multiple of twice num_heads={self.num_heads}")
+            raise RecipeError(
+                f"model.network.dim={self.dim} must be a multiple of twice num_heads={self.num_heads}",
+                code="shape",
+                path="model.network.dim",
+                value=self.dim,
+            )
         if self.num_heads % self.kv_heads:
             raise RecipeError(
-                f"model.network.num_heads={self.num_heads} must be a multiple of kv_heads={self.kv_heads}"
+                f"model.network.num_heads={self.num_heads} must be a multiple of kv_heads={self.kv_heads}",
+                code="shape",
+                path="model.network.num_heads",
+                value=self.num_heads,
             )
         if not (self.rope_base > 1 and self.norm_eps > 0):
             raise RecipeError(
-                f"model.network: rope_base={self.rope_base} must be above 1, norm_eps={self.norm_eps} above 0"
+                f"model.network: rope_base={self.rope_base} must be above 1, norm_eps={self.norm_eps} above 0",
+                code="range",
+                path=f"model.network.{'norm_eps' if self.rope_base > 1 else 'rope_base'}",
+                value=self.norm_eps if self.rope_base > 1 else self.rope_base,
             )
 
     @property
@@ -289,7 +305,10 @@ def make_large(model: Any) -> LargeTransformer:
     if rows < least:
         raise DataError(
             f"model.network.rows={rows}, but the tokenizer has {model.vocabulary} tokens and the mask is "
-            f"{model.mask_id}: at least {least}; take the tokenizer that the model was trained with"
+            f"{model.mask_id}: at least {least}; take the tokenizer that the model was trained with",
+            code="range",
+            path="model.network.rows",
+            value=rows,
         )
     return LargeTransformer(sizes, rows, model.attention).to(getattr(torch, sizes.kind))
 

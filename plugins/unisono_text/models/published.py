@@ -58,19 +58,34 @@ def from_transformers(folder: str | Path) -> Any:
     kind = config.get("model_type")
     if kind not in _KINDS:
         known = ", ".join(_KINDS)
-        raise CheckpointError(f"{str(folder)!r} is a model of type {kind!r}: from_transformers reads {known}")
+        raise CheckpointError(
+            f"{str(folder)!r} is a model of type {kind!r}: from_transformers reads {known}",
+            code="unsupported",
+            path=folder / "config.json",
+            value=kind,
+        )
     name, target, read, names = _KINDS[kind]
     state = _read_weights(folder)
     kinds = {value.dtype for value in state.values() if value.is_floating_point()}
     if len(kinds) != 1 or (weights := str(next(iter(kinds))).removeprefix("torch.")) not in _TYPES:
-        raise CheckpointError(f"{str(folder)!r} has weights of {sorted(map(str, kinds))}: one of {', '.join(_TYPES)}")
+        raise CheckpointError(
+            f"{str(folder)!r} has weights of {sorted(map(str, kinds))}: one of {', '.join(_TYPES)}",
+            code="unsupported",
+            path=folder,
+            value=sorted(map(str, kinds)),
+        )
     try:
         sizes = {**read(config), "kind": weights}
         tokenizer, mask = _read_tokenizer(folder, config, kind)
         sizes["mask_token"] = mask
         context = int(config.get("max_sequence_length") or config["max_position_embeddings"])
     except KeyError as error:
-        raise CheckpointError(f"{str(folder / 'config.json')!r} lacks {error}: fetch it again") from None
+        raise CheckpointError(
+            f"{str(folder / 'config.json')!r} lacks {error}: fetch it again",
+            code="missing",
+            path=folder / "config.json",
+            value=str(error.args[0]),
+        ) from None
     arguments: dict[str, Any] = {"network": asdict(LargeSizes(**sizes))}
     if target is FastDLLM:
         arguments["block_size"] = int(config.get("bd_size") or 32)
@@ -86,7 +101,7 @@ def from_transformers(folder: str | Path) -> Any:
             model = build(target, values, "model", str(folder))
             model.build(facts)
     except DataError as error:
-        raise CheckpointError(f"{str(folder)!r}: {error}") from error
+        raise CheckpointError(f"{str(folder)!r}: {error}", code=error.code, path=folder, value=error.value) from error
     model.recipe = {"model": {"name": name, **values}, "seed": 0}
     own = model.state_dict()
     weights_of = {f"net.{names(key)}": value for key, value in state.items() if not key.endswith(_LEFT_OUT)}
@@ -95,7 +110,10 @@ def from_transformers(folder: str | Path) -> Any:
     wrong = sorted(weights_of.keys() ^ own.keys()) or [k for k in own if own[k].shape != weights_of[k].shape]
     if wrong:
         raise CheckpointError(
-            f"{str(folder)!r}: {len(wrong)} weights do not fit its config (first: {wrong[0]!r}): fetch both again"
+            f"{str(folder)!r}: {len(wrong)} weights do not fit its config (first: {wrong[0]!r}): fetch both again",
+            code="shape",
+            path=folder,
+            value=wrong,
         )
     model.load_state_dict(weights_of, assign=True)
     return model.eval()
@@ -109,11 +127,15 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         made = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{str(path.parent)!r} has no {path.name}: fetch it again") from None
+        raise CheckpointError(
+            f"{str(path.parent)!r} has no {path.name}: fetch it again", code="missing", path=path
+        ) from None
     except (ValueError, OSError, RecursionError) as error:
-        raise CheckpointError(f"{str(path)!r} cannot be read ({error}): fetch it again") from None
+        raise CheckpointError(
+            f"{str(path)!r} cannot be read ({error}): fetch it again", code="damaged", path=path
+        ) from None
     if not isinstance(made, dict):
-        raise CheckpointError(f"{str(path)!r} holds no object: fetch it again")
+        raise CheckpointError(f"{str(path)!r} holds no object: fetch it again", code="format", path=path)
     return made
 
 
@@ -134,7 +156,9 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
             or not all(isinstance(name, str) for name in given)
             or any(Path(name).name != name or not name.endswith(".safetensors") for name in files)
         ):
-            raise CheckpointError(f"{str(index)!r} names no safetensors beside it: fetch it again")
+            raise CheckpointError(
+                f"{str(index)!r} names no safetensors beside it: fetch it again", code="damaged", path=index
+            )
     state: dict[str, Tensor] = {}
     for name in files:
         try:
@@ -142,11 +166,20 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         except FileNotFoundError:
             pickles = sorted(path.name for path in folder.glob("*.bin"))
             hint = f"; {pickles[0]} is a pickle, which is not opened" if pickles else ""
-            raise CheckpointError(f"{str(folder)!r} has no {name}: fetch it again{hint}") from None
+            raise CheckpointError(
+                f"{str(folder)!r} has no {name}: fetch it again{hint}", code="missing", path=folder / name
+            ) from None
         except (SafetensorError, OSError, ValueError) as error:
-            raise CheckpointError(f"{str(folder / name)!r} cannot be read ({error}): fetch it again") from None
+            raise CheckpointError(
+                f"{str(folder / name)!r} cannot be read ({error}): fetch it again", code="damaged", path=folder / name
+            ) from None
     if missing := sorted(named.keys() - state.keys()):
-        raise CheckpointError(f"{str(folder)!r} lacks {len(missing)} weights of its index (first: {missing[0]!r})")
+        raise CheckpointError(
+            f"{str(folder)!r} lacks {len(missing)} weights of its index (first: {missing[0]!r})",
+            code="missing",
+            path=folder,
+            value=missing,
+        )
     return state
 
 
@@ -156,9 +189,13 @@ def _read_tokenizer(folder: Path, config: dict[str, Any], kind: str) -> tuple[To
     try:
         table = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise CheckpointError(f"{str(path)!r} cannot be read ({error}): fetch it again") from None
+        raise CheckpointError(
+            f"{str(path)!r} cannot be read ({error}): fetch it again", code="damaged", path=path
+        ) from None
     except OSError:
-        raise CheckpointError(f"{str(folder)!r} has no {path.name}, which says what its tokens read") from None
+        raise CheckpointError(
+            f"{str(folder)!r} has no {path.name}, which says what its tokens read", code="missing", path=path
+        ) from None
     try:
         Tokenizer.from_json(table)
         from tokenizers import Tokenizer as Bare
@@ -167,13 +204,15 @@ def _read_tokenizer(folder: Path, config: dict[str, Any], kind: str) -> tuple[To
         special = {role: _named(bare, config.get(f"{role}_token_id")) for role in ("pad", "bos", "eos")}
         tokenizer = Tokenizer.from_json(table, **special)
     except DataError as error:
-        raise CheckpointError(f"{str(path)!r}: {error}") from None
+        raise CheckpointError(f"{str(path)!r}: {error}", code=error.code, path=path, value=error.value) from None
     mask = config.get("mask_token_id")
     if mask is None:
         mask = bare.token_to_id(MASKS[kind])
     if mask is None:
         raise CheckpointError(
-            f"{str(folder)!r}: config.json has no mask_token_id, and the tokenizer no token {MASKS[kind]!r}"
+            f"{str(folder)!r}: config.json has no mask_token_id, and the tokenizer no token {MASKS[kind]!r}",
+            code="missing",
+            path="mask_token_id",
         )
     return tokenizer, int(mask)
 
@@ -187,7 +226,12 @@ def _named(bare: Any, number: Any) -> str | None:
 def _only(config: dict[str, Any], wanted: dict[str, tuple[Any, ...]]) -> None:
     for key, values in wanted.items():
         if config.get(key, values[0]) not in values:
-            raise CheckpointError(f"a model with {key}={config[key]!r} is not built here, only {values[0]!r}")
+            raise CheckpointError(
+                f"a model with {key}={config[key]!r} is not built here, only {values[0]!r}",
+                code="unsupported",
+                path=key,
+                value=config[key],
+            )
 
 
 def _llada_sizes(config: dict[str, Any]) -> dict[str, Any]:
@@ -226,7 +270,12 @@ def _qwen_sizes(config: dict[str, Any]) -> dict[str, Any]:
     # transformers 5 keeps the base among the parameters of the scaling
     angles = {**(config.get("rope_parameters") or {}), **(config.get("rope_scaling") or {})}
     if angles.get("rope_type", angles.get("type", "default")) != "default":
-        raise CheckpointError(f"a model with scaled rotary angles ({angles}) is not built here")
+        raise CheckpointError(
+            f"a model with scaled rotary angles ({angles}) is not built here",
+            code="unsupported",
+            path="rope_scaling",
+            value=angles,
+        )
     return {
         "dim": config["hidden_size"],
         "num_layers": config["num_hidden_layers"],

@@ -17,12 +17,27 @@ class TransformerSizes:
 
     def __post_init__(self):
         if not 0 <= self.dropout < 1:
-            raise RecipeError(f"model.network.dropout={self.dropout} must be in [0, 1)")
+            raise RecipeError(
+                f"model.network.dropout={self.dropout} must be in [0, 1)",
+                code="range",
+                path="model.network.dropout",
+                value=self.dropout,
+            )
         for name, value in (("dim", self.dim), ("num_layers", self.num_layers), ("num_heads", self.num_heads)):
             if value < 1:
-                raise RecipeError(f"model.network.{name}={value} must be at least 1")
+                raise RecipeError(
+                    f"model.network.{name}={value} must be at least 1",
+                    code="range",
+                    path=f"model.network.{name}",
+                    value=value,
+                )
         if self.filter_dim < 0:
-            raise RecipeError(f"model.network.filter_dim={self.filter_dim} must be at least 0 (0: 8/3 of dim)")
+            raise RecipeError(
+                f"model.network.filter_dim={self.filter_dim} must be at least 0 (0: 8/3 of dim)",
+                code="range",
+                path="model.network.filter_dim",
+                value=self.filter_dim,
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +57,19 @@ class AnchorSpec:
 
     def __post_init__(self):
         if self.threshold < 1:
-            raise RecipeError(f"model.anchor.threshold={self.threshold} must be at least 1")
+            raise RecipeError(
+                f"model.anchor.threshold={self.threshold} must be at least 1",
+                code="range",
+                path="model.anchor.threshold",
+                value=self.threshold,
+            )
         if not 0 <= self.weight <= 1:
-            raise RecipeError(f"model.anchor.weight={self.weight} must be in [0, 1]")
+            raise RecipeError(
+                f"model.anchor.weight={self.weight} must be in [0, 1]",
+                code="range",
+                path="model.anchor.weight",
+                value=self.weight,
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +91,19 @@ class PhaseSpec:
         shares = (("edit_share", self.edit_share), ("edit_rate", self.edit_rate), ("order_share", self.order_share))
         for name, value in shares:
             if not 0 <= value <= 1:
-                raise RecipeError(f"model.phases.{name}={value} must be in [0, 1]")
+                raise RecipeError(
+                    f"model.phases.{name}={value} must be in [0, 1]",
+                    code="range",
+                    path=f"model.phases.{name}",
+                    value=value,
+                )
         if self.num_orders < 1:
-            raise RecipeError(f"model.phases.num_orders={self.num_orders} must be at least 1")
+            raise RecipeError(
+                f"model.phases.num_orders={self.num_orders} must be at least 1",
+                code="range",
+                path="model.phases.num_orders",
+                value=self.num_orders,
+            )
 
 
 FLAT = {field.name: f"network.{field.name}" for field in fields(TransformerSizes)}

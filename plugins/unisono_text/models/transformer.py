@@ -173,7 +173,12 @@ class TextTransformer(LayerStack):
         super().__init__()
         dim, num_layers, num_heads = sizes.dim, sizes.num_layers, sizes.num_heads
         if dim % (2 * num_heads):
-            raise RecipeError(f"model.network.dim={dim} must be a multiple of twice num_heads={num_heads}")
+            raise RecipeError(
+                f"model.network.dim={dim} must be a multiple of twice num_heads={num_heads}",
+                code="shape",
+                path="model.network.dim",
+                value=dim,
+            )
         self.attention, self.block_size = attention, block_size_of(attention)
         self.vocabulary_in, self.vocabulary_out = vocabulary_in, vocabulary_out
         self.dim, self.num_layers, self.num_heads, self.head_dim = dim, num_layers, num_heads, dim // num_heads
@@ -241,4 +246,9 @@ def block_size_of(attention: Any) -> int:
     kind, _, size = str(attention).partition(":")
     if kind == "block" and size.isdigit() and int(size) > 0:
         return int(size)
-    raise RecipeError(f"attention={attention!r} must be bidirectional, causal or block:N, N at least 1")
+    raise RecipeError(
+        f"attention={attention!r} must be bidirectional, causal or block:N, N at least 1",
+        code="value",
+        path="attention",
+        value=attention,
+    )
