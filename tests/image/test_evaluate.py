@@ -6,9 +6,10 @@ import statistics
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from refused import refused
 from unisono import Image, Synthesizer
 from unisono.cli import main
-from unisono.errors import DataError, RequestError
+from unisono.errors import DataError, MissingExtra, RequestError
 from unisono.export import save_export
 from unisono.recipe import Recipe
 from unisono_image.corpus.data import FolderData
@@ -265,19 +266,19 @@ def test_a_mirrored_copy_is_a_copy():
 
 def test_what_cannot_be_measured(by_class, captioned, folder, tmp_path):
     data, model = captioned
-    with pytest.raises(DataError, match=r"3 requests, .* at least 5 of each"):
+    with refused(DataError, "limit", "limit", value=3, names="5"):
         measures.Corpus.read(Synthesizer(by_class), folder, 3)
-    with pytest.raises(DataError, match="give a data module, not a path"):
+    with refused(DataError, "unsupported", "data"):
         measures.Corpus.read(Synthesizer(model), folder, 8)
-    with pytest.raises(DataError, match="the data has 16 pixels a side, the model makes 8"):
+    with refused(DataError, "conflict", "size", value=16, names="8"):
         measures.Corpus.read(Synthesizer(model), ShapeData(size=16), 8)
     bare = Recipe.read("image/dit-tiny").build_model(data.describe())
-    with pytest.raises(RequestError, match="has no classifier, whose features"):
+    with refused(RequestError, "missing", "components.classifier"):
         features_of(bare)
     try:
         import torch_fidelity  # noqa: F401
     except ImportError:
-        with pytest.raises(ValueError, match=r"pip install \"unisono\[inception\]\""):
+        with refused(MissingExtra, "dependency", "torch-fidelity"):
             InceptionFeatures()
 
 
@@ -311,8 +312,8 @@ def test_sheets(by_class, captioned):
     made = prompt_sheet(Synthesizer(captioned[1]), prompts, columns=2, times=4, num_steps=1)
     assert (made.height, made.width) == (4 * SIZE + 24, 2 * 4 * SIZE + 4)
     assert made.bytes[4 * SIZE :, : 4 * SIZE].min() == 0  # the writing
-    with pytest.raises(RequestError, match="1 labels do not go with 2 images"):
+    with refused(RequestError, "shape", "labels", value=1, names="2"):
         sheet([Image(np.zeros((3, 4, 4), np.uint8))] * 2, 2, ["one"])
-    with pytest.raises(RequestError, match="knows no classes"):
+    with refused(RequestError, "unsupported", "classes"):
         model = Recipe.read("image/dit-tiny").build_model({**captioned[0].describe(), "classes": []})
         class_sheet(Synthesizer(model))

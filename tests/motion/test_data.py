@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from refused import refused
 from unisono.data import Drop, derive_seed, mirrored, read_captions, words_of
 from unisono.errors import DataError
 from unisono_motion.corpus.captions import CONTENTS, STYLES, captions_of_name
@@ -191,7 +192,7 @@ def test_a_target_skeleton_and_the_unit(folder, tmp_path):
     dataclasses.replace(figure, skeleton=tall).save(tmp_path / "tall.bvh")
     data = prepared(folder, skeleton=str(tmp_path / "tall.bvh"), mirror=False, val_size=0)
     np.testing.assert_allclose(data.spec.skeleton.offsets, 1.25 * figure.skeleton.offsets, atol=1e-6)
-    with pytest.raises(DataError, match=r"m tall, expected 0\.3 to 4 m; set data\.clips\.metres_per_unit \(now 1\)"):
+    with refused(DataError, "range", "data.clips.metres_per_unit", value=1.0, names=["0.3", "4", "1"]):
         prepared(folder, metres_per_unit=1.0)
 
 
@@ -212,7 +213,7 @@ def test_tables(folder, tmp_path):
         with pytest.raises(DataError, match=match):
             read_captions(folder / "list.txt", "clip")
     (folder / "list.txt").write_text("gone.bvh|x\n")
-    with pytest.raises(DataError, match=r"'gone\.bvh' does not exist beside it"):
+    with refused(DataError, "missing", "list.txt", value="gone.bvh"):
         prepared(folder / "list.txt")
 
 
@@ -223,26 +224,26 @@ def test_clips_without_captions_are_counted(folder):
 
 
 @pytest.mark.parametrize(
-    ("kwargs", "match"),
+    ("kwargs", "code", "path", "value"),
     [
-        ({"fps": 0.5}, "fps=0.5"),
-        ({"crop_frames": 1}, "crop_frames=1"),
-        ({"metres_per_unit": 0.0}, "metres_per_unit=0"),
-        ({"min_seconds": 3.0, "max_seconds": 2.0}, "min_seconds=3.0"),
+        ({"fps": 0.5}, "range", "data.clips.fps", 0.5),
+        ({"crop_frames": 1}, "range", "data.crop_frames", 1),
+        ({"metres_per_unit": 0.0}, "range", "data.clips.metres_per_unit", 0.0),
+        ({"min_seconds": 3.0, "max_seconds": 2.0}, "range", "data.clips.min_seconds", 3.0),
     ],
 )
-def test_limits_are_named(kwargs, match):
-    with pytest.raises(DataError, match=match):
+def test_limits_are_named(kwargs, code, path, value):
+    with refused(DataError, code, path, value=value):
         prepared("somewhere", **kwargs)
 
 
 def test_a_folder_without_motions(tmp_path):
-    with pytest.raises(DataError, match=r"holds no \.bvh file"):
+    with refused(DataError, "empty", tmp_path):
         prepared(tmp_path)
-    with pytest.raises(DataError, match="no such folder or file"):
+    with refused(DataError, "missing", "data.root"):
         prepared(tmp_path / "nowhere")
     (tmp_path / "a.bvh").write_text("HELLO")
-    with pytest.raises(DataError, match="no usable clip"):
+    with refused(DataError, "empty", "data.root"):
         prepared(tmp_path)
 
 
@@ -299,7 +300,7 @@ def test_split_files_come_first(tmp_path):
     assert data.describe()["held_out"] == ["000004", "000004@1-3.5"]
     assert "2 of 6 clips are in neither train.txt nor val.txt and sit out" in data.audit.notes
     (root / "train.txt").write_text("nothing\n")
-    with pytest.raises(DataError, match="names none of the clips"):
+    with refused(DataError, "empty", "train.txt"):
         prepared(root)
 
 
@@ -346,7 +347,7 @@ def test_features_in_millimetres_are_scaled(tmp_path):
         features = np.load(path)
         features[:, 1:67] *= 1000
         np.save(path, features)
-    with pytest.raises(DataError, match=r"set data\.clips\.metres_per_unit"):
+    with refused(DataError, "range", "data.clips.metres_per_unit", value=1.0):
         prepared(root)
     data = prepared(root, metres_per_unit=0.001)
     np.testing.assert_allclose(np.linalg.norm(data.spec.skeleton.offsets[1:], axis=-1), 0.2, atol=1e-6)

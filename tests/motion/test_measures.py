@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from refused import refused
 from unisono.errors import DataError
 from unisono_motion.measure.physics import foot_sliding, seam_jump, velocity_jumps
 
@@ -77,9 +78,9 @@ def test_a_seam_takes_the_larger_of_its_two_jumps():
 
 
 def test_what_cannot_be_measured_is_refused():
-    with pytest.raises(DataError, match="no joint called ankle"):
+    with refused(DataError, "unsupported", "feet"):
         foot_sliding(still(), [], FPS)
-    with pytest.raises(DataError, match="1 frame"):
+    with refused(DataError, "limit", "positions", value=1):
         foot_sliding(still(1), [1], FPS)
-    with pytest.raises(DataError, match="2 frames"):
+    with refused(DataError, "limit", "positions", value=2):
         velocity_jumps(still(2), FPS)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from refused import refused
 from unisono import Synthesizer
 from unisono.errors import CheckpointError, RecipeError, RequestError
 from unisono.recipe import Recipe
@@ -160,19 +161,19 @@ def test_another_rate_and_size_are_fitted(tokenizers, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "match"),
+    ("change", "code", "value"),
     [
-        (lambda s: s[: len(s) // 3], "truncated|damaged"),
-        (lambda s: s.replace("LeftHand", "Tentacle"), "other skeleton: .*lacks LeftHand; has Tentacle"),
-        (lambda s: s.rpartition(" ")[0] + " oops\n", "'oops' is not a finite number"),
-        (lambda s: _first_frame(s), "at least 2 frames"),
+        (lambda s: s[: len(s) // 3], "damaged", 14),
+        (lambda s: s.replace("LeftHand", "Tentacle"), "unsupported", "other skeleton"),
+        (lambda s: s.rpartition(" ")[0] + " oops\n", "value", "oops"),
+        (lambda s: _first_frame(s), "unsupported", "one frame"),
     ],
 )
-def test_wrong_files_are_told_in_one_sentence(tokenizers, tmp_path, change, match):
+def test_wrong_files_are_told_in_one_sentence(tokenizers, tmp_path, change, code, value):
     model = tokenizers["tokenizer"]
     path = make_figure(0).save(tmp_path / "clip.bvh")
     path.write_text(change(path.read_text()))
-    with pytest.raises(RequestError, match=match) as caught:
+    with refused(RequestError, code, "clip.bvh", value=value) as caught:
         model.synthesize([model.Request.parse(motion=str(path))])
     assert "\n" not in str(caught.value) and "clip.bvh" in str(caught.value)
 
@@ -199,9 +200,9 @@ def test_wrong_requests_are_told(fields, match):
 
 def test_features_of_another_width_and_no_file(tokenizers, tmp_path):
     model = tokenizers["tokenizer"]
-    with pytest.raises(RequestError, match=rf"frames of \[2\] numbers: .*each of {model.spec.dim}"):
+    with refused(RequestError, "shape", "features", value=[2], names=str(model.spec.dim)):
         model.synthesize([model.Request.parse(features=[[0.0, 1.0]])])
-    with pytest.raises(RequestError, match="does not exist"):
+    with refused(RequestError, "missing", "none.bvh"):
         model.synthesize([model.Request.parse(motion=str(tmp_path / "none.bvh"))])
 
 
@@ -209,29 +210,29 @@ def test_lengths_are_checked(tokenizers, figures):
     model = tokenizers["tokenizer"]
     (item, *_), _ = clips(figures)
     for wrong in (0, len(item) + 1):
-        with pytest.raises(RequestError, match=rf"lengths=\[{wrong}\] must be from 1 to"):
+        with refused(RequestError, "range", "lengths", value=[wrong]):
             model.encode(item[None], torch.tensor([wrong]))
     tokens = model.encode(item[None])
     for wrong in (0, 4 * tokens.shape[1] + 1):
-        with pytest.raises(RequestError, match=rf"lengths=\[{wrong}\] must be from 1 to"):
+        with refused(RequestError, "range", "lengths", value=[wrong]):
             model.decode(tokens, torch.tensor([wrong]))
 
 
 @pytest.mark.parametrize("value", [1, 3, 0])
 def test_the_downsampling_is_a_power_of_two(value):
-    with pytest.raises(RecipeError, match=rf"downsampling={value} must be a power of 2"):
+    with refused(RecipeError, "range", "model.downsampling", value=value):
         MotionTokenizer(network=ConvSizes(downsampling=value))
 
 
 def test_scalar_levels_are_checked():
     for levels in ("[]", "[5, 1]"):
-        with pytest.raises(RecipeError, match="levels="):
+        with refused(RecipeError, "range", "model.levels"):
             Recipe.read("motion/tokenizer-fsq-tiny", [f"--model.levels={levels}"]).build_model({})
 
 
 def test_another_skeleton_is_no_warm_start(tokenizers):
     model = tokenizers["tokenizer"]
     other = {**model.facts, "motion": {**model.facts["motion"], "fps": 30.0}}
-    with pytest.raises(CheckpointError, match="another skeleton, rate or layout"):
+    with refused(CheckpointError, "conflict", "run.init_from"):
         model.check_source(other)
     model.check_source(model.facts)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import flat
 import pytest
+from refused import refused
 from unisono.data import item_generator
 from unisono.errors import DataError
 from unisono.export import save_export
@@ -149,7 +150,7 @@ def test_what_is_no_pair_is_dropped_with_its_reason(tmp_path):
 
 def test_texts_are_no_conversations(tmp_path):
     (tmp_path / "x.txt").write_text("hello")
-    with pytest.raises(DataError, match=r"x\.txt: a file of \.txt is not read, only \.jsonl"):
+    with refused(DataError, "format", "x.txt", value=".txt"):
         chat(str(tmp_path / "x.txt"))
 
 

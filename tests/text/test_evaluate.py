@@ -7,6 +7,7 @@ import math
 import flat
 import pytest
 import torch
+from refused import refused
 from rich.console import Console
 from unisono import Synthesizer, plugin
 from unisono.cli import main
@@ -192,14 +193,14 @@ def test_a_corpus_at_another_place_is_read_in_the_models_tokens(tmp_path, data):
 
 def test_what_cannot_be_measured(data, tmp_path):
     model = made(Autoregressive, data.describe())
-    with pytest.raises(DataError, match="num_samples=1 must be at least 2"):
+    with refused(DataError, "range", "num_samples", value=1, names="2"):
         evaluate(Synthesizer(model), data, num_samples=1)
-    with pytest.raises(DataError, match="limit=1: at least 2 are needed"):
+    with refused(DataError, "limit", "limit", value=1, names="2"):
         evaluate(Synthesizer(model), data, limit=1)
-    with pytest.raises(DataError, match=r"Tokenizer\(bytes, 259 ids\) and the model Tokenizer\(characters"):
+    with refused(DataError, "conflict", "data", names=["Tokenizer(bytes, 259 ids)", "Tokenizer(characters"]):
         evaluate(Synthesizer(model), toy(tokenizer="bytes"))
     (tmp_path / "x.txt").write_text("日本語")
-    with pytest.raises(DataError, match=r"no document can be used \(1 × unknown characters\)"):
+    with refused(DataError, "empty", "data.root", value={"unknown characters": 1}, names="1"):
         evaluate(Synthesizer(model), tmp_path)
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refused import refused
 from unisono.errors import CheckpointError, DataError, RequestError
 from unisono_text.corpus.tokenizer import SPECIAL, Tokenizer
 
@@ -38,11 +39,11 @@ def test_characters_are_those_of_the_corpus():
     tokenizer = Tokenizer.characters(["ba", "cab"])
     assert tokenizer.table == "abc" and tokenizer.vocabulary == 6
     assert tokenizer.encode("cab") == [5, 3, 4] and tokenizer.decode([1, 5, 3, 4, 2, 0]) == "cab"
-    with pytest.raises(RequestError, match="knows 3 characters, and 'd', 'é' are not among them"):
+    with refused(RequestError, "unsupported", "text", value=["d", "é"], names=["3", "'d'", "'é'"]):
         tokenizer.encode("déca")
-    with pytest.raises(RequestError, match="and 20 more"):
+    with refused(RequestError, "unsupported", "text", names="20"):
         tokenizer.encode("".join(map(chr, range(0x4E00, 0x4E00 + 28))))
-    with pytest.raises(DataError, match="no character"):
+    with refused(DataError, "empty", "texts"):
         Tokenizer.characters(["", ""])
 
 
@@ -53,7 +54,7 @@ def test_merges_shorten_and_do_not_depend_on_chance(bpe):
     assert Tokenizer.train_bpe([*CORPUS, "the other"], 320).digest != bpe.digest
     # Few texts have few pairs: then the vocabulary is what there is.
     assert Tokenizer.train_bpe(["ab"], 5000).vocabulary == 3 + 256 + 1
-    with pytest.raises(DataError, match=r"a vocabulary of 259 has no room for merges: .* so 260"):
+    with refused(DataError, "range", "vocabulary", value=259, names="260"):
         Tokenizer.train_bpe(CORPUS, 259)
 
 
@@ -88,9 +89,9 @@ def test_a_tokenizer_of_elsewhere_keeps_its_ids():
     assert tokenizer.encode("<|user|>hi<|end|>", special=True)[0] == user
     assert tokenizer.encode("<|user|>hi<|end|>", special=True)[-1] == end
     assert tokenizer.decode([user, *tokenizer.encode("hi"), end]) == "hi"
-    with pytest.raises(DataError, match=r"no token '<s>' to be its bos"):
+    with refused(DataError, "missing", "bos", value="<s>"):
         Tokenizer.from_json(imported(), bos="<s>")
-    with pytest.raises(DataError, match="no tokenizer in the format"):
+    with refused(DataError, "format", "table"):
         Tokenizer.from_json("{}")
 
 
@@ -110,19 +111,19 @@ def test_facts_are_plain_json_and_give_the_same_tokenizer(make):
     again = Tokenizer.from_facts({**facts, "context": 8})
     assert again.digest == tokenizer.digest and again.encode("a [MASK]") == tokenizer.encode("a [MASK]")
     assert facts["vocabulary"] == again.vocabulary
-    with pytest.raises(CheckpointError, match="changed by hand"):
+    with refused(CheckpointError, "damaged", "facts.tokenizer", names="changed by hand"):
         Tokenizer.from_facts({**facts, "vocabulary": 7})
-    with pytest.raises(CheckpointError, match="changed by hand"):
+    with refused(CheckpointError, "damaged", "facts.tokenizer"):
         Tokenizer.from_facts({**facts, "special": {"pad": 0, "bos": None, "eos": None}})
 
 
 def test_facts_that_are_none_are_refused():
-    with pytest.raises(CheckpointError, match="describe no tokenizer"):
+    with refused(CheckpointError, "format", "facts.tokenizer"):
         Tokenizer.from_facts({"symbols": []})
     facts = Tokenizer.characters("ab").to_facts()
-    with pytest.raises(CheckpointError, match=r"kind 'characer' \(did you mean 'characters'\?\)"):
+    with refused(CheckpointError, "unknown", "facts.tokenizer", value="characer", names="'characters'"):
         Tokenizer.from_facts({**facts, "tokenizer": {**facts["tokenizer"], "kind": "characer"}})
-    with pytest.raises(CheckpointError, match="is damaged: a tokenizer of characters lists some, each once"):
+    with refused(CheckpointError, "damaged", "facts.tokenizer"):
         Tokenizer.from_facts({**facts, "tokenizer": {**facts["tokenizer"], "json": "aa"}})
 
 
@@ -130,5 +131,5 @@ def test_ids_and_texts_that_cannot_be(bpe):
     for tokenizer in (Tokenizer.bytes(), bpe):
         with pytest.raises(ValueError, match=f"id {tokenizer.vocabulary} is outside"):
             tokenizer.decode([5, tokenizer.vocabulary])
-        with pytest.raises(RequestError, match=r"character 1 of the text, '\\ud800', is half of a character"):
+        with refused(RequestError, "value", "text", value="\ud800", names="1"):
             tokenizer.encode("a\ud800")

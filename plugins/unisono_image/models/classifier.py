@@ -115,7 +115,11 @@ class ImageClassifier(Model):
         @model_validator(mode="after")
         def _one_source(self):
             if (self.image is None) == (self.pixels is None):
-                raise ValueError("give either image, a path, or pixels, lists of numbers")
+                raise RequestError(
+                    "give either image, a path, or pixels, lists of numbers",
+                    code="missing" if self.image is None else "conflict",
+                    path="image",
+                )
             return self
 
     def __init__(

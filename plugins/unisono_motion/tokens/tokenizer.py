@@ -86,7 +86,9 @@ class MotionTokenizer(Model):
         @model_validator(mode="after")
         def _one_source(self):
             if (self.motion is None) == (self.features is None):
-                raise ValueError("give either motion, a path, or features, a list of frames")
+                raise RequestError(
+                    "give either motion, a path, or features, a list of frames", code="missing" if self.motion is None else "conflict", path="motion"
+                )
             return self
 
     def __init__(

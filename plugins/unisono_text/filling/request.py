@@ -142,17 +142,29 @@ class TextRequest(Request):
     def _whole(self):
         forms = [name for name in ("template", "json_schema", "suffix") if getattr(self, name) not in (None, "")]
         if len(forms) > 1:
-            raise ValueError(f"{forms[0]} and {forms[1]} exclude each other: write a suffix into the template")
+            raise RequestError(
+                f"{forms[0]} and {forms[1]} exclude each other: write a suffix into the template",
+                code="conflict",
+                path=forms[1],
+            )
         if self.negative is not None and self.guidance_scale == 1:
-            raise ValueError("a negative prompt needs guidance_scale above 1")
+            raise RequestError("a negative prompt needs guidance_scale above 1", code="conflict", path="negative")
         if self.guidance_scale > 1 and not self.text:
-            raise ValueError("guidance_scale makes the prompt count more, and there is none: give text")
+            raise RequestError(
+                "guidance_scale makes the prompt count more, and there is none: give text", code="missing", path="text"
+            )
         if self.guide_weight is not None and self.guide_top is not None:
-            raise ValueError("guide_weight and guide_top are two ways to be guided: give one")
+            raise RequestError(
+                "guide_weight and guide_top are two ways to be guided: give one", code="conflict", path="guide_top"
+            )
         if self.refresh is not None and self.cache != "delayed":
-            raise ValueError(f"refresh is the delayed cache's, this one is {self.cache}")
+            raise RequestError(
+                f"refresh is the delayed cache's, this one is {self.cache}", code="conflict", path="refresh"
+            )
         if self.drift and self.cache in ("none", "unchanged"):
-            raise ValueError(f"drift needs a cache that approximates: cache={self.cache!r} is exact")
+            raise RequestError(
+                f"drift needs a cache that approximates: cache={self.cache!r} is exact", code="conflict", path="drift"
+            )
         check_settings(self)
         return self
 

@@ -18,6 +18,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 from unisono import masked
+from unisono.errors import RequestError
 from unisono.masked import Layout, StepContext, Strategy
 from unisono.masked.presets.registry import DRAW_KNOBS, FILTERS
 
@@ -93,34 +94,56 @@ def check_settings(request: Any) -> None:
         surplus = [name for name in given if name not in PRESETS[request.sampler].takes]
         if surplus:
             takes = ", ".join(PRESETS[request.sampler].takes) or "no such setting"
-            raise ValueError(
-                f"sampler {request.sampler} takes {takes}, not {surplus[0]}: leave the sampler out to compose your own"
+            raise RequestError(
+                f"sampler {request.sampler} takes {takes}, not {surplus[0]}: leave the sampler out to compose your own",
+                code="conflict",
+                path=surplus[0],
             )
         if request.sampler == "fast_dllm" and None not in (request.threshold, request.factor):
-            raise ValueError("sampler fast_dllm takes either threshold or factor")
+            raise RequestError("sampler fast_dllm takes either threshold or factor", code="conflict", path="factor")
         if request.sampler == "dream" and request.order not in (None, "max_prob", "margin", "entropy"):
-            raise ValueError(f"sampler dream orders by max_prob, margin or entropy, not {request.order}")
+            raise RequestError(
+                f"sampler dream orders by max_prob, margin or entropy, not {request.order}",
+                code="unsupported",
+                path="order",
+            )
     else:
         rules = [name for name in RULES if name in given]
         if len(rules) > 1:
-            raise ValueError(f"{rules[0]} and {rules[1]} both say how much to fill in a step: give one")
+            raise RequestError(
+                f"{rules[0]} and {rules[1]} both say how much to fill in a step: give one",
+                code="conflict",
+                path=rules[1],
+            )
         if rules and request.order is not None and request.order not in ORDERS_OF[rules[0]]:
-            raise ValueError(f"{rules[0]} goes with the order {', '.join(ORDERS_OF[rules[0]])}, not {request.order}")
+            raise RequestError(
+                f"{rules[0]} goes with the order {', '.join(ORDERS_OF[rules[0]])}, not {request.order}",
+                code="conflict",
+                path="order",
+            )
         if request.remask_eta is not None and request.remask is None:
-            raise ValueError("remask_eta is remasking's: give remask")
+            raise RequestError("remask_eta is remasking's: give remask", code="missing", path="remask")
         surplus = [name for name in (*RULES, "order", "edit", "choice_temperature") if name in given]
         if request.remask is not None and surplus:
-            raise ValueError(f"remask fills at random, at rates of its own; remove {surplus[0]}")
+            raise RequestError(
+                f"remask fills at random, at rates of its own; remove {surplus[0]}", code="conflict", path=surplus[0]
+            )
     preset = PRESETS.get(request.sampler or "")
     temperature = request.temperature if request.temperature is not None else preset.temperature if preset else 1.0
     for name in FILTERS:
         if temperature == 0 and getattr(request, name) is not None:
-            raise ValueError(f"{name} filters what is drawn from, and at temperature 0 the likeliest token is taken")
+            raise RequestError(
+                f"{name} filters what is drawn from, and at temperature 0 the likeliest token is taken",
+                code="conflict",
+                path=name,
+            )
     if request.guide_top is not None:
         names = (*SETTINGS, "sampler", *DRAW_KNOBS)
         other = next((name for name in names if getattr(request, name) is not None), None)
         if other:
-            raise ValueError(f"guide_top decodes greedily as far as the guide agrees; remove {other}")
+            raise RequestError(
+                f"guide_top decodes greedily as far as the guide agrees; remove {other}", code="conflict", path=other
+            )
 
 
 def strategy_of(request: Any, layout: Layout | None = None) -> Strategy:

@@ -44,19 +44,29 @@ class ContinueRequest(Request):
     @model_validator(mode="after")
     def _fits(self):
         if self.num_draft is not None and self.decoding not in (*NUM_DRAFT, "pass"):
-            raise ValueError(f"num_draft is of {', '.join(NUM_DRAFT)} and pass, the decoding is {self.decoding}")
+            raise RequestError(
+                f"num_draft is of {', '.join(NUM_DRAFT)} and pass, the decoding is {self.decoding}",
+                code="conflict",
+                path="num_draft",
+            )
         if self.decoding != "arithmetic" and (self.beams, self.beam) != (1, 0):
-            raise ValueError(f"beams and beam are of arithmetic, the decoding is {self.decoding}")
+            raise RequestError(
+                f"beams and beam are of arithmetic, the decoding is {self.decoding}",
+                code="conflict",
+                path="beams" if self.beams != 1 else "beam",
+            )
         if self.beam >= self.beams:
-            raise ValueError(f"beam={self.beam} must be below beams={self.beams}: they are counted from 0")
+            raise RequestError(
+                f"beam={self.beam} must be below beams={self.beams}: they are counted from 0", code="range", path="beam"
+            )
         nodes, level = 0, 1
         for width in self.tree:
             if width < 1:
-                raise ValueError(f"a level of {width} tokens: each has at least 1")
+                raise RequestError(f"a level of {width} tokens: each has at least 1", code="range", path="tree")
             level *= width
             nodes += level
         if nodes > 4096:
-            raise ValueError(f"the tree has {nodes} nodes, at most 4096")
+            raise RequestError(f"the tree has {nodes} nodes, at most 4096", code="limit", path="tree")
         return self
 
 
