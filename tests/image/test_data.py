@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Pillow
-from refused import refused
+from refused import ANYTHING, refused
 from unisono.errors import DataError
 from unisono_image.corpus.data import CaptionData, FolderData, Picture, PictureSet, split
 from unisono_image.corpus.shapes import SHAPES, ShapeData
@@ -243,7 +243,7 @@ def test_a_split_depends_on_names_alone_and_keeps_groups_together():
     again = split(pictures[::-1], 5)[1]
     assert {p.id for p in again} == {p.id for p in val}
     assert {p.id for p in split(pictures[:15], 2)[1]} <= {p.id for p in split(pictures, 30 - 3)[1]} | {"never"}
-    with pytest.raises(DataError, match="val_size=30 leaves nothing"):
+    with refused(DataError, "empty", "val_size", value=30):
         split(pictures, 30)
 
 
@@ -271,22 +271,34 @@ def test_captions_from_a_table_and_from_json_lines(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "message"),
+    ("name", "text", "code", "path", "value"),
     [
-        ("captions.csv", "a.png|one|two\n", "line 1: 3 fields"),
-        ("captions.csv", "image,caption\na.png,\n", "line 2: 2 fields .* neither empty; quote"),
-        ("captions.jsonl", '{"image": "a.png"}\n', "line 1: no key 'caption'"),
-        ("captions.jsonl", '{"image": "a.png", "captoin": "x"}\n', "did you mean 'captoin'"),
-        ("captions.jsonl", '{"image": "a.png", "caption": 3}\n', "3 must be a string"),
-        ("captions.jsonl", "[]\n", "is not an object"),
-        ("captions.jsonl", "{\n", "not JSON"),
-        ("captions.csv", "\n", "lists no image"),
-        ("other.csv", "a.png|b\n", "holds no list of captions"),
+        ("captions.csv", "a.png|one|two\n", "format", "captions.csv", "3 fields between bars"),
+        ("captions.csv", "image,caption\na.png,\n", "format", "captions.csv", ANYTHING),
+        ("captions.jsonl", '{"image": "a.png"}\n', "format", "captions.jsonl", "no key 'caption' (known: image)"),
+        (
+            "captions.jsonl",
+            '{"image": "a.png", "captoin": "x"}\n',
+            "format",
+            "captions.jsonl",
+            "no key 'caption' (did you mean 'captoin'?)",
+        ),
+        (
+            "captions.jsonl",
+            '{"image": "a.png", "caption": 3}\n',
+            "format",
+            "captions.jsonl",
+            "3 must be a string that is not empty",
+        ),
+        ("captions.jsonl", "[]\n", "format", "captions.jsonl", "is not an object"),
+        ("captions.jsonl", "{\n", "format", "captions.jsonl", ANYTHING),
+        ("captions.csv", "\n", "empty", "captions.csv", ANYTHING),
+        ("other.csv", "a.png|b\n", "missing", ANYTHING, ANYTHING),
     ],
 )
-def test_a_wrong_table_is_named_with_its_line(tmp_path, name, text, message):
+def test_a_wrong_table_is_named_with_its_line(tmp_path, name, text, code, path, value):
     (tmp_path / name).write_text(text)
-    with pytest.raises(DataError, match=message):
+    with refused(DataError, code, path, value=value):
         CaptionData(str(tmp_path), size=8).prepare(progress=False)
 
 

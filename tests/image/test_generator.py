@@ -1,6 +1,5 @@
 """Picture generators: networks, requests, samplers; with random weights, for what holds for any."""
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -9,7 +8,7 @@ import pytest
 import torch
 from refused import refused
 from unisono import Image, Synthesizer
-from unisono.errors import CheckpointError, RecipeError, RequestError, UnisonoError
+from unisono.errors import CheckpointError, RecipeError, RequestError
 from unisono.recipe import Recipe
 from unisono_image.models.condition import Condition, Conditioner
 from unisono_image.models.dit import DiT
@@ -288,7 +287,7 @@ def test_latents_and_pixels():
 
 def test_a_generator_of_latents_checks_its_vae():
     model = Recipe.read("image/unet-tiny", ["--model.downsampling=4"]).build_model(FACTS)
-    with pytest.raises(RequestError, match="has no vae"):
+    with refused(RequestError, "missing", "components.vae"):
         Synthesizer(model)(label=0)
     with refused(RecipeError, "conflict", "model.downsampling", value=4, names="2"):
         model.attach("vae", vae(FACTS))
@@ -372,37 +371,37 @@ def test_schedulers_have_their_steps():
 
 
 @pytest.mark.parametrize(
-    ("asked", "says"),
+    ("asked", "code", "path", "names"),
     [
-        ({"prompt": "word " * 2000}, "the prompt has 2000 words, a caption at most 64"),
-        ({"prompt": "x" * 10_000}, "of 10000 letters, at most 24"),
-        ({"prompt": "?!"}, "has no word"),
-        ({"label": "circel"}, "unknown class 'circel' (did you mean 'circle'?)"),
-        ({"label": 2}, "label=2 must be from 0 to 1, or one of circle, square"),
-        ({"label": "--5"}, "unknown class '--5'"),
-        ({"label": "9" * 5000}, "unknown class '9999"),
-        ({"label": True}, "label=True: give a number or a text, not true or false"),
-        ({"num_steps": True}, "num_steps=True: give a number or a text, not true or false"),
-        ({"scheduler": "flow-eulre"}, "unknown scheduler 'flow-eulre'"),
-        ({"solver": "picrad"}, "solver='picrad'"),
-        ({"height": 6}, "height=6 must be a multiple of 4, at most 32"),
-        ({"width": 64}, "width=64 must be a multiple of 4, at most 32"),
-        ({"num_steps": 1, "solver": "picard"}, "num_steps=1 has nothing to run in parallel"),
-        ({"num_steps": 4, "solver": "picard", "window": 5}, "window=5 is larger than the 4 steps"),
-        ({"solver": "picard", "window": 0}, "window=0 must be at least 1"),
-        ({"solver": "parastep", "window": -1}, "must be at least 1"),
-        ({"solver": "picard", "tolerance": 0}, "a tolerance of 0"),
-        ({"solver": "picard", "tolerance": -1}, "a tolerance of -1"),
-        ({"guidance_scale": 3.0}, "guidance_scale=3 has nothing to guide by: give a prompt or a label"),
-        ({"prompt": "circle", "negative_prompt": "red", "guidance_scale": 1.0}, "negative_prompt needs a guidance"),
-        ({"strength": 0.5}, "strength=0.5 says how far from a picture to go"),
-        ({"image": "nowhere.png"}, "image='nowhere.png' cannot be used, missing"),
-        ({"image": Image(np.zeros((3, 1, 1), np.uint8))}, "the image to start from has 1 × 1 pixels"),
-        ({"promt": "circle"}, "unknown field 'promt' (did you mean 'prompt'?)"),
+        ({"prompt": "circle " * 2000}, "limit", "prompt", ["2000 words", "64"]),
+        ({"prompt": "x" * 10_000}, "limit", "prompt", ["10000 letters", "24"]),
+        ({"prompt": "?!"}, "empty", "prompt", "'?!'"),
+        ({"label": "circel"}, "unknown", "label", ["'circel'", "did you mean 'circle'?"]),
+        ({"label": 2}, "range", "label", ["0 to 1", "circle, square"]),
+        ({"label": "--5"}, "unknown", "label", "'--5'"),
+        ({"label": "9" * 5000}, "unknown", "label", "'9999"),
+        ({"label": True}, "type", "label", "label=True"),
+        ({"num_steps": True}, "type", "num_steps", "num_steps=True"),
+        ({"scheduler": "flow-eulre"}, "unknown", "scheduler", ["'flow-eulre'", "'flow-euler'"]),
+        ({"solver": "picrad"}, "unknown", "solver", "'picard'"),
+        ({"height": 6}, "range", "height", ["height=6", "multiple of 4", "32"]),
+        ({"width": 64}, "range", "width", ["width=64", "multiple of 4", "32"]),
+        ({"num_steps": 1, "solver": "picard"}, "conflict", "num_steps", "num_steps=1"),
+        ({"num_steps": 4, "solver": "picard", "window": 5}, "range", "window", ["window=5", "4 steps"]),
+        ({"solver": "picard", "window": 0}, "range", "window", "window=0"),
+        ({"solver": "parastep", "window": -1}, "range", "window", "-1"),
+        ({"solver": "picard", "tolerance": 0}, "range", "tolerance", "0.0"),
+        ({"solver": "picard", "tolerance": -1}, "range", "tolerance", "-1.0"),
+        ({"guidance_scale": 3.0}, "conflict", "guidance_scale", ["3", "a prompt or a label"]),
+        ({"prompt": "circle", "negative_prompt": "red", "guidance_scale": 1.0}, "conflict", "negative_prompt", ()),
+        ({"strength": 0.5}, "missing", "image", "strength=0.5"),
+        ({"image": "nowhere.png"}, "missing", "image", "nowhere.png"),
+        ({"image": Image(np.zeros((3, 1, 1), np.uint8))}, "range", "image", "1 × 1"),
+        ({"promt": "circle"}, "unknown", "promt", "'prompt'"),
     ],
 )
-def test_requests_that_cannot_be_met(synth, asked, says):
-    with pytest.raises(UnisonoError, match=re.escape(says)):
+def test_requests_that_cannot_be_met(synth, asked, code, path, names):
+    with refused(RequestError, code, path, names=names):
         synth(asked)
 
 

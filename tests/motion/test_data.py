@@ -204,13 +204,13 @@ def test_tables(folder, tmp_path):
         data = prepared(folder / "list.txt", val_size=0, mirror=False)
         captions = {clip.id: clip.captions for clip in data.train_set.clips}
         assert len(captions) == 6 and captions[names[0][:-4]] == ("somebody moves", "a second caption")
-    for text, match in (
-        ("a.bvh|x|y\n", "line 1: 3 fields"),
-        ("a.bvh|\n", "line 1: 2 fields"),
-        ("", "lists no clips"),
+    for text, code, names in (
+        ("a.bvh|x|y\n", "format", "line 1: 3 fields"),
+        ("a.bvh|\n", "format", "line 1: 2 fields"),
+        ("", "empty", ()),
     ):
         (folder / "list.txt").write_text(text)
-        with pytest.raises(DataError, match=match):
+        with refused(DataError, code, "list.txt", names=names):
             read_captions(folder / "list.txt", "clip")
     (folder / "list.txt").write_text("gone.bvh|x\n")
     with refused(DataError, "missing", "list.txt", value="gone.bvh"):

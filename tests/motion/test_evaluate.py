@@ -74,7 +74,7 @@ def test_a_broken_edit_would_show(model, figures):
 
 
 def test_without_a_matcher_it_says_how_to_give_one(make_motion, figures):
-    with pytest.raises(RequestError, match=r"has no matcher .*--components\.matcher=FOLDER"):
+    with refused(RequestError, "missing", "components.matcher"):
         evaluate(Synthesizer(make_motion("motion/mmm-tiny")), figures, progress=False)
 
 

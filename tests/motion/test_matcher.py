@@ -84,16 +84,16 @@ def test_a_file_and_a_text_have_places(matcher, clip, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "code", "path", "value"),
     [
-        ({}, "give either text or motion"),
-        ({"text": "walks", "motion": "a.bvh"}, "give either text or motion"),
-        ({"text": ""}, "has no word"),
-        ({"motion": "nowhere.bvh"}, "nowhere.bvh"),
+        ({}, "missing", "text", {}),
+        ({"text": "walks", "motion": "a.bvh"}, "conflict", "text", {"text": "walks", "motion": "a.bvh"}),
+        ({"text": ""}, "empty", "text", ""),
+        ({"motion": "nowhere.bvh"}, "missing", "motion", "nowhere.bvh"),
     ],
 )
-def test_a_wrong_request_is_one_sentence(matcher, fields, said):
-    with pytest.raises(RequestError, match=said):
+def test_a_wrong_request_is_one_sentence(matcher, fields, code, path, value):
+    with refused(RequestError, code, path, value=value):
         Synthesizer(matcher)(fields)
 
 

@@ -138,15 +138,15 @@ def test_rates_and_their_intervals():
 
 def test_wrong_audits_are_one_sentence(aligned, facts):
     plain = Synthesizer(built(Autoregressive, facts))
-    for message, call in (
-        ("0 prompts", lambda: audit(aligned, [], refuses)),
-        ("0 seeds", lambda: audit(aligned, ["a"], refuses, seeds=())),
-        ("fills no blanks", lambda: audit(plain, ["a"], refuses)),
-        ("seed is what the audit asks", lambda: audit(aligned, ["a"], refuses, seed=3)),
-        ("blank", lambda: audit(aligned, [("a", "no such thing")], refuses)),
-        ("unknown field", lambda: audit(aligned, ["a"], refuses, lenght=3)),
+    for code, path, value, call in (
+        ("empty", "prompts", None, lambda: audit(aligned, [], refuses)),
+        ("empty", "seeds", None, lambda: audit(aligned, ["a"], refuses, seeds=())),
+        ("unsupported", "model", "Autoregressive", lambda: audit(plain, ["a"], refuses)),
+        ("conflict", "settings", ["seed"], lambda: audit(aligned, ["a"], refuses, seed=3)),
+        ("empty", "template", "no such thing", lambda: audit(aligned, [("a", "no such thing")], refuses)),
+        ("unknown", "lenght", 3, lambda: audit(aligned, ["a"], refuses, lenght=3)),
     ):
-        with pytest.raises(RequestError, match=message):
+        with refused(RequestError, code, path, value=value):
             call()
     assert audits.FRAME.count("{") == 3
 

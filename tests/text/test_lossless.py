@@ -3,7 +3,7 @@
 import pytest
 import torch
 import transformers
-from refused import refused
+from refused import ANYTHING, refused
 from unisono.errors import UnisonoError
 from unisono.masked.random import row_seeds
 from unisono.verify import Causal, KVCache, Prefix, Proposal, Target, Verdict, autoregressive, decode
@@ -117,26 +117,26 @@ def test_a_draft_of_another_vocabulary_is_refused(pair):
 
 
 @pytest.mark.parametrize(
-    ("message", "given"),
+    ("code", "path", "names", "given"),
     [
-        ("needs a draft", dict(decoding="speculative")),
-        ("needs a drafter", dict(decoding="parallel")),
-        ("take a text/medusa", dict(decoding="medusa")),
-        ("take a text/pass", dict(decoding="pass")),
-        ("did you mean 'jacobi'", dict(decoding="jacoby")),
-        ("max_new_tokens=0", dict(max_new_tokens=0)),
-        ("top tokens", dict(top_k=0, temperature=1.0)),
-        ("nucleus p = 0", dict(top_p=0.0, temperature=1.0)),
-        ("beams=2 must divide the 3 rows", dict(decoding="arithmetic", beams=2)),
-        ("an empty prompt", dict(prompts=[[1], []])),
-        ("an empty prompt", dict(prompts=[])),
-        ("temperature -1", dict(temperature=-1.0)),
-        ("no causal language model", dict(model=3)),
+        ("missing", "draft", "'speculative'", dict(decoding="speculative")),
+        ("missing", "drafter", "'parallel'", dict(decoding="parallel")),
+        ("shape", "tree", "text/medusa", dict(decoding="medusa")),
+        ("unsupported", "decoding", "text/pass", dict(decoding="pass")),
+        ("unknown", "decoding", "did you mean 'jacobi'?", dict(decoding="jacoby")),
+        ("range", "max_new_tokens", "max_new_tokens=0", dict(max_new_tokens=0)),
+        ("range", ANYTHING, "k=0", dict(top_k=0, temperature=1.0)),
+        ("range", ANYTHING, "0.0", dict(top_p=0.0, temperature=1.0)),
+        ("shape", "beams", ["2", "3 rows"], dict(decoding="arithmetic", beams=2)),
+        ("empty", "prompts", (), dict(prompts=[[1], []])),
+        ("empty", "prompts", (), dict(prompts=[])),
+        ("range", "temperature", "-1.0", dict(temperature=-1.0)),
+        ("type", "model", "int", dict(model=3)),
     ],
 )
-def test_wrong_input_is_one_sentence(pair, message, given):
+def test_wrong_input_is_one_sentence(pair, code, path, names, given):
     call = {"model": pair[0], "prompts": PROMPTS, "max_new_tokens": 4, **given}
-    with pytest.raises(UnisonoError, match=message):
+    with refused(UnisonoError, code, path, names=names):
         generate(call.pop("model"), call.pop("prompts"), call.pop("decoding", "plain"), **call)
 
 

@@ -130,6 +130,7 @@ def test_a_wrong_request_is_told(models, name):
     synth = Synthesizer(models[fields.get("model", "plain")])
     with pytest.raises(RequestError) as told:
         synth({key: value for key, value in fields.items() if key != "model"})
+    assert told.value.code and told.value.path, told.value
     matches(str(told.value), *parts)
 
 

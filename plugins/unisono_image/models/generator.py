@@ -47,6 +47,8 @@ from unisono_image.models.sizes import ConditionSizes, ObjectiveSpec
 from unisono_image.models.vae import VAE
 from unisono_image.request import ImageRequest, Task, read_request, solver_of
 
+FIELDS = {"rtol": "tolerance", "FixedSteps.steps": "window", "window": "window"}
+"""Fields of a request by the names that solvers know them by."""
 _COUNTING = threading.Lock()
 
 
@@ -265,18 +267,20 @@ class ImageGenerator(Model):
         self, task: Task, chain: SchedulerRecurrence, x: Float[Tensor, "b c h w"], progress: Progress
     ) -> tuple[list[Image], Report]:
         """Run the chain of one group, as its first task asks; return its pictures and its bill, and count it."""
-        solver, accept, window = solver_of(task.request, chain.num_steps)
         before, share = progress.done, len(x) * chain.num_steps
         try:
+            solver, accept, window = solver_of(task.request, chain.num_steps)
             solution = solve(
                 chain, x, solver, accept, window, on_round=lambda e: progress.to(before + int(e.done * share + 1e-6))
             )
         except NonFiniteError:
             raise
-        except UnisonoError as error:  # a solver and a scheduler that do not go together
-            asked = f"solver={task.request.solver!r}, scheduler={task.request.scheduler!r}"
+        except UnisonoError as error:  # such as a solver and a scheduler that do not go together
+            request = task.request
+            asked = f"solver={request.solver!r}, scheduler={request.scheduler!r}"
+            field = FIELDS.get(error.path or "", "scheduler")
             raise RequestError(
-                f"{asked}: {error}", code=error.code, path="scheduler", value=task.request.scheduler
+                f"{asked}: {error}", code=error.code, path=field, value=getattr(request, field)
             ) from error
         progress.to(before + share)
         report = solution.report

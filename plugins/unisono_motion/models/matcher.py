@@ -103,7 +103,9 @@ class MotionMatcher(Model):
         @model_validator(mode="after")
         def _one_of_both(self):
             if (self.text is None) == (self.motion is None):
-                raise RequestError("give either text or motion", code="missing" if self.text is None else "conflict", path="text")
+                raise RequestError(
+                    "give either text or motion", code="missing" if self.text is None else "conflict", path="text"
+                )
             return self
 
     def __init__(

@@ -87,7 +87,9 @@ class MotionTokenizer(Model):
         def _one_source(self):
             if (self.motion is None) == (self.features is None):
                 raise RequestError(
-                    "give either motion, a path, or features, a list of frames", code="missing" if self.motion is None else "conflict", path="motion"
+                    "give either motion, a path, or features, a list of frames",
+                    code="missing" if self.motion is None else "conflict",
+                    path="motion",
                 )
             return self
 
