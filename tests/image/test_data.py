@@ -5,17 +5,23 @@ import io
 import json
 import os
 import tarfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image as Pillow
 from refused import ANYTHING, refused
-from unisono.errors import DataError
+from unisono import plugin
+from unisono.arguments import build, nested
+from unisono.errors import DataError, RecipeError
+from unisono.recipe import Recipe
 from unisono_image.corpus.data import CaptionData, FolderData, Picture, PictureSet, split
+from unisono_image.corpus.options import PictureOptions
 from unisono_image.corpus.shapes import SHAPES, ShapeData
 from unisono_image.corpus.shards import ShardData
 from unisono_image.corpus.store import open_store, pack_files
+from unisono_image.measure.evaluate import corpus_of
 
 
 def save(path, value, size=(8, 8), mode="RGB"):
@@ -71,7 +77,7 @@ def test_a_folder_gives_classes_parts_and_reasons(folder):
 
 
 def test_other_sizes_can_be_refused(folder):
-    audit = FolderData(str(folder), size=8, fit="exact", batch_size=1).prepare(progress=False)
+    audit = FolderData(str(folder), size=8, pictures=PictureOptions(fit="exact"), batch_size=1).prepare(progress=False)
     assert audit.reasons["other size"] == 2 * 3 + 1 + 2  # all but the first of each class and part; whole.jpg
 
 
@@ -150,7 +156,7 @@ def test_folders_without_parts_and_without_classes(tmp_path):
 
 
 def test_a_batch_is_what_the_contract_says(folder):
-    data = FolderData(str(folder), size=8, batch_size=9, flip=False)
+    data = FolderData(str(folder), size=8, batch_size=9, pictures=PictureOptions())
     batch = next(iter(data.train_dataloader()))
     assert batch["image"].shape == (9, 3, 8, 8)
     assert batch["image"].dtype == torch.float32
@@ -575,9 +581,9 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch, c
     ("change", "code", "path", "value"),
     [
         ({"size": 2}, "range", "data.size", 2),
-        ({"shift": 32}, "range", "data.shift", 32),
+        ({"pictures": PictureOptions(shift=32)}, "range", "data.pictures.shift", 32),
         ({"val_size": -1}, "range", "data.val_size", -1),
-        ({"background": "wihte"}, "value", "data.background", "wihte"),
+        ({"pictures": PictureOptions(background="wihte")}, "value", "data.pictures.background", "wihte"),
         ({"root": "/nowhere/at/all"}, "missing", "data.root", "/nowhere/at/all"),
     ],
 )
@@ -605,3 +611,42 @@ def test_shapes_are_what_their_captions_say():
             assert red > max(green, blue)
         if "blue" in picture.captions[0]:
             assert blue > max(red, green)
+
+
+FORMAT_1 = {"root": "somewhere", "size": 16, "fit": "pad", "flip": False, "shift": 2, "batch_size": 4}
+
+
+@pytest.mark.parametrize("name", ["folder", "captions", "emoji", "shards"])
+def test_what_is_done_to_pictures_is_read_from_recipes_of_both_formats(name):
+    kind = plugin.resolve(f"image/{name}", "data")
+    old = build(kind, nested(FORMAT_1, kind.flat, "data", "test"), "data", "test")
+    changed = {"fit": "pad", "flip": False, "shift": 2}
+    new = build(kind, {"root": "somewhere", "size": 16, "pictures": changed, "batch_size": 4}, "data", "test")
+    assert old.options == new.options == PictureOptions(fit="pad", background="white", flip=False, shift=2)
+    # A part that is given leaves the others as the corpus has them.
+    moved = build(kind, {"root": "somewhere", "pictures": {"shift": 1}}, "data", "test").options
+    own = {"folder": {"flip": True}, "emoji": {"fit": "pad"}}.get(name, {})
+    assert moved == PictureOptions(**own, shift=1)
+
+
+def test_flags_of_format_1_reach_the_pictures():
+    recipe = Recipe.read("image/dit-cifar10", ["--data.root=x", "--data.flip=false", "--data.shift=3"])
+    assert recipe.build_data().options == PictureOptions(flip=False, shift=3)
+    with refused(RecipeError, "unknown", "data.flop"):
+        Recipe.read("image/dit-cifar10", ["--data.root=x", "--data.flop=false"])
+
+
+def test_a_corpus_of_an_older_export_is_read_as_it_was(tmp_path):
+    """The emoji's export has a data section of format 1; its ``flip`` and ``shift`` are training's alone."""
+    model = SimpleNamespace(recipe={"data": {"name": "image/emoji", "size": 12, "background": "#ffff00", "flip": True}})
+    data = corpus_of(model, str(tmp_path))
+    assert data.options == PictureOptions(fit="pad", background="#ffff00") and data.background == (255, 255, 0)
+    assert (data.size, data.val_size) == (12, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("emoji", PictureOptions(fit="pad")), ("cifar10", PictureOptions(flip=True))]
+)
+def test_a_shipped_export_says_what_was_done_to_its_pictures(name, options):
+    recipe = Recipe.read(str(Path(__file__).parents[2] / "checkpoints" / name / "recipe.yaml"))
+    assert recipe.build_data().options == options

@@ -8,6 +8,7 @@ from refused import refused
 from unisono.errors import DataError
 from unisono_image.corpus.emoji import EmojiData
 from unisono_image.corpus.emoji_names import code_points, may_mirror, phrases, plain
+from unisono_image.corpus.options import PictureOptions
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,9 @@ def folder(tmp_path_factory):
 
 
 def test_a_folder_of_emoji(folder):
-    data = EmojiData(str(folder), size=12, background="#ffff00", batch_size=4, val_size=2)
+    data = EmojiData(
+        str(folder), size=12, pictures=PictureOptions(fit="pad", background="#ffff00"), batch_size=4, val_size=2
+    )
     audit = data.prepare(progress=False)
     assert audit.reasons == {"no name": 1, "no code points": 1, "second file": 1}
     assert audit.kept == 12

@@ -218,5 +218,5 @@ def test_a_smaller_picture_has_the_mean_of_a_larger_one():
 def test_colours_by_name():
     assert colour("white") == (255, 255, 255)
     assert colour("#102030") == (16, 32, 48)
-    with refused(DataError, "value", "data.background", value="wihte"):
+    with refused(DataError, "value", "data.pictures.background", value="wihte"):
         colour("wihte")

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -31,7 +31,8 @@ from unisono.errors import DataError
 from unisono.files import Found, Names, Walk, fault_of, is_folder, natural, shown, walk
 
 from unisono_image.corpus.facts import ImageFacts
-from unisono_image.corpus.files import IMAGE_SUFFIXES, Fit, colour
+from unisono_image.corpus.files import IMAGE_SUFFIXES, colour
+from unisono_image.corpus.options import FLAT, PictureOptions
 from unisono_image.corpus.store import open_store, pack_files
 
 TRAIN_FOLDERS = ("train", "training")
@@ -126,24 +127,24 @@ class ImageData(DataModule):
         classes: names of the classes, in the order of their labels.
     """
 
-    def __init__(
-        self, *, size: int, fit: Fit, background: str, flip: bool, shift: int, batch_size: int, val_size: int,
-        num_workers: int,
-    ):  # fmt: skip
+    def __init__(self, *, size: int, pictures: PictureOptions, batch_size: int, val_size: int, num_workers: int):
         super().__init__(batch_size, num_workers)
         if not 4 <= size <= 4096:
             raise DataError(f"size={size} must be from 4 to 4096 pixels", code="range", path="data.size", value=size)
-        if not 0 <= shift < size:
+        if not 0 <= pictures.shift < size:
             raise DataError(
-                f"shift={shift} must be from 0 to below size={size}", code="range", path="data.shift", value=shift
+                f"data.pictures.shift={pictures.shift} must be from 0 to below size={size}",
+                code="range",
+                path="data.pictures.shift",
+                value=pictures.shift,
             )
         if val_size < 0:
             raise DataError(
                 f"val_size={val_size} must be at least 0", code="range", path="data.val_size", value=val_size
             )
-        self.size, self.flip, self.shift, self.val_size = size, flip, shift, val_size
-        self.fit: Fit = fit
-        self.background = colour(background)
+        self.size, self.val_size = size, val_size
+        self.options = pictures
+        self.background = colour(pictures.background)
         self.classes: list[str] = []
         self.tested: list[Picture] = []
 
@@ -186,7 +187,8 @@ class ImageData(DataModule):
             count=len(pictures),
             background=self.background,
         )
-        self.train_set = PictureSet(pixels, self.size, pictures, self.flip, self.shift, random=True)
+        options = self.options
+        self.train_set = PictureSet(pixels, self.size, pictures, options.flip, options.shift, random=True)
         self.train_set.classes = self.classes
         self.val_set = PictureSet(pixels, self.size, val, False, 0, random=False) if val else None
         return self.finish(audit)
@@ -198,15 +200,14 @@ class ImageData(DataModule):
 class FileData(ImageData):
     """The base of data that are single files."""
 
+    flat: ClassVar[dict[str, str]] = FLAT
+
     def __init__(
         self,
         root: str,
         *,
         size: int,
-        fit: Fit,
-        background: str,
-        flip: bool,
-        shift: int,
+        pictures: PictureOptions,
         batch_size: int,
         val_size: int,
         num_processes: int | None,
@@ -214,10 +215,7 @@ class FileData(ImageData):
     ):
         super().__init__(
             size=size,
-            fit=fit,
-            background=background,
-            flip=flip,
-            shift=shift,
+            pictures=pictures,
             batch_size=batch_size,
             val_size=val_size,
             num_workers=num_workers,
@@ -241,7 +239,7 @@ class FileData(ImageData):
 
     def read(self, audit: Audit, files: Sequence[Path], ids: Sequence[str], progress: bool) -> tuple[Path, list[int]]:
         """Pack files; return the store and the indices of those that can be used; the rest are in the audit."""
-        path, drops = pack_files(files, self.size, self.fit, self.background, self.num_processes, progress)
+        path, drops = pack_files(files, self.size, self.options.fit, self.background, self.num_processes, progress)
         kept = []
         for index, (name, drop) in enumerate(zip(ids, drops, strict=True)):
             if drop is None:
@@ -260,11 +258,7 @@ class FolderData(FileData):
     Args:
         root: the folder.
         size: pixels a side.
-        fit: how images of other sizes are brought to it: ``crop`` the middle, ``pad`` with the background,
-            ``stretch``, or ``exact``, which drops them.
-        background: what transparent images are laid on, and padded with; a colour's name or ``#rrggbb``.
-        flip: train on mirror images too; not where images hold writing or flags.
-        shift: train on images moved by up to so many pixels.
+        pictures: how they are brought to it, and varied in training: mirrored, unless ``flip`` is false.
         batch_size: images per step over all processes.
         val_size: images to validate on, chosen by their ids alone; of the test part where there is one.
         num_processes: preparing processes; null takes the cores.
@@ -276,10 +270,7 @@ class FolderData(FileData):
         root: str,
         *,
         size: int = 32,
-        fit: Fit = "crop",
-        background: str = "white",
-        flip: bool = True,
-        shift: int = 0,
+        pictures: PictureOptions = PictureOptions(flip=True),  # noqa: B008
         batch_size: int = 128,
         val_size: int = 512,
         num_processes: int | None = None,
@@ -288,10 +279,7 @@ class FolderData(FileData):
         super().__init__(
             root=root,
             size=size,
-            fit=fit,
-            background=background,
-            flip=flip,
-            shift=shift,
+            pictures=pictures,
             batch_size=batch_size,
             val_size=val_size,
             num_processes=num_processes,
@@ -333,8 +321,8 @@ class CaptionData(FileData):
 
     Args:
         root: the table, or a folder that holds one named captions.csv, captions.jsonl, metadata.csv or so.
-        size, fit, background, shift, batch_size, num_processes, num_workers: as of ``image/folder``.
-        flip: train on mirror images too, with left and right exchanged in captions; not where images hold writing.
+        size, batch_size, num_processes, num_workers: as of ``image/folder``.
+        pictures: as of ``image/folder``; not mirrored, unless ``flip`` is true.
         val_size: images held out, chosen by their ids alone.
     """
 
@@ -343,10 +331,7 @@ class CaptionData(FileData):
         root: str,
         *,
         size: int = 32,
-        fit: Fit = "crop",
-        background: str = "white",
-        flip: bool = False,
-        shift: int = 0,
+        pictures: PictureOptions = PictureOptions(),  # noqa: B008
         batch_size: int = 128,
         val_size: int = 128,
         num_processes: int | None = None,
@@ -355,10 +340,7 @@ class CaptionData(FileData):
         super().__init__(
             root=root,
             size=size,
-            fit=fit,
-            background=background,
-            flip=flip,
-            shift=shift,
+            pictures=pictures,
             batch_size=batch_size,
             val_size=val_size,
             num_processes=num_processes,

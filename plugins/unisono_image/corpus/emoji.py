@@ -9,7 +9,8 @@ from unisono.files import is_folder, walk
 
 from unisono_image.corpus.data import FileData, Picture
 from unisono_image.corpus.emoji_names import SELECTORS, TONES, code_points, may_mirror, phrases, plain
-from unisono_image.corpus.files import IMAGE_SUFFIXES, Fit
+from unisono_image.corpus.files import IMAGE_SUFFIXES
+from unisono_image.corpus.options import PictureOptions
 
 
 class EmojiData(FileData):
@@ -21,10 +22,9 @@ class EmojiData(FileData):
     Args:
         root: a folder, searched at any depth; of two files of one emoji the first by path is taken.
         size: pixels a side.
-        fit: as of ``image/folder``; ``pad`` keeps all of an emoji that is not square.
-        background: what they are laid on; a colour's name or ``#rrggbb``.
-        flip: train on mirror images too, except of writing, flags and directions.
-        shift, batch_size, num_processes, num_workers: as of ``image/folder``.
+        pictures: as of ``image/folder``; ``fit`` is ``pad``, which keeps all of an emoji that is not square. With
+            ``flip`` those of writing, flags and directions are not mirrored.
+        batch_size, num_processes, num_workers: as of ``image/folder``.
         val_size: images to hold out, or a few more: whole emoji.
         skin_tones: also those with a skin tone.
     """
@@ -34,10 +34,7 @@ class EmojiData(FileData):
         root: str,
         *,
         size: int = 32,
-        fit: Fit = "pad",
-        background: str = "white",
-        flip: bool = False,
-        shift: int = 0,
+        pictures: PictureOptions = PictureOptions(fit="pad"),  # noqa: B008
         batch_size: int = 64,
         val_size: int = 64,
         skin_tones: bool = True,
@@ -47,10 +44,7 @@ class EmojiData(FileData):
         super().__init__(
             root=root,
             size=size,
-            fit=fit,
-            background=background,
-            flip=flip,
-            shift=shift,
+            pictures=pictures,
             batch_size=batch_size,
             val_size=val_size,
             num_processes=num_processes,

@@ -43,9 +43,9 @@ def colour(name: str) -> tuple[int, int, int]:
         return ImageColor.getrgb(name)[:3]
     except ValueError:
         raise DataError(
-            f"background={name!r} is no colour: give a name such as 'white', or '#rrggbb'",
+            f"data.pictures.background={name!r} is no colour: give a name such as 'white', or '#rrggbb'",
             code="value",
-            path="data.background",
+            path="data.pictures.background",
             value=name,
         ) from None
 

@@ -5,6 +5,7 @@ from jaxtyping import UInt8
 from unisono.data import Audit, derive_seed
 
 from unisono_image.corpus.data import ImageData, Picture
+from unisono_image.corpus.options import PictureOptions
 
 SHAPES = ("circle", "square", "stripe", "cross")
 COLOURS = {"red": (220, 40, 40), "green": (40, 170, 60), "blue": (40, 70, 220), "yellow": (230, 200, 40)}
@@ -51,10 +52,7 @@ class ShapeData(ImageData):
     ):
         super().__init__(
             size=size,
-            fit="exact",
-            background="white",
-            flip=flip,
-            shift=shift,
+            pictures=PictureOptions(fit="exact", flip=flip, shift=shift),
             batch_size=batch_size,
             val_size=val_size,
             num_workers=num_workers,

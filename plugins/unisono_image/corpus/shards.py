@@ -13,7 +13,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, ClassVar, cast
 
 import numpy as np
 from jaxtyping import UInt8
@@ -23,7 +23,8 @@ from unisono.files import Fault, decoded, fault_of, is_file, is_folder, lone_sur
 
 from unisono_image.corpus.classes import class_of, numbered
 from unisono_image.corpus.data import ImageData, Picture
-from unisono_image.corpus.files import MAX_BYTES, Fit, fitted, read_image
+from unisono_image.corpus.files import MAX_BYTES, fitted, read_image
+from unisono_image.corpus.options import FLAT, PictureOptions
 from unisono_image.corpus.store import pack_stream
 from unisono_image.corpus.tar_items import TEXT_SUFFIXES, Item, items_of
 
@@ -42,30 +43,26 @@ class ShardData(ImageData):
     Args:
         root: a shard, a folder of shards (``*.tar``, also compressed: ``.gz``, ``.bz2``, ``.xz``), or a pattern such
             as ``train-{000..009}.tar``.
-        size, fit, background, shift, batch_size, num_workers: as of ``image/folder``.
-        flip: as of ``image/captions``.
+        size, batch_size, num_workers: as of ``image/folder``.
+        pictures: as of ``image/captions``.
         val_size: images held out, chosen by their ids alone.
     """
+
+    flat: ClassVar[dict[str, str]] = FLAT
 
     def __init__(
         self,
         root: str,
         *,
         size: int = 32,
-        fit: Fit = "crop",
-        background: str = "white",
-        flip: bool = False,
-        shift: int = 0,
+        pictures: PictureOptions = PictureOptions(),  # noqa: B008
         batch_size: int = 128,
         val_size: int = 128,
         num_workers: int = 0,
     ):
         super().__init__(
             size=size,
-            fit=fit,
-            background=background,
-            flip=flip,
-            shift=shift,
+            pictures=pictures,
             batch_size=batch_size,
             val_size=val_size,
             num_workers=num_workers,
@@ -76,7 +73,9 @@ class ShardData(ImageData):
         audit = Audit("pictures")
         shards = find_shards(self.root, audit)
         paths = [path for path, _ in shards]
-        store, kept, dropped = pack_stream(paths, lambda: self._records(shards), self.size, self.fit, self.background)
+        store, kept, dropped = pack_stream(
+            paths, lambda: self._records(shards), self.size, self.options.fit, self.background
+        )
         for record in dropped:
             if record["reason"]:
                 audit.drop(record["id"], record["reason"], record["detail"])
@@ -185,7 +184,7 @@ class ShardData(ImageData):
             if isinstance(text, str) and (half := lone_surrogate(text)):
                 raise Drop("half a character", f"{half} alone is half of a character")
         pixels = read_image(_bytes(archive, members[item.image], MAX_BYTES), self.background)
-        pixels = fitted(pixels, self.size, self.fit, self.background)
+        pixels = fitted(pixels, self.size, self.options.fit, self.background)
         return pixels, {"id": id, "captions": [text for text in dict.fromkeys(captions) if text], "label": label}
 
 

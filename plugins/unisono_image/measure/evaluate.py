@@ -26,10 +26,12 @@ from jaxtyping import Float, UInt8
 from rich.console import Console
 from rich.progress import track
 from unisono import Image, evaluation, plugin
+from unisono.arguments import build
 from unisono.data import derive_seed
 from unisono.errors import DataError
 from unisono.evaluation import Probe, Report, Row, Section
 from unisono.files import composed
+from unisono.recipe import data_of
 
 from unisono_image.corpus.data import ImageData, Picture, PictureSet
 from unisono_image.measure.features import ClassifierFeatures, Extractor, features_of
@@ -232,7 +234,7 @@ class Corpus:
 
 def corpus_of(model: Any, root: str) -> ImageData:
     """Make the data module that a model was trained on, at another place, with nothing held out or changed."""
-    section = dict(model.recipe.get("data", {}))
+    section = data_of(model.recipe)
     kind = plugin.resolve(section.pop("name", "image/folder"), "data")
     known = inspect.signature(kind).parameters
     if "root" not in known:
@@ -242,8 +244,11 @@ def corpus_of(model: Any, root: str) -> ImageData:
             path="data",
             value=str(root),
         )
-    changed = {"root": root, "val_size": 0, "batch_size": 1, "num_workers": 0, "flip": False, "shift": 0}
-    return kind(**{name: value for name, value in {**section, **changed}.items() if name in known})
+    changed = {"root": root, "val_size": 0, "batch_size": 1, "num_workers": 0}
+    if "pictures" in known:
+        changed["pictures"] = {**section.get("pictures", {}), "flip": False, "shift": 0}
+    given = {name: value for name, value in {**section, **changed}.items() if name in known}
+    return build(kind, given, "data", "the model's recipe")
 
 
 def pixels_of(image: Image) -> UInt8[np.ndarray, "3 h w"]:
