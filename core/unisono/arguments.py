@@ -85,6 +85,13 @@ class _Parameter(NamedTuple):
         kinds = [kind for kind in (self.kind, *_members(self.kind)) if is_dataclass(kind)]
         return cast(type, kinds[0]) if kinds else None
 
+    @property
+    def items(self) -> type | None:
+        """The dataclass that each mapping in a list stands for here, if one does."""
+        inner = [kind for kind in get_args(self.kind) if is_dataclass(kind)]
+        many = get_origin(self.kind) in (tuple, list)
+        return cast(type, inner[0]) if many and inner else None
+
 
 @cache
 def _parameters(target: Any) -> dict[str, _Parameter]:
@@ -134,6 +141,10 @@ def _checked(target: Any, given: Mapping[str, Any], path: str, origin: str) -> d
             checked[name] = _made_of(parameter.nested, default, value, here, origin)
         elif parameter.nested is not None and isinstance(value, parameter.nested):
             checked[name] = value
+        elif parameter.items is not None and isinstance(value, list | tuple):
+            checked[name] = get_origin(parameter.kind)(
+                _item(parameter.items, item, f"{here}[{number}]", origin) for number, item in enumerate(value)
+            )
         else:
             checked[name] = _fit(parameter.kind, value, here, origin)
     return checked
@@ -151,6 +162,14 @@ def _nearest(key: str, parameters: Mapping[str, _Parameter]) -> str:
 
 def _made_of(target: type, default: dict[str, Any], given: Mapping[str, Any], path: str, origin: str) -> Any:
     return _made(target, _checked(target, _merged(default, given), path, origin), path, origin)
+
+
+def _item(target: type, given: Any, path: str, origin: str) -> Any:
+    if isinstance(given, target):
+        return given
+    if not isinstance(given, Mapping):
+        return _fit(target, given, path, origin)
+    return _made_of(target, {}, given, path, origin)
 
 
 def _merged(default: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

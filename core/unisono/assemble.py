@@ -12,6 +12,7 @@ from unisono.data import DataModule
 from unisono.errors import RecipeError, UnisonoError
 from unisono.export import load_component
 from unisono.model import Model
+from unisono.nn.adapters import add_adapters
 from unisono.optim import OptimSpec
 from unisono.recipe import Recipe
 
@@ -48,6 +49,8 @@ def build_model(recipe: Recipe, facts: Mapping[str, Any]) -> Any:
                 path="model",
                 value=recipe.model["name"],
             ) from error
+        if recipe.adapters:
+            add_adapters(model, recipe.adapters, recipe.name)
     model.optim = build(OptimSpec, recipe.optim, "optim", recipe.name)
     model.recipe = recipe.to_dict()
     return model

@@ -62,6 +62,9 @@ class Model(LightningModule):
     """Sets a model's random choices apart from those of others with the same seed."""
     deterministic: ClassVar[bool] = False
     """Whether the output is the same for every seed. Else the conformance kit expects that a seed changes it."""
+    adapter_targets: ClassVar[tuple[str, ...]] = ()
+    """Patterns of the layers that ``adapters:`` adapts where a recipe names none; without, every linear layer inside
+    repeated layers."""
     streams_the_whole: ClassVar[bool] = True
     """Whether the joined pieces of ``stream`` equal the output of a call; not where a stream cuts a text elsewhere."""
 
@@ -73,6 +76,7 @@ class Model(LightningModule):
         self.facts: Any = {}
         self.optim = OptimSpec()
         self.recipe: dict[str, Any] = {}
+        self.adapted: frozenset[str] = frozenset()  # what is learnt beside frozen weights; see unisono.nn.adapters
         self.step_losses: dict[str, Tensor] = {}  # of the training step in progress, or the last one
         self.time_share: float | None = None  # of trainer.max_time that is over; set by the run
         self._components: dict[str, Any] = {}
@@ -242,9 +246,14 @@ class Model(LightningModule):
         return by_time if known is None else min(known, by_time)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optim.optimizer(self)
+        optimizer = self.make_optimizer(self)
         schedule = self.optim.scheduler(optimizer, lambda: self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def make_optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
+        """Make the recipe's optimiser over this model, or over a part of it, for ``configure_optimizers``."""
+        scaled = self._trainer is not None and self._trainer.precision == "16-mixed"
+        return self.optim.make(module, self, scaled)
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
         clip = gradient_clip_val or self.optim.clip_norm

@@ -1,16 +1,18 @@
 """Recipe: one run, as checked values and as one YAML file.
 
 Sections: ``model`` and ``data`` (``name:`` chooses a registered class, the rest are its constructor's
-arguments), ``optim`` (OptimSpec), ``trainer`` (Lightning's Trainer), ``run`` (RunSpec), ``components``
-(role → export folder or built-in name), ``seed`` and ``format``. Every value is checked against the typed signatures;
-an unknown key is an error with its path and the nearest name. ``???`` marks a value that the user must give. No
-interpolation: a value has one owner, and derived numbers live in code.
+arguments), ``optim`` (OptimSpec), ``adapters`` (AdapterSpec; none without), ``trainer`` (Lightning's Trainer), ``run``
+(RunSpec), ``components`` (role → export folder or built-in name), ``seed`` and ``format``. Every value is checked
+against the typed signatures; an unknown key is an error with its path and the nearest name. ``???`` marks a value that
+the user must give. No interpolation: a value has one owner, and derived numbers live in code.
 
 Format 2 groups sizes and options (``model.network.dim``). Format 1, which a file without ``format`` may have, has them
-side by side (``model.dim``); a class's table ``flat`` says where they are now.
+side by side (``model.dim``); a class's table ``flat`` says where they are now. Adapters were an argument of text
+models before they were a section: ``model.adapters`` is read as that.
 """
 
 import copy
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 FORMAT = 2
-SECTIONS = ("model", "data", "optim", "trainer", "run", "components", "seed", "format")
+SECTIONS = ("model", "data", "optim", "adapters", "trainer", "run", "components", "seed", "format")
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Recipe:
     model: dict[str, Any]
     data: dict[str, Any]
     optim: dict[str, Any] = field(default_factory=dict)
+    adapters: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
     components: dict[str, str] = field(default_factory=dict)
@@ -133,8 +136,9 @@ class Recipe:
                 value=version,
                 code="version",
             )
+        raw = with_adapters(raw, name)
         resolved: dict[str, Any] = {}
-        for section in ("model", "data", "optim", "trainer", "run"):
+        for section in ("model", "data", "optim", "trainer", "run", *(["adapters"] if raw.get("adapters") else [])):
             given = dict(raw.get(section) or {})
             target = _target(section, given)
             short = given.pop("name", None) if section in ("model", "data") else None
@@ -148,7 +152,7 @@ class Recipe:
                     )
             values = check_arguments(target, given, section, name, flat)
             resolved[section] = {"name": short, **values} if short is not None else values
-        for section in ("optim", "run"):
+        for section in {"optim", "adapters", "run"} & resolved.keys():
             build(_target(section, {}), resolved[section], section, name)  # the values fit their limits
         components = _components(raw.get("components") or {}, _target("model", raw["model"]).roles, name)
         seed = raw.get("seed", 1)
@@ -163,7 +167,8 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the resolved recipe as plain values, ready for YAML or JSON."""
-        return copy.deepcopy({section: getattr(self, section) for section in SECTIONS[:-1]}) | {"format": FORMAT}
+        sections = [section for section in SECTIONS[:-1] if section != "adapters" or self.adapters]
+        return copy.deepcopy({section: getattr(self, section) for section in sections}) | {"format": FORMAT}
 
     def to_yaml(self) -> str:
         """Return the resolved recipe as YAML."""
@@ -303,6 +308,29 @@ def _components(given: Mapping[str, Any], known: dict[str, str], name: str) -> d
     return dict(given)
 
 
+def with_adapters(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a recipe with the section ``adapters`` where it had ``model.adapters``, of which rank 0 is none.
+
+    Raises ``RecipeError`` where it has both.
+    """
+    model = raw["model"]
+    if "adapters" not in model or "adapters" in inspect.signature(_target("model", model)).parameters:
+        return dict(raw)
+    given = model["adapters"]
+    rest = {**raw, "model": {key: value for key, value in model.items() if key != "adapters"}}
+    if not isinstance(given, Mapping | None) or (given and raw.get("adapters")):
+        why = "and both are given: remove one" if raw.get("adapters") else "a mapping: write it there"
+        raise RecipeError(
+            f"{name}: model.adapters is a section of its own, adapters, {why}",
+            path="model.adapters",
+            value=given,
+            code="conflict" if raw.get("adapters") else "type",
+        )
+    if not given or not given.get("rank", "kind" in given):
+        return rest  # rank 0, which was the default
+    return {**rest, "adapters": dict(given)}
+
+
 def data_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return the ``data`` section of a model's recipe as format 2 has it; empty where it has none."""
     section = dict(recipe.get("data") or {})
@@ -318,6 +346,10 @@ def _target(section: str, given: Mapping[str, Any]) -> Any:
         from unisono.optim import OptimSpec
 
         return OptimSpec
+    if section == "adapters":
+        from unisono.nn.adapters import AdapterSpec
+
+        return AdapterSpec
     from lightning.pytorch import Trainer
 
     return Trainer

@@ -241,7 +241,7 @@ class FastSpeech(Model):
         return durations, parts
 
     def configure_optimizers(self):
-        optimizer = self.optim.optimizer(self)
+        optimizer = self.make_optimizer(self)
 
         def factor(step: int) -> float:
             if step < self.schedule.align_steps:

@@ -73,7 +73,7 @@ def plain_loop(model: VocosGAN, batches: list[dict], num_steps: int) -> None:
     """Vocos, section 3.3, step by step: every term spelt out, nothing shared or frozen."""
     spec = OptimSpec(**{**OPTIM, "betas": (0.8, 0.9)})
     judges = model.discriminators
-    opt_g, opt_d = spec.optimizer(model.net), spec.optimizer(judges)
+    opt_g, opt_d = spec.make(model.net), spec.make(judges)
     for step in range(num_steps):
         mel, real = batches[step]["mel"], batches[step]["wave"]
         for optimizer in (opt_g, opt_d):

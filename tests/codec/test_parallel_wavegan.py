@@ -123,7 +123,7 @@ def test_the_loop_equals_a_plain_one():
 
     spec = OptimSpec(**{**OPTIM, "betas": (0.8, 0.9)})
     judge = reference.discriminators["wave"]
-    opt_g, opt_d = spec.optimizer(reference.net), spec.optimizer(judge)
+    opt_g, opt_d = spec.make(reference.net), spec.make(judge)
     for step in range(steps):
         mel, real = batches[step]["mel"], batches[step]["wave"]
         seeds = [derive_seed("parallel-wavegan", 1, step, row) for row in batches[step]["row"].tolist()]

@@ -51,7 +51,7 @@ def test_a_model_is_tuned_from_an_export_and_merged(name, data, tmp_path, monkey
     learnt = [n for n, p in tuned.named_parameters() if p.requires_grad]
     assert learnt and all(".lora_" in n for n in learnt) and len(learnt) == 2 * 2 * (4 if name != "text/dream" else 7)
     batch = data.collate([{**data.train_set.item(i, torch.Generator()), "row": i} for i in range(8)])
-    optimizer = tuned.optim.optimizer(tuned.train())
+    optimizer = tuned.optim.make(tuned.train())
     losses = []
     for _ in range(15):
         optimizer.zero_grad()

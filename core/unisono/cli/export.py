@@ -16,6 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ROLE=WHERE",
         help="a component that travels inside, such as vocoder=checkpoints/vocoder",
     )
+    parser.add_argument(
+        "--adapters",
+        choices=("merge", "keep", "alone"),
+        default="merge",
+        help="of a run with adapters: merge them into a plain model (default), keep both, or write them alone",
+    )
+    parser.add_argument("--base", metavar="WHERE", help="RUN holds adapters alone: the export to merge them with")
     parser.add_argument("--overwrite", action="store_true", help="replace DEST")
     for name in ("title", "data", "licence", "command", "hardware", "time", "notes"):
         parser.add_argument(f"--{name}", default="", help=f"the card's {name}")
@@ -49,6 +56,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         dtype=args.dtype,
         components=parse_components(args.component),
         overwrite=args.overwrite,
+        adapters=args.adapters,
+        base=args.base,
     )
     print(f"export: {folder}")
     return 0

@@ -10,7 +10,8 @@ import torch
 
 from unisono import plugin as plugins
 from unisono.arguments import build, check_arguments
-from unisono.errors import CheckpointError, RequestError, UnisonoError, did_you_mean
+from unisono.errors import CheckpointError, MissingExtra, RequestError, UnisonoError, did_you_mean
+from unisono.export import adapters
 from unisono.export.layout import (
     ALLOWED_SUFFIXES,
     COMPONENTS,
@@ -24,22 +25,31 @@ from unisono.export.layout import (
     shown,
 )
 from unisono.export.weights import load_weights, read_header, within
+from unisono.nn.adapters import add_adapters
 from unisono.plain_yaml import read_yaml
+from unisono.recipe import with_adapters
 
 _JSON_NAMES = {str: "a string", dict: "an object"}
 
 
-def load(folder_or_hub_id: str | Path, *, device: str = "cpu", components: dict[str, str] | None = None):
+def load(
+    folder_or_hub_id: str | Path,
+    *,
+    device: str = "cpu",
+    components: dict[str, str] | None = None,
+    base: str | Path | None = None,
+):
     """Load an export from a folder or a hub id and return a ``Synthesizer``.
 
     A folder in Hugging Face's layout is read by the plugin that names its ``model_type`` among its ``importers``.
-    ``components`` replaces or adds components: role → export folder, hub id or built-in name. Runs no code
-    from the folder and opens no pickle. Raises ``CheckpointError`` that names what is wrong and the fix.
+    ``components`` replaces or adds components: role → export folder, hub id or built-in name. ``base`` is the export
+    that adapters were trained on, where the folder holds them alone. Runs no code from the folder and opens no pickle.
+    Raises ``CheckpointError`` that names what is wrong and the fix.
     """
     from unisono.synthesis import Synthesizer
 
     folder = find(folder_or_hub_id)
-    model, info = load_model(folder)
+    model, info = load_model(folder, None if base is None else find(base))
     for role, where in (components or {}).items():
         model.attach(role, load_component(type(model), role, where, model.facts))
     try:
@@ -158,14 +168,24 @@ def read_info(folder: Path) -> dict[str, Any]:
     return info
 
 
-def load_model(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Build a model from an export folder, with the components that travel in it; or from one in another layout."""
+def load_model(folder: Path, base: Path | None = None) -> tuple[Any, dict[str, Any]]:
+    """Build a model from an export folder, with the components that travel in it; or from one in another layout.
+
+    ``base`` is the export that adapters were trained on, where the folder holds them alone.
+    """
     if kind_of(folder / INFO) != "file" and kind_of(folder / CONFIG) == "file":
         return _import_model(folder)
     info = read_info(folder)
+    if base is None and adapters.BASE in info:
+        raise adapters.needs_base(folder, info)
+    if base is not None and adapters.BASE not in info:
+        raise CheckpointError(
+            f"{shown(folder)} is a whole model: leave out the base", code="conflict", path="base", value=str(base)
+        )
     recipe = _read_recipe(folder)
     header = read_header(folder)
     try:
+        recipe = with_adapters(recipe, RECIPE)
         target = plugins.resolve(info["model"], "models")
         section = recipe["model"]
         values = check_arguments(
@@ -174,7 +194,8 @@ def load_model(folder: Path) -> tuple[Any, dict[str, Any]]:
     except UnisonoError as error:
         raise _of_folder(folder, error) from error
     # The weights are drawn and then replaced: the global generator is left as it was.
-    with torch.random.fork_rng(devices=[]), within(header, folder):
+    size = header if base is None else {**adapters.base_header(base), **header}
+    with torch.random.fork_rng(devices=[]), within(size, folder):
         try:
             model = build(target, values, "model", RECIPE)
         except CheckpointError:
@@ -193,8 +214,19 @@ def load_model(folder: Path) -> tuple[Any, dict[str, Any]]:
                 code=(error.code if isinstance(error, UnisonoError) else None) or "value",
                 path=folder / INFO,
             ) from error
+        try:
+            if recipe.get("adapters"):
+                add_adapters(model, recipe["adapters"], RECIPE)
+        except (CheckpointError, MissingExtra):
+            raise
+        except UnisonoError as error:
+            raise CheckpointError(
+                f"{shown(folder)}: {error}", code=error.code, path=error.path, value=error.value
+            ) from error
     model.recipe = recipe
-    load_weights(model, folder, info.get("dtype"))
+    if base is not None:
+        adapters.join(model, folder, info, base)
+    load_weights(model, folder, info.get("dtype"), None if base is None else adapters.alone(model))
     for role, where in _travelling(model, info, folder).items():
         model.attach(role, load_component(type(model), role, where, model.facts))
     return model.eval(), info

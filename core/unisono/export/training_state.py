@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unisono.errors import CheckpointError, UnisonoError
+from unisono.export.adapters import BASE, needs_base
 from unisono.export.card import Card
 from unisono.export.layout import INFO, kind_of, shown
-from unisono.export.read import find, load_component, read_info
+from unisono.export.read import find, load_component, load_model, read_info
 from unisono.export.weights import read_safetensors
 from unisono.export.write import save_export
+from unisono.nn.adapters import merge
 from unisono.recipe import Recipe
 
 HOLDING = ("checkpoints/*.ckpt", "hpc_ckpt_*.ckpt")
@@ -23,8 +25,17 @@ def export_run(
     dtype: Literal["float32", "float16", "bfloat16"] = "float32",
     components: dict[str, str] | None = None,
     overwrite: bool = False,
+    adapters: Literal["merge", "keep", "alone"] = "merge",
+    base: str | Path | None = None,
 ) -> Path:
-    """Turn a training run (its folder or one ``.ckpt``) into an export folder."""
+    """Turn a training run (its folder or one ``.ckpt``) into an export folder.
+
+    ``adapters`` says what becomes of them where the run had any: merged into a plain model, kept beside the weights, or
+    written alone. ``run`` may also be an export of adapters alone, with the export that they were trained on as
+    ``base``; both are merged.
+    """
+    if base is not None:
+        return _export_joined(Path(run), dest, base, card, dtype, components, overwrite)
     path = find_training_state(run)
     checkpoint = read_training_state(path)
     kept = checkpoint["unisono"]
@@ -43,7 +54,26 @@ def export_run(
         ) from error
     for role, where in {**recipe.components, **(components or {})}.items():
         model.attach(role, load_component(type(model), role, where, model.facts))
-    return save_export(model, dest, card=card, dtype=dtype, overwrite=overwrite)
+    if adapters == "merge" and model.adapted:
+        merge(model)
+    return save_export(model, dest, card=card, dtype=dtype, overwrite=overwrite, adapters_alone=adapters == "alone")
+
+
+def _export_joined(
+    folder: Path, dest: Any, base: str | Path, card: Any, dtype: Any, components: Any, overwrite: bool
+) -> Path:
+    """Merge an export of adapters alone with the export that they were trained on."""
+    if kind_of(folder / INFO) != "file":
+        raise CheckpointError(
+            f"{shown(folder)} is no export of adapters alone, which --base goes with: leave it out, the run has both",
+            code="conflict",
+            path="base",
+            value=str(base),
+        )
+    model, _ = load_model(folder, find(base))
+    for role, where in (components or {}).items():
+        model.attach(role, load_component(type(model), role, where, model.facts))
+    return save_export(merge(model), dest, card=card, dtype=dtype, overwrite=overwrite)
 
 
 def newest_run(folder: str | Path, holding: str | tuple[str, ...]) -> Path:
@@ -151,6 +181,9 @@ def read_weights(source: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         checkpoint = read_training_state(find_training_state(path))
         return checkpoint["unisono"]["facts"], checkpoint["state_dict"]
     folder = find(source)
-    facts = read_info(folder)["facts"]
+    info = read_info(folder)
+    if BASE in info:
+        raise needs_base(folder, info)
+    facts = info["facts"]
     weights = read_safetensors(folder).items()
     return facts, {k: v.float() if v.is_floating_point() else v for k, v in weights}

@@ -72,14 +72,14 @@ def read_safetensors(folder: Path) -> dict[str, Any]:
         ) from None
 
 
-def load_weights(model: Any, folder: Path, dtype: Any = None) -> None:
+def load_weights(model: Any, folder: Path, dtype: Any = None, expected: dict[str, Any] | None = None) -> None:
     """Give a built model the weights of an export; raises ``CheckpointError`` unless both agree in every weight.
 
-    ``dtype`` is what ``unisono.json`` says of floating-point weights: read as another type of the same size, they
-    would be other numbers.
+    ``expected`` are the model's weights that the export must hold, all of them where not given. ``dtype`` is what
+    ``unisono.json`` says of floating-point weights: read as another type of the same size, they would be other numbers.
     """
     header = read_header(folder)
-    expected = export_state(model)
+    expected = export_state(model) if expected is None else expected
     missing, surplus = sorted(expected.keys() - header.keys()), sorted(header.keys() - expected.keys())
     shared = sorted(expected.keys() & header.keys())
     shapes = [k for k in shared if tuple(expected[k].shape) != header[k].shape]

@@ -16,6 +16,7 @@ import unisono
 from unisono import plugin as plugins
 from unisono.data import to_plain
 from unisono.errors import CheckpointError
+from unisono.export import adapters
 from unisono.export.card import Card, render_card
 from unisono.export.layout import (
     ALLOWED_NAMES,
@@ -45,8 +46,12 @@ def save_export(
     dtype: Literal["float32", "float16", "bfloat16"] = "float32",
     state: dict[str, Any] | None = None,
     overwrite: bool = False,
+    adapters_alone: bool = False,
 ) -> Path:
     """Write an export folder for a model (and its components), all or nothing; returns the folder.
+
+    A model with adapters is written with both side by side, or as ``adapters_alone``, with the frozen weights named by
+    their digest; ``unisono.nn.adapters.merge`` makes a plain model of it.
 
     ``state`` replaces the model's own weights (an EMA, say). ``dtype`` is how the weights lie on disk; they
     are read back as float32. An export that lay there before is deleted last, when the new one is in its place.
@@ -79,14 +84,16 @@ def save_export(
     try:
         with _written(dest):
             stage.mkdir(parents=True)
-            _write(model, stage, card or Card(), dtype, state)
+            _write(model, stage, card or Card(), dtype, state, adapters_alone)
             _move(stage, dest)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
     return dest
 
 
-def _write(model: Any, stage: Path, card: Card, dtype: Any, state: dict[str, Any] | None) -> None:
+def _write(
+    model: Any, stage: Path, card: Card, dtype: Any, state: dict[str, Any] | None, adapters_alone: bool = False
+) -> None:
     """Write all files of an export into an empty folder, and read back what could be cut."""
     from safetensors.torch import save_file
 
@@ -107,11 +114,18 @@ def _write(model: Any, stage: Path, card: Card, dtype: Any, state: dict[str, Any
         "builtin_components": builtins,
         "card": vars(card),
     }
+    kept = adapters.alone(model, state) if adapters_alone else export_state(model, state)
+    if adapters_alone:
+        source = model.recipe.get("run", {}).get("init_from")
+        info[adapters.BASE] = {
+            "digest": adapters.digest(model, model.state_dict() if state is None else state),
+            "name": PureWindowsPath(source).name if source else None,
+        }
     recipe = write_yaml(portable(model.recipe, tuple(builtins)))
     _write_text(stage / INFO, _json(info) + "\n")
     _write_text(stage / RECIPE, recipe)
     _write_text(stage / CARD, render_card(name, info, card))
-    weights = on_disk(export_state(model, state), dtype)
+    weights = on_disk(kept, dtype)
     check_finite(weights, {name for name, _ in model.named_parameters()}, dtype)
     save_file(weights, stage / WEIGHTS)
     header = read_header(stage)

@@ -100,11 +100,11 @@ class Adversarial(Model):
             raise RecipeError(
                 "trainer.precision='16-mixed': two losses cannot share one gradient scaler; use bf16-mixed or 32-true"
             )
-        generator = self.optim.optimizer(self.net)
+        generator = self.make_optimizer(self.net)
         schedule = self.optim.scheduler(generator, lambda: self.total_steps)
         if not self.discriminators:
             return [generator], [schedule]
-        discriminator = self.optim.optimizer(self.discriminators)
+        discriminator = self.make_optimizer(self.discriminators)
         for group in discriminator.param_groups:
             group["lr"] *= self.discriminator_lr
 
@@ -120,9 +120,11 @@ class Adversarial(Model):
         schedules = cast(Any, self.lr_schedulers())
         if not isinstance(optimizers, list):
             optimizers, schedules = [optimizers], [schedules]
+        judging: list[nn.Parameter] = []
         if not self.discriminators or self.global_step < self.pretrain_steps:
             parts = self.losses(batch)
         else:
+            judging = [parameter for parameter in self.discriminators.parameters() if parameter.requires_grad]
             played = self.play(batch)
             score = self._discriminator_loss(played.fake.detach(), played.real)
             self.step_losses = {"discriminator": score.detach()}
@@ -132,7 +134,8 @@ class Adversarial(Model):
             self.trainer.strategy.optimizer_step(optimizers[1].optimizer, lambda: None)
             schedules[1].step()
             # Frozen, they still hand the gradient on, but spend no time on their own.
-            self.discriminators.requires_grad_(False)
+            for parameter in judging:
+                parameter.requires_grad_(False)
             parts = self._generator_losses(played)
             parts["discriminator"] = score
         self.log_losses("train", parts)
@@ -141,7 +144,8 @@ class Adversarial(Model):
         self._clip(optimizers[0])
         optimizers[0].step()
         schedules[0].step()
-        self.discriminators.requires_grad_(True)
+        for parameter in judging:
+            parameter.requires_grad_(True)
 
     def _discriminator_loss(self, fake: Tensor, real: Tensor) -> Tensor:
         self.discriminators.zero_grad()

@@ -23,8 +23,8 @@ from unisono.model import Model
 from unisono.recipe import Recipe
 
 CHANGES = "changes.json"
-FIXED = ("seed", "model.name", "data.name", "data.batch_size")
-"""What a run cannot change: its batches or its weights would be others."""
+FIXED = ("seed", "model.name", "data.name", "data.batch_size", "optim.optimizer")
+"""What a run cannot change: its batches, its weights or what its optimiser remembers would be others."""
 TOLERANCE = 1e-6
 """Relative difference of numbers in facts that another machine's arithmetic explains."""
 
@@ -109,7 +109,7 @@ class GoOn(Callback):
             pl_module.load_state_dict(checkpoint["current_model_state"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if any(key.startswith(("optim.", "trainer.", "model.")) for key in self.changed):
+        if any(key.startswith(("optim.", "adapters.", "trainer.", "model.")) for key in self.changed):
             _renew_optimizers(trainer, pl_module)
         if not trainer.is_global_zero:
             return

@@ -37,6 +37,7 @@ from unisono.data import Audit, DataModule, to_plain
 from unisono.errors import CheckpointError, RecipeError
 from unisono.export import find_training_state, read_training_state
 from unisono.export.training_state import has_training_state, run_of_state
+from unisono.optim import groups_table
 from unisono.recipe import Recipe
 from unisono.train.callbacks.checkpoints import KeepState
 from unisono.train.callbacks.ema import WeightEMA
@@ -174,6 +175,15 @@ class _Run:
             started = warm_start(model, source) if source is not None and origin is None else None
             if started is not None and first:
                 print(started)
+            if model.adapted and source is None:
+                raise RecipeError(
+                    "adapters are trained beside frozen weights: give those by run.init_from (a run or an export)",
+                    code="missing",
+                    path="run.init_from",
+                )
+            if model.optim.groups:
+                model.configure_model()  # patterns may name what only training needs
+            model.optim.settle(model)
             data.trainer = trainer  # what would refuse the first batch does so now, in a dry run too
             if origin is not None:
                 origin.check(model, data, changed)
@@ -331,5 +341,7 @@ def _describe(recipe: Recipe, audit: Any, model: Any) -> None:
     console = Console()
     console.print(recipe.to_yaml(), highlight=False, markup=False)
     console.print(audit.table())
+    model.configure_model()
+    console.print(groups_table(model))
     total = sum(p.numel() for p in model.parameters())
     console.print(f"{recipe.model['name']}: {total / 1e6:.2f} M parameters; dry run, nothing was trained")

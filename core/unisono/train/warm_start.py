@@ -5,6 +5,7 @@ from typing import Any
 
 from unisono.errors import CheckpointError
 from unisono.export import read_weights
+from unisono.nn.adapters import beneath_adapters
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def warm_start(model: Any, source: str) -> WarmStart:
     state = model.read_source(state)
     model.configure_model()  # weights that only training needs can be taken over too
     own = model.state_dict()
+    state = beneath_adapters(own, state)
     shared = own.keys() & state.keys()
     taken = {k: state[k] for k in own if k in shared and own[k].shape == state[k].shape}
     if not taken:
@@ -52,6 +54,8 @@ def warm_start(model: Any, source: str) -> WarmStart:
             f"run.init_from={source!r}: none of its {len(state)} weights has the name and shape of one of the "
             f"{len(own)} of {type(model).__name__}: give a run or export of the same model and sizes"
         )
+    if model.adapted:
+        _refuse_frozen_at_random(model, source, taken)
     model.load_state_dict(taken, strict=False)
     return WarmStart(
         source=source,
@@ -60,3 +64,18 @@ def warm_start(model: Any, source: str) -> WarmStart:
         other_shape=[k for k in own if k in shared and k not in taken],
         unused=[k for k in state if k not in shared],
     )
+
+
+def _refuse_frozen_at_random(model: Any, source: str, taken: dict[str, Any]) -> None:
+    """Raise ``CheckpointError`` where a weight would stay as it was drawn, since adapters freeze all but themselves."""
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    drawn = [name.replace(".base_layer.", ".") for name in frozen if name not in taken]
+    if drawn:
+        raise CheckpointError(
+            f"run.init_from={source!r} has no {drawn[0]} of this shape ({len(drawn)} such weights), which would stay "
+            f"random, frozen beneath the adapters: train it with adapters.train=[{drawn[0]}], or start from a model "
+            "that fits",
+            code="shape",
+            path="run.init_from",
+            value=source,
+        )

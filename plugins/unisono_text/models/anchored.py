@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from unisono.errors import RecipeError
 from unisono.masked import masked_cross_entropy
 
-from unisono_text.models.adapters import NO_ADAPTERS, Adapters
 from unisono_text.models.masking import MaskedText
 from unisono_text.models.sizes import FLAT, AnchorSpec, TransformerSizes
 from unisono_text.models.transformer import Keep, TextTransformer
@@ -97,7 +96,6 @@ class Anchored(MaskedText):
     Args:
         network: sizes of both transformers; ``num_layers`` is their sum.
         anchor: the anchor network, and what is taught to it.
-        adapters: low-rank ones, which alone are trained (`unisono_text.models.adapters`).
     """
 
     salt: ClassVar[str] = "anchored"
@@ -113,9 +111,8 @@ class Anchored(MaskedText):
         *,
         network: TransformerSizes = TransformerSizes(num_layers=18),  # noqa: B008
         anchor: AnchorSpec = AnchorSpec(),  # noqa: B008
-        adapters: Adapters = NO_ADAPTERS,
     ):
-        super().__init__(network=network, adapters=adapters)
+        super().__init__(network=network)
         if not 0 < anchor.num_layers < network.num_layers:
             raise RecipeError(
                 f"model.anchor.num_layers={anchor.num_layers} must be from 1 to {network.num_layers - 1}: "

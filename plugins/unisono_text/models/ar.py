@@ -25,7 +25,6 @@ from unisono.verify import KVCache
 from unisono_text.lossless.networks import CausalNetwork
 from unisono_text.lossless.request import ContinueRequest
 from unisono_text.lossless.serve import continue_texts, stream_text
-from unisono_text.models.adapters import NO_ADAPTERS, Adapters
 from unisono_text.models.language import LanguageModel
 from unisono_text.models.sizes import TransformerSizes
 
@@ -35,7 +34,6 @@ class Autoregressive(LanguageModel):
 
     Args:
         network: sizes of the transformer.
-        adapters: low-rank ones, which alone are trained (`unisono_text.models.adapters`).
     """
 
     Request: ClassVar[type[ContinueRequest]] = ContinueRequest
@@ -51,9 +49,8 @@ class Autoregressive(LanguageModel):
         self,
         *,
         network: TransformerSizes = TransformerSizes(),  # noqa: B008
-        adapters: Adapters = NO_ADAPTERS,
     ):
-        super().__init__(network=network, adapters=adapters)
+        super().__init__(network=network)
         self.attention = "causal"
 
     def shifted(self, batch: dict[str, Any]) -> Int[Tensor, "b t"]:

@@ -32,7 +32,6 @@ from torch import Tensor
 from unisono.errors import DataError, RecipeError
 from unisono.masked import BlockDiffusion, Corrupted
 
-from unisono_text.models.adapters import NO_ADAPTERS, Adapters
 from unisono_text.models.masking import MaskedText
 from unisono_text.models.sizes import TransformerSizes
 
@@ -44,7 +43,6 @@ class BlockModel(MaskedText):
         network: sizes of the transformer.
         block_size: tokens of a block (published: 4, 8, 16); the data's ``context`` must be a multiple of it.
         clip: the interval that training draws times from; null finds it at every validation, and begins with [0, 1].
-        adapters: low-rank ones, which alone are trained (`unisono_text.models.adapters`).
 
     Attributes:
         interval: from which training draws times now.
@@ -59,9 +57,8 @@ class BlockModel(MaskedText):
         network: TransformerSizes = TransformerSizes(),  # noqa: B008
         block_size: int = 16,
         clip: tuple[float, float] | None = (0.3, 0.8),
-        adapters: Adapters = NO_ADAPTERS,
     ):
-        super().__init__(network=network, adapters=adapters)
+        super().__init__(network=network)
         low, high = clip or (0.0, 1.0)
         if not 0 <= low < high <= 1:
             raise RecipeError(

@@ -27,7 +27,6 @@ from unisono.errors import CheckpointError, RequestError
 from unisono_text.corpus.facts import TextFacts
 from unisono_text.corpus.tokenizer import Tokenizer
 from unisono_text.filling.request import TextRequest
-from unisono_text.models.adapters import NO_ADAPTERS, Adapters, adapt, source_names
 from unisono_text.models.sizes import FLAT, TransformerSizes
 from unisono_text.models.transformer import Keep, TextTransformer
 
@@ -40,7 +39,6 @@ class LanguageModel(Model):
 
     Args:
         network: sizes of the transformer.
-        adapters: low-rank ones, which alone are trained (`unisono_text.models.adapters`).
 
     Attributes:
         attention: of the network: bidirectional, causal or block:N.
@@ -64,7 +62,6 @@ class LanguageModel(Model):
         self,
         *,
         network: TransformerSizes = TransformerSizes(),  # noqa: B008
-        adapters: Adapters = NO_ADAPTERS,
     ):
         super().__init__()
         self.sizes = network
@@ -74,7 +71,6 @@ class LanguageModel(Model):
         self.rounds: int = 0
         self.token_forwards: int = 0
         self.watchers: list[Any] = []
-        self.adapters = adapters
 
     def build(self, facts: Mapping[str, Any]) -> None:
         """Build for the tokenizer and the context of the data."""
@@ -83,8 +79,6 @@ class LanguageModel(Model):
         self.vocabulary, self.context = self.facts.vocabulary, self.facts.context
         self.special: dict[str, int | None] = self.facts.special
         self.net: Any = self.make_net()
-        if self.adapters.rank:
-            adapt(self.net, self.adapters)
 
     def make_net(self) -> nn.Module:
         """Make the network, V + 1 tokens in and V out."""
@@ -124,9 +118,6 @@ class LanguageModel(Model):
                 path="run.init_from",
                 value=facts.get("vocabulary"),
             )
-
-    def read_source(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        return source_names(self.state_dict(), state)
 
     # ---- batches -------------------------------------------------------------------------------
 

@@ -34,7 +34,6 @@ from unisono.nn.attention import attend, split_heads
 from unisono.nn.modules import Modules
 from unisono.nn.rotary import Rotation, rotate
 
-from unisono_text.models.adapters import NO_ADAPTERS, Adapters
 from unisono_text.models.block import BlockModel
 from unisono_text.models.masking import MaskedText
 from unisono_text.models.sizes import TransformerSizes
@@ -197,14 +196,13 @@ class LLaDA(MaskedText):
 
     Args:
         network: its sizes.
-        adapters: low-rank ones, which alone are trained (`unisono_text.models.adapters`).
     """
 
     salt: ClassVar[str] = "llada"
     flat: ClassVar[dict[str, str]] = {}
 
-    def __init__(self, network: LargeSizes = LLADA_8B, adapters: Adapters = NO_ADAPTERS):
-        super().__init__(network=network.transformer, adapters=adapters)
+    def __init__(self, network: LargeSizes = LLADA_8B):
+        super().__init__(network=network.transformer)
         self.network = network
 
     @property
@@ -232,13 +230,12 @@ class Dream(LLaDA):
 
     Args:
         network: its sizes.
-        adapters: low-rank ones, which alone are trained (`unisono_text.models.adapters`).
     """
 
     salt: ClassVar[str] = "dream"
 
-    def __init__(self, network: LargeSizes = DREAM_7B, adapters: Adapters = NO_ADAPTERS):
-        super().__init__(network, adapters)
+    def __init__(self, network: LargeSizes = DREAM_7B):
+        super().__init__(network)
         self.remembers = False
 
     def predict(
@@ -259,7 +256,6 @@ class FastDLLM(BlockModel):
         network: its sizes.
         block_size: tokens of a block.
         clip: the interval that training draws times from.
-        adapters: low-rank ones, which alone are trained (`unisono_text.models.adapters`).
     """
 
     salt: ClassVar[str] = "fastdllm"
@@ -271,9 +267,8 @@ class FastDLLM(BlockModel):
         network: LargeSizes = FAST_DLLM_7B,
         block_size: int = 32,
         clip: tuple[float, float] = (0.0, 1.0),
-        adapters: Adapters = NO_ADAPTERS,
     ):
-        super().__init__(network=network.transformer, block_size=block_size, clip=clip, adapters=adapters)
+        super().__init__(network=network.transformer, block_size=block_size, clip=clip)
         self.network, self.remembers = network, False
 
     @property

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from unisono.masked import Corrupted
 from unisono.nn.fft import sinusoids
 
-from unisono_text.models.adapters import NO_ADAPTERS, Adapters
 from unisono_text.models.masking import MaskedText
 from unisono_text.models.sizes import TransformerSizes
 from unisono_text.models.transformer import Keep
@@ -36,7 +35,6 @@ class MDLM(MaskedText):
     Args:
         network: sizes of the transformer.
         time_conditioning: whether the network is told the time; such a model has no caches.
-        adapters: low-rank ones, which alone are trained (`unisono_text.models.adapters`).
     """
 
     salt = "mdlm"
@@ -46,9 +44,8 @@ class MDLM(MaskedText):
         *,
         network: TransformerSizes = TransformerSizes(),  # noqa: B008
         time_conditioning: bool = False,
-        adapters: Adapters = NO_ADAPTERS,
     ):
-        super().__init__(network=network, adapters=adapters)
+        super().__init__(network=network)
         self.time_conditioning, self.remembers = time_conditioning, not time_conditioning
 
     def build(self, facts: Mapping[str, Any]) -> None:

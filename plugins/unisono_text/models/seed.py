@@ -38,7 +38,6 @@ from torch.nn import functional as F
 from unisono.data import derive_seed
 from unisono.masked import Corrupted, masked_cross_entropy
 
-from unisono_text.models.adapters import NO_ADAPTERS, Adapters
 from unisono_text.models.mdlm import MDLM
 from unisono_text.models.sizes import FLAT, PhaseSpec, TransformerSizes
 
@@ -49,7 +48,6 @@ class Seed(MDLM):
     Args:
         network: sizes of the transformer.
         phases: what is learnt beside masks, and when.
-        adapters: low-rank ones, which alone are trained (`unisono_text.models.adapters`).
     """
 
     salt: ClassVar[str] = "seed"
@@ -60,9 +58,8 @@ class Seed(MDLM):
         *,
         network: TransformerSizes = TransformerSizes(),  # noqa: B008
         phases: PhaseSpec = PhaseSpec(),  # noqa: B008
-        adapters: Adapters = NO_ADAPTERS,
     ):
-        super().__init__(network=network, adapters=adapters)
+        super().__init__(network=network)
         self.phases = phases
 
     def token_losses(
