@@ -34,20 +34,13 @@ def make(spec: "OptimSpec", parts: Sequence[Part], scaled: bool = False) -> torc
         return _eight_bit(groups, common)
     if spec.optimizer == "galore_adamw":
         return _galore(spec, parts, groups, common)
-    if spec.optimizer == "muon":
+    if spec.optimizer == "muon" and any(part.hidden for part in parts):  # discriminators may have none
         from unisono.optim.muon import MuonAdamW
 
         muon = spec.muon
         settings = {"momentum": muon.momentum, "nesterov": muon.nesterov, "ns_steps": muon.ns_steps}
         hidden = [group for part, group in zip(parts, groups, strict=True) if part.hidden]
         rest = [group for part, group in zip(parts, groups, strict=True) if not part.hidden]
-        if not hidden:
-            raise RecipeError(
-                "optim.optimizer=muon: no trained parameter is a matrix inside repeated layers: take adamw",
-                code="unsupported",
-                path="optim.optimizer",
-                value="muon",
-            )
         fused = fused_step(spec, [p for part in parts if not part.hidden for _, p in part.named], scaled)
         made = MuonAdamW(
             hidden, rest, {"lr": spec.lr, "adjust_lr_fn": muon.adjust, **settings}, {**common, "fused": fused}

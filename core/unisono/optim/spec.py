@@ -139,8 +139,13 @@ class OptimSpec:
         root = module if root is None else root
         self.settle(root)
         inside = {id(parameter) for parameter in module.parameters()}
-        parts = []
-        for part in self.parts(root):
+        parts, all_parts = [], self.parts(root)
+        if self.optimizer in ("muon", "galore_adamw") and not any(part.hidden for part in all_parts):
+            raise _refused(
+                "optimizer", self.optimizer, "is for matrices inside repeated layers, and none is trained: take adamw",
+                "unsupported",
+            )  # fmt: skip
+        for part in all_parts:
             named = [(name, parameter) for name, parameter in part.named if id(parameter) in inside]
             if named and not part.frozen:
                 parts.append(Part(part.group, part.weight_decay, part.hidden, named=named))
