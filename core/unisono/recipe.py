@@ -170,6 +170,13 @@ class Recipe:
         sections = [section for section in SECTIONS[:-1] if section != "adapters" or self.adapters]
         return copy.deepcopy({section: getattr(self, section) for section in sections}) | {"format": FORMAT}
 
+    def with_values(self, values: Mapping[str, Any]) -> "Recipe":
+        """Return this recipe with other values, by dotted path: ``{"optim.lr": 1e-3}``; all of it is checked again."""
+        raw = self.to_dict()
+        for path, value in values.items():
+            _set(_sections(raw, self.name), path, value)
+        return Recipe.from_dict(raw, name=self.name)
+
     def to_yaml(self) -> str:
         """Return the resolved recipe as YAML."""
         return write_yaml(self.to_dict())
