@@ -136,7 +136,7 @@ class Study:
             axes.set(xlabel=path)
             numbers = [trial.values.get(path) for trial in drawn]
             if numbers and all(isinstance(number, float) and number > 0 for number in numbers):
-                if max(numbers) > 20 * min(numbers):
+                if max(numbers) > 8 * min(numbers):
                     axes.set_xscale("log")
         for axes in (first, *slices):
             axes.grid(alpha=0.3)
