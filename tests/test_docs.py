@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from unisono import plugin
 from unisono.cli import VERBS, plugin_verbs
+from unisono.nn.adapters import AdapterSpec
 from unisono.optim import OptimSpec
 from unisono.recipe import RunSpec, all_recipes
 
@@ -61,7 +62,7 @@ def test_every_recipe_in_the_docs_exists():
         assert named <= known, f"{name_of[path]}: {sorted(named - known)}"
 
 
-@pytest.mark.parametrize(("section", "spec"), [("optim", OptimSpec), ("run", RunSpec)])
+@pytest.mark.parametrize(("section", "spec"), [("optim", OptimSpec), ("adapters", AdapterSpec), ("run", RunSpec)])
 def test_every_key_of_a_section_is_explained(section, spec):
     body = page("recipes.md").partition(f"\n### {section}\n")[2].partition("\n### ")[0]
     for field in fields(spec):

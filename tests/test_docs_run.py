@@ -160,7 +160,9 @@ def check_value(kind, field: str, value) -> None:
 
 @pytest.mark.parametrize(("block", "words", "output"), SHELL)
 def test_a_command_can_be_typed(block, words, output):
+    from unisono.cli.tune import split_ranges
     from unisono.recipe import Recipe, all_recipes
+    from unisono.tune.ranges import fitted
 
     _, verb, *rest = words
     assert verb in {**cli.VERBS, **cli.plugin_verbs()}, f"there is no verb {verb!r}"
@@ -171,13 +173,14 @@ def test_a_command_can_be_typed(block, words, output):
         return
     args, free = parser_of(verb).parse_known_args(rest)
     refused = next((line for line in output if line.startswith("unisono: ")), "")
-    if verb in ("train", "data"):
+    if verb in ("train", "data", "tune"):
         name = args.recipe
+        ranges, free = split_ranges(free) if verb == "tune" else ({}, free)
         assert name.endswith(".yaml") or name in all_recipes(), f"there is no recipe {name}"
         if name.endswith(".yaml"):
             name = name.removesuffix(".yaml").replace("-", "/", 1)
         try:
-            Recipe.read(name, free)
+            fitted(Recipe.read(name, free), ranges or {"seed": "1..2"})
         except RecipeError as error:
             assert f"unisono: {error}" == refused, f"{block.place}: {error}"
         else:

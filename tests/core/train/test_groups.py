@@ -1,4 +1,4 @@
-"""Groups and optimisers in runs: frozen weights stay to the bit, resumed runs are the same, and two processes are one."""
+"""Groups and optimisers in runs: what is frozen stays to the bit, runs resume, and two processes equal one."""
 
 import json
 import os
