@@ -65,6 +65,10 @@ class Model(LightningModule):
     adapter_targets: ClassVar[tuple[str, ...]] = ()
     """Patterns of the layers that ``adapters:`` adapts where a recipe names none; without, every linear layer inside
     repeated layers."""
+    reads_weights: ClassVar[tuple[str, ...]] = ("losses",)
+    """Methods beside ``forward`` in which training reads weights; sharded ones are gathered around them."""
+    kept_whole: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of the names of parameters that are not sharded, and scalars, which never are."""
     streams_the_whole: ClassVar[bool] = True
     """Whether the joined pieces of ``stream`` equal the output of a call; not where a stream cuts a text elsewhere."""
 
@@ -144,6 +148,15 @@ class Model(LightningModule):
         """Return a source's weights (``run.init_from``) under the names that they have here; as they are, unless a
         model can begin with a part of itself."""
         return state
+
+    def shard_units(self) -> list[nn.Module]:
+        """Return the modules that are gathered one at a time where weights are sharded; see `unisono.train.strategies`.
+
+        Training calls their ``forward`` and nothing else of them. By default they are the blocks that are repeated.
+        """
+        from unisono.train.strategies.units import repeated_blocks
+
+        return repeated_blocks(self)
 
     # ---- components ----------------------------------------------------------------------------
 
@@ -259,6 +272,14 @@ class Model(LightningModule):
         clip = gradient_clip_val or self.optim.clip_norm
         if clip:
             self.clip_gradients(optimizer, clip, gradient_clip_algorithm or "norm")
+
+    def clip_gradients(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
+        """Clip as Lightning does, over all ranks where gradients are sharded."""
+        clip: Any = getattr(self.trainer.strategy, "clip_gradients", None)
+        if clip is None:
+            super().clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            clip(optimizer, gradient_clip_val, gradient_clip_algorithm or "norm")
 
     def global_mean(self, values: Float[Tensor, "b ..."], mask: Bool[Tensor, "b ..."]) -> Float[Tensor, ""]:
         """Mean of ``values`` where ``mask`` holds, over the items of *all* ranks.

@@ -140,6 +140,7 @@ class Recipe:
         resolved: dict[str, Any] = {}
         for section in ("model", "data", "optim", "trainer", "run", *(["adapters"] if raw.get("adapters") else [])):
             given = dict(raw.get(section) or {})
+            chosen = _choices(given, name) if section == "trainer" else {}
             target = _target(section, given)
             short = given.pop("name", None) if section in ("model", "data") else None
             flat = target.flat if short is not None else {}
@@ -150,7 +151,7 @@ class Recipe:
                         path=f"{section}.{key}",
                         code="unknown",
                     )
-            values = check_arguments(target, given, section, name, flat)
+            values = check_arguments(target, given, section, name, flat) | chosen
             resolved[section] = {"name": short, **values} if short is not None else values
         for section in {"optim", "adapters", "run"} & resolved.keys():
             build(_target(section, {}), resolved[section], section, name)  # the values fit their limits
@@ -336,6 +337,16 @@ def with_adapters(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
     if not given or not given.get("rank", "kind" in given):
         return rest  # rank 0, which was the default
     return {**rest, "adapters": dict(given)}
+
+
+def _choices(trainer: dict[str, Any], name: str) -> dict[str, Any]:
+    """Take what is chosen with options or by class out of a trainer's section, and return it checked."""
+    given = {key: trainer.pop(key) for key in ("strategy", "profiler") if isinstance(trainer.get(key), Mapping)}
+    if not given:
+        return {}
+    from unisono.train.strategies.choose import check_choice
+
+    return {key: check_choice(key, value, name) for key, value in given.items()}
 
 
 def data_of(recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from unisono.testing.check import CheckFailed, ensure
 from unisono.testing.compare import distance, numbers, sizes
 from unisono.testing.processes import other_processes, workspace
 from unisono.train import RunResult, train
-from unisono.train.run import RUN_DIR
+from unisono.train.ranks import RUN_DIR, RUN_STATE
 
 STEPS = 4
 """Optimiser steps of the runs that are compared; one is killed after three, having saved two."""
@@ -155,24 +155,34 @@ class Subject:
 
     @once
     def two_processes(self) -> dict[str, Any]:
-        """The last state of two gloo processes, in the places that Lightning gives to those it starts."""
-        recipe = self.recipe(run="two")
+        """The last state of two gloo processes, by ddp."""
+        return self.on_processes(2, "ddp")
+
+    @once
+    def two_shards(self) -> dict[str, Any]:
+        """The last state of two gloo processes between which the weights are sharded."""
+        return self.on_processes(2, "fsdp2")
+
+    def on_processes(self, count: int, strategy: str, *flags: str, run: str = "", resume: str = "") -> dict[str, Any]:
+        """Return the last state of so many gloo processes, in the places that Lightning gives to those it starts."""
+        run = run or f"{count}-{strategy.strip('{}').replace(':', '-').replace(',', '-').replace(' ', '')}"
+        folder = self.folder / run / self.recipe().name / "0001"
         command = [
-            *("unisono", "train", self.recipe_name, *PROPORTIONAL, f"--run.dir={self.folder / 'two'}", "--no-progress"),
-            *("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"),
-            *("--trainer.enable_model_summary=false", "--run.preview_seconds=0"),
+            *("unisono", "train", self.recipe_name, *PROPORTIONAL, f"--run.dir={self.folder / run}", "--no-progress"),
+            *("--trainer.accelerator=cpu", f"--trainer.devices={count}", f"--trainer.strategy={strategy}"),
+            *("--trainer.enable_model_summary=false", "--run.preview_seconds=0", *flags),
         ]
         group = {
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(find_free_network_port()),
             "NODE_RANK": "0",
-            "WORLD_SIZE": "2",
+            "WORLD_SIZE": str(count),
             "OMP_NUM_THREADS": "1",
-            RUN_DIR: str(self.folder / "two" / recipe.name / "0001"),
+            RUN_DIR: str(folder),
+            **({RUN_STATE: resume} if resume else {}),
         }
-        ranks = [{**group, "LOCAL_RANK": str(rank)} for rank in range(2)]
-        other_processes([command] * 2, ranks, modules=self.modules)
-        (folder,) = (self.folder / "two" / recipe.name).iterdir()
+        ranks = [{**group, "LOCAL_RANK": str(rank)} for rank in range(count)]
+        other_processes([command] * count, ranks, modules=self.modules)
         return training_state(folder)
 
     @once

@@ -15,7 +15,8 @@ What to know about it:
   uncounted.
 - The discriminators exist only while training: exports hold the generator alone.
 - Gradients are averaged over ranks here, after each backward, because part of the parameters take no part in each:
-  plain ``ddp`` works, and needs no search for unused parameters.
+  plain ``ddp`` works, and needs no search for unused parameters. Where weights are sharded, the generator's are; the
+  discriminators are kept whole on every rank.
 - Precisions ``32-true`` and ``bf16-mixed``. Two losses cannot share the one gradient scaler of ``16-mixed``, which
   is refused.
 
@@ -32,6 +33,7 @@ from torch import Tensor, nn
 from unisono.errors import RecipeError
 from unisono.model import Model
 from unisono.train import discriminator_losses
+from unisono.train.strategies.sharded import Sharded
 
 
 class Played(NamedTuple):
@@ -53,6 +55,8 @@ class Adversarial(Model):
     """
 
     training_only: ClassVar[tuple[str, ...]] = ("discriminators.",)
+    kept_whole: ClassVar[tuple[str, ...]] = training_only
+    reads_weights: ClassVar[tuple[str, ...]] = ("losses", "play")
     net: Any
     """The generator, a module; open, so that each model states its own kind."""
 
@@ -186,7 +190,7 @@ class Adversarial(Model):
 
     def _backward(self, loss: Tensor, module: nn.Module) -> None:
         strategy = cast(Any, self.trainer.strategy)
-        alone = self.trainer.world_size == 1
+        alone = self.trainer.world_size == 1 or isinstance(strategy, Sharded)  # which averages by itself
         with nullcontext() if alone else strategy.block_backward_sync():
             self.manual_backward(loss)
         if not alone:

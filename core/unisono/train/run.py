@@ -18,7 +18,7 @@ import os
 import platform
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,8 @@ from unisono.train.claim import Claim, claim_again, claim_new, current_job, find
 from unisono.train.finite import Finite
 from unisono.train.ranks import RUN_DIR, RUN_STATE, Ranks, fitting_devices, join_ranks
 from unisono.train.resume import GoOn, Origin, write_records
+from unisono.train.strategies.choose import make
+from unisono.train.strategies.sharded import Sharded
 from unisono.train.signals import Signals, StopOnSignal, Stopped
 from unisono.train.warm_start import warm_start
 
@@ -74,18 +76,24 @@ def train(
     dry_run: bool = False,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
+    strategy: Any = None,
+    profiler: Any = None,
 ) -> RunResult | None:
     """Run a recipe; ``resume`` is ``"last"`` (newest run of this recipe) or a run folder or ``.ckpt``.
 
     ``dry_run`` prepares the data, builds the model and prints both, and trains nothing. ``callbacks`` are
-    Lightning's, beside the run's own. ``progress`` shows bars; without, or without a terminal, lines are printed.
+    Lightning's, beside the run's own; ``strategy`` and ``profiler`` are objects of Lightning in place of what the
+    recipe names. ``progress`` shows bars; without, or without a terminal, lines are printed.
     SIGTERM and Ctrl-C save the state and raise ``unisono.train.signals.Stopped``, a ``SystemExit``.
     """
     ranks = join_ranks()
     signals = Signals(recipe.run_spec.stop_seconds)
     try:
         with signals.handled():
-            return _Run(recipe, ranks, signals, progress, tuple(callbacks)).go(resume, dry_run)
+            objects = {
+                key: value for key, value in (("strategy", strategy), ("profiler", profiler)) if value is not None
+            }
+            return _Run(recipe, ranks, signals, progress, tuple(callbacks), objects).go(resume, dry_run)
     except Stopped as stopped:
         rank_zero_only(print)(f"unisono: {stopped}", file=sys.stderr, flush=True)
         raise
@@ -103,6 +111,7 @@ class _Run:
     signals: Signals
     progress: bool
     callbacks: tuple[Callback, ...]
+    objects: Mapping[str, Any]
 
     def go(self, resume: str | Path | None, dry_run: bool) -> RunResult | None:
         """Choose the folder, prepare, compare, train."""
@@ -155,7 +164,8 @@ class _Run:
             going_on = [GoOn(origin, changed, folder)] if origin is not None else []
             own = [finite, *going_on, keep, StopOnSignal(self.signals, keep)]
             # before the data: its complaints should not wait for them
-            trainer = _trainer(recipe, self.ranks, self.signals, folder, self.progress, [*own, *self.callbacks])
+            callbacks = [*own, *self.callbacks]
+            trainer = _trainer(recipe, self.ranks, self.signals, folder, self.progress, callbacks, self.objects)
             first = trainer.is_global_zero
             if (
                 first
@@ -236,7 +246,13 @@ class _Run:
 
 
 def _trainer(
-    recipe: Recipe, ranks: Ranks, signals: Signals, folder: Path, progress: bool, callbacks: Sequence[Callback]
+    recipe: Recipe,
+    ranks: Ranks,
+    signals: Signals,
+    folder: Path,
+    progress: bool,
+    callbacks: Sequence[Callback],
+    objects: Mapping[str, Any],
 ) -> Trainer:
     """Make Lightning's Trainer with the run's own callbacks; nothing is written yet."""
     spec = recipe.run_spec
@@ -244,6 +260,11 @@ def _trainer(
     if arguments.pop("callbacks", None) or arguments.pop("logger", None) not in (None, True):
         raise RecipeError("trainer.callbacks and trainer.logger are the run's own: unisono.train.train takes callbacks")
     arguments |= fitting_devices(arguments, ranks, recipe.name)
+    for kind in ("strategy", "profiler"):
+        if kind in arguments or kind in objects:
+            arguments[kind] = objects.get(kind) or make(kind, arguments[kind], recipe.name)
+    if isinstance(arguments.get("strategy"), Sharded):
+        arguments["inference_mode"] = False  # what is gathered in inference mode could not be trained on
     if ranks.world_size > 1 and not arguments.get("plugins"):
         arguments["plugins"] = [ranks.environment]
     throughput = Throughput()
@@ -319,10 +340,8 @@ def _without_greeting() -> Iterator[None]:
 
 _KNOWN_WARNINGS = (
     r".*does not have many workers.*",  # small corpora are held in memory; workers would copy them
-    r".*You're using the WeightAveraging callback with a model that overrides.*",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
     r".*callbacks used to create the checkpoint need to be provided.*",  # run.ema_decay=0 from now on
-    r".*The checkpoint was not created with WeightAveraging.*",  # run.ema_decay from now on
     r".*The number of training batches .* is smaller than the logging interval.*",
 )
 

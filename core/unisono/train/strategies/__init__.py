@@ -1,0 +1,1 @@
+"""Strategies: how a run uses several processes, by name, by class path, or as an object."""

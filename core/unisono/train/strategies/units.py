@@ -1,0 +1,45 @@
+"""Units: which parts of a model are gathered and freed together, and what every rank keeps whole.
+
+A unit is a module whose ``forward`` is called: its weights are gathered before and freed afterwards. What is in no unit
+is the root's, and is gathered for the whole of a step, so that it may be read anywhere in it: tied embeddings, weights
+in a loss.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from torch import nn
+
+
+def repeated_blocks(model: nn.Module) -> list[nn.Module]:
+    """Return the blocks of each outermost ``ModuleList`` of at least two of one class and one set of shapes.
+
+    Single layers, such as convolutions, are left to the root: to gather each by itself would take longer.
+    """
+    return list(_blocks(model))
+
+
+def kept_whole(model: nn.Module, prefixes: Sequence[str] = ()) -> dict[str, nn.Parameter]:
+    """Return the parameters, by name, that cannot be sharded: scalars, and those under names that a model gives."""
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if parameter.ndim == 0 or name.startswith(tuple(prefixes))
+    }
+
+
+def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        if isinstance(child, nn.ModuleList) and _alike(child):
+            yield from child
+        else:
+            yield from _blocks(child)
+
+
+def _alike(blocks: nn.ModuleList) -> bool:
+    made = {(type(block), *(tuple(p.shape) for p in block.parameters())) for block in blocks}
+    return (
+        len(blocks) > 1
+        and len(made) == 1
+        and all(any(True for _ in block.children()) and not isinstance(block, nn.ModuleList) for block in blocks)
+        and any(True for _ in blocks.parameters())
+    )
