@@ -27,6 +27,7 @@ from unisono.data import derive_seed, facts_of, to_plain
 from unisono.errors import RecipeError, RequestError, did_you_mean
 from unisono.media import Media as AnyMedia
 from unisono.optim import OptimSpec
+from unisono.peers import add_up, num_peers
 from unisono.request import Request
 
 OnStep = Callable[[int, int], None]
@@ -290,12 +291,8 @@ class Model(LightningModule):
         """
         mask = mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
         weights = mask.to(values.dtype).expand_as(values)
-        count = weights.sum(dtype=torch.float64)
-        world = 1
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            world = torch.distributed.get_world_size()
-            torch.distributed.all_reduce(count)
-        return (values * weights).sum() * (world / count.clamp(min=1)).to(values.dtype)
+        count = add_up(weights.sum(dtype=torch.float64))
+        return (values * weights).sum() * (num_peers() / count.clamp(min=1)).to(values.dtype)
 
     def row_seeds(self, batch: dict[str, Any]) -> list[int]:
         """Return one seed per item of a batch (its ``row``), of the run's seed, the step and the item.

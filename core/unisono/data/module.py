@@ -208,7 +208,8 @@ class DataModule(LightningDataModule):
     def _rank(self) -> tuple[int, int]:
         if self.trainer is None:
             return 0, 1
-        return self.trainer.global_rank, self.trainer.world_size
+        apart = getattr(self.trainer.strategy, "data_ranks", None)  # some processes work on the same items
+        return apart or (self.trainer.global_rank, self.trainer.world_size)
 
     def _position(self) -> tuple[int, int]:
         if self.trainer is None:

@@ -5,11 +5,14 @@ Vaswani et al. 2017 (arXiv:1706.03762), with the norms in front as by Xiong et a
 Shapes: b batch, t positions, w positions of the memory, d channels. Masks are True where kept.
 """
 
+from typing import ClassVar
+
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unisono.nn.attention import attend, split_heads
+from unisono.nn.tensor_plan import TensorPlan
 
 
 class Block(nn.Module):
@@ -20,6 +23,10 @@ class Block(nn.Module):
         x ─┬─ norm ─ self-attention ─(+)─┬─ norm ─ attention to memory ─(+)─┬─ norm ─ GELU ─(+)─
            └─────────────────────────┘   └──────────────────────────────┘   └────────────┘
     """
+
+    tensor_plan: ClassVar[TensorPlan] = TensorPlan(
+        columns={"qkv": 3, "cross_q": 1, "cross_kv": 2, "feed_in": 1}, rows=("self_out", "cross_out", "feed_out")
+    )
 
     def __init__(self, dim: int, num_heads: int, dropout: float = 0.1, cross: bool = False, expansion: int = 4):
         super().__init__()

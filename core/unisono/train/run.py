@@ -49,9 +49,9 @@ from unisono.train.claim import Claim, claim_again, claim_new, current_job, find
 from unisono.train.finite import Finite
 from unisono.train.ranks import RUN_DIR, RUN_STATE, Ranks, fitting_devices, join_ranks
 from unisono.train.resume import GoOn, Origin, write_records
+from unisono.train.signals import Signals, StopOnSignal, Stopped
 from unisono.train.strategies.choose import make
 from unisono.train.strategies.sharded import Sharded
-from unisono.train.signals import Signals, StopOnSignal, Stopped
 from unisono.train.warm_start import warm_start
 
 

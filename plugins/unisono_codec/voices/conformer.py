@@ -8,6 +8,8 @@ before the convolution; attention itself has no dropout.
 Shapes: b batch, t time, d channels, h heads. Masks are True where a position is kept.
 """
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ from torch.nn import functional as F
 from unisono.errors import RecipeError
 from unisono.nn.attention import attend, split_parts
 from unisono.nn.rotary import Rotation, rotate, rotation
+from unisono.nn.tensor_plan import TensorPlan
 
 from unisono_codec.voices.sizes import ConformerSizes
 
@@ -30,6 +33,11 @@ class ConformerBlock(nn.Module):
         attention      LayerNorm ─ q, k, v ─ rotate q and k ─ softmax ─ Linear
         convolution    LayerNorm ─ Linear ─ GLU ─ depthwise conv k ─ LayerNorm ─ SiLU ─ Linear
     """
+
+    tensor_plan: ClassVar[TensorPlan] = TensorPlan(
+        columns={"before.inside": 1, "qkv": 3, "look_query": 1, "look_memory": 2, "after.inside": 1},
+        rows=("before.out", "attention_out", "look_out", "after.out"),
+    )
 
     def __init__(self, sizes: ConformerSizes):
         super().__init__()

@@ -277,6 +277,8 @@ class LookingBlock(ConformerBlock):
         x ─ + ½ feed-forward ─ + attention ─ + cross-attention ─ + convolution ─ + ½ feed-forward ─ LayerNorm ─
     """
 
+    reads_weights: ClassVar[tuple[str, ...]] = ("remember", "read")
+
     def __init__(self, sizes: ConformerSizes):
         super().__init__(sizes)
         dim = sizes.dim

@@ -17,6 +17,7 @@ Masks are True where kept.
 """
 
 import math
+from typing import ClassVar
 
 import torch
 from einops import rearrange
@@ -24,6 +25,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.nn.attention import attend, split_heads
+from unisono.nn.tensor_plan import TensorPlan
 
 from unisono_image.models.condition import Condition
 from unisono_image.models.sizes import DiTSizes
@@ -75,6 +77,13 @@ class DiTBlock(nn.Module):
         x ─┬─ norm ·(1 + scale₁) + shift₁ ─ attention ─ ·gate₁ ─(+)─┬─ norm ·(1 + scale₂) + shift₂ ─ GELU ─ ·gate₂ ─(+)─
            └────────────────────────────────────────────────────────┘  └────────────────────────────────────────────┘
     """
+
+    tensor_plan: ClassVar[TensorPlan] = TensorPlan(
+        columns=dict.fromkeys(("attend.to_q", "attend.to_k", "attend.to_v", "feed_in"), 1),
+        rows=("attend.to_out", "feed_out"),
+        heads=("attend.num_heads",),
+        shared=("attend.q_scale", "attend.k_scale"),
+    )
 
     def __init__(self, dim: int, num_heads: int, condition_dim: int, expansion: int = 4):
         super().__init__()

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from unisono import Image, Model, Request
 from unisono.errors import RecipeError
 from unisono.model import OnStep
+from unisono.peers import add_up
 from unisono.train.adversarial import Adversarial, Played
 
 from unisono_image.corpus.facts import ImageFacts
@@ -176,8 +177,7 @@ class VAE(Adversarial, Model):
     def measure(self, latents: Float[Tensor, "b c h w"]) -> None:
         """Move the spread to what the latents of all ranks have: a hundredth of the way, at first all of it."""
         square = torch.stack([latents.square().sum(), torch.tensor(float(latents.numel()), device=latents.device)])
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(square)
+        square = add_up(square)
         self.spread.lerp_((square[0] / square[1]).sqrt(), max(0.01, 1 / (self.global_step + 1)))
 
     # ---- use -----------------------------------------------------------------------------------

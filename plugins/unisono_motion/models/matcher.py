@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
-from unisono import Media, Model, Request
+from unisono import Media, Model, Request, peers
 from unisono.data import Drop
 from unisono.errors import CheckpointError, DataError, RequestError
 from unisono.model import OnStep
@@ -258,15 +258,11 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        parts = [torch.empty_like(x) for _ in range(torch.distributed.get_world_size())]
-        torch.distributed.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
+        return torch.cat(peers.gather(x))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        grad = grads[0].contiguous()
-        torch.distributed.all_reduce(grad)
-        return grad.chunk(torch.distributed.get_world_size())[torch.distributed.get_rank()]
+        return peers.add_up(grads[0]).chunk(peers.num_peers())[peers.peer_rank()]
 
 
 def gather(x: Tensor) -> Tensor:
@@ -275,6 +271,4 @@ def gather(x: Tensor) -> Tensor:
     A loss over all of them is the same on every rank. Its gradient with respect to a rank's own rows comes out once
     per rank; averaging over ranks, as distributed training does, then gives that of one process.
     """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return x
-    return _Gather.apply(x)
+    return x if peers.num_peers() == 1 else _Gather.apply(x)

@@ -31,6 +31,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from unisono.errors import DataError, RecipeError
 from unisono.masked import BlockDiffusion, Corrupted
+from unisono.peers import add_up
 
 from unisono_text.models.masking import MaskedText
 from unisono_text.models.sizes import TransformerSizes
@@ -151,8 +152,7 @@ class BlockModel(MaskedText):
             windows = search_windows()
             times, costs = torch.cat(self._validated, 1)
             sums = moments(times, costs, windows).to(self.device)
-            if torch.distributed.is_available() and torch.distributed.is_initialized():
-                torch.distributed.all_reduce(sums)
+            sums = add_up(sums)
             self.interval = windows[int(variance(sums).argmin())]
         self._validated = []
 

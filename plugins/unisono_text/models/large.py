@@ -33,6 +33,7 @@ from unisono.masked import Corrupted
 from unisono.nn.attention import attend, split_heads
 from unisono.nn.modules import Modules
 from unisono.nn.rotary import Rotation, rotate
+from unisono.nn.tensor_plan import TensorPlan
 
 from unisono_text.models.block import BlockModel
 from unisono_text.models.masking import MaskedText
@@ -115,6 +116,12 @@ FAST_DLLM_7B = DREAM_7B
 
 class LargeLayer(nn.Module):
     """Self-attention with shared keys and values, and a gated feed-forward, each added to what went in."""
+
+    tensor_plan: ClassVar[TensorPlan] = TensorPlan(
+        columns=dict.fromkeys(("query", "key", "value", "gate", "up"), 1),
+        rows=("attention_out", "feed_out"),
+        heads=("num_heads", "kv_heads"),
+    )
 
     def __init__(self, sizes: LargeSizes):
         super().__init__()

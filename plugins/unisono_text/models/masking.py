@@ -26,6 +26,7 @@ from unisono.batching import Progress
 from unisono.data import derive_seed
 from unisono.masked import Canvas, Corrupted, Counted, Diffusion, Handle, Layout, masked_cross_entropy
 from unisono.masked.model import MaskedModel, Task
+from unisono.peers import gather, peer_rank
 
 from unisono_text.filling.generate import Filling, TextTask, check_request, read_all, rows_that_fit, stream
 from unisono_text.filling.reading import Reading
@@ -181,8 +182,4 @@ def _numbers(seeds: Tensor, purpose: str, count: int) -> Float[Tensor, "b n"]:
 
 def _gathered(mine: Tensor) -> tuple[Tensor, int]:
     """All processes' numbers, as many from each, in one order; and where this one's begin."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return mine, 0
-    parts = [torch.empty_like(mine) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(parts, mine)
-    return torch.cat(parts), torch.distributed.get_rank() * len(mine)
+    return torch.cat(gather(mine)), peer_rank() * len(mine)

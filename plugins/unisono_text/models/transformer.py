@@ -20,7 +20,7 @@ Shapes: b batch, t tokens, m keys (kept ones and new ones), h heads, d channels,
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -30,6 +30,7 @@ from unisono.errors import RecipeError
 from unisono.nn.attention import attend, split_parts
 from unisono.nn.modules import Modules
 from unisono.nn.rotary import Rotation, rotate, rotation
+from unisono.nn.tensor_plan import TensorPlan
 
 from unisono_text.models.sizes import TransformerSizes
 
@@ -52,6 +53,8 @@ class Layer(nn.Module):
         x ─┬─ norm ─ self-attention ─(+)─┬─ norm ─ SiLU(a)·b ─ linear ─(+)─
            └─────────────────────────┘   └───────────────────────────┘
     """
+
+    tensor_plan: ClassVar[TensorPlan] = TensorPlan(columns={"qkv": 3, "feed_in": 2}, rows=("attention_out", "feed_out"))
 
     def __init__(self, dim: int, num_heads: int, filter_dim: int, dropout: float):
         super().__init__()

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from unisono.errors import UnisonoError
+from unisono.peers import add_up, gather, num_peers
 
 
 @dataclass
@@ -139,27 +140,15 @@ def replacements(
     return chosen[rounds % len(chosen)] + 0.01 * spread * turn * torch.cos((turn * (channel + 1)).float())
 
 
-def _distributed() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
 def total(value: Tensor) -> Tensor:
     """Sum over all ranks."""
-    if _distributed():
-        value = value.contiguous()
-        torch.distributed.all_reduce(value)
-    return value
+    return add_up(value)
 
 
 def gathered(keys: Float[Tensor, "n"], vectors: Float[Tensor, "n d"], number: int) -> tuple[Tensor, Tensor]:
     """Collect up to ``number`` keyed vectors of every rank."""
-    if not _distributed():
+    if num_peers() == 1:
         return keys, vectors
     keys = nn.functional.pad(keys, (0, number - len(keys)), value=-1.0)
     vectors = nn.functional.pad(vectors, (0, 0, 0, number - len(vectors)))
-    world = torch.distributed.get_world_size()
-    all_keys = [torch.empty_like(keys) for _ in range(world)]
-    all_vectors = [torch.empty_like(vectors) for _ in range(world)]
-    torch.distributed.all_gather(all_keys, keys)
-    torch.distributed.all_gather(all_vectors, vectors.contiguous())
-    return torch.cat(all_keys), torch.cat(all_vectors)
+    return torch.cat(gather(keys)), torch.cat(gather(vectors))

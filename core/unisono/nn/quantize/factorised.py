@@ -14,6 +14,8 @@ be used.
 Shapes: b batch, t positions, d channels, c channels of a code, k codes. Masks are True where a position is kept.
 """
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -47,6 +49,8 @@ class FactorisedQuantizer(Quantizer):
     """
 
     num_codebooks = 1
+
+    kept_whole: ClassVar[tuple[str, ...]] = ("codes.",)  # dead ones are replaced while gradients are made
 
     def __init__(self, dim: int, codebook_size: int, code_dim: int = 8, decay: float = 0.99, dead_below: float = 0.1):
         super().__init__()

@@ -16,6 +16,8 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from unisono.errors import UnisonoError
 from unisono.media import Media
 from unisono.model import Model
+from unisono.train.strategies.sharded import Sharded
+from unisono.train.strategies.whole import gathered, is_sharded
 
 
 class Previews(Callback):
@@ -32,17 +34,28 @@ class Previews(Callback):
         if trainer.sanity_checking or trainer.state.fn != "fit" or self._silenced:
             return
         assert isinstance(pl_module, Model)
-        until = time.perf_counter() + self.seconds
+        if isinstance(trainer.strategy, Sharded) and trainer.strategy.sizes.tensor > 1:
+            self._silenced = True
+            self._tell("no previews: layers are shared by processes, which would all have to make the same one")
+            return
         training = pl_module.training
         pl_module.eval()
         try:
-            requests = list(pl_module.preview_requests())
+            # whole on every rank, so that each may take its own steps
+            with gathered(pl_module), torch.inference_mode(not is_sharded(pl_module)), torch.no_grad():
+                self._make(trainer, pl_module)
+        finally:
+            pl_module.train(training)
+
+    def _make(self, trainer: Trainer, model: Model) -> None:
+        until = time.perf_counter() + self.seconds
+        try:
+            requests = list(model.preview_requests())
             for index, request in list(enumerate(requests))[trainer.global_rank :: trainer.world_size]:
                 if time.perf_counter() > until or self.stopping():
                     break
                 try:
-                    with torch.inference_mode():
-                        (made,) = pl_module.synthesize([request])
+                    (made,) = model.synthesize([request])
                     self._keep(trainer, index, made)
                 except UnisonoError:
                     raise
@@ -54,8 +67,6 @@ class Previews(Callback):
         except Exception as error:
             self._silenced = True
             self._tell(f"no previews: {type(error).__name__}: {error}")
-        finally:
-            pl_module.train(training)
 
     def _tell(self, sentence: str, kind: str = "") -> None:
         if kind not in self._told:

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
 from unisono.model import Model
+from unisono.train.strategies.sharded import data_ranks
 
 
 class Throughput(Callback):
@@ -32,7 +33,7 @@ class Throughput(Callback):
         if elapsed <= 0:
             return
         for unit, count in cast(Model, pl_module).units(batch).items():
-            rate = count * trainer.world_size / elapsed
+            rate = count * data_ranks(trainer)[1] / elapsed
             previous = self.rates.setdefault(unit, rate)
             self.rates[unit] = self.smoothing * previous + (1 - self.smoothing) * rate
             pl_module.log(f"{unit}/s", self.rates[unit], prog_bar=True, rank_zero_only=True)

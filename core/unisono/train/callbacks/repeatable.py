@@ -7,6 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from unisono import plugin as plugins
 from unisono.errors import PluginError
+from unisono.train.strategies.sharded import data_ranks
 
 
 class StepSeed(Callback):
@@ -25,7 +26,8 @@ class StepSeed(Callback):
         step = trainer.fit_loop.epoch_loop.total_batch_idx
         mixed = torch.Generator().manual_seed(self.seed)
         base = int(torch.randint(2**62, (), generator=mixed))
-        torch.random.manual_seed((base + 1_000_003 * step + trainer.global_rank) % 2**63)
+        rank, _ = data_ranks(trainer)  # processes that share a layer drop the same
+        torch.random.manual_seed((base + 1_000_003 * step + rank) % 2**63)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
         if self._before is not None:

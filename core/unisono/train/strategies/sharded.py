@@ -1,7 +1,7 @@
 """Sharded: Lightning's strategy for weights that lie in parts on several processes (FSDP2, HSDP, tensor parallelism).
 
-Zhao et al., PyTorch FSDP (arXiv:2304.11277), in torch's second form (``fully_shard``, a ``DTensor`` per parameter). HSDP
-shards among the processes of a row of the mesh and replicates over rows. It differs from Lightning's
+Zhao et al., PyTorch FSDP (arXiv:2304.11277), in torch's second form: ``fully_shard``, a ``DTensor`` per parameter.
+HSDP shards among the processes of a row of the mesh and replicates over rows. It differs from Lightning's
 ``ModelParallelStrategy``, which it extends, in that
 
 - the model says its units, and the strategy shards them; Lightning leaves both to ``configure_model``;
@@ -27,13 +27,16 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, Shard
+from torch.distributed.tensor.placement_types import _StridedShard
 from torch.optim import Optimizer
 
 from unisono.errors import RecipeError
 from unisono.model import Model
+from unisono.peers import set_peers
 from unisono.train.strategies.mesh import Sizes
 from unisono.train.strategies.norm import clip_by_norm, clip_by_value
-from unisono.train.strategies.tensor import average_copies, parallelize
+from unisono.train.strategies.tensor import add_up, parallelize
 from unisono.train.strategies.units import kept_whole
 from unisono.train.strategies.whole import kinds, load_whole, reshard, shard_like, whole_state
 
@@ -64,7 +67,7 @@ class Sharded(ModelParallelStrategy):
         reshard_after_forward: bool = True,
         gather: Literal["float32", "bfloat16"] = "float32",
         process_group_backend: str | None = None,
-        timeout: timedelta = timedelta(minutes=30),  # noqa: B008
+        timeout: timedelta = timedelta(minutes=30),
     ):
         super().__init__(
             save_distributed_checkpoint=False, process_group_backend=process_group_backend, timeout=timeout
@@ -73,7 +76,7 @@ class Sharded(ModelParallelStrategy):
         self.reshard_after_forward = reshard_after_forward
         self.gather = gather
         self.kept: dict[str, nn.Parameter] = {}
-        self._partial: list[nn.Parameter] = []
+        self._summed: list[nn.Parameter] = []
         self._syncs = True
 
     # ---- processes -----------------------------------------------------------------------------
@@ -88,12 +91,22 @@ class Sharded(ModelParallelStrategy):
         names = ("replicate", "shard", "tensor")
         self._device_mesh = init_device_mesh(self.root_device.type, sizes, mesh_dim_names=names)  # type: ignore
         self.lightning_module._device_mesh = self._device_mesh
+        if self.sizes.tensor > 1:
+            set_peers(self._device_mesh["replicate", "shard"]._flatten("data").get_group())
+
+    @property
+    def data_ranks(self) -> tuple[int, int]:
+        """This process' number among those that work on different items, and how many they are."""
+        return self.global_rank // self.sizes.tensor, self.world_size // self.sizes.tensor
 
     @property
     def distributed_sampler_kwargs(self) -> dict[str, Any]:
-        """This process among those that work on different items."""
-        tensor = self.sizes.tensor
-        return {"num_replicas": self.world_size // tensor, "rank": self.global_rank // tensor}
+        rank, size = self.data_ranks
+        return {"num_replicas": size, "rank": rank}
+
+    def teardown(self) -> None:
+        set_peers(None)
+        super().teardown()
 
     # ---- the model -----------------------------------------------------------------------------
 
@@ -123,24 +136,29 @@ class Sharded(ModelParallelStrategy):
         for value in (*model.parameters(), *model.buffers()):  # as DDP does; all begin with the first one's
             torch.distributed.broadcast(value.data, 0)
         mesh = self.device_mesh
-        if self.sizes.tensor > 1:
-            self._partial = parallelize(model, mesh["tensor"])
-        self.kept = kept_whole(model, model.kept_whole)
+        summed = parallelize(model, mesh["tensor"]) if self.sizes.tensor > 1 else []
+        self.kept = kept_whole(model)
         if self.sizes.tensor > 1 and self.sizes.replicate == self.sizes.shard == 1:
             self.kept = {}  # every other rank works on the same items
+            self._summed = [model.get_parameter(name) for name in summed]
             return
         options: dict[str, Any] = {
             "mesh": mesh["replicate", "shard"] if (self.sizes.replicate or 1) > 1 else mesh["shard"],
             "ignored_params": set(self.kept.values()),
         }
+        if self.sizes.tensor > 1:
+            options["shard_placement_fn"] = _across
         low = torch.bfloat16 if self.gather == "bfloat16" else None
         for unit in model.shard_units():
             policy = MixedPrecisionPolicy(low, torch.float32, cast_forward_inputs=False)
             fully_shard(unit, **options, mp_policy=policy, reshard_after_forward=self.reshard_after_forward)
+            for method in getattr(unit, "reads_weights", ()):
+                register_fsdp_forward_method(unit, method)
         policy = MixedPrecisionPolicy(None, torch.float32, cast_forward_inputs=False)
         root = fully_shard(model, **options, mp_policy=policy)
         for method in model.reads_weights:
             register_fsdp_forward_method(root, method)
+        self._summed = [model.get_parameter(name) for name in summed]
         if self.kept and self.is_global_zero:
             names = ", ".join(list(self.kept)[:4]) + (", …" if len(self.kept) > 4 else "")
             rank_zero_info(f"{len(self.kept)} parameters are kept whole on every rank: {names}")
@@ -173,11 +191,10 @@ class Sharded(ModelParallelStrategy):
         super().post_backward(closure_loss)
         if not self._syncs:
             return
-        if self._partial:
-            average_copies(self._partial, self.device_mesh["tensor"].get_group(), 1)
+        if self._summed:
+            add_up(self._summed, self.device_mesh["tensor"].get_group())
         if self.kept and self.world_size > 1:
-            trained = [p for p in self.kept.values() if p.requires_grad]
-            average_copies(trained, None, self.world_size)
+            add_up([p for p in self.kept.values() if p.requires_grad], None, self.world_size)
 
     def clip_gradients(self, optimizer: Any, value: float, algorithm: str) -> None:
         """Clip over all ranks."""
@@ -230,9 +247,14 @@ def _sharded(values: Mapping[str, Any], like: Any) -> dict[str, Any]:
     }
 
 
+def _across(parameter: Any) -> Shard | None:
+    """Shard what tensor parallelism has cut within parts along the other dimension: along the same one, torch would
+    put it together in another order."""
+    parted = isinstance(parameter, DTensor) and any(isinstance(p, _StridedShard) for p in parameter.placements)
+    return Shard(1) if parted else None
+
+
 def data_ranks(trainer: Trainer) -> tuple[int, int]:
     """Return this process' number among those that work on different items, and how many they are."""
     strategy = trainer.strategy
-    if isinstance(strategy, Sharded):
-        return strategy.distributed_sampler_kwargs["rank"], strategy.distributed_sampler_kwargs["num_replicas"]
-    return trainer.global_rank, trainer.world_size
+    return strategy.data_ranks if isinstance(strategy, Sharded) else (trainer.global_rank, trainer.world_size)

@@ -5,7 +5,7 @@ is the root's, and is gathered for the whole of a step, so that it may be read a
 in a loss.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from torch import nn
 
@@ -18,12 +18,21 @@ def repeated_blocks(model: nn.Module) -> list[nn.Module]:
     return list(_blocks(model))
 
 
-def kept_whole(model: nn.Module, prefixes: Sequence[str] = ()) -> dict[str, nn.Parameter]:
-    """Return the parameters, by name, that cannot be sharded: scalars, and those under names that a model gives."""
+def kept_whole(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters, by name, that cannot be sharded: scalars, and those that a model or a module names.
+
+    A class names them as ``kept_whole``: beginnings of the names of what it has. Such are parameters that are written
+    to while gradients are made (what is written to a gathered copy is lost), and those of another player.
+    """
+    prefixes = tuple(
+        f"{name}.{own}".lstrip(".")
+        for name, module in model.named_modules()
+        for own in getattr(type(module), "kept_whole", ())
+    )
     return {
         name: parameter
         for name, parameter in model.named_parameters()
-        if parameter.ndim == 0 or name.startswith(tuple(prefixes))
+        if parameter.ndim == 0 or name.startswith(prefixes)
     }
 
 
