@@ -107,7 +107,7 @@ def test_a_strangers_plugin_passes_the_kit(elsewhere):
 
 def test_a_strangers_own_tests_pass(elsewhere):
     tests = shutil.copytree(EXAMPLE / "tests", elsewhere / "tests")
-    quick = "not two_processes and not fresh_process"  # they ran in the test above
+    quick = "not two_processes and not two_shards and not fresh_process"  # they ran in the test above
     printed = call(
         *(elsewhere / "venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error"),
         *("-k", quick, tests),

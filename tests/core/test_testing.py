@@ -18,7 +18,7 @@ from unisono.testing.compare import distance, numbers
 from unisono.testing.kit import outcome
 
 TESTS = Path(__file__).parents[1]
-SLOW = ("two_processes_equal_one", "fresh_process_gives_the_same")  # each starts others
+SLOW = ("two_processes_equal_one", "two_shards_equal_one", "fresh_process_gives_the_same")  # each starts others
 FOUND = {
     "base_names_are_kept[framed]": "name-shadowed",
     "base_names_are_kept[stepped]": "name-shadowed",
@@ -51,6 +51,7 @@ FOUND = {
     "evaluations_are_counted[drifting]": "evaluations-uncounted",
     "tiny_recipe_trains[untrained]": "RecipeError",
     "two_processes_equal_one[lopsided]": "processes-differ",
+    "two_shards_equal_one[scribbling]": "shards-differ",
     "fresh_process_gives_the_same[homesick]": "process-differs",
 }
 

@@ -104,6 +104,19 @@ class Adversarial(Model):
             raise RecipeError(
                 "trainer.precision='16-mixed': two losses cannot share one gradient scaler; use bf16-mixed or 32-true"
             )
+        options = getattr(self.trainer.strategy, "_ddp_kwargs", {})
+        for name, given in (
+            ("comm_hook", getattr(self.trainer.strategy, "_ddp_comm_hook", None)),
+            ("static_graph", options.get("static_graph")),
+        ):
+            if given:
+                raise RecipeError(
+                    f"trainer.strategy: {name} does nothing for {type(self).__name__}, whose gradients are averaged "
+                    "after each of two backward passes: leave it out",
+                    path=f"trainer.strategy.{name}",
+                    value=given,
+                    code="unsupported",
+                )
         generator = self.make_optimizer(self.net)
         schedule = self.optim.scheduler(generator, lambda: self.total_steps)
         if not self.discriminators:

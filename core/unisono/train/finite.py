@@ -10,12 +10,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from unisono.data import ReplayableLoader
 from unisono.errors import UnisonoError
 from unisono.model import Model
 from unisono.train.callbacks.checkpoints import KeepState
+from unisono.train.strategies.whole import local
 
 MOST_IN_A_ROW = 100
 """Steps in a row that are skipped before the run stops all the same."""
@@ -96,11 +96,12 @@ class Finite(Callback):
         if len(wrong) > 1:
             wrong.pop("loss", None)
         names = {id(parameter): name for name, parameter in pl_module.named_parameters()}
-        ill = [names.get(id(p), "a parameter") for p in parameters if not bool(_local(p.grad).isfinite().all())]
+        ill = [names.get(id(p), "a parameter") for p in parameters if not bool(local(p.grad).isfinite().all())]
         if trainer.world_size > 1:
             everyone: list[Any] = [None] * trainer.world_size
-            torch.distributed.all_gather_object(everyone, wrong)
-            wrong = {name: value for theirs in everyone for name, value in theirs.items()}
+            torch.distributed.all_gather_object(everyone, (wrong, ill))
+            wrong = {name: value for theirs, _ in everyone for name, value in theirs.items()}
+            ill = list(dict.fromkeys(name for _, theirs in everyone for name in theirs))  # each has parts of its own
         step, rows = trainer.global_step, _rows(trainer)
         self.keep.save_before_step(trainer)
         if wrong:
@@ -124,19 +125,14 @@ class Finite(Callback):
 
 def _all_finite(values: list[Any], trainer: Trainer, device: torch.device) -> bool:
     """Whether all tensors are finite, on all ranks; waits for the device once."""
-    local = [part for value in values if (part := _local(value)).numel()]
+    parts = [part for value in values if (part := local(value)).numel()]
     wrong = torch.zeros((), device=device)
-    if local:  # the largest magnitude of each: no sum, which could overflow
-        largest = torch.ops.aten._foreach_norm(local, float("inf"))
+    if parts:  # the largest magnitude of each: no sum, which could overflow
+        largest = torch.ops.aten._foreach_norm(parts, float("inf"))
         wrong = (~torch.stack([value.float().to(device) for value in largest]).isfinite()).any().float()
     if trainer.world_size > 1:
         torch.distributed.all_reduce(wrong, torch.distributed.ReduceOp.MAX)
     return not bool(wrong)
-
-
-def _local(value: Any) -> Tensor:
-    """This rank's part of a sharded tensor."""
-    return value.to_local() if isinstance(value, DTensor) else value
 
 
 def _rows(trainer: Trainer) -> list[int]:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch._C._distributed_c10d import PrefixStore, TCPStore
@@ -37,6 +38,8 @@ class Ranks:
     world_size: int = 1
     store: Any = None
     environment: ClusterEnvironment | None = None
+    launched: bool = True
+    """Whether a launcher started all processes; else these are one of each node, and Lightning starts the others."""
 
     @property
     def first(self) -> bool:
@@ -84,16 +87,54 @@ def waiting_seconds() -> float:
     return seconds
 
 
-def join_ranks() -> Ranks:
-    """Find the other processes that a launcher started; alone where there are none."""
+def join_ranks(num_nodes: int = 1) -> Ranks:
+    """Find the other processes that a launcher started, or those of other nodes where NODE_RANK tells of them.
+
+    Raises ``UnisonoError`` for variables that do not fit together, and where nothing says which of ``num_nodes`` this
+    one is.
+    """
     if RUN_DIR in os.environ:
         return Ranks()
     environment = _environment()
-    if environment is None or environment.world_size() == 1:
+    if environment is None:
+        if (node := _node(num_nodes)) is None:
+            return Ranks()
+        environment = LightningEnvironment()
+        return Ranks(node, num_nodes, _store(node, num_nodes, environment), environment, launched=False)
+    if environment.world_size() == 1:
         return Ranks(environment=environment)
     rank, size = environment.global_rank(), environment.world_size()
     if not 0 <= rank < size:
         raise UnisonoError(f"rank {rank} of {size} processes: the launcher's RANK and WORLD_SIZE do not fit together")
+    return Ranks(rank, size, _store(rank, size, environment), environment)
+
+
+def _node(num_nodes: int) -> int | None:
+    """Which node this is, where one process of each was started by hand; None on a single one."""
+    given = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK"))
+    if num_nodes == 1 and given in (None, "", "0"):
+        return None
+    if given is None or not given.isdecimal() or not int(given) < num_nodes:
+        raise UnisonoError(
+            f"trainer.num_nodes={num_nodes} and NODE_RANK={given}: start the nodes by torchrun, or set NODE_RANK (from "
+            f"0 to {num_nodes - 1}), MASTER_ADDR and MASTER_PORT on each",
+            path="NODE_RANK",
+            value=given,
+            code="missing" if given is None else "range",
+        )
+    missing = [key for key in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(key)]
+    if missing:
+        raise UnisonoError(
+            f"NODE_RANK={given} is set, and {' and '.join(missing)} not: give the address of node 0 and a free port of "
+            "it on each node",
+            path=missing[0],
+            code="missing",
+        )
+    return int(given)
+
+
+def _store(rank: int, size: int, environment: ClusterEnvironment) -> Any:
+    """The store in which the processes meet."""
     agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     seconds = waiting_seconds()
     try:
@@ -112,7 +153,7 @@ def join_ranks() -> Ranks:
             f"({type(error).__name__}): check MASTER_ADDR and MASTER_PORT, and that rank 0 runs"
         ) from None
     restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return Ranks(rank, size, PrefixStore(f"unisono/{restart}/{next(_calls)}", store), environment)
+    return PrefixStore(f"unisono/{restart}/{next(_calls)}", store)
 
 
 def fitting_devices(trainer: Mapping[str, Any], ranks: Ranks, name: str) -> dict[str, Any]:
@@ -120,7 +161,7 @@ def fitting_devices(trainer: Mapping[str, Any], ranks: Ranks, name: str) -> dict
 
     Raises ``RecipeError`` where it says others.
     """
-    if ranks.world_size == 1:
+    if ranks.world_size == 1 or not ranks.launched:
         return {}
     environ = os.environ
     if isinstance(ranks.environment, SLURMEnvironment):

@@ -106,7 +106,7 @@ class GoOn(Callback):
         before, now = self.changed.get("run.ema_decay", [None, None])
         if before and now == 0 and "current_model_state" in checkpoint:
             # the state's weights are the average, and there is none from now on
-            pl_module.load_state_dict(checkpoint["current_model_state"])
+            trainer.strategy.load_model_state_dict({"state_dict": checkpoint["current_model_state"]})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if any(key.startswith(("optim.", "adapters.", "trainer.", "model.")) for key in self.changed):

@@ -51,7 +51,7 @@ from unisono.train.ranks import RUN_DIR, RUN_STATE, Ranks, fitting_devices, join
 from unisono.train.resume import GoOn, Origin, write_records
 from unisono.train.signals import Signals, StopOnSignal, Stopped
 from unisono.train.strategies.choose import make
-from unisono.train.strategies.sharded import Sharded
+from unisono.train.strategies.sharded import Sharded, check_fit
 from unisono.train.warm_start import warm_start
 
 
@@ -86,7 +86,7 @@ def train(
     recipe names. ``progress`` shows bars; without, or without a terminal, lines are printed.
     SIGTERM and Ctrl-C save the state and raise ``unisono.train.signals.Stopped``, a ``SystemExit``.
     """
-    ranks = join_ranks()
+    ranks = join_ranks(recipe.trainer.get("num_nodes") or 1)
     signals = Signals(recipe.run_spec.stop_seconds)
     try:
         with signals.handled():
@@ -166,6 +166,7 @@ class _Run:
             # before the data: its complaints should not wait for them
             callbacks = [*own, *self.callbacks]
             trainer = _trainer(recipe, self.ranks, self.signals, folder, self.progress, callbacks, self.objects)
+            check_fit(trainer.strategy, trainer.strategy.root_device.type, trainer.world_size, trainer.num_nodes)
             first = trainer.is_global_zero
             if (
                 first
@@ -323,7 +324,9 @@ def _misconfigured(recipe: Recipe, *more: type[Exception]) -> Iterator[None]:
     try:
         yield
     except (MisconfigurationException, *more) as error:
-        raise RecipeError(f"{recipe.name}: trainer: {' '.join(str(error).split())}") from error
+        raise RecipeError(
+            f"{recipe.name}: trainer: {' '.join(str(error).split())}", path="trainer", code="value"
+        ) from error
 
 
 @contextmanager

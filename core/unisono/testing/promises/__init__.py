@@ -25,6 +25,7 @@ OF_MODEL: tuple[Callable[[Subject], None], ...] = (
     training.gradient_reaches_every_parameter,
     training.resumed_equals_uninterrupted,
     training.two_processes_equal_one,
+    training.two_shards_equal_one,
     output.output_is_what_it_says,
     output.every_listed_request_is_served,
     output.alone_equals_in_a_batch,

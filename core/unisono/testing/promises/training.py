@@ -1,5 +1,7 @@
 """Promises of a model about its runs: they train, resume, and are the same in one process or two."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -77,21 +79,42 @@ def resumed_equals_uninterrupted(subject: Subject) -> None:
 
 def two_processes_equal_one(subject: Subject) -> None:
     """Two processes on the same global batch end with the weights of one."""
-    if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
-        raise Skipped("this torch has no gloo")
-    (one, start), two = subject.one_process, subject.two_processes
-    ensure(one["global_step"] == two["global_step"], "two processes count other steps than one", "processes-steps")
+    _needs_gloo()
+    ensure_equal(*subject.one_process, subject.two_processes, "processes-differ", "use global_mean for every mean")
+
+
+def two_shards_equal_one(subject: Subject) -> None:
+    """Two processes that each hold half of the weights (fsdp2) end with the weights of one."""
+    _needs_gloo()
+    fix = "name what is written to, or read outside of losses, in kept_whole, reads_weights or shard_units"
+    ensure_equal(*subject.one_process, subject.two_shards, "shards-differ", fix)
+
+
+def ensure_equal(
+    one: dict[str, Any], start: dict[str, torch.Tensor], several: dict[str, Any], code: str, fix: str
+) -> float:
+    """Raise ``CheckFailed`` unless several processes end with the weights of one; return the largest difference,
+    relative to what is allowed."""
+    ensure(one["global_step"] == several["global_step"], "several processes count other steps than one", code)
+    largest = 0.0
     for kind in ("state_dict", "current_model_state"):
         for name, left in one.get(kind, {}).items():
             if not left.is_floating_point():
                 continue
             moved = (left - start[name]).abs().max()
             allowed = PROCESS_TOLERANCE * moved + 4 * torch.finfo(left.dtype).eps * left.abs().max()
-            far = (left - two[kind][name]).abs().max()
+            far = (left - several[kind][name]).abs().max()
             ensure(
                 bool(far <= allowed),
-                f"{name} moved by {moved:.1e} in one process and by {far:.1e} more or less in two; at most "
-                f"{allowed:.1e} is rounding: use global_mean for every mean over items of unequal length",
-                "processes-differ",
+                f"{name} moved by {moved:.1e} in one process and by {far:.1e} more or less in several; at most "
+                f"{allowed:.1e} is rounding: {fix}",
+                code,
                 parameter=name,
             )
+            largest = max(largest, float(far / allowed) if allowed else 0.0)
+    return largest
+
+
+def _needs_gloo() -> None:
+    if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
+        raise Skipped("this torch has no gloo")

@@ -239,6 +239,21 @@ class Sharded(ModelParallelStrategy):
             optimizer.load_state_dict({**state, "state": sharded})
 
 
+def check_fit(strategy: Strategy, device: str, processes: int, nodes: int = 1) -> None:
+    """Raise ``RecipeError`` for a device that cannot send parts of weights, and a mesh that the processes do not fill."""
+    if not isinstance(strategy, Sharded):
+        return
+    if device not in DEVICES:
+        raise RecipeError(
+            f"trainer.strategy: weights cannot be sharded over devices of the kind {device}, only {', '.join(DEVICES)}: "
+            "take trainer.strategy=auto and one device",
+            path="trainer.strategy",
+            value=device,
+            code="device",
+        )
+    strategy.sizes.fitted(processes, nodes)
+
+
 def _sharded(values: Mapping[str, Any], like: Any) -> dict[str, Any]:
     """Shard what an optimiser keeps of a parameter: tensors of its shape."""
     return {
