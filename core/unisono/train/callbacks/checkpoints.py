@@ -51,15 +51,24 @@ class KeepState(Checkpoint):
         with writing_to(self.folder, CheckpointError, "free some space, and go on with --resume"):
             trainer.save_checkpoint(path, weights_only=False)
             if trainer.is_global_zero:
-                with written_aside(last, CheckpointError) as aside:
-                    try:
-                        os.link(path, aside)
-                    except OSError:
-                        shutil.copyfile(path, aside)
+                _keep_as(path, last)
                 for older in self.folder.glob("[0-9]*.ckpt"):
                     if older != path:
                         older.unlink(missing_ok=True)
         self.last = last
+
+    def keep(self, trainer: Trainer, name: str) -> Path:
+        """Keep the state at the end of this step as ``<name>.ckpt`` too; it is written once.
+
+        A state that had the name before is replaced; one of another name stays until its file is removed. All ranks
+        call it.
+        """
+        self.save(trainer)
+        kept = self.folder / f"{name}.ckpt"
+        if trainer.is_global_zero:
+            with writing_to(self.folder, CheckpointError, "free some space, and go on with --resume"):
+                _keep_as(self.folder / f"{trainer.global_step:07d}.ckpt", kept)
+        return kept
 
     def save_before_step(self, trainer: Trainer) -> None:
         """Write the state as it was before the step in progress, whose weights are not updated yet.
@@ -73,3 +82,12 @@ class KeepState(Checkpoint):
             assert isinstance(counts, ProcessedTracker)
             counts.ready = counts.started = counts.completed
         self.save(trainer)
+
+
+def _keep_as(path: Path, other: Path) -> None:
+    """Give a file a second name, or copy it where the disk has no links."""
+    with written_aside(other, CheckpointError) as aside:
+        try:
+            os.link(path, aside)
+        except OSError:
+            shutil.copyfile(path, aside)
