@@ -1,7 +1,7 @@
 """Previews: at each validation the model synthesizes a few fixed requests, within a time budget.
 
 Requests are spread over the ranks, so that rank 0 stalls nobody, and each rank stops when its budget is
-spent. What was made goes to ``previews/`` in the run folder and to TensorBoard. It is made in inference mode.
+spent. What was made goes to ``previews/`` in the run folder and to the loggers that take it. It is made in inference mode.
 Whatever goes wrong with a preview is told once, and training goes on.
 """
 
@@ -16,6 +16,7 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from unisono.errors import UnisonoError
 from unisono.media import Media
 from unisono.model import Model
+from unisono.train.loggers import boards
 from unisono.train.strategies.sharded import Sharded
 from unisono.train.strategies.whole import gathered, is_sharded
 
@@ -80,6 +81,5 @@ class Previews(Callback):
         figure = made.plot()
         # A medium that is a picture itself keeps its name.
         figure.savefig(self.folder / f"{stem}{'-figure' if suffix.lower() == '.png' else ''}.png", dpi=100)
-        board = getattr(trainer.logger, "experiment", None) if trainer.is_global_zero else None
-        if board is not None and hasattr(board, "add_figure"):  # a logger that knows no pictures keeps none
+        for board in boards(trainer.loggers) if trainer.is_global_zero else ():
             made.log(board, f"preview/{index}", trainer.global_step, figure)
