@@ -23,6 +23,7 @@ from unisono.arguments import REQUIRED, build, check_arguments, is_group, nested
 from unisono.errors import RecipeError, did_you_mean, shown
 from unisono.plain_yaml import MAX_CHARACTERS, read_yaml, write_yaml
 from unisono.seeds import MAX_SEED
+from unisono.switches import ActivationCheckpointing, Compile, EarlyStopping, KeepBest, check_loggers
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -44,6 +45,11 @@ class RunSpec:
     stop_seconds: what SIGTERM or Ctrl-C leave the step in progress to end and the state to be written.
     mixing: a weight for each group of training items (a speaker, a class, a corpus: what the audit lists), or points
         ``[[step, weight], …]`` for one that changes; empty shows every item as often.
+    keep_best: the best states by a logged value are kept beside the newest.
+    early_stopping: the run ends when a logged value improves no more.
+    logger: ``tensorboard``, ``csv``, ``wandb``, ``mlflow``, ``none``, ``{class_path, init_args}``, or a list of these.
+    compile: ``torch.compile`` for the blocks that the model repeats, or for other regions.
+    activation_checkpointing: compute the activations of blocks again in the backward pass: less memory, more time.
     """
 
     dir: str = "runs"
@@ -54,6 +60,11 @@ class RunSpec:
     skip_nonfinite: bool = False
     stop_seconds: float = 30.0
     mixing: dict[str, float | list[list[float]]] = field(default_factory=dict)
+    keep_best: KeepBest | None = None
+    early_stopping: EarlyStopping | None = None
+    logger: str | list[Any] | dict[str, Any] = "tensorboard"
+    compile: bool | Compile = False
+    activation_checkpointing: bool | ActivationCheckpointing = False
 
     def __post_init__(self):
         if not 0 <= self.ema_decay < 1:
@@ -77,6 +88,7 @@ class RunSpec:
                 path="run.stop_seconds",
                 value=self.stop_seconds,
             )
+        check_loggers(self.logger)
 
 
 @dataclass
@@ -197,7 +209,7 @@ class Recipe:
     @property
     def run_spec(self) -> RunSpec:
         """The ``run`` section as an object."""
-        return RunSpec(**self.run)
+        return build(RunSpec, self.run, "run", self.name)
 
 
 def find_recipe(name_or_path: str | Path) -> "tuple[Traversable, str]":

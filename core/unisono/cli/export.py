@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a run with adapters: merge them into a plain model (default), keep both, or write them alone",
     )
     parser.add_argument("--base", metavar="WHERE", help="RUN holds adapters alone: the export to merge them with")
+    parser.add_argument("--best", action="store_true", help="the best state that run.keep_best kept, not the newest")
     parser.add_argument("--overwrite", action="store_true", help="replace DEST")
     for name in ("title", "data", "licence", "command", "hardware", "time", "notes"):
         parser.add_argument(f"--{name}", default="", help=f"the card's {name}")
@@ -49,8 +50,14 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
                 value=args.metrics,
             ) from None
     card = Card(args.title, args.data, args.licence, args.command, args.hardware, args.time, metrics, args.notes)
+    source = args.run
+    if args.best:
+        from unisono.export.best import find_best_state
+
+        source, kept, monitor = find_best_state(args.run)
+        print(f"best: step {kept.step}, {monitor} {kept.value:.6g}")
     folder = export_run(
-        args.run,
+        source,
         args.dest,
         card=card,
         dtype=args.dtype,

@@ -265,7 +265,7 @@ def portable(recipe: dict[str, Any], builtins: tuple[str, ...] = ()) -> dict[str
     """Return a recipe without what only the training machine knows.
 
     Absolute paths keep their last name, components are named as they lie in the export, and where the run
-    was kept and what it started from are left out.
+    was kept and logged and what it started from are left out.
     """
 
     def bare(value: Any) -> Any:
@@ -277,7 +277,10 @@ def portable(recipe: dict[str, Any], builtins: tuple[str, ...] = ()) -> dict[str
             return PureWindowsPath(value).name
         return value
 
-    kept = {**recipe, "run": {**recipe.get("run", {}), "dir": "runs", "init_from": None}}
+    run = {**recipe.get("run", {}), "dir": "runs", "init_from": None}
+    if "logger" in run:  # its arguments may name servers and accounts
+        run["logger"] = "tensorboard"
+    kept = {**recipe, "run": run}
     kept["components"] = {
         role: where if role in builtins else f"components/{role}"
         for role, where in recipe.get("components", {}).items()

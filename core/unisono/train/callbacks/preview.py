@@ -1,8 +1,8 @@
 """Previews: at each validation the model synthesizes a few fixed requests, within a time budget.
 
 Requests are spread over the ranks, so that rank 0 stalls nobody, and each rank stops when its budget is
-spent. What was made goes to ``previews/`` in the run folder and to the loggers that take it. It is made in inference mode.
-Whatever goes wrong with a preview is told once, and training goes on.
+spent. What was made goes to ``previews/`` in the run folder and to the loggers that take it. It is made in inference
+mode. Whatever goes wrong with a preview is told once, and training goes on.
 """
 
 import time
