@@ -70,6 +70,9 @@ class Model(LightningModule):
     """Methods beside ``forward`` in which training reads weights; sharded ones are gathered around them."""
     kept_whole: ClassVar[tuple[str, ...]] = ()
     """Beginnings of the names of parameters that are not sharded, and scalars, which never are."""
+    regions: ClassVar[tuple[str, ...]] = ()
+    """Patterns of names of the submodules that ``run.compile`` and ``run.activation_checkpointing`` act on, such as
+    ``("net.blocks.*",)``; by default the blocks that the model repeats."""
     streams_the_whole: ClassVar[bool] = True
     """Whether the joined pieces of ``stream`` equal the output of a call; not where a stream cuts a text elsewhere."""
 

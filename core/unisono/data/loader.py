@@ -5,6 +5,7 @@ has settled its counters after a restart, so a resumed epoch goes on with the ve
 workers.
 """
 
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -31,6 +32,9 @@ class ReplayableLoader:
         collate: list of items → batch.
         position: returns the epoch and the step within it to start at; asked once per iteration.
         seed: the run's seed; an item's generator depends on it, the epoch and the item's index.
+
+    Attributes:
+        waited: seconds that batches were waited for, so far.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class ReplayableLoader:
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.waited = 0.0
         self._keys = _Keys()
         with warnings.catch_warnings():
             # a recipe's num_workers may exceed this machine's cores: slow, but the same result
@@ -79,7 +84,14 @@ class ReplayableLoader:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         epoch, start = self.position()
         self._keys.planned = epoch, self.plan.batches(epoch)[start:], self.rank, self.world_size
-        yield from self._loader
+        batches = iter(self._loader)
+        while True:
+            begun = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - begun
+            if batch is None:
+                return
+            yield batch
 
     @property
     def _iterator(self) -> Any:

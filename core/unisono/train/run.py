@@ -8,8 +8,10 @@
         init.json              with run.init_from: which weights were taken over, and which not
         audit.json             what was kept and dropped, with reasons
         checkpoints/           last.ckpt and the newest steps, for --resume and unisono export
+        best.json              with run.keep_best: which states were the best, checkpoints/best-<step>.ckpt
+        early_stopping.json    with run.early_stopping: the values that it saw
         previews/              what the model made at each validation
-        events.out.tfevents…   TensorBoard
+        events.out.tfevents…   TensorBoard; csv/ and what else run.logger names
 """
 
 import json
@@ -29,7 +31,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
 from unisono.assemble import attach_components
@@ -39,17 +41,21 @@ from unisono.export import find_training_state, read_training_state
 from unisono.export.training_state import has_training_state, run_of_state
 from unisono.optim import groups_table
 from unisono.recipe import Recipe
+from unisono.train.callbacks.best import KeepBestStates, StopEarly
 from unisono.train.callbacks.checkpoints import KeepState
 from unisono.train.callbacks.ema import WeightEMA
+from unisono.train.callbacks.flops import Flops
 from unisono.train.callbacks.preview import Previews
 from unisono.train.callbacks.progress import ProgressLines, StepProgressBar, Throughput
 from unisono.train.callbacks.repeatable import SamePlugins, StepSeed
 from unisono.train.callbacks.time_share import TimeShare
 from unisono.train.claim import Claim, claim_again, claim_new, current_job, find_job, numbers_in
 from unisono.train.finite import Finite
+from unisono.train.loggers import LogRecipe, make_loggers
 from unisono.train.ranks import RUN_DIR, RUN_STATE, Ranks, fitting_devices, join_ranks
 from unisono.train.resume import GoOn, Origin, write_records
 from unisono.train.signals import Signals, StopOnSignal, Stopped
+from unisono.train.speed import slow_down, speed_up
 from unisono.train.strategies.choose import make
 from unisono.train.strategies.sharded import Sharded, check_fit
 from unisono.train.warm_start import warm_start
@@ -78,12 +84,14 @@ def train(
     callbacks: Sequence[Callback] = (),
     strategy: Any = None,
     profiler: Any = None,
+    loggers: Sequence[Logger | str | dict[str, Any]] | None = None,
 ) -> RunResult | None:
     """Run a recipe; ``resume`` is ``"last"`` (newest run of this recipe) or a run folder or ``.ckpt``.
 
     ``dry_run`` prepares the data, builds the model and prints both, and trains nothing. ``callbacks`` are
-    Lightning's, beside the run's own; ``strategy`` and ``profiler`` are objects of Lightning in place of what the
-    recipe names. ``progress`` shows bars; without, or without a terminal, lines are printed.
+    Lightning's, beside the run's own; ``loggers`` are Lightning's, or names as in ``run.logger``, which they replace;
+    ``strategy`` and ``profiler`` are objects of Lightning in place of what the recipe names. ``progress`` shows bars;
+    without, or without a terminal, lines are printed.
     SIGTERM and Ctrl-C save the state and raise ``unisono.train.signals.Stopped``, a ``SystemExit``.
     """
     ranks = join_ranks(recipe.trainer.get("num_nodes") or 1)
@@ -93,7 +101,7 @@ def train(
             objects = {
                 key: value for key, value in (("strategy", strategy), ("profiler", profiler)) if value is not None
             }
-            return _Run(recipe, ranks, signals, progress, tuple(callbacks), objects).go(resume, dry_run)
+            return _Run(recipe, ranks, signals, progress, tuple(callbacks), objects, loggers).go(resume, dry_run)
     except Stopped as stopped:
         rank_zero_only(print)(f"unisono: {stopped}", file=sys.stderr, flush=True)
         raise
@@ -112,6 +120,7 @@ class _Run:
     progress: bool
     callbacks: tuple[Callback, ...]
     objects: Mapping[str, Any]
+    loggers: Sequence[Logger | str | dict[str, Any]] | None
 
     def go(self, resume: str | Path | None, dry_run: bool) -> RunResult | None:
         """Choose the folder, prepare, compare, train."""
@@ -162,10 +171,19 @@ class _Run:
             keep = KeepState(folder / "checkpoints", recipe.run_spec.checkpoint_every)
             finite = Finite(recipe.run_spec.skip_nonfinite, keep)
             going_on = [GoOn(origin, changed, folder)] if origin is not None else []
-            own = [finite, *going_on, keep, StopOnSignal(self.signals, keep)]
+            spec = recipe.run_spec
+            watches: list[Callback] = []
+            if spec.early_stopping is not None:
+                watches.append(StopEarly(spec.early_stopping, folder, spec.checkpoint_every))
+            if spec.keep_best is not None:
+                watches.append(KeepBestStates(spec.keep_best, keep, folder, spec.checkpoint_every))
+            loggers = make_loggers(spec.logger if self.loggers is None else self.loggers, folder, recipe)
+            own = [finite, *going_on, *watches, keep, StopOnSignal(self.signals, keep)]
             # before the data: its complaints should not wait for them
             callbacks = [*own, *self.callbacks]
-            trainer = _trainer(recipe, self.ranks, self.signals, folder, self.progress, callbacks, self.objects)
+            trainer = _trainer(
+                recipe, self.ranks, self.signals, folder, self.progress, callbacks, self.objects, loggers
+            )
             check_fit(trainer.strategy, trainer.strategy.root_device.type, trainer.world_size, trainer.num_nodes)
             first = trainer.is_global_zero
             if (
@@ -182,6 +200,10 @@ class _Run:
             to_plain(facts, "facts")  # what no export could hold is refused before the first step
             model = recipe.build_model(facts)
             attach_components(model, recipe.components)
+            device = trainer.strategy.root_device.type
+            faster = speed_up(model, spec.compile, spec.activation_checkpointing, device)
+            if faster is not None and first:
+                print(faster)
             source = recipe.run_spec.init_from
             started = warm_start(model, source) if source is not None and origin is None else None
             if started is not None and first:
@@ -229,6 +251,7 @@ class _Run:
                 raise Stopped(self.signals.received, keep.last) from error  # such as a worker that was stopped too
         if self.signals.received is not None:
             raise Stopped(self.signals.received, keep.last)
+        slow_down(model)
         metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
         if finite.skipped and first:
             print(f"{finite.skipped} steps were skipped: their loss or gradient was not finite", file=sys.stderr)
@@ -254,12 +277,18 @@ def _trainer(
     progress: bool,
     callbacks: Sequence[Callback],
     objects: Mapping[str, Any],
+    loggers: Sequence[Logger],
 ) -> Trainer:
     """Make Lightning's Trainer with the run's own callbacks; nothing is written yet."""
     spec = recipe.run_spec
     arguments = {key: value for key, value in recipe.trainer.items() if value is not None}
     if arguments.pop("callbacks", None) or arguments.pop("logger", None) not in (None, True):
-        raise RecipeError("trainer.callbacks and trainer.logger are the run's own: unisono.train.train takes callbacks")
+        raise RecipeError(
+            "trainer.callbacks and trainer.logger are the run's own: unisono.train.train takes callbacks and loggers, "
+            "and run.logger names loggers",
+            path="trainer",
+            code="conflict",
+        )
     arguments |= fitting_devices(arguments, ranks, recipe.name)
     for kind in ("strategy", "profiler"):
         if kind in arguments or kind in objects:
@@ -268,14 +297,17 @@ def _trainer(
         arguments["inference_mode"] = False  # what is gathered in inference mode could not be trained on
     if ranks.world_size > 1 and not arguments.get("plugins"):
         arguments["plugins"] = [ranks.environment]
-    throughput = Throughput()
+    flops = Flops()
+    throughput = Throughput(flops)
     own: list[Callback] = [
+        flops,
         StepSeed(recipe.seed),
         SamePlugins(),
         TimeShare(),
         throughput,
-        LearningRateMonitor("step"),
     ]
+    if loggers:
+        own += [LearningRateMonitor("step"), LogRecipe(recipe)]
     if spec.preview_seconds > 0:
         own.append(Previews(folder / "previews", spec.preview_seconds, lambda: signals.received is not None))
     if spec.ema_decay > 0:
@@ -294,7 +326,7 @@ def _trainer(
     with _misconfigured(recipe, ValueError), _without_greeting():
         return Trainer(
             **arguments,
-            logger=TensorBoardLogger(str(folder), name=None, version="", default_hp_metric=False),
+            logger=list(loggers) or False,
             callbacks=[*own, *callbacks],
             default_root_dir=str(folder),
         )
