@@ -1,5 +1,6 @@
 """Training curves: what runs logged, read back from their folders and drawn beside each other."""
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,15 @@ from typing import TYPE_CHECKING
 from unisono.errors import CheckpointError, UnisonoError, did_you_mean
 from unisono.export import newest_run
 from unisono.recipe import Recipe
+from unisono.switches import check_loggers
 from unisono.train.claim import LOCK
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DEFAULT_TAGS = ("train/loss", "val/loss")
+EVENTS, TABLES = "events.out.tfevents.*", "csv/*/metrics.csv"
+"""Where TensorBoard and the logger ``csv`` keep what they are told."""
 LOG_EVERY = 50
 """Steps between two logged values where a recipe says nothing."""
 
@@ -31,27 +35,76 @@ class Curve:
 def read_curves(run: str | Path) -> dict[str, Curve]:
     """Read what a run logged: a curve per tag, such as ``train/loss``.
 
-    A folder of numbered runs stands for its newest one. Raises ``CheckpointError`` where nothing was logged.
+    A folder of numbered runs stands for its newest one. Values are those of TensorBoard and of the logger ``csv``.
+    Raises ``CheckpointError`` where nothing was logged.
     """
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    folder = newest_run(run, "events.out.tfevents.*")
-    if not list(folder.glob("events.out.tfevents.*")):
-        if _begun(folder) is not None:
+    folder = newest_run(run, (EVENTS, TABLES))
+    events, tables = list(folder.glob(EVENTS)), sorted(folder.glob(TABLES), key=lambda path: path.stat().st_mtime)
+    if not events and not tables:
+        begun = _begun(folder)
+        if begun is not None:
+            elsewhere = _elsewhere(begun)
+            if elsewhere:
+                raise CheckpointError(
+                    f"{str(run)!r:.200} logs to {elsewhere}: see there, or train with --run.logger=csv or tensorboard",
+                    code="unsupported",
+                    path=run,
+                    value=elsewhere,
+                )
             raise CheckpointError(f"{str(run)!r:.200} has logged nothing yet: {first_values(folder)}")
         raise CheckpointError(
             f"no training log under {str(run)!r:.200}: give a run folder, as `unisono train` prints it"
         )
+    points: dict[str, dict[int, float]] = {}
+    if events:
+        _read_events(folder, points)
+    for table in tables:
+        _read_table(table, points)
+    if not (points or list(folder.glob("checkpoints/*.ckpt"))) and _begun(folder) is not None:
+        raise CheckpointError(f"{str(run)!r:.200} has logged nothing yet: {first_values(folder)}")
+    label = f"{folder.parent.name}/{folder.name}" if folder.name.isdigit() else folder.name
+    return {
+        tag: Curve(label, tag, sorted(values), [values[step] for step in sorted(values)])
+        for tag, values in points.items()
+    }
+
+
+def _read_events(folder: Path, points: dict[str, dict[int, float]]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()
-    label = f"{folder.parent.name}/{folder.name}" if folder.name.isdigit() else folder.name
-    curves = {}
-    if not (events.Tags()["scalars"] or list(folder.glob("checkpoints/*.ckpt"))) and _begun(folder) is not None:
-        raise CheckpointError(f"{str(run)!r:.200} has logged nothing yet: {first_values(folder)}")
     for tag in events.Tags()["scalars"]:
-        points = {event.step: event.value for event in events.Scalars(tag)}
-        curves[tag] = Curve(label, tag, sorted(points), [points[step] for step in sorted(points)])
-    return curves
+        points.setdefault(tag, {}).update({event.step: event.value for event in events.Scalars(tag)})
+
+
+def _read_table(path: Path, points: dict[str, dict[int, float]]) -> None:
+    """Read the logger ``csv``'s file: a row per step that logged anything, empty where a tag had no value."""
+    try:
+        with path.open(newline="", encoding="utf-8") as lines:
+            for row in csv.DictReader(lines):
+                step = int(row.pop("step"))
+                for tag, value in row.items():
+                    if value and tag != "epoch":
+                        points.setdefault(tag, {})[step] = float(value)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        raise CheckpointError(
+            f"{str(path)!r:.200} is no table of logged values ({type(error).__name__}): remove it",
+            code="damaged",
+            path=path,
+        ) from None
+
+
+def _elsewhere(run: Path) -> str:
+    """The loggers of a run that keep nothing in its folder, where it has no others."""
+    try:
+        items = check_loggers(Recipe.read(run / "recipe.yaml").run_spec.logger)
+    except UnisonoError:
+        return ""
+    names = [item if isinstance(item, str) else str(item["class_path"]) for item in items]
+    if not items:
+        return "no logger"
+    return "" if any(name.lower().startswith(("tensorboard", "csv")) for name in names) else ", ".join(names)
 
 
 def first_values(run: Path | None = None) -> str:

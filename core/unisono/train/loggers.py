@@ -70,7 +70,7 @@ def _named(name: str, folder: Path, recipe: Recipe) -> tuple[type[Logger], dict[
     if name == "tensorboard":
         return TensorBoardLogger, {"save_dir": str(folder), "name": None, "version": "", "default_hp_metric": False}
     if name == "csv":  # each start of the run has a file of its own: Lightning deletes one that is there
-        return CSVLogger, {"root_dir": str(folder), "name": CSV_FOLDER, "flush_logs_every_n_steps": 1}
+        return CSVLogger, {"save_dir": str(folder), "name": CSV_FOLDER, "flush_logs_every_n_steps": 1}
     optional(name, extra=name)
     title = f"{recipe.name}/{folder.name}"
     if name == "wandb":
