@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import torch
 import unisono
+from refused import refused
 from unisono import cli
 from unisono.errors import DataError, RequestError
 from unisono.export import save_export

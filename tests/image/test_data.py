@@ -5,6 +5,7 @@ import io
 import json
 import os
 import tarfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np

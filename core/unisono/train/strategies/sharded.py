@@ -240,12 +240,12 @@ class Sharded(ModelParallelStrategy):
 
 
 def check_fit(strategy: Strategy, device: str, processes: int, nodes: int = 1) -> None:
-    """Raise ``RecipeError`` for a device that cannot send parts of weights, and a mesh that the processes do not fill."""
+    """Raise ``RecipeError`` for a device that cannot send parts of weights, and a mesh that processes do not fill."""
     if not isinstance(strategy, Sharded):
         return
     if device not in DEVICES:
         raise RecipeError(
-            f"trainer.strategy: weights cannot be sharded over devices of the kind {device}, only {', '.join(DEVICES)}: "
+            f"trainer.strategy: weights cannot be sharded over devices of kind {device}, only {', '.join(DEVICES)}: "
             "take trainer.strategy=auto and one device",
             path="trainer.strategy",
             value=device,
