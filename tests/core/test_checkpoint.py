@@ -343,7 +343,7 @@ def test_weights_that_are_no_numbers_or_of_another_type_are_refused(voice_export
     whole = load_file(folder / "model.safetensors")
     first = sorted(name for name, weight in whole.items() if weight.is_floating_point())[0]
     cases = {
-        "damaged": whole[first] * float("inf"),
+        "damaged": torch.full_like(whole[first], torch.inf),
         "conflict": whole[first].bfloat16(),
         "type": whole[first].to(torch.complex64),
     }

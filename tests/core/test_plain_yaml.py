@@ -82,6 +82,7 @@ def bomb(levels: int, width: int) -> str:
     [
         (bomb(9, 9), "limit", 6, "100,000"),
         (bomb(2, 400), "limit", 2, "100,000"),
+        ("a: 1\nb: 2\na: 1", "conflict", 3, ["'a'", "line 3"]),
         ("&a [*a]", "missing", 1, "*a"),
         ("[" * 200_000, "limit", 1, "32"),
         ("{a: " * 5000, "limit", 1, "32"),

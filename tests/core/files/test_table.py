@@ -79,6 +79,13 @@ def test_the_line_is_named(read, content, line, reason):
     assert fault is not None and (fault.line, fault.reason) == (line, reason)
 
 
+def test_rows_of_several_widths_are_alike_unless_they_may_differ(read):
+    content = "a.png|x|y\nb.png|x|y\nc.png|x\n"
+    with refused(DataError, "format", "captions.csv", names="line 3"):
+        read(content, widths=(2, 3))
+    assert read(content, widths=(2, 3), alike=False)[1] == [("a.png", "x", "y"), ("b.png", "x", "y"), ("c.png", "x")]
+
+
 def test_what_cannot_be_told_is_said(read):
     with refused(DataError, "format", names="first line"):
         read("a,b|c\nd|e,f")

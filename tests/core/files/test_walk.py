@@ -109,11 +109,19 @@ def test_a_root_that_is_none(tmp_path):
 
 
 def test_names_of_a_list_are_found_in_any_form(tmp_path):
-    made(tmp_path, unicodedata.normalize("NFD", "é/Zoë.wav"), "wavs/UPPER.WAV", "wavs/both.wav", "wavs/both.WAV")
+    made(
+        tmp_path,
+        unicodedata.normalize("NFD", "é/Zoë.wav"),
+        "wavs/UPPER.WAV",
+        "wavs/both.wav",
+        "wavs/both.WAV",
+        "wavs/lower.wav",
+    )
     names = Names(tmp_path)
     assert names.find("é/Zoë.wav") == tmp_path / unicodedata.normalize("NFD", "é/Zoë.wav")
     assert names.find(unicodedata.normalize("NFD", "é/Zoë.wav")) is not None
     assert names.find("wavs/UPPER.wav") == tmp_path / "wavs/UPPER.WAV"
+    assert names.find("wavs/lower.WAV") == tmp_path / "wavs/lower.wav"
     assert names.find("wavs/both.WAV") == tmp_path / "wavs/both.WAV"
     for wrong in ("wavs/upper.wav", "none.wav", "", "wavs", "x" * 300, "a\0b", "../none", "/none/x.wav"):
         assert names.find(wrong) is None
