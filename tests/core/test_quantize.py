@@ -374,3 +374,18 @@ def test_groups_by_level_stand_level_by_level():
     torch.testing.assert_close(grouped.decode(grouped.tokens(z, levels=2)), coarse)
     with refused(UnisonoError, "conflict", "by_level", value=[1, 2]):
         GroupedQuantizer([ResidualQuantizer(2, 6, 1), ResidualQuantizer(2, 6, 2)], by_level=True)
+
+
+@pytest.mark.parametrize(("dead_below", "reset"), [(0.1, True), (0.02, False)])
+def test_a_code_is_dead_by_its_share_of_an_even_use(dead_below, reset):
+    """Counts 20, 20, 20 and 0.45: an even use is 15.1, and the last code has 3 % of it."""
+    quantizer = VectorQuantizer(2, 4, decay=0.9, dead_below=dead_below).train()
+    places = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [99.0, 99.0]])
+    quantizer.codebook.copy_(places)
+    quantizer.counts.copy_(torch.tensor([20.0, 20.0, 20.0, 0.5]))
+    quantizer.updates.fill_(5)
+    quantizer(places[:3].repeat(20, 1)[None])
+    torch.testing.assert_close(quantizer.codebook[:3], places[:3])
+    assert bool((quantizer.codebook[3] == places[:3]).all(1).any()) == reset
+    if not reset:
+        torch.testing.assert_close(quantizer.codebook[3], places[3])
