@@ -208,3 +208,23 @@ def test_empty_batches():
     for regulate in (repeat, box, gaussian, LearnedUpsampling(2)):
         assert regulate(x, d)[0].shape == (0, 0, 2)
     assert uniform(x, none, none)[0].shape == (0, 0, 2)
+
+
+@pytest.mark.parametrize("regulate", [gaussian, lambda *args: LearnedUpsampling(3)(*args)])
+def test_an_item_without_a_token_has_no_frame_and_a_short_one_has_one(regulate):
+    x, durations = torch.randn(3, 2, 3), torch.tensor([[4.0, 4.0], [0.1, 0.2], [1.2, 1.4]])
+    y, alignment = regulate(x, durations, torch.tensor([0, 2, 2]))
+    assert alignment.tgt_lengths.tolist() == [0, 1, 3]
+    assert not y[0].any() and not y[1, 1:].any() and y.shape[1] == 3
+
+
+def test_distances_of_learned_upsampling_are_divided_by_its_scale():
+    """The same network at a scale of 1, its weights for the two distances divided instead."""
+    torch.manual_seed(0)
+    scaled, plain = LearnedUpsampling(3, scale=4.0).double(), LearnedUpsampling(3, scale=1.0).double()
+    plain.load_state_dict(scaled.state_dict())
+    with torch.no_grad():
+        for network in (plain.weight, plain.auxiliary):
+            network[0].weight[:, :2] /= 4
+    x, durations = torch.randn(2, 3, 3).double(), torch.tensor([[2.0, 3.0, 1.5], [1.0, 4.0, 0.0]])
+    torch.testing.assert_close(scaled(x, durations)[0], plain(x, durations)[0])
