@@ -188,3 +188,15 @@ def test_betas_are_those_of_the_table():
 def test_what_makes_no_sense_is_refused(make, code, path, value):
     with refused(UnisonoError, code, path, value=value, names=str(value)):
         make()
+
+
+def test_noise_levels_of_edm_are_log_normal_with_its_mean_and_deviation():
+    """At the median, and one deviation above it: Φ(1) = 0.8413447."""
+    sigma = EDM(mean=-0.4, std=0.7).level(torch.tensor([0.5, 0.8413447460685429], dtype=torch.float64))
+    assert sigma.log().tolist() == pytest.approx([-0.4, 0.3], abs=1e-6)
+
+
+def test_the_network_of_flow_matching_is_told_a_thousand_times_t():
+    noised = Flow().corrupt(torch.zeros(2, 3), torch.ones(2, 3), torch.tensor([0.25, 1.0]))
+    assert noised.time.tolist() == [250.0, 1000.0]
+    assert torch.equal(noised.target, torch.ones(2, 3)) and noised.weight.tolist() == [1.0, 1.0]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from unisono.diffusion import Exact, FixedSteps, Local, Tolerance
+from unisono.diffusion import Anderson, Exact, FixedSteps, Local, Tolerance
 from unisono.diffusion.devices import Stale
 from unisono.diffusion.guide import ClassifierFree
 
@@ -97,3 +97,24 @@ def test_drift_is_relative_to_the_value_that_was_stood_for():
     for value in (2.0, 4.0, 5.0):
         policy._turn("layer", Gathered(value))
     assert policy.drift == {"layer": pytest.approx(0.5)}  # 2 was used for 4
+
+
+def test_anderson_fits_each_state_to_all_residuals_up_to_it():
+    """γ_k minimises Σ_{s ≤ k} |r_s − Δr_s·γ|², here by least squares; the state k moves by −(Δx_k + Δr_k)·γ_k."""
+    generator, steps = torch.Generator().manual_seed(0), [1, 2, 3]
+
+    def draw():
+        return torch.randn(1, 5, dtype=torch.float64, generator=generator)
+
+    now = {s: (draw(), draw()) for s in steps}
+    changes = [{s: (draw(), draw()) for s in steps} for _ in range(2)]
+    new = [draw() for _ in range(4)]
+    refined = Anderson(memory=2, ridge=1e-14)._accelerated(now, changes, steps, new, 1)
+    assert torch.equal(refined[0], new[0]) and torch.equal(refined[3], new[3])  # accepted, and behind the fit
+    for k in (1, 2):
+        before = steps[: k + 1]
+        residuals = torch.cat([now[s][1][0] for s in before])
+        moves = torch.stack([torch.cat([change[s][1][0] for s in before]) for change in changes], 1)
+        gamma = torch.linalg.lstsq(moves, residuals[:, None]).solution[:, 0]
+        move = sum(g * (change[steps[k]][0] + change[steps[k]][1]) for g, change in zip(gamma, changes, strict=True))
+        torch.testing.assert_close(refined[k], new[k] - move, rtol=1e-8, atol=1e-10)
