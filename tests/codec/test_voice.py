@@ -1,5 +1,6 @@
 """Recordings as codes and semantic tokens: items, prompts, caches; and what a token voice's report counts."""
 
+import inspect
 import json
 
 import flat
@@ -12,11 +13,13 @@ pytest.importorskip("espeakng_loader", reason="espeak-ng's wheel is not installe
 
 from refused import refused
 from unisono import Synthesizer
+from unisono.arguments import check_arguments
 from unisono.errors import DataError, RecipeError
 from unisono.recipe import Recipe
 from unisono_codec.codecs.untrained import rvq
 from unisono_codec.voices import voice_report
 from unisono_codec.voices.data import SpokenData, VoiceData, check_codec, facts_of
+from unisono_codec.voices.words import PromptedData
 from unisono_sound.signal import MelSpec
 
 CODEC = rvq({})
@@ -142,6 +145,24 @@ def test_durations_are_learnt_where_none_are_given(tmp_path, monkeypatch):
 def test_wrong_options(options, code, path, named):
     with refused(DataError, code, path, names=named):
         flat.make(VoiceData, root="somewhere", **options)
+
+
+@pytest.mark.parametrize("kind", [VoiceData, PromptedData])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"reading": {"semantic": "hubert:here", "align_steps": 7, "front_end": "characters"}},
+        {"semantic": "hubert:here", "align_steps": 7, "front_end": "characters"},  # format 1
+        {"tokens": {"semantic": "hubert:here", "align_steps": 7}, "reading": {"front_end": "characters"}},
+        {"tokens": {"semantic": "hubert:here"}, "align_steps": 7, "front_end": "characters"},
+    ],
+)
+def test_semantic_tokens_are_read_where_recipes_have_had_them(kind, given):
+    read = check_arguments(kind, {"root": "x", **given}, "data", "a recipe", kind.flat)
+    wanted = {"front_end": "characters", "language": "en-us", "durations": None}
+    assert read["reading"] == {**wanted, "semantic": "hubert:here", "align_steps": 7} and "tokens" not in read
+    assert given.get("tokens", {}).keys() <= {"semantic", "align_steps"}  # a recipe is not written to
+    assert len(inspect.signature(kind).parameters) < 10
 
 
 def test_a_codec_of_another_rate_is_refused():

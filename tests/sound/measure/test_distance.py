@@ -57,6 +57,19 @@ def test_log_spectral_distance_counts_one_frequency_as_one():
     assert log_spectral_distance(one, 10 * one) == pytest.approx(expected, rel=1e-3)
 
 
+def test_log_spectral_distance_is_the_mean_of_its_frames():
+    """Three frames alike and one 20 dB below: a root over all of them would say 10 dB."""
+    quieter = np.concatenate([WAVE[: 3 * 512], WAVE[3 * 512 : 4 * 512] / 10])
+    assert log_spectral_distance(WAVE[: 4 * 512], quieter, 512, 512) == pytest.approx(5.0, abs=1e-3)
+
+
+def test_a_sine_of_full_scale_lies_at_0_decibels():
+    """Against silence, which is at the floor: a bin of 0 dB and two of −6.02 dB (Hann), 100 dB above the others."""
+    sine = np.sin(2 * np.pi * 8 * np.arange(64 * 8) / 64)
+    expected = math.sqrt((100**2 + 2 * (100 + 20 * math.log10(0.5)) ** 2) / 33)
+    assert log_spectral_distance(sine, np.zeros(64 * 8), 64, 64) == pytest.approx(expected, rel=1e-3)
+
+
 def test_too_short_or_other_shapes_are_refused():
     with refused(DataError, "shape", "waveform", value=1000, names="1024"):
         log_spectral_distance(WAVE[:1000], WAVE)

@@ -142,6 +142,24 @@ def test_pitch_frames_are_those_of_the_mel():
     assert not len(track_pitch(np.zeros(100, np.float32), RATE, 256))
 
 
+def test_a_frame_has_the_pitch_of_its_centre_in_a_glide():
+    """An octave in a second: half a hop of 1024 samples beside the centre would be 0.28 semitones off."""
+    times = np.arange(RATE) / RATE
+    phase = 2 * np.pi * 150 * (2**times - 1) / math.log(2)
+    wave = np.sum([np.sin(k * phase) / k for k in range(1, 9)], axis=0).astype(np.float32) * 0.1
+    hz = track_pitch(wave, RATE, 1024)
+    centres = (np.arange(len(hz)) + 0.5) * 1024 / RATE
+    inside = (hz > 0) & (centres > 0.15) & (centres < 0.85)
+    assert inside.sum() >= 10
+    off = 12 * np.log2(hz[inside] / (150 * 2 ** centres[inside]))
+    assert abs(off.mean()) < 0.07  # pYIN's grid is a tenth of a semitone
+
+
+def test_a_shift_is_that_of_the_medians():
+    low, high = np.array([100.0, 100.0, 400.0, 0.0]), np.array([0.0, 200.0, 200.0, 900.0, 0.0])
+    assert median_shift_semitones(low, high) == pytest.approx(12)
+
+
 def test_pitch_error_is_the_rms_of_known_differences():
     reference = np.array([100.0, 100.0, 100.0, 0.0, 0.0])
     other = np.array([100.0 * 2 ** (3 / 12), 100.0 * 2 ** (-4 / 12), 0.0, 0.0, 90.0])
@@ -168,6 +186,14 @@ def test_silence_at_the_ends_is_not_speech():
     start, end = speech_span(padded, 16000)
     assert (start, end) == (pytest.approx(0.5, abs=0.02), pytest.approx(1.5, abs=0.02))
     assert speech_span(np.zeros(100, np.float32), 16000) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("below", "start"), [(30.0, 0.0), (50.0, 0.5)])
+def test_what_is_speech_is_told_by_decibels_of_power(below, start):
+    """Forty decibels below the loudest is the border."""
+    wave = np.random.default_rng(0).normal(size=16000).astype(np.float32) * 0.1
+    wave[:8000] *= 10 ** (-below / 20)
+    assert speech_span(wave, 16000) == pytest.approx((start, 1.0))
 
 
 def test_length_ratio_compares_speech_at_any_rates():

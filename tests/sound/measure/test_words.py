@@ -1,5 +1,6 @@
 """The normaliser, error rates and recognisers."""
 
+import math
 import sys
 from types import SimpleNamespace
 
@@ -102,6 +103,11 @@ def test_a_reference_without_words_counts_insertions():
     found = word_error_rate(["!"], ["two words"])
     assert (found.insertions, found.total) == (2, 0)
     assert np.isnan(found.rate)
+
+
+def test_a_rate_may_be_above_one_and_is_none_without_words():
+    assert word_error_rate(["one"], ["one two three four"]).rate == 3.0
+    assert math.isnan(word_error_rate([], []).rate)
 
 
 def test_unknown_recogniser_is_refused_with_the_nearest_name():

@@ -403,6 +403,18 @@ def test_a_loud_waveform_stays_within_one(tmp_path, suffix, hz):
     assert len(wave) == 12000 and 0.8 < wave.abs().max() <= 1.0
 
 
+@pytest.mark.parametrize("suffix", ["ogg", "opus", "mp3"])
+def test_a_spike_is_clipped_and_leaves_the_rest_its_level(tmp_path, suffix):
+    """Beyond ±1 is cut off, as in wav; to be made quieter by a third of the whole would be another sound."""
+    wave = 0.3 * sine() / sine().abs().max()
+    wave[200:260] = 3.0
+    write_audio(tmp_path / f"a.{suffix}", wave, 22050)
+    heard, rate = read_audio(tmp_path / f"a.{suffix}", 22050)
+    end = heard[len(heard) * 2 // 3 : len(heard) * 9 // 10]
+    assert float(end.square().mean().sqrt()) > 0.55 * 0.3 / 2**0.5
+
+
+
 def test_a_quiet_waveform_keeps_its_level(tmp_path):
     for suffix in ("ogg", "opus", "mp3"):
         path = tmp_path / f"a.{suffix}"
