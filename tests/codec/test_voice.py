@@ -58,14 +58,19 @@ def test_items_are_codes_of_the_recording_and_tokens_of_the_text(made):
 
 def test_prompts_are_drawn_as_often_as_they_should(made):
     kinds = {"none": 0, "own": 0, "joined": 0}
+    told = []
     for seed in range(120):
         got = item(made, seed % 6, seed)
         own = made.train_set.items[seed % 6].num_frames
         kinds["joined" if len(got["codes"]) > own else "own" if got["given"] else "none"] += 1
         assert len(got["codes"]) == len(got["semantic"]) > got["given"] >= 0
         assert not (got["hidden"] or got["anonymous"]) or got["given"]
+        told += [(got["hidden"], got["anonymous"])] if got["given"] else []
     # half own prompts (a few of them empty), a quarter joined: three standard errors of 120
     assert abs(kinds["joined"] / 120 - 0.25) < 0.12 and abs(kinds["own"] / 120 - 0.5) < 0.14
+    # half of the prompts hide their words, half their speaker, and one does not follow the other
+    assert all(abs(sum(one) / len(told) - 0.5) < 1.5 / len(told) ** 0.5 for one in zip(*told, strict=True))
+    assert len(set(told)) == 4
 
 
 def test_a_joined_prompt_is_the_end_of_the_same_speakers(made):

@@ -1,4 +1,6 @@
-"""Recordings as codec tokens with what they say: ``codec/voice``, and speech made on the spot, ``codec/spoken``.
+"""Voice data: recordings with texts as codec tokens and semantic tokens.
+
+``codec/voice`` reads a corpus; ``codec/spoken`` has espeak-ng speak one.
 
 From a recording to an item::
 
@@ -6,14 +8,14 @@ From a recording to an item::
                                 └─ log mel ─┐
     text ─ front end ─ symbols [s] ─────────┴─ alignment ─ durations [s] ─ semantic tokens [t]
 
-The recipe's component ``codec`` makes the codes, while the data is prepared; they are cached by the content of the
-recording and of the codec's weights. Durations are given or learnt (``unisono.duration.learn_alignment``). What is
-dropped is what ``unisono_sound.corpus.SpeechCorpus`` drops; sentences are held out as there.
+The recipe's component ``codec`` encodes the recordings while the data is prepared; codes are cached by the content of
+the recording and of the codec's weights. Durations are given, or learnt (``unisono.duration.learn_alignment``).
+Recordings are dropped, and sentences held out, as by ``unisono_sound.corpus.SpeechCorpus``.
 
-An item may begin with a prompt, frames that the model is given: its own first frames (SoundStorm, arXiv:2305.09636,
-section 3.3), or the end of another recording of the same speaker, as at the beginning of a new sentence. Not as
-published: the second kind; some prompts without their semantic tokens, so that a prompt may be a voice whose words
-nobody knows; and some without a speaker's name, so that it may be a stranger's.
+An item may begin with a prompt, which the model is given: its own first frames (SoundStorm, arXiv:2305.09636, section
+3.3), or the end of another recording of the same speaker. Differences from the paper: the second kind of prompt trains
+the start of a new sentence; a share of the prompts comes without semantic tokens, as a recording without a transcript
+does; a share comes without the speaker's number, as a recording of an unknown speaker does.
 
 Shapes: s symbols, t codec frames, q codebooks.
 """
@@ -81,7 +83,7 @@ class ItemOptions:
     prompt_share: the share of items that begin with their own first frames as a prompt; published: all.
     join_share: the share that begin with the end of another recording of the same speaker.
     max_prompt_frames: the longest end of another recording.
-    hide_share: of the prompts, how many come without their semantic tokens, and as many without a speaker.
+    hide_share: the share of prompts without semantic tokens; as many, drawn apart from it, are without a speaker.
     """
 
     max_frames: int = 512
@@ -268,7 +270,7 @@ class VoiceItem:
 
 
 class VoiceSet:
-    """Utterances as a map-style set; cuts and prompts are drawn from the generator that each item is handed."""
+    """Utterances as a map-style set; an item's cut and prompt are drawn from the generator it is given."""
 
     def __init__(self, items: list[VoiceItem], data: VoiceData):
         self.items = items
@@ -325,7 +327,7 @@ class VoiceSet:
 
 
 class Mels(Sequence[Float[Tensor, "t m"]]):
-    """The mels of items, read as they are asked for."""
+    """The mels of items, loaded one by one."""
 
     def __init__(self, items: Sequence[SpeechItem]):
         self.items = items
@@ -357,7 +359,7 @@ def extract(
 
 
 def facts_of(codec: Any) -> dict[str, Any]:
-    """Return what a token model must know of its codec, as plain JSON; raises ``DataError`` for what is none."""
+    """Return what a token model stores of its codec, as plain JSON; raises ``DataError`` for another component."""
     if not isinstance(codec, Codec):
         message = f"a {type(codec).__name__} is no codec: attach one, such as an export of codec/rvq"
         raise DataError(message, code="type", path="codec", value=type(codec).__name__)

@@ -1,13 +1,12 @@
-"""Word data: words spoken again and again by several speakers, such as digits, to tell them apart and to say them in a
-given voice.
+"""Word data: single words, such as digits, each recorded several times by several speakers.
 
 - ``codec/words``: log mels with who speaks and which word it is, for ``codec/listener``
 - ``codec/prompted``: codec tokens with semantic tokens, and another recording of the same speaker as the prompt, for
   ``codec/gmlm``; of words or of sentences
 - ``codec/made-words``, ``codec/made-prompted``: the same of digits that espeak-ng says
 
-Of a single word there is not much to continue, so ``codec/prompted`` may join several recordings of a speaker to one
-item, each with the silence that stands around it.
+A single word is short, so ``codec/prompted`` may join several recordings of one speaker to an item; each keeps the
+silence around it.
 
 Shapes: s symbols, t codec frames, p codec frames of the prompt, q codebooks, u mel frames, m mel bins.
 """
@@ -41,7 +40,7 @@ from unisono_codec.voices.data import READING, ItemOptions, TokenReading, VoiceD
 from unisono_codec.voices.facts import TokenFacts, WordFacts
 
 TAKES, HELD_TAKES = 6, 2
-"""How often each voice of espeak-ng says a digit, at rates and pitches of its own, and how many are held out."""
+"""How often each voice of espeak-ng says a digit, at drawn rates and pitches, and how many of these are held out."""
 
 
 TWO_VOICES = VoiceOptions(num_sentences=120, voices=("plain", "f2"))
@@ -53,8 +52,8 @@ class PromptedItems:
 
     max_frames: the longest item, in codec frames; longer ones are cut, another stretch each time.
     max_prompt_frames: the longest prompt.
-    max_join: recordings of a speaker that are joined to one item, from 1 to so many.
-    max_prompts: recordings that a prompt is made of, from 1 to so many, cut to ``max_prompt_frames``.
+    max_join: the most recordings of a speaker that are joined to one item; the number is drawn from 1 up.
+    max_prompts: the most recordings that a prompt is made of, drawn likewise; cut to ``max_prompt_frames``.
     """
 
     max_frames: int = 512
@@ -71,7 +70,7 @@ class PromptedItems:
 
 @dataclass(frozen=True, kw_only=True)
 class WordItems(PromptedItems):
-    """With ``words``: whether texts are single words, and the model is to say those and no others."""
+    """With ``words``: texts are single words, and the model says these words only."""
 
     words: bool = False
 
@@ -249,7 +248,7 @@ class PromptedData(VoiceData):
 
 
 class PromptedSet(VoiceSet):
-    """Utterances with prompts as a map-style set; what is joined, and the prompt, are drawn for each item."""
+    """Utterances with prompts as a map-style set; joined recordings and prompts are drawn for each item."""
 
     def __init__(self, items: list[VoiceItem], data: PromptedData, pool: dict[int, list[VoiceItem]]):
         super().__init__(items, data)
@@ -286,10 +285,10 @@ class PromptedSet(VoiceSet):
 
 
 class MadeDigits(MadeSpeech):
-    """Digits by espeak-ng: every voice says each ten times ``TAKES``; put it before the data among the bases."""
+    """Digits by espeak-ng: every voice says each digit ``TAKES`` times; the first base of a data class."""
 
     def lines(self) -> list[str]:
-        """Every voice's turn with each digit, as far as ``made.num_sentences`` goes."""
+        """Return the digits in rounds, each said by every voice; the first ``made.num_sentences`` of them."""
         names = [DIGITS[i % len(DIGITS)] for i in range(TAKES * len(DIGITS))]
         return [name for name in names for _ in self.made.voices][: self.made.num_sentences]
 
@@ -374,6 +373,6 @@ def words_of(items: Sequence[Any]) -> list[str]:
 
 
 def durations_of(item: VoiceItem) -> Int[Tensor, " s"]:
-    """Return an item's durations; it has them where its semantic tokens are phonemes."""
+    """Return an item's durations, which it has where semantic tokens are phonemes."""
     assert item.durations is not None
     return item.durations

@@ -409,10 +409,9 @@ def test_a_spike_is_clipped_and_leaves_the_rest_its_level(tmp_path, suffix):
     wave = 0.3 * sine() / sine().abs().max()
     wave[200:260] = 3.0
     write_audio(tmp_path / f"a.{suffix}", wave, 22050)
-    heard, rate = read_audio(tmp_path / f"a.{suffix}", 22050)
+    heard, _ = read_audio(tmp_path / f"a.{suffix}", 22050)
     end = heard[len(heard) * 2 // 3 : len(heard) * 9 // 10]
     assert float(end.square().mean().sqrt()) > 0.55 * 0.3 / 2**0.5
-
 
 
 def test_a_quiet_waveform_keeps_its_level(tmp_path):
