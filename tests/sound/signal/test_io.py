@@ -303,7 +303,7 @@ def test_an_mp3_of_whole_frames_only_is_counted(tmp_path):
         place += length
     assert place == len(data), "frames tile the file"
     path.write_bytes(data[: frames[len(frames) // 2]])
-    with refused(DataError, "damaged", "a.mp3"):
+    with refused(DataError, "damaged", "a.mp3", names=[f"{len(frames) - 1} frames", f"{len(frames) // 2} are there"]):
         read_audio(path)
     # a tag behind the sound is none of it
     path.write_bytes(data + b"TAG" + bytes(125))
@@ -318,7 +318,7 @@ def test_a_forged_header_asks_for_no_memory(tmp_path):
     assert place > 0 and data[place + 7] & 1
     data[place + 8 : place + 12] = b"\xff\xff\xff\xf0"
     path.write_bytes(data)
-    with refused(DataError, "damaged", "a.mp3"):
+    with refused(DataError, "damaged", "a.mp3", names=str(0xFFFFFFF0)):
         read_audio(path)
     flac = tmp_path / "a.flac"
     write_audio(flac, sine(), 22050)
