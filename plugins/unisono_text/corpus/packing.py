@@ -55,7 +55,7 @@ class RowSet:
             self.pieces = self.pieces[order]
         ends = np.concatenate([[0], self.pieces[:, 1].cumsum()])
         self.lengths = np.diff(ends[self.bounds])
-        self.corpora: tuple[list[str], Int[np.ndarray, n]] = [""], np.zeros(len(documents), np.int64)
+        self.corpora: tuple[list[str], np.ndarray] = [""], np.zeros(len(documents), np.int64)
         """Names of corpora, and the number of each document's corpus."""
 
     def __len__(self) -> int:
