@@ -4,11 +4,12 @@ Items and facts are those of ``tts/speech``. Statistics are measured on a part o
 shards; symbols, pitch and energy are made when an item is read.
 """
 
+import itertools
 from typing import Any, ClassVar
 
 import torch
 from unisono.data import Audit, Drop, collate_items
-from unisono.data.stream import Examined, Part, Row, StreamData
+from unisono.data.stream import Examined, Part, Row, StreamData, StreamOptions
 from unisono.errors import DataError, RequestError
 from unisono_sound.corpus import AudioLimits, SoundOptions
 from unisono_sound.corpus.options import FrontEndOptions
@@ -27,13 +28,12 @@ class SpeechStream(StreamData):
     """Recordings with texts of a stream.
 
     Args:
-        root, val_size, window, spool_gb, num_processes, batch_size, num_workers: as of every ``StreamData``; rows
+        root, stream, val_size, batch_size, num_workers: as of every ``StreamData``; rows
             of one text are held out together.
         reading: how texts are read.
         mel: the mel spec; recordings are resampled to its rate.
         limits: what a usable recording is.
         sound: how recordings are trimmed and levelled.
-        measured: rows that statistics are measured on.
     """
 
     parts: ClassVar[tuple[Part, ...]] = (AUDIO, TEXT, SPEAKER, FACTS)
@@ -48,28 +48,13 @@ class SpeechStream(StreamData):
         mel: MelSpec = MelSpec(),  # noqa: B008
         limits: AudioLimits = AudioLimits(max_seconds=20.0),  # noqa: B008
         sound: SoundOptions = SoundOptions(),  # noqa: B008
-        measured: int = 2000,
+        stream: StreamOptions = StreamOptions(),  # noqa: B008
         val_size: int = 64,
-        window: int = 16,
-        spool_gb: float = 20.0,
-        num_processes: int | None = None,
         batch_size: int = 16,
         num_workers: int = 0,
     ):
-        super().__init__(
-            root,
-            val_size=val_size,
-            window=window,
-            spool_gb=spool_gb,
-            num_processes=num_processes,
-            batch_size=batch_size,
-            num_workers=num_workers,
-        )
-        if measured < 1:
-            raise DataError(
-                f"data.measured={measured} must be at least 1", code="range", path="data.measured", value=measured
-            )
-        self.reading, self.mel, self.limits, self.sound, self.measured = reading, mel, limits, sound, measured
+        super().__init__(root, stream=stream, val_size=val_size, batch_size=batch_size, num_workers=num_workers)
+        self.reading, self.mel, self.limits, self.sound = reading, mel, limits, sound
         self._reader: FrontEnd | None = None
 
     @property
@@ -108,7 +93,7 @@ class SpeechStream(StreamData):
         make, generator = self.maker(False), torch.Generator()
         kept: dict[str, list[Any]] = {"mel": [], "pitch": [], "energy": []}
         whose: list[int] = []
-        for row in self.sample(self.measured):
+        for row in self.sample():
             item = make(row, generator)
             whose.append(item["speaker"])
             kept["mel"].append(sums(item["mel"]))
@@ -119,7 +104,7 @@ class SpeechStream(StreamData):
         mean, std = moments(kept["mel"])
         flat_mean, flat_std = moments([[sum(first), sum(square), n * len(first)] for first, square, n in kept["mel"]])
         held = sorted({text_of(self.val_set.row(i)) for i in range(len(self.val_set))}) if self.val_set else []
-        shown = held or sorted({text_of(row) for row in self.sample(16)})
+        shown = held or sorted({text_of(row) for row in itertools.islice(self.sample(), 16)})
         self.facts = VoiceFacts(
             symbols=tuple(self.reader.table),
             front_end=self.reader.name,

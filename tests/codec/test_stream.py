@@ -4,11 +4,13 @@ import pytest
 import torch
 from refused import refused
 from streams import check_ranks, shard_of, trained
+from unisono.data.stream import StreamOptions
 from unisono.errors import DataError
 from unisono_codec.vocoders.stream import AudioStream
 from unisono_sound.signal import LogMel, MelSpec, read_audio, write_audio
 
 SPEC = MelSpec(sample_rate=16000, n_fft=512, hop_length=128, win_length=512, n_mels=20)
+ONE = StreamOptions(num_processes=1)
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def root(tmp_path, monkeypatch):
 
 
 def stream(root, **options):
-    settings = {"mel": SPEC, "crop_frames": 16, "batch_size": 2, "val_size": 2, "num_processes": 1}
+    settings = {"mel": SPEC, "crop_frames": 16, "batch_size": 2, "val_size": 2, "stream": ONE}
     data = AudioStream(str(root), **{**settings, **options})
     data.prepare(progress=False)
     return data
@@ -63,5 +65,5 @@ def test_wrong_options(root):
 def test_a_vocoder_trains_on_a_stream(root, tmp_path):
     mel = {"sample_rate": 16000, "n_fft": 512, "hop_length": 128, "win_length": 512, "n_mels": 20}
     data = {"name": "codec/stream", "root": str(root), "mel": mel, "crop_frames": 16, "batch_size": 2, "val_size": 2}
-    result = trained("codec/vocos-tiny", {**data, "num_processes": 1}, tmp_path)
+    result = trained("codec/vocos-tiny", {**data, "stream": {"num_processes": 1}}, tmp_path)
     assert result.metrics and result.audit.kept == 10

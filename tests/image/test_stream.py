@@ -9,7 +9,9 @@ import torch
 from PIL import Image
 from refused import refused
 from streams import check_ranks, shard_of, trained
+from unisono.data.stream import StreamOptions
 from unisono.errors import DataError
+from unisono_image.corpus.options import PictureOptions
 from unisono_image.corpus.shards import ShardData
 from unisono_image.corpus.stream import PictureStream
 
@@ -21,6 +23,9 @@ def png(number: int, size: int = 20) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
+
+
+ONE = StreamOptions(num_processes=1)
 
 
 @pytest.fixture
@@ -39,7 +44,7 @@ def rows(tmp_path, monkeypatch):
 
 
 def stream(root, **options):
-    data = PictureStream(str(root), **{"size": 16, "batch_size": 4, "val_size": 4, "num_processes": 1, **options})
+    data = PictureStream(str(root), **{"size": 16, "batch_size": 4, "val_size": 4, "stream": ONE, **options})
     data.prepare(progress=False)
     return data
 
@@ -62,7 +67,7 @@ def test_items_are_those_of_packed_shards(rows, tmp_path):
 
 
 def test_ranks_share_batches(rows, tmp_path):
-    check_ranks(stream(shard_of(tmp_path / "a.tar", rows), flip=True, shift=2), "image")
+    check_ranks(stream(shard_of(tmp_path / "a.tar", rows), pictures=PictureOptions(flip=True, shift=2)), "image")
 
 
 def test_a_table_gives_the_same_pictures(rows, tmp_path):
@@ -101,9 +106,11 @@ def test_pictures_that_cannot_be_used_are_listed(rows, tmp_path):
 
 def test_wrong_options(rows, tmp_path):
     path = shard_of(tmp_path / "a.tar", rows)
-    for name, value in (("size", 2), ("shift", 16), ("measured", 0)):
+    for name, value in (("size", 2), ("val_size", -1)):
         with refused(DataError, "range", f"data.{name}", value=value):
             stream(path, **{name: value})
+    with refused(DataError, "range", "data.pictures.shift", value=16):
+        stream(path, pictures=PictureOptions(shift=16))
     rows[0][".cls"] = b"3"
     with refused(DataError, "conflict", "data.root"):
         stream(shard_of(tmp_path / "b.tar", rows))
@@ -112,5 +119,7 @@ def test_wrong_options(rows, tmp_path):
 def test_a_model_trains_on_a_stream_with_weights(rows, tmp_path):
     data = {"name": "image/stream", "root": str(shard_of(tmp_path / "a.tar", rows)), "size": 8, "batch_size": 4}
     weights = {"red": 1.0, "green": [[0, 1], [4, 0]], "blue": 0.0}
-    result = trained("image/dit-tiny", {**data, "val_size": 4, "num_processes": 1}, tmp_path, mixing=weights)
+    result = trained(
+        "image/dit-tiny", {**data, "val_size": 4, "stream": {"num_processes": 1}}, tmp_path, mixing=weights
+    )
     assert result.metrics and result.audit.kept == 24

@@ -4,12 +4,14 @@ import pytest
 import torch
 from refused import refused
 from streams import check_ranks, shard_of, trained
+from unisono.data.stream import StreamOptions
 from unisono.errors import DataError
 from unisono_motion.corpus.data import ClipData, ClipOptions
 from unisono_motion.corpus.figures import make_figure
 from unisono_motion.corpus.stream import ClipStream
 
 PLAIN = ClipOptions(mirror=False, fps=None)
+ONE = StreamOptions(num_processes=1)
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def corpus(tmp_path, monkeypatch):
 
 
 def stream(root, **options):
-    settings = {"clips": PLAIN, "crop_frames": None, "batch_size": 2, "val_size": 2, "num_processes": 1}
+    settings = {"clips": PLAIN, "crop_frames": None, "batch_size": 2, "val_size": 2, "stream": ONE}
     data = ClipStream(str(root), **{**settings, **options})
     data.prepare(progress=False)
     return data
@@ -66,14 +68,13 @@ def test_ranks_share_batches(corpus):
 
 
 def test_wrong_options(corpus):
-    for name, value in (("crop_frames", 1), ("measured", 0)):
-        with refused(DataError, "range", f"data.{name}", value=value):
-            stream(corpus[0], **{name: value})
+    with refused(DataError, "range", "data.crop_frames", value=1):
+        stream(corpus[0], crop_frames=1)
     with refused(DataError, "range", "data.clips.metres_per_unit", value=1000.0):
         stream(corpus[0], clips=ClipOptions(metres_per_unit=1000.0))
 
 
 def test_a_tokenizer_trains_on_a_stream(corpus, tmp_path):
     data = {"name": "motion/stream", "root": str(corpus[0]), "crop_frames": 32, "batch_size": 4, "val_size": 2}
-    result = trained("motion/tokenizer-tiny", {**data, "num_processes": 1}, tmp_path)
+    result = trained("motion/tokenizer-tiny", {**data, "stream": {"num_processes": 1}}, tmp_path)
     assert result.metrics and result.audit.kept == 12

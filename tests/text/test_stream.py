@@ -6,11 +6,13 @@ import pytest
 import torch
 from refused import refused
 from streams import check_ranks, shard_of, trained
+from unisono.data.stream import StreamOptions
 from unisono.errors import DataError
 from unisono_text.corpus.data import make_sentence
 from unisono_text.corpus.stream import TextStream
 
 TEXTS = ["".join(make_sentence(number)) * (1 + number % 4) for number in range(40)]
+ONE = StreamOptions(num_processes=1)
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def root(tmp_path, monkeypatch):
 
 
 def stream(root, **options):
-    settings = {"context": 32, "vocabulary": 290, "batch_size": 4, "val_size": 4, "num_processes": 1}
+    settings = {"context": 32, "vocabulary": 290, "batch_size": 4, "val_size": 4, "stream": ONE}
     data = TextStream(str(root), **{**settings, **options})
     data.prepare(progress=False)
     return data
@@ -74,5 +76,5 @@ def test_a_table_gives_the_same_documents(root, tmp_path):
 
 def test_a_model_trains_on_a_stream(root, tmp_path):
     data = {"name": "text/stream", "root": str(root), "context": 16, "tokenizer": "bytes", "batch_size": 4}
-    result = trained("text/mdlm-tiny", {**data, "val_size": 4, "num_processes": 1}, tmp_path)
+    result = trained("text/mdlm-tiny", {**data, "val_size": 4, "stream": {"num_processes": 1}}, tmp_path)
     assert result.metrics and result.audit.kept == 40

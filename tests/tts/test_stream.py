@@ -8,7 +8,9 @@ import soundfile
 import torch
 from refused import refused
 from streams import check_ranks, shard_of, trained
+from unisono.data.stream import StreamOptions
 from unisono.errors import DataError
+from unisono_sound.corpus.options import FrontEndOptions
 from unisono_sound.signal import MelSpec, write_audio
 from unisono_tts.data import SpeechData
 from unisono_tts.stream import SpeechStream
@@ -22,6 +24,9 @@ def tone(number: int) -> torch.Tensor:
     time = torch.arange(16000 + 800 * number) / 16000
     wave = sum(torch.sin(2 * torch.pi * (110 + 9 * number) * k * time) / k for k in range(1, 9))
     return 0.1 * wave * (0.6 + 0.4 * torch.sin(2 * torch.pi * 3 * time))
+
+
+ONE = StreamOptions(num_processes=1)
 
 
 @pytest.fixture
@@ -44,7 +49,7 @@ SPEC = MelSpec(sample_rate=16000, n_fft=512, hop_length=128, win_length=512, n_m
 
 
 def stream(root, **options):
-    data = SpeechStream(str(root), **{"mel": SPEC, "batch_size": 4, "val_size": 2, "num_processes": 1, **options})
+    data = SpeechStream(str(root), **{"mel": SPEC, "batch_size": 4, "val_size": 2, "stream": ONE, **options})
     data.prepare(progress=False)
     return data
 
@@ -93,8 +98,8 @@ def test_what_cannot_be_used_is_listed(tmp_path, corpus):
 
 
 def test_wrong_options(corpus):
-    with refused(DataError, "range", "data.measured", value=0):
-        stream(corpus[0], measured=0)
+    with refused(DataError, "unknown", "data.reading", value="klingon"):
+        stream(corpus[0], reading=FrontEndOptions(language="klingon"))
 
 
 def test_a_voice_trains_on_a_stream(corpus, tmp_path):
@@ -104,7 +109,7 @@ def test_a_voice_trains_on_a_stream(corpus, tmp_path):
         "mel": {"sample_rate": 16000, "n_fft": 512, "hop_length": 128, "win_length": 512, "n_mels": 20},
         "batch_size": 4,
         "val_size": 2,
-        "num_processes": 1,
+        "stream": {"num_processes": 1},
     }
     result = trained("tts/fastpitch-tiny", data, tmp_path, mixing={"a": 1, "b": 2})
     assert result.metrics and result.audit.kept == len(SENTENCES)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from unisono.data import collate_items
-from unisono.data.stream import Examined, Part, Row, StreamData
+from unisono.data.stream import Examined, Part, Row, StreamData, StreamOptions
 from unisono.errors import DataError
 from unisono_sound.corpus import AudioFacts, AudioLimits
 from unisono_sound.corpus.streamed import AUDIO, FACTS, SPEAKER, speaker_of, usable_wave
@@ -23,7 +23,7 @@ class AudioStream(StreamData):
     before they are put into shards.
 
     Args:
-        root, val_size, window, spool_gb, num_processes, batch_size, num_workers: as of every ``StreamData``.
+        root, stream, val_size, batch_size, num_workers: as of every ``StreamData``.
         mel: the mel spectrogram to invert.
         crop_frames: frames of a crop.
     """
@@ -38,22 +38,12 @@ class AudioStream(StreamData):
         *,
         mel: MelSpec = DEFAULT_MEL,
         crop_frames: int = 48,
+        stream: StreamOptions = StreamOptions(),  # noqa: B008
         val_size: int = 16,
-        window: int = 16,
-        spool_gb: float = 20.0,
-        num_processes: int | None = None,
         batch_size: int = 16,
         num_workers: int = 0,
     ):
-        super().__init__(
-            root,
-            val_size=val_size,
-            window=window,
-            spool_gb=spool_gb,
-            num_processes=num_processes,
-            batch_size=batch_size,
-            num_workers=num_workers,
-        )
+        super().__init__(root, stream=stream, val_size=val_size, batch_size=batch_size, num_workers=num_workers)
         if crop_frames < 1:
             raise DataError(
                 f"data.crop_frames={crop_frames} must be at least 1",

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from unisono.data import Audit, Drop, collate_items, derive_seed, mirrored, words_of
-from unisono.data.stream import Examined, Part, Row, StreamData
+from unisono.data.stream import Examined, Part, Row, StreamData, StreamOptions
 from unisono.errors import DataError
 from unisono.files import lone_surrogate
 
 from unisono_image.corpus.classes import class_of, numbered
 from unisono_image.corpus.facts import ImageFacts
 from unisono_image.corpus.files import IMAGE_SUFFIXES, Fit, colour, fitted, read_image
+from unisono_image.corpus.options import PictureOptions
 
 IMAGE = Part("image", IMAGE_SUFFIXES, ("image", "img", "jpg", "jpeg", "png", "webp"))
 CAPTION = Part("caption", (".txt", ".caption"), ("caption", "text"), needed=False)
@@ -31,9 +32,8 @@ class PictureStream(StreamData):
     """Pictures of a stream, with captions and classes where they have them.
 
     Args:
-        root, val_size, window, spool_gb, num_processes, batch_size, num_workers: as of every ``StreamData``.
-        size, fit, background, flip, shift: as of ``image/captions``.
-        measured: rows whose captions give the words that a model of words knows.
+        root, stream, val_size, batch_size, num_workers: as of every ``StreamData``.
+        size, pictures: as of ``image/captions``; words are those of the captions that are measured.
     """
 
     parts: ClassVar[tuple[Part, ...]] = (IMAGE, CAPTION, CLASS, FACTS)
@@ -44,52 +44,33 @@ class PictureStream(StreamData):
         root: str,
         *,
         size: int = 32,
-        fit: Fit = "crop",
-        background: str = "white",
-        flip: bool = False,
-        shift: int = 0,
-        measured: int = 10_000,
+        pictures: PictureOptions = PictureOptions(),  # noqa: B008
+        stream: StreamOptions = StreamOptions(),  # noqa: B008
         val_size: int = 128,
-        window: int = 16,
-        spool_gb: float = 20.0,
-        num_processes: int | None = None,
         batch_size: int = 128,
         num_workers: int = 0,
     ):
-        super().__init__(
-            root,
-            val_size=val_size,
-            window=window,
-            spool_gb=spool_gb,
-            num_processes=num_processes,
-            batch_size=batch_size,
-            num_workers=num_workers,
-        )
-        for name, value, low, high in (
-            ("size", size, 4, 4096),
-            ("shift", shift, 0, size - 1),
-            ("measured", measured, 1, 2**40),
-        ):
+        super().__init__(root, stream=stream, val_size=val_size, batch_size=batch_size, num_workers=num_workers)
+        for name, value, low, high in (("size", size, 4, 4096), ("pictures.shift", pictures.shift, 0, size - 1)):
             if not low <= value <= high:
                 raise DataError(
                     f"data.{name}={value} must be from {low} to {high}", code="range", path=f"data.{name}", value=value
                 )
-        self.size, self.flip, self.shift, self.measured = size, flip, shift, measured
-        self.fit: Fit = fit
-        self.background = colour(background)
+        self.size, self.pictures = size, pictures
+        self.background = colour(pictures.background)
 
     def version(self) -> str:
-        return f"1 {self.size} {self.fit} {self.background}"
+        return f"1 {self.size} {self.pictures.fit} {self.background}"
 
     def examine(self, row: Row) -> Examined:
-        fitted(read_image(row.parts["image"], self.background), self.size, self.fit, self.background)
+        fitted(read_image(row.parts["image"], self.background), self.size, self.pictures.fit, self.background)
         captions, label = said_of(row)
         return Examined(self.size, group="" if label is None else str(label), same="\n".join(captions[:1]))
 
     def maker(self, random: bool) -> "Show":
         assert self.index is not None
-        flip, shift = (self.flip, self.shift) if random else (False, 0)
-        return Show(self.size, self.fit, self.background, flip, shift, random, self._classes())
+        flip, shift = (self.pictures.flip, self.pictures.shift) if random else (False, 0)
+        return Show(self.size, self.pictures.fit, self.background, flip, shift, random, self._classes())
 
     def _classes(self) -> tuple[str, ...]:
         """Names of the classes: numbers keep their meaning, names are sorted."""
@@ -107,10 +88,9 @@ class PictureStream(StreamData):
 
     def settle(self, audit: Audit) -> None:
         assert self.index is not None
-        rows = self.sample(self.measured)
-        captions = [caption for row in rows for caption in said_of(row)[0]]
-        if len(rows) < len(self.train_set) and captions:
-            audit.note(f"words are those of the captions of {len(rows)} of {len(self.train_set)} pictures")
+        captions = [caption for row in self.sample() for caption in said_of(row)[0]]
+        if self.num_measured < len(self.train_set) and captions:
+            audit.note(f"words are those of the captions of {self.num_measured} of {len(self.train_set)} pictures")
         held = [self.index.id(int(row)) for row in self.val_set.rows] if self.val_set else []
         samples = sorted(set(captions), key=lambda text: derive_seed("sample", text))
         self.facts = ImageFacts(

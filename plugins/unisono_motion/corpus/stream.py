@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from unisono.data import Audit, Drop, collate_items, derive_seed, mirrored, words_of
-from unisono.data.stream import Examined, Part, Row, StreamData
+from unisono.data.stream import Examined, Part, Row, StreamData, StreamOptions
 from unisono.errors import DataError
 from unisono.files import lone_surrogate
 
@@ -31,11 +31,10 @@ class ClipStream(StreamData):
     """Motion clips of a stream.
 
     Args:
-        root, val_size, window, spool_gb, num_processes, batch_size, num_workers: as of every ``StreamData``.
+        root, stream, val_size, batch_size, num_workers: as of every ``StreamData``.
         clips: which clips are taken, and what they are brought to; without ``skeleton`` and ``fps`` they are brought to
             those of the first training clip. With ``mirror`` a training clip is mirrored every other time.
         crop_frames: length of a training item, cut at random; null leaves clips whole.
-        measured: clips that statistics are measured on, and words found in.
     """
 
     parts: ClassVar[tuple[Part, ...]] = (BVH, CAPTION, FACTS)
@@ -48,29 +47,20 @@ class ClipStream(StreamData):
         *,
         clips: ClipOptions = ClipOptions(),  # noqa: B008
         crop_frames: int | None = 64,
-        measured: int = 2000,
+        stream: StreamOptions = StreamOptions(),  # noqa: B008
         val_size: int = 32,
-        window: int = 16,
-        spool_gb: float = 20.0,
-        num_processes: int | None = None,
         batch_size: int = 32,
         num_workers: int = 0,
     ):
-        super().__init__(
-            root,
-            val_size=val_size,
-            window=window,
-            spool_gb=spool_gb,
-            num_processes=num_processes,
-            batch_size=batch_size,
-            num_workers=num_workers,
-        )
-        for name, value, least in (("crop_frames", crop_frames, 2), ("measured", measured, 1)):
-            if value is not None and value < least:
-                raise DataError(
-                    f"data.{name}={value} must be at least {least}", code="range", path=f"data.{name}", value=value
-                )
-        self.clips, self.crop_frames, self.measured = clips, crop_frames, measured
+        super().__init__(root, stream=stream, val_size=val_size, batch_size=batch_size, num_workers=num_workers)
+        if crop_frames is not None and crop_frames < 2:
+            raise DataError(
+                f"data.crop_frames={crop_frames} must be at least 2, or null for whole clips",
+                code="range",
+                path="data.crop_frames",
+                value=crop_frames,
+            )
+        self.clips, self.crop_frames = clips, crop_frames
         self.spec: MotionSpec
         self.mirror: Mirror | None = None
 
@@ -97,14 +87,14 @@ class ClipStream(StreamData):
 
     def settle(self, audit: Audit) -> None:
         assert self.index is not None
-        rows = self.sample(self.measured)
-        first = motion_of(rows[0], self.metres_per_unit)
+        named = next(self.sample())
+        first = motion_of(named, self.metres_per_unit)
         skeleton = first.skeleton
         if self.clips.skeleton is not None:
             skeleton = read_bvh(self.clips.skeleton, self.metres_per_unit).skeleton
         if not MIN_HEIGHT <= skeleton.height <= MAX_HEIGHT:
             raise DataError(
-                f"{self.clips.skeleton or rows[0].id}: the skeleton is {skeleton.height:.3g} m tall, expected "
+                f"{self.clips.skeleton or named.id}: the skeleton is {skeleton.height:.3g} m tall, expected "
                 f"{MIN_HEIGHT:g} to {MAX_HEIGHT:g} m; set data.clips.metres_per_unit (now {self.metres_per_unit:g})",
                 code="range",
                 path="data.clips.metres_per_unit",
@@ -113,7 +103,7 @@ class ClipStream(StreamData):
         self.spec = MotionSpec(skeleton, first.fps if self.clips.fps is None else self.clips.fps)
         motions, captions, longest = [], [], 0
         total, square, count = np.zeros(self.spec.dim), np.zeros(self.spec.dim), 0
-        for row in rows:
+        for row in self.sample():
             motion = fit(motion_of(row, self.metres_per_unit), self.spec)
             values = self.spec.encode(motion).astype(np.float64)
             total, square, count = total + values.sum(0), square + np.square(values).sum(0), count + len(values)
@@ -123,8 +113,8 @@ class ClipStream(StreamData):
                 motions.append(motion)
         if self.clips.mirror:
             self.mirror = Mirror.learn(skeleton, mean_rotations(motions, self.spec))
-        if len(rows) < len(self.train_set):
-            audit.note(f"features are measured on {len(rows)} of {len(self.train_set)} clips")
+        if self.num_measured < len(self.train_set):
+            audit.note(f"features are measured on {self.num_measured} of {len(self.train_set)} clips")
         mean = total / count
         std = np.sqrt(np.maximum(square / count - mean**2, 0))
         seconds = np.asarray(self.index.sizes)[self.train_set.rows].max() / 30

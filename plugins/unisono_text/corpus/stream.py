@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 from unisono.data import Audit, Drop
-from unisono.data.stream import Examined, Part, Row, StreamData
+from unisono.data.stream import Examined, Part, Row, StreamData, StreamOptions
 from unisono.errors import DataError, RequestError, did_you_mean
 from unisono.files import composed, is_folder, lone_surrogate
 
@@ -33,12 +33,11 @@ class TextStream(StreamData):
     """Documents of a stream.
 
     Args:
-        root, val_size, window, spool_gb, num_processes, batch_size, num_workers: as of every ``StreamData``.
+        root, stream, val_size, batch_size, num_workers: as of every ``StreamData``.
         context: most tokens of a row.
-        tokenizer: ``bpe``, made of ``measured`` documents, or ``bytes``; or the folder of an export, whose tokenizer is
-            taken. One of ``characters`` would have to see every document first.
+        tokenizer: ``bpe``, made of ``stream.measured`` documents, or ``bytes``; or the folder of an export, whose
+            tokenizer is taken. One of ``characters`` would have to see every document first.
         vocabulary: ids of ``bpe``.
-        measured: documents that the tokenizer is made of.
 
     Attributes after ``prepare``:
         tokenizer: of the corpus.
@@ -55,28 +54,19 @@ class TextStream(StreamData):
         context: int = 256,
         tokenizer: str = "bpe",
         vocabulary: int = 4096,
-        measured: int = 10_000,
+        stream: StreamOptions = StreamOptions(),  # noqa: B008
         val_size: int = 256,
-        window: int = 16,
-        spool_gb: float = 20.0,
-        num_processes: int | None = None,
         batch_size: int = 32,
         num_workers: int = 0,
     ):
-        super().__init__(
-            root,
-            val_size=val_size,
-            window=window,
-            spool_gb=spool_gb,
-            num_processes=num_processes,
-            batch_size=batch_size,
-            num_workers=num_workers,
-        )
-        for name, value, low, high in (("context", context, 2, 2**20), ("measured", measured, 1, 2**40)):
-            if not low <= value <= high:
-                raise DataError(
-                    f"data.{name}={value} must be from {low} to {high}", code="range", path=f"data.{name}", value=value
-                )
+        super().__init__(root, stream=stream, val_size=val_size, batch_size=batch_size, num_workers=num_workers)
+        if not 2 <= context <= 2**20:
+            raise DataError(
+                f"data.context={context} must be from 2 to {2**20} tokens",
+                code="range",
+                path="data.context",
+                value=context,
+            )
         if tokenizer not in STREAMED and not is_folder(Path(tokenizer).expanduser()):
             raise DataError(
                 f"data.tokenizer={tokenizer!r} is none that a stream can make{did_you_mean(tokenizer, STREAMED)}, "
@@ -85,7 +75,7 @@ class TextStream(StreamData):
                 path="data.tokenizer",
                 value=tokenizer,
             )
-        self.context, self.kind, self.vocabulary, self.measured = context, tokenizer, vocabulary, measured
+        self.context, self.kind, self.vocabulary = context, tokenizer, vocabulary
         self.tokenizer = None if tokenizer in STREAMED else Tokenizer.from_facts(facts_of(tokenizer))
 
     def version(self) -> str:
@@ -106,9 +96,9 @@ class TextStream(StreamData):
 
     def settle(self, audit: Audit) -> None:
         if self.tokenizer is None:
-            measured = (document_of(row) for row in self.sample(self.measured))
+            measured = (document_of(row) for row in self.sample())
             self.tokenizer = make_tokenizer(self.kind, measured, self.vocabulary)
-        texts = [document_of(row) for row in self.sample(self.measured)]
+        texts = [document_of(row) for row in self.sample()]
         spent = [len(self.tokenizer.encode(text)) + 1 for text in texts]
         if len(texts) < len(self.train_set) and self.kind == "bpe":
             audit.note(f"the tokenizer is made of {len(texts)} of {len(self.train_set)} documents")

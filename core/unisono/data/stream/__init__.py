@@ -1,7 +1,7 @@
 """Streams: corpora beyond memory and beyond the disk, read row by row from shards."""
 
 from unisono.data.stream.index import Examined, StreamIndex, index_shards
-from unisono.data.stream.module import StreamData
+from unisono.data.stream.module import StreamData, StreamOptions
 from unisono.data.stream.parts import Part, Row, Shard, Source
 from unisono.data.stream.rows import StreamSet
 from unisono.data.stream.source import open_source
@@ -14,6 +14,7 @@ __all__ = [
     "Source",
     "StreamData",
     "StreamIndex",
+    "StreamOptions",
     "StreamSet",
     "index_shards",
     "open_source",

@@ -1,5 +1,7 @@
 """StreamData: the base of data sets whose rows are streamed from shards."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +15,28 @@ from unisono.data.stream.source import open_source
 from unisono.errors import DataError
 
 
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions:
+    """How a stream is read.
+
+    window: shards whose rows are shuffled together; more shuffle better, and read from more places at once.
+    spool_gb: disk that shards from elsewhere, and unpacked ones, may take.
+    measured: training rows that statistics are measured on, spread evenly over the shards.
+    num_processes: of the pass over the shards; all cores where None.
+    """
+
+    window: int = 16
+    spool_gb: float = 20.0
+    measured: int = 2000
+    num_processes: int | None = None
+
+    def __post_init__(self):
+        for name in ("window", "measured"):
+            if (value := getattr(self, name)) < 1:
+                path = f"data.stream.{name}"
+                raise DataError(f"{path}={value} must be at least 1", code="range", path=path, value=value)
+
+
 class StreamData(DataModule):
     """Rows of shards, read when they are needed: neither memory nor the cache holds the corpus.
 
@@ -23,9 +47,7 @@ class StreamData(DataModule):
     Args:
         root: a shard, a folder of shards, a pattern such as ``train-{000..009}.tar``, or ``hf:NAME?split=train``.
         val_size: rows held out, chosen by themselves alone.
-        window: shards whose rows are shuffled together; more shuffle better, and read from more places at once.
-        spool_gb: disk that shards from elsewhere, and unpacked ones, may take.
-        num_processes: of the pass over the shards; all cores where None.
+        stream: how it is read.
         batch_size, num_workers: as in ``DataModule``.
     """
 
@@ -38,21 +60,17 @@ class StreamData(DataModule):
         self,
         root: str,
         *,
+        stream: StreamOptions = StreamOptions(),
         val_size: int = 128,
-        window: int = 16,
-        spool_gb: float = 20.0,
-        num_processes: int | None = None,
         batch_size: int = 16,
         num_workers: int = 0,
     ):
         super().__init__(batch_size, num_workers)
-        for name, value, least in (("val_size", val_size, 0), ("window", window, 1)):
-            if value < least:
-                raise DataError(
-                    f"data.{name}={value} must be at least {least}", code="range", path=f"data.{name}", value=value
-                )
-        self.root, self.val_size, self.window = root, val_size, window
-        self.spool_gb, self.num_processes = spool_gb, num_processes
+        if val_size < 0:
+            raise DataError(
+                f"data.val_size={val_size} must be at least 0", code="range", path="data.val_size", value=val_size
+            )
+        self.root, self.val_size, self.stream, self.window = root, val_size, stream, stream.window
         self.index: StreamIndex | None = None
 
     # ---- what a subclass defines -----------------------------------------------------------------
@@ -73,14 +91,14 @@ class StreamData(DataModule):
 
     def prepare(self, progress: bool = True) -> Audit:
         audit = Audit(self.items)
-        source = open_source(self.root, self.parts, self.spool_gb, audit)
+        source = open_source(self.root, self.parts, self.stream.spool_gb, audit)
         index = index_shards(
             source,
             self.parts,
             self.examine,
             f"{type(self).__module__}.{type(self).__qualname__} {self.version()}",
             unit=self.unit,
-            num_processes=self.num_processes,
+            num_processes=self.stream.num_processes,
             progress=progress,
         )
         index.tell(audit)
@@ -104,11 +122,16 @@ class StreamData(DataModule):
     def settle(self, audit: Audit) -> None:
         """Find what ``describe`` and ``maker`` need, from rows as they are stored: see ``sample``."""
 
-    def sample(self, count: int) -> list[Row]:
-        """Return ``count`` training rows, or all there are, spread evenly over the shards: for statistics."""
-        self.setup()
+    def sample(self) -> Iterator[Row]:
+        """Yield ``stream.measured`` training rows, or all there are, spread evenly over the shards: for statistics."""
         total = len(self.train_set)
-        return [self.train_set.row(i) for i in np.linspace(0, total - 1, min(count, total)).astype(int).tolist()]
+        for index in np.linspace(0, total - 1, min(self.stream.measured, total)).astype(int).tolist():
+            yield self.train_set.row(index)
+
+    @property
+    def num_measured(self) -> int:
+        """How many rows ``sample`` yields."""
+        return min(self.stream.measured, len(self.train_set))
 
     def __getstate__(self) -> dict[str, Any]:
         # workers get what makes items, not the sets

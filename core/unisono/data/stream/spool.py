@@ -26,7 +26,10 @@ class Spool:
     def __init__(self, source: str, gigabytes: float):
         if not gigabytes > 0:
             raise DataError(
-                f"data.spool_gb={gigabytes} must be above 0", code="range", path="data.spool_gb", value=gigabytes
+                f"data.stream.spool_gb={gigabytes} must be above 0",
+                code="range",
+                path="data.stream.spool_gb",
+                value=gigabytes,
             )
         self.source = source
         self.most = gigabytes * 1e9

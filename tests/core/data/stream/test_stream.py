@@ -12,7 +12,7 @@ import torch
 from refused import refused
 from shards import write_shard
 from unisono.data import Drop
-from unisono.data.stream import Examined, Part, StreamData
+from unisono.data.stream import Examined, Part, StreamData, StreamOptions
 from unisono.errors import DataError
 
 WORDS = Part("text", (".txt",), ("text",))
@@ -79,7 +79,11 @@ def root(tmp_path) -> Path:
 
 
 def prepared(root, **options) -> Words:
-    data = Words(str(root), **{"val_size": 5, "batch_size": 4, "window": 2, "num_processes": 1, **options})
+    stream = {"window": 2, "num_processes": 1}
+    stream |= {
+        name: options.pop(name) for name in ("window", "spool_gb", "num_processes", "measured") if name in options
+    }
+    data = Words(str(root), **{"val_size": 5, "batch_size": 4, "stream": StreamOptions(**stream), **options})
     data.prepare(progress=False)
     return data
 
@@ -265,9 +269,9 @@ def test_roots_that_are_none(root, make, code):
 
 
 def test_options_out_of_range(root):
-    for name, value in (("window", 0), ("val_size", -1), ("spool_gb", 0.0)):
+    for name, value in (("stream.window", 0), ("stream.measured", 0), ("val_size", -1), ("stream.spool_gb", 0.0)):
         with refused(DataError, "range", f"data.{name}", value=value):
-            prepared(root, **{name: value})
+            prepared(root, **{name.rpartition(".")[2]: value})
     with refused(DataError, "range", "data.val_size", value=65):
         prepared(root, val_size=65)
     (root / "empty").mkdir()
