@@ -1,4 +1,4 @@
-"""Muon for hidden matrices and AdamW for all else, as one optimiser (Jordan et al. 2024; arXiv:2502.16982).
+"""Muon: one optimiser of Muon for hidden matrices and AdamW for all else (Jordan et al. 2024; arXiv:2502.16982).
 
 Both are torch's own. They share this optimiser's groups and state, so that schedules, clipping, loops, checkpoints and
 resumed runs see one optimiser, each group of which says who steps it.
