@@ -40,7 +40,7 @@ class Examined:
 
     size: a measure of length; rows of similar size share a batch.
     amount: how much it is, in the audit's unit.
-    group: a class, a speaker, a corpus.
+    group: a class, a corpus or another part that batches can be weighted by.
     same: rows with the same text here are never divided between training and validation; by default the id.
     """
 
