@@ -43,7 +43,8 @@ class RunSpec:
     init_from: a run, ``.ckpt`` or export whose weights to start from, as far as names and shapes agree.
     skip_nonfinite: leave out steps whose loss or gradient is NaN or infinite, and count them; else the run stops.
     stop_seconds: what SIGTERM or Ctrl-C leave the step in progress to end and the state to be written.
-    mixing: a weight for each group of training items (a class, a corpus: what the audit lists), or points ``[[step, weight], …]`` for one that changes; empty shows every item as often.
+    mixing: a weight for each group of training items (a class, a corpus: what the audit lists), or points
+        ``[[step, weight], …]`` for one that changes; empty shows every item as often.
     keep_best: the best states by a logged value are kept beside the newest.
     early_stopping: the run ends when a logged value improves no more.
     logger: ``tensorboard``, ``csv``, ``wandb``, ``mlflow``, ``none``, ``{class_path, init_args}``, or a list of these.
