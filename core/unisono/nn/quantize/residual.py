@@ -52,12 +52,12 @@ class ResidualLevels(Quantizer):
         left = z.float() * mask[..., None]
         total = torch.zeros_like(left)
         nothing = z.new_zeros(mask.shape, dtype=torch.float32)
-        tokens, usage, commitment, codebook = [], [], nothing, nothing
+        tokens, usage, commitment, codebook, dtype = [], [], nothing, nothing, left.dtype
         for level, quantizer in enumerate(self.levels):
             used = mask & (depth > level)[:, None]
             made = quantizer(left, used, rows)
             vectors = made.vectors if self.through else made.vectors.detach()
-            total = total + vectors
+            total, dtype = total + vectors, vectors.dtype
             left = left - vectors
             commitment = commitment + made.commitment * used
             codebook = codebook + made.codebook * used
@@ -66,8 +66,7 @@ class ResidualLevels(Quantizer):
         if not self.through:
             z = z.float() * mask[..., None]
             total = z + (total - z).detach()
-        total = total.to(vectors.dtype)
-        return Quantised(total, torch.cat(tokens, -1), commitment, codebook, torch.cat(usage))
+        return Quantised(total.to(dtype), torch.cat(tokens, -1), commitment, codebook, torch.cat(usage))
 
     @torch.no_grad()
     def tokens(
