@@ -60,7 +60,12 @@ def test_help_of_generate_explains_the_fields_of_a_checkpoint(command, voice_exp
     assert "no export at '/nowhere'" in wrong.err
 
 
-def test_a_figure_does_not_replace_the_output(command, tmp_path, voice_export):
+def test_a_figure_does_not_replace_the_output(command, tmp_path, voice_export, monkeypatch):
+    same = ("-o", tmp_path / "x.wav", "--plot", f"{tmp_path}/./x.wav")
+    with monkeypatch.context() as patch:  # as of a picture, whose formats are a figure's too
+        patch.setattr("unisono.cli.output.cannot_draw", lambda path: None)
+        done = command("generate", voice_export, "Hello", *same)
+    assert done.code == 2 and "-o and --plot are both" in done.err and not (tmp_path / "x.wav").exists()
     done = command("generate", voice_export, "Hello", "-o", tmp_path / "x.wav", "--plot", tmp_path / "x.wav")
     assert done.code == 2 and not (tmp_path / "x.wav").exists()
     done = command("sweep", voice_export, "--pace=1,2", "--json", "x.png", "--plot", "x.png")
@@ -176,6 +181,7 @@ def test_what_no_json_reader_survives_fails_alone(many):
     bad = ['{"seed": 9' + "9" * 5000 + "}", '{"text": ' + "[" * 100_000, '{"text": "half \\ud83d"}', '{"text": [1]}']
     done = many("\n".join(["Good one.", *bad, "Another."]), "--pace=4")
     assert (done.code, done.out.split(":")[0]) == (1, "2 written, 0 kept from before, 4 failed")
+    assert "line 4: the line holds half of a surrogate pair (\\ud83d): remove it" in done.err
     assert all(len(line) < 300 for line in done.err.splitlines())
 
 

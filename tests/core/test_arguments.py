@@ -114,7 +114,7 @@ def test_values_are_coerced_without_loss(name, given, object_, plain):
     ],
 )
 def test_a_misfit_names_path_value_and_what_fits(name, value, said):
-    code = "unknown" if name in ("mode", "mixed") else "type"  # the values of a literal are names
+    code = "unknown" if name == "mode" else "type"  # the values of a literal are names
     with refused(RecipeError, code, f"model.{name}", value=value, names=said) as caught:
         checked(**{name: value})
     assert caught.value.path == f"model.{name}" and len(str(caught.value)) < 250

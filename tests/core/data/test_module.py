@@ -56,7 +56,9 @@ NUM_BATCHES = 46 // 4
 
 
 def fake_trainer(rank=0, world_size=1, epoch=0, step=0):
-    trainer = SimpleNamespace(global_rank=rank, world_size=world_size, num_training_batches=NUM_BATCHES)
+    trainer = SimpleNamespace(
+        global_rank=rank, world_size=world_size, num_training_batches=NUM_BATCHES, strategy=SimpleNamespace()
+    )
     total = SimpleNamespace(completed=0)
     loop = SimpleNamespace(batch_progress=SimpleNamespace(total=total))
     trainer.fit_loop = SimpleNamespace(epoch_loop=loop)
