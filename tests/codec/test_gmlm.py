@@ -182,6 +182,28 @@ def test_steps_are_shared_out_over_the_sets(model, levels):
         split(model, set_steps=[1, 2, 3])
 
 
+def test_neighbouring_sets_share_a_step_where_there_are_more_sets_than_steps():
+    streams = [[group, 0] for group in range(5)]
+    made = Recipe.read("codec/gmlm-tiny").build_model(facts(codec={**facts_of(CODEC), "streams": streams}))
+    for steps, wanted in ((1, [0, 0, 0, 0, 0]), (2, [0, 0, 0, 1, 1]), (3, [0, 0, 1, 1, 2]), (5, [0, 1, 2, 3, 4])):
+        assert made.layout(2, made.Request(text="one", num_steps=steps)).group.tolist() == 2 * wanted
+
+
+def test_durations_weigh_what_the_recipe_says(model, monkeypatch):
+    b, t = 3, 10
+    batch = {
+        "codes": torch.stack([codes(t, i) for i in range(b)]), "lengths": torch.full((b,), t),
+        "prompt": torch.stack([codes(8, i + 9) for i in range(b)]), "prompt_lengths": torch.tensor([8, 5, 7]),
+        "semantic": torch.ones(b, t, dtype=torch.int64), "symbols": torch.ones(b, 4, dtype=torch.int64),
+        "durations": torch.full((b, 4), 3), "symbol_lengths": torch.tensor([4, 2, 3]), "row": torch.arange(b),
+    }  # fmt: skip
+    monkeypatch.setattr(model, "duration_weight", 0.25)
+    with torch.no_grad():
+        parts = model.losses(batch)
+    assert parts["log_duration"] > 0
+    assert parts["loss"] == pytest.approx(float(parts["tokens"] + 0.25 * parts["log_duration"]), rel=1e-6)
+
+
 def test_groups_are_decoded_one_after_the_other(model):
     request, semantic = model.Request(text="one", num_steps=6), torch.zeros(1, 15, dtype=torch.int64)
     memory = model.remember([codes(9)])

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from types import SimpleNamespace
 
 import flat
 import numpy as np
@@ -20,6 +21,7 @@ from unisono_codec.codecs.untrained import rvq
 from unisono_codec.voices import voice_report
 from unisono_codec.voices.data import SpokenData, VoiceData, check_codec, facts_of
 from unisono_codec.voices.words import PromptedData
+from unisono_sound.corpus import Manifest
 from unisono_sound.signal import MelSpec
 
 CODEC = rvq({})
@@ -54,6 +56,14 @@ def test_items_are_codes_of_the_recording_and_tokens_of_the_text(made):
         order = iter(held.symbols.tolist())
         assert all(any(symbol == other for other in order) for symbol in kept.tolist())
         assert int(held.durations.sum()) == held.features.shapes["mel"][0]
+
+
+def test_held_out_sentences_are_those_of_the_corpus(made):
+    """Codes are added to the two sides of the split, and move nothing from one to the other."""
+    items = [*made.val_set.items, *made.train_set.items]
+    train, val = Manifest(tuple(item.utterance for item in items)).split(2)
+    assert {item.utterance.id for item in made.val_set.items} == {u.id for u in val}
+    assert {item.utterance.id for item in made.train_set.items} == {u.id for u in train}
 
 
 def test_prompts_are_drawn_as_often_as_they_should(made):
@@ -225,6 +235,20 @@ def test_joints_are_found_and_the_window_is_put_back(model, made):
     assert rows["jump of mel at joints, of elsewhere"] == pytest.approx(
         rows["jump of mel at joints, mean"] / rows["jump of mel elsewhere, mean"]
     )
+
+
+def test_jumps_at_joints_and_elsewhere_by_hand(monkeypatch):
+    """The fourth frame after the prompt begins with the fourth jump; the nine others are elsewhere."""
+    model = SimpleNamespace(codec=SimpleNamespace(frame_rate=50.0, hop_length=256), max_frames=100)
+    jump = np.arange(1.0, 11.0)
+    monkeypatch.setattr(voice_report, "_told", lambda *_: [SimpleNamespace(joints=[6], given=2)])
+    monkeypatch.setattr(voice_report, "sound", lambda *_: SimpleNamespace(waveform=np.zeros((1, 9), np.float32)))
+    monkeypatch.setattr(voice_report, "jumps", lambda *_: {"mel": jump, "level": 2 * jump})
+    section = voice_report.joints(model, [None], MelSpec())
+    rows = {row.measure: row.values["synthesis"] for row in section.rows}
+    assert rows["jump of mel at joints, mean"] == 4 and rows["jump of level at joints, mean"] == 8
+    assert rows["jump of mel elsewhere, mean"] == pytest.approx((55 - 4) / 9)
+    assert rows["jump of level at joints, of elsewhere"] == pytest.approx(8 / (2 * 51 / 9))
 
 
 def test_a_sweep_asks_for_held_out_sentences(model, made):

@@ -138,6 +138,16 @@ def test_energy_in_decibels_shifts_the_energy(say, speaker, decibels):
     torch.testing.assert_close(louder.tracks["pitch"], plain.tracks["pitch"])
 
 
+def test_a_mel_is_as_wide_and_as_high_as_the_recordings(model, say, monkeypatch):
+    """What the network says is standardised: the mean of the training mels is added, their deviation multiplied."""
+    _, plain = say()
+    core = (plain.mel - model.mel_mean) / model.mel_std
+    monkeypatch.setattr(model, "mel_mean", torch.tensor(-3.5))
+    monkeypatch.setattr(model, "mel_std", torch.tensor(1.75))
+    _, other = say()
+    torch.testing.assert_close(other.mel, core * 1.75 - 3.5, atol=1e-4, rtol=1e-4)
+
+
 def test_controls_change_the_mel(say):
     _, plain = say()
     for fields in ({"pitch_shift": 4}, {"energy": 6}, {"pitch_range": 0}, {"speaker": "lj"}):

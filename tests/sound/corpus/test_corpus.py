@@ -2,18 +2,22 @@
 
 import json
 import os
+import unicodedata
+from pathlib import Path
+from types import SimpleNamespace
 
 import flat
 import numpy as np
 import pytest
 import torch
 from refused import refused
-from unisono.data import Audit, Drop, cache_root
+from unisono.data import Audit, Drop, cache_root, spare_root
 from unisono.data import cache as cache_module
 from unisono.errors import DataError
 from unisono_sound.corpus import (
     Manifest,
     SpeechCorpus,
+    SpeechItem,
     Utterance,
     VoiceOptions,
     made,
@@ -21,14 +25,14 @@ from unisono_sound.corpus import (
     read_durations,
     read_texts,
 )
-from unisono_sound.signal import write_audio
+from unisono_sound.signal import MelSpec, write_audio
 from unisono_sound.text import front_end
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("UNISONO_CACHE", str(tmp_path / "cache"))
-    cache_module.spare_root.cache_clear()
+    spare_root.cache_clear()
     return tmp_path / "cache"
 
 
@@ -109,6 +113,34 @@ def test_durations_that_do_not_fit_drop_one_utterance(tmp_path, wrong):
     audit = data.prepare(progress=False)
     assert [(d.id, d.reason) for d in audit.dropped] == [("u1", "durations do not fit")]
     assert data.train_set.item(0)["durations"].tolist() == [1, 1, 1, frames - 3]
+
+
+def test_given_times_are_those_of_the_recording_before_it_was_trimmed():
+    """Half a second was cut off in front; speakers are numbered as they are listed, not by the alphabet."""
+    spec = MelSpec(sample_rate=1000, n_fft=200, win_length=200, hop_length=100, n_mels=4, f_max=500.0)
+    features = SimpleNamespace(facts={"cut_seconds": 0.5}, shapes={"mel": (10, 4)})
+    prepared = SimpleNamespace(item=Utterance("u", Path(), "ab", "bob"), features=features)
+    given = {"u": {"times": [0.5, 0.7, 1.0, 1.2, 1.5]}}
+    reader = front_end("characters")
+    item = SpeechItem(prepared, reader("ab"), reader, ["zoe", "bob"], given, spec)
+    assert item.durations.tolist() == [2, 3, 2, 3] and item.speaker == 1
+
+
+def test_an_id_is_one_in_every_form(tmp_path):
+    path = tmp_path / "d.jsonl"
+    rows = [{"id": unicodedata.normalize(form, "café"), "times": [0, 1]} for form in ("NFC", "NFD")]
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    audit = Audit()
+    assert set(read_durations(str(path), audit)) == {"café"}
+    assert [d.reason for d in audit.dropped] == ["same name"]
+
+
+def test_hours_are_those_of_the_training_recordings(tmp_path):
+    root = voice(tmp_path / "voice", ["one", "two", "three"])  # a second each
+    data = flat.make(SpeechCorpus, root=root, front_end="characters", trim_db=0, pad_seconds=0.0, val_size=1)
+    data.prepare(progress=False)
+    assert len(data.train_set) == 2
+    assert data.describe().hours == pytest.approx(2 / 3600, rel=0.01)
 
 
 def test_bad_entries_of_durations_are_listed(tmp_path):

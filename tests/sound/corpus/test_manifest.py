@@ -95,6 +95,20 @@ def test_jsonl(corpus):
     assert [u.text for u in read_manifest(path)] == ["one", ""]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("m.csv", "audio,text\nwavs/a.wav,Cafe\u0301"),
+        ("m.jsonl", '{"audio": "wavs/a.wav", "text": "Cafe\u0301"}'),
+        ("metadata.csv", "a|Cafe\u0301"),
+    ],
+)
+def test_texts_are_composed(corpus, name, content):
+    _, write = corpus
+    (found,) = read_manifest(write(content, name))
+    assert found.text == "Café"
+
+
 def test_absolute_paths(corpus):
     folder, write = corpus
     path = write(f"audio|text\n{folder / 'wavs' / 'c.wav'}|see", "train.csv")
