@@ -1,6 +1,7 @@
 """Codecs: tokens and sound, levels and groups, lengths and padding, what they learn from, what they begin with."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -152,6 +153,15 @@ def test_the_loss_is_the_sum_that_is_written():
     assert float(parts["loss"].detach()) == pytest.approx(expected, rel=1e-5)
     for level in range(3):
         assert 1 <= float(parts[f"perplexity_{level}"]) <= 16 and 0 < float(parts[f"utilisation_{level}"]) <= 1
+
+
+def test_the_waves_own_loss_is_the_mean_absolute_difference():
+    codec, data = make("waveform")
+    codec.objective = replace(codec.objective, wave_weight=0.5)
+    batch = batch_of(data)
+    with torch.no_grad():
+        fake, parts = codec.eval()._made(batch)
+    assert float(parts["wave"]) == pytest.approx(float((fake - batch["wave"]).abs().mean()), rel=1e-5)
 
 
 def test_the_first_steps_may_teach_the_mel_alone():

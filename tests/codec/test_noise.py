@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from unisono_codec.vocoders.noise import gaussian_noise, numbered_noise, scramble
+from unisono_codec.vocoders.noise import GOLDEN, gaussian_noise, numbered_noise, scramble
 
 N = 50_000
 LIKE = torch.empty(1, N)
@@ -47,7 +47,9 @@ def test_a_sample_belongs_to_its_seed_and_its_number():
         assert torch.equal(shifted[row], noise[row, start : start + 100])
 
 
-@pytest.mark.parametrize("other", [1, 2, 2**31, 2**32, 2**62])
+@pytest.mark.parametrize(
+    "other", [1, 2, 2**31, 2**32, 2**62, GOLDEN, GOLDEN << 31]
+)  # GOLDEN is the step of the numbers
 def test_other_seeds_have_other_noise(other):
     one, two = gaussian_noise(0, [0, other], torch.empty(2, N)).double()
     for lag in (0, 1, 5):
@@ -56,3 +58,10 @@ def test_other_seeds_have_other_noise(other):
 
 def test_uniform_noise_needs_no_seed():
     assert torch.equal(numbered_noise(0, LIKE)[:, 9:], numbered_noise(9, LIKE[:, 9:]))
+
+
+def test_uniform_noise_has_unit_variance_and_the_bounds_of_that():
+    noise = numbered_noise(3, LIKE).double()
+    # Standard errors at 50,000: mean 0.0045, variance 0.004.
+    assert abs(float(noise.mean())) < 0.02 and abs(float(noise.square().mean()) - 1) < 0.02
+    assert 1.72 < float(noise.abs().max()) <= math.sqrt(3)

@@ -75,3 +75,16 @@ def test_what_cannot_be_a_table_is_refused():
         CodeTable.of_counts(np.array([[1, -1]]))
     with pytest.raises(ValueError, match=f"1 to {MAX_CODES}"):
         CodeTable.of_counts(np.ones((1, MAX_CODES + 1), int))
+
+
+def test_a_codebook_without_a_count_is_even():
+    assert CodeTable.of_counts(np.array([[0, 0, 0, 0], [0, 9, 0, 0]])).frequencies.tolist()[0] == [ONE // 4] * 4
+
+
+def test_a_message_of_more_codes_than_are_asked_for_is_refused():
+    """One code of 256 even ones is eight bits of state, and no word beside it."""
+    table = CodeTable.of_counts(np.ones((1, 256), int))
+    message = encode(np.array([[5]]), table)
+    assert len(message) == 4 and decode(message, 1, 1, table).tolist() == [[5]]
+    with refused(DataError, "damaged", "message"):
+        decode(message, 0, 1, table)

@@ -439,7 +439,7 @@ def test_a_mixed_batch_is_each_request_alone(voice, tmp_path):
     ],
 )
 def test_requests_that_contradict_themselves(fields, message):
-    with pytest.raises(RequestError, match=message):
+    with refused(RequestError, "value", "VoiceRequest", value=fields, names=message):
         SoundStorm.Request.parse(**fields)
 
 

@@ -88,6 +88,15 @@ def test_windows_hold_no_more_than_they_need():
     assert max(seen) == 5 + 8 + 3
 
 
+def test_blocks_stay_blocks_to_the_end():
+    """What comes behind the last piece is handed on block by block too, however far a network sees ahead."""
+    for cut in ([20], [7, 13], [1] * 20):
+        pieces = torch.arange(20.0)[None].split(cut, 1)
+        made = list(windows(pieces, lambda x: x, 2, 6, block=4))
+        assert [piece.shape[1] for piece in made] == [4] * 5
+        assert torch.equal(torch.cat(made, 1), torch.arange(20.0)[None])
+
+
 def test_windows_refuse_what_changes_shape():
     with refused(RequestError, "shape", "chunks", value=(2, 4)):
         list(windows([torch.zeros(1, 4), torch.zeros(2, 4)], lambda x: x, 0, 0))

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -222,4 +223,27 @@ def test_a_huge_promise_takes_no_memory():
     writer = UcWriter(file, HEADER)
     writer._write(uc._varint(2**40) + bytes([RANS]) + uc._varint(4) + struct.pack("<I", 1 << 16))
     with refused(DataError, "damaged", "x.uc", value="chunk 1"):
+        read(file.getvalue())
+
+
+@pytest.mark.parametrize("name", ["sample_rate", "hop_length", "codebook_size", "num_channels", "streams"])
+def test_a_header_of_nothing_makes_no_sense(name):
+    body = replace(HEADER, **{name: () if name == "streams" else 0}).to_bytes()
+    with pytest.raises(ValueError, match="contradict"):
+        Header.from_bytes(body)
+
+
+@pytest.mark.parametrize(("size", "bits"), [(1, 1), (2, 1), (3, 2), (1024, 10), (1025, 11)])
+def test_a_code_takes_one_bit_at_least(size, bits):
+    assert replace(HEADER, codebook_size=size).bits_per_code == bits
+
+
+@pytest.mark.parametrize("num_samples", [0, 4 * 512, 5 * 512 + 1])
+def test_an_end_that_counts_other_samples_than_there_are_frames_is_refused(num_samples):
+    """Its checksum is right: a writer that was wrong wrote it."""
+    file = io.BytesIO()
+    writer = UcWriter(file, HEADER)
+    writer.write(make_codes(1, 5, 3))
+    writer._write(uc._varint(0) + uc._varint(num_samples))
+    with refused(DataError, "damaged", "x.uc", value="its end"):
         read(file.getvalue())

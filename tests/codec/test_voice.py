@@ -138,7 +138,7 @@ def test_durations_are_learnt_where_none_are_given(tmp_path, monkeypatch):
         soundfile.write(tmp_path / "wavs" / f"{name}.wav", 0.1 * rng.standard_normal(RATE), RATE)
     (tmp_path / "metadata.csv").write_text("\n".join(f"{n}|{n}|Number {n}." for n in names), "utf-8")
     data = flat.make(VoiceData, root=str(tmp_path), val_size=1, batch_size=1, align_steps=2, trim_db=0.0)
-    with pytest.raises(DataError, match=r"--components\.codec=FOLDER"):
+    with refused(DataError, "missing", "components.codec", names="--components.codec=FOLDER"):
         data.prepare(progress=False)
     data.attach("codec", rvq({}))
     assert data.prepare(progress=False).kept == 4

@@ -434,7 +434,7 @@ def test_writing_is_whole_or_not_at_all(tmp_path, monkeypatch):
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
         for suffix in ("wav", "ogg", "opus", "mp3", "flac"):
-            with pytest.raises(DataError, match=f"cannot write.*a.{suffix}.*file too large"):
+            with refused(DataError, "write", f"a.{suffix}", value="file too large"):
                 write_audio(tmp_path / f"a.{suffix}", torch.randn(40000) / 5, 22050)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
