@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refused import refused
-from unisono.data import Audit, find_captions, mirrored, read_captions
+from unisono.data import Audit, find_captions, mirrored, read_captions, words_of
 from unisono.errors import DataError
 
 
@@ -104,3 +104,7 @@ def test_a_list_that_is_no_file(tmp_path):
     (tmp_path / "captions.csv").write_bytes("a.png|é".encode("utf-16"))
     with refused(DataError, "format", "captions.csv", value="is UTF-16, not UTF-8", names="save it as UTF-8"):
         read_captions(find_captions(tmp_path), "image")
+
+
+def test_an_accent_within_a_word_does_not_divide_it():
+    assert words_of("Naïve re\u0301sume\u0301s, l’été!") == ["naive", "resumes", "l'ete"]
