@@ -220,6 +220,14 @@ def test_held_out_pictures_are_reference_and_nothing_else(tmp_path, monkeypatch)
     assert corpus.kind == "held out of training"
 
 
+def test_where_nothing_is_held_out_the_reference_is_the_rest(tmp_path):
+    greys_folder(tmp_path, {"dark": range(0, 100, 9), "light": range(110, 250, 12)})
+    corpus = measures.Corpus.read(Synthesizer(greys_model(tmp_path, 0)), tmp_path, 6)
+    sample, reference = ({picture.id for picture in side} for side in (corpus.sample, corpus.reference))
+    assert len(sample) == 6 and not sample & reference
+    assert sample | reference == {picture.id for picture in corpus.train}
+
+
 def test_pictures_of_no_class_are_not_judged(tmp_path, monkeypatch):
     monkeypatch.setattr(measures, "features_of", lambda model, extractor: Greys())
     greys_folder(tmp_path, {"train": range(200, 210), "train/dark": [3], "test": [1, 2, 3, 4, 5, 6]})

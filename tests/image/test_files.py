@@ -54,6 +54,12 @@ def test_every_mode_is_read_for_what_it_means(image, expected):
     np.testing.assert_allclose(pixels.astype(int), np.array(expected)[:, None, None] * np.ones((3, 2, 3)), atol=1)
 
 
+def test_sixteen_bits_are_rounded_to_the_nearest_of_eight():
+    for wide, narrow in ((51528, 200), (51529, 201), (65535, 255), (128, 0)):  # 257 of them are one
+        image = Pillow.fromarray(np.full((2, 3), wide, np.uint16))
+        assert (read_image(encoded(image)) == narrow).all()
+
+
 def test_a_palette_and_its_transparent_entry():
     image = Pillow.new("P", (2, 1))
     image.putpalette([255, 0, 0, 0, 255, 0])

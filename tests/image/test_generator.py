@@ -17,6 +17,7 @@ from unisono_image.models.schedulers import NAMES, make_scheduler
 from unisono_image.models.sizes import ConditionSizes, DiTSizes
 from unisono_image.models.transformer import DiffusionTransformer, positions
 from unisono_image.models.untrained import vae
+from unisono_image.request import read_request
 
 SMALL = DiTSizes(patch_size=2, dim=16, num_layers=2, num_heads=2)
 FACTS = {
@@ -189,6 +190,41 @@ def test_guidance_and_what_it_leads_away_from(synth):
     guided = synth("a red circle", guidance_scale=4.0, num_steps=4)
     away = synth("a red circle", guidance_scale=4.0, negative_prompt="circle", num_steps=4)
     assert apart(plain, guided) > 1e-4 and apart(guided, away) > 1e-4
+
+
+def test_guidance_is_the_way_from_no_condition_to_the_condition_and_beyond(synth):
+    """u + s(c − u), Ho and Salimans (arXiv:2207.12598)."""
+    model = synth.model
+    x, time = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1)), torch.tensor([500.0])
+    none = torch.tensor([-1])
+    for more, other in (({}, ""), ({"negative_prompt": "circle"}, "circle")):
+        request = model.Request(prompt="a red circle", guidance_scale=3.0, **more)
+        with torch.no_grad():
+            guided = model.network([read_request(model, request)])(x, time, torch.zeros(1, dtype=torch.int64))
+            c, u = (model.denoise(x, time, model.condition_of(none, [said])) for said in ("a red circle", other))
+        assert not torch.equal(c, u)
+        torch.testing.assert_close(guided, u + 3 * (c - u), rtol=1e-4, atol=1e-5)
+
+
+def test_guidance_is_on_the_bill(synth):
+    for scale, each in ((1.0, 1), (3.0, 2)):
+        before = synth.model.evaluations
+        synth("a red circle", guidance_scale=scale, num_steps=4, scheduler="flow-euler")
+        assert synth.model.evaluations - before == 4 * each
+
+
+def test_a_start_is_mixed_with_noise_in_the_models_range(synth):
+    """(1 − t)·x + t·noise with x from −1, black, to 1, white."""
+    model, states = synth.model, []
+    for grey in (0, 255):
+        start = Image(np.full((3, 8, 8), grey, np.uint8))
+        request = model.Request(image=start, strength=0.5, num_steps=10, scheduler="flow-euler")
+        states.append(model.chain([read_request(model, request)], [7])[1])
+    black, white = states
+    noise = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(7))[None]
+    t = 1 - float((white - black).mean()) / 2
+    assert 0.4 < t < 0.6
+    torch.testing.assert_close(black + white, 2 * t * noise, rtol=1e-4, atol=1e-4)
 
 
 def test_a_picture_to_start_from(synth, tmp_path):

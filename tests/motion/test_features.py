@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from unisono.data import Drop
-from unisono_motion.corpus.features import MotionSpec, about_y
+from unisono_motion.corpus.features import CONTACT_SPEED, MotionSpec, about_y
 from unisono_motion.corpus.figures import ACTIONS, figure_skeleton, make_figure
 from unisono_motion.corpus.fit import REFLECT, Mirror, fit, resample, retarget, stand
 from unisono_motion.skeleton import Motion, Skeleton, euler_to_matrix
@@ -140,6 +140,17 @@ def test_feet_that_stand_touch_and_feet_that_swing_do_not():
     assert not left[:-1][speed > 0.41].any() and (speed > 0.41).sum() > 10
 
 
+def test_contacts_are_told_by_metres_per_second_at_any_rate():
+    skeleton = SPEC.skeleton
+    rotations = np.broadcast_to(np.eye(3), (30, len(skeleton), 3, 3)).copy()
+    for fps in (15.0, 60.0):
+        spec = replace(SPEC, fps=fps)
+        for share, touches in ((0.75, True), (1.5, False)):  # a body that glides as a whole
+            root = np.arange(30)[:, None] / fps * [share * CONTACT_SPEED, 0, 0] + [0, 0.9, 0]
+            motion = Motion(skeleton.positions(rotations, root), skeleton, fps, rotations)
+            assert (spec.encode(motion)[:, spec.slices["contacts"]] == touches).all()
+
+
 def test_contacts_do_not_depend_on_the_height_of_the_ground():
     for number in (0, 3):
         plain = figure(number)
@@ -216,6 +227,15 @@ def test_retargeting_keeps_rotations_and_scales_the_way():
     moved = retarget(motion, target)
     np.testing.assert_allclose(moved.positions, 1.5 * motion.positions, atol=1e-12)
     assert retarget(motion, SPEC.skeleton) is motion
+
+
+def test_longer_arms_do_not_lengthen_the_way():
+    motion, skeleton = figure(0), SPEC.skeleton
+    arms = [joint for joint in range(1, len(skeleton)) if joint not in skeleton.legs]
+    offsets = skeleton.offsets.copy()
+    offsets[arms] *= 2
+    moved = retarget(motion, replace(skeleton, offsets=offsets))
+    np.testing.assert_allclose(moved.positions[:, 0], motion.positions[:, 0], atol=1e-12)
 
 
 @pytest.mark.parametrize(

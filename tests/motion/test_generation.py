@@ -212,6 +212,14 @@ def test_seams_are_where_frozen_meets_made(parts, clip):
     assert texts.seams(DOWN) == [40]
 
 
+def test_texts_meet_at_the_nearest_token(model):
+    fps, down = model.tokenizer.spec.fps, model.tokenizer.downsampling
+    seconds = (5 * down - 1) / fps  # nearer to five tokens than to four
+    request = model.Request.parse(texts=["a figure", "a figure"], durations=[seconds, 1.0])
+    task = read_request(model, request)
+    assert task.spans[0].stop == 5 and task.frames == 5 * down + round(fps)
+
+
 def test_an_edit_may_do_without_a_text(parts, clip):
     one = filled(parts, motion=str(clip), keep=[[0, 0.8]], guidance_scale=1)
     other = filled(parts, motion=str(clip), keep=[[0, 0.8]], guidance_scale=5)

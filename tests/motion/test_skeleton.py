@@ -192,6 +192,12 @@ def test_a_skeleton_survives_json_and_says_how_tall_it_is():
     assert skeleton.height == pytest.approx(2 * 0 + np.hypot(0.1, 0.1) + np.hypot(0.8, 0.1) + np.hypot(0.3, 0.02) + 0.3)
 
 
+def test_left_feet_come_first_whatever_the_makers_order():
+    names = ("Hips", "RightFoot", "RightToe", "LeftFoot", "LeftToe")
+    skeleton = Skeleton(names, (-1, 0, 1, 0, 3), np.zeros((5, 3)), np.zeros((5, 3)))
+    assert [names[joint] for joint in skeleton.feet] == ["LeftFoot", "LeftToe", "RightFoot", "RightToe"]
+
+
 @pytest.mark.parametrize(
     ("names", "parents", "code", "path", "value"),
     [

@@ -81,6 +81,16 @@ def test_fewer_levels_are_a_coarser_motion(tokenizers, figures):
     assert coarse.shape == fine.shape and not torch.equal(coarse, fine)
 
 
+def test_a_length_within_a_position_reads_that_position(tokenizers, figures):
+    model = tokenizers["tokenizer"]
+    (item, *_), _ = clips(figures)
+    tokens = model.encode(item[None])[:, :2]
+    frames = model.downsampling + 1
+    part, whole = model.decode(tokens, torch.tensor([frames])), model.decode(tokens)
+    torch.testing.assert_close(part[:, :frames], whole[:, :frames])
+    assert not part[:, frames:].any()
+
+
 def test_reading_tokens_moves_no_codebook(tokenizers, figures):
     model = tokenizers["tokenizer"].train()
     before = {k: v.clone() for k, v in model.quantizer.state_dict().items()}

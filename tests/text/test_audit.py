@@ -8,7 +8,7 @@ import flat
 import pytest
 import torch
 from refused import refused
-from unisono import Synthesizer
+from unisono import Synthesizer, Text
 from unisono.errors import MissingExtra, RequestError
 from unisono_text.corpus.data import ToyData
 from unisono_text.filling.generate import watched
@@ -219,6 +219,20 @@ def test_generation_stops_where_it_is_told(facts, aligned):
     assert made == ["N", "NO"]
     plain = Answers(Synthesizer(built(Autoregressive, facts)))
     assert len(plain.generate_until([Instance("a" * 80, {"max_gen_toks": 6})])[0]) <= 6
+
+
+def test_an_answer_ends_at_the_first_of_the_stops(aligned, monkeypatch):
+    answers = Answers(aligned)
+    monkeypatch.setattr(answers, "synthesizer", lambda fields: Text(f"{fields['text']}a;b.c;d"))
+    for until, answer in (
+        (";", "a"),
+        ([";"], "a"),
+        ([".", ";"], "a"),
+        (["."], "a;b"),
+        (["?"], "a;b.c;d"),
+        ([""], "a;b.c;d"),
+    ):
+        assert answers.generate_until([Instance("how?", {"until": until, "max_gen_toks": 8})]) == [answer]
 
 
 def test_the_adapter_is_a_model_of_the_harness(facts, monkeypatch):

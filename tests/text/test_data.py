@@ -128,6 +128,12 @@ def test_packing_keeps_every_piece_once_and_leaves_little_free(lengths):
     assert len(sizes) < 2 or sum(sorted(sizes)[:2]) > 16
 
 
+def test_long_pieces_are_packed_first():
+    order, bounds = packed_rows([3, 3, 7, 7], 10)
+    assert len(bounds) - 1 == 2  # as they come, the short ones would share a row
+    assert sorted(sorted([3, 3, 7, 7][i] for i in order[a:b]) for a, b in pairwise(bounds)) == [[3, 7], [3, 7]]
+
+
 def test_packed_rows_name_the_document_of_each_place(book):
     data = prepared(str(book), documents="line", val=0.1, context=128, pack=True)
     end = data.tokenizer.special["eos"]

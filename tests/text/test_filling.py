@@ -517,6 +517,12 @@ def test_snapshots_and_streams_end_as_the_text(model, blocks):
     assert "".join(piece.text for piece in synth.stream(**form)) == synth(**form).text
 
 
+def test_blocks_are_streamed_as_they_are_finished(blocks):
+    lengths = [len(piece.text) for piece in Synthesizer(blocks).stream(text="abc", length=29, num_steps=16)]
+    told = [sum(lengths[: number + 1]) for number in range(len(lengths))]
+    assert len(told) > 2 and all(border % 8 == 0 for border in told[:-1])
+
+
 def test_the_canvas_is_shown_in_the_terminal(model, monkeypatch, tmp_path, capfd):
     from unisono.cli import main
 

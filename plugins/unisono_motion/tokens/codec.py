@@ -57,7 +57,7 @@ class MotionEncoder(nn.Module):
 
     def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b n c"]:
         kept = mask[:, None]
-        x = self.embed(x.mT * kept).relu()
+        x = self.embed((x.mT * kept).to(self.embed.weight.dtype)).relu()
         for down, blocks in zip(self.down, self.blocks, strict=True):
             x = down(x * kept)
             kept = kept[..., ::2]

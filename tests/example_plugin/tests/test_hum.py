@@ -29,5 +29,6 @@ def test_each_letter_is_a_segment_and_pace_shortens(hum):
 
 
 def test_a_letter_that_it_does_not_know_is_named(hum):
-    with pytest.raises(RequestError, match="'7'"):
+    with pytest.raises(RequestError, match="'7'") as caught:
         hum("7 dwarfs")
+    assert (caught.value.code, caught.value.path, caught.value.value) == ("value", "text", "7")

@@ -107,5 +107,6 @@ class Hum(Model):
 
     def _index(self, letter: str) -> int:
         if letter not in self.letters:
-            raise RequestError(f"text holds {letter!r}: use only {self.letters!r}")
+            message = f"text holds {letter!r}: use only {self.letters!r}"
+            raise RequestError(message, code="value", path="text", value=letter)
         return self.letters.index(letter)
