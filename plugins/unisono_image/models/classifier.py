@@ -191,14 +191,14 @@ class ImageClassifier(Model):
 
     def features(self, image: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b d"]:
         """Return the features of images from −1 to 1."""
-        x = self.embed(image.contiguous(memory_format=torch.channels_last))
+        x = self.embed(image.to(self.embed.weight.dtype).contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             x = block(x)
         return F.silu(self.norm(x)).float().mean((2, 3))
 
     def layers(self, image: Float[Tensor, "b 3 s s"]) -> list[Float[Tensor, "b c h w"]]:
         """Return what every stage makes of images from −1 to 1, finest first: for perceptual losses."""
-        x = self.embed(image.contiguous(memory_format=torch.channels_last))
+        x = self.embed(image.to(self.embed.weight.dtype).contiguous(memory_format=torch.channels_last))
         found = [x]
         for number, block in enumerate(self.blocks, 1):
             x = block(x)
@@ -208,7 +208,7 @@ class ImageClassifier(Model):
 
     def logits(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
         """Return the classes' logits of features."""
-        return self.out(self.dropout(features)).float()
+        return self.out(self.dropout(features).to(self.out.weight.dtype)).float()
 
     @torch.no_grad()
     def judge(

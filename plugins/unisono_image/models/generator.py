@@ -15,6 +15,7 @@ Shapes: b batch, n rows of the network, c channels, h w height and width of what
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -319,20 +320,34 @@ class ImageGenerator(Model):
         if tasks[0].guidance_scale == 1:  # a group is guided as a whole, or not at all
 
             def plain(x: Tensor, time: Tensor, sample: Int[Tensor, " n"]) -> Tensor:
-                return self.denoise(x, time.to(x.dtype), condition.rows(sample))
+                return self.answer(x, time, condition.rows(sample))
 
             return plain
         away = [task.request.negative_prompt or "" for task in tasks]
         both = Condition.join(condition, self.condition_of(torch.full_like(labels, NO_LABEL), away))
 
         def branched(x: Tensor, time: Tensor, sample: Int[Tensor, " n"], branch: Int[Tensor, " n"]) -> Tensor:
-            return self.denoise(x, time.to(x.dtype), both.rows(sample + branch * len(tasks)))
+            return self.answer(x, time, both.rows(sample + branch * len(tasks)))
 
         return ClassifierFree(branched, scales)
 
+    def answer(self, x: Float[Tensor, "b c h w"], time: Float[Tensor, " b"], condition: Condition) -> Tensor:
+        """Return the network's answer in the sampler's numbers, whatever those of its weights are.
+
+        Times and noise levels of 16 bits would be other ones, so that only the layers compute in the weights' type.
+        """
+        with self.layers_as_weights(x.device):
+            return self.denoise(x, time.to(x.dtype), condition).to(x.dtype)
+
+    def layers_as_weights(self, device: torch.device) -> AbstractContextManager[Any]:
+        """Let layers compute in the type of their weights where that has 16 bits; nothing else changes."""
+        kind = next(self.net.parameters()).dtype
+        return nullcontext() if kind.itemsize > 2 else torch.autocast(device.type, dtype=kind)
+
     def condition_of(self, labels: Int[Tensor, " b"], captions: Sequence[str]) -> Condition:
         """Return the conditions of a batch; a label of −1 and an empty caption are none."""
-        return self.conditioner(labels, captions, torch.zeros_like(labels, dtype=torch.bool))
+        with self.layers_as_weights(labels.device):
+            return self.conditioner(labels, captions, torch.zeros_like(labels, dtype=torch.bool))
 
     def preview_requests(self) -> list[ImageRequest]:
         classes, captions = self.facts.classes, self.facts.sample_captions

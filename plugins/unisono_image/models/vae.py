@@ -112,7 +112,7 @@ class VAE(Adversarial, Model):
 
     def posterior(self, images: Float[Tensor, "b 3 y x"]) -> tuple[Tensor, Tensor]:
         """Return mean and log variance of the latents, not yet divided by their spread."""
-        mean, log_variance = self.net.quant_conv(self.net.encoder(images)).chunk(2, dim=1)
+        mean, log_variance = self.net.quant_conv(self.net.encoder(images.to(self.spread.dtype))).chunk(2, dim=1)
         return mean, log_variance.clamp(-30, 20)
 
     def encode(
@@ -124,7 +124,7 @@ class VAE(Adversarial, Model):
 
     def decode(self, latents: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 y x"]:
         """Return pictures, about −1 to 1."""
-        return self.net.decoder(self.net.post_quant_conv(latents * self.spread))
+        return self.net.decoder(self.net.post_quant_conv((latents * self.spread).to(self.spread.dtype)))
 
     # ---- training ------------------------------------------------------------------------------
 

@@ -181,7 +181,18 @@ class MotionTokenizer(Model):
 
     @torch.no_grad()
     def encode(self, features: Float[Tensor, "b t d"], lengths: Int[Tensor, "b"] | None = None) -> Int[Tensor, "b n q"]:
-        """Return the tokens of features; positions beyond an item's length (in frames) hold 0."""
+        """Return the tokens of features; positions beyond an item's length (in frames) hold 0.
+
+        Raises ``RequestError`` where the weights have 16 bits, in which codes are not told apart.
+        """
+        if self.mean.dtype.itemsize < 4:
+            raise RequestError(
+                f"this tokenizer's weights are {self.mean.dtype}, and motions are read in 32 bits: call its float(), "
+                "and run under torch.autocast where that is to be faster",
+                code="unsupported",
+                path="motion",
+                value=str(self.mean.dtype),
+            )
         z, mask = self._encoded(*self._normalised(features, lengths))
         training = self.quantizer.training
         self.quantizer.eval()  # reading tokens moves no codebook
