@@ -220,9 +220,8 @@ def load_model(folder: Path, base: Path | None = None) -> tuple[Any, dict[str, A
         except (CheckpointError, MissingExtra):
             raise
         except UnisonoError as error:
-            raise CheckpointError(
-                f"{shown(folder)}: {error}", code=error.code, path=error.path, value=error.value
-            ) from error
+            code: Any = error.code
+            raise CheckpointError(f"{shown(folder)}: {error}", code=code, path=error.path, value=error.value) from error
     model.recipe = recipe
     if base is not None:
         adapters.join(model, folder, info, base)

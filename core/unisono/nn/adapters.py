@@ -116,7 +116,8 @@ def add_adapters(model: Any, section: Mapping[str, Any], origin: str) -> None:
     except RecipeError as error:
         if str(error).startswith(f"{origin}: "):
             raise
-        raise RecipeError(f"{origin}: {error}", code=error.code, path=error.path, value=error.value) from error
+        code: Any = error.code
+        raise RecipeError(f"{origin}: {error}", code=code, path=error.path, value=error.value) from error
 
 
 def target_names(model: nn.Module, spec: AdapterSpec) -> list[str]:

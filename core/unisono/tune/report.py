@@ -134,7 +134,7 @@ class Study:
             first.legend(fontsize=7)
         for axes, path in zip(slices, self.searched, strict=True):
             axes.set(xlabel=path)
-            numbers = [trial.values.get(path) for trial in drawn]
+            numbers: list[Any] = [trial.values.get(path) for trial in drawn]
             if numbers and all(isinstance(number, float) and number > 0 for number in numbers):
                 if max(numbers) > 8 * min(numbers):
                     axes.set_xscale("log")
