@@ -90,7 +90,7 @@ def by_name(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dic
     groups = state_dict["param_groups"]
     if len(groups) == len(own):  # which kernel is this machine's business
         groups = [
-            {**group, "fused": here["fused"]} if "fused" in here and "fused" in group else group
+            {**group, **{kernel: here[kernel] for kernel in ("fused", "foreach") if kernel in here and kernel in group}}
             for group, here in zip(groups, optimizer.param_groups, strict=True)
         ]
         state_dict = {**state_dict, "param_groups": groups}

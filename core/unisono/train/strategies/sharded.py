@@ -33,6 +33,7 @@ from torch.optim import Optimizer
 
 from unisono.errors import RecipeError
 from unisono.model import Model
+from unisono.optim.make import by_name
 from unisono.peers import set_peers
 from unisono.train.strategies.mesh import Sizes
 from unisono.train.strategies.norm import clip_by_norm, clip_by_value
@@ -234,6 +235,7 @@ class Sharded(ModelParallelStrategy):
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
+            state = by_name(optimizer, state)  # its groups may be others
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             sharded = {i: _sharded(values, parameters[i]) for i, values in state["state"].items()}
             optimizer.load_state_dict({**state, "state": sharded})
