@@ -144,7 +144,7 @@ def test_wrong_adapters_are_refused(monkeypatch):
     ("given", "code", "path"),
     [
         ("--adapters.rnak=2", "unknown", "adapters.rnak"),
-        ("--adapters.kind=lroa", "choice", "adapters.kind"),
+        ("--adapters.kind=lroa", "unknown", "adapters.kind"),
         ("--adapters.rank=two", "type", "adapters.rank"),
         ("--adapters.rank=0", "range", "adapters.rank"),
         ("--adapters=16", "type", "adapters"),

@@ -156,7 +156,7 @@ def test_ranges_are_read_from_a_file(tmp_path):
         ({"optim.rl": "1e-4..1e-2"}, "unknown", "optim.rl"),
         ({"lr": "1e-4..1e-2"}, "unknown", "lr"),
         ({"optim.lr": "0..1"}, "range", "optim.lr"),  # its lower end is refused by the recipe
-        ({"optim.schedule": "cosine|cosin"}, "choice", "optim.schedule"),
+        ({"optim.schedule": "cosine|cosin"}, "unknown", "optim.schedule"),
         ({"model.network.num_layers": "1..2.5"}, "type", "model.network.num_layers"),
         ({"model.network.num_layers": "one|two"}, "type", "model.network.num_layers"),
         ({"run.dir": "a|b"}, "unsupported", "run.dir"),
