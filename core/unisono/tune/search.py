@@ -147,18 +147,17 @@ class _Search:
 
         with self._turn():
             self._revive()
-            counted = [t for t in self.study.get_trials(deepcopy=False) if not t.user_attrs.get(MOVED)]
-            waiting = [t for t in counted if t.state == optuna.trial.TrialState.WAITING]
-            if len(counted) - len(waiting) >= trials:
+            every = self.study.get_trials(deepcopy=False)
+            waiting = [t.number for t in every if t.state == optuna.trial.TrialState.WAITING]
+            if sum(not t.user_attrs.get(MOVED) for t in every) - len(waiting) >= trials:
                 return None
+            kind = optuna.samplers.TPESampler if self.sampler == "tpe" else optuna.samplers.RandomSampler
+            number = min(waiting, default=len(every))
+            self.study.sampler = kind(seed=derive_seed("tune", self.recipe.seed, number) % 2**32)
             trial = self.study.ask()
             place = self.folder / TURNS / f"{trial.number:04d}"
             place.mkdir(exist_ok=True)
             lock = claim_again(place)
-            seed = derive_seed("tune", self.recipe.seed, trial.number) % 2**32
-            samplers = optuna.samplers
-            kind = samplers.TPESampler if self.sampler == "tpe" else samplers.RandomSampler
-            self.study.sampler = kind(seed=seed)
             self.values = {path: given.ask(trial, path) for path, given in self.ranges.items()}
             return trial, lock
 
