@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 FORMAT = 2
+CHOSEN = ("strategy", "profiler")
+"""Arguments of the trainer that are a name, a name with options, or a class."""
 SECTIONS = ("model", "data", "optim", "adapters", "trainer", "run", "components", "seed", "format")
 
 
@@ -353,7 +355,7 @@ def with_adapters(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _choices(trainer: dict[str, Any], name: str) -> dict[str, Any]:
     """Take what is chosen with options or by class out of a trainer's section, and return it checked."""
-    given = {key: trainer.pop(key) for key in ("strategy", "profiler") if isinstance(trainer.get(key), Mapping)}
+    given = {key: trainer.pop(key) for key in CHOSEN if isinstance(trainer.get(key), Mapping)}
     if not given:
         return {}
     from unisono.train.strategies.choose import check_choice
@@ -410,6 +412,8 @@ def _set(tree: dict[str, Any], path: str, value: Any) -> None:
         node = tree.get(part)
         if node is None:
             node = tree[part] = {}
+        elif isinstance(node, str) and part in CHOSEN and parents == ["trainer", part]:
+            node = tree[part] = {"name": node}  # a name that is given options
         if not isinstance(node, dict):
             raise RecipeError(f"--{path:.80}: {part:.80} is a value, not a section", path=path, code="type")
         tree = node

@@ -82,6 +82,8 @@ def test_a_recipe_holds_a_choice_checked_and_whole():
     assert chosen["name"] == "hsdp" and chosen["shard"] == 4 and chosen["replicate"] is None
     again = Recipe.from_dict(given.to_dict(), name=given.name)
     assert again.trainer == given.trainer and "hsdp" in given.to_yaml()
+    options = ["--trainer.strategy=hsdp", "--trainer.strategy.shard=4"]
+    assert recipe(*options).trainer["strategy"] == chosen
     path = {"class_path": "no.such.Thing"}  # which is imported when a run begins
     assert recipe(f"--trainer.strategy={path}").trainer["strategy"] == {**path, "init_args": {}}
 
