@@ -19,11 +19,11 @@ from typing import Any, Literal
 
 import torch
 from lightning.fabric.utilities.optimizer import _optimizers_to_device
-from lightning.fabric.utilities.rank_zero import rank_zero_info
 from lightning.pytorch import Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning_utilities.core.rank_zero import rank_zero_info
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
@@ -156,9 +156,9 @@ class Sharded(ModelParallelStrategy):
             for method in getattr(unit, "reads_weights", ()):
                 register_fsdp_forward_method(unit, method)
         policy = MixedPrecisionPolicy(None, torch.float32, cast_forward_inputs=False)
-        root = fully_shard(model, **options, mp_policy=policy)
+        fully_shard(model, **options, mp_policy=policy)
         for method in model.reads_weights:
-            register_fsdp_forward_method(root, method)
+            register_fsdp_forward_method(model, method)
         self._summed = [model.get_parameter(name) for name in summed]
         if self.kept and self.is_global_zero:
             names = ", ".join(list(self.kept)[:4]) + (", …" if len(self.kept) > 4 else "")

@@ -35,9 +35,10 @@ class PartedColumns(ParallelStyle):
         module.weight = nn.Parameter(cut, requires_grad=module.weight.requires_grad)
         size, rank = device_mesh.size(), device_mesh.get_local_rank()
 
-        def forward(x: Tensor) -> Tensor:
+        def forward(input: Tensor) -> Tensor:
             # as it is; its gradient is summed over the ranks, each of which has that of its own columns
-            x = DTensor.from_local(x, device_mesh, [Replicate()], run_check=False).to_local(grad_placements=[Partial()])
+            copies = DTensor.from_local(input, device_mesh, [Replicate()], run_check=False)
+            x = copies.to_local(grad_placements=[Partial()])
             bias = module.bias
             if bias is not None:
                 bias = bias.unflatten(0, (self.parts, size, -1))[:, rank].flatten()
