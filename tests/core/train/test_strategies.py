@@ -95,7 +95,7 @@ def test_a_recipe_holds_a_choice_checked_and_whole():
         ({"replicate": 2}, "missing", "trainer.strategy.name", ["hsdp"]),
         ({"name": "fsdp2", "shard": 2}, "unknown", "trainer.strategy.shard", []),
         ({"name": "hsdp", "shard": "two"}, "type", "trainer.strategy.shard", ["'two'"]),
-        ({"name": "ddp", "comm_hook": "zip"}, "choice", "trainer.strategy.comm_hook", ["power_sgd"]),
+        ({"name": "ddp", "comm_hook": "zip"}, "unknown", "trainer.strategy.comm_hook", ["power_sgd"]),
         ({"name": "ddp", "bucket_cap_mb": 0}, "range", "trainer.strategy.bucket_cap_mb", ["0"]),
         ({"class_path": "a.B", "args": {}}, "unknown", "trainer.strategy.args", ["init_args"]),
         ({"class_path": 3}, "type", "trainer.strategy", ["3"]),
