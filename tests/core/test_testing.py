@@ -133,7 +133,7 @@ def test_a_manifest_that_loads_torch_is_found(tmp_path, sick, monkeypatch):
 def test_every_model_has_every_check(sick):
     names = {check.name for check in sick.values()}
     of_plugin, of_model = len(promises.OF_PLUGIN), len(promises.OF_MODEL)
-    assert len(names) == of_plugin + of_model == 23
+    assert len(names) == of_plugin + of_model == 24
     assert len(sick) == of_plugin + of_model * len(plugins.get("sick").models)
     assert all(check.promise.endswith(".") for check in sick.values())
 

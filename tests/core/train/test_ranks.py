@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from lightning.fabric.plugins.environments.lightning import find_free_network_port
 from run_commands import arguments
 from unisono.errors import RecipeError, UnisonoError
 from unisono.train.ranks import Ranks, fitting_devices, join_ranks
@@ -114,3 +115,23 @@ def test_what_is_shared_is_plain(tmp_path):
     store = Store()
     Ranks(0, 2, store).share("x", lambda: "ü")
     assert json.loads(store.kept["x"]) == {"made": "ü"}
+
+
+@pytest.mark.slow
+def test_nodes_that_were_started_by_hand_share_one_folder(tmp_path):
+    port = find_free_network_port()
+    command = arguments(tmp_path, "--trainer.num_nodes=2", "--trainer.devices=1", "--trainer.strategy=fsdp2")
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "unisono", *command],
+            env={**os.environ, "NODE_RANK": str(node), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for node in range(2)
+    ]
+    printed = [node.communicate(timeout=280)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], printed
+    assert [path.name for path in (tmp_path / "codec-vocos-tiny").iterdir()] == ["0001"]
+    assert printed[0].count("run: ") == 1 and "run: " not in printed[1]
