@@ -16,7 +16,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from unisono import plugin as plugins
 from unisono.arguments import REQUIRED, build, check_arguments, is_group, nested, old_names
@@ -31,7 +31,37 @@ if TYPE_CHECKING:
 FORMAT = 2
 CHOSEN = ("strategy", "profiler")
 """Arguments of the trainer that are a name, a name with options, or a class."""
+MOVED = {"checkpoint_every": "checkpoint.every"}
+"""Keys of ``run`` that are read under their old names too, in either format."""
 SECTIONS = ("model", "data", "optim", "adapters", "trainer", "run", "components", "seed", "format")
+
+
+@dataclass(frozen=True)
+class CheckpointSpec:
+    """When and how a run's states are kept, as in ``run.checkpoint``.
+
+    every: optimiser steps between two states.
+    keep: how many of the newest are kept.
+    asynchronous: write while training goes on, from a copy in the host's memory; ``auto`` where that saves time (from
+        64 MB on) and the copy has room.
+    layout: ``file`` is one ``.ckpt``, ``sharded`` a folder that all processes write their part of; ``auto`` is
+        ``sharded`` where the strategy shards weights.
+    """
+
+    every: int = 1000
+    keep: int = 1
+    asynchronous: Literal["auto"] | bool = "auto"
+    layout: Literal["auto", "file", "sharded"] = "auto"
+
+    def __post_init__(self):
+        for name, value in (("every", self.every), ("keep", self.keep)):
+            if value < 1:
+                raise RecipeError(
+                    f"run.checkpoint.{name}={value} must be at least 1",
+                    code="range",
+                    path=f"run.checkpoint.{name}",
+                    value=value,
+                )
 
 
 @dataclass(frozen=True)
@@ -40,7 +70,7 @@ class RunSpec:
 
     dir: parent of the numbered run folders.
     ema_decay: exponential moving average of the weights; 0 switches it off.
-    checkpoint_every: optimiser steps between resumable checkpoints.
+    checkpoint: when and how its states are kept, to resume from.
     preview_seconds: time budget of the previews at each validation, per rank; 0 switches them off.
     init_from: a run, ``.ckpt`` or export whose weights to start from, as far as names and shapes agree.
     skip_nonfinite: leave out steps whose loss or gradient is NaN or infinite, and count them; else the run stops.
@@ -56,7 +86,7 @@ class RunSpec:
 
     dir: str = "runs"
     ema_decay: float = 0.999
-    checkpoint_every: int = 1000
+    checkpoint: CheckpointSpec = CheckpointSpec()
     preview_seconds: float = 20.0
     init_from: str | None = None
     skip_nonfinite: bool = False
@@ -75,13 +105,6 @@ class RunSpec:
                 code="range",
                 path="run.ema_decay",
                 value=self.ema_decay,
-            )
-        if self.checkpoint_every < 1:
-            raise RecipeError(
-                f"run.checkpoint_every={self.checkpoint_every} must be at least 1",
-                code="range",
-                path="run.checkpoint_every",
-                value=self.checkpoint_every,
             )
         if not 0 < self.stop_seconds < 1e6:
             raise RecipeError(
@@ -112,7 +135,8 @@ class Recipe:
         """Read a shipped recipe by name or a file by path, apply ``--a.b=c`` overrides, and check it all."""
         source, name = find_recipe(name_or_path)
         raw = read_yaml(_text(source), f"{name_or_path!s:.200}")
-        given = parse_overrides(overrides or [])
+        raw = {**raw, "run": nested(raw["run"], MOVED, "run", name)} if _has_run(raw) else raw
+        given = {_moved_in_run(path): value for path, value in parse_overrides(overrides or []).items()}
         chosen = {path: given.pop(path) for path in ("model", "model.name", "data", "data.name") if path in given}
         for path, value in chosen.items():
             _set(_sections(raw, name), path, value)
@@ -165,7 +189,7 @@ class Recipe:
                         path=f"{section}.{key}",
                         code="unknown",
                     )
-            values = check_arguments(target, given, section, name, flat) | chosen
+            values = check_arguments(target, given, section, name, MOVED if section == "run" else flat) | chosen
             resolved[section] = {"name": short, **values} if short is not None else values
         for section in {"optim", "adapters", "run"} & resolved.keys():
             build(_target(section, {}), resolved[section], section, name)  # the values fit their limits
@@ -404,6 +428,16 @@ def _moved(raw: Any, path: str, value: Any) -> str:
     if key not in flat or (is_group(key, flat) and (dot or isinstance(value, Mapping))):
         return path
     return f"{section}.{flat[key]}{dot}{inner}"
+
+
+def _has_run(raw: Any) -> bool:
+    return isinstance(raw, dict) and isinstance(raw.get("run"), dict)
+
+
+def _moved_in_run(path: str) -> str:
+    """Return where an override of ``run`` belongs now."""
+    section, _, key = path.partition(".")
+    return f"run.{MOVED[key]}" if section == "run" and key in MOVED else path
 
 
 def _set(tree: dict[str, Any], path: str, value: Any) -> None:

@@ -127,7 +127,7 @@ def test_a_mapping_and_a_list_can_be_given_where_a_text_can(tmp_path):
         (minimal(seed=True), "type", "seed", "seed=True"),
         (minimal(seed="one"), "type", "seed", "seed='one'"),
         (minimal(run={"ema_decay": 1.0}), "range", "run.ema_decay", "ema_decay=1.0"),
-        (minimal(run={"checkpoint_every": 0}), "range", "run.checkpoint_every", ["checkpoint_every=0", "at least 1"]),
+        (minimal(run={"checkpoint_every": 0}), "range", "run.checkpoint.every", ["checkpoint.every=0", "at least 1"]),
         (minimal(run={"stop_seconds": 0.0}), "range", "run.stop_seconds", ["stop_seconds=0.0", "above 0"]),
         (minimal(model=None), "missing", "model.name", "model.name is required"),
         (minimal(data={"num_items": 3}), "missing", "data.name", "data.name is required"),

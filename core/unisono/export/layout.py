@@ -9,7 +9,7 @@
         README.md            the card
         components/<role>/   exports of the components, in the same form
 
-Training state (``*.ckpt``) is Lightning's and serves to resume; it is read weights-only.
+Training states (``*.ckpt``, or folders of shards) serve to resume; they are read without running code.
 """
 
 import os

@@ -61,6 +61,10 @@ def load(
     return Synthesizer(model, info)
 
 
+STATES = ("*.ckpt", "checkpoints/*.ckpt", "state.json", "checkpoints/*/state.json")
+"""What tells the folder of a run, or of a state, from that of an export."""
+
+
 def find(folder_or_hub_id: str | Path) -> Path:
     """Return the local folder of an export, downloading a hub id through ``huggingface_hub``."""
     if not isinstance(folder_or_hub_id, str | Path):
@@ -116,7 +120,7 @@ def read_info(folder: Path) -> dict[str, Any]:
     path = folder / INFO
     if kind_of(folder) != "folder" or kind_of(path) != "file":
         hint = ""
-        states = [*folder.glob("*.ckpt"), *folder.glob("checkpoints/*.ckpt")]
+        states = [path for pattern in STATES for path in folder.glob(pattern)]
         if states or folder.suffix in (".ckpt", ".pt", ".pth", ".bin"):
             hint = "; a training run becomes an export by  unisono export RUN DEST"
         code = "missing" if kind_of(folder) == "missing" else "format"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from unisono.errors import CheckpointError, UnisonoError, did_you_mean
 from unisono.export import newest_run
+from unisono.export.training_state import has_training_state
 from unisono.recipe import Recipe
 from unisono.switches import check_loggers
 from unisono.train.claim import LOCK
@@ -60,7 +61,7 @@ def read_curves(run: str | Path) -> dict[str, Curve]:
         _read_events(folder, points)
     for table in tables:
         _read_table(table, points)
-    if not (points or list(folder.glob("checkpoints/*.ckpt"))) and _begun(folder) is not None:
+    if not (points or has_training_state(folder)) and _begun(folder) is not None:
         raise CheckpointError(f"{str(run)!r:.200} has logged nothing yet: {first_values(folder)}")
     label = f"{folder.parent.name}/{folder.name}" if folder.name.isdigit() else folder.name
     return {

@@ -15,6 +15,7 @@ from unisono.data import ReplayableLoader
 from unisono.errors import UnisonoError
 from unisono.model import Model
 from unisono.train.callbacks.checkpoints import KeepState
+from unisono.train.states.boundary import Boundary
 from unisono.train.strategies.whole import local
 
 MOST_IN_A_ROW = 100
@@ -45,6 +46,8 @@ class Finite(Callback):
         self.skipped = 0
         self._in_a_row = 0
         self._skipped_now = False
+        self._stepped = False
+        self._boundary = Boundary()
         self._losses: list[Tensor] = []
         self._parts: dict[str, Tensor] = {}
 
@@ -55,7 +58,8 @@ class Finite(Callback):
         self.skipped = state_dict["skipped"]
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._skipped_now = False
+        self._skipped_now = self._stepped = False
+        self._boundary.mark(trainer, pl_module)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         self._losses.append(loss.detach())
@@ -74,10 +78,12 @@ class Finite(Callback):
         scaled = isinstance(precision, MixedPrecision) and precision.scaler is not None
         # infinite gradients are how a scaler of float16 finds its scale; it skips those steps itself
         if _all_finite(losses if scaled else [*losses, *(p.grad for p in parameters)], trainer, pl_module.device):
+            self._stepped = True
             return
         if self.skip and self._in_a_row < MOST_IN_A_ROW:
             for parameter in parameters:
                 parameter.grad = None
+            self._boundary.restore_buffers()
             self._skipped_now = True
             return
         self._refuse(trainer, pl_module, parts, parameters)
@@ -103,7 +109,9 @@ class Finite(Callback):
             wrong = {name: value for theirs, _ in everyone for name, value in theirs.items()}
             ill = list(dict.fromkeys(name for _, theirs in everyone for name in theirs))  # each has parts of its own
         step, rows = trainer.global_step, _rows(trainer)
-        self.keep.save_before_step(trainer)
+        if not self._stepped:  # else another optimiser, of discriminators, is a step ahead: what was saved stays
+            self._boundary.restore(trainer)
+            self.keep.save_before_step(trainer)
         if wrong:
             what = ", ".join(f"train/{name} is {value}" for name, value in wrong.items())
         elif ill:

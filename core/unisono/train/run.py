@@ -7,7 +7,7 @@
         changes.json           with --resume and other values: which, and from which step on
         init.json              with run.init_from: which weights were taken over, and which not
         audit.json             what was kept and dropped, with reasons
-        checkpoints/           last.ckpt and the newest steps, for --resume and unisono export
+        checkpoints/           the newest states, files or folders of shards, for --resume and unisono export
         best.json              with run.keep_best: which states were the best, checkpoints/best-<step>.ckpt
         early_stopping.json    with run.early_stopping: the values that it saw
         previews/              what the model made at each validation
@@ -86,7 +86,7 @@ def train(
     profiler: Any = None,
     loggers: Sequence[Logger | str | dict[str, Any]] | None = None,
 ) -> RunResult | None:
-    """Run a recipe; ``resume`` is ``"last"`` (newest run of this recipe) or a run folder or ``.ckpt``.
+    """Run a recipe; ``resume`` is ``"last"`` (newest run of this recipe) or a run folder or a state.
 
     ``dry_run`` prepares the data, builds the model and prints both, and trains nothing. ``callbacks`` are
     Lightning's, beside the run's own; ``loggers`` are Lightning's, or names as in ``run.logger``, which they replace;
@@ -161,22 +161,22 @@ class _Run:
         return claim_new(parent, job), state
 
     def _prepare_and_fit(self, claim: Claim, state: Path | None, dry_run: bool) -> RunResult | None:
-        self.signals.last = state
+        self.signals.began = state
         try:
-            origin = Origin(state, read_training_state(state)) if state is not None else None
+            origin = Origin(state, read_training_state(state, meta=True)) if state is not None else None
             recipe, folder = self.recipe, claim.folder
             if origin is not None:
                 recipe = origin.with_its_source(recipe)
             changed = origin.changes(recipe) if origin is not None else {}
-            keep = KeepState(folder / "checkpoints", recipe.run_spec.checkpoint_every)
+            keep = KeepState(folder / "checkpoints", recipe.run_spec.checkpoint)
             finite = Finite(recipe.run_spec.skip_nonfinite, keep)
             going_on = [GoOn(origin, changed, folder)] if origin is not None else []
             spec = recipe.run_spec
             watches: list[Callback] = []
             if spec.early_stopping is not None:
-                watches.append(StopEarly(spec.early_stopping, folder, spec.checkpoint_every))
+                watches.append(StopEarly(spec.early_stopping, folder, spec.checkpoint.every))
             if spec.keep_best is not None:
-                watches.append(KeepBestStates(spec.keep_best, keep, folder, spec.checkpoint_every))
+                watches.append(KeepBestStates(spec.keep_best, keep, folder, spec.checkpoint.every))
             loggers = make_loggers(spec.logger if self.loggers is None else self.loggers, folder, recipe)
             own = [finite, *going_on, *watches, keep, StopOnSignal(self.signals, keep)]
             # before the data: its complaints should not wait for them
@@ -377,6 +377,7 @@ _KNOWN_WARNINGS = (
     r".*does not have many workers.*",  # small corpora are held in memory; workers would copy them
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
     r".*callbacks used to create the checkpoint need to be provided.*",  # run.ema_decay=0 from now on
+    r"torch.distributed is disabled, unavailable or uninitialized.*",  # run.checkpoint.layout=sharded, one process
     r".*The number of training batches .* is smaller than the logging interval.*",
 )
 

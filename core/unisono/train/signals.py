@@ -52,11 +52,17 @@ class Signals:
         self.seconds = seconds
         self.training = False
         self.received: int | None = None
-        self.last: Path | None = None  # the newest state on disk
+        self.began: Path | None = None  # the state that the run goes on from
+        self.keep: KeepState | None = None
         self._process = os.getpid()
         self._first = 0.0
         self._before: dict[int, Any] = {}
         self._end: threading.Timer | None = None
+
+    @property
+    def last(self) -> Path | None:
+        """The newest state on disk."""
+        return (self.keep.last if self.keep is not None else None) or self.began
 
     @contextmanager
     def handled(self) -> Iterator["Signals"]:
@@ -121,7 +127,7 @@ class StopOnSignal(Checkpoint):
 
     def __init__(self, signals: Signals, keep: KeepState):
         self.signals = signals
-        self.keep = keep
+        self.keep = signals.keep = keep
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.signals.take()
@@ -133,17 +139,15 @@ class StopOnSignal(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.signals.last = self.keep.last
-        number = self.signals.received or 0
-        if trainer.world_size > 1:
-            told = torch.tensor(number, device=pl_module.device)
-            torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
-            number = int(told)
+        number, failed = self._told(trainer, pl_module, self.keep.failed)
+        if failed:
+            self.keep.settle(trainer)
         if number:
             self._stop(trainer, number)
 
-    def on_validation_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        if self.signals.received is not None and trainer.world_size == 1:
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
+        # all ranks have the same batches, and end at the same one
+        if not trainer.sanity_checking and self._told(trainer, pl_module)[0]:
             raise StopIteration  # ends this validation; the next step saves
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -155,12 +159,20 @@ class StopOnSignal(Checkpoint):
             return
         counts = trainer.fit_loop.epoch_loop.batch_progress.total
         if counts.ready == counts.completed:  # between two steps: a worker that loads data was ended, say
-            self.keep.save(trainer)
-            self.signals.last = self.keep.last
+            self.keep.save(trainer, wait=True)
+
+    def _told(self, trainer: Trainer, module: LightningModule, failed: bool = False) -> tuple[int, bool]:
+        """The signal that any rank has received, 0 for none, and whether the write of a state has failed on any."""
+        mine = (self.signals.received or 0, int(failed))
+        if trainer.world_size > 1:
+            told = torch.tensor(mine, device=module.device)
+            torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
+            number, wrong = told.tolist()
+            return number, bool(wrong)
+        return mine[0], failed
 
     def _stop(self, trainer: Trainer, number: int) -> None:
-        self.keep.save(trainer)
-        self.signals.last = self.keep.last
+        self.keep.save(trainer, wait=True)
         self.signals.training = False
         if number == _requeue_signal():
             requeued = trainer.strategy.broadcast(_requeue() if trainer.is_global_zero else False)

@@ -1,16 +1,20 @@
 """Finite: a step that is not finite is refused before it is taken, or left out and counted."""
 
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.loops.progress import _ProcessedTracker
 from unisono import cli
 from unisono.errors import CheckpointError
 from unisono.export import export_run
 from unisono.recipe import Recipe
 from unisono.train import train
 from unisono.train.finite import NonFiniteError
+from unisono.train.states.boundary import Boundary
 
 
 def recipe(folder, *overrides, name="codec/vocos-tiny"):
@@ -96,9 +100,64 @@ def test_such_steps_can_be_left_out(tmp_path, name):
     assert result.metrics["train/skipped"] == 1
 
 
-def test_an_adversarial_run_stops_too(tmp_path):
-    with pytest.raises(NonFiniteError, match="the gradient of net"):
-        train(recipe(tmp_path, name="codec/vocos-gan-tiny"), progress=False, callbacks=[Poison(2, float("nan"))])
+def test_with_accumulated_gradients_the_last_step_s_end_is_kept(tmp_path):
+    """The first batch of the third step is done when the second one is not finite; both are shown again."""
+    given = ("--trainer.accumulate_grad_batches=2", "--trainer.max_steps=4")
+    with pytest.raises(NonFiniteError):
+        train(recipe(tmp_path / "ill", *given), progress=False, callbacks=[Poison(2, float("nan"))])
+    kept = state(tmp_path / "ill/codec-vocos-tiny/0001")
+    assert kept["global_step"] == 2
+    assert kept["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["completed"] == 4
+    resumed = train(recipe(tmp_path / "ill", *given), progress=False, resume="last")
+    straight = train(recipe(tmp_path / "straight", *given), progress=False)
+    assert resumed is not None and straight is not None
+    for name, value in state(straight.folder)["current_model_state"].items():
+        assert torch.equal(value, state(resumed.folder)["current_model_state"][name])
+
+
+def test_an_adversarial_run_keeps_no_state_in_which_one_player_is_a_step_ahead(tmp_path):
+    given = ("--run.checkpoint.every=2",)
+    with pytest.raises(NonFiniteError, match="the gradient of net") as caught:
+        train(
+            recipe(tmp_path, *given, name="codec/vocos-gan-tiny"), progress=False, callbacks=[Poison(3, float("nan"))]
+        )
+    folder = tmp_path / "codec-vocos-gan-tiny/0001"
+    assert caught.value.step == 3 and str(folder / "checkpoints/last.ckpt") in str(caught.value)
+    kept = state(folder)
+    assert kept["global_step"] == 2
+    steps = [{int(values["step"]) for values in each["state"].values()} for each in kept["optimizer_states"]]
+    assert steps == [{2}, {2}]
+
+
+def test_buffers_go_back_to_the_end_of_the_last_step():
+    """What a batch with NaN does to a running mean is undone; what earlier batches did is not."""
+    counts = [_ProcessedTracker(ready=5, started=5, processed=4, completed=4) for _ in range(2)]
+    progress = SimpleNamespace(total=counts[0], current=counts[1])
+    trainer: Any = SimpleNamespace(
+        global_step=2, fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
+    )
+    norm, boundary = torch.nn.BatchNorm1d(3), Boundary()
+    norm.register_buffer("table", torch.zeros(2), persistent=False)
+    module: Any = norm
+    norm(torch.randn(4, 3))
+    boundary.mark(trainer, module)
+    kept = {name: value.clone() for name, value in norm.state_dict().items()}
+    for value in (1.0, float("nan")):  # two batches of one step
+        norm(torch.full((4, 3), value))
+        boundary.mark(trainer, module)
+    counts[0].ready = counts[0].started = counts[0].completed = 6
+    assert not norm.running_mean.isfinite().all()
+    boundary.restore(trainer)
+    for name, value in norm.state_dict().items():
+        assert torch.equal(value, kept[name]), name
+    assert (counts[0].ready, counts[0].completed, counts[1].ready) == (4, 4, 4)
+    trainer.global_step = 3
+    norm(torch.ones(4, 3))
+    boundary.mark(trainer, module)
+    moved = norm.running_mean.clone()
+    norm(torch.full((4, 3), float("nan")))
+    boundary.restore_buffers()
+    assert torch.equal(norm.running_mean, moved) and not torch.equal(moved, kept["running_mean"])
 
 
 def test_a_fault_in_the_first_step_is_one_sentence(tmp_path, capsys, monkeypatch):

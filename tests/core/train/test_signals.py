@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 
 import pytest
@@ -33,6 +34,26 @@ def test_a_validation_is_not_waited_for(tmp_path):
     assert any("validating" in line for line in process.stderr)
     returned, said, seconds = stop(process, signal.SIGTERM)
     assert returned == 143 and seconds < 15, said  # of four batches
+    assert state(tmp_path)["global_step"] == 3
+
+
+def test_a_validation_of_several_processes_is_not_waited_for(tmp_path):
+    """One of them is told; both end the validation at the same batch, and the next step saves."""
+    given = ("--trainer.val_check_interval=2", "--data.num_items=40", "--data.val_size=16")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [
+        start(arguments(tmp_path, *given), {**common, "RANK": rank, "LOCAL_RANK": rank, "VALIDATION_STEP": "3"})
+        for rank in "01"
+    ]
+    assert ranks[1].stderr is not None
+    assert any("validating" in line for line in ranks[1].stderr)
+    returned, said, _ = stop(ranks[1], signal.SIGTERM)
+    told = ranks[0].communicate(timeout=120)
+    assert returned == ranks[0].returncode == 143, said + "".join(told)
+    assert told[1].count("validating") < 4  # batches
     assert state(tmp_path)["global_step"] == 3
 
 

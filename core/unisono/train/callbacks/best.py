@@ -1,6 +1,6 @@
 """Best: the best states by a logged value are kept, and a run ends when the value improves no more.
 
-Both look at each validation, or, where there is none, at each written state (``run.checkpoint_every``). Ranks decide
+Both look at each validation, or, where there is none, at each written state (``run.checkpoint.every``). Ranks decide
 together, on the mean of their values. What was seen is remembered in the run's folder, so that a resumed run goes on
 with it.
 """

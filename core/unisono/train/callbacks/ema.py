@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from unisono.train.strategies.whole import local, reshard, whole_state
 
@@ -81,7 +82,9 @@ class WeightEMA(Callback):
             if id(parameter) in names
         }
         checkpoint["current_model_state"] = current
-        checkpoint["state_dict"] = {**current, **whole_state(averages, bool(current))}
+        if not any(isinstance(value, DTensor) for value in current.values()):
+            averages = whole_state(averages, bool(current))  # as the weights are given
+        checkpoint["state_dict"] = {**current, **averages}
         checkpoint["averaging_state"] = {"n_averaged": torch.tensor(self.count)}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
