@@ -190,6 +190,16 @@ def an_object(folder: str) -> None:
     assert any("optimizer_step" in action for action in profiler.recorded_durations)
 
 
+@case
+def sharded_states(folder: str, steps: str, resume: str = "") -> None:
+    """Train on shards of weights, and keep states beside training; go on from a state."""
+    from unisono.train.ranks import RUN_STATE
+
+    os.environ[RUN_STATE] = resume
+    given = ("--run.checkpoint.every=1", "--run.checkpoint.asynchronous=true", f"--trainer.max_steps={steps}")
+    run(folder, "--trainer.strategy=fsdp2", *given)
+
+
 if __name__ == "__main__":
     module = sys.modules.get("sharded_cases")
     cases = module.CASES if module is not None else CASES

@@ -18,7 +18,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from unisono import plugin as plugins
 from unisono.errors import RequestError
-from unisono.export import export_run, load, read_training_state
+from unisono.export import export_run, find_training_state, load, read_training_state
 from unisono.recipe import Recipe
 from unisono.testing.check import CheckFailed, ensure
 from unisono.testing.compare import distance, numbers, sizes
@@ -342,7 +342,7 @@ class Kill(Callback):
 
 def training_state(run: Path) -> dict[str, Any]:
     """Read the last state of a run folder."""
-    return read_training_state(run / "checkpoints" / "last.ckpt")
+    return read_training_state(find_training_state(run))
 
 
 def raw_weights(state: dict[str, Any]) -> dict[str, torch.Tensor]:

@@ -155,7 +155,7 @@ def test_a_state_that_counts_its_parameters_is_read_in_their_order():
     assert all(torch.equal(mine["state"][i][k], read["state"][i][k]) for i in mine["state"] for k in mine["state"][i])
     with refused(CheckpointError, "shape", "optimizer_states", value=3):
         by_name(optimizer.state_dict(), names[:2])
-    with refused(CheckpointError, "conflict", "1.bias", names="1.bias"):
+    with refused(CheckpointError, "conflict", "0.bias", value=2, names="0.bias"):
         load_by_name(fresh, by_name(optimizer.state_dict(), ["0.weight", "1.weight", "0.bias"]), names)
 
 

@@ -6,7 +6,11 @@ import sys
 
 import pytest
 import torch
+from sharded_cases import together
+from unisono.export import find_training_state, read_training_state
 from unisono.export.state_folder import read_state_folder
+from unisono.recipe import Recipe
+from unisono.train import train
 
 MESHES = """
 import multiprocessing, sys, warnings
@@ -147,3 +151,26 @@ def test_states_go_from_any_mesh_to_any_other(tmp_path):
     assert len(list((tmp_path / "fsdp").glob("*.distcp"))) == 4
     joint = read_state_folder(tmp_path / "joint")["state_dict"]["w"]
     assert torch.equal(joint, torch.arange(12.0 * 4).reshape(12, 4))
+
+
+def test_a_run_goes_from_one_process_to_two_that_share_its_weights_and_back(tmp_path):
+    """Within what two processes differ from one: sums are taken in another order."""
+
+    def fit(name, steps, **kwargs):
+        given = (f"--run.dir={tmp_path / name}", f"--trainer.max_steps={steps}", "--run.preview_seconds=0")
+        result = train(Recipe.read("text/mdlm-tiny", list(given)), progress=False, **kwargs)
+        assert result is not None
+        return result
+
+    begun = fit("mine", 1)
+    together("sharded_states", str(tmp_path / "two"), "3", str(find_training_state(begun.folder)))
+    state = find_training_state(tmp_path / "two/run")
+    assert state == tmp_path / "two/run/checkpoints/0000003"
+    assert len(list(state.glob("*.distcp"))) == 2
+    ended, straight = fit("mine", 4, resume=state), fit("straight", 4)
+    assert ended.folder == tmp_path / "two/run"
+    one, other = (read_training_state(find_training_state(each.folder)) for each in (straight, ended))
+    assert one["global_step"] == other["global_step"] == 4
+    for kind in ("state_dict", "current_model_state"):
+        for name, value in one[kind].items():
+            torch.testing.assert_close(value, other[kind][name], rtol=0, atol=2e-6)

@@ -122,8 +122,7 @@ class KeepState(Checkpoint):
         self.settle(trainer)
         self._saved = trainer.global_step
         if is_attachable(trainer.strategy):
-            self.saver.save(trainer)
-            if not self.saver.writer.busy:
+            if not self.saver.save(trainer):
                 self.settle(trainer)
             return
         with writing_to(self.folder, CheckpointError, REMEDY):  # a format of the strategy's own

@@ -73,8 +73,8 @@ class Saver:
             return is_sharded(trainer.lightning_module)
         return self.spec.layout == "sharded"
 
-    def save(self, trainer: Trainer) -> None:
-        """Take the state, and write it before this returns or beside what follows."""
+    def save(self, trainer: Trainer) -> bool:
+        """Take the state, and write it before this returns or beside what follows; return which, alike on all ranks."""
         self.writer.join()  # it reads the copies that are about to change
         self._shot = shot = _Shot(trainer.global_step)
         checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
@@ -83,9 +83,8 @@ class Saver:
         tensors: dict[str, Tensor] = {}
         state = encode(checkpoint, tensors)
         if self.is_folder(trainer):
-            self._save_folder(trainer, shot, state, tensors)
-        else:
-            self._save_file(trainer, shot, state, tensors)
+            return self._save_folder(trainer, shot, state, tensors)
+        return self._save_file(trainer, shot, state, tensors)
 
     def name(self, trainer: Trainer, name: str) -> Path:
         """Keep the state that was taken last under another name, now or when it is whole."""
@@ -105,15 +104,15 @@ class Saver:
 
     # ---- one file ------------------------------------------------------------------------------
 
-    def _save_file(self, trainer: Trainer, shot: _Shot, state: Any, tensors: dict[str, Tensor]) -> None:
+    def _save_file(self, trainer: Trainer, shot: _Shot, state: Any, tensors: dict[str, Tensor]) -> bool:
         first = trainer.is_global_zero
         for name, tensor in tensors.items():
             if isinstance(tensor, DTensor):  # every rank gives its pieces, one tensor after another
                 whole = tensor.full_tensor()
                 tensors[name] = whole.cpu() if first else torch.empty(0)
+        beside = self._is_beside(trainer, tensors if first else {})
         if not first:
-            return
-        beside = self._is_beside(tensors)
+            return beside
         if beside:
             tensors = self.copies.take(tensors)
         whole_state = decode(state, lambda name, at: tensors[name].detach())
@@ -129,10 +128,11 @@ class Saver:
                 aside.unlink(missing_ok=True)
 
         self.writer.start(write, beside)
+        return beside
 
     # ---- shards --------------------------------------------------------------------------------
 
-    def _save_folder(self, trainer: Trainer, shot: _Shot, state: Any, tensors: dict[str, Tensor]) -> None:
+    def _save_folder(self, trainer: Trainer, shot: _Shot, state: Any, tensors: dict[str, Tensor]) -> bool:
         rank, world_size, group = trainer.global_rank, trainer.world_size, self._group_of(trainer)
         weights = {name for name, _ in trainer.lightning_module.named_parameters()}
 
@@ -142,7 +142,7 @@ class Saver:
 
         pieces = pieces_of(tensors, rank, world_size, alike)
         local = {f"{piece.name} {piece.begin}": piece.local for piece in pieces}
-        beside = self._is_beside(local)
+        beside = self._is_beside(trainer, local)
         if beside or any(tensor.device.type != "cpu" for tensor in local.values()):
             taken = self.copies.take(local).values()
             pieces = [replace(piece, local=copy) for piece, copy in zip(pieces, taken, strict=True)]
@@ -159,6 +159,7 @@ class Saver:
                     shutil.rmtree(aside, ignore_errors=True)
 
         self.writer.start(write, beside)
+        return beside
 
     def _new_folder(self, rank: int, group: Any) -> Path:
         """Make a folder to write to; the other ranks learn its name from rank 0, or that there is none."""
@@ -206,13 +207,17 @@ class Saver:
             except RuntimeError as error:
                 raise _plainer(error) from None
 
-    def _is_beside(self, tensors: dict[str, Tensor]) -> bool:
+    def _is_beside(self, trainer: Trainer, tensors: dict[str, Tensor]) -> bool:
+        """Whether all ranks write beside training: where one has much to write, and each has room for its copy."""
         if self.spec.asynchronous != "auto":
             return bool(self.spec.asynchronous)
         size = sum(tensor.nbytes for tensor in tensors.values())
-        if size < WORTH_A_COPY:
-            return False
-        return self.copies.nbytes >= size or size < _free_memory() // 2
+        room = self.copies.nbytes >= size or size < _free_memory() // 2
+        told = torch.tensor([size, int(not room)], device=trainer.lightning_module.device)
+        if trainer.world_size > 1:
+            torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
+        most, crowded = told.tolist()
+        return most >= WORTH_A_COPY and not crowded
 
 
 def _plainer(error: BaseException) -> BaseException:
