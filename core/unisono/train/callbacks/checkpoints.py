@@ -125,5 +125,5 @@ class KeepState(Checkpoint):
             if not self.saver.save(trainer):
                 self.settle(trainer)
             return
-        with writing_to(self.folder, CheckpointError, REMEDY):  # a format of the strategy's own
-            trainer.save_checkpoint(self.folder / f"{self._saved:07d}.ckpt", weights_only=False)
+        with writing_to(self.folder, CheckpointError, REMEDY):
+            self.saver.save_by_strategy(trainer)

@@ -21,13 +21,13 @@ from torch.distributed.tensor import DTensor
 
 from unisono.errors import CheckpointError, UnisonoError
 from unisono.export.state_folder import decode, encode
-from unisono.export.training_state import STATES_FORMAT
+from unisono.export.training_state import LAST_FILE, STATES_FORMAT
 from unisono.files import writing_to
 from unisono.recipe import CheckpointSpec
 from unisono.train.states.attach import is_sharded
 from unisono.train.states.folder import pieces_of, write_folder
 from unisono.train.states.host import HostCopies
-from unisono.train.states.shelf import Shelf
+from unisono.train.states.shelf import Shelf, keep_file
 from unisono.train.states.writer import Writer
 
 REMEDY = "free some space, and go on with --resume"
@@ -85,6 +85,15 @@ class Saver:
         if self.is_folder(trainer):
             return self._save_folder(trainer, shot, state, tensors)
         return self._save_file(trainer, shot, state, tensors)
+
+    def save_by_strategy(self, trainer: Trainer) -> None:
+        """Have a strategy with a format of its own write the state, before this returns."""
+        path = self.shelf.folder / f"{trainer.global_step:07d}.ckpt"
+        self._shot = _Shot(trainer.global_step, path=path)
+        trainer.save_checkpoint(path, weights_only=False)
+        if trainer.is_global_zero and path.is_file():
+            keep_file(path, self.shelf.folder / LAST_FILE)
+            self.shelf.prune(path, self.spec.keep)
 
     def name(self, trainer: Trainer, name: str) -> Path:
         """Keep the state that was taken last under another name, now or when it is whole."""
