@@ -124,7 +124,7 @@ def test_a_folder_that_was_never_finished_is_no_state(folder):
     run = folder.parent.parent
     assert find_training_state(run) == folder
     (folder / "state.json").unlink()
-    with refused(CheckpointError, None, names=str(run)):
+    with refused(CheckpointError, "missing", names=str(run)):
         find_training_state(run)
     with refused(CheckpointError, "missing", "state.json", names="no state.json"):
         read_training_state(find_training_state(folder))
