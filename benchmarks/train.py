@@ -11,7 +11,6 @@ Printed are the medians of a step in milliseconds, and the medians over turns of
 import argparse
 import copy
 import statistics
-import sys
 import tempfile
 import time
 from typing import Any
@@ -100,21 +99,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    rows = []
+    print(f"torch {torch.__version__}, {args.threads} thread(s), {args.rounds} turns of {args.steps} steps")
+    print("| size | a step of the run, ms | of the bare loop, ms | difference, ms | ratio |\n|---|---|---|---|---|")
     for size in args.sizes:
         turns = measure(SIZES[size], args.rounds, args.steps)
         pairs = list(zip(turns.run, turns.bare, strict=True))
         ratio = statistics.median(run / bare for run, bare in pairs)
-        more = statistics.median(run - bare for run, bare in pairs)
-        medians = [1e3 * statistics.median(values) for values in (turns.run, turns.bare)]
-        rows.append((size, *medians, 1e3 * more, ratio))
-    print(
-        f"torch {torch.__version__}, {args.threads} thread(s), {args.rounds} turns of {args.steps} steps",
-        file=sys.stderr,
-    )
-    print("| size | a step of the run, ms | of the bare loop, ms | difference, ms | ratio |\n|---|---|---|---|---|")
-    for size, run, bare, more, ratio in rows:
-        print(f"| {size} | {run:.2f} | {bare:.2f} | {more:.2f} | {ratio:.3f} |")
+        more = 1e3 * statistics.median(run - bare for run, bare in pairs)
+        run, bare = (1e3 * statistics.median(values) for values in (turns.run, turns.bare))
+        print(f"| {size} | {run:.2f} | {bare:.2f} | {more:.2f} | {ratio:.3f} |", flush=True)
 
 
 if __name__ == "__main__":
