@@ -5,8 +5,8 @@
                                                      what the model says with α and β fitted on this machine
 
 Measured per recipe, where it can be on torch's ``meta`` device (shapes without numbers): parameters, operations of a
-training step and bytes kept for the backward pass, of both players in a game. Assumed: the table that is printed first. The model, for n ranks, g of them in a node,
-B bytes of gradients, links of latency α and bandwidth β:
+training step and bytes kept for the backward pass, of both players in a game. Assumed: the table that is printed first.
+The model, for n ranks, g of them in a node, B bytes of gradients, links of latency α and bandwidth β:
 
     ring(n, B, α, β)      (n − 1) · α + (n − 1) / n · B / β        all-gather or reduce-scatter; all-reduce takes two
     all-reduce in nodes   two rings in a node, and two over the n / g nodes of B / g bytes, each GPU by its own adapter

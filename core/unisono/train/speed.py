@@ -235,15 +235,15 @@ def _check_compiler(spec: Compile, device: str) -> None:
 @contextmanager
 def saved_bytes() -> Iterator[dict[str, int]]:
     """Count the bytes that the forward pass here keeps for the backward pass, under ``bytes``; each storage once."""
-    seen: dict[int, int] = {}
+    seen: set[int] = set()
     told = {"bytes": 0}
     held: list[Tensor] = []
 
     def pack(tensor: Tensor) -> Tensor:
         if not isinstance(tensor, nn.Parameter):
             storage = tensor.untyped_storage()
-            if storage.data_ptr() not in seen:
-                seen[storage.data_ptr()] = storage.nbytes()
+            if storage._cdata not in seen:
+                seen.add(storage._cdata)
                 held.append(tensor.detach())  # its memory is not given to another meanwhile
                 told["bytes"] += storage.nbytes()
         return tensor

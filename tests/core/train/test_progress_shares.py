@@ -40,7 +40,9 @@ def run(clock, throughput, steps, world_size=1):
         units=lambda batch: {"items": batch}, log=lambda name, value, **kw: logged.update({name: value})
     )
     loader = SimpleNamespace(waited=5.0)
-    trainer = SimpleNamespace(train_dataloader=loader, world_size=world_size)
+    trainer = SimpleNamespace(
+        train_dataloader=loader, world_size=world_size, global_rank=0, strategy=SimpleNamespace(), is_global_zero=True
+    )
     for seconds, waited, items in steps:
         throughput.on_train_batch_start(trainer, model, items, 0)
         clock.now += seconds
