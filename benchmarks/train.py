@@ -41,7 +41,7 @@ class Turns(Callback):
         pl_module._trainer = None  # the twin knows no trainer
         self.twin = copy.deepcopy(pl_module)
         pl_module._trainer = trainer_of
-        self.optimizer = self.twin.optim.optimizer(self.twin)
+        self.optimizer = self.twin.optim.make(self.twin)
         self.schedule = self.twin.optim.scheduler(self.optimizer, trainer.max_steps)
         self.loader = copy.copy(trainer.train_dataloader)
         self.batches = iter(self.loader)

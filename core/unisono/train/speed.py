@@ -146,13 +146,15 @@ def _counted(found: dict[str, nn.Module]) -> str:
 @cache
 def _class(plain: type[nn.Module], spec: Compile | None, again: bool) -> type[nn.Module]:
     """Derive a class whose ``forward`` is compiled, computed again in the backward pass, or both."""
-    forward: Callable[..., Any] = plain.forward
+    compiled: Callable[..., Any] | None = None
     if spec is not None:
-        mode = {} if spec.mode == "default" else {"mode": spec.mode}
-        compiled = torch.compile(plain.forward, dynamic=spec.dynamic, backend=spec.backend, **mode)
+        mode = None if spec.mode == "default" else spec.mode
+        compiled = torch.compile(plain.forward, dynamic=spec.dynamic, backend=spec.backend, mode=mode)
 
-        def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            return plain.forward(self, *args, **kwargs) if _counting.on else compiled(self, *args, **kwargs)
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if compiled is None or _counting.on:
+            return plain.forward(self, *args, **kwargs)
+        return compiled(self, *args, **kwargs)
 
     def sped_up(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if not (self.training and torch.is_grad_enabled()):

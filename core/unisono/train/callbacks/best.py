@@ -93,7 +93,7 @@ class KeepBestStates(_Watch):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        self.kept = trainer.strategy.broadcast(self._remembered() if trainer.is_global_zero else None)
+        self.kept = trainer.strategy.broadcast(self._remembered() if trainer.is_global_zero else [])
 
     def see(self, trainer: Trainer, pl_module: LightningModule, value: float) -> None:
         step = trainer.global_step
