@@ -1,11 +1,12 @@
 """Overhead: what a run's loop takes beside a bare loop of torch, step by step in one process.
 
-    python benchmarks/train.py [--rounds 15] [--steps 4] [--sizes tiny middle] [--threads 1]
+    python benchmarks/train.py [--rounds 15] [--steps 4] [--sizes tiny middle] [--threads 1] [--clock wall|cpu]
 
 Both loops train the same model on batches of the same loader: forward, backward, clipping, AdamW, schedule. The run has
 its checks for NaN, its seeds, throughput, FLOPs, a logger and lines of progress besides; averages and previews are off,
 as the bare loop has none. The loops take turns of ``--steps`` steps, so that a busy moment of the machine hits both.
-Printed are the medians of a step in milliseconds, and the medians over turns of the difference and of the ratio.
+Printed are the medians of a step in milliseconds, and the medians over turns of the difference and of the ratio. With
+``--clock cpu`` the processor's time of this process is taken, which other processes on a busy machine do not lengthen.
 """
 
 import argparse
@@ -30,8 +31,9 @@ SIZES = {
 class Turns(Callback):
     """After so many steps of the run, take as many with a twin in a bare loop; both are timed."""
 
-    def __init__(self, steps: int, warm: int):
+    def __init__(self, steps: int, warm: int, clock: str):
         self.steps, self.warm = steps, warm
+        self.clock = time.process_time if clock == "cpu" else time.perf_counter
         self.run: list[float] = []
         self.bare: list[float] = []
         self._begun = 0.0
@@ -45,19 +47,19 @@ class Turns(Callback):
         self.schedule = self.twin.optim.scheduler(self.optimizer, trainer.max_steps)
         self.loader = copy.copy(trainer.train_dataloader)
         self.batches = iter(self.loader)
-        self._begun = time.perf_counter()
+        self._begun = self.clock()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
         if trainer.global_step % self.steps:
             return
-        middle = time.perf_counter()
+        middle = self.clock()
         for _ in range(self.steps):
             self._bare_step()
-        end = time.perf_counter()
+        end = self.clock()
         if trainer.global_step > self.warm:
             self.run.append((middle - self._begun) / self.steps)
             self.bare.append((end - middle) / self.steps)
-        self._begun = time.perf_counter()
+        self._begun = self.clock()
 
     def _bare_step(self) -> None:
         batch = next(self.batches, None)
@@ -72,10 +74,10 @@ class Turns(Callback):
         self.schedule.step()
 
 
-def measure(overrides: list[str], rounds: int, steps: int) -> Turns:
+def measure(overrides: list[str], rounds: int, steps: int, clock: str) -> Turns:
     """Train with turns of both loops; the first few, in which FLOPs are counted, are left out."""
-    warm = 6 * steps
-    turns = Turns(steps, warm)
+    warm = 4 * steps
+    turns = Turns(steps, warm, clock)
     with tempfile.TemporaryDirectory() as folder:
         own = [
             f"--run.dir={folder}",
@@ -97,12 +99,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--clock", default="wall", choices=("wall", "cpu"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    print(f"torch {torch.__version__}, {args.threads} thread(s), {args.rounds} turns of {args.steps} steps")
+    turns_of = f"{args.rounds} turns of {args.steps} steps, {args.clock} time"
+    print(f"torch {torch.__version__}, {args.threads} thread(s), {turns_of}")
     print("| size | a step of the run, ms | of the bare loop, ms | difference, ms | ratio |\n|---|---|---|---|---|")
     for size in args.sizes:
-        turns = measure(SIZES[size], args.rounds, args.steps)
+        turns = measure(SIZES[size], args.rounds, args.steps, args.clock)
         pairs = list(zip(turns.run, turns.bare, strict=True))
         ratio = statistics.median(run / bare for run, bare in pairs)
         more = 1e3 * statistics.median(run - bare for run, bare in pairs)

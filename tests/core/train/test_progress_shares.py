@@ -41,7 +41,13 @@ def run(clock, throughput, steps, world_size=1):
     )
     loader = SimpleNamespace(waited=5.0)
     trainer = SimpleNamespace(
-        train_dataloader=loader, world_size=world_size, global_rank=0, strategy=SimpleNamespace(), is_global_zero=True
+        train_dataloader=loader,
+        global_step=10,
+        log_every_n_steps=50,
+        world_size=world_size,
+        global_rank=0,
+        strategy=SimpleNamespace(),
+        is_global_zero=True,
     )
     for seconds, waited, items in steps:
         throughput.on_train_batch_start(trainer, model, items, 0)

@@ -29,6 +29,7 @@ class Throughput(Callback):
         self._last: float | None = None
         self._waited = 0.0
         self._means: dict[str, float] = {}
+        self._told = False
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._last is None:
@@ -62,6 +63,10 @@ class Throughput(Callback):
             self.shares["tflops"] = self._means["flops"] / seconds / 1e12
             if self.flops is not None and self.flops.peak:
                 self.shares["mfu"] = self._means["flops"] / seconds / self.flops.peak
+        step = trainer.global_step
+        if self._told and step % 10 and step % trainer.log_every_n_steps:  # a value costs a tenth of a millisecond
+            return
+        self._told = True
         for name, value in self.shares.items():
             pl_module.log(name, value, prog_bar=name != "tflops", rank_zero_only=True)
 
