@@ -163,7 +163,7 @@ class MotionMatcher(Model):
     def place_features(self, features: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"]) -> Float[Tensor, "b e"]:
         """Return the places of motions, given as features with their lengths in frames."""
         kept = torch.arange(features.shape[1], device=features.device) < lengths[:, None]
-        x = ((features - self.mean) / self.std * kept[..., None]).mT.to(self.down[0].weight.dtype)
+        x = ((features - self.mean) / self.std * kept[..., None]).mT.to(self.down[0].get_parameter("weight").dtype)
         if x.shape[-1] % 4:
             x, kept = (F.pad(part, (0, 4 - part.shape[-1] % 4)) for part in (x, kept))
         for conv in self.down:
