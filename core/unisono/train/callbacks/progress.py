@@ -63,8 +63,9 @@ class Throughput(Callback):
             self.shares["tflops"] = self._means["flops"] / seconds / 1e12
             if self.flops is not None and self.flops.peak:
                 self.shares["mfu"] = self._means["flops"] / seconds / self.flops.peak
+        flags: Any = trainer  # Lightning puts `log_every_n_steps` there without declaring it
         step = trainer.global_step
-        if self._told and step % 10 and step % trainer.log_every_n_steps:  # a value costs a tenth of a millisecond
+        if self._told and step % 10 and step % flags.log_every_n_steps:  # a value costs a tenth of a millisecond
             return
         self._told = True
         for name, value in self.shares.items():
