@@ -4,19 +4,18 @@
 
 One process trains a stack of linear layers by AdamW, with an average of the weights: a state is four times the
 parameters in float32. The ways of keeping states take turns: none, blocking and asynchronous, as a file and as shards;
-each keeps one state after the first of its steps. Printed are the median step without a state, the stall of the step
-that keeps one (its time beyond the median), the time until the state is whole, the slowdown of the steps meanwhile, the
-bytes, and the memory that was held at most beyond training's own.
+each keeps one state, and takes a few steps. Printed are medians: a step with no write going on and with one, the stall
+(how long training waits for the call that keeps a state), the time until the state is whole or the steps are done, the
+bytes on the disk and those of the copy in memory. The slowdown of a step matters where training is on the same
+processors; on a graphics card only the copy does.
 """
 
 import argparse
 import copy
 import json
-import resource
 import shutil
 import statistics
 import tempfile
-import threading
 import time
 import warnings
 from pathlib import Path
@@ -73,25 +72,6 @@ class Training:
         self.trainer.global_step += 1
 
 
-class Memory:
-    """The most memory that this process held while it was watched, in bytes; looked at every 5 ms."""
-
-    def __enter__(self) -> "Memory":
-        self.most, self._ends = 0, threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ends.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        page = resource.getpagesize()
-        while not self._ends.wait(0.005):
-            self.most = max(self.most, int(Path("/proc/self/statm").read_text().split()[1]) * page)
-
-
 def rounds(training: Training, folder: Path, steps: int, repeats: int) -> list[dict[str, Any]]:
     """Let each way of keeping states take its turn, ``repeats`` times."""
     ways = {"none": None} | {
@@ -99,52 +79,37 @@ def rounds(training: Training, folder: Path, steps: int, repeats: int) -> list[d
         for layout in ("file", "sharded")
         for beside in (False, True)
     }
-    found: dict[str, dict[str, list[float]]] = {
-        way: {key: [] for key in ("first", "others", "whole", "memory", "bytes")} for way in ways
-    }
+    keys = ("alone", "beside", "stall", "whole", "copy", "bytes")
+    found: dict[str, dict[str, list[float]]] = {way: {key: [] for key in keys} for way in ways}
     for number in range(repeats + 1):  # the first is a warm-up
         for way, spec in ways.items():
+            row = {key: [] for key in keys}
             saver = Saver(folder / way / str(number), spec) if spec else None
-            with Memory() as memory:
-                times: list[float] = []
-                whole = 0.0
-                for step in range(steps):
-                    begun = time.perf_counter()
-                    training.step()
-                    if step == 0 and saver:
-                        started = time.perf_counter()
-                        saver.save(training.trainer)
-                    times.append(time.perf_counter() - begun)
-                    if saver and not whole and not saver.writer.busy:
-                        whole = time.perf_counter() - started
-                if saver:
-                    error = saver.writer.wait()
-                    whole = whole or time.perf_counter() - started
-                    if error is not None:
-                        raise error
-            if number:
-                kept = found[way]
-                kept["first"].append(times[0])
-                kept["others"] += times[1:]
-                kept["whole"].append(whole)
-                kept["memory"].append(memory.most)
-                kept["bytes"].append(sum(f.stat().st_size for f in (folder / way).rglob("*0*") if f.is_file()))
+            begun = time.perf_counter()
             if saver:
+                saver.save(training.trainer)
+                row["stall"].append(time.perf_counter() - begun)
+                row["copy"].append(saver.copies.nbytes)
+            for _ in range(steps):
+                busy, started = saver is not None and saver.writer.busy, time.perf_counter()
+                training.step()
+                row["beside" if busy else "alone"].append(time.perf_counter() - started)
+            if saver:
+                error = saver.writer.wait()
+                row["whole"].append(time.perf_counter() - begun)
+                if error is not None:
+                    raise error
+                row["bytes"].append(sum(f.stat().st_size for f in (folder / way).rglob("*0*") if f.is_file()))
                 saver.close()
                 shutil.rmtree(folder / way)
-    plain = statistics.median(found["none"]["first"] + found["none"]["others"])
-    base = statistics.median(found["none"]["memory"])
-    return [
-        {
-            "way": way,
-            "step_s": statistics.median(kept["others"]),
-            "stall_s": statistics.median(kept["first"]) - plain,
-            "whole_after_s": statistics.median(kept["whole"]),
-            "megabytes": statistics.median(kept["bytes"]) / 1e6,
-            "more_memory_megabytes": (statistics.median(kept["memory"]) - base) / 1e6,
-        }
-        for way, kept in found.items()
-    ]
+            if number:
+                for key, values in row.items():
+                    found[way][key] += values
+
+    def middle(values: list[float]) -> float | None:
+        return statistics.median(values) if values else None
+
+    return [{"way": way, **{key: middle(values) for key, values in kept.items()}} for way, kept in found.items()]
 
 
 def main() -> None:
@@ -160,10 +125,13 @@ def main() -> None:
     training = Training(given.parameters, given.device)
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         table = rounds(training, Path(folder), given.steps, given.repeats)
-    print("| states | step s | stall s | whole after s | MB | more memory MB |\n|---|---|---|---|---|---|")
+    print(
+        "| states | step s | step s, writing | stall s | whole by s | MB | copy MB |\n|---|---|---|---|---|---|---|"
+    )
     for row in table:
-        numbers = " | ".join(f"{row[key]:.3f}" for key in ("step_s", "stall_s", "whole_after_s"))
-        print(f"| {row['way']} | {numbers} | {row['megabytes']:.0f} | {row['more_memory_megabytes']:.0f} |")
+        seconds = ["" if row[key] is None else f"{row[key]:.3f}" for key in ("alone", "beside", "stall", "whole")]
+        sizes = ["" if row[key] is None else f"{row[key] / 1e6:.0f}" for key in ("bytes", "copy")]
+        print(f"| {row['way']} | {' | '.join([*seconds, *sizes])} |")
     print(json.dumps(table))
 
 

@@ -22,7 +22,7 @@ class Slow(Callback):
             time.sleep(float(os.environ["VALIDATION_STEP"]))
 
 made = run._trainer
-run._trainer = lambda *args: made(*args[:-1], [Slow(), *args[-1]])
+run._trainer = lambda *args: made(*args[:5], [Slow(), *args[5]], *args[6:])
 sys.exit(cli.main(sys.argv[1:]))
 """
 
