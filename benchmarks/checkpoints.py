@@ -125,9 +125,7 @@ def main() -> None:
     training = Training(given.parameters, given.device)
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         table = rounds(training, Path(folder), given.steps, given.repeats)
-    print(
-        "| states | step s | step s, writing | stall s | whole by s | MB | copy MB |\n|---|---|---|---|---|---|---|"
-    )
+    print("| states | step s | step s, writing | stall s | whole by s | MB | copy MB |\n|---|---|---|---|---|---|---|")
     for row in table:
         seconds = ["" if row[key] is None else f"{row[key]:.3f}" for key in ("alone", "beside", "stall", "whole")]
         sizes = ["" if row[key] is None else f"{row[key] / 1e6:.0f}" for key in ("bytes", "copy")]

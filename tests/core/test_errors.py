@@ -28,7 +28,7 @@ from unisono.files import Fault
 from unisono.files.fault import CODES
 
 CORE = Path(unisono.__file__).parent
-CODELESS = ("train",)
+CODELESS: tuple[str, ...] = ()
 """Where errors may still lack a code; what is finished leaves this list."""
 BUILT_IN = ("UnisonoError", "PluginError", "RecipeError", "RequestError", "MissingProgram", "DataError")
 BUILT_IN += ("CheckpointError", "CacheError")

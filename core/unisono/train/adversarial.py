@@ -102,7 +102,10 @@ class Adversarial(Model):
     def configure_optimizers(self) -> Any:
         if self.trainer.precision == "16-mixed":
             raise RecipeError(
-                "trainer.precision='16-mixed': two losses cannot share one gradient scaler; use bf16-mixed or 32-true"
+                "trainer.precision='16-mixed': two losses cannot share one gradient scaler; use bf16-mixed or 32-true",
+                code="unsupported",
+                path="trainer.precision",
+                value="16-mixed",
             )
         options = getattr(self.trainer.strategy, "_ddp_kwargs", {})
         for name, given in (

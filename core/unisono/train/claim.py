@@ -121,7 +121,9 @@ def _locked(folder: Path) -> int | None:
     except (BlockingIOError, PermissionError):
         os.close(number)
         raise CheckpointError(
-            f"another process trains in {str(folder)!r} now: wait until it has ended, or start a new run"
+            f"another process trains in {str(folder)!r} now: wait until it has ended, or start a new run",
+            code="state",
+            path=folder,
         ) from None
     except OSError:  # a file system without locks
         os.close(number)

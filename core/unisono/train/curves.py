@@ -52,9 +52,13 @@ def read_curves(run: str | Path) -> dict[str, Curve]:
                     path=run,
                     value=elsewhere,
                 )
-            raise CheckpointError(f"{str(run)!r:.200} has logged nothing yet: {first_values(folder)}")
+            raise CheckpointError(
+                f"{str(run)!r:.200} has logged nothing yet: {first_values(folder)}", code="empty", path=run
+            )
         raise CheckpointError(
-            f"no training log under {str(run)!r:.200}: give a run folder, as `unisono train` prints it"
+            f"no training log under {str(run)!r:.200}: give a run folder, as `unisono train` prints it",
+            code="missing",
+            path=run,
         )
     points: dict[str, dict[int, float]] = {}
     if events:
@@ -62,7 +66,9 @@ def read_curves(run: str | Path) -> dict[str, Curve]:
     for table in tables:
         _read_table(table, points)
     if not (points or has_training_state(folder)) and _begun(folder) is not None:
-        raise CheckpointError(f"{str(run)!r:.200} has logged nothing yet: {first_values(folder)}")
+        raise CheckpointError(
+            f"{str(run)!r:.200} has logged nothing yet: {first_values(folder)}", code="empty", path=run
+        )
     label = f"{folder.parent.name}/{folder.name}" if folder.name.isdigit() else folder.name
     return {
         tag: Curve(label, tag, sorted(values), [values[step] for step in sorted(values)])
@@ -152,12 +158,18 @@ def select_curves(runs: Sequence[dict[str, Curve]], tags: Sequence[str] | None =
         if not tags:
             wanted = " or ".join(DEFAULT_TAGS)
             if not known:
-                raise CheckpointError(f"no run logged {wanted}: there is nothing yet; {first_values()}")
+                raise CheckpointError(
+                    f"no run logged {wanted}: there is nothing yet; {first_values()}", code="empty", path="--tag"
+                )
             told = ", ".join(sorted(known))
-            raise CheckpointError(f"no run logged {wanted}: give --tag; there is {told}")
+            raise CheckpointError(
+                f"no run logged {wanted}: give --tag; there is {told}", code="missing", path="--tag", value=wanted
+            )
     for tag in tags:
         if tag not in known:
-            raise CheckpointError(f"no run logged {tag!r}{did_you_mean(tag, known)}")
+            raise CheckpointError(
+                f"no run logged {tag!r}{did_you_mean(tag, known)}", code="unknown", path="--tag", value=tag
+            )
     return {tag: [curves[tag] for curves in runs if tag in curves] for tag in tags}
 
 

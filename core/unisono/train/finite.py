@@ -33,7 +33,7 @@ class NonFiniteError(UnisonoError):
     """
 
     def __init__(self, message: str, step: int, parts: list[str], rows: list[int]):
-        super().__init__(message)
+        super().__init__(message, code="value", path=parts[0] if parts else None, value=step)
         self.step, self.parts, self.rows = step, parts, rows
 
 

@@ -68,10 +68,15 @@ class Ranks:
         except (RuntimeError, ValueError) as error:
             raise UnisonoError(
                 f"rank {self.rank} waited {seconds:g} s for rank 0 to say {what!r}, in vain "
-                f"({type(error).__name__}): see what rank 0 printed, or set {WAIT} to more seconds"
+                f"({type(error).__name__}): see what rank 0 printed, or set {WAIT} to more seconds",
+                code="limit",
+                path=WAIT,
+                value=seconds,
             ) from None
         if "error" in told:
-            raise UnisonoError(f"rank 0 failed, so rank {self.rank} stops: {told['error']:.500}")
+            raise UnisonoError(
+                f"rank 0 failed, so rank {self.rank} stops: {told['error']:.500}", code="failed", path=what
+            )
         return told["made"]
 
 
@@ -83,7 +88,12 @@ def waiting_seconds() -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < 1e7:
-        raise UnisonoError(f"{WAIT}={given!r:.40} must be a number of seconds above 0 and below 10000000")
+        raise UnisonoError(
+            f"{WAIT}={given!r:.40} must be a number of seconds above 0 and below 10000000",
+            code="range",
+            path=WAIT,
+            value=given,
+        )
     return seconds
 
 
@@ -105,7 +115,12 @@ def join_ranks(num_nodes: int = 1) -> Ranks:
         return Ranks(environment=environment)
     rank, size = environment.global_rank(), environment.world_size()
     if not 0 <= rank < size:
-        raise UnisonoError(f"rank {rank} of {size} processes: the launcher's RANK and WORLD_SIZE do not fit together")
+        raise UnisonoError(
+            f"rank {rank} of {size} processes: the launcher's RANK and WORLD_SIZE do not fit together",
+            code="conflict",
+            path="RANK",
+            value=rank,
+        )
     return Ranks(rank, size, _store(rank, size, environment), environment)
 
 
@@ -150,7 +165,10 @@ def _store(rank: int, size: int, environment: ClusterEnvironment) -> Any:
     except (RuntimeError, ValueError) as error:
         raise UnisonoError(
             f"rank {rank} of {size} cannot reach rank 0 at {environment.main_address}:{environment.main_port} "
-            f"({type(error).__name__}): check MASTER_ADDR and MASTER_PORT, and that rank 0 runs"
+            f"({type(error).__name__}): check MASTER_ADDR and MASTER_PORT, and that rank 0 runs",
+            code="failed",
+            path="MASTER_ADDR",
+            value=f"{environment.main_address}:{environment.main_port}",
         ) from None
     restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return PrefixStore(f"unisono/{restart}/{next(_calls)}", store)
@@ -200,13 +218,15 @@ def _environment() -> ClusterEnvironment | None:
         try:
             return SLURMEnvironment()
         except RuntimeError as error:  # of Lightning, about variables of srun
-            raise UnisonoError(" ".join(str(error).split())) from None
+            raise UnisonoError(" ".join(str(error).split()), code="conflict", path="SLURM_NTASKS") from None
     if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1 and "RANK" in os.environ:
         missing = [key for key in ("MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK") if key not in os.environ]
         if missing:
             raise UnisonoError(
                 f"RANK and WORLD_SIZE={os.environ['WORLD_SIZE']} are set, and {', '.join(missing)} not: start the "
-                "processes with torchrun, or unset RANK and WORLD_SIZE"
+                "processes with torchrun, or unset RANK and WORLD_SIZE",
+                code="missing",
+                path=missing[0],
             )
         return TorchElasticEnvironment()  # reads the same variables, whoever set them
     return None

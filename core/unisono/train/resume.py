@@ -41,7 +41,11 @@ class Origin:
         try:
             self.began = Recipe.from_dict(self.state["unisono"]["recipe"], name="recipe")
         except UnisonoError as error:
-            raise CheckpointError(f"{self.path}: the run to resume has a recipe that does not fit: {error}") from error
+            raise CheckpointError(
+                f"{self.path}: the run to resume has a recipe that does not fit: {error}",
+                code=error.code,
+                path=error.path,
+            ) from error
 
     @property
     def step(self) -> int:
@@ -54,7 +58,7 @@ class Origin:
         changed = {key: [before.get(key), now.get(key)] for key in {**before, **now} if before.get(key) != now.get(key)}
         for key in FIXED:
             if key in changed:
-                raise self._refused(f"{key}={shown(before.get(key))}", shown(now.get(key)))
+                raise self._refused(key, f"{key}={shown(before.get(key))}", shown(now.get(key)))
         return changed
 
     def with_its_source(self, recipe: Recipe) -> Recipe:
@@ -67,7 +71,7 @@ class Origin:
         now = to_plain(model.facts, "facts")
         for name in sorted({**before, **now}):
             if not _same(before.get(name), now.get(name)):
-                raise self._refused(f"the fact {name}={shown(before.get(name))}", shown(now.get(name)))
+                raise self._refused(name, f"the fact {name}={shown(before.get(name))}", shown(now.get(name)))
         model.configure_model()  # the state holds what only training needs, too
         own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
         kept = {name: tuple(value.shape) for name, value in self.state["state_dict"].items()}
@@ -76,20 +80,27 @@ class Origin:
             fields = ", ".join(f"{key}={shown(old)} (now {shown(new)})" for key, (old, new) in changed.items())
             raise CheckpointError(
                 f"{self.path}: {len(wrong)} of its weights, such as {wrong[0]}, do not fit this model; the run had "
-                f"{fields or 'other code'}: restore that, or start a new run with --run.init_from"
+                f"{fields or 'other code'}: restore that, or start a new run with --run.init_from",
+                code="shape",
+                path=wrong[0],
             )
         try:
             loaders = self.state["loops"]["fit_loop"]["state_dict"].get("combined_loader") or []
         except (KeyError, TypeError, AttributeError):
-            raise CheckpointError(f"{self.path} is damaged: it does not say how far the run was") from None
+            raise CheckpointError(
+                f"{self.path} is damaged: it does not say how far the run was", code="damaged", path=self.path
+            ) from None
         loader = data.train_dataloader()
         for saved in loaders:
             loader.load_state_dict(saved)
 
-    def _refused(self, had: str, now: str) -> CheckpointError:
+    def _refused(self, what: str, had: str, now: str) -> CheckpointError:
         return CheckpointError(
             f"the run to resume had {had}, this one has {now}: restore it, or start a new run "
-            "(--run.init_from takes over the weights)"
+            "(--run.init_from takes over the weights)",
+            code="conflict",
+            path=what,
+            value=now,
         )
 
 

@@ -387,7 +387,9 @@ def _resume_state(recipe: Recipe, resume: str | Path) -> Path:
         parent = Path(recipe.run_spec.dir) / recipe.name
         runs = [folder for n in numbers_in(parent) if has_training_state(folder := parent / f"{n:04d}")]
         if not runs:
-            raise CheckpointError(f"nothing to resume: no run with a checkpoint under {str(parent)!r}")
+            raise CheckpointError(
+                f"nothing to resume: no run with a checkpoint under {str(parent)!r}", code="missing", path=parent
+            )
         resume = max(runs, key=lambda folder: int(folder.name))
     return find_training_state(resume)
 

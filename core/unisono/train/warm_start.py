@@ -52,7 +52,10 @@ def warm_start(model: Any, source: str) -> WarmStart:
     if not taken:
         raise CheckpointError(
             f"run.init_from={source!r}: none of its {len(state)} weights has the name and shape of one of the "
-            f"{len(own)} of {type(model).__name__}: give a run or export of the same model and sizes"
+            f"{len(own)} of {type(model).__name__}: give a run or export of the same model and sizes",
+            code="shape",
+            path="run.init_from",
+            value=str(source),
         )
     if model.adapted:
         _refuse_frozen_at_random(model, source, taken)

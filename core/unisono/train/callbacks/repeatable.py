@@ -48,5 +48,7 @@ class SamePlugins(Callback):
             if theirs != everyone[0]:
                 raise PluginError(
                     f"rank {rank} has other plugins than rank 0: {theirs} against {everyone[0]}; "
-                    "install the same versions on every machine"
+                    "install the same versions on every machine",
+                    code="conflict",
+                    value=rank,
                 )
