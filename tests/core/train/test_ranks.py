@@ -120,7 +120,8 @@ def test_what_is_shared_is_plain(tmp_path):
 @pytest.mark.slow
 def test_nodes_that_were_started_by_hand_share_one_folder(tmp_path):
     port = find_free_network_port()
-    command = arguments(tmp_path, "--trainer.num_nodes=2", "--trainer.devices=1", "--trainer.strategy=fsdp2")
+    command = ["train", "text/mdlm-tiny", "--no-progress", f"--run.dir={tmp_path}", "--trainer.strategy=fsdp2"]
+    command += ["--trainer.num_nodes=2", "--trainer.devices=1", "--trainer.accelerator=cpu"]
     nodes = [
         subprocess.Popen(
             [sys.executable, "-m", "unisono", *command],
@@ -133,5 +134,5 @@ def test_nodes_that_were_started_by_hand_share_one_folder(tmp_path):
     ]
     printed = [node.communicate(timeout=280)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], printed
-    assert [path.name for path in (tmp_path / "codec-vocos-tiny").iterdir()] == ["0001"]
+    assert [path.name for path in (tmp_path / "text-mdlm-tiny").iterdir()] == ["0001"]
     assert printed[0].count("run: ") == 1 and "run: " not in printed[1]
