@@ -102,7 +102,7 @@ def test_a_strangers_plugin_is_listed_beside_the_others(elsewhere):
 
 def test_a_strangers_plugin_passes_the_kit(elsewhere):
     printed = call(elsewhere / "venv/bin/unisono", "check", "hum", cwd=elsewhere)
-    assert printed.splitlines()[-1] == "hum: 23 run, 0 skipped, 23 in total; 0 failed"
+    assert printed.splitlines()[-1] == "hum: 24 run, 0 skipped, 24 in total; 0 failed"
 
 
 def test_a_strangers_own_tests_pass(elsewhere):
@@ -113,4 +113,4 @@ def test_a_strangers_own_tests_pass(elsewhere):
         *("-k", quick, tests),
         cwd=elsewhere,
     )
-    assert "23 passed, 2 deselected" in printed
+    assert "24 passed, 2 deselected" in printed

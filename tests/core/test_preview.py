@@ -36,7 +36,7 @@ def validate(folder, model, callback=None, step=7):
     callback = callback or Previews(folder, 100.0)
     trainer = SimpleNamespace(
         sanity_checking=False, state=SimpleNamespace(fn="fit"), global_rank=0, world_size=1, global_step=step,
-        is_global_zero=True, logger=None,
+        is_global_zero=True, loggers=[], strategy=None,
     )  # fmt: skip
     callback.on_validation_epoch_end(trainer, model.train())
     assert model.training

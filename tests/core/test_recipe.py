@@ -422,6 +422,9 @@ def test_recipes_of_shipped_exports_are_read(path):
     resolved = Recipe.from_dict(raw)
     target = plugins.resolve(raw["model"]["name"], "models")
     for name, value in raw["model"].items():
+        if name == "adapters" and not value.get("rank"):  # none
+            assert not resolved.to_dict().get("adapters")
+            continue
         found = resolved.model
         for part in target.flat.get(name, name).split(".") if raw.get("format", 1) == 1 else [name]:
             found = found[part]

@@ -260,7 +260,7 @@ def test_an_exported_recipe_names_no_folder_of_this_machine(tmp_path, straight):
 def test_a_preview_of_a_text_is_read_as_it_is(tmp_path):
     told = {}
     board = SimpleNamespace(add_figure=lambda *_: None, add_text=lambda *args: told.update(args=args))
-    trainer = SimpleNamespace(global_step=3, logger=SimpleNamespace(experiment=board), is_global_zero=True)
+    trainer = SimpleNamespace(global_step=3, loggers=[SimpleNamespace(experiment=board)], is_global_zero=True)
     Previews(tmp_path, 1.0)._keep(trainer, 0, Text("# one\n```two", (1,), ("# one\n```two",), (0,)))
     assert told["args"] == ("preview/0", "    # one\n    ```two", 3)
     assert (tmp_path / "step-0000003-0.txt").read_text(encoding="utf-8") == "# one\n```two"

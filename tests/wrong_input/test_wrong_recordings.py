@@ -97,12 +97,6 @@ MANIFESTS = {
         "is UTF-16, not UTF-8",
         "save it as UTF-8",
     ),
-    "twice": (
-        "audio,text\nwavs/good0.wav,A\nwavs/good0.wav,B\n",
-        "line 3",
-        "stands on line 2 already",
-        "remove one",
-    ),
 }
 
 
@@ -111,6 +105,15 @@ def test_manifests(complaint, corpus, name):
     content, *parts = MANIFESTS[name]
     (corpus / "table.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     matches(complaint(*AUDIT, f"--data.root={corpus / 'table.csv'}"), "table.csv", *parts)
+
+
+def test_a_name_that_stands_twice_is_dropped_and_listed(said, corpus):
+    (corpus / "table.csv").write_text("audio,text\nwavs/good0.wav,A\nwavs/good0.wav,B\n")
+    report = corpus / "audit.json"
+    said(*AUDIT, f"--data.root={corpus / 'table.csv'}", f"--json={report}")
+    found = json.loads(report.read_text())
+    assert found["kept"] == 1
+    assert [(d["id"], "2" in d["detail"]) for d in found["dropped"]] == [("table.csv:3", True)]
 
 
 def test_lists_as_people_write_them(said, corpus):

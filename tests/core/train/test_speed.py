@@ -267,7 +267,7 @@ def test_a_run_with_both_equals_one_without(tmp_path, name):
 @pytest.mark.parametrize(
     ("override", "code", "path"),
     [
-        ("compile.mode=fast", "choice", "run.compile.mode"),
+        ("compile.mode=fast", "unknown", "run.compile.mode"),
         ("compile=inductor", "type", "run.compile"),
         ("compile.region=[x]", "unknown", "run.compile.region"),
         ("activation_checkpointing.every=0", "range", "run.activation_checkpointing.every"),

@@ -155,8 +155,19 @@ def test_a_state_that_counts_its_parameters_is_read_in_their_order():
     assert all(torch.equal(mine["state"][i][k], read["state"][i][k]) for i in mine["state"] for k in mine["state"][i])
     with refused(CheckpointError, "shape", "optimizer_states", value=3):
         by_name(optimizer.state_dict(), names[:2])
-    with refused(CheckpointError, "conflict", "0.bias", value=2, names="0.bias"):
-        load_by_name(fresh, by_name(optimizer.state_dict(), ["0.weight", "1.weight", "0.bias"]), names)
+    with refused(CheckpointError, "conflict", "0.weight", value=6, names="0.weight"):
+        load_by_name(fresh, by_name(optimizer.state_dict(), ["a.weight", "b.weight", "b.bias"]), names)
+
+
+def test_what_is_frozen_since_is_left_out_and_what_is_trained_since_begins_afresh():
+    model, optimizer = trained([(["0.weight", "1.weight"], {}), (["1.bias"], {"weight_decay": 0.25})])
+    saved = by_name(optimizer.state_dict(), parameter_names(model, optimizer))
+    other, fresh = trained([(["0.weight", "0.bias"], {}), (["1.bias"], {})], steps=0)
+    load_by_name(fresh, copy.deepcopy(saved), parameter_names(other, fresh))
+    held = by_name(fresh.state_dict(), parameter_names(other, fresh))["state"]
+    assert held.keys() == {"0.weight", "1.bias"}
+    assert all(torch.equal(held[name]["exp_avg"], saved["state"][name]["exp_avg"]) for name in held)
+    assert [group["weight_decay"] for group in fresh.param_groups][1] == 0.25
 
 
 def test_wrappers_do_not_change_names():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from unisono import plugin as plugins
-from unisono.export import export_run, load
+from unisono.export import export_run, find_training_state, load
 from unisono.testing.model_under_test import PROPORTIONAL, Start, subject, training_state
 from unisono.testing.promises.training import ensure_equal
 
@@ -111,7 +111,7 @@ def resume_chain(model: str) -> None:
         flags = (UNVALIDATED, f"--trainer.max_steps={steps}", "--run.checkpoint_every=2")
         made = found.on_processes(count, strategy, *flags, run=run, resume=state)
         assert made["global_step"] == steps, number
-        state = str(Path(found.folder / run / found.recipe().name / "0001/checkpoints/last.ckpt"))
+        state = str(find_training_state(found.folder / run / found.recipe().name / "0001"))
     equal(model, made, (straight, start))
     for one, several in zip(straight["optimizer_states"], made["optimizer_states"], strict=True):
         assert one["state"].keys() == several["state"].keys()

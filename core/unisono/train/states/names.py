@@ -49,11 +49,13 @@ def by_name(state: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
 def load_by_name(optimizer: Any, state: dict[str, Any], names: Sequence[str]) -> None:
     """Give an optimiser a state with names, whatever order the parameters had when it was saved.
 
-    Settings of a group (rate, decay) are those of the saved group that its first parameter was in.
+    Settings of a group (rate, decay) are those of the saved group that its first known parameter was in. What the state
+    has of parameters that are frozen now is left out, and a parameter that was frozen begins afresh; an optimiser
+    without any parameter of the state is refused.
     """
     groups = state["param_groups"]
     owner = {name: group for group in groups for name in group["params"]}
-    if missing := sorted(set(names) ^ owner.keys()):
+    if missing := sorted(set(names) ^ owner.keys()) if not set(names) & owner.keys() else []:
         raise CheckpointError(
             f"the state to resume and this model differ in {len(missing)} parameters of an optimiser, such as "
             f"{missing[0]}: restore what was trained, or start a new run with --run.init_from",
@@ -65,13 +67,16 @@ def load_by_name(optimizer: Any, state: dict[str, Any], names: Sequence[str]) ->
     numbers = [number for group in own["param_groups"] for number in group["params"]]
     numbered = dict(zip(names, numbers, strict=True))
     of_number = {number: name for name, number in numbered.items()}
-    own["param_groups"] = [
-        {**group, **{k: v for k, v in owner[of_number[group["params"][0]]].items() if k != "params"}}
-        if group["params"]
-        else group
+    known = [
+        next((owner[name] for number in group["params"] if (name := of_number[number]) in owner), {})
         for group in own["param_groups"]
     ]
-    own["state"] = {numbered.get(name, name): value for name, value in state["state"].items()}
+    own["param_groups"] = [
+        {**group, **{key: value for key, value in saved.items() if key != "params"}}
+        for group, saved in zip(own["param_groups"], known, strict=True)
+    ]
+    kept = {name: value for name, value in state["state"].items() if name in numbered or name not in owner}
+    own["state"] = {numbered.get(name, name): value for name, value in kept.items()}
     optimizer.load_state_dict({**{k: v for k, v in state.items() if k not in own}, **own})
 
 
