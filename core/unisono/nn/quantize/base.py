@@ -83,10 +83,15 @@ def everything(z: Float[Tensor, "b t d"]) -> Bool[Tensor, "b t"]:
     return torch.ones(z.shape[:2], dtype=torch.bool, device=z.device)
 
 
+def wide(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return numbers of at least 32 bits."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def widened(layer: nn.Linear, x: Float[Tensor, "b t n"]) -> Float[Tensor, "b t m"]:
-    """Apply a linear layer in float32, whatever the type of its weights."""
-    bias = None if layer.bias is None else layer.bias.float()
-    return nn.functional.linear(x.float(), layer.weight.float(), bias)
+    """Apply a linear layer in float32, or in float64 where its weights are, but in no less."""
+    bias = None if layer.bias is None else wide(layer.bias)
+    return nn.functional.linear(wide(x), wide(layer.weight), bias)
 
 
 def check_learns(codes: Tensor) -> None:

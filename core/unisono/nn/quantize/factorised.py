@@ -30,6 +30,7 @@ from unisono.nn.quantize.base import (
     everything,
     replacements,
     total,
+    wide,
     widened,
 )
 
@@ -102,7 +103,7 @@ class FactorisedQuantizer(Quantizer):
         with torch.autocast(z.device.type, enabled=False):
             e = widened(self.down, z)
             tokens = self._nearest(e).masked_fill(~mask, 0)
-            codes = self.codes(tokens).float()
+            codes = wide(self.codes(tokens))
             vectors = widened(self.up, e + (codes - e).detach()) * mask[..., None]
             commitment = (e - codes.detach()).square().mean(-1) * mask
             codebook = (e.detach() - codes).square().mean(-1) * mask
@@ -127,7 +128,7 @@ class FactorisedQuantizer(Quantizer):
         return widened(self.up, self.codes(tokens[..., 0])).to(self.up.weight.dtype)
 
     def _nearest(self, e: Float[Tensor, "b t c"]) -> Int[Tensor, "b t"]:
-        return (F.normalize(e.float(), dim=-1) @ F.normalize(self.codes.weight.float(), dim=-1).T).argmax(-1)
+        return (F.normalize(wide(e), dim=-1) @ F.normalize(wide(self.codes.weight), dim=-1).T).argmax(-1)
 
     @torch.no_grad()
     def _judge(

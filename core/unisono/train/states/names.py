@@ -72,7 +72,7 @@ def load_by_name(optimizer: Any, state: dict[str, Any], names: Sequence[str]) ->
         for group in own["param_groups"]
     ]
     own["param_groups"] = [
-        {**group, **{key: value for key, value in saved.items() if key != "params"}}
+        {**group, **{key: value for key, value in saved.items() if key not in ("params", "param_names")}}
         for group, saved in zip(own["param_groups"], known, strict=True)
     ]
     kept = {name: value for name, value in state["state"].items() if name in numbered or name not in owner}
