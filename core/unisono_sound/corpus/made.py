@@ -138,7 +138,7 @@ def _speak(folder: Path, plan: Sequence[tuple[str, str, str, int, int]], reader:
             try:
                 write_audio(aside / "wavs" / f"{identity}.wav", torch.from_numpy(wave), spoken.sample_rate)
             except DataError as error:
-                raise CacheError(f"{error}; {REMEDY}") from None
+                raise CacheError(f"{error}; {REMEDY}", code=error.code, path=error.path) from None
             row = {"id": identity, "audio": f"wavs/{identity}.wav", "text": text, "speaker": voice}
             corpus.append(json.dumps(row, ensure_ascii=False))
             times.append(json.dumps({"id": identity, "times": bounds}))

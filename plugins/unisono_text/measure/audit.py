@@ -115,7 +115,12 @@ class Stopped(UnisonoError):
     """A guard ended a decoding at a block that it does not let pass."""
 
     def __init__(self, block: Block, number: int):
-        super().__init__(f"block {number} of request {block.request} was not let pass: nothing of it is returned")
+        super().__init__(
+            f"block {number} of request {block.request} was not let pass: nothing of it is returned",
+            code="failed",
+            path="guard",
+            value=number,
+        )
         self.block, self.number = block, number
 
 
