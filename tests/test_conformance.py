@@ -7,7 +7,15 @@ from unisono import plugin as plugins
 from unisono.testing import checks, promises
 
 PLUGINS = sorted(p.name.removeprefix("unisono_") for p in Path(__file__).parents[1].glob("plugins/unisono_*"))
-CHECKS = [check for name in PLUGINS for check in checks(name)]
+HEAVY = ("dac", "encodec", "fsq", "gmlm", "grvq", "rvq", "unet", "vae")
+"""Models whose shards are compared in the slow suite: others of their kind are in the fast one."""
+CHECKS = [
+    pytest.param(*check.values, id=check.id, marks=[*check.marks, pytest.mark.slow])
+    if check.id in [f"two_shards_equal_one[{name}]" for name in HEAVY]
+    else check
+    for name in PLUGINS
+    for check in checks(name)
+]
 
 
 @pytest.mark.parametrize("check", CHECKS)
