@@ -16,14 +16,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unisono.checks import is_real
-from unisono.data.sampler import Batches, derive_seed
+from unisono.data.sampler import POOL_BATCHES, Batches, derive_seed
 from unisono.errors import DataError, did_you_mean, shown
 
 Weight: TypeAlias = float | Sequence[Sequence[float]]
 """A group's weight: a number, or points ``[[step, weight], …]`` with straight lines between them."""
 
 GOLDEN = (math.sqrt(5) - 1) / 2
-POOL_BATCHES = 32
 NUM_LISTED = 12
 
 

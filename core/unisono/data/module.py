@@ -184,10 +184,7 @@ class DataModule(LightningDataModule):
         if self.mixing:
             names, groups = _groups(self.train_set)
             return MixedBatchSampler(sizes, names, groups, self.mixing, self.batch_size, self.seed)
-        shards = getattr(self.train_set, "shards", None)
-        return ReplayableBatchSampler(
-            sizes, self.batch_size, self.seed, shards and torch.as_tensor(shards()), getattr(self, "window", 1)
-        )
+        return ReplayableBatchSampler(sizes, self.batch_size, self.seed)
 
     def finish(self, audit: Audit) -> Audit:
         """Close a preparation: note how many items sit out each epoch; return the audit."""

@@ -1,10 +1,37 @@
-"""Classes: what a picture's label says, a number or a name."""
+"""Classes: what is said of a picture: its captions, and its class, a number or a name."""
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from unisono.data import Drop
+from unisono.files import lone_surrogate
 
 MAX_CLASSES = 100_000
+
+
+def said_by(texts: Sequence[str], label: str, facts: Any) -> tuple[list[str], str | int | None]:
+    """Return a picture's captions, each once, and its class, None where it has none; raises ``Drop``.
+
+    Args:
+        texts: captions that stand by themselves.
+        label: the class that stands by itself; empty for none.
+        facts: JSON beside the picture: ``caption`` or ``text``, one or a list; ``label`` or ``class``.
+    """
+    captions = [text.strip() for text in texts]
+    found: str | int | None = class_of(label) if label.strip() else None
+    if isinstance(facts, dict):
+        said = facts.get("caption", facts.get("text"))
+        captions += [text.strip() for text in (said if isinstance(said, list) else [said]) if isinstance(text, str)]
+        given = facts.get("label", facts.get("class"))
+        if found is None and given is not None:
+            if isinstance(given, bool) or not isinstance(given, str | int):
+                raise Drop("no class", f"its label {str(given)[:40]!r} is neither a number nor a name")
+            found = numbered(given) if isinstance(given, int) else class_of(given)
+    for text in [*captions, found]:
+        if isinstance(text, str) and (half := lone_surrogate(text)):
+            raise Drop("half a character", f"{half} alone is half of a character")
+    return [text for text in dict.fromkeys(captions) if text], found
 
 
 def class_of(text: str) -> str | int:

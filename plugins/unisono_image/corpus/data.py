@@ -107,9 +107,7 @@ class PictureSet:
             if self.flip and picture.mirrors and bool(torch.randint(0, 2, (), generator=generator)):
                 image, caption = image.flip(-1), mirrored(caption)
             if self.shift:
-                top, left = torch.randint(0, 2 * self.shift + 1, (2,), generator=generator).tolist()
-                padded = np.pad(image.numpy(), ((0, 0), *[(self.shift, self.shift)] * 2), mode="symmetric")
-                image = torch.from_numpy(padded[:, top : top + self.side, left : left + self.side].copy())
+                image = torch.from_numpy(shifted(image.numpy(), self.shift, generator))
         return {"image": image.float() / 127.5 - 1, "label": picture.label, "caption": caption}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -117,6 +115,14 @@ class PictureSet:
         if isinstance(pixels, np.memmap):
             pixels = Path(str(pixels.filename))
         return {**self.__dict__, "pixels": pixels}
+
+
+def shifted(pixels: UInt8[np.ndarray, "3 s s"], most: int, generator: torch.Generator) -> UInt8[np.ndarray, "3 s s"]:
+    """Move an image by up to ``most`` pixels; what comes in at the border is the border's mirror image."""
+    top, left = torch.randint(0, 2 * most + 1, (2,), generator=generator).tolist()
+    padded = np.pad(pixels, ((0, 0), *[(most, most)] * 2), mode="symmetric")
+    side = pixels.shape[-1]
+    return padded[:, top : top + side, left : left + side].copy()
 
 
 class ImageData(DataModule):

@@ -8,7 +8,6 @@ data, so that they can be replayed. Every member is kept, or listed with its rea
 Shards are local files; those on a server are fetched first, by whatever fetches files.
 """
 
-import os
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
@@ -18,10 +17,11 @@ from typing import IO, Any, ClassVar, cast
 import numpy as np
 from jaxtyping import UInt8
 from unisono.data import Audit, Drop
-from unisono.errors import DataError, MissingExtra
-from unisono.files import Fault, decoded, fault_of, is_file, is_folder, lone_surrogate, parse_json, shown, walk
+from unisono.data.stream import behind, find_shards
+from unisono.errors import DataError
+from unisono.files import Fault, decoded, parse_json
 
-from unisono_image.corpus.classes import class_of, numbered
+from unisono_image.corpus.classes import said_by
 from unisono_image.corpus.data import ImageData, Picture
 from unisono_image.corpus.files import MAX_BYTES, fitted, read_image
 from unisono_image.corpus.options import FLAT, PictureOptions
@@ -29,10 +29,7 @@ from unisono_image.corpus.store import pack_stream
 from unisono_image.corpus.tar_items import TEXT_SUFFIXES, Item, items_of
 
 CAPTION_PARTS = (".txt", ".caption")
-SHARD_NAMES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 MAX_TEXT_BYTES = 2**20
-BLOCK = 512
-"""Bytes of a block of a tar file."""
 
 Record = dict[str, Any]
 
@@ -71,7 +68,7 @@ class ShardData(ImageData):
 
     def prepare(self, progress: bool = True) -> Audit:
         audit = Audit("pictures")
-        shards = find_shards(self.root, audit)
+        shards = [(path, id) for id, path in find_shards(self.root, audit)]
         paths = [path for path, _ in shards]
         store, kept, dropped = pack_stream(
             paths, lambda: self._records(shards), self.size, self.options.fit, self.background
@@ -151,7 +148,11 @@ class ShardData(ImageData):
                 yield self._read(archive, members, texts, f"{id}/{entry.name}", entry)
             except Drop as drop:
                 yield _record(f"{id}/{entry.name}", drop.reason, drop.detail)
-        damage = damage or _behind(archive, end)
+        if not damage:
+            try:
+                damage = behind(cast("IO[bytes]", archive.fileobj), end)
+            except Exception as error:  # as above: what unpacks it
+                damage = f"its rest is lost: {_said(error)}"
         if damage:
             yield _record(id, "damaged shard", damage)
 
@@ -169,72 +170,13 @@ class ShardData(ImageData):
             if isinstance(text, Drop):
                 raise text
             texts[suffix] = text
-        captions = [texts[part].strip() for part in CAPTION_PARTS if part in texts]
-        label = class_of(texts[".cls"]) if texts.get(".cls", "").strip() else None
         facts = _json(texts[".json"], item.texts[".json"]) if ".json" in texts else {}
-        if isinstance(facts, dict):
-            said = facts.get("caption", facts.get("text"))
-            captions += [text.strip() for text in (said if isinstance(said, list) else [said]) if isinstance(text, str)]
-            found = facts.get("label", facts.get("class"))
-            if label is None and found is not None:
-                if isinstance(found, bool) or not isinstance(found, str | int):
-                    raise Drop("no class", f"its label {str(found)[:40]!r} is neither a number nor a name")
-                label = class_of(str(found)) if not isinstance(found, int) else numbered(found)
-        for text in [*captions, label]:
-            if isinstance(text, str) and (half := lone_surrogate(text)):
-                raise Drop("half a character", f"{half} alone is half of a character")
+        captions, label = said_by(
+            [texts[part] for part in CAPTION_PARTS if part in texts], texts.get(".cls", ""), facts
+        )
         pixels = read_image(_bytes(archive, members[item.image], MAX_BYTES), self.background)
         pixels = fitted(pixels, self.size, self.options.fit, self.background)
-        return pixels, {"id": id, "captions": [text for text in dict.fromkeys(captions) if text], "label": label}
-
-
-def find_shards(root: str, audit: Audit | None = None) -> list[tuple[Path, str]]:
-    """Return the shards that a path, a folder or a pattern with braces names, each with its id.
-
-    What cannot be read is listed in the audit; raises ``DataError`` for no shard at all.
-    """
-    path = Path(root).expanduser()
-    if is_folder(path):
-        walked = walk(path)
-        if audit is not None:
-            walked.tell(audit)
-        inside = [(file.path, file.id) for file in walked.files if file.id.lower().endswith(SHARD_NAMES)]
-        if not inside:
-            raise DataError(f"{root}: holds no shard (*.tar); check data.root", code="empty", path=root)
-        others = [file.id for file in walked.files if not file.id.lower().endswith(SHARD_NAMES)]
-        if others and audit is not None:
-            audit.note(
-                f"{len(others)} files below {path.name} are no shards by their names and were not read, "
-                f"such as {shown(others[0])}"
-            )
-        return inside
-    if "{" in root and not is_file(path):
-        try:
-            import braceexpand
-        except ImportError:
-            raise MissingExtra("webdataset", "image") from None
-        try:
-            found = [Path(name) for name in braceexpand.braceexpand(str(path))]
-        except ValueError:
-            raise DataError(
-                f"{root}: its braces are not closed; check data.root", code="format", path="data.root", value=str(root)
-            ) from None
-    else:
-        found = [path]
-    missing = [shard for shard in found if not is_file(shard)]
-    if missing:
-        fault = fault_of(missing[0], "check data.root")
-        if fault is not None and fault.reason == "not a file":
-            raise fault.error(DataError)
-        raise DataError(
-            f"{missing[0]}: no such shard ({len(missing)} of {len(found)} are missing); check data.root",
-            code="missing",
-            path=missing[0],
-        )
-    if len({shard.name for shard in found}) == len(found):
-        return [(shard, shard.name) for shard in found]
-    common = os.path.commonpath([shard.parent for shard in found])
-    return [(shard, shard.relative_to(common).as_posix()) for shard in found]
+        return pixels, {"id": id, "captions": captions, "label": label}
 
 
 def _said(error: Exception) -> str:
@@ -258,21 +200,6 @@ def _bytes(archive: tarfile.TarFile, member: tarfile.TarInfo, most: int) -> byte
     if len(data) < member.size:
         raise Drop("truncated", f"{member.name} has {len(data)} of {member.size} bytes")
     return data
-
-
-def _behind(archive: tarfile.TarFile, end: int) -> str:
-    """What is wrong behind the last member: an archive ends with blocks of zeros, which tarfile does not insist on."""
-    file = cast("IO[bytes]", archive.fileobj)
-    try:
-        file.seek(end)
-        if len(mark := file.read(BLOCK)) < BLOCK or any(mark):
-            return "it has no end mark: it was cut off, or a header is damaged and its rest is lost"
-        while rest := file.read(2**20):
-            if rest.strip(b"\0"):
-                return "what lies behind its end mark is not read"
-    except Exception as error:
-        return f"its rest is lost: {_said(error)}"
-    return ""
 
 
 def _text(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str | Drop:

@@ -10,13 +10,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
-from unisono.data import Audit, Drop, collate_items, derive_seed, mirrored, words_of
+from unisono.data import Audit, collate_items, derive_seed, mirrored, words_of
 from unisono.data.stream import Examined, Part, Row, StreamData, StreamOptions
 from unisono.errors import DataError
-from unisono.files import lone_surrogate
 
-from unisono_image.corpus.classes import class_of, numbered
+from unisono_image.corpus.classes import said_by
+from unisono_image.corpus.data import shifted
 from unisono_image.corpus.facts import ImageFacts
 from unisono_image.corpus.files import IMAGE_SUFFIXES, Fit, colour, fitted, read_image
 from unisono_image.corpus.options import PictureOptions
@@ -133,28 +132,8 @@ class Show:
         return {"image": torch.from_numpy(pixels).float() / 127.5 - 1, "label": number, "caption": caption}
 
 
-def shifted(pixels: UInt8[np.ndarray, "3 s s"], most: int, generator: torch.Generator) -> UInt8[np.ndarray, "3 s s"]:
-    """Move an image by up to ``most`` pixels; what comes in at the border is the border's mirror image."""
-    top, left = torch.randint(0, 2 * most + 1, (2,), generator=generator).tolist()
-    padded = np.pad(pixels, ((0, 0), *[(most, most)] * 2), mode="symmetric")
-    side = pixels.shape[-1]
-    return padded[:, top : top + side, left : left + side].copy()
-
-
 def said_of(row: Row) -> tuple[list[str], str | int | None]:
     """Return a row's captions and its class, None where it has none; raises ``Drop``."""
     captions = [row.text("caption")] if "caption" in row.parts else []
-    label = class_of(row.text("class")) if row.parts.get("class", b"").strip() else None
-    facts = row.json("facts") if "facts" in row.parts else {}
-    if isinstance(facts, dict):
-        said = facts.get("caption", facts.get("text"))
-        captions += [text.strip() for text in (said if isinstance(said, list) else [said]) if isinstance(text, str)]
-        found = facts.get("label", facts.get("class"))
-        if label is None and found is not None:
-            if isinstance(found, bool) or not isinstance(found, str | int):
-                raise Drop("no class", f"its label {str(found)[:40]!r} is neither a number nor a name")
-            label = numbered(found) if isinstance(found, int) else class_of(found)
-    for text in [*captions, label]:
-        if isinstance(text, str) and (half := lone_surrogate(text)):
-            raise Drop("half a character", f"{half} alone is half of a character")
-    return [text for text in dict.fromkeys(captions) if text], label
+    label = row.text("class") if "class" in row.parts else ""
+    return said_by(captions, label, row.json("facts") if "facts" in row.parts else {})

@@ -21,8 +21,9 @@ from jaxtyping import Int
 from unisono.data import Dropped, cache_root, hold_out, written_aside
 from unisono.data.cache import log
 from unisono.data.folder import CacheError, spare_root
-from unisono.errors import DataError, RequestError
-from unisono.files import composed, open_file, read_json, reading
+from unisono.data.known import content_hash, content_hashes
+from unisono.errors import DataError, RequestError, UnisonoError
+from unisono.files import composed, read_json
 
 from unisono_text.corpus.documents import Document, Source
 from unisono_text.corpus.tokenizer import Tokenizer
@@ -57,23 +58,16 @@ class Store:
 def digest_of(sources: Sequence[Source], **options: Any) -> str:
     """Return the name of a corpus's store: of the contents of its files, their names, and the options."""
     digest = hashlib.blake2b(f"{VERSION} {json.dumps(options, sort_keys=True)}".encode(), digest_size=20)
+    whole = [source for source in sources if source.fault is None]
+    name = str(whole[0].path.parent) if whole else ""
+    hashes = dict(zip(map(id, whole), content_hashes([source.path for source in whole], name), strict=True))
     for source in sources:
         digest.update(f"\n{source.group!r} {source.name!r} ".encode())
-        try:
-            if source.fault is not None:
-                raise source.fault.error()
-            digest.update(_hashed(source.path))
-        except DataError as error:  # a file that cannot be read is one dropped document
-            digest.update(f"not read: {error.fault and error.fault.reason}".encode())
+        content = hashes[id(source)] if source.fault is None else source.fault.error()
+        if isinstance(content, UnisonoError):  # a file that cannot be read is one dropped document
+            content = f"not read: {content.fault and content.fault.reason}".encode()
+        digest.update(content)
     return digest.hexdigest()
-
-
-def _hashed(path: Path) -> bytes:
-    own = hashlib.blake2b(digest_size=20)
-    with open_file(path) as file, reading(path):
-        while block := file.read(1 << 20):
-            own.update(block)
-    return own.digest()
 
 
 def open_store(
@@ -105,7 +99,7 @@ def open_store(
             facts, found = _fill(aside, documents, make_tokenizer, val, split, context)
         with written_aside(places) as aside, aside.open("wb") as file:
             np.save(file, found)
-        facts["checksums"] = {file.suffix: _hashed(file).hex() for file in (path, places)}
+        facts["checksums"] = {file.suffix: content_hash(file).hex() for file in (path, places)}
         with written_aside(listed) as aside:  # the list last: without it there is no store
             aside.write_text(json.dumps(facts), encoding="utf-8")
         return Store(path, found, facts)
@@ -122,7 +116,7 @@ def _whole(path: Path) -> Store | None:
     places, listed = path.with_suffix(".npy"), path.with_suffix(".json")
     try:
         facts = read_json(listed)
-        if any(_hashed(file).hex() != facts["checksums"][file.suffix] for file in (path, places)):
+        if any(content_hash(file).hex() != facts["checksums"][file.suffix] for file in (path, places)):
             return None
         store = Store(path, np.load(places, allow_pickle=False), facts)
         return store if store.tokenizer and facts["dtype"] and isinstance(facts["dropped"], list) else None

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from unisono.data.audit import Audit
+from unisono.data.mixing import MixedBatchSampler
 from unisono.data.module import DataModule
+from unisono.data.sampler import ReplayableBatchSampler
 from unisono.data.stream.index import Examined, StreamIndex, index_shards
 from unisono.data.stream.parts import Part, Row
 from unisono.data.stream.rows import Make, StreamSet
@@ -70,7 +73,7 @@ class StreamData(DataModule):
             raise DataError(
                 f"data.val_size={val_size} must be at least 0", code="range", path="data.val_size", value=val_size
             )
-        self.root, self.val_size, self.stream, self.window = root, val_size, stream, stream.window
+        self.root, self.val_size, self.stream = root, val_size, stream
         self.index: StreamIndex | None = None
 
     # ---- what a subclass defines -----------------------------------------------------------------
@@ -127,6 +130,12 @@ class StreamData(DataModule):
         total = len(self.train_set)
         for index in np.linspace(0, total - 1, min(self.stream.measured, total)).astype(int).tolist():
             yield self.train_set.row(index)
+
+    def _sampler(self) -> ReplayableBatchSampler | MixedBatchSampler:
+        if self.mixing:
+            return super()._sampler()
+        sizes, shards = (torch.as_tensor(values) for values in (self.train_set.sizes(), self.train_set.shards()))
+        return ReplayableBatchSampler(sizes, self.batch_size, self.seed, shards, self.stream.window)
 
     @property
     def num_measured(self) -> int:

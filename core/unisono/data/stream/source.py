@@ -5,14 +5,12 @@ A root is a shard, a folder of shards, a pattern such as ``train-{000..009}.tar`
 ``data_dir``, ``data_files``; NAME is a data set of the hub, a folder, or a format such as ``parquet``.
 """
 
-import bz2
 import glob
 import gzip
 import hashlib
 import io
 import json
 import lzma
-import os
 import re
 import shutil
 import tarfile
@@ -23,21 +21,12 @@ from urllib.parse import parse_qsl
 
 from unisono.data.audit import Audit
 from unisono.data.known import stamp_of
+from unisono.data.stream.listing import PACKED, find_shards
 from unisono.data.stream.parts import Part, Shard, Source
 from unisono.data.stream.spool import Spool
 from unisono.errors import DataError, MissingExtra, did_you_mean
-from unisono.files import fault_of, is_file, is_folder, natural, shown, walk
+from unisono.files import is_file, shown
 
-PACKED = {
-    ".tar.gz": gzip.open,
-    ".tgz": gzip.open,
-    ".tar.bz2": bz2.open,
-    ".tbz2": bz2.open,
-    ".tar.xz": lzma.open,
-    ".txz": lzma.open,
-}
-SHARD_SUFFIXES = (".tar", *PACKED)
-MOST_SHARDS = 1_000_000
 HUB = "hf:"
 ARGUMENTS = ("name", "split", "revision", "data_dir", "data_files")
 
@@ -60,7 +49,7 @@ class TarSource:
     """WebDataset shards on disk, read in place; compressed ones are unpacked into the spool."""
 
     def __init__(self, root: str, spool_gb: float = 20.0, audit: Audit | None = None):
-        self.files = dict(_listed(root, audit))
+        self.files = dict(find_shards(root, audit))
         self.spool = Spool("tar", spool_gb)
 
     def shards(self) -> list[Shard]:
@@ -226,72 +215,3 @@ def _told(rows: Any, root: str) -> Iterator[Mapping[str, Any]]:
 
 def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-
-
-def _listed(root: str, audit: Audit | None) -> Iterator[tuple[str, Path]]:
-    """Yield (id, path) of the shards that a path, a folder or a pattern names."""
-    path = Path(root).expanduser()
-    if is_folder(path):
-        walked = walk(path)
-        if audit is not None:
-            walked.tell(audit)
-        inside = [(file.id, file.path) for file in walked.files if file.id.lower().endswith(SHARD_SUFFIXES)]
-        if not inside:
-            raise DataError(
-                f"{shown(root)}: holds no shard (*.tar); check data.root", code="empty", path="data.root", value=root
-            )
-        others = len(walked.files) - len(inside)
-        if others and audit is not None:
-            audit.note(f"{others} files below {shown(path.name)} are no shards by their names and were not read")
-        yield from inside
-        return
-    found = [path]
-    if not is_file(path) and re.search(r"[{*?\[]", root):
-        found = [Path(name) for each in _braces(str(path)) for name in _globbed(each)]
-    for shard in found:
-        if fault := fault_of(shard, "check data.root"):
-            raise fault.error()
-    plain = len({shard.name for shard in found}) == len(found)
-    common = "" if plain else os.path.commonpath([shard.parent for shard in found])
-    for shard in found:
-        yield (shard.name if plain else shard.relative_to(common).as_posix()), shard
-
-
-def _globbed(pattern: str) -> list[str]:
-    if not glob.has_magic(pattern):
-        return [pattern]
-    found = sorted(glob.glob(pattern), key=natural)
-    if not found:
-        raise DataError(f"{shown(pattern)}: no file fits; check data.root", code="missing", path="data.root")
-    return found
-
-
-def _braces(pattern: str) -> list[str]:
-    """Expand ``{a,b}`` and ``{000..009}``, as shells and WebDataset do."""
-    match = re.search(r"\{([^{}]*)\}", pattern)
-    if match is None:
-        if "{" in pattern or "}" in pattern:
-            raise DataError(
-                f"{shown(pattern)}: its braces are not closed; check data.root", code="format", path="data.root"
-            )
-        return [pattern]
-    inside = match.group(1)
-    span = re.fullmatch(r"(\d+)\.\.(\d+)", inside)
-    if span:
-        first, last = int(span[1]), int(span[2])
-        if abs(last - first) >= MOST_SHARDS:
-            raise DataError(
-                f"{shown(pattern)} means {abs(last - first) + 1} shards of at most {MOST_SHARDS}",
-                code="limit",
-                path="data.root",
-            )
-        width = len(span[1]) if span[1].startswith("0") else 0
-        step = 1 if last >= first else -1
-        choices = [f"{number:0{width}d}" for number in range(first, last + step, step)]
-    else:
-        choices = inside.split(",")
-    before, after = pattern[: match.start()], pattern[match.end() :]
-    expanded = [name for choice in choices for name in _braces(f"{before}{choice}{after}")]
-    if len(expanded) > MOST_SHARDS:
-        raise DataError(f"{shown(pattern)} means more than {MOST_SHARDS} shards", code="limit", path="data.root")
-    return expanded

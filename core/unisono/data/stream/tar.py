@@ -10,6 +10,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from unisono.data.stream.parts import Part
 from unisono.files import composed
@@ -62,7 +63,8 @@ def rows_of(path: Path, parts: Sequence[Part], id: str) -> Iterator[tuple[str, P
                     lost.append((f"{id}/{name}", "second file", detail))
                     continue
                 row[part.name] = (member.offset_data, member.size)
-        damage = _behind(path, end)
+        with path.open("rb") as file:
+            damage = behind(file, end)
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         damage = f"its rest is lost: {' '.join(str(error).split()) or type(error).__name__}"
     for stem, places in found.items():
@@ -93,13 +95,15 @@ def _part(name: str, parts: Sequence[Part]) -> tuple[Part, str] | None:
     return None if not stem or stem.endswith("/") else (part, stem)
 
 
-def _behind(path: Path, end: int) -> str:
-    """What is wrong behind the last member: an archive ends with blocks of zeros, which tarfile does not insist on."""
-    with path.open("rb") as file:
-        file.seek(end)
-        if len(mark := file.read(BLOCK)) < BLOCK or any(mark):
-            return "it has no end mark: it was cut off, or a header is damaged and its rest is lost"
-        while rest := file.read(2**20):
-            if rest.strip(b"\0"):
-                return "what lies behind its end mark is not read"
+def behind(file: IO[bytes], end: int) -> str:
+    """Return what is wrong behind the last member, which ends at ``end``; empty where nothing is.
+
+    An archive ends with blocks of zeros, which ``tarfile`` does not insist on.
+    """
+    file.seek(end)
+    if len(mark := file.read(BLOCK)) < BLOCK or any(mark):
+        return "it has no end mark: it was cut off, or a header is damaged and its rest is lost"
+    while rest := file.read(2**20):
+        if rest.strip(b"\0"):
+            return "what lies behind its end mark is not read"
     return ""
