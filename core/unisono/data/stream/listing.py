@@ -49,9 +49,16 @@ def find_shards(root: str, audit: Audit | None = None) -> Iterator[tuple[str, Pa
     found = [path]
     if not is_file(path) and re.search(r"[{*?\[]", root):
         found = [Path(name) for each in _braces(str(path)) for name in _globbed(each)]
-    for shard in found:
-        if fault := fault_of(shard, "check data.root"):
+    missing = [shard for shard in found if not is_file(shard)]
+    if missing:
+        fault = fault_of(missing[0], "check data.root")
+        if fault is not None and fault.reason != "missing":
             raise fault.error()
+        raise DataError(
+            f"{missing[0]}: no such shard ({len(missing)} of {len(found)} are missing); check data.root",
+            code="missing",
+            path=missing[0],
+        )
     plain = len({shard.name for shard in found}) == len(found)
     common = "" if plain else os.path.commonpath([shard.parent for shard in found])
     for shard in found:
