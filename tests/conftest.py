@@ -28,6 +28,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem + item.path.parent.name))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each group to a process; one that dies fails a test, and the others go on."""
+    if config.getoption("dist") != "loadgroup":
+        return None
+    from groups import Groups
+
+    return Groups(config, log)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory) -> Path:
     """Keep features, corpora and runs of the tests out of the user's cache."""
