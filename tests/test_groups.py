@@ -15,14 +15,15 @@ def pytest_xdist_make_scheduler(config, log):
     return Groups(config, log)
 """
 TESTS = """
-import os, time, pytest
+import os, pytest
 
-def test_first_of_{name}():
-    time.sleep({seconds})
-
-def test_last_of_{name}():
-    time.sleep({seconds})
-    {last}
+@pytest.mark.xdist_group("{name}")
+@pytest.mark.parametrize("which", ["first", "last"])
+def test_{name}(which):
+    with open("{name}.txt", "a") as file:
+        print(os.environ["PYTEST_XDIST_WORKER"], file=file)
+    if which == "last":
+        {last}
 """
 
 
@@ -31,11 +32,8 @@ def test_a_process_that_dies_fails_one_test(tmp_path, dies_in):
     """Amid the others, and in the last group: where a group that is put back has nothing left."""
     (tmp_path / "conftest.py").write_text(HOOK)
     for name in "abcde":
-        last = "os._exit(1)" if name == dies_in else "pass"
-        text = TESTS.format(name=name, seconds=0.05, last=last)
-        (tmp_path / f"test_{name}.py").write_text(
-            text.replace("def test", f"@pytest.mark.xdist_group('{name}')\ndef test")
-        )
+        text = TESTS.format(name=name, last="os._exit(1)" if name == dies_in else "pass")
+        (tmp_path / f"test_{name}.py").write_text(text)
     options = ["-n", "2", "--dist", "loadgroup", "-p", "xdist", "-p", "no:cacheprovider", "-q", f"--rootdir={tmp_path}"]
     shared = str(Path(__file__).parent / "shared")
     done = subprocess.run(
@@ -48,4 +46,7 @@ def test_a_process_that_dies_fails_one_test(tmp_path, dies_in):
     )
     assert done.returncode == 1, done.stdout + done.stderr
     assert re.search(r"1 failed, 9 passed", done.stdout), done.stdout
-    assert f"test_last_of_{dies_in}" in done.stdout
+    assert f"test_{dies_in}[last]" in done.stdout
+    for name in "abcde":
+        first, last = (tmp_path / f"{name}.txt").read_text().split()
+        assert first == last, "a group is run by one process"

@@ -7,6 +7,7 @@ one that was given a single test, or none, waits for ever.
 
 from typing import Any
 
+import pytest
 from xdist.scheduler import LoadGroupScheduling
 
 
@@ -29,7 +30,9 @@ class Groups(LoadGroupScheduling):
         return died_of
 
     def schedule(self) -> None:
-        """Give out groups, two to each process, so that it can begin."""
+        """Give out groups, two to each process, so that it can begin; raises ``UsageError`` where none is marked."""
+        if not any("@" in name.rpartition("]")[2] for name in next(iter(self.registered_collections.values()))):
+            raise pytest.UsageError("pytest-xdist marks no test with its group: does it fit this pytest?")
         super().schedule()
         for node in self.nodes:
             self._reschedule(node)
