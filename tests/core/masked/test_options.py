@@ -63,6 +63,63 @@ def test_counts_by_hand(count, total, taken):
     assert progress == pytest.approx([(i + 1) / len(taken) for i in range(len(taken))])
 
 
+@pytest.mark.parametrize(
+    ("count", "total", "taken"),
+    [
+        (um.Even(9), 3, [1, 1, 1]),
+        (um.Scheduled(9), 3, [1, 1, 1]),
+        (um.Scheduled((9, 1)), 3, [1, 1, 1]),
+        (um.Scheduled(torch.tensor([9])), 3, [1, 1, 1]),
+        (um.Scheduled(9, um.linear), 1, [1]),
+        (um.Scheduled(9, power(0.25)), 6, [4, 1, 1]),  # 2.54, 1.88, 1.44 … are kept: 2, 1 and then the last
+        (um.Proportional(3, 1), 2, [1, 1]),  # 6 steps
+        (um.Sizes((3, 1, 2, 2)), 4, [3, 1]),
+    ],
+)
+def test_progress_ends_at_1_in_the_last_step_that_is_run_however_many_were_asked(count, total, taken):
+    found, progress = counts(count, total)
+    assert found == taken
+    assert progress == [(i + 1) / len(taken) for i in range(len(taken))]
+
+
+@pytest.mark.parametrize("schedule", [*SCHEDULES.values(), power(0.2), power(9.0)])
+def test_progress_of_every_schedule_counts_the_steps_that_are_run(schedule):
+    for num_steps in (1, 2, 5, 13, 40):
+        for total in (1, 2, 3, 7, 12, 20):
+            found, progress = counts(um.Scheduled(num_steps, schedule), total)
+            assert progress == [(i + 1) / len(found) for i in range(len(found))], (num_steps, total)
+
+
+def test_progress_is_each_rows_own():
+    """Rows of 1, 3 and 6 masks with 2, 9 and 4 steps: 1, 3 and 4 are run."""
+    canvas = Canvas.blank(Layout.sequence(6, 3), [1, 2, 3], [1, 3, 6])
+    planned = um.Plan(um.Scheduled(torch.tensor([2, 9, 4]), um.linear))(canvas, {})
+    assert planned.progress.tolist() == [1.0, 1 / 3, 1 / 4]
+
+
+@pytest.mark.parametrize("num_steps", [3, 5, 50])
+def test_an_annealed_temperature_is_0_in_the_last_evaluation(num_steps):
+    """Every token is 0 with logit 1 in the last evaluation, whatever is drawn in those before."""
+    temperatures, total = [], 5
+
+    def warp(logits, planned):
+        temperatures.append(float(8 * (1 - planned.progress)))
+        return um.Temperature(8.0, anneal=True)(logits, planned)
+
+    def model(tokens, known, query):
+        return torch.tensor([1.0, 0.0]).expand(*tokens.shape, 2)
+
+    strategy = um.Strategy(um.Plan(um.Scheduled(num_steps, um.linear)), um.Rank(torch.arange(total)), warp=warp)
+    last = set()
+    for seed in range(1, 40):
+        temperatures.clear()
+        done = um.decode(model, Canvas.blank(Layout.sequence(total, 2), [seed]), strategy)
+        run = min(num_steps, total)
+        assert temperatures == pytest.approx([8 * (1 - (i + 1) / run) for i in range(run)])
+        last.add(int(done.tokens[0, -1]))
+    assert last == {0}
+
+
 # ------------------------------------------------------------------ warps
 
 

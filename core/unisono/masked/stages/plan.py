@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -35,8 +36,8 @@ class Planned:
     """What a plan says for one step of each row.
 
     `window` is what is open, `count` how many of it to commit, `group` the open group and `members` all its
-    positions, `step` the row's step in this group from 0, `steps` how many it is meant to take, `total`
-    the masks at its opening.
+    positions, `step` the row's step in this group from 0, `steps` how many its count was given, `total`
+    the masks at its opening, `rule` the count.
     """
 
     window: Bool[Tensor, "b l"]
@@ -46,11 +47,19 @@ class Planned:
     step: Int[Tensor, " b"]
     steps: Int[Tensor, " b"]
     total: Int[Tensor, " b"]
+    rule: Count
 
     @property
     def progress(self) -> Float[Tensor, " b"]:
-        """The share of the group's steps that is done after this one, float64 in (0, 1]."""
-        return ((self.step + 1).double() / self.steps).clamp_max(1)
+        """The share of the group's steps that is done after this one, float64 in (0, 1].
+
+        Of the steps that are run: with 20 steps for 5 tokens, the fifth is the last and its share is 1. Tokens that
+        are masked again take further steps, whose share is 1, too.
+        """
+        run = self.steps
+        if isinstance(self.rule, CountOfRuns):
+            run = self.rule.runs(self.steps, self.total, max(self.window.shape[1], 1)).clamp_min(1)
+        return ((self.step + 1).double() / run).clamp_max(1)
 
 
 class Count(Protocol):
@@ -61,6 +70,15 @@ class Count(Protocol):
     def take(
         self, step: Int[Tensor, " b"], steps: Int[Tensor, " b"], total: Int[Tensor, " b"], left: Int[Tensor, " b"]
     ) -> Int[Tensor, " b"]: ...
+
+
+@runtime_checkable
+class CountOfRuns(Count, Protocol):
+    """A count that may be done in fewer steps than it was given: each step commits at least one token."""
+
+    def runs(self, steps: Int[Tensor, " b"], total: Int[Tensor, " b"], most: int) -> Int[Tensor, " b"]:
+        """Return how many steps `total` masks take, if none is masked again; `most` bounds the total."""
+        ...
 
 
 @runtime_checkable
@@ -95,7 +113,7 @@ class Plan:
         steps = self.count.steps(group.clamp_min(0), total).clamp_min(1)
         count = self.count.take(step, steps, total, left)
         memo["plan.group"], memo["plan.step"], memo["plan.total"] = group, step + 1, total
-        return Planned(window, members, torch.minimum(count.clamp_min(1), left), group, step, steps, total)
+        return Planned(window, members, torch.minimum(count.clamp_min(1), left), group, step, steps, total, self.count)
 
     def check(self, layout: Layout) -> None:
         """Raise `UnisonoError` if steps are given per group and there are more groups than steps."""
@@ -125,7 +143,7 @@ class Scheduled:
     """Keep floor(γ(r)·total) masked after each step (MaskGIT): at least one token per step, all in the last.
 
     `num_steps` is one number, one per group, or an int64 tensor with one per row. With more steps than
-    tokens, there are as many steps as tokens.
+    tokens, at most as many are run as there are tokens.
     """
 
     num_steps: Steps
@@ -140,6 +158,9 @@ class Scheduled:
 
     def take(self, step: Tensor, steps: Tensor, total: Tensor, left: Tensor) -> Tensor:
         return _take(self.schedule, step, steps, total, left)
+
+    def runs(self, steps: Tensor, total: Tensor, most: int) -> Tensor:
+        return _runs(self.schedule, steps, total, most)
 
     def rows(self, index: Tensor) -> Scheduled:
         return Scheduled(_rows(self.num_steps, index), self.schedule)
@@ -164,6 +185,9 @@ class Proportional:
     def take(self, step: Tensor, steps: Tensor, total: Tensor, left: Tensor) -> Tensor:
         return _take(self.schedule, step, steps, total, left)
 
+    def runs(self, steps: Tensor, total: Tensor, most: int) -> Tensor:
+        return _runs(self.schedule, steps, total, most)
+
 
 @dataclass(frozen=True, eq=False)
 class Even:
@@ -180,6 +204,9 @@ class Even:
     def take(self, step: Tensor, steps: Tensor, total: Tensor, left: Tensor) -> Tensor:
         share = total // steps + (step < total % steps).long()
         return torch.where(step + 1 >= steps, left, share)
+
+    def runs(self, steps: Tensor, total: Tensor, most: int) -> Tensor:
+        return torch.minimum(steps, total)
 
     def rows(self, index: Tensor) -> Even:
         return Even(_rows(self.num_steps, index))
@@ -216,6 +243,11 @@ class Sizes:
     def take(self, step: Tensor, steps: Tensor, total: Tensor, left: Tensor) -> Tensor:
         sizes = _table(self.sizes, left.device)
         return torch.where(step + 1 >= steps, left, sizes[step.clamp_max(len(self.sizes) - 1)])
+
+    def runs(self, steps: Tensor, total: Tensor, most: int) -> Tensor:
+        # A step is run if the sizes before it leave something.
+        before = _table((0, *accumulate(self.sizes[:-1])), total.device)
+        return (before < total[:, None]).sum(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,10 +309,26 @@ def _rows(num_steps: Steps, index: Tensor) -> Steps:
     return num_steps[index] if isinstance(num_steps, Tensor) else num_steps
 
 
-def _take(schedule: Schedule, step: Tensor, steps: Tensor, total: Tensor, left: Tensor) -> Tensor:
-    """How many tokens a schedule commits in a step: all but its share of the total, all in the last."""
-    last = step + 1 >= steps
+def _kept(schedule: Schedule, step: Tensor, steps: Tensor, total: Tensor) -> Tensor:
+    """How many tokens a schedule leaves masked after a step that is not the last."""
     # Only a share that is exactly 0 may end early: MaskGIT keeps one mask until its last step.
     ratio = ((step + 1).double() / steps).clamp_max(1)
-    kept = (schedule(ratio, total.double()) * total + 1e-9).floor().long().clamp_min(1)
-    return torch.where(last, left, left - kept)
+    return (schedule(ratio, total.double()) * total + 1e-9).floor().long().clamp_min(1)
+
+
+def _take(schedule: Schedule, step: Tensor, steps: Tensor, total: Tensor, left: Tensor) -> Tensor:
+    """How many tokens a schedule commits in a step: all but its share of the total, all in the last."""
+    return torch.where(step + 1 >= steps, left, left - _kept(schedule, step, steps, total))
+
+
+def _runs(schedule: Schedule, steps: Tensor, total: Tensor, most: int) -> Tensor:
+    """How many steps a schedule is done in.
+
+    At least one token is committed in each, so left[j] = min(left[j − 1] − 1, kept[j]), and nothing is left after
+    min over j of j + kept[j] steps, with kept[0] = total and kept[steps] = 0.
+    """
+    j = torch.arange(1, most, device=total.device).repeat(len(total))  # flat: schedules may know vectors only
+    given, masks = (n.repeat_interleave(most - 1) for n in (steps, total))
+    ends = torch.where(j < given, j + _kept(schedule, j - 1, given, masks), given).view(len(total), most - 1)
+    least = torch.minimum(steps, total)
+    return torch.minimum(least, ends.amin(1)) if most > 1 else least
