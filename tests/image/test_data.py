@@ -280,7 +280,7 @@ def test_captions_from_a_table_and_from_json_lines(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "code", "path", "value"),
     [
-        ("captions.csv", "a.png|one|two\n", "format", "captions.csv", "3 fields between bars"),
+        ("captions.csv", "a.png|one|two\n", "format", "captions.csv", "3 fields between bars, expected image|caption"),
         ("captions.csv", "image,caption\na.png,\n", "format", "captions.csv", ANYTHING),
         ("captions.jsonl", '{"image": "a.png"}\n', "format", "captions.jsonl", "no key 'caption' (known: image)"),
         (

@@ -86,14 +86,15 @@ def read_captions(path: Path, item: str, audit: Audit | None = None) -> dict[str
     """Return the captions by item, in the order of the file; ``item`` names its column, such as ``image``.
 
     Args:
-        audit: takes lines that cannot be used, each as one dropped item; without it they are errors.
+        audit: takes lines that cannot be used, rows with a wrong number of fields among them, each as one dropped
+            item; without it they are errors.
 
     Raises ``DataError`` with file, line and remedy.
     """
     found: dict[str, list[str]] = {}
-    read = _json_rows if path.suffix.lower() in JSON_SUFFIXES else _table_rows
+    json = path.suffix.lower() in JSON_SUFFIXES
     number = 0
-    for row in read(path, item):
+    for row in _json_rows(path, item) if json else _table_rows(path, item, collect=audit is not None):
         number += 1
         if not isinstance(row, Fault):
             name, caption = row
@@ -122,17 +123,20 @@ def _names(item: str) -> dict[str, str]:
     return {item: item, "file": item, "file_name": item, "caption": "caption", "text": "caption"}
 
 
-def _table_rows(path: Path, item: str) -> Iterator[tuple[str, str] | Fault]:
+def _table_rows(path: Path, item: str, collect: bool) -> Iterator[tuple[str, str] | Fault]:
     known = _names(item)
 
     def key_of(header: Sequence[str]) -> int | None:
         names = [known.get(field) for field in header]
         return names.index(item) if item in names and "caption" in names else None
 
-    table = read_table(path, key_of, expected=f"{item}|caption", fix="check data.root")
+    table = read_table(path, key_of, expected=f"{item}|caption", collect=collect, fix="check data.root")
     names = [item, "caption"] if table.header is None else [known.get(field) for field in table.header]
     places = {name: names.index(name) for name in (item, "caption")}
-    for row in table.rows:
+    for line, row in table.lines():
+        if isinstance(row, Fault):
+            yield row
+            continue
         name, caption = (row.fields[place] for place in places.values())
         if name and caption:
             yield name, caption
@@ -140,7 +144,7 @@ def _table_rows(path: Path, item: str) -> Iterator[tuple[str, str] | Fault]:
             said = f"{len(row.fields)} fields between {DELIMITERS[table.delimiter]}, {item} and caption must be "
             said += "among them and neither empty"
             fix = "quote captions with commas" if table.delimiter == "," else "mend the line"
-            yield Fault("wrong fields", said, fix, path, row.line)
+            yield Fault("wrong fields", said, fix, path, line)
 
 
 def _json_rows(path: Path, item: str) -> Iterator[tuple[str, str] | Fault]:

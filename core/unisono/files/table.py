@@ -8,7 +8,7 @@ is not closed, or only behind what are rows of their own, is named with its line
 
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -34,12 +34,24 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it was read; ``header`` holds the columns' names in small letters, None without a header."""
+    """A table as it was read.
+
+    Attributes:
+        header: the columns' names in small letters, None without a header.
+        rows: those with as many fields as they should have.
+        faults: the others, where they were asked for.
+    """
 
     path: Path
     delimiter: str
     header: tuple[str, ...] | None
     rows: tuple[Row, ...]
+    faults: tuple[Fault, ...] = ()
+
+    def lines(self) -> Iterator[tuple[int, Row | Fault]]:
+        """Yield rows and faults in the file's order, each with the line where it begins."""
+        numbered = [(row.line, row) for row in self.rows] + [(fault.line or 0, fault) for fault in self.faults]
+        yield from sorted(numbered, key=lambda entry: entry[0])
 
 
 def read_table(
@@ -51,6 +63,7 @@ def read_table(
     widths: Collection[int] = (2,),
     alike: bool = True,
     expected: str = "",
+    collect: bool = False,
     most: int = MOST_BYTES,
     kind: Kind = DataError,
     fix: str = "check the path",
@@ -65,6 +78,8 @@ def read_table(
         widths: how many fields a row may have where there is no header; its first field names it.
         alike: all rows must have the same number of them.
         expected: what a row without header is to be, for the errors.
+        collect: rows with a wrong number of fields are the table's ``faults``, if there are others; without it the
+            first of them is an error.
     """
     path = Path(path)
     text = composed(read_text(path, kind, most, fix))
@@ -77,20 +92,20 @@ def read_table(
     headers = [(mark, header) for mark in known if key_of(header := _header(first, mark)) is not None]
     if headers:
         mark, header = max(headers, key=lambda entry: len(entry[1]))
-        read = _parse(text, mark, path, len(header), key_of(header) or 0)
-        if isinstance(read, Fault):
-            raise read.error(kind)
-        rows = read[1:]
-        for row in rows:
-            if len(row.fields) != len(header):
-                said = f"{len(row.fields)} fields, the header has {len(header)} ({', '.join(header)})"
-                raise Fault("wrong fields", said, _remedy(mark), path, row.line).error(kind)
-        return Table(path, mark, header, rows)
+        parsed = _parse(text, mark, path, len(header), key_of(header) or 0)
+        if isinstance(parsed, Fault):
+            raise parsed.error(kind)
+        wish = f"the header has {len(header)} ({', '.join(header)})"
+        rows, faults = _divided(parsed[1:], {len(header)}, mark, path, wish)
+        if faults and not (collect and rows):
+            raise faults[0].error(kind)
+        return Table(path, mark, header, rows, faults)
     marks = (delimiter,) if delimiter else tuple(without_header)
     if not first:
         return Table(path, marks[0], None, ())
     tried = {mark: _fitting(text, mark, path, widths, alike, expected) for mark in marks}
-    fitting = {mark: rows for mark, rows in tried.items() if not isinstance(rows, Fault)}
+    read = {mark: found for mark, found in tried.items() if not isinstance(found, Fault)}
+    fitting = {mark: rows for mark, (rows, faults) in read.items() if not faults}
     best = _only(fitting)
     if best is not None:
         return Table(path, best, None, fitting[best])
@@ -98,15 +113,16 @@ def read_table(
         said = f"rows divide alike between {' and '.join(DELIMITERS[mark] for mark in fitting)}"
         remedy = "write a first line with the columns' names, or name a table with tabs .tsv"
         raise Fault("wrong fields", said, remedy, path).error(kind)
+    if collect and (best := _leading(read)) is not None:
+        return Table(path, best, None, *read[best])
     lines = [line for line in lines_of(text) if line.strip()]
 
     def likely(mark: str) -> tuple[int, int]:
         counts = [line.count(mark) + 1 for line in lines]
         return sum(count in widths for count in counts), sum(counts)
 
-    fault = tried[max(marks, key=likely)]
-    assert isinstance(fault, Fault)
-    raise fault.error(kind)
+    found = tried[max(marks, key=likely)]
+    raise (found if isinstance(found, Fault) else found[1][0]).error(kind)
 
 
 def _header(line: str, mark: str) -> tuple[str, ...]:
@@ -120,8 +136,8 @@ def _remedy(mark: str) -> str:
 
 def _fitting(
     text: str, mark: str, path: Path, widths: Collection[int], alike: bool, expected: str
-) -> tuple[Row, ...] | Fault:
-    """Return the rows between one kind of mark, where all are as wide as they may be; else the first that is not."""
+) -> tuple[tuple[Row, ...], tuple[Fault, ...]] | Fault:
+    """Return the rows between one kind of mark, those that are as wide as they may be and faults of the others."""
     rows = _parse(text, mark, path, min(widths), 0)
     if isinstance(rows, Fault):
         return rows
@@ -129,12 +145,29 @@ def _fitting(
     if alike and rows and len(wanted) > 1:
         counts = [len(row.fields) for row in rows]
         wanted = (max(wanted, key=counts.count),)
+    return _divided(rows, wanted, mark, path, f"expected {expected or ' or '.join(map(str, wanted))}")
+
+
+def _divided(
+    rows: Iterable[Row], wanted: Collection[int], mark: str, path: Path, wish: str
+) -> tuple[tuple[Row, ...], tuple[Fault, ...]]:
+    """Return the rows with as many fields as wanted, and a fault for each of the others."""
+    fit, faults = [], []
     for row in rows:
-        if len(row.fields) not in wanted:
-            said = f"{len(row.fields)} fields between {DELIMITERS.get(mark, repr(mark))}"
-            wish = f"expected {expected or ' or '.join(map(str, wanted))}"
-            return Fault("wrong fields", said, f"{wish}; {_remedy(mark)}", path, row.line)
-    return rows
+        if len(row.fields) in wanted:
+            fit.append(row)
+        else:
+            said = f"{len(row.fields)} fields between {DELIMITERS.get(mark, repr(mark))}, {wish}"
+            faults.append(Fault("wrong fields", said, _remedy(mark), path, row.line))
+    return tuple(fit), tuple(faults)
+
+
+def _leading(read: dict[str, tuple[tuple[Row, ...], tuple[Fault, ...]]]) -> str | None:
+    """Return the mark that divides most rows rightly, and every line that any other mark does; else None."""
+    lines = {mark: {row.line for row in rows} for mark, (rows, faults) in read.items() if len(rows) > len(faults)}
+    rightly = {row.line for rows, _ in read.values() for row in rows}
+    leading = [mark for mark, found in lines.items() if found >= rightly]
+    return leading[0] if len(leading) == 1 else None
 
 
 def _only(fitting: dict[str, tuple[Row, ...]]) -> str | None:

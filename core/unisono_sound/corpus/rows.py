@@ -46,12 +46,22 @@ def _key_of(header: Sequence[str]) -> int | None:
 def _table_rows(path: Path) -> Iterator[tuple[int, dict[str, str] | Fault]]:
     expected = "id|text or id|raw|normalised, or a header with the columns audio and text"
     table = read_table(
-        path, _key_of, without_header=("|",), widths=(2, 3), alike=False, expected=expected, fix="check data.root"
+        path,
+        _key_of,
+        without_header=("|",),
+        widths=(2, 3),
+        alike=False,
+        expected=expected,
+        collect=True,
+        fix="check data.root",
     )
     if table.header is None:
         _check_layout(path, table.rows)
-        for line, fields in table.rows:
-            yield line, {"id": fields[0], "text": fields[-1] or fields[1]}
+        for line, row in table.lines():
+            if isinstance(row, Fault):
+                yield line, row
+            else:
+                yield line, {"id": row.fields[0], "text": row.fields[-1] or row.fields[1]}
         return
     columns = list(table.header)
     if fault := _lacking(path, 1, columns, "column"):
@@ -59,8 +69,11 @@ def _table_rows(path: Path) -> Iterator[tuple[int, dict[str, str] | Fault]]:
     if twice := [name for name in COLUMNS if columns.count(name) > 1]:
         message = f"{path}, line 1: two columns are named {twice[0]!r}; rename one of them"
         raise DataError(message, code="conflict", path=path, value=twice[0])
-    for line, fields in table.rows:
-        yield line, _checked(path, line, dict(zip(columns, fields, strict=True)))
+    for line, row in table.lines():
+        if isinstance(row, Fault):
+            yield line, row
+        else:
+            yield line, _checked(path, line, dict(zip(columns, row.fields, strict=True)))
 
 
 def _check_layout(path: Path, rows: Sequence[Row]) -> None:

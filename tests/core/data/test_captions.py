@@ -91,6 +91,20 @@ def test_a_bad_line_is_one_dropped_item(tmp_path, reason):
         read_captions(path, "image", Audit())
 
 
+@pytest.mark.parametrize("header", ["image,caption\n", ""])
+def test_a_row_with_a_wrong_number_of_fields_is_one_dropped_item(tmp_path, header):
+    path, first = tmp_path / "captions.csv", bool(header) + 1
+    path.write_text(f'{header}a.png,one\nb.png,red, blue\nc.png,"red, blue"\nd.png\ne.png,\nf.png,two\ng.png,three\n')
+    audit = Audit()
+    found = read_captions(path, "image", audit)
+    assert found == {"a.png": ("one",), "c.png": ("red, blue",), "f.png": ("two",), "g.png": ("three",)}
+    lines = [f"captions.csv:{first + offset}" for offset in (1, 3, 4)]
+    assert [(d.id, d.reason) for d in audit.dropped] == [(line, "wrong fields") for line in lines]
+    assert [d.detail[:8] for d in audit.dropped] == ["3 fields", "1 fields", "2 fields"]
+    with refused(DataError, "format", path, names=[f"line {first + 1}", "double quotes"]):
+        read_captions(path, "image")
+
+
 def test_two_ways_to_write_an_accent_are_one_item(tmp_path):
     path = tmp_path / "captions.csv"
     path.write_text("caf\u00e9.png|caf\u00e9\ncafe\u0301.png|cafe\u0301\n")

@@ -86,6 +86,46 @@ def test_rows_of_several_widths_are_alike_unless_they_may_differ(read):
     assert read(content, widths=(2, 3), alike=False)[1] == [("a.png", "x", "y"), ("b.png", "x", "y"), ("c.png", "x")]
 
 
+@pytest.mark.parametrize(
+    ("content", "kept", "dropped"),
+    [
+        ("image,caption\na.png,x\nb.png,x, y\nc.png,z\n", ["a.png", "c.png"], {3: "3 fields"}),
+        ('image,caption\n"b.png","x\ny",\na.png,"x\nz"\nc.png\n', ["a.png"], {2: "3 fields", 6: "1 fields"}),
+        ("image|caption\na.png|x|y\nb.png|x", ["b.png"], {2: "3 fields"}),
+        ("a.png,x\nb.png,x\nc.png\n", ["a.png", "b.png"], {3: "1 fields"}),
+        ("a.png|one, two\nb.png|x\nc.png\nd.png|y", ["a.png", "b.png", "d.png"], {3: "1 fields"}),
+        ("a.png|one, two\nb.png|x\nc.png|d.png|y", ["a.png", "b.png"], {3: "3 fields"}),
+    ],
+)
+def test_rows_of_another_width_are_faults_where_they_are_collected(tmp_path, content, kept, dropped):
+    path = tmp_path / "captions.csv"
+    path.write_text(content)
+    table = read_table(path, key_of, collect=True)
+    assert [row.fields[0] for row in table.rows] == kept
+    assert {fault.line: fault.detail.split(" between")[0] for fault in table.faults} == dropped
+    assert {(fault.reason, fault.path) for fault in table.faults} == {("wrong fields", path)}
+    assert [line for line, _ in table.lines()] == sorted([row.line for row in table.rows] + [*dropped])
+    with refused(DataError, "format", path, names=f"line {min(dropped)}"):
+        read_table(path, key_of)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a.png,x, y\nb.png,x, y\nc.png,x\n",  # most rows are wrong
+        "a.png|one\nb.png|two\nc.png,three\n",  # commas divide the last row, bars the others
+        "image,caption\na.png,x, y\n",  # no row is right
+        'a.png,x\nb.png,y\nc.png,"z\n',  # an open quote may hold any number of rows
+        'image,caption\na.png,x\nb.png,"red\nc.png,blue\n',
+    ],
+)
+def test_a_table_that_cannot_be_told_is_refused_though_faults_are_collected(tmp_path, content):
+    path = tmp_path / "captions.csv"
+    path.write_text(content)
+    with refused(DataError, "format", path, names="line "):
+        read_table(path, key_of, collect=True)
+
+
 def test_what_cannot_be_told_is_said(read):
     with refused(DataError, "format", names="first line"):
         read("a,b|c\nd|e,f")
@@ -95,6 +135,24 @@ def test_long_fields_and_many(read):
     long = "x" * 300_000
     assert read(f'a.png,"{long}, y"\n')[1] == [("a.png", f"{long}, y")]
     assert len(read("a.png,x\n" * 50_000)[1]) == 50_000
+
+
+WIDTHS = st.lists(st.integers(1, 4), min_size=1, max_size=12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(WIDTHS, st.sampled_from(",;|\t"))
+def test_every_row_is_kept_or_one_fault(tmp_path_factory, widths, mark):
+    path = tmp_path_factory.mktemp("csv") / "x.csv"
+    rows = [mark.join([f"{i}.png", *"xyz"[: width - 1]]) for i, width in enumerate(widths)]
+    path.write_text("\n".join([f"image{mark}caption", *rows]))
+    if 2 not in widths:
+        with refused(DataError, "format", path, names="line 2"):
+            read_table(path, key_of, collect=True)
+        return
+    table = read_table(path, key_of, collect=True)
+    assert [row.fields for row in table.rows] == [(f"{i}.png", "x") for i, width in enumerate(widths) if width == 2]
+    assert [fault.line for fault in table.faults] == [i + 2 for i, width in enumerate(widths) if width != 2]
 
 
 PLAIN = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).map(lambda t: t.strip() or "x")

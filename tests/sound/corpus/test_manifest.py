@@ -141,6 +141,8 @@ ROWS = [
     ("m.csv", "audio,text\nq.wav,y", "missing", ["q.wav"]),
     ("m.csv", "audio,text\nwavs,y", "not a file", ["wavs"]),
     ("m.csv", f"audio,text\n{'x' * 300},y", "missing", ["too long"]),
+    ("m.csv", "audio,text\nwavs/a.wav,Hello, you", "wrong fields", ["3 fields", "header has 2"]),
+    ("m.csv", "audio,text\nwavs/a.wav", "wrong fields", ["1 fields", "audio, text"]),
     ("m.jsonl", '\n{"audio": ', "not JSON", ["column"]),
     ("m.jsonl", '\n{"audio": "wavs/b.wav", "text": ' + "9" * 5000 + "}", "not JSON", ["digits"]),
     ("m.jsonl", "\n" + "[" * 100_000, "not JSON", ["deep"]),
@@ -177,6 +179,13 @@ def test_a_manifest_of_such_lines_alone_is_refused_by_the_first(corpus, name, co
         read_manifest(write(content, name))
     assert caught.value.fault is not None and (caught.value.fault.reason, caught.value.fault.line) == (reason, 2)
     assert len(str(caught.value)) < 800
+
+
+def test_a_row_of_a_list_without_header_is_a_row_of_the_audit(corpus):
+    _, write = corpus
+    found = read_manifest(write("a|one\nb\nc|three|Three\nb|x|y|z\nb|two\n"))
+    assert [(u.id, u.text) for u in found] == [("a", "one"), ("c", "Three"), ("b", "two")]
+    assert [(place, fault.line) for place, fault in found.faults] == [("metadata.csv:2", 2), ("metadata.csv:4", 4)]
 
 
 def test_all_lines_that_cannot_be_used_are_counted(corpus):
