@@ -74,7 +74,7 @@ def measure(name: str, own: list[str], args: argparse.Namespace, texts: Path, de
             "--data.num_workers=0",
             f"--run.dir={runs}",
             "--run.preview_seconds=0",
-            "--run.checkpoint_every=1000000",
+            "--run.checkpoint.every=1000000",
             "--trainer.devices=1",
             "--trainer.strategy=auto",
             f"--trainer.accelerator={'gpu' if device == 'cuda' else 'cpu'}",

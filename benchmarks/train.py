@@ -83,7 +83,7 @@ def measure(overrides: list[str], rounds: int, steps: int, clock: str) -> Turns:
             f"--run.dir={folder}",
             "--run.ema_decay=0",
             "--run.preview_seconds=0",
-            "--run.checkpoint_every=1000000",
+            "--run.checkpoint.every=1000000",
             "--trainer.limit_val_batches=0",
             "--trainer.enable_model_summary=false",
             f"--trainer.max_steps={warm + rounds * steps}",

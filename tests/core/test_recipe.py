@@ -12,7 +12,7 @@ from unisono import cli
 from unisono import plugin as plugins
 from unisono.arguments import check_arguments
 from unisono.errors import RecipeError
-from unisono.recipe import Recipe, RunSpec, all_recipes, find_recipe, parse_overrides
+from unisono.recipe import MOVED, Recipe, RunSpec, all_recipes, find_recipe, parse_overrides
 
 TINY = "codec/vocos-tiny"
 
@@ -449,6 +449,25 @@ def test_a_recipe_opens_with_what_one_must_know(name):
     assert all(line.startswith("#") for line in opening.splitlines() if line)
     for part in (f"unisono train {name}", "hardware", "time", "expect"):
         assert part in opening, part
+
+
+@pytest.mark.parametrize("name", sorted(all_recipes()))
+def test_a_shipped_recipe_has_keys_of_today_and_reads_as_with_those_of_before(name, tmp_path):
+    text = all_recipes()[name].read_text(encoding="utf-8")
+    run = yaml.safe_load(text).get("run", {})
+    assert not set(MOVED) & set(run)
+    if "checkpoint" in run:
+        assert run["checkpoint"].keys() == {"every"}
+        line = f"  checkpoint: {{every: {run['checkpoint']['every']}}}\n"
+        assert text.count(line) == 1
+        before = read(tmp_path, text.replace(line, f"  checkpoint_every: {run['checkpoint']['every']}\n"))
+        assert before.to_dict() == Recipe.read(name).to_dict()
+
+
+def test_an_override_reaches_the_same_key_under_both_names():
+    flags = ("--run.checkpoint_every=7", "--run.checkpoint.every=7")
+    for name in (TINY, "tts/fastpitch-tiny"):  # without the key, and with it
+        assert [Recipe.read(name, [flag]).run_spec.checkpoint.every for flag in flags] == [7, 7]
 
 
 def test_recipes_are_listed_shown_and_copied(tmp_path, capsys, monkeypatch):

@@ -62,7 +62,7 @@ def straight(tmp_path_factory):
 
 @pytest.mark.parametrize("stop", range(1, STEPS))
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, straight, stop):
-    mine = recipe(tmp_path, "--run.checkpoint_every=1")
+    mine = recipe(tmp_path, "--run.checkpoint.every=1")
     with pytest.raises(KeyError, match="killed"):
         fit(mine, callbacks=[Kill(stop)])
     assert "UNISONO_RUN_DIR" not in os.environ
@@ -72,7 +72,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, straight, stop):
 @pytest.mark.parametrize("stop", [1, 4, 5])
 def test_a_finished_run_can_be_extended(tmp_path, straight, stop):
     """The last state holds the raw weights, not their average, and is written whatever the interval."""
-    short = fit(recipe(tmp_path, f"--trainer.max_steps={stop}", "--run.checkpoint_every=4"))
+    short = fit(recipe(tmp_path, f"--trainer.max_steps={stop}", "--run.checkpoint.every=4"))
     assert last(short)["global_step"] == stop
     assert_same(last(straight), last(fit(recipe(tmp_path), resume=short.folder)))
 
@@ -80,7 +80,7 @@ def test_a_finished_run_can_be_extended(tmp_path, straight, stop):
 def test_the_adversarial_loop_can_be_killed_too(tmp_path):
     name = "codec/vocos-gan-tiny"
     whole = last(fit(recipe(tmp_path / "a", name=name)))
-    mine = recipe(tmp_path / "b", "--run.checkpoint_every=2", name=name)
+    mine = recipe(tmp_path / "b", "--run.checkpoint.every=2", name=name)
     with pytest.raises(KeyError, match="killed"):
         fit(mine, callbacks=[Kill(3)])
     assert_same(whole, last(fit(mine, resume="last")))
@@ -136,7 +136,7 @@ def test_runs_are_numbered_and_the_newest_is_resumed(tmp_path):
 
 
 def test_only_the_newest_states_are_kept(tmp_path):
-    result = fit(recipe(tmp_path, "--run.checkpoint_every=2"))
+    result = fit(recipe(tmp_path, "--run.checkpoint.every=2"))
     assert sorted(p.name for p in result.folder.glob("checkpoints/*")) == [f"{STEPS:07d}.ckpt", "last.ckpt"]
 
 

@@ -140,7 +140,7 @@ class Subject:
 
     @property
     def _straight(self) -> tuple[str, ...]:
-        return (*PLAIN, f"--trainer.max_steps={STEPS}", "--run.checkpoint_every=2")
+        return (*PLAIN, f"--trainer.max_steps={STEPS}", "--run.checkpoint.every=2")
 
     @once
     def one_process(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

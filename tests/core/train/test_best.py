@@ -177,7 +177,7 @@ def test_without_validation_each_written_state_is_looked_at(tmp_path):
         recipe(
             tmp_path,
             "--trainer.limit_val_batches=0",
-            "--run.checkpoint_every=2",
+            "--run.checkpoint.every=2",
             "--run.keep_best.monitor=train/score",
         ),
         *map(float, (1, 5, 2, 4, 3, 6)),
@@ -204,7 +204,7 @@ def broken(tmp_path_factory):
         tmp_path_factory.mktemp("broken"),
         "--run.keep_best={monitor: val/score, k: 3}",
         "--run.early_stopping={monitor: val/score, patience: 4}",
-        "--run.checkpoint_every=1",
+        "--run.checkpoint.every=1",
     )
     values = list(map(float, (9, 8, 1, 8, 7, 9)))
     with pytest.raises(KeyError, match="killed"):

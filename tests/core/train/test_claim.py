@@ -42,7 +42,7 @@ def test_what_was_there_before_stays(tmp_path):
 
 def test_two_trainings_started_together(tmp_path):
     """And a run that goes on cannot be resumed beside itself; when it is killed, it can."""
-    processes = [start(arguments(tmp_path, "--run.checkpoint_every=1")) for _ in range(2)]
+    processes = [start(arguments(tmp_path, "--run.checkpoint.every=1")) for _ in range(2)]
     for process in processes:
         wait_for_steps(process)
     folders = sorted((tmp_path / "codec-vocos-tiny").iterdir())

@@ -108,7 +108,7 @@ def resume_chain(model: str) -> None:
     legs = [(1, "auto", 2), (2, "fsdp2", 4), (4, HSDP, 6), (1, "auto", 8)]
     state, run = "", f"chain-{model.replace('/', '-')}"
     for number, (count, strategy, steps) in enumerate(legs):
-        flags = (UNVALIDATED, f"--trainer.max_steps={steps}", "--run.checkpoint_every=2")
+        flags = (UNVALIDATED, f"--trainer.max_steps={steps}", "--run.checkpoint.every=2")
         made = found.on_processes(count, strategy, *flags, run=run, resume=state)
         assert made["global_step"] == steps, number
         state = str(find_training_state(found.folder / run / found.recipe().name / "0001"))
