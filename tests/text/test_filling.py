@@ -523,6 +523,44 @@ def test_blocks_are_streamed_as_they_are_finished(blocks):
     assert len(told) > 2 and all(border % 8 == 0 for border in told[:-1])
 
 
+class Says(MaskedText):
+    """A text model of bytes that is certain of one text: byte i stands at position i."""
+
+    block_size, attention, special = 0, "full", {"pad": 0, "bos": 1, "eos": 2}
+
+    def __init__(self, text):
+        super().__init__()
+        self.tokenizer = Tokenizer.bytes()
+        self.ids = torch.tensor(self.tokenizer.encode(text))
+        self.vocabulary, self.context = self.tokenizer.vocabulary, len(self.ids)
+
+    @property
+    def mask_id(self):
+        return self.vocabulary
+
+    def predict(self, tokens, sees=None, positions=None, cache=None):
+        certain = torch.full((len(self.ids), self.vocabulary), -1e4).scatter(1, self.ids[:, None], 0.0)
+        return certain[: tokens.shape[1]].expand(len(tokens), -1, -1)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7])
+def test_a_stream_tells_whole_characters_only(size):
+    """Blocks of bytes: one that ends within a character is told with the block that has the character's last byte."""
+    said = "é漢🙂 a漢漢é🙂"
+    data = said.encode()
+    ends = {len(said[:n].encode()): said[:n] for n in range(1, len(said) + 1)}
+    told = [ends[stop] for stop in (*range(size, len(data), size), len(data)) if stop in ends]
+    model = Says(said)
+    pieces = [piece.text for piece in Synthesizer(model).stream(length=len(data), block=size)]
+    assert [*itertools.accumulate(pieces)] == told and len(told) < -(-len(data) // size)
+
+
+def test_a_stream_of_characters_that_stand_for_others_is_the_text():
+    said = "\N{REPLACEMENT CHARACTER}é\N{REPLACEMENT CHARACTER}"
+    for size in range(1, 9):
+        assert "".join(piece.text for piece in Synthesizer(Says(said)).stream(length=8, block=size)) == said
+
+
 def test_the_canvas_is_shown_in_the_terminal(model, monkeypatch, tmp_path, capfd):
     from unisono.cli import main
 
