@@ -7,7 +7,7 @@ Nothing here imports torch.
 from unisono.files.aside import folder_written_aside, why_not_written, writing_to, written_aside
 from unisono.files.fault import Fault, lone_surrogate, shown
 from unisono.files.json_lines import parse_json, read_json, read_json_lines
-from unisono.files.regular import MOST_BYTES, fault_of, is_file, is_folder, open_file, read_bytes, reading
+from unisono.files.regular import MOST_BYTES, checksum, fault_of, is_file, is_folder, open_file, read_bytes, reading
 from unisono.files.table import DELIMITERS, Row, Table, read_table
 from unisono.files.text import composed, decoded, lines_of, read_lines, read_text, stream_lines, wide_encoding
 from unisono.files.walk import Found, Names, Walk, is_skipped, natural, walk
@@ -21,6 +21,7 @@ __all__ = [
     "Row",
     "Table",
     "Walk",
+    "checksum",
     "composed",
     "decoded",
     "fault_of",

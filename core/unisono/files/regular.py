@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,6 +82,15 @@ def reading(path: str | os.PathLike, kind: Kind = DataError, fix: str = "check t
         yield
     except OSError as error:
         raise cause_of(error, Path(path), fix).error(kind) from None
+
+
+def checksum(path: str | os.PathLike, kind: Kind = DataError, fix: str = "check the path") -> int:
+    """Return the CRC-32 of a regular file, read block by block; raises ``kind`` where it cannot be read."""
+    total = 0
+    with open_file(path, kind, fix) as file, reading(path, kind, fix):
+        while block := file.read(2**22):
+            total = zlib.crc32(block, total)
+    return total
 
 
 def read_bytes(

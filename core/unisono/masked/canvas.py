@@ -79,14 +79,7 @@ class Layout:
     @classmethod
     def grid(cls, height: int, width: int, vocab_size: int) -> Layout:
         """Rows of an image one after the other, one group; coordinates are (row, column)."""
-        for name, side in (("height", height), ("width", width)):
-            if not is_whole(side, 0):
-                raise UnisonoError(
-                    f"a grid of {height!r} × {width!r}: give whole numbers of at least 0",
-                    code=fault_of(side, whole=True),
-                    path=name,
-                    value=side,
-                )
+        check_grid(height, width, 0)
         layout = cls.sequence(height * width, vocab_size)
         row = torch.arange(height).repeat_interleave(width)
         return replace(layout, coord=torch.stack([row, torch.arange(width).repeat(height)], 1))
@@ -369,3 +362,15 @@ class Canvas:
 def _first(where: Tensor) -> tuple[int, int]:
     row, at = where.nonzero()[0].tolist()
     return row, at
+
+
+def check_grid(height: int, width: int, least: int) -> None:
+    """Raise `UnisonoError` unless both sides are whole numbers of at least `least`."""
+    for name, side in (("height", height), ("width", width)):
+        if not is_whole(side, least):
+            raise UnisonoError(
+                f"a grid of {height!r} × {width!r}: give whole numbers of at least {least}",
+                code=fault_of(side, whole=True),
+                path=name,
+                value=side,
+            )

@@ -1,12 +1,11 @@
 """Streamed data for vocoders and codecs: crops of recordings in shards, read when they are needed."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from unisono.data import collate_items
 from unisono.data.stream import Examined, Part, Row, StreamData, StreamOptions
 from unisono.errors import DataError
 from unisono_sound.corpus import AudioFacts, AudioLimits
@@ -73,9 +72,6 @@ class AudioStream(StreamData):
         self.setup()
         held = [self.val_set.index.id(int(row)) for row in self.val_set.rows] if self.val_set else []
         return AudioFacts(mel_spec=self.mel, pitch=False, held_out=tuple(held))
-
-    def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
-        return collate_items(items)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ removed: delete the folder to have the space back.
 
 import hashlib
 import json
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from unisono.data import Drop, cache_root, map_processes, spare_root, written_as
 from unisono.data.cache import log
 from unisono.data.folder import CacheError
 from unisono.errors import DataError
-from unisono.files import open_file, read_json
+from unisono.files import checksum, read_json
 
 from unisono_image.corpus.files import Fit, fitted, read_image
 
@@ -130,7 +129,7 @@ def _made(path: Path, make: Callable[[Path], dict[str, Any]]) -> tuple[Path, dic
 def _written(path: Path, listed: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     with written_aside(path) as aside:
         facts = make(aside)
-        facts["checksum"] = _checksum(aside)
+        facts["checksum"] = checksum(aside)
     with written_aside(listed) as aside:  # the list last: without it there is no store
         aside.write_text(json.dumps(facts), encoding="utf-8")
     return facts
@@ -141,14 +140,6 @@ def _whole(path: Path, listed: Path) -> dict[str, Any] | None:
     try:
         facts = read_json(listed)
         known = isinstance(facts, dict) and isinstance(facts.get("dropped"), list)
-        return facts if known and facts.get("checksum") == _checksum(path) else None
+        return facts if known and facts.get("checksum") == checksum(path) else None
     except (DataError, OSError):
         return None
-
-
-def _checksum(path: Path) -> int:
-    total = 0
-    with open_file(path) as file:
-        while block := file.read(2**22):
-            total = zlib.crc32(block, total)
-    return total

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from unisono.data import Audit, collate_items, derive_seed, mirrored, words_of
+from unisono.data import Audit, derive_seed, mirrored, words_of
 from unisono.data.stream import Examined, Part, Row, StreamData, StreamOptions
 from unisono.errors import DataError
 
@@ -101,9 +101,6 @@ class PictureStream(StreamData):
             count=len(self.train_set),
             background=self.background,
         )
-
-    def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
-        return collate_items(items)
 
 
 @dataclass(frozen=True)

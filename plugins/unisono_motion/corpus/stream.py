@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from unisono.data import Audit, Drop, collate_items, derive_seed, mirrored, words_of
+from unisono.data import Audit, Drop, derive_seed, mirrored, words_of
 from unisono.data.stream import Examined, Part, Row, StreamData, StreamOptions
 from unisono.errors import DataError
 from unisono.files import lone_surrogate
@@ -131,9 +131,6 @@ class ClipStream(StreamData):
             held_out=tuple(held),
             hours=float(self.index.amounts.sum()) / 3600,
         )
-
-    def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
-        return collate_items(items)
 
 
 @dataclass(frozen=True)

@@ -198,7 +198,34 @@ class LargeTransformer(LayerStack):
         return (self.num_layers, 2, self.kv_heads, self.head_dim)
 
 
-class LLaDA(MaskedText):
+class Large:
+    """What the models share: a network of published sizes, and a mask that may be one of the tokenizer's tokens."""
+
+    network: LargeSizes
+    vocabulary: int
+    attention: Any
+
+    @property
+    def mask_id(self) -> int:
+        return self.vocabulary if self.network.mask_token is None else self.network.mask_token
+
+    def make_net(self) -> nn.Module:
+        """Return the network once the vocabulary is known; raises ``DataError`` where it has too few rows."""
+        sizes = self.network
+        rows = sizes.rows or self.vocabulary + (sizes.mask_token is None)
+        least = max(self.vocabulary, self.mask_id + 1)
+        if rows < least:
+            raise DataError(
+                f"model.network.rows={rows}, but the tokenizer has {self.vocabulary} tokens and the mask is "
+                f"{self.mask_id}: at least {least}; take the tokenizer that the model was trained with",
+                code="range",
+                path="model.network.rows",
+                value=rows,
+            )
+        return LargeTransformer(sizes, rows, self.attention).to(getattr(torch, sizes.kind))
+
+
+class LLaDA(Large, MaskedText):
     """Masked diffusion by a Llama that sees both ways.
 
     Args:
@@ -211,13 +238,6 @@ class LLaDA(MaskedText):
     def __init__(self, network: LargeSizes = LLADA_8B):
         super().__init__(network=network.transformer)
         self.network = network
-
-    @property
-    def mask_id(self) -> int:
-        return self.vocabulary if self.network.mask_token is None else self.network.mask_token
-
-    def make_net(self) -> nn.Module:
-        return make_large(self)
 
     def predict(
         self,
@@ -256,7 +276,7 @@ class Dream(LLaDA):
         return spoken(self, shifted(self, self.net, tokens, sees, positions, cache))
 
 
-class FastDLLM(BlockModel):
+class FastDLLM(Large, BlockModel):
     """Block diffusion by a Qwen2 that says each token one place before.
 
     Args:
@@ -278,13 +298,6 @@ class FastDLLM(BlockModel):
         super().__init__(network=network.transformer, block_size=block_size, clip=clip)
         self.network, self.remembers = network, False
 
-    @property
-    def mask_id(self) -> int:
-        return self.vocabulary if self.network.mask_token is None else self.network.mask_token
-
-    def make_net(self) -> nn.Module:
-        return make_large(self)
-
     def predict(
         self,
         tokens: Int[Tensor, "b t"],
@@ -297,22 +310,6 @@ class FastDLLM(BlockModel):
 
     def read(self, corrupted: Corrupted, batch: dict[str, Any]) -> Float[Tensor, "b t v"]:
         return spoken(self, one_before(super().read(corrupted, batch)))
-
-
-def make_large(model: Any) -> LargeTransformer:
-    """Return the network of a model whose vocabulary is known; raises ``DataError`` where it has too few rows."""
-    sizes: LargeSizes = model.network
-    rows = sizes.rows or model.vocabulary + (sizes.mask_token is None)
-    least = max(model.vocabulary, model.mask_id + 1)
-    if rows < least:
-        raise DataError(
-            f"model.network.rows={rows}, but the tokenizer has {model.vocabulary} tokens and the mask is "
-            f"{model.mask_id}: at least {least}; take the tokenizer that the model was trained with",
-            code="range",
-            path="model.network.rows",
-            value=rows,
-        )
-    return LargeTransformer(sizes, rows, model.attention).to(getattr(torch, sizes.kind))
 
 
 def spoken(model: Any, logits: Float[Tensor, "b t r"]) -> Float[Tensor, "b t v"]:

@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+import zlib
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from refused import ANYTHING, refused
 from unisono.errors import DataError, RecipeError
 from unisono.files import (
     Fault,
+    checksum,
     composed,
     decoded,
     fault_of,
@@ -135,3 +137,14 @@ def test_lone_surrogates_and_names_that_print():
     assert lone_surrogate("a \ud83d box") == "\\ud83d"
     assert shown("bad\udcff\n.png") == "bad\\xff\\n.png"
     assert len(shown("x" * 5000)) < 300
+
+
+def test_a_checksum_is_that_of_all_bytes(tmp_path):
+    path = tmp_path / "x.bin"
+    for size in (0, 1, 2**22, 2**22 + 1):  # of one block, and of more
+        data = bytes(range(251)) * (size // 251 + 1)
+        path.write_bytes(data[:size])
+        assert checksum(path) == zlib.crc32(data[:size])
+    for other, code in ((tmp_path, "format"), (tmp_path / "gone", "missing")):
+        with refused(DataError, code, other):
+            checksum(other)

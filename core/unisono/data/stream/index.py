@@ -8,7 +8,6 @@ arrays, which processes of a machine share: a row costs some 100 bytes of disk a
 import hashlib
 import json
 import os
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +26,7 @@ from unisono.data.sampler import derive_seed
 from unisono.data.stream.parts import Part, Row, Shard, Source
 from unisono.data.stream.tar import rows_of
 from unisono.errors import DataError
-from unisono.files import folder_written_aside, lone_surrogate, read_json
+from unisono.files import checksum, folder_written_aside, lone_surrogate, read_json
 
 VERSION = "stream 1"
 MOST_LISTED = 1000
@@ -286,7 +285,7 @@ def _merge(
             "groups": list(groups),
             "kept": list(kept.values()),
             "unit": unit,
-            "checksums": {name: _checksum(aside / f"{name}.bin") for name in StreamIndex.ARRAYS},
+            "checksums": {name: checksum(aside / f"{name}.bin") for name in StreamIndex.ARRAYS},
         }
         (aside / "index.json").write_text(json.dumps(facts), encoding="utf-8")
 
@@ -307,7 +306,7 @@ def _opened(folder: Path, parts: Sequence[Part]) -> StreamIndex | None:
     """The index of a folder that is whole."""
     try:
         index = StreamIndex(folder, parts)
-        sound = all(_checksum(folder / f"{name}.bin") == known for name, known in index.facts["checksums"].items())
+        sound = all(checksum(folder / f"{name}.bin") == known for name, known in index.facts["checksums"].items())
     except (DataError, OSError, ValueError, KeyError, TypeError, EOFError):
         return None
     if not sound:
@@ -322,14 +321,6 @@ def _read(descriptor: int, parts: Sequence[Part], where: Sequence[Sequence[int]]
         for part, (start, size) in zip(parts, where, strict=True)
         if start >= 0
     }
-
-
-def _checksum(path: Path) -> int:
-    total = 0
-    with path.open("rb") as file:
-        while block := file.read(2**22):
-            total = zlib.crc32(block, total)
-    return total
 
 
 def _digest(*parts: str) -> str:

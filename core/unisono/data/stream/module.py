@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from unisono.data.audit import Audit
+from unisono.data.collate import collate_items
 from unisono.data.mixing import MixedBatchSampler
 from unisono.data.module import DataModule
 from unisono.data.sampler import ReplayableBatchSampler
@@ -130,6 +131,10 @@ class StreamData(DataModule):
         total = len(self.train_set)
         for index in np.linspace(0, total - 1, min(self.stream.measured, total)).astype(int).tolist():
             yield self.train_set.row(index)
+
+    def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        """Pad with 0 to the longest; a subclass whose items need other padding, or lengths, says so."""
+        return collate_items(items)
 
     def _sampler(self) -> ReplayableBatchSampler | MixedBatchSampler:
         if self.mixing:

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unisono.checks import fault_of, is_whole
+from unisono.checks import is_whole
 from unisono.errors import UnisonoError
-from unisono.masked.canvas import Layout
+from unisono.masked.canvas import Layout, check_grid
 
 
 def left_to_right(length: int) -> Int[Tensor, " l"]:
@@ -29,14 +29,7 @@ def halton_order(height: int, width: int) -> Int[Tensor, " l"]:
 
     Halton-MaskGIT (arXiv:2503.17076).
     """
-    for name, side in (("height", height), ("width", width)):
-        if not is_whole(side, 1):
-            raise UnisonoError(
-                f"a grid of {height!r} × {width!r}: whole numbers, at least 1 × 1",
-                code=fault_of(side, whole=True),
-                path=name,
-                value=side,
-            )
+    check_grid(height, width, 1)
     rank = [-1] * (height * width)
     seen, n = 0, 0
     while seen < len(rank):
