@@ -1,10 +1,13 @@
 """Alignment search against brute force, an independent dynamic programme, CTC and a peer."""
 
+import contextlib
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -270,24 +273,30 @@ def test_several_threads_at_once():
     assert all(error.path == "scores" and "item 4" in str(error) for error in refused)
 
 
-FORKED = """
-import os
-import torch
-from unisono.duration import search
-torch.set_num_threads(2)
-scores, src, tgt = torch.randn(8, 800, 200), torch.full((8,), 200), torch.full((8,), 800)
-expected = search(scores, src, tgt, backend="numba")
-child = os.fork()
-if child == 0:
-    os._exit(0 if torch.equal(search(scores, src, tgt, backend="numba"), expected) else 1)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 def test_a_forked_child_has_helpers_of_its_own():
-    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=100)
-    assert done.stdout.strip() == "0", done.stderr
+    from unisono.duration.search_numba import CELLS_PER_THREAD, _helpers
+
+    scores, src, tgt = torch.randn(8, 800, 200), torch.full((8,), 200), torch.full((8,), 800)
+    assert scores.numel() > CELLS_PER_THREAD  # there are helpers, of whose threads a child has none
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        expected = search(scores, src, tgt, backend="numba")
+        assert _helpers
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # that a process which has threads is forked
+            child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(60)  # ends a child that waits for its parent's threads
+            code = 1
+            with contextlib.suppress(BaseException):
+                code = 0 if torch.equal(search(scores, src, tgt, backend="numba"), expected) else 2
+            os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        torch.set_num_threads(before)
 
 
 INTERPRETED = """
