@@ -57,6 +57,6 @@ def build_model(recipe: Recipe, facts: Mapping[str, Any]) -> Any:
 
 
 def attach_components(model: Model, components: Mapping[str, str | Path]) -> None:
-    """Load each component by role, from a built-in name, an export folder or a hub id, and give it to the model."""
+    """Load each component by role, from a built-in name or an export, and give it to the model."""
     for role, where in components.items():
         model.attach(role, load_component(type(model), role, where, model.facts))

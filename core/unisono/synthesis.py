@@ -1,7 +1,7 @@
 """Synthesizer: a loaded model as a user calls it."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -9,16 +9,21 @@ from unisono.errors import RequestError
 from unisono.model import Model, OnStep
 from unisono.request import Request
 
+if TYPE_CHECKING:
+    from unisono.export import Source
+
 
 class Synthesizer:
     """A model ready to be called: ``synth("Hello world", pace=1.1).save("hello.wav")``.
 
-    ``info`` is what the export's ``unisono.json`` says: plugin, versions, data, licence, metrics.
+    ``info`` is what the export's ``unisono.json`` says: plugin, versions, data, licence, metrics. ``source`` is where
+    it was loaded from: the folder and, of a hub id or a model package, the commit or version; None for one in memory.
     """
 
-    def __init__(self, model: Model, info: dict[str, Any] | None = None):
+    def __init__(self, model: Model, info: dict[str, Any] | None = None, source: "Source | None" = None):
         self.model = model.eval()
         self.info = info or {}
+        self.source = source
 
     def __repr__(self) -> str:
         return f"Synthesizer({self.info.get('model', type(self.model).__name__)}, {self.model.device})"

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     encode = actions.add_parser("encode", help="a sound file into a .uc file")
     encode.add_argument("sound", help="wav, flac, ogg or mp3, of any rate; each channel is coded by itself")
     encode.add_argument("file", help="the .uc file to write")
-    encode.add_argument("--codec", required=True, metavar="CHECKPOINT", help="an export folder or hub id")
+    encode.add_argument("--codec", required=True, metavar="CHECKPOINT", help="an export: folder, name or hub id")
     encode.add_argument("--levels", type=int, help="levels to code with: fewer are smaller and coarser (default: all)")
     encode.add_argument("--mono", action="store_true", help="average the channels first")
     encode.add_argument("--device", default="cpu")

@@ -6,7 +6,7 @@ import inspect
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `unisono evaluate` takes."""
-    parser.add_argument("checkpoint", help="an export folder or hub id")
+    parser.add_argument("checkpoint", help="an export: a folder, the name of a model, or a hub id")
     parser.add_argument("data", help="a corpus: a folder or manifest that the plugin reads")
     parser.add_argument("--limit", type=int, default=40, help="items to measure (default 40)")
     parser.add_argument("--json", metavar="FILE", default="evaluation.json", help="where to write the numbers")

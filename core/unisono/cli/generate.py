@@ -43,7 +43,7 @@ class _Help(argparse.Action):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `unisono generate` takes."""
     parser.add_argument("-h", "--help", action=_Help, nargs=0, help="show this; after CHECKPOINT, its fields too")
-    parser.add_argument("checkpoint", help="an export folder or hub id")
+    parser.add_argument("checkpoint", help="an export: a folder, the name of a model, or a hub id")
     parser.add_argument("text", nargs="?", help="the text (or other main input) of one request")
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write one output")
     parser.add_argument("--input", metavar="FILE", help="one request per line: text, or JSON with request fields; or -")

@@ -16,7 +16,7 @@ from unisono.errors import RequestError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `unisono sweep` takes."""
-    parser.add_argument("checkpoint", help="an export folder or hub id")
+    parser.add_argument("checkpoint", help="an export: a folder, the name of a model, or a hub id")
     parser.add_argument("data", nargs="?", help="a corpus that the plugin reads; without it, only time is measured")
     parser.add_argument("--limit", type=int, default=32, help="items of the corpus to measure (default 32)")
     parser.add_argument("--repeats", type=int, default=3, help="of every setting, in turns (default 3)")

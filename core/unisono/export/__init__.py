@@ -5,7 +5,8 @@
 
 from unisono.export.card import Card, render_card
 from unisono.export.layout import ALLOWED_SUFFIXES, CARD, CONFIG, FORMAT, INFO, RECIPE, WEIGHTS, check_tree
-from unisono.export.read import find, load, load_component, load_model, parse_components, read_info
+from unisono.export.names import Package, Source, find, locate, packages
+from unisono.export.read import load, load_component, load_model, parse_components, read_info
 from unisono.export.training_state import (
     export_run,
     find_training_state,
@@ -25,6 +26,8 @@ __all__ = [
     "RECIPE",
     "WEIGHTS",
     "Card",
+    "Package",
+    "Source",
     "check_tree",
     "export_run",
     "export_state",
@@ -33,7 +36,9 @@ __all__ = [
     "load",
     "load_component",
     "load_model",
+    "locate",
     "newest_run",
+    "packages",
     "parse_components",
     "portable",
     "read_info",

@@ -1,8 +1,8 @@
-"""Reading: an export folder, a hub id or a folder in Hugging Face's layout becomes a model, and no code of it runs."""
+"""Reading: an export, or a folder in Hugging Face's layout, becomes a model, and no code of it runs."""
 
-import glob
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from unisono.arguments import build, check_arguments
 from unisono.errors import CheckpointError, MissingExtra, RequestError, UnisonoError, did_you_mean
 from unisono.export import adapters
 from unisono.export.layout import (
-    ALLOWED_SUFFIXES,
     COMPONENTS,
     CONFIG,
     FORMAT,
@@ -24,6 +23,7 @@ from unisono.export.layout import (
     kind_of,
     shown,
 )
+from unisono.export.names import Source, find, locate
 from unisono.export.weights import load_weights, read_header, within
 from unisono.nn.adapters import add_adapters
 from unisono.plain_yaml import read_yaml
@@ -33,23 +33,26 @@ _JSON_NAMES = {str: "a string", dict: "an object"}
 
 
 def load(
-    folder_or_hub_id: str | Path,
+    name: str | Path,
     *,
     device: str = "cpu",
     components: dict[str, str] | None = None,
     base: str | Path | None = None,
 ):
-    """Load an export from a folder or a hub id and return a ``Synthesizer``.
+    """Load an export by folder, model name or hub id and return a ``Synthesizer``.
 
+    A name is looked for as a folder, then among installed model packages, then in ``./checkpoints``; a name with a
+    slash that is no folder is a hub id, ``owner/name`` or ``owner/name@revision``.
     A folder in Hugging Face's layout is read by the plugin that names its ``model_type`` among its ``importers``.
-    ``components`` replaces or adds components: role → export folder, hub id or built-in name. ``base`` is the export
-    that adapters were trained on, where the folder holds them alone. Runs no code from the folder and opens no pickle.
+    ``components`` replaces or adds components: role → export, by any such name, or built-in name. ``base`` is the
+    export that adapters were trained on, where the folder holds them alone. Runs no code from it and opens no pickle.
     Raises ``CheckpointError`` that names what is wrong and the fix.
     """
     from unisono.synthesis import Synthesizer
 
-    folder = find(folder_or_hub_id)
-    model, info = load_model(folder, None if base is None else find(base))
+    source = locate(name)
+    with _naming(source):
+        model, info = load_model(source.folder, None if base is None else find(base))
     for role, where in (components or {}).items():
         model.attach(role, load_component(type(model), role, where, model.facts))
     try:
@@ -58,61 +61,24 @@ def load(
         reason = str(error).partition("\n")[0]
         message = f"device {device!r} cannot be used: {reason}; take 'cpu', or see unisono doctor"
         raise RequestError(message, code="device", path="device", value=device) from None
-    return Synthesizer(model, info)
+    return Synthesizer(model, info, source)
+
+
+@contextmanager
+def _naming(source: Source) -> Iterator[None]:
+    """Say of an error in what was not given as a folder which package, or which revision, it is of."""
+    try:
+        yield
+    except CheckpointError as error:
+        if source.kind == "folder":
+            raise
+        what = "model package" if source.kind == "package" else "hub model"
+        named = CheckpointError(f"{what} {source}: {error}", code=error.code, path=error.path, value=error.value)
+        raise named from error
 
 
 STATES = ("*.ckpt", "checkpoints/*.ckpt", "state.json", "checkpoints/*/state.json")
 """What tells the folder of a run, or of a state, from that of an export."""
-
-
-def find(folder_or_hub_id: str | Path) -> Path:
-    """Return the local folder of an export, downloading a hub id through ``huggingface_hub``."""
-    if not isinstance(folder_or_hub_id, str | Path):
-        raise CheckpointError(
-            f"{folder_or_hub_id!r:.80} is no export: give a folder or a hub id as text",
-            code="type",
-            value=folder_or_hub_id,
-        )
-    folder = Path(folder_or_hub_id)
-    if kind_of(folder) != "missing":
-        return folder
-    name = str(folder_or_hub_id)
-    parts = name.split("/")
-    if len(parts) != 2 or not all(parts) or name.startswith((".", "/", "~")) or parts[0] in ("checkpoints", "runs"):
-        replaced = sorted(folder.parent.glob(f".{glob.escape(folder.name)}.*.old"))
-        hint = f"; an export that was being replaced lies in {shown(replaced[-1])}: rename it" if replaced else ""
-        raise CheckpointError(f"no export at {shown(name)}: the folder does not exist{hint}", code="missing", path=name)
-    import huggingface_hub
-
-    try:
-        return Path(
-            huggingface_hub.snapshot_download(
-                name, allow_patterns=[f"**/*{s}" for s in ALLOWED_SUFFIXES] + [f"*{s}" for s in ALLOWED_SUFFIXES]
-            )
-        )
-    except Exception as error:
-        raise CheckpointError(
-            f"{shown(name)} is neither a folder nor a hub id that can be fetched: {_why_not_fetched(error)}",
-            code="missing",
-            path=name,
-        ) from error
-
-
-def _why_not_fetched(error: Exception) -> str:
-    """What went wrong with a download, and what to do, in words; the kinds are those of ``huggingface_hub``."""
-    from huggingface_hub import errors
-
-    if isinstance(error, errors.HFValidationError):
-        return "a hub id is owner/name; check the spelling"
-    if isinstance(error, errors.GatedRepoError):
-        return "the hub asks for an account that may read it; log in, or give a folder"
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return "the hub has no public model of this name; check the spelling, or give a folder"
-    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled | ConnectionError):
-        return "it was not fetched before, and the hub cannot be reached; connect once, or give a folder"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}; give a folder"
-    return f"{type(error).__name__}; check the spelling and the connection, or give a folder"
 
 
 def read_info(folder: Path) -> dict[str, Any]:
@@ -306,9 +272,10 @@ def load_component(owner: Any, role: str, where: str | Path, facts: dict[str, An
         component = plugins.import_string(owner.builtin_components[str(where)])(facts)
         component.builtin_name = str(where)
         return component
-    folder = find(where)
-    component, _ = load_model(folder)
-    component.origin = folder
+    source = locate(where)
+    with _naming(source):
+        component, _ = load_model(source.folder)
+    component.origin = source.folder
     return component
 
 

@@ -11,7 +11,8 @@ from unisono.errors import CheckpointError, UnisonoError
 from unisono.export.adapters import BASE, needs_base
 from unisono.export.card import Card
 from unisono.export.layout import INFO, kind_of, shown
-from unisono.export.read import find, load_component, load_model, read_info
+from unisono.export.names import find
+from unisono.export.read import load_component, load_model, read_info
 from unisono.export.state_folder import STATE, is_state_folder, read_state_folder
 from unisono.export.weights import read_safetensors
 from unisono.export.write import save_export
@@ -44,7 +45,7 @@ def export_run(
     ``base``; both are merged.
     """
     if base is not None:
-        return _export_joined(Path(run), dest, base, card, dtype, components, overwrite)
+        return _export_joined(find(run), dest, base, card, dtype, components, overwrite)
     path = find_training_state(run)
     checkpoint = read_training_state(path, only=("unisono", "state_dict"))
     kept = checkpoint["unisono"]
