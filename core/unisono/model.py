@@ -41,6 +41,11 @@ call, ``done`` only grows, and the last call has ``done == total``.
 AnyRequest = Request  # within Model the name means the model's own
 
 
+def choices_of(kind: "type[Model]", facts: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return, by field, the names that a kind of model takes with such facts, as its ``choices`` say."""
+    return {field: tuple(map(str, facts.get(fact) or ())) for field, fact in kind.choices.items()}
+
+
 class Model(LightningModule):
     """The base of every generator; see the module's docstring for its life."""
 
@@ -50,6 +55,11 @@ class Model(LightningModule):
     Media: ClassVar[Any] = AnyMedia
     """The kind of output (a class derived from ``unisono.media.Media``)."""
     text_field: ClassVar[str] = "text"
+    choices: ClassVar[dict[str, str]] = {}
+    """Fields of the request whose values are names that a fact lists: field → fact, such as ``{"label": "classes"}``.
+    A ``Synthesizer`` has each list under the fact's name."""
+    pipeline_tag: ClassVar[str] = ""
+    """What it does, in the hub's words for tasks, such as ``text-to-image``; empty where it has none."""
     roles: ClassVar[dict[str, str]] = {}
     builtin_components: ClassVar[dict[str, str]] = {}
     component_kinds: ClassVar[dict[str, Any]] = {}

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from unisono.errors import RequestError
-from unisono.model import Model, OnStep
+from unisono.fields import Field, fields_of
+from unisono.model import Model, OnStep, choices_of
 from unisono.request import Request
 
 if TYPE_CHECKING:
@@ -27,6 +28,22 @@ class Synthesizer:
 
     def __repr__(self) -> str:
         return f"Synthesizer({self.info.get('model', type(self.model).__name__)}, {self.model.device})"
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a list of names that a field takes, where the model has one: ``classes``, for the field ``label``."""
+        model: Any = self.__dict__.get("model")  # not there yet where a copy is being made
+        for field, fact in model.choices.items() if model is not None else ():
+            if fact == name:
+                return choices_of(type(model), model.facts)[field]
+        raise AttributeError(f"a synthesizer of {type(model).__name__} has no {name!r}")
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self.model.choices.values()})
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """What can be asked, by name: what each field means, its range, its choices and its default."""
+        return fields_of(self.model.Request, choices_of(type(self.model), self.model.facts))
 
     def to(self, device: str | torch.device) -> "Synthesizer":
         """Move the model and its components."""

@@ -72,6 +72,8 @@ class FastSpeech(Model):
     Facts: ClassVar[type[VoiceFacts]] = VoiceFacts
     facts: VoiceFacts
     Request: ClassVar[type[SpeechRequest]] = SpeechRequest
+    choices: ClassVar[dict[str, str]] = {"speaker": "speakers"}
+    pipeline_tag: ClassVar[str] = "text-to-speech"
     roles: ClassVar[dict[str, str]] = {"vocoder": "turns log mels into sound"}
     builtin_components: ClassVar[dict[str, str]] = {"griffin-lim": "unisono_tts.speaking:griffin_lim"}
     training_only: ClassVar[tuple[str, ...]] = ("aligner.",)

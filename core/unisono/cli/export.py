@@ -27,12 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace DEST")
     for name in ("title", "data", "licence", "command", "hardware", "time", "notes"):
         parser.add_argument(f"--{name}", default="", help=f"the card's {name}")
+    parser.add_argument(
+        "--headline", default="", metavar="METRIC", help="the metric that listings show (default: first)"
+    )
     parser.add_argument("--metrics", metavar="FILE", help="a JSON file of measured numbers for the card")
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     """Turn a run's checkpoint into a folder that can be shared."""
-    from unisono.errors import CheckpointError, DataError
+    from unisono.errors import CheckpointError, DataError, did_you_mean
     from unisono.export import Card, export_run, parse_components
     from unisono.files import read_json
 
@@ -49,7 +52,15 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
                 path="--metrics",
                 value=args.metrics,
             ) from None
-    card = Card(args.title, args.data, args.licence, args.command, args.hardware, args.time, metrics, args.notes)
+    if args.headline and args.headline not in metrics:
+        raise CheckpointError(
+            f"--headline {args.headline!r:.100} is none of the metrics{did_you_mean(args.headline[:100], metrics)}",
+            code="unknown",
+            path="--headline",
+            value=args.headline,
+        )
+    told = (args.title, args.data, args.licence, args.command, args.hardware, args.time)
+    card = Card(*told, metrics, args.notes, args.headline)
     source = args.run
     if args.best:
         from unisono.export.best import find_best_state

@@ -1,12 +1,11 @@
 """Fields: a request's fields as flags of the command line: read, and described for ``--help``."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from unisono.errors import RequestError, did_you_mean
+from unisono.fields import fields_of
 from unisono.plain_yaml import read_yaml
-
-_SIGNS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
 def request_flags(kind: Any, rest: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -76,37 +75,13 @@ def as_text(argument: str) -> str:
         ) from None
 
 
-def describe_fields(kind: Any) -> list[str]:
-    """Return a line per field of a request: its flag, what it means, its choices, its range and its default."""
+def describe_fields(kind: Any, named: Mapping[str, tuple[str, ...]] | None = None) -> list[str]:
+    """Return a line per field of a request: its flag, what it means, its choices, its range and its default.
+
+    ``named`` as of ``unisono.fields.fields_of``.
+    """
     lines = []
-    schema = kind.model_json_schema()
-    for name, field in kind.model_fields.items():
-        notes = list(_limits(schema["properties"][name], schema.get("$defs", {})))
-        if field.is_required():
-            notes.append("required")
-        elif field.default is not None and field.default_factory is None:
-            notes.append(f"default {field.default}")
+    for name, field in fields_of(kind, named).items():
         flag = f"--{name.replace('_', '-')}"
-        told = ", ".join(dict.fromkeys(notes))
-        lines.append(f"{flag:<18}{field.description or ''}{f' ({told})' if told else ''}")
+        lines.append(f"{flag:<17} {field.help}{f' ({field.notes})' if field.notes else ''}")
     return lines
-
-
-def _limits(schema: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
-    """What a value is bound to: choices and ranges, those of optional fields and of a list's items too."""
-    if "$ref" in schema:
-        yield from _limits(definitions.get(schema["$ref"].rpartition("/")[2], {}), definitions)
-    for part in schema.get("anyOf", []):
-        yield from _limits(part, definitions)
-    choices = schema.get("enum", [schema["const"]] if "const" in schema else [])
-    if choices:
-        yield f"one of {', '.join(map(str, choices))}"
-    for key, sign in _SIGNS.items():
-        if abs(schema.get(key, 1e18)) < 1e18:
-            yield f"{sign} {schema[key]:g}"
-    parts = [schema["items"]] if isinstance(schema.get("items"), dict) else schema.get("prefixItems", [])
-    inner = list(dict.fromkeys(note for part in parts for note in _limits(part, definitions)))
-    if schema.get("type") == "array":
-        least, most = schema.get("minItems", 0), schema.get("maxItems")
-        size = f" of {most}" if least == most else f" of at least {least}" if least else ""
-        yield f"a list{size}" + (f", each {', '.join(inner)}" if inner else "")

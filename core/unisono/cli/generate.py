@@ -30,12 +30,14 @@ class _Help(argparse.Action):
 
             try:
                 info = read_info(find(namespace.checkpoint))
-                kind = plugin.resolve(info["model"], "models").Request
+                model = plugin.resolve(info["model"], "models")
             except UnisonoError as error:
                 print(f"unisono: {error}", file=sys.stderr)
                 parser.exit(2)
             print(f"\nfields of {info['model']}'s request:")
-            for line in describe_fields(kind):
+            from unisono.model import choices_of
+
+            for line in describe_fields(model.Request, choices_of(model, info["facts"])):
                 print(f"  {line}")
         parser.exit()
 

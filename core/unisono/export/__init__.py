@@ -3,6 +3,7 @@
 ``load``, ``save_export`` and ``export_run`` are what users call; the rest is for the verbs, plugins and tests.
 """
 
+from unisono.export.about import About
 from unisono.export.card import Card, render_card
 from unisono.export.layout import ALLOWED_SUFFIXES, CARD, CONFIG, FORMAT, INFO, RECIPE, WEIGHTS, check_tree
 from unisono.export.names import Package, Source, find, locate, packages
@@ -25,6 +26,7 @@ __all__ = [
     "INFO",
     "RECIPE",
     "WEIGHTS",
+    "About",
     "Card",
     "Package",
     "Source",

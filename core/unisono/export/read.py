@@ -51,7 +51,7 @@ def load(
     from unisono.synthesis import Synthesizer
 
     source = locate(name)
-    with _naming(source):
+    with naming(source):
         model, info = load_model(source.folder, None if base is None else find(base))
     for role, where in (components or {}).items():
         model.attach(role, load_component(type(model), role, where, model.facts))
@@ -65,7 +65,7 @@ def load(
 
 
 @contextmanager
-def _naming(source: Source) -> Iterator[None]:
+def naming(source: Source) -> Iterator[None]:
     """Say of an error in what was not given as a folder which package, or which revision, it is of."""
     try:
         yield
@@ -273,7 +273,7 @@ def load_component(owner: Any, role: str, where: str | Path, facts: dict[str, An
         component.builtin_name = str(where)
         return component
     source = locate(where)
-    with _naming(source):
+    with naming(source):
         component, _ = load_model(source.folder)
     component.origin = source.folder
     return component

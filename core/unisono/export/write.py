@@ -105,6 +105,7 @@ def _write(
         "format": FORMAT,
         "plugin": plugin.name,
         "model": name,
+        "output": type(model).Media.__name__,
         "api": plugin.api,
         "distribution": f"{found.distribution} {found.version}",
         "unisono": unisono.__version__,

@@ -130,6 +130,7 @@ class Codec(Adversarial):
     Facts: ClassVar[type[AudioFacts]] = AudioFacts
     facts: AudioFacts
     text_field: ClassVar[str] = "audio"
+    pipeline_tag: ClassVar[str] = "audio-to-audio"
     deterministic: ClassVar[bool] = True
     net: CodecNet
     hop_length: int

@@ -37,6 +37,7 @@ class Vocoder(Model):
     net: Any
     """The network; open, so that each vocoder states its own kind. ``stream`` is its own."""
     text_field: ClassVar[str] = "audio"
+    pipeline_tag: ClassVar[str] = "audio-to-audio"
     deterministic: ClassVar[bool] = True
 
     class Request(Request):

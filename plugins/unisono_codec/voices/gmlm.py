@@ -72,6 +72,8 @@ class GroupMaskedLM(TokenModel):
     """
 
     Request: ClassVar[type[PromptedRequest]] = PromptedRequest
+    choices: ClassVar[dict[str, str]] = {"speaker": "speakers"}
+    pipeline_tag: ClassVar[str] = "text-to-speech"
     salt: ClassVar[str] = "gmlm"
     flat: ClassVar[dict[str, str]] = NETWORK
     roles: ClassVar[dict[str, str]] = {

@@ -65,6 +65,8 @@ class SoundStorm(TokenModel):
     """
 
     Request: ClassVar[type[VoiceRequest]] = VoiceRequest
+    choices: ClassVar[dict[str, str]] = {"speaker": "speakers"}
+    pipeline_tag: ClassVar[str] = "text-to-speech"
     salt: ClassVar[str] = "soundstorm"
     flat: ClassVar[dict[str, str]] = {
         **NETWORK,

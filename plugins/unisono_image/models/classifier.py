@@ -101,6 +101,7 @@ class ImageClassifier(Model):
     Facts: ClassVar[type[ImageFacts]] = ImageFacts
     facts: ImageFacts
     text_field: ClassVar[str] = "image"
+    pipeline_tag: ClassVar[str] = "image-classification"
     deterministic: ClassVar[bool] = True
 
     class Request(Request):

@@ -68,6 +68,8 @@ class ImageGenerator(Model):
     facts: ImageFacts
     Request: ClassVar[type[ImageRequest]] = ImageRequest
     text_field: ClassVar[str] = "prompt"
+    choices: ClassVar[dict[str, str]] = {"label": "classes"}
+    pipeline_tag: ClassVar[str] = "text-to-image"
     salt: ClassVar[str] = "image"
     roles: ClassVar[dict[str, str]] = {
         "vae": "turns pictures into latents and back; models of latents need it",

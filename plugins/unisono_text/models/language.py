@@ -54,6 +54,7 @@ class LanguageModel(Model):
     Facts: ClassVar[type[TextFacts]] = TextFacts
     facts: TextFacts
     Request: ClassVar[Any] = TextRequest
+    pipeline_tag: ClassVar[str] = "text-generation"
     salt: ClassVar[str] = "text"
     exact: ClassVar[bool] = False
     flat: ClassVar[dict[str, str]] = FLAT
