@@ -142,4 +142,5 @@ def _why_not_pushed(error: Exception) -> str:
         return "the account may not write there; take a token with the right to write, or another owner"
     if status is not None:
         return f"the hub answered {status} ({' '.join(str(error).split()):.160}); try again later"
-    return f"{type(error).__name__} ({' '.join(str(error).split()):.160}); check the connection"
+    cause = error.__cause__ or error  # such as a connection that broke, of an upload that failed
+    return f"{type(cause).__name__} ({' '.join(str(cause).split()):.160}); check the connection"
