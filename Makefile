@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all test-slow mutants lint docs wheel bench clean
+.PHONY: demo test test-all test-slow mutants lint docs wheel wheels bench clean
 
 SENTENCE = Hello! Every word of this sentence was spoken at once.
 
@@ -47,13 +47,21 @@ docs: $(READY)
 	$(BIN)/python -m pip install -q --group docs
 	$(BIN)/python -m sphinx -W -b html docs docs/_build
 
-# The built wheel, alone in a fresh environment and far from this folder, must serve.
+# What there is to publish: the package, and a package for each model that ships.
+wheels: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build --wheel --outdir dist .
+	$(BIN)/unisono package checkpoints/* --dest dist
+
+# The built wheels, alone in a fresh environment and far from this folder, must serve: a voice by its name, and a run.
 wheel: $(READY)
 	rm -rf dist build/wheel && mkdir -p build/wheel
 	$(BIN)/python -m build --wheel --outdir dist .
+	$(BIN)/unisono package checkpoints/tts-en --dest dist
 	$(PYTHON) -m venv build/wheel/venv
-	build/wheel/venv/bin/python -m pip install -q "$$(ls dist/*.whl)[tts,codec]"
-	cd build/wheel && venv/bin/unisono doctor && venv/bin/unisono plugins --strict && \
+	build/wheel/venv/bin/python -m pip install -q "$$(ls dist/unisono-*.whl)[tts,codec]" dist/unisono_model_tts_en-*.whl
+	cd build/wheel && venv/bin/unisono doctor && venv/bin/unisono plugins --strict && venv/bin/unisono models && \
+	  venv/bin/unisono generate tts-en "This voice came out of a wheel." -o named.wav && \
 	  venv/bin/unisono train tts/fastpitch-tiny --no-progress && \
 	  venv/bin/unisono export runs/tts-fastpitch-tiny/0001 voice && \
 	  venv/bin/unisono generate voice "Out of the wheel." -o out.wav

@@ -38,7 +38,7 @@ STAND_INS = {
     "GRVQ": "checkpoints/gmlm-digits/components/codec",
     "LISTENER": "checkpoints/gmlm-digits/components/listener",
 }
-RUN = ("generate", "codec", "recipes", "plugins")
+RUN = ("generate", "codec", "recipes", "plugins", "models", "package")
 """Verbs whose commands are run; the others train, measure a corpus, or need one."""
 
 SLOW = {"README.md", "docs/text-to-motion.md", "docs/text-decoding.md"}
@@ -147,6 +147,8 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
 def request_of(export: str):
     """The request of the model in an export, under a reader's name for it."""
     path = ROOT / STAND_INS.get(export, export)
+    if not path.is_dir():  # a model's name
+        path = ROOT / "checkpoints" / export
     assert path.is_dir(), f"{export} is no export of this repository, and STAND_INS has no name for it"
     info = json.loads((path / "unisono.json").read_text(encoding="utf-8"))
     return plugin.resolve(info["model"], "models").Request

@@ -1,5 +1,6 @@
 """What pip installs: the wheels of unisono and of a stranger's plugin, in an environment that knows no repository."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -98,6 +99,20 @@ def test_a_strangers_plugin_is_listed_beside_the_others(elsewhere):
     call(elsewhere / "venv/bin/unisono", "recipes", "copy", "hum/hum-tiny", "mine.yaml", cwd=elsewhere)
     copied = call(elsewhere / "venv/bin/unisono", "train", "mine.yaml", "--no-progress", cwd=elsewhere)
     assert "run: " in copied and (elsewhere / "runs/mine/0001/checkpoints/last.ckpt").is_file()
+
+
+def test_a_models_wheel_speaks_by_its_name_far_from_the_clone(elsewhere):
+    unisono = elsewhere / "venv/bin/unisono"
+    wheel = call(unisono, "package", ROOT / "checkpoints/tts-en", "--dest", "models", cwd=elsewhere).strip()
+    install = ("-m", "pip", "--python", elsewhere / "venv/bin/python", "install", "--quiet", "--no-index", "--no-deps")
+    call(sys.executable, *install, wheel, cwd=elsewhere)
+    (elsewhere / "far").mkdir()
+    listed = json.loads(call(unisono, "models", "--json", cwd=elsewhere / "far"))
+    assert [(row["name"], row["where"], row["output"]) for row in listed] == [
+        ("tts-en", "unisono-model-tts-en 1.0.0", "Audio")
+    ]
+    call(unisono, "generate", "tts-en", "This voice came out of a wheel.", "-o", "out.wav", cwd=elsewhere / "far")
+    assert (elsewhere / "far/out.wav").stat().st_size > 20_000
 
 
 def test_a_strangers_plugin_passes_the_kit(elsewhere):

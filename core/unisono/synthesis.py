@@ -84,8 +84,11 @@ class Synthesizer:
         return made if many else made[0]
 
     def stream(self, first: Any = None, /, *, generator: torch.Generator | None = None, **fields: Any) -> Iterator[Any]:
-        """Yield the output piece by piece, the first long before the last."""
-        yield from _inferred(self.model.stream(self.request(first, **fields), generator))
+        """Yield the output piece by piece, the first long before the last; a piece of sound has its ``offset``."""
+        previous = None
+        for piece in _inferred(self.model.stream(self.request(first, **fields), generator)):
+            previous = piece.following(previous)
+            yield previous
 
     def snapshots(
         self, first: Any = None, /, *, generator: torch.Generator | None = None, **fields: Any

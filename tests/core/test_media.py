@@ -391,3 +391,41 @@ def test_each_kind_says_how_long_it_lasts_how_it_sounds_and_what_a_terminal_show
     console = Console(file=io.StringIO(), width=80)
     console.print(audio, picture())
     assert console.file.getvalue() == "Audio(0.50 s, 8000 Hz, 1 channel) Image(4 × 3)\n"
+
+
+def test_samples_are_those_of_a_wave_file():
+    audio = make_audio(channels=2)
+    loud = Audio(audio.waveform * 4, RATE)
+    for sound in (audio, loud):
+        samples, rate = soundfile.read(io.BytesIO(sound.encoded(".wav")), dtype="int16")
+        assert sound.pcm() == samples.astype("<i2").tobytes() and rate == RATE
+    for wave in (np.zeros((1, 0), np.float32), np.full((1, 3), np.nan, np.float32)):
+        with refused(RequestError, "damaged" if wave.size else "empty", "waveform"):
+            Audio(wave, RATE).pcm()
+
+
+def test_every_kind_comes_out_as_a_file_in_memory(tmp_path):
+    for made, suffix in ((make_audio(), ".flac"), (picture(), ".webp"), (filled(), ".json")):
+        path = made.save(tmp_path / f"x{suffix}")
+        assert made.as_file(suffix).read() == path.read_bytes()
+        first = made.as_file()
+        assert isinstance(first, io.BytesIO) and first.tell() == 0 and first.read()
+        with refused(RequestError, "unsupported", names=suffix):
+            made.as_file(".exe")
+
+
+def test_words_are_the_segments_that_are_words():
+    segments = (Segment("h", 0.0, 0.1), Segment("hello", 0.0, 0.4, "word"), Segment("you", 0.4, 0.5, "word"))
+    audio = Audio(np.zeros((1, RATE), np.float32), RATE, segments)
+    assert audio.words == segments[1:] and make_audio().words == ()
+
+
+def test_pieces_that_follow_know_where_they_begin():
+    """Offsets are counted in samples: no rounding adds up."""
+    pieces = [Audio(np.zeros((1, 7), np.float32), 3) for _ in range(1000)]
+    placed = [pieces[0].following(None)]
+    for piece in pieces[1:]:
+        placed.append(piece.following(placed[-1]))
+    assert [piece.offset for piece in placed] == [7 * i / 3 for i in range(1000)]
+    assert Audio.join(placed[5:]).offset == placed[5].offset
+    assert filled().following(None).text == filled().text

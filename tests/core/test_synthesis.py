@@ -1,5 +1,6 @@
 """Synthesizer: the three lines that a user writes."""
 
+import copy
 from typing import Literal
 
 import numpy as np
@@ -148,3 +149,27 @@ def test_every_field_of_a_request_is_explained(voice):
     schema = voice.model.Request.model_json_schema()
     assert schema["required"] == ["text"]
     assert schema["properties"]["pace"]["minimum"] == 0.25
+
+
+def test_a_voice_is_asked_what_it_can_do(voice_export):
+    voice = unisono.load(voice_export)
+    assert voice.speakers == ("kathleen", "lj") and "speakers" in dir(voice)
+    assert voice.fields["speaker"].choices == voice.speakers
+    pace = voice.fields["pace"]
+    assert (pace.required, pace.default, pace.limits) == (False, 1.0, ("≥ 0.25", "≤ 4"))
+    assert pace.schema["maximum"] == 4 and voice.fields["text"].required
+    with pytest.raises(AttributeError, match="speekers"):
+        voice.speekers  # noqa: B018
+    assert not hasattr(copy.copy(voice), "classes")
+
+
+def test_words_and_offsets_of_a_stream_are_those_of_the_whole(voice_export):
+    """A word's time in a piece, moved by the piece's offset, is its time in the joined sound."""
+    pieces = list(unisono.load(voice_export).stream("One sentence, said first. And another one that follows it."))
+    whole = unisono.Audio.join(pieces)
+    assert len(pieces) > 1 and pieces[0].offset == 0 == whole.offset
+    moved = [(word.label, word.start + piece.offset) for piece in pieces for word in piece.words]
+    assert [label for label, _ in moved] == [word.label for word in whole.words]
+    assert np.allclose([start for _, start in moved], [word.start for word in whole.words], atol=1e-9)
+    ends = [piece.offset + piece.seconds for piece in pieces]
+    assert np.allclose(ends[:-1], [piece.offset for piece in pieces[1:]])

@@ -4,7 +4,7 @@ import base64
 import html
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -38,13 +38,15 @@ class Curve:
 class Audio(Media):
     """Sound: ``waveform`` float32 [c, t] in [-1, 1] at ``sample_rate`` Hz, with what is known about it.
 
-    ``segments`` are phonemes and words with their times, ``curves`` quantities such as pitch.
+    ``segments`` are phonemes and words with their times, ``curves`` quantities such as pitch. ``offset`` is where it
+    begins in the stream that it is a piece of, in seconds; times are those within the piece.
     """
 
     waveform: np.ndarray
     sample_rate: int
     segments: tuple[Segment, ...] = ()
     curves: dict[str, Curve] = field(default_factory=dict)
+    offset: float = 0.0
 
     suffixes: ClassVar[tuple[str, ...]] = (".wav", ".flac", ".ogg", ".mp3")
 
@@ -56,6 +58,25 @@ class Audio(Media):
     def seconds(self) -> float:
         """Duration."""
         return self.waveform.shape[1] / self.sample_rate
+
+    @property
+    def words(self) -> tuple[Segment, ...]:
+        """The words that are said, with their times; none where they are not known."""
+        return tuple(segment for segment in self.segments if segment.kind == "word")
+
+    def pcm(self) -> bytes:
+        """Return the samples as signed integers of 16 bits, little-endian, channels interleaved: what players of raw
+        sound take, and what a .wav file holds behind its header. Samples outside of [-1, 1] are clipped.
+        """
+        samples = np.clip(rearrange(self._heard(), "c t -> t c"), -1.0, 1.0)
+        return np.rint(samples * np.float32(32767)).astype("<i2").tobytes()
+
+    def following(self, previous: "Audio | None") -> "Audio":
+        """Return it with its offset: where the previous piece ends, counted in samples."""
+        if previous is None:
+            return self
+        rate = previous.sample_rate
+        return replace(self, offset=(round(previous.offset * rate) + previous.waveform.shape[1]) / rate)
 
     def sound(self) -> "Audio":
         """Return it itself."""
@@ -75,17 +96,9 @@ class Audio(Media):
         """
         import soundfile
 
-        if not self.waveform.shape[1]:
-            raise RequestError("this sound has no samples: there is nothing to write", code="empty", path="waveform")
-        if np.isnan(self.waveform).any():
-            raise RequestError(
-                "this sound holds samples that are no numbers: the model diverged; train it again",
-                code="damaged",
-                path="waveform",
-            )
         kind = suffix.lower().removeprefix(".").upper()
         buffer = io.BytesIO()
-        samples = np.clip(rearrange(self.waveform, "c t -> t c"), -1.0, 1.0)
+        samples = np.clip(rearrange(self._heard(), "c t -> t c"), -1.0, 1.0)
         subtype = "PCM_16" if kind in ("WAV", "FLAC") else None
         try:
             soundfile.write(buffer, samples, self.sample_rate, format=kind, subtype=subtype)
@@ -98,6 +111,18 @@ class Audio(Media):
                 value=(channels, rate),
             ) from None
         return buffer.getvalue()
+
+    def _heard(self) -> np.ndarray:
+        """The waveform; raises ``RequestError`` where there is none, or where it is no sound."""
+        if not self.waveform.shape[1]:
+            raise RequestError("this sound has no samples: there is nothing to write", code="empty", path="waveform")
+        if np.isnan(self.waveform).any():
+            raise RequestError(
+                "this sound holds samples that are no numbers: the model diverged; train it again",
+                code="damaged",
+                path="waveform",
+            )
+        return self.waveform
 
     def plot(self):
         """Draw the spectrogram with the phonemes' borders and the pitch over it."""
@@ -141,4 +166,4 @@ class Audio(Media):
             for name, parts in curves.items()
         }
         waveform = np.concatenate([piece.waveform for piece in pieces], axis=1)
-        return Audio(waveform, rate, tuple(segments), joined)
+        return Audio(waveform, rate, tuple(segments), joined, pieces[0].offset)

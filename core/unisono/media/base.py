@@ -1,11 +1,13 @@
 """Media: the base of every output, and the hooks by which the core treats all kinds alike."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from unisono.errors import RequestError
-from unisono.files import written_aside
+from unisono.files import writing_to, written_aside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,6 +35,15 @@ class Media:
         with written_aside(path, RequestError) as aside:
             self._write(aside)
         return path
+
+    def encoded(self, suffix: str) -> bytes:
+        """Return the bytes of the output as a file with this suffix; raises ``RequestError`` for an unknown one."""
+        self.check_path(f"x{suffix}")
+        with TemporaryDirectory(prefix="unisono-") as folder:
+            path = Path(folder) / f"output{suffix}"
+            with writing_to(path, RequestError):
+                self._write(path)
+                return path.read_bytes()
 
     @classmethod
     def check_path(cls, path: str | Path) -> Path:
@@ -62,6 +73,20 @@ class Media:
                 value=len(pieces),
             )
         return pieces[0]
+
+    def as_file(self, suffix: str | None = None) -> BytesIO:
+        """Return the output as a file in memory; the suffix chooses the format, the first of ``suffixes`` without one.
+
+        Raises ``RequestError`` where it cannot be written so.
+        """
+        suffix = self.suffixes[0] if suffix is None else suffix
+        self.check_path(f"output{suffix}")
+        return BytesIO(self.encoded(suffix))
+
+    def following(self, previous: "Any | None") -> Any:
+        """Return it as the piece of a stream that comes after ``previous`` (None: the first), which a kind that lasts
+        notes as its place; by default itself. Called by ``Synthesizer.stream``."""
+        return self
 
     def _write(self, path: Path) -> None:
         """Write it whole to a path with one of ``suffixes``, or raise: a library that hides errors is not trusted."""

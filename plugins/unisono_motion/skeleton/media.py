@@ -5,7 +5,7 @@ import html
 import io
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -32,7 +32,8 @@ class Motion(Media):
     """A skeleton over time: ``positions`` [t, j, 3] in metres (y up) at ``fps``, and ``rotations`` where known.
 
     ``rotations`` [t, j, 3, 3] are relative to the parent's frame; BVH needs them, and without them they are
-    fitted to the positions. ``caption`` says what it shows.
+    fitted to the positions. ``caption`` says what it shows. ``offset`` is where it begins in the stream that it is a
+    piece of, in seconds.
     """
 
     positions: np.ndarray
@@ -40,6 +41,7 @@ class Motion(Media):
     fps: float
     rotations: np.ndarray | None = None
     caption: str = ""
+    offset: float = 0.0
 
     suffixes: ClassVar[tuple[str, ...]] = (".bvh", ".npz", ".gif", ".mp4")
 
@@ -57,6 +59,13 @@ class Motion(Media):
         """Duration."""
         return len(self.positions) / self.fps
 
+    def following(self, previous: "Motion | None") -> "Motion":
+        """Return it with its offset: where the previous piece ends, counted in frames."""
+        if previous is None:
+            return self
+        fps = previous.fps
+        return replace(self, offset=(round(previous.offset * fps) + len(previous.positions)) / fps)
+
     @cached_property
     def local_rotations(self) -> np.ndarray:
         """``rotations``, or those that lay the bones along the positions."""
@@ -68,7 +77,7 @@ class Motion(Media):
         first = pieces[0]
         positions = np.concatenate([piece.positions for piece in pieces])
         rotations = np.concatenate([piece.local_rotations for piece in pieces])
-        return Motion(positions, first.skeleton, first.fps, rotations, first.caption)
+        return Motion(positions, first.skeleton, first.fps, rotations, first.caption, first.offset)
 
     def __repr__(self) -> str:
         return f"Motion({self.seconds:.2f} s, {self.fps:g} fps, {len(self.skeleton)} joints)"
