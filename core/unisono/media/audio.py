@@ -68,8 +68,12 @@ class Audio(Media):
         """Return the samples as signed integers of 16 bits, little-endian, channels interleaved: what players of raw
         sound take, and what a .wav file holds behind its header. Samples outside of [-1, 1] are clipped.
         """
+        import soundfile
+
+        buffer = io.BytesIO()
         samples = np.clip(rearrange(self._heard(), "c t -> t c"), -1.0, 1.0)
-        return np.rint(samples * np.float32(32767)).astype("<i2").tobytes()
+        soundfile.write(buffer, samples, self.sample_rate, format="RAW", subtype="PCM_16", endian="LITTLE")
+        return buffer.getvalue()
 
     def following(self, previous: "Audio | None") -> "Audio":
         """Return it with its offset: where the previous piece ends, counted in samples."""
