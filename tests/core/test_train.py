@@ -2,13 +2,16 @@
 
 import json
 import os
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
+import short_runs
 import torch
 import yaml
 from lightning.pytorch import Callback
 from refused import refused
+from short_runs import Kill, fit, last
 from unisono import Text, cli
 from unisono.errors import CheckpointError, RecipeError
 from unisono.export import export_run, load, portable
@@ -22,28 +25,7 @@ STEPS = 6
 """Of batches of 4 from 16 items: the run crosses an epoch, and validates."""
 
 
-def recipe(folder, *overrides: str, name: str = "codec/vocos-tiny") -> Recipe:
-    quiet = ("--trainer.enable_model_summary=false", "--run.preview_seconds=0")
-    return Recipe.read(name, [f"--run.dir={folder}", f"--trainer.max_steps={STEPS}", *quiet, *overrides])
-
-
-def fit(recipe: Recipe, **kwargs):
-    result = train(recipe, progress=False, **kwargs)
-    assert result is not None
-    return result
-
-
-def last(result) -> dict:
-    return torch.load(result.folder / "checkpoints/last.ckpt", weights_only=True)
-
-
-class Kill(Callback):
-    def __init__(self, step: int):
-        self.step = step
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.global_step == self.step:
-            raise KeyError("killed")
+recipe = partial(short_runs.recipe, steps=STEPS)
 
 
 def assert_same(one: dict, other: dict) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import short_runs
 import torch
 from lightning.pytorch import Callback
 from refused import refused
@@ -16,7 +17,6 @@ from unisono.cli import main
 from unisono.errors import CheckpointError, RecipeError
 from unisono.export import load
 from unisono.export.best import find_best_state
-from unisono.recipe import Recipe
 from unisono.switches import EarlyStopping, KeepBest
 from unisono.train import train
 from unisono.train.callbacks.best import KeepBestStates, StopEarly
@@ -26,13 +26,7 @@ STEPS = 6
 
 def recipe(folder, *overrides, name="codec/vocos-tiny"):
     """A run of six steps that validates after each."""
-    own = (
-        "--trainer.enable_model_summary=false",
-        "--run.preview_seconds=0",
-        f"--trainer.max_steps={STEPS}",
-        "--trainer.val_check_interval=1",
-    )
-    return Recipe.read(name, [f"--run.dir={folder}", *own, *overrides])
+    return short_runs.recipe(folder, "--trainer.val_check_interval=1", *overrides, name=name, steps=STEPS)
 
 
 def fit(recipe, *values, at="val/score", stop=None, **kwargs):

@@ -1,25 +1,23 @@
 """Finite: a step that is not finite is refused before it is taken, or left out and counted."""
 
+from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import short_runs
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.loops.progress import _ProcessedTracker
 from unisono import cli
 from unisono.errors import CheckpointError
 from unisono.export import export_run
-from unisono.recipe import Recipe
 from unisono.train import train
 from unisono.train.finite import NonFiniteError
 from unisono.train.states.boundary import Boundary
 
-
-def recipe(folder, *overrides, name="codec/vocos-tiny"):
-    quiet = ("--trainer.enable_model_summary=false", "--run.preview_seconds=0", "--trainer.max_steps=6")
-    return Recipe.read(name, [f"--run.dir={folder}", *quiet, *overrides])
+recipe = partial(short_runs.recipe, steps=6)
 
 
 class Poison(Callback):

@@ -8,11 +8,11 @@ import sys
 import pytest
 import torch
 from refused import refused
+from short_runs import fit, last
 from unisono.cli import main
 from unisono.errors import CheckpointError, RecipeError
 from unisono.export import find_training_state, read_training_state
 from unisono.recipe import Recipe
-from unisono.train import train
 
 QUIET = ("--trainer.enable_model_summary=false", "--run.preview_seconds=0", "--trainer.num_sanity_val_steps=0")
 GROUPS = (
@@ -24,16 +24,6 @@ GROUPED = (f"--optim.groups={GROUPS}", "--optim.lr=0.01", "--optim.weight_decay=
 
 def recipe(folder, *overrides, name="text/ar-tiny"):
     return Recipe.read(name, [f"--run.dir={folder}", *QUIET, "--trainer.max_steps=4", *overrides])
-
-
-def fit(recipe, **kwargs):
-    result = train(recipe, progress=False, **kwargs)
-    assert result is not None
-    return result
-
-
-def state(result):
-    return torch.load(result.folder / "checkpoints/last.ckpt", weights_only=True)
 
 
 def untrained(recipe):
@@ -51,7 +41,7 @@ def test_a_run_with_groups_resumes_to_the_bit_and_leaves_frozen_weights(optimize
     fit(recipe(tmp_path / "parts", *given, "--trainer.max_steps=2", "--optim.schedule=constant"))
     parts = fit(recipe(tmp_path / "parts", *given, "--optim.schedule=constant"), resume="last")
     straight = fit(recipe(tmp_path / "straight", *given, "--optim.schedule=constant"))
-    kept, other = state(parts), state(straight)
+    kept, other = last(parts), last(straight)
     assert kept["state_dict"].keys() == other["state_dict"].keys()
     assert all(torch.equal(value, other["state_dict"][name]) for name, value in kept["state_dict"].items())
     begun = untrained(recipe(tmp_path, *given))
@@ -62,11 +52,11 @@ def test_a_run_with_groups_resumes_to_the_bit_and_leaves_frozen_weights(optimize
 
 def test_other_groups_are_applied_to_a_run_that_goes_on(tmp_path, capsys):
     begun = fit(recipe(tmp_path, "--trainer.max_steps=2", "--optim.lr=0.01"))
-    before = state(begun)
+    before = last(begun)
     result = fit(recipe(tmp_path, *GROUPED), resume="last")
     assert "optim.groups" in json.loads((result.folder / "changes.json").read_text())[0]["changes"]
     assert "optim.groups" in capsys.readouterr().out
-    after = state(result)
+    after = last(result)
     names = [name for group in after["optimizer_states"][0]["param_groups"] for name in group["param_names"]]
     assert "net.embedding.weight" not in names and len(names) == len(after["optimizer_states"][0]["state"])
     assert {float(value["step"]) for value in after["optimizer_states"][0]["state"].values()} == {4.0}
@@ -74,8 +64,8 @@ def test_other_groups_are_applied_to_a_run_that_goes_on(tmp_path, capsys):
     frozen = "net.embedding.weight"
     assert torch.equal(after[raw][frozen], before[raw][frozen])
     back = fit(recipe(tmp_path, "--optim.lr=0.01", "--trainer.max_steps=6"), resume="last")  # trained again
-    steps = {float(value["step"]) for value in state(back)["optimizer_states"][0]["state"].values()}
-    assert steps == {2.0, 6.0} and not torch.equal(state(back)[raw][frozen], before[raw][frozen])
+    steps = {float(value["step"]) for value in last(back)["optimizer_states"][0]["state"].values()}
+    assert steps == {2.0, 6.0} and not torch.equal(last(back)[raw][frozen], before[raw][frozen])
 
 
 def test_another_optimiser_is_refused_for_a_run_that_goes_on(tmp_path):
@@ -132,7 +122,7 @@ def test_two_processes_equal_one_with_groups(optimizer, strategy, tmp_path):
     # eps=1: steps proportional to gradients, so that rounding in a small one stays small
     given = [*GROUPED, f"--optim.optimizer={optimizer}", "--optim.eps=1", "--trainer.max_steps=2"]
     given += ["--trainer.accelerator=cpu"]
-    one = state(fit(recipe(tmp_path / "one", *given)))["state_dict"]
+    one = last(fit(recipe(tmp_path / "one", *given)))["state_dict"]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "unisono", "train"]
     done = subprocess.run(
         [sys.executable, *launcher, "text/ar-tiny", *QUIET, *given, f"--run.dir={tmp_path}/two", "--no-progress",

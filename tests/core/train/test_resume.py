@@ -8,26 +8,10 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import Callback
+from short_runs import fit, last, recipe
 from unisono.errors import UnisonoError
 from unisono.export import find_training_state
-from unisono.recipe import Recipe
-from unisono.train import train
 from unisono.train.resume import Origin
-
-
-def recipe(folder, *overrides, name="codec/vocos-tiny"):
-    quiet = ("--trainer.enable_model_summary=false", "--run.preview_seconds=0", "--trainer.max_steps=4")
-    return Recipe.read(name, [f"--run.dir={folder}", *quiet, *overrides])
-
-
-def fit(recipe, **kwargs):
-    result = train(recipe, progress=False, **kwargs)
-    assert result is not None
-    return result
-
-
-def state(result):
-    return torch.load(result.folder / "checkpoints/last.ckpt", weights_only=True)
 
 
 def content(folder):
@@ -82,7 +66,7 @@ def test_without_an_average_the_raw_weights_go_on(copy, tmp_path):
     result = fit(recipe(tmp_path, "--run.ema_decay=0"), resume="last", callbacks=[watch])
     for name, value in before.items():
         assert torch.equal(value, watch.weights[name])
-    assert "current_model_state" not in state(result)
+    assert "current_model_state" not in last(result)
     fit(recipe(tmp_path, "--trainer.max_steps=5"), resume="last")  # and an average can begin again
 
 

@@ -8,24 +8,13 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from refused import refused
+from short_runs import Kill, fit, recipe
 from unisono.errors import CheckpointError
 from unisono.export import export_run, find_training_state, load, read_training_state
-from unisono.recipe import CheckpointSpec, Recipe
-from unisono.train import train
+from unisono.recipe import CheckpointSpec
 from unisono.train.callbacks.checkpoints import KeepState
 from unisono.train.curves import read_curves
 from unisono.train.states.shelf import Shelf
-
-
-def recipe(folder, *overrides, name="codec/vocos-tiny"):
-    quiet = ("--trainer.enable_model_summary=false", "--run.preview_seconds=0", "--trainer.max_steps=4")
-    return Recipe.read(name, [f"--run.dir={folder}", *quiet, *overrides])
-
-
-def fit(recipe, **kwargs):
-    result = train(recipe, progress=False, **kwargs)
-    assert result is not None
-    return result
 
 
 class Keep(Callback):
@@ -83,15 +72,6 @@ WEIGHTS = ("state_dict", "current_model_state", "averaging_state", "optimizer_st
 def assert_same_training(one, other):
     for key in WEIGHTS:
         assert_same(one[key], other[key], key)
-
-
-class Kill(Callback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.global_step == self.step:
-            raise KeyError("killed")
 
 
 @pytest.fixture(scope="module")
