@@ -56,6 +56,11 @@ class Features:
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise self._lost(error) from None
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether the values are in memory, so that they need no entry."""
+        return self._tensors is not None
+
     def load(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
         """Return one feature, or a stretch of its first axis; only that much is read."""
         if self._tensors is not None:

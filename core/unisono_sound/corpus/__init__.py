@@ -1,7 +1,8 @@
 """Corpora: manifests of recordings, their limits, recordings with texts, and speech made on the spot."""
 
-from unisono_sound.corpus.corpus import SpeechCorpus, SpeechItem, SpeechSet, read_durations, read_texts
+from unisono_sound.corpus.corpus import SpeechCorpus, read_durations, read_texts
 from unisono_sound.corpus.facts import AudioFacts, SpeechFacts
+from unisono_sound.corpus.items import SpeechItem, SpeechSet
 from unisono_sound.corpus.limits import AudioLimits, wave_facts
 from unisono_sound.corpus.made import MadeSpeech, make_corpus, symbol_times
 from unisono_sound.corpus.manifest import Manifest, Utterance, find_audio, read_manifest, read_manifests, same_sentence

@@ -22,11 +22,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
-from unisono.data import Audit, DataModule, Drop, Features, Prepared, cache_root, collate_items, prepare_features
+from unisono.data import Audit, DataModule, Drop, cache_root, collate_items, prepare_features
 from unisono.data.folder import CacheError, written_aside
 from unisono.errors import DataError, RequestError
 from unisono.files import (
@@ -43,8 +40,9 @@ from unisono.files import (
 )
 
 from unisono_sound.corpus.facts import SpeechFacts
+from unisono_sound.corpus.items import SpeechItem, SpeechSet
 from unisono_sound.corpus.limits import AudioLimits
-from unisono_sound.corpus.manifest import Manifest, Utterance, read_manifests
+from unisono_sound.corpus.manifest import Manifest, read_manifests
 from unisono_sound.corpus.options import FLAT, ReadingOptions, SoundOptions
 from unisono_sound.corpus.recording import extract_mel, moments
 from unisono_sound.signal.mel import MelSpec
@@ -158,12 +156,12 @@ class SpeechCorpus(DataModule):
         size = round(self.val_size * len(kept)) if self.val_size < 1 else int(self.val_size)
         size = max(size, 1) if self.val_size and len(kept) > 1 else size
         train, val = manifest.split(size)
-        self.train_set = SpeechSet([kept[utterance.id] for utterance in train])
-        self.val_set = SpeechSet([kept[utterance.id] for utterance in val])
         total = sum(4 * math.prod(s) for i in kept.values() for s in i.features.shapes.values())
         if total <= HOLD_BYTES:
             for item in kept.values():
                 item.features.hold()
+        self.train_set = SpeechSet([kept[utterance.id] for utterance in train])
+        self.val_set = SpeechSet([kept[utterance.id] for utterance in val])
 
     def describe(self) -> SpeechFacts:
         """Return the facts of a voice; reads the corpus where ``prepare`` has not."""
@@ -190,89 +188,6 @@ class SpeechCorpus(DataModule):
         batch["symbol_lengths"] = torch.tensor([len(item["symbols"]) for item in items])
         batch["mel_lengths"] = torch.tensor([len(item["mel"]) for item in items])
         return batch
-
-
-class SpeechItem:
-    """One utterance: symbols at hand, features in the cache or in memory.
-
-    Raises ``Drop`` for more symbols than frames and for durations that do not fit.
-    """
-
-    def __init__(
-        self,
-        prepared: Prepared,
-        read: Symbols,
-        reader: FrontEnd,
-        speakers: Sequence[str],
-        given: dict[str, dict[str, Any]] | None,
-        spec: MelSpec,
-    ):
-        self.utterance: Utterance = prepared.item
-        self.features: Features = prepared.features
-        self.speaker = speakers.index(self.utterance.speaker)
-        self.symbols = torch.tensor(reader.table.encode(read.symbols))
-        self.words = torch.tensor(read.word_of)
-        self.num_frames = self.features.shapes["mel"][0]
-        self.durations: Tensor | None = None
-        if given is not None:
-            if self.utterance.id not in given:
-                raise Drop("no durations", "the id is not in the file")
-            self.durations = self._fit(given[self.utterance.id], spec)
-        elif len(self.symbols) > self.num_frames:
-            raise Drop("more symbols than frames", f"{len(self.symbols)} and {self.num_frames}")
-
-    def _fit(self, given: dict[str, Any], spec: MelSpec) -> Int[Tensor, "s"]:
-        if "times" in given:
-            times = _numbers(given["times"], "times") - self.features.facts["cut_seconds"]
-            bounds = np.rint(times * spec.sample_rate / spec.hop_length).clip(0, self.num_frames).astype(np.int64)
-            bounds[:1], bounds[-1:] = 0, self.num_frames
-            frames = np.diff(bounds)
-        else:
-            numbers = _numbers(given["durations"], "durations")
-            frames = numbers.clip(-1, self.num_frames + 1).astype(np.int64)
-            if not (numbers == np.rint(numbers)).all():
-                raise Drop("durations do not fit", "durations are whole numbers of frames")
-        if len(frames) != len(self.symbols):
-            raise Drop("durations do not fit", f"{len(frames)} for {len(self.symbols)} symbols")
-        if (frames < 0).any() or frames.sum() != self.num_frames:
-            raise Drop("durations do not fit", f"sum {frames.sum()} of {self.num_frames} frames")
-        return torch.from_numpy(frames)
-
-
-class SpeechSet:
-    """Utterances as a map-style set; nothing is random here, models crop for themselves."""
-
-    def __init__(self, items: list[SpeechItem]):
-        self.items = items
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def size(self, index: int) -> int:
-        return self.items[index].num_frames
-
-    def groups(self) -> tuple[list[str], list[int]]:
-        """Return the speakers' names, and the number of each item's speaker among them."""
-        names = sorted({item.utterance.speaker for item in self.items})
-        number = {name: place for place, name in enumerate(names)}
-        return names, [number[item.utterance.speaker] for item in self.items]
-
-    def item(self, index: int, generator: torch.Generator | None = None) -> dict[str, Any]:
-        """Return symbols [s], words [s], each feature (mel [t, m] and what else there is), speaker, id, text,
-        durations [s].
-        """
-        item = self.items[index]
-        result = {
-            "symbols": item.symbols,
-            "words": item.words,
-            **{name: item.features.load(name) for name in item.features.shapes},
-            "speaker": item.speaker,
-            "id": item.utterance.id,
-            "text": item.utterance.text,
-        }
-        if item.durations is not None:
-            result["durations"] = item.durations
-        return result
 
 
 def read_texts(manifest: Manifest, reader: FrontEnd, audit: Audit) -> dict[str, Symbols]:
@@ -378,13 +293,6 @@ def _duration_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | Fault]]:
             yield file.id, {"id": file.stem, **row}
         else:
             yield file.id, Fault("wrong fields", wanted, "", file.path)
-
-
-def _numbers(values: Any, name: str) -> Float[np.ndarray, "n"]:
-    """Return a list of finite numbers; raises ``Drop`` where it is something else."""
-    if not isinstance(values, list) or not all(type(v) in (int, float) and abs(v) < 2**53 for v in values):
-        raise Drop("durations do not fit", f"{name} is no list of numbers: {values!r:.60}")
-    return np.array(values, np.float64)
 
 
 def mel_statistics(items: Sequence[SpeechItem]) -> dict[str, Any]:
