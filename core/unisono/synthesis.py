@@ -32,9 +32,10 @@ class Synthesizer:
     def __getattr__(self, name: str) -> Any:
         """Return a list of names that a field takes, where the model has one: ``classes``, for the field ``label``."""
         model: Any = self.__dict__.get("model")  # not there yet where a copy is being made
-        for field, fact in model.choices.items() if model is not None else ():
-            if fact == name:
-                return choices_of(type(model), model.facts)[field]
+        if model is not None:
+            for field, fact in model.choices.items():
+                if fact == name:
+                    return choices_of(type(model), model.facts)[field]
         raise AttributeError(f"a synthesizer of {type(model).__name__} has no {name!r}")
 
     def __dir__(self) -> list[str]:
