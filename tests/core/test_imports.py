@@ -117,6 +117,7 @@ LIGHT = {
         for words in (
             *(["--help"], ["--version"], ["plugins"], ["recipes"], ["codec", "encode", "--help"]),
             *([verb, "--help"] for verb in ("train", "generate", "export", "check", "data", "recipes", "doctor")),
+            *([verb, "--help"] for verb in ("models", "package", "push")),
         )
     },
 }
@@ -129,7 +130,7 @@ def test_these_load_nothing_heavy():
         f"assert not (heavy := [m for m in {HEAVY!r} if m in sys.modules]), f'{name} loads {{heavy}}'\n"
         for name, code in LIGHT.items()
     )
-    assert len(LIGHT) == 14 and loaded(f"import sys\n{steps}") == set()
+    assert len(LIGHT) == 17 and loaded(f"import sys\n{steps}") == set()
 
 
 def test_core_needs_no_pytest():
