@@ -173,3 +173,20 @@ def test_words_and_offsets_of_a_stream_are_those_of_the_whole(voice_export):
     assert np.allclose([start for _, start in moved], [word.start for word in whole.words], atol=1e-9)
     ends = [piece.offset + piece.seconds for piece in pieces]
     assert np.allclose(ends[:-1], [piece.offset for piece in pieces[1:]])
+
+
+def test_what_models_list_are_fields_of_their_requests_and_facts_of_their_data():
+    from dataclasses import fields
+
+    from unisono import plugin
+
+    listing = 0
+    for name in plugin.discover():
+        for short in plugin.get(name).models:
+            kind = plugin.resolve(f"{name}/{short}", "models")
+            for field, fact in kind.choices.items():
+                listing += 1
+                assert field in kind.Request.model_fields, f"{name}/{short}: {field}"
+                assert fact in {known.name for known in fields(kind.Facts)}, f"{name}/{short}: {fact}"
+                assert not hasattr(unisono.Synthesizer, fact), f"{name}/{short}: {fact} is a Synthesizer's own"
+    assert listing >= 6
