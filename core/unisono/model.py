@@ -83,6 +83,9 @@ class Model(LightningModule):
     regions: ClassVar[tuple[str, ...]] = ()
     """Patterns of names of the submodules that ``run.compile`` and ``run.activation_checkpointing`` act on, such as
     ``("net.blocks.*",)``; by default the blocks that the model repeats."""
+    requests_at_once: ClassVar[int] = 1
+    """How many requests ``unisono serve`` makes together at most. More than 1 where that was measured to be faster than
+    one after the other, and where it changes no byte of an output."""
     streams_the_whole: ClassVar[bool] = True
     """Whether the joined pieces of ``stream`` equal the output of a call; not where a stream cuts a text elsewhere."""
 

@@ -21,7 +21,7 @@ Role = Literal["models", "data", "evaluators", "sweeps"]
 """What a manifest names by its own short names."""
 
 GROUP = "unisono.plugins"
-PLUGIN_API = "1.2"
+PLUGIN_API = "1.3"
 ALLOW_LIST = "UNISONO_PLUGINS"
 
 
@@ -43,6 +43,8 @@ class Plugin:
     to the one that says what ``unisono sweep`` measures of it. ``verbs`` (since API 1.1) are verbs of the plugin's own.
     ``importers`` (since API 1.2) maps a ``model_type``, as ``config.json`` of a folder in Hugging Face's layout has it,
     to the function that makes a model of such a folder, running no code from it: ``unisono.load`` calls it.
+    ``routes`` (since API 1.3) are functions that ``unisono serve`` calls with its ``unisono.serve.Server``; each
+    returns a FastAPI router. What several plugins name is taken once.
     ``api`` is the plugin API it was written for: the major must equal the core's, the minor may not exceed it.
     """
 
@@ -55,6 +57,7 @@ class Plugin:
     sweeps: dict[str, str] = field(default_factory=dict)
     verbs: dict[str, Verb] = field(default_factory=dict)
     importers: dict[str, str] = field(default_factory=dict)
+    routes: tuple[str, ...] = ()
     recipes: str | None = None
     extra: str | None = None
 
@@ -195,6 +198,18 @@ def importer(model_type: str) -> Any:
             value=model_type,
         )
     return _import(get(able[0]), offered[able[0]][model_type])
+
+
+def routes() -> tuple[list[Any], list[PluginError]]:
+    """Import the functions that make routes, of every plugin that is well; those that cannot be come as errors."""
+    named = {target: state.plugin for state in states() if state.plugin is not None for target in state.plugin.routes}
+    found, broken = [], []
+    for target, plugin in named.items():
+        try:
+            found.append(_import(plugin, target))
+        except PluginError as error:
+            broken.append(error)
+    return found, broken
 
 
 def import_string(target: str) -> Any:

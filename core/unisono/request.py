@@ -12,6 +12,10 @@ MOST_PROBLEMS = 5
 """Of a request with more faults only so many are told."""
 
 
+FILE: dict[str, Any] = {"format": "file-path"}
+"""``json_schema_extra`` of a field that names a file: ``unisono serve`` takes the file itself, and opens no path."""
+
+
 class Request(BaseModel):
     """The base of every model's request; unknown fields and non-finite numbers are refused."""
 
@@ -36,29 +40,34 @@ class Request(BaseModel):
         try:
             return cls(**fields)
         except ValidationError as error:
-            first = error.errors()[0]
-            own = getattr(first.get("ctx", {}).get("error"), "path", None)  # of a validator of several fields
-            place = own or ".".join(str(part) for part in first["loc"]) or cls.__name__
-            raise RequestError(cls._sentence(error), code=_code(first), path=place, value=first["input"]) from None
+            raise sentence_of(cls, error) from None
 
-    @classmethod
-    def _sentence(cls, error: ValidationError) -> str:
-        problems = []
-        for item in error.errors():
-            name = ".".join(str(part) for part in item["loc"]) or cls.__name__
-            if item["type"] == "extra_forbidden":
-                problems.append(f"unknown field {name!r}{did_you_mean(name, cls.model_fields)}")
-            elif item["type"] == "missing":
-                problems.append(f"{name} is required")
-            else:
-                message = item["msg"].removeprefix("Value error, ")
-                if item["type"] in ("list_type", "tuple_type") and isinstance(item["input"], str):
-                    parts = ", ".join(part.strip() for part in item["input"].split(","))
-                    message = f"must be a list, such as [{parts:.60}]"
-                problems.append(f"{name}={shown(item['input'])}: {message[:1].lower()}{message[1:]}")
-        if len(problems) > MOST_PROBLEMS:  # such as a long list of NaN
-            problems[MOST_PROBLEMS:] = [f"and {len(problems) - MOST_PROBLEMS} more like these"]
-        return "; ".join(problems).encode("utf-8", "backslashreplace").decode()
+
+def sentence_of(kind: type[BaseModel], error: ValidationError) -> RequestError:
+    """Return what pydantic found wrong as one sentence; the error's fields are the first fault's."""
+    first = error.errors()[0]
+    own = getattr(first.get("ctx", {}).get("error"), "path", None)  # of a validator of several fields
+    place = own or ".".join(str(part) for part in first["loc"]) or kind.__name__
+    return RequestError(_sentence(kind, error), code=_code(first), path=place, value=first["input"])
+
+
+def _sentence(kind: type[BaseModel], error: ValidationError) -> str:
+    problems = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"]) or kind.__name__
+        if item["type"] == "extra_forbidden":
+            problems.append(f"unknown field {name!r}{did_you_mean(name, kind.model_fields)}")
+        elif item["type"] == "missing":
+            problems.append(f"{name} is required")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            if item["type"] in ("list_type", "tuple_type") and isinstance(item["input"], str):
+                parts = ", ".join(part.strip() for part in item["input"].split(","))
+                message = f"must be a list, such as [{parts:.60}]"
+            problems.append(f"{name}={shown(item['input'])}: {message[:1].lower()}{message[1:]}")
+    if len(problems) > MOST_PROBLEMS:  # such as a long list of NaN
+        problems[MOST_PROBLEMS:] = [f"and {len(problems) - MOST_PROBLEMS} more like these"]
+    return "; ".join(problems).encode("utf-8", "backslashreplace").decode()
 
 
 def _code(problem: ErrorDetails) -> Code:

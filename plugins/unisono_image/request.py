@@ -28,6 +28,7 @@ from unisono.diffusion import (
 )
 from unisono.errors import RequestError, did_you_mean
 from unisono.nn.captions import MAX_LETTERS, MAX_WORDS
+from unisono.request import FILE
 
 from unisono_image.corpus.files import MIN_SIDE, code_of, covered, read_image
 from unisono_image.models.condition import NO_LABEL
@@ -77,7 +78,9 @@ class ImageRequest(Request):
     )
     tolerance: float = Field(default=0.01, description="relative movement at which a parallel solver accepts a step")
     image: str | SkipJsonSchema[InstanceOf[Image]] | None = Field(
-        default=None, description="a picture to start from: a path; scaled and cropped to the size that is made"
+        default=None,
+        description="a picture to start from: a path; scaled and cropped to the size that is made",
+        json_schema_extra=FILE,
     )
     strength: float | None = Field(
         default=None,

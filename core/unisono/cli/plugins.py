@@ -54,6 +54,7 @@ def pointing_nowhere(plugin: Any):
         for name, target in getattr(plugin, role).items()
     ]
     named += [(f"verbs: {name!r}", f"{verb.module}:run") for name, verb in plugin.verbs.items()]
+    named += [("routes", target) for target in plugin.routes]
     for what, target in named:
         try:
             found = import_string(target)

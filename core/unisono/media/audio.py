@@ -4,9 +4,9 @@ import base64
 import html
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from einops import rearrange
@@ -85,6 +85,15 @@ class Audio(Media):
     def sound(self) -> "Audio":
         """Return it itself."""
         return self
+
+    def about(self) -> dict[str, Any]:
+        """Return rate and channels, segments with their times, and curves; None where a curve is undefined."""
+        curves = {
+            name: {"unit": curve.unit, "times": _plain(curve.times), "values": _plain(curve.values)}
+            for name, curve in self.curves.items()
+        }
+        told = {"seconds": self.seconds, "sample_rate": self.sample_rate, "channels": self.waveform.shape[0]}
+        return {**told, "segments": [asdict(segment) for segment in self.segments], "curves": curves}
 
     def __repr__(self) -> str:
         channels = self.waveform.shape[0]
@@ -171,3 +180,8 @@ class Audio(Media):
         }
         waveform = np.concatenate([piece.waveform for piece in pieces], axis=1)
         return Audio(waveform, rate, tuple(segments), joined, pieces[0].offset)
+
+
+def _plain(numbers: np.ndarray) -> list[float | None]:
+    """Numbers as JSON has them, which knows no NaN."""
+    return [float(number) if np.isfinite(number) else None for number in numbers]

@@ -20,6 +20,7 @@ class Media:
 
     ``seconds``: how long it lasts. ``sound``: what of it can be heard. ``log``: what a training log keeps of it.
     ``__rich__``: what a terminal shows of it, live views included. ``_repr_html_``: what a notebook shows.
+    ``about``: what a program is told of it, as plain JSON.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
@@ -114,6 +115,10 @@ class Media:
         heard = self.sound()
         if heard is not None:
             board.add_audio(tag, heard.waveform[:1], step, heard.sample_rate)
+
+    def about(self) -> dict[str, Any]:
+        """Return what is known about it beside its content, as plain JSON; ``unisono serve`` answers it."""
+        return {} if self.seconds is None else {"seconds": self.seconds}
 
     def __rich__(self) -> Any:
         """Return what a terminal shows of it, as rich renders it; ``unisono generate --live`` calls it at each step."""

@@ -52,6 +52,10 @@ class Image(Media):
             pixels = (np.nan_to_num(pixels).clip(0, 1) * 255).round().astype(np.uint8)
         return np.ascontiguousarray(rearrange(pixels, "c h w -> h w c"))
 
+    def about(self) -> dict[str, Any]:
+        """Return its size in pixels."""
+        return {"width": self.width, "height": self.height}
+
     def __repr__(self) -> str:
         return f"Image({self.width} × {self.height})"
 

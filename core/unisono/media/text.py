@@ -57,6 +57,10 @@ class Text(Media):
         steps = f", {self.num_steps} steps" if self.num_steps else ""
         return f"Text({shown!r}, {len(self.text)} characters{steps})"
 
+    def about(self) -> dict[str, Any]:
+        """Return everything, as `to_dict`."""
+        return self.to_dict()
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain JSON."""
         order = {"tokens": list(self.tokens), "pieces": list(self.pieces), "order": list(self.order)}

@@ -33,7 +33,7 @@ from unisono.errors import CheckpointError, DataError, RequestError
 from unisono.media import Audio
 from unisono.model import OnStep
 from unisono.nn.quantize import Quantizer
-from unisono.request import Request
+from unisono.request import FILE, Request
 from unisono.train.adversarial import Adversarial
 from unisono_sound.corpus import AudioFacts
 from unisono_sound.precision import check_precision
@@ -139,7 +139,9 @@ class Codec(Adversarial):
     class Request(Request):
         """A recording to encode and decode: a file, or samples."""
 
-        audio: str | None = Field(default=None, description="path of a recording to encode and decode")
+        audio: str | None = Field(
+            default=None, description="path of a recording to encode and decode", json_schema_extra=FILE
+        )
         samples: Annotated[
             list[float] | None,
             BeforeValidator(lambda x: x.tolist() if hasattr(x, "tolist") else x),

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from unisono.errors import CheckpointError, RequestError
 from unisono.media import Audio
 from unisono.model import Model, OnStep
-from unisono.request import Request
+from unisono.request import FILE, Request
 from unisono_sound.corpus import AudioFacts
 from unisono_sound.precision import check_precision
 from unisono_sound.signal import LogMel, read_audio
@@ -43,7 +43,9 @@ class Vocoder(Model):
     class Request(Request):
         """A recording to analyse and resynthesise, or a log mel spectrogram."""
 
-        audio: str | None = Field(default=None, description="path of a recording to resynthesise")
+        audio: str | None = Field(
+            default=None, description="path of a recording to resynthesise", json_schema_extra=FILE
+        )
         mel: Annotated[
             list[list[float]] | None,
             BeforeValidator(lambda x: x.tolist() if hasattr(x, "tolist") else x),

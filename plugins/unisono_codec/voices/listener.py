@@ -35,6 +35,7 @@ from unisono.errors import DataError, RecipeError, RequestError
 from unisono.model import OnStep
 from unisono.nn.convnext import ConvNeXtBlock
 from unisono.recipe import data_of
+from unisono.request import FILE
 from unisono_sound.corpus import SoundOptions, level, trim
 from unisono_sound.precision import check_precision
 from unisono_sound.signal import LogMel, read_audio, resample
@@ -121,7 +122,7 @@ class Listener(Model):
     class Request(Request):
         """A recording to listen to: a file, or samples."""
 
-        audio: str | None = Field(default=None, description="path of a recording of one word")
+        audio: str | None = Field(default=None, description="path of a recording of one word", json_schema_extra=FILE)
         samples: Annotated[
             list[float] | None,
             BeforeValidator(lambda x: x.tolist() if hasattr(x, "tolist") else x),

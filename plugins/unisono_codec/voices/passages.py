@@ -22,7 +22,7 @@ from unisono import Audio
 from unisono.data import derive_seed
 from unisono.errors import RequestError
 from unisono.masked import Canvas, cut
-from unisono.request import Request
+from unisono.request import FILE, Request
 from unisono_sound.corpus import level
 from unisono_sound.signal import read_audio
 from unisono_sound.voice import Reading, SpeechRequest, seams, segments
@@ -55,7 +55,9 @@ class VoiceRequest(Request):
         default=None, description="who says it; default: the voice's first speaker, or the prompt's where there is one"
     )
     pace: float = Field(default=1.0, ge=0.25, le=4.0, description="speed: 2 is twice as fast")
-    prompt: str | None = Field(default=None, description="path of a recording whose voice to take")
+    prompt: str | None = Field(
+        default=None, description="path of a recording whose voice to take", json_schema_extra=FILE
+    )
     prompt_text: str | None = Field(default=None, description="what the prompt says; helps to follow it")
     num_steps: int | None = Field(
         default=None,

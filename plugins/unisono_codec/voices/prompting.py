@@ -22,7 +22,7 @@ from unisono.data import derive_seed
 from unisono.errors import DataError, RequestError, did_you_mean
 from unisono.masked import Canvas
 from unisono.recipe import data_of
-from unisono.request import Request
+from unisono.request import FILE, Request
 from unisono_sound.corpus import SoundOptions, level, trim
 from unisono_sound.corpus.manifest import DIGITS
 from unisono_sound.signal import read_audio
@@ -40,7 +40,9 @@ class PromptedRequest(Request):
     )
     semantic: list[int] | None = Field(default=None, description="semantic tokens to say, one per codec frame")
     semantic_rate: float | None = Field(default=None, gt=0, description="of semantic, how many come a second: checked")
-    prompt: str | None = Field(default=None, description="path of a recording whose voice to take")
+    prompt: str | None = Field(
+        default=None, description="path of a recording whose voice to take", json_schema_extra=FILE
+    )
     speaker: str | None = Field(
         default=None, description="a known speaker's voice, in place of a prompt; default: the first"
     )

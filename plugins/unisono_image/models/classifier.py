@@ -32,6 +32,7 @@ from unisono import Media, Model, Request
 from unisono.data import Drop
 from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
 from unisono.model import OnStep
+from unisono.request import FILE
 
 from unisono_image.corpus.facts import ImageFacts
 from unisono_image.corpus.files import code_of, fitted, read_image
@@ -107,7 +108,7 @@ class ImageClassifier(Model):
     class Request(Request):
         """An image to judge: a file, or its pixels."""
 
-        image: str | None = Field(default=None, description="path of an image")
+        image: str | None = Field(default=None, description="path of an image", json_schema_extra=FILE)
         pixels: Annotated[
             list[list[list[int]]] | None,
             BeforeValidator(lambda x: x.tolist() if hasattr(x, "tolist") else x),

@@ -27,6 +27,7 @@ from unisono import Image, Model, Request
 from unisono.errors import RecipeError
 from unisono.model import OnStep
 from unisono.peers import add_up
+from unisono.request import FILE
 from unisono.train.adversarial import Adversarial, Played
 
 from unisono_image.corpus.facts import ImageFacts
@@ -40,7 +41,9 @@ class VAERequest(Request):
     """A picture to send through the autoencoder."""
 
     image: str | SkipJsonSchema[InstanceOf[Image]] | None = Field(
-        default=None, description="path of a picture; default: a made one, half dark and half light"
+        default=None,
+        description="path of a picture; default: a made one, half dark and half light",
+        json_schema_extra=FILE,
     )
 
 

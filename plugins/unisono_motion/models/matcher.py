@@ -29,6 +29,7 @@ from unisono.model import OnStep
 from unisono.nn.captions import SmallTextEncoder
 from unisono.nn.fft import sinusoids
 from unisono.nn.transformer import Block
+from unisono.request import FILE
 
 from unisono_motion.corpus.facts import MotionFacts
 from unisono_motion.corpus.fit import fit
@@ -95,7 +96,7 @@ class MotionMatcher(Model):
         """A text, or a motion's file, to find the place of."""
 
         text: str | None = Field(default=None, description="a caption")
-        motion: str | None = Field(default=None, description="path of a BVH or NPZ file")
+        motion: str | None = Field(default=None, description="path of a BVH or NPZ file", json_schema_extra=FILE)
         metres_per_unit: float = Field(
             default=0.01, gt=0, le=1000, description="the BVH file's unit of length, in metres"
         )

@@ -25,6 +25,7 @@ from pydantic import Field
 from torch import Tensor
 from unisono import Request
 from unisono.errors import RequestError
+from unisono.request import FILE
 
 from unisono_motion.models.caption_encoders import read_caption
 from unisono_motion.models.sampling import check_sampler
@@ -73,7 +74,7 @@ class MotionRequest(Request):
         le=1000,
         description="noise on which tokens come first, where a sampler has it (default: its own)",
     )
-    motion: str | None = Field(default=None, description="path of a BVH or NPZ file to edit")
+    motion: str | None = Field(default=None, description="path of a BVH or NPZ file to edit", json_schema_extra=FILE)
     metres_per_unit: float = Field(default=0.01, gt=0, le=1000, description="the BVH file's unit of length, in metres")
     keep: list[tuple[float, float]] | None = Field(
         default=None, min_length=1, description="ranges of the clip to keep, in seconds, such as [[0, 1], [3, 4]]"

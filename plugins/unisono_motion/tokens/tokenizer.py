@@ -37,6 +37,7 @@ from unisono.data import Drop
 from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
 from unisono.model import OnStep
 from unisono.nn.quantize import GroupedQuantizer, Quantised, Quantizer, ResidualQuantizer, ScalarQuantizer
+from unisono.request import FILE
 
 from unisono_motion.corpus.facts import MotionFacts
 from unisono_motion.corpus.fit import fit
@@ -74,7 +75,9 @@ class MotionTokenizer(Model):
     class Request(Request):
         """A motion to encode and decode: a file, or features."""
 
-        motion: str | None = Field(default=None, description="path of a BVH or NPZ file to reconstruct")
+        motion: str | None = Field(
+            default=None, description="path of a BVH or NPZ file to reconstruct", json_schema_extra=FILE
+        )
         features: Annotated[
             list[list[float]] | None,
             BeforeValidator(lambda x: x.tolist() if hasattr(x, "tolist") else x),
