@@ -4,6 +4,7 @@ VERBS = {
     "train": "train a model from a recipe",
     "tune": "search values of a recipe by trials, each a short training",
     "generate": "synthesize with an export",
+    "serve": "put models behind HTTP, with OpenAI's routes",
     "curves": "draw the training curves of runs",
     "export": "turn a training run into an export",
     "evaluate": "measure an export on a corpus",
