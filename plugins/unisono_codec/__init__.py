@@ -4,7 +4,7 @@ from unisono import Plugin, Verb
 
 plugin = Plugin(
     name="codec",
-    api="1.1",
+    api="1.3",
     summary="Sound as spectrograms and tokens: vocoders, neural codecs and .uc files, voices that speak in tokens",
     models={
         "parallel-wavegan": "unisono_codec.vocoders.parallel_wavegan:ParallelWaveGAN",
@@ -52,6 +52,7 @@ plugin = Plugin(
         "soundstorm": "unisono_codec.voices.voice_report:probe",
     },
     verbs={"codec": Verb("unisono_codec.cli", "encode sound into small files of tokens, and decode them")},
+    routes=("unisono_sound.serving.routes:router",),
     recipes="unisono_recipes.codec",
     extra="codec",
 )

@@ -4,7 +4,7 @@ from unisono import Plugin
 
 plugin = Plugin(
     name="image",
-    api="1.0",
+    api="1.3",
     summary="Pictures from classes and captions, by diffusion; samplers that run in parallel",
     models={
         "dit": "unisono_image.models.dit:DiT",
@@ -28,6 +28,7 @@ plugin = Plugin(
         "dit": "unisono_image.measure.evaluate:probe",
         "unet": "unisono_image.measure.evaluate:probe",
     },
+    routes=("unisono_image.serving:router",),
     recipes="unisono_recipes.image",
     extra="image",
 )

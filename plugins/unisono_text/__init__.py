@@ -4,7 +4,7 @@ from unisono import Plugin
 
 plugin = Plugin(
     name="text",
-    api="1.2",
+    api="1.3",
     summary="Text by masked diffusion, and autoregressive text in fewer evaluations",
     models={
         "mdlm": "unisono_text.models.mdlm:MDLM",
@@ -53,6 +53,7 @@ plugin = Plugin(
         "Dream": "unisono_text.models.published:from_transformers",
         "Fast_dLLM_Qwen": "unisono_text.models.published:from_transformers",
     },
+    routes=("unisono_text.serving:router",),
     recipes="unisono_recipes.text",
     extra="text",
 )

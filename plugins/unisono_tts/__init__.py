@@ -4,7 +4,7 @@ from unisono import Plugin
 
 plugin = Plugin(
     name="tts",
-    api="1.0",
+    api="1.3",
     summary="Text to speech in one pass",
     models={
         "fastspeech": "unisono_tts.fastspeech:FastSpeech",
@@ -19,6 +19,7 @@ plugin = Plugin(
         "fastspeech": "unisono_tts.evaluate:evaluate",
         "fastpitch": "unisono_tts.evaluate:evaluate",
     },
+    routes=("unisono_sound.serving.routes:router",),
     recipes="unisono_recipes.tts",
     extra="tts",
 )

@@ -51,6 +51,7 @@ class LanguageModel(Model):
     """
 
     Media: ClassVar[type[Text]] = Text
+    requests_at_once: ClassVar[int] = 8  # text/ar: 6.3 × the speed of one at a time; text/mdlm: 1.5 ×
     Facts: ClassVar[type[TextFacts]] = TextFacts
     facts: TextFacts
     Request: ClassVar[Any] = TextRequest
