@@ -4,6 +4,7 @@ VERBS = {
     "train": "train a model from a recipe",
     "tune": "search values of a recipe by trials, each a short training",
     "generate": "synthesize with an export",
+    "batch": "make a corpus: a file of requests into shards, in several processes",
     "serve": "put models behind HTTP, with OpenAI's routes",
     "curves": "draw the training curves of runs",
     "export": "turn a training run into an export",
@@ -18,5 +19,5 @@ VERBS = {
     "check": "run the conformance kit on a plugin",
     "doctor": "print versions, device and plugins, to paste in a bug report",
 }
-FREE_FORM = {"train", "tune", "generate", "data", "sweep"}
+FREE_FORM = {"train", "tune", "generate", "batch", "data", "sweep"}
 """Verbs whose flags depend on a recipe or a model, and are parsed by the verb itself."""

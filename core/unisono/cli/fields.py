@@ -46,7 +46,7 @@ def written_flags(kind: Any, rest: list[str]) -> tuple[dict[str, str], list[str]
 
 def flag_value(name: str, value: str, annotation: Any) -> Any:
     """Read a flag's value as its field's type asks for: a text as it is written, anything else as plain YAML."""
-    if annotation is str or str in get_args(annotation):
+    if takes_text(annotation):
         return value
     try:
         read = read_yaml(value, f"--{name}", RequestError)
@@ -61,6 +61,11 @@ def flag_value(name: str, value: str, annotation: Any) -> Any:
             path=f"--{name}",
             value=value,
         ) from None
+
+
+def takes_text(annotation: Any) -> bool:
+    """Whether a field's type takes a text as it is written."""
+    return annotation is str or str in get_args(annotation)
 
 
 def as_text(argument: str) -> str:

@@ -96,18 +96,11 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
                 path="text" if given[:1] != "-" else given,
                 value=given,
             )
-        suffix = args.suffix or media.suffixes[0]
-        media.check_path(f"0001{suffix}")
-        if suffix.lower() not in media.suffixes:  # such as ../x.wav
-            raise RequestError(
-                f"--suffix {suffix!r:.80} is more than a suffix: use one of {', '.join(media.suffixes)}",
-                code="format",
-                path="--suffix",
-                value=suffix,
-            )
-        from unisono.cli.many import generate_many
+        from unisono.batch.numbered import generate_numbered
+        from unisono.batch.run import check_suffix
 
-        return generate_many(synthesizer, args.input, Path(args.output_dir), suffix, fields, args.batch_size)
+        suffix = check_suffix(args.suffix, media)
+        return generate_numbered(synthesizer, args.input, Path(args.output_dir), suffix, fields, args.batch_size)
     if args.output_dir is not None:
         raise RequestError(
             "--output-dir is where --input writes: give --input FILE, or -o FILE for one output",

@@ -6,8 +6,8 @@ import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from unisono.errors import DataError
 from unisono.files.fault import Fault, Kind, shown
@@ -64,7 +64,7 @@ def cause_of(error: OSError | ValueError, path: Path, fix: str = "check the path
     return Fault("unreadable", f"cannot be read ({shown(said or str(error))})", fix, path)
 
 
-def open_file(path: str | os.PathLike, kind: Kind = DataError, fix: str = "check the path") -> BinaryIO:
+def open_file(path: str | os.PathLike, kind: Kind = DataError, fix: str = "check the path") -> BufferedReader:
     """Open a regular file for reading bytes; raises ``kind`` with one sentence where there is none."""
     path = Path(path)
     if fault := fault_of(path, fix):

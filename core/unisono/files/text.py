@@ -11,6 +11,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 
 from unisono.errors import DataError
@@ -119,16 +120,20 @@ def stream_lines(
     """
     path = Path(path)
     with open_file(path, kind, fix) as file, reading(path, kind, fix):
-        if wide := wide_encoding(file.read(HEAD)):
-            raise Fault("invalid UTF-8", f"is {wide}, not UTF-8", SAVE, path).error(kind)
-        file.seek(0)
-        number = 0
-        while raw := file.readline(MOST_LINE + 1):
-            number += 1
-            if len(raw) > MOST_LINE:
-                raise Fault("too large", f"a line of more than {MOST_LINE} bytes", "divide it", path, number).error(
-                    kind
-                )
-            while raw.startswith(UTF8_MARK):
-                raw = raw[len(UTF8_MARK) :]
-            yield number, raw
+        yield from stream_lines_of(file, path, kind)
+
+
+def stream_lines_of(
+    file: BufferedReader, path: Path | None = None, kind: Kind = DataError
+) -> Iterator[tuple[int, bytes]]:
+    """As ``stream_lines``, of an open file or pipe; ``path`` is for its errors."""
+    if wide := wide_encoding(file.peek(HEAD)[:HEAD]):
+        raise Fault("invalid UTF-8", f"is {wide}, not UTF-8", SAVE, path).error(kind)
+    number = 0
+    while raw := file.readline(MOST_LINE + 1):
+        number += 1
+        if len(raw) > MOST_LINE:
+            raise Fault("too large", f"a line of more than {MOST_LINE} bytes", "divide it", path, number).error(kind)
+        while raw.startswith(UTF8_MARK):
+            raw = raw[len(UTF8_MARK) :]
+        yield number, raw

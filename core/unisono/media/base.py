@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Media:
     """The base of every output. A kind defines ``suffixes``, ``_write`` and ``plot``; the hooks below have defaults.
 
-    ``seconds``: how long it lasts. ``sound``: what of it can be heard. ``log``: what a training log keeps of it.
-    ``__rich__``: what a terminal shows of it, live views included. ``_repr_html_``: what a notebook shows.
-    ``about``: what a program is told of it, as plain JSON.
+    ``seconds``: how long it lasts. ``amount``: how much it is, in its own unit. ``sound``: what of it can be heard.
+    ``log``: what a training log keeps of it. ``__rich__``: what a terminal shows of it, live views included.
+    ``_repr_html_``: what a notebook shows. ``about``: what a program is told of it, as plain JSON.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
@@ -101,6 +101,11 @@ class Media:
     def seconds(self) -> float | None:
         """How long it lasts, for real-time factors; None where it has no duration."""
         return None
+
+    @property
+    def amount(self) -> tuple[float, str] | None:
+        """How much it is, with its unit: seconds where it lasts; None where a kind does not say."""
+        return None if self.seconds is None else (self.seconds, "seconds")
 
     def sound(self) -> "Audio | None":
         """Return it as it is heard; None where it is silent. A score returns what it sounds like."""

@@ -45,6 +45,11 @@ class Image(Media):
         return self.pixels.shape[2]
 
     @property
+    def amount(self) -> tuple[float, str]:
+        """Its pixels."""
+        return self.width * self.height, "pixels"
+
+    @property
     def bytes(self) -> np.ndarray:
         """The picture as uint8 [h, w, 3], as files have it; floats are cut to 0..1 and rounded."""
         pixels = self.pixels

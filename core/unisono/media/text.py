@@ -44,6 +44,11 @@ class Text(Media):
         """In how many steps it was filled; 0 where that is not known."""
         return max(self.order, default=-1) + 1
 
+    @property
+    def amount(self) -> tuple[float, str]:
+        """Its characters."""
+        return len(self.text), "characters"
+
     @staticmethod
     def join(pieces: "Sequence[Text]") -> "Text":
         """Return the texts of a stream as one; one piece is kept whole, of several only the text is known."""

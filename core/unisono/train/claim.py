@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from unisono.errors import CheckpointError, UnisonoError
-from unisono.files import writing_to, written_aside
+from unisono.files import LOCK, lock_folder, writing_to, written_aside
 
-LOCK = ".lock"
 JOB = "job.json"
 
 
@@ -109,23 +108,4 @@ def find_job(parent: Path, job: dict[str, Any]) -> Path | None:
 
 
 def _locked(folder: Path) -> int | None:
-    """Lock a folder and return the lock's file; None where the system has no such locks."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return None
-    number = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        # a lock of the process, not of the open file: workers that outlive a killed run do not hold it
-        fcntl.lockf(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        os.close(number)
-        raise CheckpointError(
-            f"another process trains in {str(folder)!r} now: wait until it has ended, or start a new run",
-            code="state",
-            path=folder,
-        ) from None
-    except OSError:  # a file system without locks
-        os.close(number)
-        return None
-    return number
+    return lock_folder(folder, "trains in", "start a new run", CheckpointError)
