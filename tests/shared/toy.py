@@ -5,6 +5,7 @@ nobody expects, ``die`` ends the process.
 """
 
 import os
+import resource
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,6 +57,13 @@ class Toy(Model):
 
 def open_toy(weight: float = 0.5) -> Synthesizer:
     return Synthesizer(Toy(weight), {"model": "toy/toy"})
+
+
+def open_where_files_are_short() -> Synthesizer:
+    """Have the system refuse to let a file of this process grow beyond 40,000 bytes."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write says so
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    return open_toy()
 
 
 def rows_of(dest: Path) -> dict[str, bytes]:

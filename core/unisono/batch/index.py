@@ -16,13 +16,13 @@ from unisono.files import shown
 
 CACHE_KIB = 16_384
 """Memory of the index, whatever it holds."""
-TABLES = """
-CREATE TABLE made (key TEXT PRIMARY KEY, shard INTEGER, seed INTEGER, amount REAL, unit TEXT, bytes INTEGER)
-    WITHOUT ROWID;
-CREATE TABLE failed (key TEXT PRIMARY KEY, reason TEXT, code TEXT) WITHOUT ROWID;
-CREATE TABLE asked (key TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE rows (number INTEGER PRIMARY KEY, file TEXT, line INTEGER, key TEXT, reason TEXT, code TEXT);
-"""
+TABLES = (
+    "CREATE TABLE made (key TEXT PRIMARY KEY, shard INTEGER, seed INTEGER, amount REAL, unit TEXT, bytes INTEGER)"
+    " WITHOUT ROWID",
+    "CREATE TABLE failed (key TEXT PRIMARY KEY, reason TEXT, code TEXT) WITHOUT ROWID",
+    "CREATE TABLE asked (key TEXT PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TABLE rows (number INTEGER PRIMARY KEY, file TEXT, line INTEGER, key TEXT, reason TEXT, code TEXT)",
+)
 
 
 class Found(NamedTuple):
@@ -44,11 +44,16 @@ class Index:
     def __init__(self, path: Path):
         self.path = path
         path.unlink(missing_ok=True)
-        self._base = sqlite3.connect(path, isolation_level=None)
-        for setting in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{CACHE_KIB}", "temp_store = FILE"):
-            self._base.execute(f"PRAGMA {setting}")
-        self._base.executescript(TABLES)
-        self._base.execute("BEGIN")  # one transaction to the end: nothing of it need survive
+        try:
+            self._base = sqlite3.connect(path, isolation_level=None)
+            settings = ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{CACHE_KIB}", "temp_store = FILE")
+            for setting in settings:
+                self._base.execute(f"PRAGMA {setting}")
+            self._base.execute("BEGIN")  # one transaction to the end: nothing of it need survive
+            for table in TABLES:
+                self._base.execute(table)
+        except sqlite3.Error as error:
+            raise self._lost(error) from None
 
     def close(self) -> None:
         """Remove the index."""

@@ -1,7 +1,7 @@
 """Local engine: blocks are made in this process, or in several of this machine with a model each.
 
-Processes are fresh ones and are given one block at a time, the next one the moment that they ask. One that dies is started
-again and its block is made anew; in whose making processes die twice, a row is left out and told. Processes end with
+Processes are fresh ones and are given one block at a time, the next one the moment that they are done. Where one dies,
+its block is made anew by another; a row in whose making processes die twice is left out, and told. Processes end with
 this one, however it ends, and put nothing in its place themselves.
 """
 
@@ -179,11 +179,11 @@ class _Worker:
 
 
 def _context() -> Any:
-    """How processes begin: fresh ones, forked from one that has imported torch and nothing else, where there is such."""
+    """How processes begin: fresh, where the system can by a fork of one that has only imported what models need."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", __name__])
+    context.set_forkserver_preload(["unisono.model", __name__])
     return context
 
 

@@ -1,0 +1,162 @@
+"""Batch killing: batches that are killed again and again, by SIGKILL, and must end as one that was not.
+
+``python tests/shared/batch_killing.py FOLDER --kills 50 --workers 1``
+
+Each run is a fork of one process that has imported everything, and is killed at a line, drawn at random, of those that
+the package executes; with several workers at a random moment, so that they are left alone with what they make. After
+each kill every shard that counts must be whole; at the end folders must be equal byte for byte. Every other batch has a
+line of its input changed after each kill, and must end with exactly what its last input asks for.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import tarfile
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+from toy import open_toy, rows_of
+from unisono import batch
+from unisono.batch import Options, run_batch
+from unisono.files import aside
+
+ROWS = 30
+OPTIONS = Options(shard_size=4, batch_size=2)
+TRACED = (str(Path(batch.__file__).parent), str(aside.__file__), str(tarfile.__file__))
+
+
+def run_once(lines: list[str], dest: Path, workers: int, at_line: int | None, after: float | None) -> tuple[str, int]:
+    """Make a batch in a process of its own; return "killed", "done" or what went wrong, and the lines it executed."""
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    source, count, log = dest.with_suffix(".txt"), dest.with_suffix(".count"), dest.with_suffix(".log")
+    source.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    child = os.fork()
+    if child == 0:
+        _be(source, dest, workers, at_line, count, log)
+    begun = time.monotonic()
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        if after is not None and time.monotonic() - begun > after:
+            os.kill(child, signal.SIGKILL)
+            after = None
+        time.sleep(0.002)
+    code = os.waitstatus_to_exitcode(ended[1])
+    if code == -signal.SIGKILL:
+        return "killed", 0
+    return ("done" if code == 0 else f"exit code {code}: {log.read_text()[-3000:]}"), int(count.read_text() or 0)
+
+
+def _be(source: Path, dest: Path, workers: int, at_line: int | None, count: Path, log: Path) -> None:
+    """Make a batch in this fork, and end it."""
+    code = 1
+    try:
+        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        seen = _kill_at(at_line) if workers == 1 else [0]
+        options = Options(shard_size=OPTIONS.shard_size, batch_size=OPTIONS.batch_size, workers=workers)
+        run_batch(open_toy, str(source), dest, options)
+        sys.settrace(None)
+        count.write_text(str(seen[0]))
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _kill_at(line: int | None) -> list[int]:
+    """Kill this process at the given one of the lines that the package executes; return their count so far."""
+    count = [0]
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(TRACED):
+            return None
+        if event == "line":
+            count[0] += 1
+            if count[0] == line:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+
+    sys.settrace(trace)
+    return count
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Everything that lies in a folder, by its path there."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def check_shards(folder: Path) -> int:
+    """Every shard is noted and whole, or is none yet; return how many there are."""
+    parts = {path.stem: path for path in (folder / "manifest").glob("0*.jsonl")} if folder.is_dir() else {}
+    shards = sorted(folder.glob("0*.tar")) if folder.is_dir() else []
+    for shard in shards:
+        about, *rows = [json.loads(line) for line in parts[shard.stem].read_text().splitlines()]
+        assert shard.stat().st_size == about["bytes"] and len(rows) == about["rows"], shard
+        with tarfile.open(shard) as archive:
+            assert len(archive.getnames()) == 2 * len(rows), shard
+    rows_of(folder) if shards else None  # none is there twice
+    return len(shards)
+
+
+def check_end(lines: list[str], dest: Path) -> None:
+    """The manifest has a row for each line, and each row is what a call makes."""
+    rows, toy = rows_of(dest), open_toy()
+    told = [json.loads(line) for line in (dest / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(told) == len(lines)
+    for line, row in zip(lines, told, strict=True):
+        assert rows[row["name"]].decode() == toy(line, seed=row["seed"]).text
+    stray = [path.name for path in dest.rglob(".*") if path.name != ".lock"]
+    assert not stray, stray
+
+
+def kill_batches(where: Path, kills: int, workers: int = 1, seed: int = 0, each: int = 6) -> dict[str, int]:
+    """Kill batches ``kills`` times, each one ``each`` times at most; return what happened."""
+    draw = random.Random(seed)
+    lines = [f"Row {n} of many." for n in range(ROWS)]
+    begun = time.monotonic()
+    ended, total = run_once(lines, where / "straight", workers, None, None)
+    life = time.monotonic() - begun
+    assert ended == "done", ended
+    right = content(where / "straight")
+    told = {"kills": 0, "batches": 0, "with shards": 0, "changed lines": 0}
+    while told["kills"] < kills:
+        dest, asked = where / f"batch-{told['batches']}", list(lines)
+        changing = told["batches"] % 2 == 1
+        for attempt in range(each + 1):
+            more = attempt < each and told["kills"] < kills
+            line = draw.randrange(1, total) if more and workers == 1 else None
+            after = draw.uniform(0, life) if more and workers > 1 else None
+            ended, _ = run_once(asked, dest, workers, line, after)
+            told["with shards"] += check_shards(dest) > 0 and ended == "killed"
+            if ended != "killed":
+                break
+            told["kills"] += 1
+            if changing:
+                asked[draw.randrange(ROWS)] = f"Changed {told['kills']}."
+                told["changed lines"] += 1
+        assert ended == "done", ended
+        check_end(asked, dest)
+        assert changing or content(dest) == right, sorted(set(content(dest)) ^ set(right))
+        told["batches"] += 1
+        print(f"batch {told['batches']}: {told}", file=sys.stderr, flush=True)
+    return told
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    print(json.dumps(kill_batches(given.folder, given.kills, given.workers, given.seed)))
