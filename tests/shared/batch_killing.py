@@ -3,9 +3,10 @@
 ``python tests/shared/batch_killing.py FOLDER --kills 50 --workers 1``
 
 Each run is a fork of one process that has imported everything, and is killed at a line, drawn at random, of those that
-the package executes; with several workers at a random moment, so that they are left alone with what they make. After
-each kill every shard that counts must be whole; at the end folders must be equal byte for byte. Every other batch has a
-line of its input changed after each kill, and must end with exactly what its last input asks for.
+the package executes, or, each second time, of those that put a shard in its place; with several workers at a random
+moment, so that they are left alone with what they make. After each kill every shard that counts must be whole; at the
+end folders must be equal byte for byte. Every other batch has a line of its input changed after each kill, and must end
+with exactly what its last input asks for.
 """
 
 import argparse
@@ -23,18 +24,23 @@ from typing import Any
 import torch
 from toy import open_toy, rows_of
 from unisono import batch
-from unisono.batch import Options, run_batch
+from unisono.batch import Options, folder, run_batch
 from unisono.files import aside
 
 ROWS = 30
 OPTIONS = Options(shard_size=4, batch_size=2)
+WRITING = (str(folder.__file__), str(aside.__file__))
 TRACED = (str(Path(batch.__file__).parent), str(aside.__file__), str(tarfile.__file__))
 
 
-def run_once(lines: list[str], dest: Path, workers: int, at_line: int | None, after: float | None) -> tuple[str, int]:
+Line = tuple[int, int] | None
+"""Which of the lines of a kind kills: (0 for any, 1 for those that write, number)."""
+
+
+def run_once(lines: list[str], dest: Path, workers: int, at_line: Line, after: float | None) -> tuple[str, list[int]]:
     """Make a batch in a process of its own; return "killed", "done" or what went wrong, and the lines it executed."""
     dest.parent.mkdir(parents=True, exist_ok=True)
-    source, count, log = dest.with_suffix(".txt"), dest.with_suffix(".count"), dest.with_suffix(".log")
+    source, count, log = (dest.with_name(name) for name in ("lines.txt", "count", "log"))
     source.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     child = os.fork()
     if child == 0:
@@ -47,22 +53,23 @@ def run_once(lines: list[str], dest: Path, workers: int, at_line: int | None, af
         time.sleep(0.002)
     code = os.waitstatus_to_exitcode(ended[1])
     if code == -signal.SIGKILL:
-        return "killed", 0
-    return ("done" if code == 0 else f"exit code {code}: {log.read_text()[-3000:]}"), int(count.read_text() or 0)
+        return "killed", []
+    return ("done" if code == 0 else f"exit code {code}: {log.read_text()[-3000:]}"), json.loads(count.read_text())
 
 
-def _be(source: Path, dest: Path, workers: int, at_line: int | None, count: Path, log: Path) -> None:
+def _be(source: Path, dest: Path, workers: int, at_line: Line, count: Path, log: Path) -> None:
     """Make a batch in this fork, and end it."""
     code = 1
     try:
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(out, 1)
         os.dup2(out, 2)
-        seen = _kill_at(at_line) if workers == 1 else [0]
+        seen = _kill_at(at_line) if workers == 1 else [0, 0]
         options = Options(shard_size=OPTIONS.shard_size, batch_size=OPTIONS.batch_size, workers=workers)
-        run_batch(open_toy, str(source), dest, options)
+        os.chdir(dest.parent)  # names in the manifest are then the same for all
+        run_batch(open_toy, source.name, dest.name, options)
         sys.settrace(None)
-        count.write_text(str(seen[0]))
+        count.write_text(json.dumps(seen))
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -72,16 +79,17 @@ def _be(source: Path, dest: Path, workers: int, at_line: int | None, count: Path
         os._exit(code)
 
 
-def _kill_at(line: int | None) -> list[int]:
-    """Kill this process at the given one of the lines that the package executes; return their count so far."""
-    count = [0]
+def _kill_at(line: Line) -> list[int]:
+    """Kill this process at the given one of the lines that the package executes; return their counts so far."""
+    count = [0, 0]
 
     def trace(frame: Any, event: str, argument: Any) -> Any:
         if not frame.f_code.co_filename.startswith(TRACED):
             return None
         if event == "line":
             count[0] += 1
-            if count[0] == line:
+            count[1] += frame.f_code.co_filename.startswith(WRITING)
+            if line is not None and count[line[0]] == line[1]:
                 os.kill(os.getpid(), signal.SIGKILL)
         return trace
 
@@ -89,21 +97,21 @@ def _kill_at(line: int | None) -> list[int]:
     return count
 
 
-def content(folder: Path) -> dict[str, bytes]:
+def content(place: Path) -> dict[str, bytes]:
     """Everything that lies in a folder, by its path there."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
 
-def check_shards(folder: Path) -> int:
+def check_shards(place: Path) -> int:
     """Every shard is noted and whole, or is none yet; return how many there are."""
-    parts = {path.stem: path for path in (folder / "manifest").glob("0*.jsonl")} if folder.is_dir() else {}
-    shards = sorted(folder.glob("0*.tar")) if folder.is_dir() else []
+    parts = {path.stem: path for path in (place / "manifest").glob("0*.jsonl")} if place.is_dir() else {}
+    shards = sorted(place.glob("0*.tar")) if place.is_dir() else []
     for shard in shards:
         about, *rows = [json.loads(line) for line in parts[shard.stem].read_text().splitlines()]
         assert shard.stat().st_size == about["bytes"] and len(rows) == about["rows"], shard
         with tarfile.open(shard) as archive:
             assert len(archive.getnames()) == 2 * len(rows), shard
-    rows_of(folder) if shards else None  # none is there twice
+    rows_of(place) if shards else None  # none is there twice
     return len(shards)
 
 
@@ -123,17 +131,18 @@ def kill_batches(where: Path, kills: int, workers: int = 1, seed: int = 0, each:
     draw = random.Random(seed)
     lines = [f"Row {n} of many." for n in range(ROWS)]
     begun = time.monotonic()
-    ended, total = run_once(lines, where / "straight", workers, None, None)
+    ended, total = run_once(lines, where / "straight" / "out", workers, None, None)
     life = time.monotonic() - begun
     assert ended == "done", ended
-    right = content(where / "straight")
+    right = content(where / "straight" / "out")
     told = {"kills": 0, "batches": 0, "with shards": 0, "changed lines": 0}
     while told["kills"] < kills:
-        dest, asked = where / f"batch-{told['batches']}", list(lines)
+        dest, asked = where / f"batch-{told['batches']}" / "out", list(lines)
         changing = told["batches"] % 2 == 1
         for attempt in range(each + 1):
             more = attempt < each and told["kills"] < kills
-            line = draw.randrange(1, total) if more and workers == 1 else None
+            kind = told["kills"] % 2
+            line = (kind, draw.randrange(1, total[kind])) if more and workers == 1 else None
             after = draw.uniform(0, life) if more and workers > 1 else None
             ended, _ = run_once(asked, dest, workers, line, after)
             told["with shards"] += check_shards(dest) > 0 and ended == "killed"

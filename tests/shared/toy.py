@@ -74,6 +74,8 @@ def rows_of(dest: Path) -> dict[str, bytes]:
 
     found: list[tuple[str, bytes]] = []
     for path in sorted(dest.iterdir()):
+        if path.name.startswith("."):
+            continue  # half written, of a killed process
         if path.suffix == ".tar":
             with tarfile.open(path) as archive:
                 for member in archive:

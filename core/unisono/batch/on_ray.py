@@ -54,6 +54,15 @@ def make_on_ray(blocks: Iterator[Block], plan: Plan, workers: int, on_made: Call
             done = _read_done(row["done"])
             on_made(sizes[done.number])
             yield done
+    except ray.exceptions.RayError as error:  # such as a machine without the model's plugin
+        why = " ".join(str(error).split())
+        raise UnisonoError(
+            f"Ray ended the batch ({type(error).__name__}: …{why[-300:]}): mend it and start again, finished shards "
+            "are kept",
+            code="failed",
+            path="--engine",
+            value=type(error).__name__,
+        ) from error
     finally:
         if begun:
             ray.shutdown()
