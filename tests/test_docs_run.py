@@ -38,7 +38,7 @@ STAND_INS = {
     "GRVQ": "checkpoints/gmlm-digits/components/codec",
     "LISTENER": "checkpoints/gmlm-digits/components/listener",
 }
-RUN = ("generate", "codec", "recipes", "plugins", "models", "package")
+RUN = ("generate", "batch", "codec", "recipes", "plugins", "models", "package")
 """Verbs whose commands are run; the others train, measure a corpus, or need one."""
 
 SLOW = {"README.md", "docs/text-to-motion.md", "docs/text-decoding.md"}
@@ -187,7 +187,7 @@ def test_a_command_can_be_typed(block, words, output):
             assert f"unisono: {error}" == refused, f"{block.place}: {error}"
         else:
             assert not refused
-    elif verb == "generate":
+    elif verb in ("generate", "batch"):
         fields, _ = request_flags(request_of(args.checkpoint), free)
         for field, value in fields.items():
             check_value(request_of(args.checkpoint), field, value)

@@ -1,7 +1,6 @@
 """Batch: the verb: what it reads, prints and returns, with a real export."""
 
 import json
-import os
 import subprocess
 import sys
 import tarfile
@@ -82,19 +81,18 @@ def test_wrong_flags_are_one_sentence(batch, flags, told):
     assert len(done.err.splitlines()) == 1
 
 
-def test_lines_of_the_standard_input(voice_export, tmp_path):
-    """In a process of its own; a model that it opened before is known again."""
-    command = [sys.executable, "-m", "unisono", "batch", voice_export, "-", tmp_path / "out", "--pace=4"]
-    for said in (b"1 made, 0 kept", b"0 made, 1 kept"):
-        done = subprocess.run(command, input=b"\xef\xbb\xbfHello.\r\n", capture_output=True, timeout=200)
-        assert done.returncode == 0 and done.stdout.startswith(said), done.stderr
-    assert manifest(tmp_path / "out")[0]["file"] == "-"
+def test_lines_of_the_standard_input(batch, voice_export):
+    """In a process of its own; what it made is known in this one."""
+    command = [sys.executable, "-m", "unisono", "batch", voice_export, "-", batch.folder, "--pace=4"]
+    done = subprocess.run(command, input=b"\xef\xbb\xbfHello.\r\n", capture_output=True, timeout=280)
+    assert done.returncode == 0 and done.stdout.startswith(b"1 made, 0 kept"), done.stderr
+    assert manifest(batch.folder)[0]["file"] == "-"
+    assert batch("Hello.\n", "--pace=4").out.startswith("0 made, 1 kept")
 
 
-def test_generate_keeps_what_another_process_made(voice_export, tmp_path):
-    (tmp_path / "lines.txt").write_text("Hello.\n")
-    command = [sys.executable, "-m", "unisono", "generate", voice_export, "--input", tmp_path / "lines.txt"]
-    command += ["--output-dir", tmp_path / "out", "--pace=4"]
-    for said in (b"1 written, 0 kept", b"0 written, 1 kept"):
-        done = subprocess.run(command, capture_output=True, timeout=200, env=os.environ)
-        assert done.returncode == 0 and done.stdout.startswith(said), (done.stdout, done.stderr)
+def test_an_input_that_cannot_be_read_leaves_a_finished_batch_alone(batch, command, voice_export, tmp_path):
+    batch("Hello.\n", "--pace=4")
+    before = (batch.folder / "manifest.jsonl").read_bytes()
+    for name in ("none.txt", "*.csv", "."):
+        assert command("batch", voice_export, tmp_path / name, batch.folder).code == 2
+    assert (batch.folder / "manifest.jsonl").read_bytes() == before

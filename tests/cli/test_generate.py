@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 
 def test_one_text(command, voice, voice_export, tmp_path):
@@ -143,6 +144,13 @@ def test_it_resumes_where_it_stopped(many):
     assert (done.code, done.out) == (0, f"1 written, 2 kept from before, 0 failed: {many.folder}\n")
     assert sorted(p.name for p in many.folder.iterdir()) == ["0001.wav", "0002.wav", "0003.wav"]
     assert (many.folder / "0001.wav").stat().st_mtime_ns == before
+
+
+def test_a_model_is_the_same_in_another_process(many):
+    """Whatever weights that only training needs are drawn there."""
+    for seed, said in ((1, "1 written, 0 kept"), (2, "0 written, 1 kept")):
+        torch.manual_seed(seed)
+        assert many("One.\n", "--pace=4").out.startswith(said)
 
 
 def test_nothing_to_do(many):

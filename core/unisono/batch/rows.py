@@ -83,12 +83,15 @@ class Columns:
 def read_rows(source: str, columns: Columns) -> Iterator[Row]:
     """Yield the rows of a file, of all files that a pattern such as ``texts/*.txt`` names, or of ``-``.
 
-    Blank lines are no rows. Raises ``RequestError`` where there is no such file or it is of no kind that is read.
+    Blank lines are no rows. Raises ``RequestError``, before the first row, where there is no such file, or its beginning
+    shows that it is of no kind that is read.
     """
     if source in STDIN:
         return _text_rows(stream_lines_of(sys.stdin.buffer, None, RequestError), "-", False)  # type: ignore[arg-type]
     paths = _paths(source)
     readers = [_reader(path, columns) for path in paths]
+    for read in readers:
+        next(read(), None)
     return (row for read in readers for row in read())
 
 
