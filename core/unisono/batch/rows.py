@@ -83,8 +83,8 @@ class Columns:
 def read_rows(source: str, columns: Columns) -> Iterator[Row]:
     """Yield the rows of a file, of all files that a pattern such as ``texts/*.txt`` names, or of ``-``.
 
-    Blank lines are no rows. Raises ``RequestError``, before the first row, where there is no such file, or its beginning
-    shows that it is of no kind that is read.
+    Blank lines are no rows. Raises ``RequestError``, before the first row, where there is no such file, or where its
+    beginning shows that it is of no kind that is read.
     """
     if source in STDIN:
         return _text_rows(stream_lines_of(sys.stdin.buffer, None, RequestError), "-", False)  # type: ignore[arg-type]
