@@ -256,8 +256,8 @@ def test_paths_of_the_repository_exist(page):
             assert (ROOT / path).exists(), f"{NAMES[page]}: {path} does not exist"
 
 
-def test_the_tree_in_the_readme_is_the_tree():
-    (tree,) = [block for block in blocks(ROOT / "README.md") if block.text.startswith("core/unisono/ ")]
+def test_the_tree_in_contributing_is_the_tree():
+    (tree,) = [block for block in blocks(ROOT / "CONTRIBUTING.md") if block.text.startswith("core/unisono/ ")]
     folder = ""
     for line in tree.text.splitlines():
         indented = line.startswith("    ") and not line.startswith("     ")
@@ -267,7 +267,7 @@ def test_the_tree_in_the_readme_is_the_tree():
         named = [name for name in names if name.endswith("/") or "." in name]
         for name in named:
             path = f"{folder}{name}" if indented else name
-            assert (ROOT / path).exists(), f"README's tree names {path}, which does not exist"
+            assert (ROOT / path).exists(), f"the tree names {path}, which does not exist"
         if not indented and named:
             folder = named[0]
 
@@ -306,3 +306,22 @@ def test_a_block_is_found_with_its_reason(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# A page\n\n<!-- not run: needs a GPU -->\n```python\nx = 1\n```\n\n```python\ny = 2\n```\n")
     assert [(b.text, b.line, b.not_run) for b in blocks(page)] == [("x = 1\n", 4, "needs a GPU"), ("y = 2\n", 8, "")]
+
+
+@pytest.mark.skipif(not (ROOT / "checkpoints").exists(), reason="a source distribution has no checkpoints")
+def test_the_readme_tells_of_each_model_what_its_card_tells():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = {match[1]: match[0] for match in re.finditer(r"^\| \[([\w-]+)\]\(checkpoints/.*$", text, re.MULTILINE)}
+    exports = {path.name: path for path in ROOT.glob("checkpoints/*")}
+    assert rows.keys() == exports.keys()
+    for name, row in rows.items():
+        card = (exports[name] / "README.md").read_text(encoding="utf-8")
+        _, _, _, size, licence, figure, load, _ = (cell.strip() for cell in row.split("|"))
+        megabytes = sum(path.stat().st_size for path in exports[name].rglob("*") if path.is_file()) / 1e6
+        parameters, told = size.split(" M, ")
+        assert f", {parameters} M parameters" in card
+        assert float(told.removesuffix(" MB")) == pytest.approx(megabytes, abs=0.6)
+        assert f"| Licence of the weights | {licence}" in card
+        assert load == f'`unisono.load("checkpoints/{name}")`'
+        numbers = re.findall(r"\d+\.\d+", figure.partition("(autoregressive")[0])  # whose figure is on its own card
+        assert numbers and all(number in card for number in numbers), f"{name}: {numbers} are not all on its card"
