@@ -157,3 +157,32 @@ def test_the_pages_build_without_a_warning(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "html" / "index.html").is_file()
+
+
+METHODS = (
+    "duration",
+    "masked",
+    "masked-training",
+    "masked-verify",
+    "lossless",
+    "diffusion",
+    "pipelines",
+    "devices",
+    "deer",
+)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_page_on_a_method_says_why_before_a_block_that_runs(name):
+    text = page(f"{name}.md")
+    opening = text.partition("\n\n")[2].partition("\n\n")[0]
+    assert not opening.startswith(("```", "|")), f"{name}.md opens with no sentence"
+    assert len(re.findall(r"[.?:](?:\s|$)", opening)) >= 3, f"{name}.md opens with fewer than three sentences"
+    first, shown, _ = text.partition("```python")
+    assert shown, f"{name}.md has no block of Python"
+    assert "<!-- not run" not in first, f"{name}.md: the first block is not run"
+
+
+def test_the_pages_of_methods_are_those_of_the_index():
+    (listed,) = re.findall(r":caption: Methods\n\n(.*?)```", page("index.md"), re.DOTALL)
+    assert tuple(listed.split()) == METHODS
