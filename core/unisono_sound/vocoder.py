@@ -8,11 +8,12 @@ Shapes: b batch, t frames, n samples (t · hop), m mel bins.
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
+from unisono.graphs import Graphs
 
 from unisono_sound.signal.mel import MelSpec
 
-__all__ = ["Vocoder"]
+__all__ = ["GraphVocoder", "Vocoder"]
 
 
 @runtime_checkable
@@ -26,4 +27,17 @@ class Vocoder(Protocol):
 
         ``lengths`` are frames; an item's samples do not depend on what stands beyond them, and are zero there.
         """
+        ...
+
+
+@runtime_checkable
+class GraphVocoder(Vocoder, Protocol):
+    """A vocoder that can be part of a graph."""
+
+    def graph_form(self) -> nn.Module:
+        """Return what turns log mels [1, t, m] into waves [1, t · hop] without complex numbers or checks of values."""
+        ...
+
+    def graph_modules(self) -> Graphs:
+        """Return the graph ``wave``: log mels, and what else it needs to go on from an earlier piece, to waves."""
         ...

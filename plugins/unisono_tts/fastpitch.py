@@ -22,7 +22,7 @@ from unisono.duration import Alignment, log_durations
 from unisono_sound.signal import fill_gaps
 from unisono_sound.voice import Reading, SpeechRequest
 
-from unisono_tts.fastspeech import FastSpeech
+from unisono_tts.fastspeech import Asked, FastSpeech
 from unisono_tts.sizes import FLAT, AlignerSchedule, NetworkSizes, PitchObjective, PredictorSizes
 
 SEMITONE = math.log(2) / 12
@@ -88,36 +88,43 @@ class FastPitch(FastSpeech):
         self.pitch_in = nn.Conv1d(1, self.network.dim, 3, padding=1)
         self.energy_in = nn.Conv1d(1, self.network.dim, 3, padding=1)
 
+    def asked(self, readings: Sequence[Reading], num_symbols: int) -> Asked:
+        requests = [reading.request for reading in readings]
+        asked = super().asked(readings, num_symbols)
+        for name in ("pitch_shift", "pitch_range", "energy"):
+            asked[name] = torch.tensor([getattr(request, name) for request in requests], dtype=torch.float64)
+        return {name: value.to(self.pitch_std.device) for name, value in asked.items()}
+
     def adapt(
         self,
         x: Float[Tensor, "b s d"],
-        mask: Bool[Tensor, "b s"],
+        mask: Bool[Tensor, "b s"] | None,
         targets: dict[str, Float[Tensor, "b s"]] | None,
-        readings: Sequence[Reading] | None,
+        asked: Asked | None,
     ) -> tuple[Float[Tensor, "b s d"], dict[str, Float[Tensor, "b s"]]]:
-        kept = mask[:, None]
+        def kept(track: Float[Tensor, "b s"]) -> Float[Tensor, "b s"]:
+            return track if mask is None else track * mask
+
         pitch = self.pitch(x, mask)
-        used = pitch if readings is None else self._pitch_asked(pitch, readings)
-        x = x + self.pitch_in((targets["pitch"] if targets else used)[:, None] * kept).mT
+        used = pitch if asked is None else self._pitch_asked(pitch, asked)
+        x = x + self.pitch_in(kept(targets["pitch"] if targets else used)[:, None]).mT
         energy = self.energy(x, mask)
-        loudness = energy if readings is None else self._energy_asked(energy, readings)
-        x = x + self.energy_in((targets["energy"] if targets else loudness)[:, None] * kept).mT
-        if readings is None:
+        loudness = energy if asked is None else self._energy_asked(energy, asked)
+        x = x + self.energy_in(kept(targets["energy"] if targets else loudness)[:, None]).mT
+        if asked is None:
             return x, {"pitch": pitch, "energy": energy}
-        speaker = [reading.speaker for reading in readings]
+        speaker = asked["speaker"]
         hz = (used * self.pitch_std[speaker][:, None] + self.pitch_mean[speaker][:, None]).exp()
         norm = (loudness * self.energy_std[speaker][:, None] + self.energy_mean[speaker][:, None]).expm1()
         return x, {"pitch": hz, "energy": norm.clamp(min=1e-3).log() / DECIBEL}
 
-    def _pitch_asked(self, pitch: Float[Tensor, "b s"], readings: Sequence[Reading]) -> Float[Tensor, "b s"]:
-        asked = [reading.request for reading in readings]
-        span = torch.tensor([r.pitch_range for r in asked], device=pitch.device)
-        shift = torch.tensor([r.pitch_shift * SEMITONE for r in asked], device=pitch.device)
-        return pitch * span[:, None] + (shift / self.pitch_std[[r.speaker for r in readings]])[:, None]
+    def _pitch_asked(self, pitch: Float[Tensor, "b s"], asked: Asked) -> Float[Tensor, "b s"]:
+        shift = (asked["pitch_shift"].double() * SEMITONE).float()
+        return pitch * asked["pitch_range"].float()[:, None] + (shift / self.pitch_std[asked["speaker"]])[:, None]
 
-    def _energy_asked(self, energy: Float[Tensor, "b s"], readings: Sequence[Reading]) -> Float[Tensor, "b s"]:
-        gain = torch.tensor([r.request.energy * DECIBEL for r in readings], device=energy.device).exp()
-        speaker = [reading.speaker for reading in readings]
+    def _energy_asked(self, energy: Float[Tensor, "b s"], asked: Asked) -> Float[Tensor, "b s"]:
+        gain = (asked["energy"].double() * DECIBEL).float().exp()
+        speaker = asked["speaker"]
         mean, std = self.energy_mean[speaker][:, None], self.energy_std[speaker][:, None]
         norm = (energy * std + mean).expm1().clamp(min=0)
         return ((norm * gain[:, None]).log1p() - mean) / std

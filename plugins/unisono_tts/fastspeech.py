@@ -33,6 +33,7 @@ from unisono.duration import (
     search,
 )
 from unisono.errors import CheckpointError
+from unisono.graphs import Graphs
 from unisono.model import OnStep
 from unisono.nn.fft import FFTStack
 from unisono.nn.temporal import TemporalPredictor
@@ -41,6 +42,10 @@ from unisono_sound.voice import Reading, SpeechRequest, Voice
 from unisono_tts.facts import VoiceFacts
 from unisono_tts.sizes import FLAT, AlignerSchedule, NetworkSizes, Objective, PredictorSizes
 from unisono_tts.speaking import check_vocoder, speak, stream
+
+
+Asked = dict[str, Tensor]
+"""What readings ask for, by name: ``speaker`` [b], ``pace`` [b, s] and a model's own; numbers in float64."""
 
 
 @dataclass
@@ -132,7 +137,7 @@ class FastSpeech(Model):
     # ---- the network ---------------------------------------------------------------------------
 
     def encode(
-        self, symbols: Int[Tensor, "b s"], mask: Bool[Tensor, "b s"], speaker: Int[Tensor, " b"]
+        self, symbols: Int[Tensor, "b s"], mask: Bool[Tensor, "b s"] | None, speaker: Int[Tensor, " b"]
     ) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b s d"]]:
         """Return what the symbols mean in context, and their plain embeddings."""
         embedded = self.embedding(symbols)
@@ -142,9 +147,9 @@ class FastSpeech(Model):
     def adapt(
         self,
         x: Float[Tensor, "b s d"],
-        mask: Bool[Tensor, "b s"],
+        mask: Bool[Tensor, "b s"] | None,
         targets: dict[str, Float[Tensor, "b s"]] | None,
-        readings: Sequence[Reading] | None,
+        asked: Asked | None,
     ) -> tuple[Float[Tensor, "b s d"], dict[str, Float[Tensor, "b s"]]]:
         """Add what else is predicted per symbol; FastSpeech has nothing, FastPitch pitch and energy."""
         return x, {}
@@ -154,20 +159,41 @@ class FastSpeech(Model):
         frames = self.decoder(alignment.expand(x), alignment.tgt_mask)
         return self.to_mel(frames) * alignment.tgt_mask[..., None]
 
+    def asked(self, readings: Sequence[Reading], num_symbols: int) -> Asked:
+        """Return what readings ask for, as tensors; symbols beyond a reading's have pace 1."""
+        pace = torch.ones(len(readings), num_symbols, dtype=torch.float64)
+        for row, reading in enumerate(readings):
+            pace[row, : len(reading.pace)] = torch.tensor(reading.pace, dtype=torch.float64)
+        speaker = torch.tensor([reading.speaker for reading in readings])
+        return {"speaker": speaker.to(self.mel_mean.device), "pace": pace}
+
+    def plan(
+        self, symbols: Int[Tensor, "b s"], mask: Bool[Tensor, "b s"] | None, asked: Asked
+    ) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b s"], dict[str, Float[Tensor, "b s"]]]:
+        """Return what the decoder reads, durations in frames before pace and rounding, and the tracks.
+
+        ``mask`` is None where nothing is padding.
+        """
+        x, _ = self.encode(symbols, mask, asked["speaker"])
+        frames = durations_from_log(self.durations(x, mask), self.predictor.max_frames_per_symbol)
+        x, tracks = self.adapt(x, mask, None, asked)
+        return x, frames, tracks
+
     def say(self, symbols: Int[Tensor, "b s"], lengths: Int[Tensor, " b"], readings: Sequence[Reading]) -> Spoken:
         """Speak a padded batch of pieces: predicted durations, each symbol's own pace."""
         mask = torch.arange(symbols.shape[1], device=symbols.device) < lengths[:, None]
-        speaker = torch.tensor([reading.speaker for reading in readings], device=symbols.device)
-        x, _ = self.encode(symbols, mask, speaker)
-        predicted = durations_from_log(self.durations(x, mask), self.predictor.max_frames_per_symbol)
-        pace = torch.ones(symbols.shape, dtype=torch.float64)
-        for row, reading in enumerate(readings):
-            pace[row, : len(reading.pace)] = torch.tensor(reading.pace, dtype=torch.float64)
-        durations = round_durations(predicted, lengths, speed=pace)
-        x, tracks = self.adapt(x, mask, None, readings)
+        asked = self.asked(readings, symbols.shape[1])
+        x, predicted, tracks = self.plan(symbols, mask, asked)
+        durations = round_durations(predicted, lengths, speed=asked["pace"])
         alignment = Alignment.from_durations(durations, lengths)
         mel = self.decode(x, alignment) * self.mel_std + self.mel_mean
         return Spoken(mel, alignment, tracks)
+
+    def graph_modules(self) -> Graphs:
+        """Return the graphs ``speak``, and ``mel`` and the vocoder's ``wave`` apart; see ``graphs``."""
+        from unisono_tts.graphs import speech_graphs
+
+        return speech_graphs(self)
 
     # ---- training ------------------------------------------------------------------------------
 

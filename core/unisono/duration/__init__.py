@@ -30,7 +30,7 @@ from unisono.duration.regulate import (
     repeat,
     uniform,
 )
-from unisono.duration.rounding import round_durations
+from unisono.duration.rounding import round_durations, whole_durations
 from unisono.duration.search import search
 
 __all__ = [
@@ -54,4 +54,5 @@ __all__ = [
     "search",
     "shift_boundaries",
     "uniform",
+    "whole_durations",
 ]

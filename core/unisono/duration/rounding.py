@@ -128,7 +128,7 @@ def round_durations(
             "items %s have no duration at all; each gets one frame",
             empty.nonzero()[:, 0].tolist(),
         )
-        frames[empty, 0] = 1
+        frames = _at_least_one(frames, lengths)
         sums = frames.sum(1)
     if multiple_of > 1 and s > 0:
         last = (lengths - 1).clamp(min=0)
@@ -137,6 +137,21 @@ def round_durations(
             last = torch.where(position >= 0, position, last)
         frames.scatter_add_(1, last[:, None], ((-sums) % multiple_of)[:, None])
     return frames
+
+
+def whole_durations(
+    durations: Float[Tensor, "b s"], lengths: Int[Tensor, " b"], speed: Float[Tensor, "b s"]
+) -> Int[Tensor, "b s"]:
+    """What ``round_durations`` says by default, on tensors alone and without its checks, so that it can be traced."""
+    keep = torch.arange(durations.shape[1], device=durations.device) < lengths[:, None]
+    exact = torch.where(keep, durations.double(), 0.0) / speed.double()
+    return _at_least_one(_cumulative(exact, keep, lengths, None, 0), lengths)
+
+
+def _at_least_one(frames: Int[Tensor, "b s"], lengths: Int[Tensor, " b"]) -> Int[Tensor, "b s"]:
+    """Give the first token of an item without any frame one."""
+    empty = (frames.sum(1) == 0) & (lengths > 0)
+    return torch.cat([frames[:, :1] + empty[:, None], frames[:, 1:]], dim=1)
 
 
 def _per_token(speed: float | Tensor, like: Tensor, name: str) -> Tensor:

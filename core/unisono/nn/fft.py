@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -56,18 +56,18 @@ class FFTBlock(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(sizes.dropout)
 
-    def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
+    def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None) -> Float[Tensor, "b t d"]:
         y = self.attention_norm(x) if self.norm_first else x
         q, k, v = split_parts(self.qkv(y), self.num_heads)
-        attended = attend(q, k, v, mask[:, None, None], dropout=self.dropout.p if self.training else 0.0)
+        seen = None if mask is None else mask[:, None, None]
+        attended = attend(q, k, v, seen, dropout=self.dropout.p if self.training else 0.0)
         x = x + self.dropout(self.out(attended))
         if not self.norm_first:
             x = self.attention_norm(x)
-        kept = mask[..., None]
         y = self.feed_forward_norm(x) if self.norm_first else x
-        hidden = F.relu(self.conv_in((y * kept).mT)).mT
-        x = x + self.dropout(self.conv_out((hidden * kept).mT).mT)
-        return (x if self.norm_first else self.feed_forward_norm(x)) * kept
+        hidden = F.relu(self.conv_in(keep(y, mask).mT)).mT
+        x = x + self.dropout(self.conv_out(keep(hidden, mask).mT).mT)
+        return keep(x if self.norm_first else self.feed_forward_norm(x), mask)
 
 
 class FFTStack(nn.Module):
@@ -79,16 +79,27 @@ class FFTStack(nn.Module):
         self.norm = nn.LayerNorm(sizes.dim) if sizes.norm_first else nn.Identity()
         self.dropout = nn.Dropout(sizes.dropout)
 
-    def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
-        x = self.dropout(x + sinusoids(x.shape[1], x.shape[2], x.device).to(x.dtype)) * mask[..., None]
+    def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None) -> Float[Tensor, "b t d"]:
+        """``mask`` is None where nothing is padding."""
+        x = keep(self.dropout(x + sinusoids(x.shape[1], x.shape[2], x.device).to(x.dtype)), mask)
         for block in self.blocks:
             x = block(x, mask)
-        return self.norm(x) * mask[..., None]
+        return keep(self.norm(x), mask)
+
+
+def keep(x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None) -> Float[Tensor, "b t d"]:
+    """Return zeros where a mask does not keep; all of ``x`` without one."""
+    return x if mask is None else x * mask[..., None]
 
 
 def sinusoids(length: int, dim: int, device: torch.device | None = None) -> Float[Tensor, "t d"]:
     """Return the position code of Vaswani et al. 2017, §3.5: sines in the first half, cosines in the second."""
+    return position_code(torch.arange(length, device=device), dim)
+
+
+def position_code(positions: Int[Tensor, " t"], dim: int) -> Float[Tensor, "t d"]:
+    """Return the rows of ``sinusoids`` at some positions."""
     half = dim // 2
-    rates = torch.exp(torch.arange(half, device=device) * (-math.log(10000.0) / half))
-    angles = torch.arange(length, device=device)[:, None] * rates
+    rates = torch.exp(torch.arange(half, device=positions.device) * (-math.log(10000.0) / half))
+    angles = positions[:, None] * rates
     return F.pad(torch.cat([angles.sin(), angles.cos()], dim=1), (0, dim % 2))

@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unisono.nn.fft import keep
+
 
 class TemporalPredictor(nn.Module):
     """``num_layers`` × (conv ─ ReLU ─ LayerNorm ─ dropout) ─ Linear to a scalar, 0 on padding."""
@@ -26,8 +28,8 @@ class TemporalPredictor(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(filter_dim, 1)
 
-    def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t"]:
-        kept = mask[..., None]
+    def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None) -> Float[Tensor, "b t"]:
+        """``mask`` is None where nothing is padding."""
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = self.dropout(norm(F.relu(conv((x * kept).mT)).mT))
-        return self.out(x).squeeze(-1) * mask
+            x = self.dropout(norm(F.relu(conv(keep(x, mask).mT)).mT))
+        return keep(self.out(x), mask).squeeze(-1)

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.batching import Progress, grouped
 from unisono.errors import CheckpointError, DataError, RequestError
+from unisono.graphs import Graphs
 from unisono.media import Audio
 from unisono.model import OnStep
 from unisono.nn.quantize import Quantizer
@@ -319,6 +320,12 @@ class Codec(Adversarial):
             )
             raise RequestError(message, code="range", path="tokens", value=(int(tokens.min()), int(tokens.max())))
         return self.net.quantizer.decode(tokens)
+
+    def graph_modules(self) -> Graphs:
+        """Return the graphs ``encode`` and ``decode``; see ``graphs``."""
+        from unisono_codec.codecs.graphs import codec_graphs
+
+        return codec_graphs(self)
 
     def _whole(
         self, wave: Float[Tensor, "b n"], lengths: Int[Tensor, "b"] | None

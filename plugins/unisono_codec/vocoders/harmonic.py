@@ -145,6 +145,12 @@ class HarmonicNet(VocosNet):
         wanted = torch.lerp(given, own, self.share.sigmoid()) + filters.correction
         return mixed * (wanted.clamp(max=math.log(MAX_MAGNITUDE)).exp() / level)
 
+    def graph_form(self) -> nn.Module:
+        """Return the network on real numbers, log mels [1, t, m] to waves [1, n]; see ``graphs``."""
+        from unisono_codec.vocoders.graphs import HarmonicProducts
+
+        return HarmonicProducts(self)
+
     def teach(self, batch: dict[str, Tensor]) -> tuple[Float[Tensor, "b n"], dict[str, tuple[Tensor, Tensor]]]:
         """Return waveforms over the true pitch, and the pitch's cross entropy [b, t] with the frames that count."""
         filters = self.filters(batch["mel"])

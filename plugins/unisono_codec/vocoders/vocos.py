@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor, nn
 from unisono.errors import RecipeError
+from unisono.graphs import Graphs
 from unisono.nn.convnext import ConvNeXtBlock
 from unisono_sound.signal import MelSpec, istft_same
 from unisono_sound.signal.losses import LogMelLoss, MultiResolutionSTFTLoss
@@ -124,6 +125,12 @@ class VocosNet(nn.Module):
         if held is not None and held.shape[1] > done:
             yield self(held)[:, done * hop :]
 
+    def graph_form(self) -> nn.Module:
+        """Return the network on real numbers, log mels [1, t, m] to waves [1, n]; see ``graphs``."""
+        from unisono_codec.vocoders.graphs import VocosProducts
+
+        return VocosProducts(self)
+
     def mask(self, mel: Float[Tensor, "b t m"], lengths: Int[Tensor, "b"] | None) -> Bool[Tensor, "b t"] | None:
         """Return which frames are an item's own; None where all are."""
         if lengths is None:
@@ -187,6 +194,20 @@ class Vocos(Vocoder):
             self.net = VocosNet(*sizes)
         self.mel_loss = LogMelLoss(self.mel_spec)
         self.stft_loss = MultiResolutionSTFTLoss()
+
+    # ---- as a graph ----------------------------------------------------------------------------
+
+    def graph_form(self) -> nn.Module:
+        """Return what turns log mels [1, t, m] into waves [1, n] on real numbers, to be part of a graph."""
+        return self.net.graph_form()
+
+    @torch.no_grad()
+    def graph_modules(self) -> Graphs:
+        """Return one graph, ``wave``; over a harmonic source it goes on from piece to piece."""
+        from unisono_codec.vocoders.graphs import wave_graph
+
+        mels = [self._mel(request) for request in self.preview_requests()]
+        return wave_graph(self.net, mels)
 
     # ---- training ------------------------------------------------------------------------------
 

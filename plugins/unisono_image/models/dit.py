@@ -10,6 +10,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 from unisono.errors import RecipeError
+from unisono.graphs import Graphs
 
 from unisono_image.models.condition import Condition
 from unisono_image.models.generator import ImageGenerator
@@ -78,3 +79,9 @@ class DiT(ImageGenerator):
         self, x: Float[Tensor, "n c h w"], time: Float[Tensor, " n"], condition: Condition
     ) -> Float[Tensor, "n c h w"]:
         return self.net(x, time, condition)
+
+    def graph_modules(self) -> Graphs:
+        """Return the graph ``step``, one evaluation of the network; see ``graphs``."""
+        from unisono_image.models.graphs import step_graphs
+
+        return step_graphs(self)

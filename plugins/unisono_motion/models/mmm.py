@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from unisono.data import derive_seed
 from unisono.errors import CheckpointError, RecipeError
+from unisono.graphs import Graphs
 from unisono.masked import Canvas, Layout, Plan, Scheduled, Strategy
 from unisono.masked.model import MaskedModel, StreamNetwork
 from unisono.masked.training.corrupt import Corrupted, PlanMasking
@@ -338,6 +339,12 @@ class MMM(MaskedModel):
     ) -> Float[Tensor, "b n q v"]:
         """Return the logits of every token."""
         return self.net(tokens, known, condition, forget)
+
+    def graph_modules(self) -> Graphs:
+        """Return the graph ``step``, tokens and condition to logits; see ``graphs``."""
+        from unisono_motion.models.graphs import step_graphs
+
+        return step_graphs(self)
 
     def preview_requests(self) -> list[MotionRequest]:
         texts = self.facts.sample_captions[:3]

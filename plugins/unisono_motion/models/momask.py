@@ -21,7 +21,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from unisono.data import derive_seed
-from unisono.errors import RecipeError
+from unisono.errors import RecipeError, RequestError
+from unisono.graphs import Graphs
 from unisono.masked import Layout, Plan, Scheduled
 from unisono.masked.training.corrupt import PlanMasking
 
@@ -87,6 +88,10 @@ class MoMask(MMM):
     def make_network(self) -> MaskedTransformer:
         """Make the transformer over the base tokens."""
         return MaskedTransformer(self.codebook_size, self.num_parts, self.sizes)
+
+    def graph_modules(self) -> Graphs:
+        message = "motion/momask has no graphs: its second network reads tokens of all levels; motion/mmm has one"
+        raise RequestError(message, code="unsupported", path="model", value="motion/momask")
 
     def check_tokenizer(self, tokenizer: Any) -> None:
         """Raise ``RecipeError`` unless the tokenizer has as many levels for each part."""

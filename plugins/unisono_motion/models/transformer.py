@@ -16,7 +16,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
-from unisono.nn.fft import sinusoids
+from unisono.nn.fft import position_code, sinusoids
 from unisono.nn.transformer import Block
 
 from unisono_motion.models.sizes import TransformerSizes
@@ -66,7 +66,7 @@ class Conditioner(nn.Module):
         kept = F.pad(mask, (1, 0), value=True)
         place = self.place(condition.begins.long() + 2 * condition.ends.long())
         dim = sentence.shape[1]
-        angles = sinusoids(int(condition.length.max()) + 1, dim, sentence.device)[condition.length]
+        angles = position_code(condition.length, dim)
         return sentence + place + self.length(angles.to(sentence.dtype)), memory, kept
 
 

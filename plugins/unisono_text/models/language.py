@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from unisono import Model, Text
 from unisono.data import derive_seed
 from unisono.errors import CheckpointError, RequestError
+from unisono.graphs import Graphs
 
 from unisono_text.corpus.facts import TextFacts
 from unisono_text.corpus.tokenizer import Tokenizer
@@ -174,6 +175,12 @@ class LanguageModel(Model):
         ``cache`` included (`TextTransformer`); without, the network's own attention holds.
         """
         return self.net(tokens, sees, positions, cache)
+
+    def graph_modules(self) -> Graphs:
+        """Return the graph ``step``, tokens to logits; see ``graphs``."""
+        from unisono_text.models.graphs import step_graphs
+
+        return step_graphs(self)
 
     # ---- likelihood ----------------------------------------------------------------------------
 

@@ -1,0 +1,118 @@
+"""ONNX files: a traced network written, its weights in 16 bits where that loses nothing, or in 8 where asked for."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unisono.errors import RequestError
+from unisono.extras import optional
+from unisono.graphs.graph import Graph
+
+MOST_BYTES = 2**31 - 2**20
+"""An ONNX file is one protobuf message, which ends at 2 GiB."""
+SCOPES = "pkg.torch.onnx.name_scopes"
+"""Where the exporter says of each node which submodule it is of."""
+
+
+def write_onnx(program: torch.export.ExportedProgram, graph: Graph, path: Path) -> None:
+    """Write a traced network; large weights that 16 bits hold without loss lie in the file so, and are cast at load."""
+    size = sum(value.nbytes for value in program.state_dict.values())
+    if size > MOST_BYTES:
+        message = f"the weights have {size / 2**30:.1f} GiB, an ONNX file at most 2: take --format torch"
+        raise RequestError(message, code="limit", path="format", value=size)
+    onnx = optional("onnx", extra="onnx")
+    optional("onnxscript", extra="onnx")
+    names = [port.name for port in graph.inputs], [port.name for port in graph.outputs]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own business: its use of what torch will drop
+        written = torch.onnx.export(program, input_names=names[0], output_names=names[1], verbose=False)
+    assert written is not None
+    model = written.model_proto
+    _store_halves(onnx, model)
+    onnx.save_model(model, str(path))
+
+
+def quantise(path: Path, modules: tuple[str, ...]) -> int:
+    """Rewrite a file with the linear layers of some submodules in int8, per channel, and activations in 8 bits as they
+    come (dynamic quantisation). Returns how many layers that are."""
+    onnx = optional("onnx", extra="onnx")
+    quantization = optional("onnxruntime", "onnxruntime.quantization", extra="onnx")
+    model = onnx.load_model(str(path))
+    weights = {tensor.name for tensor in model.graph.initializer}
+    weights |= {node.output[0] for node in model.graph.node if node.op_type == "Cast" and node.input[0] in weights}
+    chosen = [
+        node.name
+        for node in model.graph.node
+        if node.op_type in ("MatMul", "Gemm") and node.input[1] in weights and _belongs(node, modules)
+    ]
+    if chosen:
+        _widen(onnx, model, chosen)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            quantization.quantize_dynamic(
+                model,
+                str(path),
+                op_types_to_quantize=["MatMul", "Gemm"],
+                nodes_to_quantize=chosen,
+                per_channel=True,
+                weight_type=quantization.QuantType.QInt8,
+                extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+            )
+    return len(chosen)
+
+
+def strip(path: Path) -> None:
+    """Take out what the exporter noted for those who debug it: names of source lines, a tenth of a small file."""
+    onnx = optional("onnx", extra="onnx")
+    model = onnx.load_model(str(path))
+    del model.graph.value_info[:], model.graph.metadata_props[:], model.metadata_props[:]
+    for part in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    onnx.save_model(model, str(path))
+
+
+def _belongs(node: Any, modules: tuple[str, ...]) -> bool:
+    scopes = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "")
+    return any(f"'{module}" in scopes for module in modules)
+
+
+def _store_halves(onnx: Any, model: Any) -> None:
+    """Keep float32 weights as float16 with a cast behind, where that is exact."""
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < 1024:
+            continue
+        value = onnx.numpy_helper.to_array(tensor)
+        with np.errstate(over="ignore"):
+            half = value.astype(np.float16)
+        if np.array_equal(half.astype(np.float32), value):
+            wide, narrow = tensor.name, f"{tensor.name}.half"
+            tensor.CopyFrom(onnx.numpy_helper.from_array(half, narrow))
+            casts.append(onnx.helper.make_node("Cast", [narrow], [wide], f"{wide}.cast", to=onnx.TensorProto.FLOAT))
+    _put_first(model, casts)
+
+
+def _widen(onnx: Any, model: Any, nodes: list[str]) -> None:
+    """Give chosen nodes their weights in float32 again, which the quantiser reads."""
+    needed = {node.input[1] for node in model.graph.node if node.name in nodes}
+    halves = {tensor.name: tensor for tensor in model.graph.initializer}
+    rest = []
+    for node in model.graph.node:
+        if node.op_type == "Cast" and node.output[0] in needed and node.input[0] in halves:
+            tensor = halves[node.input[0]]
+            value = onnx.numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(value, node.output[0]))
+        else:
+            rest.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(rest)
+
+
+def _put_first(model: Any, nodes: list[Any]) -> None:
+    rest = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes, *rest])
