@@ -1,6 +1,9 @@
 """ONNX files: a traced network written, its weights in 16 bits where that loses nothing, or in 8 where asked for."""
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +29,7 @@ def write_onnx(program: torch.export.ExportedProgram, graph: Graph, path: Path) 
     onnx = optional("onnx", extra="onnx")
     optional("onnxscript", extra="onnx")
     names = [port.name for port in graph.inputs], [port.name for port in graph.outputs]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own business: its use of what torch will drop
+    with _quiet():
         written = torch.onnx.export(program, input_names=names[0], output_names=names[1], verbose=False)
     assert written is not None
     model = written.model_proto
@@ -50,8 +52,7 @@ def quantise(path: Path, modules: tuple[str, ...]) -> int:
     ]
     if chosen:
         _widen(onnx, model, chosen)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             quantization.quantize_dynamic(
                 model,
                 str(path),
@@ -73,6 +74,19 @@ def strip(path: Path) -> None:
         part.doc_string = ""
         del part.metadata_props[:]
     onnx.save_model(model, str(path))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to themselves what exporter and quantiser say: of packages that nothing here uses, and of what will change."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _belongs(node: Any, modules: tuple[str, ...]) -> bool:
