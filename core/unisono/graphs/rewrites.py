@@ -4,6 +4,7 @@ Shapes: b batch, c channels, t time.
 """
 
 import copy
+from typing import TypeGuard
 
 import torch
 from jaxtyping import Float
@@ -36,17 +37,26 @@ def for_graph(module: nn.Module) -> nn.Module:
 
     Convolutions with strides, dilation, groups or an even width stay what they are.
     """
-    components = getattr(module, "components", {}).values()  # of a Model: not copied, nor part of the graph
-    shared = {id(value): value for value in (*module.parameters(), *module.buffers(), *components)}
-    twin = copy.deepcopy(module, shared).eval()
-    for parent in list(twin.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Conv1d) and _is_dense(child):
-                setattr(parent, name, NeighbourLinear(child))
-    return twin
+    return _twin(module, {})
 
 
-def _is_dense(conv: nn.Conv1d) -> bool:
+def _twin(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
+    """Return a module with submodules of its own and the same parameters; what is there twice stays one."""
+    if id(module) not in made:
+        made[id(module)] = twin = copy.copy(module)
+        twin.training = False
+        for name in ("_parameters", "_buffers"):
+            twin.__dict__[name] = dict(getattr(module, name))
+        twin.__dict__["_modules"] = {
+            name: child if child is None else NeighbourLinear(child) if _is_dense(child) else _twin(child, made)
+            for name, child in module._modules.items()
+        }
+    return made[id(module)]
+
+
+def _is_dense(conv: nn.Module) -> TypeGuard[nn.Conv1d]:
+    if not isinstance(conv, nn.Conv1d):
+        return False
     (width,) = conv.kernel_size
     plain = conv.stride == conv.dilation == (1,) and conv.groups == 1 and conv.padding_mode == "zeros"
     return plain and width % 2 == 1 and conv.padding == (width // 2,)
