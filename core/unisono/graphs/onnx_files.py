@@ -39,7 +39,11 @@ def write_onnx(program: torch.export.ExportedProgram, graph: Graph, path: Path) 
 
 def quantise(path: Path, modules: tuple[str, ...]) -> int:
     """Rewrite a file with the linear layers of some submodules in int8, per channel, and activations in 8 bits as they
-    come (dynamic quantisation). Returns how many layers that are."""
+    come (dynamic quantisation). Returns how many layers that are.
+
+    Weights take 7 of the 8 bits: processors without VNNI add products up in 16, where full weights saturate, and are
+    then off by 14 % instead of 1.
+    """
     onnx = optional("onnx", extra="onnx")
     quantization = optional("onnxruntime", "onnxruntime.quantization", extra="onnx")
     model = onnx.load_model(str(path))
@@ -59,6 +63,7 @@ def quantise(path: Path, modules: tuple[str, ...]) -> int:
                 op_types_to_quantize=["MatMul", "Gemm"],
                 nodes_to_quantize=chosen,
                 per_channel=True,
+                reduce_range=True,
                 weight_type=quantization.QuantType.QInt8,
                 extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
             )

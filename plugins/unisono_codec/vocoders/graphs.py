@@ -150,7 +150,8 @@ def wave_graph(net: VocosNet, mels: list[Float[Tensor, "t m"]]) -> Graphs:
     examples: list[tuple[Tensor, ...]] = [(mel[None],) for mel in mels]
 
     def view(wave: Tensor, *rest: Tensor) -> dict[str, Tensor]:
-        return {"wave": log_mel(wave, pad_mode="constant")}
+        seen = {"wave": log_mel(wave, pad_mode="constant")}
+        return seen | {"pitch_hz": rest[0]} if rest else seen
 
     module: nn.Module
     reference: Any

@@ -102,7 +102,7 @@ def test_int8_takes_the_layers_that_were_named_and_no_others(toy, tmp_path):
     with torch.no_grad():
         made, _ = run(tmp_path / "toy", x)
         off = distance(toy(x)[0], torch.from_numpy(made))
-    assert 1e-4 < off < 0.2
+    assert 1e-4 < off < 0.03  # on processors that add up in 16 bits, too
 
 
 def test_what_differs_from_the_model_is_not_written(toy, tmp_path):
