@@ -1,7 +1,7 @@
 """Speaks with onnxruntime and the front end alone: no PyTorch.
 
-    unisono export checkpoints/tts-en voice-onnx --format onnx --int8
-    python examples/speak_onnx.py voice-onnx "It speaks without PyTorch." out.wav
+unisono export checkpoints/tts-en voice-onnx --format onnx --int8
+python examples/speak_onnx.py voice-onnx "It speaks without PyTorch." out.wav
 """
 
 import json

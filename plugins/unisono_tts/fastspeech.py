@@ -43,7 +43,6 @@ from unisono_tts.facts import VoiceFacts
 from unisono_tts.sizes import FLAT, AlignerSchedule, NetworkSizes, Objective, PredictorSizes
 from unisono_tts.speaking import check_vocoder, speak, stream
 
-
 Asked = dict[str, Tensor]
 """What readings ask for, by name: ``speaker`` [b], ``pace`` [b, s] and a model's own; numbers in float64."""
 

@@ -1,7 +1,7 @@
 """Voices as graphs: symbols, speaker, pace and pitch to a waveform and durations, for one piece of any length.
 
-``speak`` is the whole. ``mel`` and ``wave`` are the same in two, so that the first frames are vocoded, and heard, before
-the rest. What reads texts stays outside: symbols and their order are in the facts.
+``speak`` is the whole. ``mel`` and ``wave`` are the same in two, so that the first frames are vocoded, and heard,
+before the rest. What reads texts stays outside: symbols and their order are in the facts.
 
 Shapes: s symbols, t frames, m mel bins, n samples (t · hop), d channels. One item, without padding.
 """

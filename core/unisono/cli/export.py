@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", metavar="WHERE", help="RUN holds adapters alone: the export to merge them with")
     parser.add_argument("--best", action="store_true", help="the best state that run.keep_best kept, not the newest")
     parser.add_argument(
-        "--format", choices=("onnx", "torch"), help="write graphs for ONNX runtimes or torch.export instead of an export"
+        "--format",
+        choices=("onnx", "torch"),
+        help="write graphs for ONNX runtimes or torch.export instead of an export",
     )
     parser.add_argument("--int8", action="store_true", help="with --format onnx: weights of large layers in 8 bits")
     parser.add_argument("--overwrite", action="store_true", help="replace DEST")

@@ -4,7 +4,7 @@ Shapes: b batch, c channels, t time.
 """
 
 import copy
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from jaxtyping import Float
@@ -32,7 +32,7 @@ class NeighbourLinear(nn.Module):
         return F.linear(near, self.weight, self.bias).mT
 
 
-def for_graph(module: nn.Module) -> nn.Module:
+def for_graph(module: nn.Module) -> Any:
     """Return a copy that shares the weights, in evaluation mode, its dense convolutions over time as linear layers.
 
     Convolutions with strides, dilation, groups or an even width stay what they are.

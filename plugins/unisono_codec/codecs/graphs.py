@@ -39,7 +39,7 @@ class Decode(nn.Module):
         super().__init__()
         self.quantizer = for_graph(model.net.quantizer)
         self.decoder = for_graph(model.net.decoder)
-        self.head = model.net.decoder.head.graph_form()
+        self.head: Any = model.net.decoder.head.graph_form()
         del self.decoder.head
 
     def forward(self, tokens: Int[Tensor, "1 t q"]) -> Float[Tensor, "1 n"]:

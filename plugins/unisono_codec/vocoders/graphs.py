@@ -47,8 +47,8 @@ class VocosProducts(nn.Module):
         return self.inverse(magnitude * phase.cos(), magnitude * phase.sin())
 
 
-class HarmonicProducts(nn.Module):
-    """``HarmonicNet``: log mels to waves, with the clock of a stream as tensors."""
+class SourceAndFilter(nn.Module):
+    """What the forms of ``HarmonicNet`` share: its trunk, its source and its filters."""
 
     def __init__(self, net: HarmonicNet):
         super().__init__()
@@ -67,11 +67,6 @@ class HarmonicProducts(nn.Module):
         self.register_buffer("share", net.share.detach().sigmoid()[order])
         self.pulse_level = float(net.window.sum() / 2)
         self.noise_level = float(net.window.square().sum().sqrt())
-
-    def forward(self, mel: Float[Tensor, "b t m"]) -> Float[Tensor, "b n"]:
-        gain, phase, noise, correction, logits = self.said(mel)
-        pitch = pitch_hz(logits)
-        return self.render(mel, (gain, phase, noise, correction), pitch, centre_turns(pitch, self.spec), 0)
 
     def said(self, mel: Float[Tensor, "b t m"]) -> tuple[Tensor, ...]:
         """Return what the head says: see ``Filters``."""
@@ -123,7 +118,16 @@ class HarmonicProducts(nn.Module):
         return torch.sin((harmonics + 0.5) * x) / (2 * torch.sin(x * 0.5)) - 0.5
 
 
-class ClockedProducts(HarmonicProducts):
+class HarmonicProducts(SourceAndFilter):
+    """A whole: log mels to waves."""
+
+    def forward(self, mel: Float[Tensor, "b t m"]) -> Float[Tensor, "b n"]:
+        *filters, logits = self.said(mel)
+        pitch = pitch_hz(logits)
+        return self.render(mel, tuple(filters), pitch, centre_turns(pitch, self.spec), 0)
+
+
+class ClockedProducts(SourceAndFilter):
     """A piece of a longer whole: as ``HarmonicNet.stream``'s, what it needs of the piece before given as tensors."""
 
     def forward(
@@ -171,14 +175,15 @@ def wave_graph(net: VocosNet, mels: list[Float[Tensor, "t m"]]) -> Graphs:
             for (mel,) in examples
         ]
 
-        def reference(mel: Tensor, pitch: Tensor, turns: Tensor, sample: Tensor) -> tuple[Tensor, ...]:
+        def clocked(mel: Tensor, pitch: Tensor, turns: Tensor, sample: Tensor) -> tuple[Tensor, ...]:
             filters = net.filters(mel)
             pitch = torch.where(pitch > 0, pitch, pitch_hz(filters.pitch))
             clock = Clock(turns if int(sample) else None, int(sample))
             turns = centre_turns(pitch, spec, clock.turns)
             return net.render(mel, filters, pitch, None, clock), pitch, turns % 1
 
-        again = reference(*examples[0])
+        reference = clocked
+        again = clocked(*examples[0])
         first = (again[1].shape[1] - 1) // 2  # a piece that goes on from the middle of the first
         known = torch.cat([again[1][:, first:-1], torch.zeros(1, 1)], dim=1)
         sample = torch.tensor([first * spec.hop_length])
@@ -186,8 +191,10 @@ def wave_graph(net: VocosNet, mels: list[Float[Tensor, "t m"]]) -> Graphs:
     else:
         module = VocosProducts(net)
 
-        def reference(mel: Tensor) -> tuple[Tensor, ...]:
+        def plain(mel: Tensor) -> tuple[Tensor, ...]:
             return (net(mel),)
+
+        reference = plain
 
     facts = {"mel_spec": spec.to_dict(), "sample_rate": spec.sample_rate, "context_frames": net.context}
     limits = {"frames": (LEAST, MOST)}

@@ -39,7 +39,10 @@ class Toy(nn.Module):
         graph = Graph(
             for_graph(self),
             (Port("x", ("rows", "time", 32), "vectors"),),
-            (Port("made", ("rows", "time", 48), "vectors", 1e-5, 0.2), Port("sign", ("rows", "time"), "0 or 1", 0.0, 1.0)),
+            (
+                Port("made", ("rows", "time", 48), "vectors", 1e-5, 0.2),
+                Port("sign", ("rows", "time"), "0 or 1", 0.0, 1.0),
+            ),
             examples,
             reference,
             {"rows": (1, 8), "time": (2, 64)},
