@@ -117,9 +117,6 @@ class OneGraph:
     def __init__(self, model):
         self.model, self.recipe = model, model.recipe
 
-    def eval(self):
-        return self
-
     def graph_modules(self) -> Graphs:
         offered = self.model.graph_modules()
         return Graphs({"speak": offered.modules["speak"]}, offered.facts)

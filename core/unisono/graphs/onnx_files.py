@@ -83,7 +83,7 @@ def strip(path: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to themselves what exporter and quantiser say: of packages that nothing here uses, and of what will change."""
+    """Silence the exporter and the quantiser, which warn of packages that nothing here uses."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -51,7 +51,9 @@ def write_graphs(
     if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
         message = f"{dest} exists and is not an empty folder: choose another name"
         raise CheckpointError(message, code="exists", path=dest)
-    offered = model.eval().graph_modules()
+    if isinstance(model, torch.nn.Module):
+        model.eval()
+    offered = model.graph_modules()
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "kind": kind,
