@@ -71,8 +71,7 @@ class Audio(Media):
         import soundfile
 
         buffer = io.BytesIO()
-        samples = np.clip(rearrange(self._heard(), "c t -> t c"), -1.0, 1.0)
-        soundfile.write(buffer, samples, self.sample_rate, format="RAW", subtype="PCM_16", endian="LITTLE")
+        soundfile.write(buffer, self._samples(), self.sample_rate, format="RAW", subtype="PCM_16", endian="LITTLE")
         return buffer.getvalue()
 
     def following(self, previous: "Audio | None") -> "Audio":
@@ -111,7 +110,7 @@ class Audio(Media):
 
         kind = suffix.lower().removeprefix(".").upper()
         buffer = io.BytesIO()
-        samples = np.clip(rearrange(self._heard(), "c t -> t c"), -1.0, 1.0)
+        samples = self._samples()
         subtype = "PCM_16" if kind in ("WAV", "FLAC") else None
         try:
             soundfile.write(buffer, samples, self.sample_rate, format=kind, subtype=subtype)
@@ -125,8 +124,8 @@ class Audio(Media):
             ) from None
         return buffer.getvalue()
 
-    def _heard(self) -> np.ndarray:
-        """The waveform; raises ``RequestError`` where there is none, or where it is no sound."""
+    def _samples(self) -> np.ndarray:
+        """The samples [t, c] in [-1, 1]; raises ``RequestError`` where there are none, or where it is no sound."""
         if not self.waveform.shape[1]:
             raise RequestError("this sound has no samples: there is nothing to write", code="empty", path="waveform")
         if np.isnan(self.waveform).any():
@@ -135,7 +134,7 @@ class Audio(Media):
                 code="damaged",
                 path="waveform",
             )
-        return self.waveform
+        return np.clip(rearrange(self.waveform, "c t -> t c"), -1.0, 1.0)
 
     def plot(self):
         """Draw the spectrogram with the phonemes' borders and the pitch over it."""
