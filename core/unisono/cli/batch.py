@@ -14,7 +14,7 @@ from unisono.cli.fields import request_flags
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `unisono batch` takes."""
-    parser.add_argument("checkpoint", metavar="NAME", help="an export folder or hub id")
+    parser.add_argument("checkpoint", metavar="NAME", help="an export: a folder, the name of a model, or a hub id")
     parser.add_argument("input", metavar="INPUT", help=".txt, .csv, .tsv, .jsonl, .parquet, a pattern of these, or -")
     parser.add_argument("dest", metavar="DEST", help="the folder of shards; one that was begun goes on")
     parser.add_argument("--shards", default="tar", help="tar (WebDataset), parquet or files (default tar)")
