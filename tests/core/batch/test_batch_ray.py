@@ -10,13 +10,13 @@ from unisono.batch import Options, run_batch
 from unisono.batch.on_ray import TELEMETRY
 from unisono.errors import UnisonoError
 
-ray = pytest.importorskip("ray")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_ray_makes_the_same_bytes(tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))  # where Ray puts a token
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(os.path.abspath, sys.path)))
