@@ -32,6 +32,29 @@ def test_a_step_is_the_models(name):
         assert distance(wanted, made) < 1e-6
 
 
+def test_the_verb_writes_graphs_of_an_export_and_refuses_what_says_nothing_of_them(tmp_path, capsys):
+    from unisono.cli import main
+    from unisono.export import save_export
+
+    source = str(save_export(build("ar"), tmp_path / "ar"))
+    dest = str(tmp_path / "graphs")
+    assert main(["export", source, dest, "--format", "torch"]) == 0
+    said = capsys.readouterr().out
+    assert "step: step.pt2" in said and f"graphs: {dest}/graphs.json" in said
+    assert (tmp_path / "graphs" / "graphs.json").is_file()
+    other = str(tmp_path / "other")
+    for flags, name in (
+        (["--int8"], "--format onnx"),
+        (["--format", "torch", "--int8"], "--format onnx"),
+        (["--format", "onnx", "--title", "x"], "--title"),
+        (["--format", "onnx", "--best"], "--best"),
+        (["--format", "onnx", "--dtype", "float16"], "--dtype"),
+    ):
+        assert main(["export", source, other, *flags]) == 2
+        assert name in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_step_is_written_and_says_the_same_by_onnxruntime(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     model = build("ar")

@@ -93,7 +93,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     return 0
 
 
-OF_EXPORTS = ("overwrite", "title", "data", "licence", "command", "hardware", "time", "notes", "metrics")
+OF_EXPORTS = ("overwrite", "headline", "title", "data", "licence", "command", "hardware", "time", "notes", "metrics")
 """Flags that say something of an export, and nothing of graphs."""
 OF_RUNS = ("adapters", "base", "best")
 """Flags that choose what of a run is taken."""
