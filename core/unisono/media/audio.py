@@ -49,6 +49,7 @@ class Audio(Media):
     offset: float = 0.0
 
     suffixes: ClassVar[tuple[str, ...]] = (".wav", ".flac", ".ogg", ".mp3")
+    shown: ClassVar[str] = "audio"
 
     def __post_init__(self):
         if self.waveform.ndim != 2:

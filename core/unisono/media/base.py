@@ -25,6 +25,9 @@ class Media:
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     """The formats it can be written in; previews take the first."""
+    shown: ClassVar[str] = "file"
+    """How the page of ``unisono serve`` shows it: a view of `unisono.serve.page` (``"file"`` goes by the media type of
+    the first suffix), or a script of the kind's own package, as ``"package:file.js"``."""
 
     def save(self, path: str | Path) -> Path:
         """Write the output to a file and return its path; the suffix chooses the format.

@@ -26,6 +26,7 @@ class Image(Media):
     pixels: np.ndarray
 
     suffixes: ClassVar[tuple[str, ...]] = (".png", ".jpg", ".jpeg", ".webp")
+    shown: ClassVar[str] = "image"
 
     def __post_init__(self):
         kind, shape = self.pixels.dtype, self.pixels.shape

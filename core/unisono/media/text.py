@@ -29,6 +29,7 @@ class Text(Media):
     facts: dict[str, Any] = field(default_factory=dict)
 
     suffixes: ClassVar[tuple[str, ...]] = (".txt", ".json")
+    shown: ClassVar[str] = "text"
 
     def __post_init__(self):
         lengths = {name: len(value) for name, value in self._parts().items() if value}

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 import unisono
 from unisono.errors import UnisonoError
 from unisono.plugin import routes as plugin_routes
-from unisono.serve import native
+from unisono.serve import native, page
 from unisono.serve.describe import add_description
 from unisono.serve.errors import Refused, refusal_of
 from unisono.serve.gate import LOOPBACK, Gate
@@ -55,6 +55,7 @@ def app(
     add_description(made)
     made.state.server = server
     made.include_router(native.router(server))
+    made.include_router(page.router(server))
     routers, broken = plugin_routes()
     for router in routers:
         made.include_router(router(server))

@@ -14,7 +14,7 @@ Shapes: b batch, n rows of the network, c channels, h w height and width of what
 
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
@@ -46,6 +46,7 @@ from unisono_image.models.condition import NO_LABEL, Condition, Conditioner
 from unisono_image.models.schedulers import first_step, make_scheduler, noised
 from unisono_image.models.sizes import ConditionSizes, ObjectiveSpec
 from unisono_image.models.vae import VAE
+from unisono_image.models.views import views_of
 from unisono_image.request import ImageRequest, Task, read_request, solver_of
 
 FIELDS = {"rtol": "tolerance", "FixedSteps.steps": "window", "window": "window"}
@@ -287,11 +288,20 @@ class ImageGenerator(Model):
             ) from error
         progress.to(before + share)
         report = solution.report
-        with _COUNTING:  # one model may be used from several threads
-            self.evaluations += (1 if task.guidance_scale == 1 else 2) * math.ceil(report.rows / report.num_samples)
-            self.rounds += report.rounds
+        per_row = 1 if task.guidance_scale == 1 else 2
+        self.count(per_row * math.ceil(report.rows / report.num_samples), report.rounds)
         pictures = ((self.decode(solution.sample).float() + 1) / 2).clamp(0, 1).cpu().numpy()
         return [Image(picture) for picture in pictures], report
+
+    def count(self, evaluations: int, rounds: int) -> None:
+        """Add to the bill; one model may be used from several threads."""
+        with _COUNTING:
+            self.evaluations += evaluations
+            self.rounds += rounds
+
+    def snapshots(self, request: ImageRequest, generator: torch.Generator | None = None) -> Iterator[Image]:
+        """Yield the picture after each step of the serial sampler; of a parallel solver, the output alone."""
+        yield from views_of(self, request, self.seed_of(request, generator))
 
     def chain(
         self, tasks: Sequence[Task], seeds: Sequence[int]
@@ -350,6 +360,10 @@ class ImageGenerator(Model):
         """Return the conditions of a batch; a label of −1 and an empty caption are none."""
         with self.layers_as_weights(labels.device):
             return self.conditioner(labels, captions, torch.zeros_like(labels, dtype=torch.bool))
+
+    def choices(self) -> dict[str, list[str]]:
+        """Return the classes that were learnt."""
+        return {"label": list(self.facts.classes)}
 
     def preview_requests(self) -> list[ImageRequest]:
         classes, captions = self.facts.classes, self.facts.sample_captions

@@ -44,6 +44,7 @@ class Motion(Media):
     offset: float = 0.0
 
     suffixes: ClassVar[tuple[str, ...]] = (".bvh", ".npz", ".gif", ".mp4")
+    shown: ClassVar[str] = "unisono_motion.skeleton:view.js"
 
     def __post_init__(self):
         frames, joints = len(self.positions), len(self.skeleton)
@@ -78,6 +79,12 @@ class Motion(Media):
         positions = np.concatenate([piece.positions for piece in pieces])
         rotations = np.concatenate([piece.local_rotations for piece in pieces])
         return Motion(positions, first.skeleton, first.fps, rotations, first.caption, first.offset)
+
+    def about(self) -> dict[str, Any]:
+        """Return frame rate, caption, joints with their parents, and positions [t, j, 3] in metres, to a millimetre."""
+        told = {"seconds": self.seconds, "fps": self.fps, "caption": self.caption}
+        joints = {"names": list(self.skeleton.names), "parents": [int(parent) for parent in self.skeleton.parents]}
+        return {**told, **joints, "positions": self.positions.astype(np.float64).round(3).tolist()}
 
     def __repr__(self) -> str:
         return f"Motion({self.seconds:.2f} s, {self.fps:g} fps, {len(self.skeleton)} joints)"
