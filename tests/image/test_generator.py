@@ -161,6 +161,29 @@ def test_parallel_is_serial(synth):
     assert synth.model.reports[0].rounds == 1 + 4  # one serial step, then ⌈11 / 3⌉ windows
 
 
+@pytest.mark.parametrize("objective", ["flow", "eps"])
+def test_pictures_on_the_way_end_with_the_picture(objective):
+    synth = make("dit-tiny", f"--model.objective={objective}")
+    for name in NAMES[synth.model.objective.family]:
+        asked = {"label": 0, "scheduler": name, "num_steps": 4, "seed": 3}
+        before = synth.model.evaluations
+        made = synth(asked)
+        cost = synth.model.evaluations - before
+        views = list(synth.snapshots(asked))
+        assert synth.model.evaluations == before + 2 * cost, name
+        assert len(views) == synth.model.reports[0].rounds and (views[-1].pixels == made.pixels).all(), name
+    assert apart(views[0], views[-1]) > 1e-3
+    (only,) = synth.snapshots(asked, solver="picard", window=2, scheduler=NAMES[synth.model.objective.family][0])
+    assert isinstance(only, Image)
+
+
+def test_pictures_on_the_way_of_a_drawn_seed(synth):
+    asked = {"label": 1, "num_steps": 3}
+    made = synth(asked, generator=torch.Generator().manual_seed(5))
+    *_, last = synth.snapshots(asked, generator=torch.Generator().manual_seed(5))
+    assert (last.pixels == made.pixels).all()
+
+
 def test_noise_that_a_scheduler_draws_is_each_requests_own():
     synth = make("dit-tiny", "--model.objective=eps")
     asked = [{"label": i, "seed": i, "scheduler": "ddpm", "num_steps": 4} for i in range(2)]

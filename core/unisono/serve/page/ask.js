@@ -40,12 +40,12 @@ export async function ask(path, body, options = {}) {
 // Server-sent events of a POST, which EventSource cannot send: yields [name, data].
 export async function* events(path, body, signal) {
   const answer = await ask(path, body, { signal });
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  const reader = answer.body.getReader(), decoder = new TextDecoder();
   let waiting = "", whole = false;
   for (;;) {
     const { done, value } = await reader.read();
     if (done) break;
-    waiting += value;
+    waiting += decoder.decode(value, { stream: true });
     const blocks = waiting.split("\n\n");
     waiting = blocks.pop();
     for (const block of blocks) {

@@ -182,7 +182,7 @@ const CONTROLS = {
       for (let at = 0; at < bytes.length; at += 32_768) text += String.fromCharCode(...bytes.subarray(at, at + 32_768));
       const type = /^[\w.+-]+\/[\w.+-]+$/.test(file.type) ? file.type : "application/octet-stream";
       const name = file.name.replace(/[;,]/g, "_");
-      return { json: JSON.stringify(`data:${type};name=${name};base64,${btoa(text)}`), file: { name: file.name, type } };
+      return { json: JSON.stringify(`data:${type};name=${name};base64,${btoa(text)}`), file: { name, type } };
     };
     return { input, read, write: () => (input.value = ""), hint: "a file of yours" };
   },

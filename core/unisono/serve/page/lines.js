@@ -27,13 +27,18 @@ export function requestOf(hash) {
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 export function curlOf(model, fields, format, withKey) {
-  const parts = [...fields].map(([name, field]) => {
-    const value = field.file
-      ? `${quoted(`"data:${field.file.type || "application/octet-stream"};name=${field.file.name};base64,`)}"$(base64 -w0 ${quoted(field.file.name)})"${quoted('"')}`
-      : quoted(field.json);
-    return `${quoted(`${JSON.stringify(name)}: `)}${value}`;
-  });
-  const body = `'{'${parts.join("', '")}'}'`.replaceAll("''", "");
+  let body = "", text = "{"; // what is quoted so far, and what comes next
+  let comma = "";
+  for (const [name, field] of fields) {
+    text += `${comma}${JSON.stringify(name)}: `;
+    comma = ", ";
+    if (field.file) {
+      const before = JSON.stringify(`data:${field.file.type};name=${field.file.name};base64,`).slice(0, -1);
+      body += `${quoted(text + before)}"$(base64 -w0 ${quoted(field.file.name)})"`;
+      text = '"';
+    } else text += field.json;
+  }
+  body += quoted(`${text}}`);
   const key = withKey ? ` -H "Authorization: Bearer $UNISONO_SERVE_KEY"` : "";
   return `curl -f "${location.origin}/v1/models/${model}?format=${format}"${key} -H 'Content-Type: application/json' -d ${body} -o ${model}.${format}`;
 }

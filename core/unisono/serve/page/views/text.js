@@ -5,6 +5,8 @@ import { stepsOf } from "./steps.js";
 
 export const prefers = "snapshots";
 
+const OPEN = /^░+$/; // how texts on the way read where nothing is settled yet
+
 export function create() {
   const canvas = element("div", { class: "text", id: "text", tabindex: "0" });
   const steps = stepsOf((about, last, before) => canvas.replaceChildren(...drawn(about, last, before)));
@@ -39,7 +41,8 @@ function drawn(about, last, before) {
   return about.pieces.map((piece, at) => {
     const step = about.order[at];
     const changed = before && before.pieces.length === about.pieces.length ? before.pieces[at] !== piece : step === newest;
-    const kind = step < 0 ? "given" : !last && changed ? "new" : "";
-    return element("span", { class: kind, title: step < 0 ? "given" : `step ${step + 1}` }, piece);
+    const open = step < 0 && OPEN.test(piece);
+    const kind = open ? "open" : step < 0 ? "given" : !last && changed ? "new" : "";
+    return element("span", { class: kind, title: open ? "open" : step < 0 ? "given" : `step ${step + 1}` }, piece);
   });
 }
