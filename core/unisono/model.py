@@ -143,10 +143,6 @@ class Model(LightningModule):
         """Return a few fixed requests that show, at each validation, what the model has learnt."""
         return []
 
-    def choices(self) -> dict[str, list[str]]:
-        """Return all that a field can be where its schema does not say so, such as a voice's speakers; for forms."""
-        return {}
-
     def check_requests(self) -> list[Any]:
         """Return the requests that the conformance kit tries; each is served, or refused by ``RequestError``.
 

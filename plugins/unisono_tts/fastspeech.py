@@ -303,10 +303,6 @@ class FastSpeech(Model):
     def stream(self, request: SpeechRequest, generator: torch.Generator | None = None) -> Iterator[Audio]:
         return stream(self, request)
 
-    def choices(self) -> dict[str, list[str]]:
-        """Return the voice's speakers."""
-        return {"speaker": list(self.voice.speakers)}
-
     def preview_requests(self) -> list[SpeechRequest]:
         texts = self.facts.sample_texts[:3]
         return [self.Request(text=text, speaker=name) for text in texts for name in self.voice.speakers[:2]]

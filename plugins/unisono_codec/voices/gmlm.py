@@ -240,10 +240,6 @@ class GroupMaskedLM(TokenModel):
         """Return the logits of every stream."""
         return self.net.heads(self.net(tokens, known, semantic, mask, memory))
 
-    def choices(self) -> dict[str, list[str]]:
-        """Return the speakers of whom a prompt is known."""
-        return {"speaker": list(self.facts.prompts or ())} if self.speaks else {}
-
     def preview_requests(self) -> list[PromptedRequest]:
         if not self.speaks:
             return [self.Request(semantic=[i % self.spec.vocabulary for i in range(40)])]

@@ -301,10 +301,6 @@ class SoundStorm(TokenModel):
         }
         return make_strategy("soundstorm", canvas.layout, num_steps=tuple(steps), **knobs)
 
-    def choices(self) -> dict[str, list[str]]:
-        """Return the speakers that were learnt."""
-        return {"speaker": list(self.voice.speakers)} if self.speaks else {}
-
     def preview_requests(self) -> list[VoiceRequest]:
         texts = self.facts.sample_texts[:2]
         if not self.speaks:

@@ -361,10 +361,6 @@ class ImageGenerator(Model):
         with self.layers_as_weights(labels.device):
             return self.conditioner(labels, captions, torch.zeros_like(labels, dtype=torch.bool))
 
-    def choices(self) -> dict[str, list[str]]:
-        """Return the classes that were learnt."""
-        return {"label": list(self.facts.classes)}
-
     def preview_requests(self) -> list[ImageRequest]:
         classes, captions = self.facts.classes, self.facts.sample_captions
         if self.facts.words:

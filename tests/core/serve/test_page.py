@@ -37,7 +37,7 @@ def echo():
 
 
 def test_the_page_is_served_under_its_policy(echo):
-    for path, kind in (("/", "text/html"), ("/docs", "text/html"), ("/page/page.css", "text/css")):
+    for path, kind in (("/", "text/html"), ("/page/page.css", "text/css")):
         answer = echo.http.get(path)
         assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (200, kind)
         assert answer.headers["content-security-policy"] == POLICY
@@ -171,8 +171,11 @@ class Asked(Model):
             self.Request(text='"quoted"'),
         ]
 
-    def choices(self) -> dict[str, list[str]]:
-        return {"text": ["a", "b"]}
+    choices: ClassVar[dict[str, str]] = {"text": "words"}
+
+    def __init__(self):
+        super().__init__()
+        self.facts = {"words": ["a", "b"]}
 
 
 def test_examples_are_requests_without_files_as_json_texts():
@@ -190,7 +193,7 @@ def test_examples_are_requests_without_files_as_json_texts():
 
 def test_with_a_key_the_page_is_open_and_what_it_tells_is_not():
     with running({"echo": Echo()}, key="k" * 16) as server:
-        for path in ("/", "/docs", "/page/page.js"):
+        for path in ("/", "/page/page.js"):
             assert server.http.get(path).status_code == 200
         for path in ("/v1/models", "/v1/models/echo/page", "/openapi.json"):
             assert server.http.get(path).status_code == 401

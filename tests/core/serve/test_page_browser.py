@@ -421,11 +421,3 @@ def test_it_fits_a_telephone_and_reads_without_a_mouse(page):
         ".filter((e) => !e.labels.length && !e.ariaLabel).map((e) => e.id)"
     )
     assert unnamed == []
-
-
-def test_the_routes_are_listed(page):
-    page.page.goto(f"{page.url}/docs")
-    page.page.wait_for_selector("#routes td")
-    assert "/v1/models/voice" in page.page.inner_text("#routes")
-    page.page.click("#voice summary")
-    assert "pace" in page.page.inner_text("#voice")

@@ -13,7 +13,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from unisono.errors import PluginError
-from unisono.model import Model
+from unisono.model import Model, choices_of
 from unisono.serve.errors import Refused
 from unisono.serve.served import Served, Server
 
@@ -53,10 +53,6 @@ def router(server: Server) -> APIRouter:
     @routes.get("/")
     async def index() -> Response:
         return answer("index.html")
-
-    @routes.get("/docs")
-    async def docs() -> Response:
-        return answer("docs.html")
 
     @routes.get("/page/{name:path}")
     async def file(name: str) -> Response:
@@ -112,9 +108,18 @@ def described(served: Served, view: str) -> dict[str, Any]:
         "view": view,
         "snapshots": type(model).snapshots is not Model.snapshots,
         "size": None if count is None else f"{count / 1e6:.3g} M parameters",
-        "choices": model.choices(),
+        "choices": {name: list(values) for name, values in choices_of(type(model), model.facts).items()},
+        "load": loaded_as(served),
         "examples": examples(served),
     }
+
+
+def loaded_as(served: Served) -> str:
+    """Return what ``unisono.load`` takes; of a folder only the name, since its place is nobody else's business."""
+    source = served.synthesizer.source
+    if source is None or source.kind == "folder":
+        return served.name
+    return f"{source.name}@{source.revision}" if source.kind == "hub" else source.name
 
 
 def examples(served: Served) -> list[dict[str, str]]:

@@ -43,9 +43,9 @@ export function curlOf(model, fields, format, withKey) {
   return `curl -f "${location.origin}/v1/models/${model}?format=${format}"${key} -H 'Content-Type: application/json' -d ${body} -o ${model}.${format}`;
 }
 
-export function pythonOf(model, fields, format) {
+export function pythonOf(model, load, fields, format) {
   const word = { true: "True", false: "False", null: "None" };
   const python = (json) => json.replace(/"(?:[^"\\]|\\.)*"|true|false|null/g, (found) => word[found] ?? found);
   const given = [...fields].map(([name, field]) => `${name}=${field.file ? JSON.stringify(field.file.name) : python(field.json)}`);
-  return `import unisono\nunisono.load(${JSON.stringify(model)})(${given.join(", ")}).save("${model}.${format}")`;
+  return `import unisono\nunisono.load(${JSON.stringify(load)})(${given.join(", ")}).save("${model}.${format}")`;
 }

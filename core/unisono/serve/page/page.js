@@ -20,6 +20,7 @@ async function start() {
   $("key-form").hidden = true;
   $("fault").hidden = true;
   $("model").replaceChildren(...models.map(({ id }) => element("option", { value: id }, id)));
+  $("docs").hidden = hasKey(); // a link sends no key
   $("choose").hidden = models.length < 2;
   await follow();
 }
@@ -151,7 +152,7 @@ async function make(event) {
 function showSame(name, fields, format) {
   $("link").textContent = linkOf(name, fields);
   $("curl").textContent = curlOf(name, fields, format, hasKey());
-  $("python").textContent = pythonOf(name, fields, format);
+  $("python").textContent = pythonOf(name, model.load, fields, format);
   $("same").hidden = false;
 }
 
