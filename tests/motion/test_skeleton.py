@@ -1,5 +1,6 @@
 """Motion: rotations against their definitions, skeletons, BVH there and back, what is wrong with a file, drawings."""
 
+import json
 import itertools
 import os
 import shutil
@@ -190,6 +191,14 @@ def test_a_skeleton_survives_json_and_says_how_tall_it_is():
     assert Skeleton.from_dict(skeleton.to_dict()) == skeleton
     assert skeleton.feet == (4, 6)
     assert skeleton.height == pytest.approx(2 * 0 + np.hypot(0.1, 0.1) + np.hypot(0.8, 0.1) + np.hypot(0.3, 0.02) + 0.3)
+
+
+def test_what_a_page_is_told_of_a_motion():
+    made = moving()
+    told = json.loads(json.dumps(made.about(), allow_nan=False))
+    assert np.abs(np.array(told["positions"]) - made.positions).max() <= 0.0005 + 1e-9
+    assert (told["fps"], told["seconds"]) == (30.0, made.seconds)
+    assert told["names"] == list(made.skeleton.names) and told["parents"] == list(made.skeleton.parents)
 
 
 def test_left_feet_come_first_whatever_the_makers_order():
