@@ -1,7 +1,7 @@
 """Motion: rotations against their definitions, skeletons, BVH there and back, what is wrong with a file, drawings."""
 
-import json
 import itertools
+import json
 import os
 import shutil
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
