@@ -11,13 +11,16 @@ from typing import Any
 
 PACKAGES = (
     "unisono",
+    "unisono.batch",
     "unisono.data",
     "unisono.diffusion",
     "unisono.diffusion.devices",
     "unisono.duration",
     "unisono.evaluation",
     "unisono.files",
+    "unisono.graphs",
     "unisono.masked",
+    "unisono.serve",
     "unisono.testing",
     "unisono.testing.oracles",
     "unisono.train",

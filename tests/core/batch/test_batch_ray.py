@@ -11,7 +11,6 @@ from unisono.batch.on_ray import TELEMETRY
 from unisono.errors import UnisonoError
 
 
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore")  # Ray's own
