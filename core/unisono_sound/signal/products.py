@@ -1,4 +1,4 @@
-"""Fourier transforms as matrix products of real numbers: the form that small runtimes run well.
+"""Products: Fourier transforms as products of real matrices, the form that small runtimes run well.
 
 ONNX has a transform and no complex numbers; its runtimes take many times as long for both as for a product. Cooley and
 Tukey (1965) in two stages of products: with ``N = A · B``, ``n = B a + b`` and ``k = j + A i``::
