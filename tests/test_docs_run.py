@@ -322,6 +322,6 @@ def test_the_readme_tells_of_each_model_what_its_card_tells():
         assert f", {parameters} M parameters" in card
         assert float(told.removesuffix(" MB")) == pytest.approx(megabytes, abs=0.6)
         assert f"| Licence of the weights | {licence}" in card
-        assert load == f'`unisono.load("checkpoints/{name}")`'
+        assert load == f'`unisono.load("{name}")`'
         numbers = re.findall(r"\d+\.\d+", figure.partition("(autoregressive")[0])  # whose figure is on its own card
         assert numbers and all(number in card for number in numbers), f"{name}: {numbers} are not all on its card"
