@@ -7,11 +7,11 @@ from unisono import plugin as plugins
 from unisono.testing import checks, promises
 
 PLUGINS = sorted(p.name.removeprefix("unisono_") for p in Path(__file__).parents[1].glob("plugins/unisono_*"))
-HEAVY = ("dac", "encodec", "fsq", "gmlm", "grvq", "rvq", "unet", "vae")
-"""Models whose shards are compared in the slow suite: others of their kind are in the fast one."""
+SHARDED = [f"two_shards_equal_one[{name}]" for name in ("dit", "fastpitch", "mdlm", "mmm", "vocos", "vocos-gan")]
+"""Models whose shards are compared in the fast suite; all others are in the slow one."""
 CHECKS = [
     pytest.param(*check.values, id=check.id, marks=[*check.marks, pytest.mark.slow])
-    if check.id in [f"two_shards_equal_one[{name}]" for name in HEAVY]
+    if check.id.startswith("two_shards_equal_one[") and check.id not in SHARDED
     else check
     for name in PLUGINS
     for check in checks(name)

@@ -120,6 +120,7 @@ def test_a_strangers_plugin_passes_the_kit(elsewhere):
     assert printed.splitlines()[-1] == "hum: 24 run, 0 skipped, 24 in total; 0 failed"
 
 
+@pytest.mark.slow
 def test_a_strangers_own_tests_pass(elsewhere):
     tests = shutil.copytree(EXAMPLE / "tests", elsewhere / "tests")
     quick = "not two_processes and not two_shards and not fresh_process"  # they ran in the test above

@@ -7,6 +7,7 @@ import torch
 
 from unisono.errors import RequestError
 from unisono.fields import Field, fields_of
+from unisono.media import Media
 from unisono.model import Model, OnStep, choices_of
 from unisono.request import Request
 
@@ -88,7 +89,7 @@ class Synthesizer:
         """Yield the output piece by piece, the first long before the last; a piece of sound has its ``offset``."""
         previous = None
         for piece in _inferred(self.model.stream(self.request(first, **fields), generator)):
-            previous = piece.following(previous)
+            previous = piece.following(previous) if isinstance(piece, Media) else piece
             yield previous
 
     def snapshots(

@@ -81,6 +81,7 @@ def test_wrong_flags_are_one_sentence(batch, flags, told):
     assert len(done.err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_lines_of_the_standard_input(batch, voice_export):
     """In a process of its own; what it made is known in this one."""
     command = [sys.executable, "-m", "unisono", "batch", voice_export, "-", batch.folder, "--pace=4"]

@@ -19,6 +19,7 @@ def test_a_reader_that_goes_away_ends_quietly(tmp_path):
         assert process.stderr.read() == b"" and process.wait(timeout=120) in (0, 1, 3)
 
 
+@pytest.mark.slow
 def test_a_locale_without_utf8_prints_and_reads(voice_export, tmp_path):
     bare = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
     environment = {**{k: v for k, v in os.environ.items() if not k.startswith(("LC_", "LANG"))}, **bare}

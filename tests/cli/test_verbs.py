@@ -229,6 +229,7 @@ def test_a_process_of_its_own(voice_export, tmp_path):
     assert wrong.stdout == ""
 
 
+@pytest.mark.slow
 def test_two_processes_that_lightning_starts_share_one_run(tmp_path):
     command = [sys.executable, "-m", "unisono", "train", "text/mdlm-tiny", "--no-progress", f"--run.dir={tmp_path}"]
     flags = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp", "--run.preview_seconds=0"]

@@ -79,7 +79,7 @@ MANIFESTS = {
     ),
     "no fields": (
         "audio,text\nwavs/good0.wav\n",
-        "line 2: 1 fields, the header has 2 (audio, text)",
+        "line 2: 1 fields between commas, the header has 2 (audio, text)",
     ),
     "no rows": ("audio,text\n", "lists no utterances"),
     "an open quote": (

@@ -110,14 +110,8 @@ def test_adapters_without_weights_beneath_them_are_refused(tmp_path):
         fit(recipe(tmp_path, "--adapters.rank=2"))
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "strategy"),
-    [
-        ("adamw", "ddp"),
-        pytest.param("muon", "ddp", marks=pytest.mark.slow),
-        pytest.param("muon", "fsdp2", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("optimizer", "strategy"), [("adamw", "ddp"), ("muon", "ddp"), ("muon", "fsdp2")])
 def test_two_processes_equal_one_with_groups(optimizer, strategy, tmp_path):
     # eps=1: steps proportional to gradients, so that rounding in a small one stays small
     given = [*GROUPED, f"--optim.optimizer={optimizer}", "--optim.eps=1", "--trainer.max_steps=2"]

@@ -24,6 +24,7 @@ def torchrun(command, environ=None, processes=2):
     )
 
 
+@pytest.mark.slow
 def test_torchrun_needs_no_devices_and_equals_one_process(tmp_path):
     done = torchrun(arguments(tmp_path / "two", "--trainer.max_steps=3"))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -16,7 +16,7 @@ def state(folder):
     return torch.load(folder / "codec-vocos-tiny/0001/checkpoints/last.ckpt", weights_only=True)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)])
 def test_a_stopped_run_saves_its_state_and_says_so(tmp_path, number, code):
     process = start(arguments(tmp_path))
     wait_for_steps(process)
@@ -27,6 +27,7 @@ def test_a_stopped_run_saves_its_state_and_says_so(tmp_path, number, code):
     assert seconds < 30
 
 
+@pytest.mark.slow
 def test_a_validation_is_not_waited_for(tmp_path):
     given = ("--trainer.val_check_interval=2", "--data.num_items=40", "--data.val_size=16")
     process = start(arguments(tmp_path, *given), {"VALIDATION_STEP": "5"})
@@ -57,6 +58,7 @@ def test_a_validation_of_several_processes_is_not_waited_for(tmp_path):
     assert state(tmp_path)["global_step"] == 3
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_stops_at_once(tmp_path):
     process = start(arguments(tmp_path), {"STEP": "40"})
     wait_for_steps(process)

@@ -25,7 +25,6 @@ SHARED = (
 CONVOLVED = "image/unet"
 FAST = {
     ("text/mdlm", 2, HSDP),
-    ("text/mdlm", 4, HSDP),
     ("codec/vocos-gan", 4, "fsdp2"),
     ("text/mdlm", 2, TENSOR),
     ("image/dit", 4, TENSOR),
