@@ -16,7 +16,9 @@ def state(folder):
     return torch.load(folder / "codec-vocos-tiny/0001/checkpoints/last.ckpt", weights_only=True)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_stopped_run_saves_its_state_and_says_so(tmp_path, number, code):
     process = start(arguments(tmp_path))
     wait_for_steps(process)
