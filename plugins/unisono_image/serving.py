@@ -15,7 +15,7 @@ from pydantic import Field
 from unisono import Image
 from unisono.errors import RequestError
 from unisono.seeds import MAX_SEED
-from unisono.serve import Client, Refused, Server, StreamReply
+from unisono.serve import Client, Server, StreamReply
 from unisono.serve.formats import encoded
 from unisono.serve.openai import Body, asked, openai_body, told_as_openai
 from unisono.serve.replies import event
@@ -51,10 +51,7 @@ def router(server: Server) -> APIRouter:
     async def generations(request: Request) -> Response:
         async with Client(request, server.limits) as client:
             body, own = asked(ImageBody, await client.fields())
-            served = server.get(body.model)
-            if body.model not in able:
-                told = f"{body.model} makes no pictures of a prompt; ask {', '.join(able)}"
-                raise Refused(400, told, code="unsupported", path="model")
+            served = server.one_of(able, body.model, "makes no pictures of a prompt")
             if body.partial_images and not body.stream:
                 raise RequestError("partial_images needs stream", code="conflict", path="partial_images")
             fields = {**own, **size_of(body.size), "prompt": body.prompt}

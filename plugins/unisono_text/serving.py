@@ -15,7 +15,7 @@ from pydantic import Field
 from unisono import Text
 from unisono.errors import RequestError
 from unisono.seeds import MAX_SEED
-from unisono.serve import Client, Refused, Server, StreamReply
+from unisono.serve import Client, Server, StreamReply
 from unisono.serve.openai import Body, asked, openai_body, spelled, told_as_openai
 from unisono.serve.replies import event
 
@@ -58,10 +58,7 @@ def router(server: Server) -> APIRouter:
     async def completions(request: Request) -> Response:
         async with Client(request, server.limits) as client:
             body, own = asked(CompletionBody, await client.fields())
-            served = server.get(body.model)
-            if body.model not in able:
-                told = f"{body.model} writes no text; ask {', '.join(able)}"
-                raise Refused(400, told, code="unsupported", path="model")
+            served = server.one_of(able, body.model, "writes no text")
             if own.get("chat"):
                 raise RequestError(
                     f"chat is for POST /v1/models/{served.name}: a completion goes on from its prompt",

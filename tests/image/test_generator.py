@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from picture_facts import FACTS
 from refused import refused
 from unisono import Image, Synthesizer
 from unisono.errors import CheckpointError, RecipeError, RequestError
@@ -20,15 +21,6 @@ from unisono_image.models.untrained import vae
 from unisono_image.request import read_request
 
 SMALL = DiTSizes(patch_size=2, dim=16, num_layers=2, num_heads=2)
-FACTS = {
-    "size": 8,
-    "classes": ["circle", "square"],
-    "words": ["a", "red", "circle"],
-    "sample_captions": ["a red circle"],
-    "held_out": [],
-    "count": 16,
-    "background": [255, 255, 255],
-}
 
 
 def make(recipe: str = "dit-tiny", *overrides: str, noise: float = 0.3, **facts) -> Synthesizer:

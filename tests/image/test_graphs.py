@@ -2,19 +2,10 @@
 
 import pytest
 import torch
+from picture_facts import FACTS
 from unisono.graphs import GraphModel, write_graphs
 from unisono.graphs.check import distance
 from unisono.recipe import Recipe
-
-FACTS = {
-    "size": 8,
-    "classes": ["circle", "square"],
-    "words": ["a", "red", "circle"],
-    "sample_captions": ["a red circle"],
-    "held_out": [],
-    "count": 16,
-    "background": [255, 255, 255],
-}
 
 
 def build(name: str = "dit-tiny", **facts):

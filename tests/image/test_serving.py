@@ -7,22 +7,13 @@ import numpy as np
 import openai
 import pytest
 import torch
+from picture_facts import FACTS
 from PIL import Image as Pillow
 from serving import error_of, running
 from unisono import Synthesizer
 from unisono.recipe import Recipe
 from unisono.serve import Limits
 from unisono_image.serving import size_of
-
-FACTS = {
-    "size": 8,
-    "classes": ["circle", "square"],
-    "words": ["a", "red", "circle"],
-    "sample_captions": ["a red circle"],
-    "held_out": [],
-    "count": 16,
-    "background": [255, 255, 255],
-}
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from unisono.errors import RequestError, did_you_mean
@@ -187,6 +187,13 @@ class Server:
             message = f"no model {name!r:.120} is served here{did_you_mean(str(name)[:80], self.models)}"
             raise Refused(404, message, code="unknown", path="model")
         return self.models[name]
+
+    def one_of(self, able: Collection[str], name: Any, lacks: str) -> Served:
+        """Return one of the models that a route serves; raises ``Refused``: 404 for no model, 400 for another one."""
+        served = self.get(name)
+        if name not in able:
+            raise Refused(400, f"{name} {lacks}; ask {', '.join(able)}", code="unsupported", path="model")
+        return served
 
     def making(self, kind: type) -> dict[str, Served]:
         """Return the models whose output is of a kind of ``Media``."""

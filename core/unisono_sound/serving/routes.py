@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 from unisono.errors import RequestError, did_you_mean
 from unisono.media import Audio
-from unisono.serve import Client, Refused, Served, Server, StreamReply
+from unisono.serve import Client, Served, Server, StreamReply
 from unisono.serve.formats import checked
 from unisono.serve.openai import Body, asked, openai_body, spelled, told_as_openai
 from unisono.serve.replies import event
@@ -40,7 +40,8 @@ class SpeechBody(Body):
 def router(server: Server) -> APIRouter:
     """Return the routes over a server's models that make sound; none where there is no such model."""
     routes = APIRouter()
-    if not server.making(Audio):
+    able = server.making(Audio)
+    if not able:
         return routes
 
     @routes.post("/v1/audio/speech", summary="A text, read aloud", openapi_extra=openai_body(SpeechBody))
@@ -48,10 +49,7 @@ def router(server: Server) -> APIRouter:
     async def speech(request: Request) -> Response:
         async with Client(request, server.limits) as client:
             body, own = asked(SpeechBody, await client.fields())
-            served = server.get(body.model)
-            if not issubclass(served.model.Media, Audio):
-                known = ", ".join(server.making(Audio))
-                raise Refused(400, f"{body.model} makes no sound; ask {known}", code="unsupported", path="model")
+            served = server.one_of(able, body.model, "makes no sound")
             if body.instructions:
                 raise RequestError(
                     "instructions: no model here follows any; give fields of its own, such as pace",
@@ -85,7 +83,7 @@ def router(server: Server) -> APIRouter:
     async def voices() -> dict[str, Any]:
         found = [
             {"id": voice, "name": voice, "object": "voice", "model": name}
-            for name, served in server.making(Audio).items()
+            for name, served in able.items()
             if "text" in served.model.Request.model_fields
             for voice in voices_of(served)
         ]
