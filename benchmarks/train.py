@@ -23,9 +23,12 @@ from unisono.train import train
 
 SIZES = {
     "tiny": [],
-    "middle": ["--model.network.dim=256", "--model.network.num_layers=6", "--model.network.num_heads=4"],
+    "middle": [
+        *("--model.network.dim=256", "--model.network.num_layers=6", "--model.network.num_heads=4"),
+        *("--data.num_items=128", "--data.context=128", "--data.batch_size=16"),
+    ],
 }
-"""A model whose steps take a few milliseconds, and one of the size of the recipes for small corpora."""
+"""A model whose steps take a few milliseconds, and one of the size and the batches of the recipes for small corpora."""
 
 
 class Turns(Callback):

@@ -36,6 +36,8 @@ OnStep = Callable[[int, int], None]
 Counted in what the model knows beforehand (characters, frames, solver steps): ``total`` is the same at each
 call, ``done`` only grows, and the last call has ``done == total``.
 """
+LOG_EVERY = 10
+"""Steps of a training after which its losses are logged at the latest, for the progress bar."""
 
 
 AnyRequest = Request  # within Model the name means the model's own
@@ -243,11 +245,31 @@ class Model(LightningModule):
         self.log_losses("val", parts, batch_size=size, sync_dist=True)
 
     def log_losses(self, stage: str, parts: dict[str, Tensor], **kwargs: Any) -> None:
-        """Log each part as ``stage/name``; the total goes to the progress bar."""
+        """Log each part as ``stage/name``; the total goes to the progress bar.
+
+        Those of training are in ``step_losses`` at each step. Lightning's ``log`` is slow beside a small step, so they
+        are logged at the steps that reach a logger, at every tenth, and at each where a callback monitors one of them.
+        """
         if stage == "train":
             self.step_losses = {name: value.detach() for name, value in parts.items()}
+            if not self.logs_now:
+                return
         for name, value in parts.items():
             self.log(f"{stage}/{name}", value.detach(), prog_bar=name == "loss", **kwargs)
+
+    @property
+    def logs_now(self) -> bool:
+        """Whether values of the training step in progress are logged."""
+        trainer: Any = self.trainer  # Lightning puts `log_every_n_steps` there without declaring it
+        done = trainer.fit_loop.epoch_loop._batches_that_stepped  # what Lightning's loggers count
+        if done % LOG_EVERY == 0 or (done + 1) % max(trainer.log_every_n_steps, 1) == 0 or trainer.should_stop:
+            return True
+        return any(str(getattr(callback, "monitor", "")).startswith("train/") for callback in trainer.callbacks)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.trainer.should_stop:  # the step that is the last one is logged, whichever it is
+            for name, value in self.step_losses.items():
+                self.log(f"train/{name}", value)
 
     @property
     def known_steps(self) -> int | None:

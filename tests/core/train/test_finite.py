@@ -14,7 +14,7 @@ from unisono import cli
 from unisono.errors import CheckpointError
 from unisono.export import export_run
 from unisono.train import train
-from unisono.train.finite import NonFiniteError
+from unisono.train.finite import NonFiniteError, _all_finite
 from unisono.train.states.boundary import Boundary
 
 recipe = partial(short_runs.recipe, steps=6)
@@ -50,6 +50,23 @@ class Poison(Callback):
 
 def state(folder):
     return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "finite"),
+    [
+        ([1.0, -2.0], True),
+        ([3e25, -3e38], True),  # the sum of their squares is infinite in float32
+        ([1.0, float("inf")], False),
+        ([float("nan"), 1.0], False),
+        ([3e38, float("nan")], False),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_large_is_not_infinite(values, finite, dtype):
+    parts = [torch.ones(3), torch.tensor(values, dtype=dtype), torch.ones(0)]
+    assert all(part.isfinite().all() for part in parts) == finite  # none of them overflows by itself
+    assert _all_finite(parts, SimpleNamespace(world_size=1), torch.device("cpu")) == finite
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

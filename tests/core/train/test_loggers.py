@@ -7,6 +7,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from lightning.pytorch import Callback
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.logger import DummyLogger, Logger, rank_zero_experiment
 from refused import refused
@@ -327,3 +328,48 @@ def test_a_logger_that_takes_no_pictures_is_passed_over(tmp_path, services):
     with pytest.raises(AttributeError):
         _ = board.flush_everything
     preview(tmp_path, loggers)
+
+
+# ---- which steps -------------------------------------------------------------------------------
+
+
+class Losses(Callback):
+    """Keep each step's loss and what callbacks can read of it; stop the run after one of the steps."""
+
+    def __init__(self, stop: int | None = None, monitor: str | None = None):
+        self.stop, self.losses, self.read = stop, {}, {}
+        if monitor:
+            self.monitor = monitor
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        step = trainer.global_step
+        self.losses[step] = float(pl_module.step_losses["loss"])
+        self.read[step] = float(trainer.callback_metrics.get("train/loss", float("nan")))
+        trainer.should_stop |= step == self.stop
+
+
+def text_run(folder, losses, *overrides):
+    own = Own()
+    quiet = ("--run.preview_seconds=0", "--trainer.log_every_n_steps=4", "--trainer.max_steps=14")
+    recipe = Recipe.read("text/mdlm-tiny", [f"--run.dir={folder}", *quiet, *overrides])
+    train(recipe, progress=False, callbacks=[losses], loggers=[own])
+    return {step + 1: told["train/loss"] for step, told in own.told if "train/loss" in told}
+
+
+def test_a_logged_loss_is_that_of_its_step(tmp_path):
+    told = text_run(tmp_path, losses := Losses())
+    assert set(told) == {4, 8, 12}
+    assert told == {step: losses.losses[step] for step in told}
+    assert len(set(losses.losses.values())) == 14  # another one at each step: none could stand for another
+
+
+def test_the_step_that_ends_a_run_is_logged_as_it_was(tmp_path):
+    told = text_run(tmp_path, losses := Losses(stop=6))
+    assert told == {4: losses.losses[4], 6: losses.losses[6]}
+
+
+def test_a_monitored_loss_is_there_at_each_step(tmp_path):
+    text_run(tmp_path / "with", losses := Losses(monitor="train/loss"))
+    assert losses.read == losses.losses
+    text_run(tmp_path / "without", losses := Losses())
+    assert losses.read != losses.losses

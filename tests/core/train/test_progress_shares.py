@@ -37,7 +37,9 @@ def run(clock, throughput, steps, world_size=1):
     """Show steps of (seconds, seconds of these that data were waited for, items); returns what was logged last."""
     logged = {}
     model = SimpleNamespace(
-        units=lambda batch: {"items": batch}, log=lambda name, value, **kw: logged.update({name: value})
+        units=lambda batch: {"items": batch},
+        log=lambda name, value, **kw: logged.update({name: value}),
+        logs_now=True,
     )
     loader = SimpleNamespace(waited=5.0)
     trainer = SimpleNamespace(

@@ -29,7 +29,6 @@ class Throughput(Callback):
         self._last: float | None = None
         self._waited = 0.0
         self._means: dict[str, float] = {}
-        self._told = False
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._last is None:
@@ -48,8 +47,8 @@ class Throughput(Callback):
             rate = count * data_ranks(trainer)[1] / elapsed
             previous = self.rates.setdefault(unit, rate)
             self.rates[unit] = self.smoothing * previous + (1 - self.smoothing) * rate
-            pl_module.log(f"{unit}/s", self.rates[unit], prog_bar=True, rank_zero_only=True)
         if self.flops is not None and self.flops.counting:  # such a step takes longer
+            self._log(pl_module)
             return
         means = {"step": elapsed, "wait": min(waiting, elapsed)}
         flops = self.flops.of(batch) if self.flops is not None else None
@@ -63,12 +62,12 @@ class Throughput(Callback):
             self.shares["tflops"] = self._means["flops"] / seconds / 1e12
             if self.flops is not None and self.flops.peak:
                 self.shares["mfu"] = self._means["flops"] / seconds / self.flops.peak
-        flags: Any = trainer  # Lightning puts `log_every_n_steps` there without declaring it
-        step = trainer.global_step
-        if self._told and step % 10 and step % flags.log_every_n_steps:  # a value costs a tenth of a millisecond
+        self._log(pl_module)
+
+    def _log(self, pl_module: LightningModule) -> None:
+        if not cast(Model, pl_module).logs_now:
             return
-        self._told = True
-        for name, value in self.shares.items():
+        for name, value in {**{f"{unit}/s": rate for unit, rate in self.rates.items()}, **self.shares}.items():
             pl_module.log(name, value, prog_bar=name != "tflops", rank_zero_only=True)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

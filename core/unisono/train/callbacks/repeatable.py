@@ -18,16 +18,18 @@ class StepSeed(Callback):
     """
 
     def __init__(self, seed: int):
-        self.seed = seed
+        self.base = int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(seed)))
         self._before: torch.Tensor | None = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._before = torch.random.get_rng_state()
         step = trainer.fit_loop.epoch_loop.total_batch_idx
-        mixed = torch.Generator().manual_seed(self.seed)
-        base = int(torch.randint(2**62, (), generator=mixed))
         rank, _ = data_ranks(trainer)  # processes that share a layer drop the same
-        torch.random.manual_seed((base + 1_000_003 * step + rank) % 2**63)
+        seed = (self.base + 1_000_003 * step + rank) % 2**63
+        if pl_module.device.type == "cpu":  # torch.random would write a traceback for devices that are not in use
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.random.manual_seed(seed)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
         if self._before is not None:
