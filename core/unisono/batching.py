@@ -8,6 +8,8 @@
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from unisono.stopping import may_stop
+
 OnStep = Callable[[int, int], None]
 T = TypeVar("T")
 
@@ -39,6 +41,7 @@ class Progress:
 
     def to(self, done: int) -> None:
         """So much is done; nothing is told where that is no more than before."""
+        may_stop()
         done = min(done, self.total)
         if done > self.done:
             self.done = done

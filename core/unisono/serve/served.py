@@ -17,6 +17,7 @@ from unisono.serve.limits import Limits, characters_in
 from unisono.serve.metrics import Metrics
 from unisono.serve.uploads import file_fields
 from unisono.serve.worker import Worker
+from unisono.stopping import stopped_by
 from unisono.synthesis import Synthesizer
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -145,7 +146,8 @@ class Stream:
         assert self._job is not None
         if self._job.over():
             raise ClientLeft
-        return next(self._items, None)
+        with stopped_by(self._check):
+            return next(self._items, None)
 
     def _pieces(self) -> Iterator[Any]:
         synthesizer = self.served.synthesizer
@@ -153,10 +155,11 @@ class Stream:
             yield from synthesizer.snapshots(self.request)
         elif not self._snapshots and self.served.streams:
             yield from synthesizer.stream(self.request)
-        else:  # in one piece, which can be stopped while it is made
-            yield synthesizer(self.request, on_step=self._on_step)
+        else:
+            yield synthesizer(self.request, on_step=lambda done, total: self._check())
 
-    def _on_step(self, done: int, total: int) -> None:
+    def _check(self) -> None:
+        """End the turn in progress where nobody waits for it; called between its steps."""
         assert self._job is not None
         if self._job.over():
             raise Stopped

@@ -10,6 +10,7 @@ from typing import Any
 from unisono.errors import UnisonoError
 from unisono.serve.batcher import Batcher, Job
 from unisono.serve.errors import ClientLeft, Refused, Stopped
+from unisono.stopping import stopped_by
 
 LOG = logging.getLogger("unisono.serve")
 
@@ -56,12 +57,13 @@ class Worker(threading.Thread):
         if not going:
             return
 
-        def on_step(done: int, total: int) -> None:
+        def check() -> None:
             if all(job.over() for job in going):
                 raise Stopped
 
         try:
-            made = self.call([job.request for job in going], on_step=on_step)
+            with stopped_by(check):
+                made = self.call([job.request for job in going], on_step=lambda done, total: check())
         except BaseException as error:  # a model is a stranger's: its thread must outlive whatever it raises
             if len(going) > 1 and not isinstance(error, Stopped):
                 for job in going:

@@ -20,6 +20,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from unisono.errors import UnisonoError
+from unisono.stopping import may_stop
 from unisono.verify.accept import Rejection, Rule
 from unisono.verify.cache import Cache
 from unisono.verify.draw import Draw
@@ -146,6 +147,7 @@ def rounds(
     draft_nfe = draft_positions = 0
     last: Round | None = None
     while not bool(prefix.done.all()):
+        may_stop()
         proposal = method.propose(prefix, last, target, draw)
         draft_nfe, draft_positions = draft_nfe + proposal.nfe, draft_positions + proposal.positions
         raw = target(prefix, proposal)

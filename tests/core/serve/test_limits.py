@@ -11,6 +11,7 @@ import pytest
 from serving import SOON, Echo, Running, Words, error_of, running, until
 from unisono import Text
 from unisono.serve import Limits
+from unisono.stopping import may_stop
 
 KEY = "a-key-of-twenty-letters"
 
@@ -198,6 +199,76 @@ def test_one_of_a_batch_may_leave():
             server.model.gate.set()
             assert (first.result().text, stays.result().text) == ("FIRST", "STAYS")
         assert ["leaves"] not in server.model.calls
+
+
+class Patient(Words):
+    """Works on a word until the gate opens, and asks between two steps whether anybody waits; it tells no progress."""
+
+    def stream(self, request, generator=None):
+        for word in request.text.split():
+            self.work()
+            self.pieces += 1
+            yield Text(word.upper() + " ")
+
+    def synthesize(self, requests, generator=None, on_step=None):
+        self.calls.append([request.text for request in requests])
+        self.work()
+        return [self.say(request) for request in requests]
+
+    def work(self):
+        gate = self.gate
+        while not gate.wait(0.01):
+            self.steps += 1
+            may_stop()
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/models/patient/stream", "/v1/models/patient/stream?view=snapshots", "/v1/models/patient"]
+)
+def test_work_that_tells_no_progress_stops_at_its_next_step_too(path):
+    with running({"patient": Patient()}, Limits(seconds=SOON)) as server:
+        model, served = server.model, server.server.get("patient")
+        model.gate.clear()
+        client = raw(server, b'{"text": "one two"}', path)
+        until(lambda: model.steps > 2)
+        client.close()
+        until(lambda: not served.worker.running and server.batcher.requests == 0)  # with the gate closed still
+        steps = model.steps
+        time.sleep(0.1)
+        assert model.steps == steps and model.pieces == 0
+        model.gate.set()
+        assert server.post("patient", text="next").text == "NEXT"
+
+
+def test_a_piece_that_takes_too_long_is_given_up():
+    with running({"patient": Patient()}, Limits(seconds=0.3)) as server:
+        server.model.gate.clear()
+        assert server.post("patient", "/stream", text="slow").status_code == 504
+        until(lambda: not server.server.get("patient").worker.running)
+        assert server.http.get("/ready").status_code == 200
+
+
+def test_one_that_left_stops_no_work_that_another_waits_for():
+    with running({"patient": Patient()}, Limits(seconds=SOON)) as server:
+        model, before = server.model, server.model.gate
+        worker = server.server.get("patient").worker
+        before.clear()
+        with ThreadPoolExecutor() as pool:
+            first = pool.submit(server.post, "patient", text="first")
+            until(lambda: len(model.calls) == 1)
+            stays = pool.submit(server.post, "patient", text="stays")
+            leaves = raw(server, b'{"text": "leaves"}', "/v1/models/patient")
+            until(lambda: server.batcher.requests == 3)
+            model.gate = threading.Event()  # of the batch that follows
+            before.set()
+            until(lambda: len(model.calls) == 2)
+            assert first.result().text == "FIRST" and sorted(model.calls[1]) == ["leaves", "stays"]
+            leaves.close()
+            until(lambda: any(job.left for job in worker.running))
+            steps = model.steps
+            until(lambda: model.steps > steps + 2)
+            model.gate.set()
+            assert stays.result().text == "STAYS"
 
 
 def test_half_a_body_is_given_up():

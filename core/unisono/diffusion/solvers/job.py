@@ -18,6 +18,7 @@ from unisono.diffusion.report import Report, Round
 from unisono.diffusion.solvers.accept import Accept
 from unisono.diffusion.solvers.evaluator import Evaluator
 from unisono.errors import UnisonoError
+from unisono.stopping import may_stop
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Job:
         Raises:
             UnisonoError: if the outputs are not as many as the rows, or one row has two answers.
         """
+        may_stop()
         twice = not self._checked
         if twice:
             x, step, sample = cat([x, rows(x, slice(1))]), torch.cat([step, step[:1]]), torch.cat([sample, sample[:1]])

@@ -20,6 +20,7 @@ from unisono.masked.canvas import Canvas
 from unisono.masked.run.handle import Handle
 from unisono.masked.run.step import check_logits, finished, step
 from unisono.masked.strategy import Strategy
+from unisono.stopping import may_stop
 
 OnStep = Callable[[Canvas], None]
 
@@ -39,6 +40,7 @@ def one_by_one(handle: Handle, canvas: Canvas, strategy: Strategy, max_steps: in
     """Yield the canvas after each step of `sync`."""
     done = 0
     while done != max_steps and not bool(finished(canvas, strategy).all()):
+        may_stop()
         _check_progress(canvas, strategy, done, max_steps)
         with torch.no_grad():  # a generator leaves its caller's mode alone
             canvas = step(handle, canvas, strategy, force=done + 1 == max_steps)
@@ -64,6 +66,7 @@ def unrolled(
         )
     widths = rehearse(canvas, strategy)
     for i, width in enumerate(widths[:max_steps]):
+        may_stop()
         last = i + 1 == max_steps
         canvas = step(handle, canvas, strategy, width=canvas.layout.length if last else width, force=last)
         if on_step is not None:
@@ -123,6 +126,7 @@ class Compact:
                 handle, strategy = handle.rows(left), strategy.rows(left)
             if done == max_steps or not len(index):
                 return whole
+            may_stop()
             _check_progress(canvas, strategy, done, max_steps)
             canvas = step(handle, canvas, strategy, force=done + 1 == max_steps)
             check_logits(canvas)
