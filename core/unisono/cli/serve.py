@@ -64,9 +64,11 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 
     import socket
 
+    from unisono.serve.connections import room_for
     from unisono.serve.processes import SOCKET, supervise
     from unisono.serve.running import bound
 
+    room_for(limits.connections)
     given = os.environ.pop(SOCKET, None)
     listening = bound(args.host, args.port) if given is None else socket.socket(fileno=int(given))
     with listening:

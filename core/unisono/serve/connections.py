@@ -1,17 +1,46 @@
 """Connections: uvicorn's HTTP protocol with bounds on how long a head may take and how many connections there are.
 
 uvicorn times only the pause between two requests; a connection that sends nothing, or a letter a minute, would stay for
-ever.
+ever. Its own bound counts only what it has parsed. And where a process has no descriptor left, nobody gets in at all.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from unisono.errors import UnisonoError
+from unisono.serve.errors import Refused
 from unisono.serve.limits import Limits
+
+MOST_REFUSED, REFUSED_SECONDS = 64, 1.0
+"""Of connections that were answered 503, how many are kept until they have read that, and how long at most."""
+SPARE = 256
+"""Descriptors beside those of connections: listening, those being refused, and what models and uploads open."""
+
+
+def room_for(connections: int) -> None:
+    """Let this process have so many connections open; raises ``UnisonoError`` where the system does not allow it."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # a system without such limits
+        return
+    needed = connections + SPARE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise UnisonoError(
+            f"{connections} connections need {needed} open files, and this process may have {hard}: allow at most "
+            f"{max(hard - SPARE, 0)} connections, or raise the limit (ulimit -n, or LimitNOFILE of systemd)",
+            code="limit",
+            path="connections",
+            value=connections,
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 class Connections:
@@ -20,9 +49,10 @@ class Connections:
     def __init__(self, limits: Limits):
         self.limits = limits
         self.idle: dict[Connection, None] = {}
+        self.refused: dict[Connection, None] = {}
 
     def make_room(self, everyone: Any) -> None:
-        """Close those that are too many: of the idle ones the oldest."""
+        """Close those that are too many, the newest not counted: of the idle ones the oldest."""
         while len(everyone) > self.limits.connections and self.idle:
             oldest = next(iter(self.idle))
             oldest.end()
@@ -43,17 +73,20 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wait()
         self.bounds.make_room(self.connections)
         if len(self.connections) > self.bounds.limits.connections:  # all others are being served
             self.connections.discard(self)
-            self.end()
+            self.refuse()
+        else:
+            self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._asked()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self in self.bounds.refused:
+            return
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._asked()
@@ -68,6 +101,16 @@ class Connection(H11Protocol):
         self._asked()
         self.transport.abort()
 
+    def refuse(self) -> None:
+        """Answer 503, whatever it asks, and close it when it has read that."""
+        self._asked()
+        self.bounds.refused[self] = None
+        if len(self.bounds.refused) > MOST_REFUSED:
+            next(iter(self.bounds.refused)).end()
+        self.transport.write(_full(self.bounds.limits.connections))
+        self.transport.write_eof()
+        self._timer = self.loop.call_later(REFUSED_SECONDS, self.end)
+
     def _wait(self) -> None:
         self._asked()
         self.bounds.idle[self] = None
@@ -75,6 +118,21 @@ class Connection(H11Protocol):
 
     def _asked(self) -> None:
         self.bounds.idle.pop(self, None)
+        self.bounds.refused.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _full(connections: int) -> bytes:
+    """The answer to whom there is no room for, as bytes: it is written before anything was asked."""
+    error = Refused(503, f"{connections} connections are being served, and no more are: ask again", code="limit")
+    body = json.dumps(error.body).encode()
+    head = (
+        "HTTP/1.1 503 Service Unavailable",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+        "retry-after: 1",
+        "connection: close",
+    )
+    return "\r\n".join((*head, "", "")).encode() + body

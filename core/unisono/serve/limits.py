@@ -16,7 +16,8 @@ class Limits:
     body: bytes of a request; more is answered 413.
     output: bytes of an answer; more is answered 413, and cuts a stream.
     seconds: from a request's arrival to its answer, or between two pieces of a stream; later is answered 504.
-    connections: that are open at a time; of more, those that have asked for nothing are closed, oldest first.
+    connections: that are open at a time; of more, those that have asked for nothing are closed, oldest first, and where
+        all are being served, one more is answered 503.
     head_seconds: in which a connection must have sent a request's head.
     body_seconds: in which the body must have come.
     """

@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from unisono.errors import UnisonoError
-from unisono.serve.connections import protocol
+from unisono.serve.connections import protocol, room_for
 from unisono.serve.limits import Limits
 
 LOG = logging.getLogger("unisono.serve")
@@ -105,4 +105,5 @@ def server_of(app: FastAPI, limits: Limits, started: Callable[[], None] = lambda
 def run(app: FastAPI, sockets: list[socket.socket], started: Callable[[], None] = lambda: None) -> None:
     """Serve on listening sockets until SIGTERM or SIGINT: then no more is taken, and what was taken is answered."""
     limits = app.state.server.limits
+    room_for(limits.connections)
     asyncio.run(server_of(app, limits, started).serve(sockets=sockets))

@@ -1,11 +1,19 @@
 """Connections that ask for nothing, ask slowly, or ask for what is no HTTP."""
 
 import contextlib
+import os
+import signal
 import socket
+import subprocess
+import sys
+import threading
 import time
 
-from serving import SOON, Echo, running, until
+import httpx
+import pytest
+from serving import SOON, Echo, error_of, running, until
 from unisono.serve import Limits
+from unisono.serve.connections import MOST_REFUSED
 
 
 def opened(port: int) -> socket.socket:
@@ -74,10 +82,58 @@ def test_where_all_are_served_one_more_is_not():
                 head = b"POST /v1/models/echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 client.sendall(head + b"Content-Length: 13\r\n\r\n" + b'{"text": "a"}')
             until(lambda: server.batcher.requests == 2)
-            more = stack.enter_context(opened(server.port))
-            until(lambda: closed(more))
+            answer = httpx.get(f"http://127.0.0.1:{server.port}/health", timeout=SOON)
+            assert answer.status_code == 503 and int(answer.headers["retry-after"]) == 1
+            assert error_of(answer)["code"] == "limit"
+            silent, talker = (stack.enter_context(opened(server.port)) for _ in range(2))
+            talker.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            for more in (silent, talker):
+                assert all_of(more).startswith(b"HTTP/1.1 503") and not all_of(more)
             server.model.gate.set()
             until(lambda: server.batcher.requests == 0)
+
+
+def all_of(connection: socket.socket) -> bytes:
+    parts = []
+    while part := connection.recv(4000):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def test_those_who_are_refused_are_few_at_a_time():
+    with running({"echo": Echo()}, Limits(connections=1, seconds=SOON)) as server, contextlib.ExitStack() as stack:
+        server.model.gate.clear()
+        server.http.close()
+        client = stack.enter_context(opened(server.port))
+        head = b"POST /v1/models/echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        client.sendall(head + b"Content-Length: 13\r\n\r\n" + b'{"text": "a"}')
+        until(lambda: server.batcher.requests == 1)
+        before = descriptors(os.getpid())
+        for _ in range(3 * MOST_REFUSED):  # none of them reads, and none of them goes
+            stack.enter_context(opened(server.port))
+        ours = 3 * MOST_REFUSED
+        until(lambda: descriptors(os.getpid()) - before - ours <= MOST_REFUSED)
+        until(lambda: descriptors(os.getpid()) - before - ours == 0)  # after a second none is kept
+        server.model.gate.set()
+        assert client.recv(4000).startswith(b"HTTP/1.1 200")
+
+
+def descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def test_a_server_takes_the_descriptors_that_it_needs_or_says_that_it_may_not():
+    script = (
+        "import resource, sys\n"
+        "from unisono.serve.connections import room_for\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (300, 1000))\n"
+        "room_for(44); print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+        "room_for(700); print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+        "try: room_for(745)\n"
+        "except Exception as error: print(error.code, error.path, error.value, '744' in str(error))\n"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout.splitlines() == ["300", "956", "limit connections 745 True"]
 
 
 def test_what_is_no_http_is_answered_so():
@@ -92,3 +148,99 @@ def test_what_is_no_http_is_answered_so():
             with contextlib.suppress(ConnectionError):
                 assert client.recv(4000).startswith(b"HTTP/1.1 4")
         assert server.post(text="a").text == "A"
+
+
+MANY = 10_000
+SERVER = """
+import sys
+from serving import Echo
+from unisono import Synthesizer
+from unisono.serve import Limits, app, run
+from unisono.serve.running import bound
+
+limits = Limits(connections=int(sys.argv[1]), head_seconds=float(sys.argv[2]))
+listening = bound("127.0.0.1", 0)
+run(app({"echo": Synthesizer(Echo())}, limits=limits), [listening], lambda: print(listening.getsockname()[1], flush=True))
+"""
+CLIENTS = """
+import resource, socket, sys
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+opened = [socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=60) for _ in range(int(sys.argv[2]))]
+print("open", flush=True)
+sys.stdin.readline()
+"""
+
+
+def may_open(number: int) -> bool:
+    """Whether a process may have so many descriptors."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return False
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return hard == resource.RLIM_INFINITY or hard >= number
+
+
+@contextlib.contextmanager
+def process(script: str, *arguments: object):
+    """A Python process with pipes; it is killed at the end."""
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    going = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield going
+    finally:
+        going.kill()
+        going.communicate()
+
+
+def resident(pid: int) -> float:
+    """Memory of a process that is in use, in MiB."""
+    with open(f"/proc/{pid}/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="descriptors are counted in /proc")
+@pytest.mark.skipif(not may_open(MANY + 500), reason=f"the hard limit of open files is below {MANY + 500}: ulimit -Hn")
+@pytest.mark.parametrize("limit", [512, MANY + 100])
+@pytest.mark.parametrize("leave", ["close", "stay"])
+def test_ten_thousand_connections_that_ask_for_nothing(limit, leave):
+    """They are closed or held, as the limit has it, and meanwhile, and afterwards, others are served."""
+    seconds = 120 if leave == "close" else 20
+    with process(SERVER, limit, seconds) as server:
+        port, pid = int(server.stdout.readline()), server.pid
+        url = f"http://127.0.0.1:{port}"
+
+        def ask() -> float:
+            begun = time.monotonic()
+            assert httpx.get(f"{url}/health", timeout=SOON).status_code == 200
+            assert httpx.post(f"{url}/v1/models/echo", json={"text": "a"}, timeout=SOON).text == "A"
+            return time.monotonic() - begun
+
+        ask()
+        before, memory = descriptors(pid), resident(pid)
+        with process(CLIENTS, port, MANY) as clients:
+            slowest, most = 0.0, 0
+            reader = threading.Thread(target=clients.stdout.readline)
+            reader.start()
+            while reader.is_alive():  # while they are being opened
+                slowest, most = max(slowest, ask()), max(most, descriptors(pid) - before)
+            assert most <= limit + 2  # no more than are allowed, and one that is being closed for another
+            held = descriptors(pid) - before
+            grown = resident(pid) - memory
+            slowest = max(slowest, ask())
+            print(f"{limit}: {held} held, {grown:.0f} MiB more, slowest answers {slowest:.2f} s")
+            assert held == limit if limit < MANY else held >= MANY
+            assert grown < 0.03 * held + 30  # 30 KiB for each
+            if leave == "stay":
+                wait = time.monotonic() + seconds + SOON
+                while descriptors(pid) - before > 2:
+                    assert time.monotonic() < wait, descriptors(pid)
+                    time.sleep(0.2)
+                ask()
+        until(lambda: descriptors(pid) <= before)
+        ask()
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(SOON) == 0
