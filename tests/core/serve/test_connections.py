@@ -160,7 +160,8 @@ from unisono.serve.running import bound
 
 limits = Limits(connections=int(sys.argv[1]), head_seconds=float(sys.argv[2]))
 listening = bound("127.0.0.1", 0)
-run(app({"echo": Synthesizer(Echo())}, limits=limits), [listening], lambda: print(listening.getsockname()[1], flush=True))
+made = app({"echo": Synthesizer(Echo())}, limits=limits)
+run(made, [listening], lambda: print(listening.getsockname()[1], flush=True))
 """
 CLIENTS = """
 import resource, socket, sys
