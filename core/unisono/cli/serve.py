@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key-file", metavar="FILE", help=f"file with the key that clients send; or set {KEY}")
     parser.add_argument("--allow-origin", action="append", default=[], metavar="URL", help="site whose pages may ask")
     parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="name it is asked under")
+    parser.add_argument("--ui", action="store_true", help="a page made by Gradio at /ui, too (extra ui); without a key")
     parser.add_argument("--quiet", action="store_true", help="log no line for each request")
     bounds = parser.add_argument_group("limits, of each process; see docs/serving.md")
     for name, kind in (("requests", int), ("characters", int), ("request-characters", int), ("body", int)):
@@ -40,6 +41,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 
     for package, module in (("fastapi", "fastapi"), ("uvicorn", "uvicorn"), ("prometheus-client", "prometheus_client")):
         optional(package, module, extra="serve")
+    if args.ui:
+        optional("gradio", extra="ui")
     if args.workers < 1:
         raise RequestError(
             f"--workers {args.workers} must be at least 1", code="range", path="--workers", value=args.workers
@@ -58,6 +61,12 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
             code="missing",
             path="--key-file",
             value=args.host,
+        )
+    if args.ui and key is not None:
+        raise RequestError(
+            "--ui: the Gradio page sends no key: leave --ui or the key out, or let a proxy ask for a password",
+            code="conflict",
+            path="--ui",
         )
     names = served_as(args.models)
     limits = limits_of(args)
@@ -91,7 +100,9 @@ def serve(args: argparse.Namespace, names: dict[str, str], limits: Any, key: str
     logging.getLogger("unisono.serve").setLevel(logging.WARNING if args.quiet else logging.INFO)
     models = {name: load(where, device=args.device) for name, where in names.items()}
     hosts = (*HOSTS, *args.allow_host)
-    made = app(models, limits=limits, at_once=args.batch_size, key=key, hosts=hosts, origins=args.allow_origin)
+    made = app(
+        models, limits=limits, at_once=args.batch_size, key=key, hosts=hosts, origins=args.allow_origin, ui=args.ui
+    )
     told = f"serving {', '.join(names)} at {address(listening)}"
     run(made, [listening], lambda: print(told, flush=True))
     return 0

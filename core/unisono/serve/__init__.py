@@ -36,6 +36,7 @@ _LAZY = {
     "Server": "unisono.serve.served",
     "StreamReply": "unisono.serve.replies",
     "app": "unisono.serve.application",
+    "gradio_app": "unisono.serve.ui.blocks",
     "run": "unisono.serve.running",
 }
 
@@ -47,8 +48,9 @@ if TYPE_CHECKING:
     from unisono.serve.replies import StreamReply
     from unisono.serve.running import run
     from unisono.serve.served import Served, Server
+    from unisono.serve.ui.blocks import gradio_app
 
-__all__ = ["Client", "Limits", "Refused", "Served", "Server", "StreamReply", "app", "run"]
+__all__ = ["Client", "Limits", "Refused", "Served", "Server", "StreamReply", "app", "gradio_app", "run"]
 
 
 def __getattr__(name: str):

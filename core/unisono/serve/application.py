@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import unisono
-from unisono.errors import UnisonoError
+from unisono.errors import RequestError, UnisonoError
 from unisono.plugin import routes as plugin_routes
 from unisono.serve import native, page
 from unisono.serve.describe import add_description
@@ -33,6 +33,7 @@ def app(
     key: str | None = None,
     hosts: Sequence[str] = LOOPBACK,
     origins: Sequence[str] = (),
+    ui: bool = False,
 ) -> FastAPI:
     """Return the application that serves loaded models under their names; ``app.state.server`` is its ``Server``.
 
@@ -40,7 +41,16 @@ def app(
         at_once: requests that a model makes together; by default its own ``requests_at_once``.
         key: what ``Authorization: Bearer`` must hold; None lets everybody in who asks for one of ``hosts``.
         origins: of pages of other sites that may ask (CORS).
+        ui: add the page that Gradio makes, at ``/ui``.
+
+    Raises ``MissingExtra`` for ``ui`` without gradio, and ``RequestError`` for ``ui`` with a key.
     """
+    if ui and key is not None:
+        raise RequestError(
+            "the Gradio page sends no key: leave the key or the page out, or let a proxy ask for a password",
+            code="conflict",
+            path="ui",
+        )
     server = Server(models, limits, at_once)
 
     @contextlib.asynccontextmanager
@@ -61,6 +71,10 @@ def app(
         made.include_router(router(server))
     for error in broken:  # a plugin that is broken stops nothing
         LOG.warning("%s", error)
+    if ui:
+        from unisono.serve.ui.blocks import mount
+
+        mount(made, server)
     made.add_exception_handler(Refused, _refused)
     made.add_exception_handler(UnisonoError, _refused)
     made.add_exception_handler(HTTPException, _no_route)

@@ -5,8 +5,8 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from unisono.errors import RequestError, did_you_mean
 from unisono.model import Model
@@ -21,6 +21,15 @@ from unisono.stopping import stopped_by
 from unisono.synthesis import Synthesizer
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+T = TypeVar("T")
+
+
+class Waiting(Protocol):
+    """Who waits for an output: a `Client`, or another one that may leave."""
+
+    async def wait(self, awaited: Awaitable[T], seconds: float) -> T:
+        """Return what is awaited; raises ``ClientLeft``, or ``Refused`` (504) where it takes too long."""
+        ...
 
 
 class Served:
@@ -69,7 +78,7 @@ class Served:
         self.batcher.put(Job(place, time.monotonic() + self.limits.seconds, turn=warm_up))
 
     async def make(
-        self, client: Client, requests: Sequence[Any], finish: Callable[[Any], Any] = lambda medium: medium
+        self, client: Waiting, requests: Sequence[Any], finish: Callable[[Any], Any] = lambda medium: medium
     ) -> list[Any]:
         """Make requests, in batches with those of others, and return what ``finish`` makes of each medium.
 
