@@ -78,10 +78,10 @@ class Words(Echo):
 
 
 class Running:
-    """A running server: ``url``, ``http`` (a client), ``server`` and its ``model``."""
+    """A running server: ``url``, ``http`` (a client), ``server`` and its ``model``, and its ``loop``."""
 
-    def __init__(self, url: str, server: Server, stop: Callable[[], None]):
-        self.url, self.server, self.stop = url, server, stop
+    def __init__(self, url: str, server: Server, stop: Callable[[], None], loop: asyncio.AbstractEventLoop):
+        self.url, self.server, self.stop, self.loop = url, server, stop, loop
         self.http = httpx.Client(base_url=url, timeout=SOON)
         self.port = int(url.rpartition(":")[2])
 
@@ -106,7 +106,13 @@ def running(models: Mapping[str, Any], limits: Limits | None = None, **options: 
     made = app(loaded, limits=limits, **options)
     socket = bound("127.0.0.1", 0)
     started = threading.Event()
-    server = server_of(made, limits, started.set)
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def begun() -> None:
+        loops.append(asyncio.get_running_loop())
+        started.set()
+
+    server = server_of(made, limits, begun)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[socket])))
     thread.start()
 
@@ -115,7 +121,7 @@ def running(models: Mapping[str, Any], limits: Limits | None = None, **options: 
 
     try:
         assert started.wait(SOON)
-        going = Running(f"http://127.0.0.1:{socket.getsockname()[1]}", made.state.server, stop)
+        going = Running(f"http://127.0.0.1:{socket.getsockname()[1]}", made.state.server, stop, loops[0])
         until(lambda: made.state.server.why_not_ready() is None)
         with going.http:
             yield going

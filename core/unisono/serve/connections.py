@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from array import array
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -18,6 +21,8 @@ from unisono.serve.limits import Limits
 
 MOST_REFUSED, REFUSED_SECONDS = 64, 1.0
 """Of connections that were answered 503, how many are kept until they have read that, and how long at most."""
+MOST_LOOKED = 16
+"""Of connections that could be closed for a new one, how many are looked at."""
 SPARE = 256
 """Descriptors beside those of connections: listening, those being refused, and what models and uploads open."""
 
@@ -44,19 +49,32 @@ def room_for(connections: int) -> None:
 
 
 class Connections:
-    """The connections of one server that have asked for nothing yet, in the order in which they came."""
+    """The connections of one server that ask for nothing, in the order in which they began to.
+
+    ``silent`` are those that never asked for anything, ``resting`` those that were answered, ``refused`` those that
+    there is no room for.
+    """
 
     def __init__(self, limits: Limits):
         self.limits = limits
-        self.idle: dict[Connection, None] = {}
+        self.silent: dict[Connection, None] = {}
+        self.resting: dict[Connection, None] = {}
         self.refused: dict[Connection, None] = {}
 
     def make_room(self, everyone: Any) -> None:
-        """Close those that are too many, the newest not counted: of the idle ones the oldest."""
-        while len(everyone) > self.limits.connections and self.idle:
-            oldest = next(iter(self.idle))
-            oldest.end()
-            everyone.discard(oldest)
+        """Close those that are too many, the newest not counted: the oldest of the silent ones, then of the resting.
+
+        What one of them has sent may not have been read yet: such a one is asking, and stays.
+        """
+        for waiting in (self.silent, self.resting):
+            for oldest in list(islice(waiting, MOST_LOOKED)):
+                if len(everyone) <= self.limits.connections:
+                    return
+                if oldest.unread():
+                    waiting[oldest] = waiting.pop(oldest)
+                else:
+                    oldest.end()
+                    everyone.discard(oldest)
 
 
 def protocol(limits: Limits) -> type[H11Protocol]:
@@ -70,6 +88,7 @@ class Connection(H11Protocol):
 
     bounds: Connections
     _timer: asyncio.TimerHandle | None = None
+    _served = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -93,6 +112,7 @@ class Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self._served = True
         if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
             self._wait()
 
@@ -100,6 +120,18 @@ class Connection(H11Protocol):
         """Close it: it has asked for nothing in time."""
         self._asked()
         self.transport.abort()
+
+    def unread(self) -> bool:
+        """Whether it has sent something that was not read yet; False where the system does not say."""
+        try:
+            from fcntl import ioctl
+            from termios import FIONREAD
+        except ModuleNotFoundError:
+            return False
+        size = array("i", [0])
+        with suppress(OSError):
+            ioctl(self.transport.get_extra_info("socket").fileno(), FIONREAD, size)
+        return size[0] > 0
 
     def refuse(self) -> None:
         """Answer 503, whatever it asks, and close it when it has read that."""
@@ -113,12 +145,12 @@ class Connection(H11Protocol):
 
     def _wait(self) -> None:
         self._asked()
-        self.bounds.idle[self] = None
+        (self.bounds.resting if self._served else self.bounds.silent)[self] = None
         self._timer = self.loop.call_later(self.bounds.limits.head_seconds, self.end)
 
     def _asked(self) -> None:
-        self.bounds.idle.pop(self, None)
-        self.bounds.refused.pop(self, None)
+        for waiting in (self.bounds.silent, self.bounds.resting, self.bounds.refused):
+            waiting.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

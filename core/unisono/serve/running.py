@@ -17,7 +17,10 @@ from unisono.serve.connections import protocol, room_for
 from unisono.serve.limits import Limits
 
 LOG = logging.getLogger("unisono.serve")
-BACKLOG = 512
+BACKLOG = 4096
+"""Connections that the system holds until they are accepted; whoever comes later is made to wait for seconds."""
+ACCEPTED = 64
+"""Connections that are accepted before those that are there are read from again."""
 KEEP_ALIVE = 5
 
 
@@ -62,6 +65,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for listening in sockets or ():
+            listening.listen(BACKLOG)  # asyncio has set it to what it accepts at a time
         if self.started:
             self._started()
 
@@ -95,7 +100,7 @@ def server_of(app: FastAPI, limits: Limits, started: Callable[[], None] = lambda
         "log_level": "critical",  # its messages hold nothing that ours do not, and its tracebacks what was asked
         "server_header": False,
         "proxy_headers": False,
-        "backlog": BACKLOG,
+        "backlog": ACCEPTED,
         "timeout_keep_alive": KEEP_ALIVE,
         "timeout_graceful_shutdown": int(limits.seconds) + 5,
     }

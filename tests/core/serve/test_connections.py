@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -70,6 +71,24 @@ def test_connections_that_are_opened_and_left_keep_nobody_out():
         for _ in range(3):
             assert server.post(text="a").text == "A"
         until(lambda: sum(map(closed, many)) >= 180)
+
+
+def test_whose_request_has_come_is_not_closed_for_others():
+    """All of them come at once: the request was sent before the others came, and is read after they were accepted."""
+    limits = Limits(connections=20, head_seconds=SOON, seconds=SOON)
+    with running({"echo": Echo()}, limits) as server, contextlib.ExitStack() as stack:
+        resting = stack.enter_context(opened(server.port))  # it is answered, and then asks for nothing
+        resting.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert resting.recv(4000).startswith(b"HTTP/1.1 200")
+        held = threading.Event()
+        server.loop.call_soon_threadsafe(held.wait, SOON)
+        client = stack.enter_context(opened(server.port))
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        many = [stack.enter_context(opened(server.port)) for _ in range(60)]
+        held.set()
+        assert client.recv(4000).startswith(b"HTTP/1.1 200")
+        until(lambda: sum(map(closed, many)) >= 40)
+        assert not closed(resting)  # those that never asked are closed first
 
 
 def test_where_all_are_served_one_more_is_not():
@@ -151,6 +170,8 @@ def test_what_is_no_http_is_answered_so():
 
 
 MANY = 10_000
+LONG = 100.0
+"""Seconds that anything may take beside other work; no measure of speed."""
 SERVER = """
 import sys
 from serving import Echo
@@ -167,7 +188,7 @@ CLIENTS = """
 import resource, socket, sys
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-opened = [socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=60) for _ in range(int(sys.argv[2]))]
+opened = [socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=100) for _ in range(int(sys.argv[2]))]
 print("open", flush=True)
 sys.stdin.readline()
 """
@@ -209,39 +230,43 @@ def resident(pid: int) -> float:
 @pytest.mark.parametrize("leave", ["close", "stay"])
 def test_ten_thousand_connections_that_ask_for_nothing(limit, leave):
     """They are closed or held, as the limit has it, and meanwhile, and afterwards, others are served."""
-    seconds = 120 if leave == "close" else 20
+    seconds = 300 if leave == "close" else 60
     with process(SERVER, limit, seconds) as server:
         port, pid = int(server.stdout.readline()), server.pid
         url = f"http://127.0.0.1:{port}"
 
         def ask() -> float:
             begun = time.monotonic()
-            assert httpx.get(f"{url}/health", timeout=SOON).status_code == 200
-            assert httpx.post(f"{url}/v1/models/echo", json={"text": "a"}, timeout=SOON).text == "A"
+            assert httpx.get(f"{url}/health", timeout=LONG).status_code == 200
+            assert httpx.post(f"{url}/v1/models/echo", json={"text": "a"}, timeout=LONG).text == "A"
             return time.monotonic() - begun
 
         ask()
         before, memory = descriptors(pid), resident(pid)
-        with process(CLIENTS, port, MANY) as clients:
+        with process(CLIENTS, port, MANY) as clients, contextlib.ExitStack() as stack:
             slowest, most = 0.0, 0
-            reader = threading.Thread(target=clients.stdout.readline)
-            reader.start()
-            while reader.is_alive():  # while they are being opened
+            kept = stack.enter_context(httpx.Client(base_url=url, timeout=LONG))
+            kept.get("/health")
+            while not select.select([clients.stdout], [], [], 0)[0]:  # while they are being opened
                 slowest, most = max(slowest, ask()), max(most, descriptors(pid) - before)
+                assert kept.get("/health").status_code == 200
             assert most <= limit + 2  # no more than are allowed, and one that is being closed for another
             held = descriptors(pid) - before
             grown = resident(pid) - memory
             slowest = max(slowest, ask())
             print(f"{limit}: {held} held, {grown:.0f} MiB more, slowest answers {slowest:.2f} s")
-            assert held == limit if limit < MANY else held >= MANY
+            assert limit - 4 <= held <= limit + 2 if limit < MANY else held >= MANY
             assert grown < 0.03 * held + 30  # 30 KiB for each
             if leave == "stay":
-                wait = time.monotonic() + seconds + SOON
+                wait = time.monotonic() + seconds + LONG
                 while descriptors(pid) - before > 2:
                     assert time.monotonic() < wait, descriptors(pid)
                     time.sleep(0.2)
                 ask()
-        until(lambda: descriptors(pid) <= before)
+        wait = time.monotonic() + LONG
+        while descriptors(pid) > before:
+            assert time.monotonic() < wait, descriptors(pid) - before
+            time.sleep(0.1)
         ask()
         server.send_signal(signal.SIGTERM)
-        assert server.wait(SOON) == 0
+        assert server.wait(LONG) == 0
