@@ -67,6 +67,7 @@ class MMM(MaskedModel):
     """
 
     Media: ClassVar[type[Motion]] = Motion
+    requests_at_once: ClassVar[int] = 8  # motion-bandai: 2.0 × the speed of one at a time
     Facts: ClassVar[type[MotionFacts]] = MotionFacts
     facts: MotionFacts
     Request: ClassVar[type[MotionRequest]] = MotionRequest

@@ -73,6 +73,21 @@ def test_who_leaves_while_waiting_is_never_served():
     assert second.over() and batcher.requests == 1
 
 
+def test_what_was_admitted_is_handed_out_after_the_close():
+    batcher = Batcher(Limits())
+    jobs = queued(batcher, 5, 6)
+    (place,) = batcher.admit([7])  # and put after the close: who admitted it was in between
+    batcher.close()
+    assert [batcher.take(), batcher.take()] == [[job] for job in jobs]
+    for job in jobs:
+        job.place.release()
+    last = Job(place, FAR)
+    threading.Timer(0.05, lambda: batcher.put(last)).start()
+    assert batcher.take() == [last]
+    place.release()
+    assert batcher.take() == []
+
+
 def test_limits_are_above_zero():
     for name in ("requests", "seconds"):
         with pytest.raises(RequestError) as caught:

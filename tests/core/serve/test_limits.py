@@ -1,5 +1,6 @@
 """Limits of a server: requests, characters, bodies, outputs, time; clients that leave; keys, hosts, content types."""
 
+import asyncio
 import json
 import socket
 import threading
@@ -9,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 from serving import SOON, Echo, Running, Words, error_of, running, until
+from starlette.requests import Request
 from unisono import Text
-from unisono.serve import Limits
+from unisono.serve import Client, Limits, Refused
 from unisono.stopping import may_stop
 
 KEY = "a-key-of-twenty-letters"
@@ -76,6 +78,19 @@ def test_bodies_are_bounded_before_they_are_read():
 
         head = {"Content-Type": "application/json"}
         assert server.http.post("/v1/models/echo", content=parts(), headers=head).status_code == 413
+
+
+def test_a_body_in_parts_is_bounded_as_a_whole():
+    part = {"type": "http.request", "body": b"x" * 400, "more_body": True}
+    parts = iter([part, part, part, {"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive():
+        return next(parts)
+
+    request = Request({"type": "http", "headers": [(b"content-type", b"application/json")]}, receive)
+    with pytest.raises(Refused) as caught:
+        asyncio.run(Client(request, Limits(body=1000)).fields())
+    assert caught.value.status == 413 and next(parts)["body"] == b""  # and no more of it was read than told so
 
 
 def test_outputs_are_bounded():
@@ -246,6 +261,15 @@ def test_a_piece_that_takes_too_long_is_given_up():
         assert server.post("patient", "/stream", text="slow").status_code == 504
         until(lambda: not server.server.get("patient").worker.running)
         assert server.http.get("/ready").status_code == 200
+
+
+def test_a_piece_that_cannot_be_stopped_is_given_up_too():
+    with running({"words": Words()}, Limits(seconds=0.3)) as server:
+        server.model.gate.clear()  # it waits for it and asks nobody
+        assert server.post("words", "/stream", text="slow").status_code == 504
+        until(lambda: server.http.get("/ready").status_code == 503)
+        server.model.gate.set()
+        until(lambda: server.http.get("/ready").status_code == 200)
 
 
 def test_one_that_left_stops_no_work_that_another_waits_for():
