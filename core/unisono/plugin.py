@@ -21,7 +21,7 @@ Role = Literal["models", "data", "evaluators", "sweeps"]
 """What a manifest names by its own short names."""
 
 GROUP = "unisono.plugins"
-PLUGIN_API = "1.3"
+PLUGIN_API = "1.4"
 ALLOW_LIST = "UNISONO_PLUGINS"
 
 
@@ -45,6 +45,8 @@ class Plugin:
     to the function that makes a model of such a folder, running no code from it: ``unisono.load`` calls it.
     ``routes`` (since API 1.3) are functions that ``unisono serve`` calls with its ``unisono.serve.Server``; each
     returns a FastAPI router. What several plugins name is taken once.
+    ``times`` (since API 1.4) maps a suffix, such as ``".srt"``, to a ``unisono.media.TimesFormat``, in which the times
+    of any medium that has some are written. What several plugins name alike is taken once.
     ``api`` is the plugin API it was written for: the major must equal the core's, the minor may not exceed it.
     """
 
@@ -58,6 +60,7 @@ class Plugin:
     verbs: dict[str, Verb] = field(default_factory=dict)
     importers: dict[str, str] = field(default_factory=dict)
     routes: tuple[str, ...] = ()
+    times: dict[str, str] = field(default_factory=dict)
     recipes: str | None = None
     extra: str | None = None
 
@@ -210,6 +213,30 @@ def routes() -> tuple[list[Any], list[PluginError]]:
         except PluginError as error:
             broken.append(error)
     return found, broken
+
+
+def times_suffixes() -> tuple[str, ...]:
+    """Return the suffixes of the formats of times that plugins offer, in their order."""
+    return tuple(dict.fromkeys(suffix for state in states() if state.plugin for suffix in state.plugin.times))
+
+
+def times_format(suffix: str) -> Any:
+    """Import the format of times of a suffix that ``times_suffixes`` lists; raises ``PluginError`` where two plugins
+    name different ones, or it is broken."""
+    offered = {
+        state.plugin.times[suffix]: state.plugin for state in states() if state.plugin and suffix in state.plugin.times
+    }
+    (target, plugin), *others = offered.items()
+    if others:
+        origins = " and ".join(discover()[each.name].origin for each in offered.values())
+        raise PluginError(
+            f"times as {suffix} are written by {origins}, each in its own way: uninstall one, or leave one out of "
+            f"{ALLOW_LIST}",
+            code="conflict",
+            path="times",
+            value=suffix,
+        )
+    return _import(plugin, target)
 
 
 def import_string(target: str) -> Any:

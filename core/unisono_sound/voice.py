@@ -39,7 +39,7 @@ class SpeechRequest(Request):
 class Reading:
     """One piece of a text, as symbols with their controls.
 
-    ``pace`` is per symbol; ``pause`` in seconds; ``characters`` is the piece's share of the text.
+    ``pace`` is per symbol; ``pause`` in seconds; ``characters`` is the piece's share of the text, ``text`` the piece.
     ``goes_on_before`` and ``goes_on_after`` hold where the piece was cut off another within a phrase.
     """
 
@@ -52,6 +52,7 @@ class Reading:
     characters: int
     goes_on_before: bool = False
     goes_on_after: bool = False
+    text: str = ""
 
 
 @dataclass
@@ -113,7 +114,9 @@ class Voice:
                         pace[index] *= paces[done + word]
                 done += len(symbols.words)
             rows = [ids[s] for s in symbols.symbols]
-            yield Reading(request, symbols, rows, speaker, pace, piece.pause, len(piece.text), cut, piece.cut)
+            yield Reading(
+                request, symbols, rows, speaker, pace, piece.pause, len(piece.text), cut, piece.cut, piece.text
+            )
             cut = piece.cut
 
     @staticmethod
@@ -146,7 +149,10 @@ def seams(reading: Reading, borders: np.ndarray) -> tuple[float, float]:
 
 
 def segments(symbols: Symbols, borders: np.ndarray) -> tuple[Segment, ...]:
-    """Return the phonemes and words of what was said; ``borders`` are the symbols' [s + 1], in seconds."""
+    """Return the phonemes and words of what was said; ``borders`` are the symbols' [s + 1], in seconds.
+
+    The ``span`` of a word is its place in the text that was read, of a piece its own.
+    """
     phonemes = [
         Segment(symbol, float(borders[i]), float(borders[i + 1]))
         for i, symbol in enumerate(symbols.symbols)
@@ -156,5 +162,6 @@ def segments(symbols: Symbols, borders: np.ndarray) -> tuple[Segment, ...]:
     for index, word in enumerate(symbols.words):
         own = [i for i, owner in enumerate(symbols.word_of) if owner == index]
         if own:
-            words.append(Segment(word.text, float(borders[own[0]]), float(borders[own[-1] + 1]), "word"))
+            start, end = float(borders[own[0]]), float(borders[own[-1] + 1])
+            words.append(Segment(word.text, start, end, "word", (word.start, word.end)))
     return tuple(phonemes + words)

@@ -1,10 +1,11 @@
 """The codec plugin: vocoders, codecs and voices of tokens. The manifest only; models load when they are used."""
 
 from unisono import Plugin, Verb
+from unisono_sound.times import FORMATS
 
 plugin = Plugin(
     name="codec",
-    api="1.3",
+    api="1.4",
     summary="Sound as spectrograms and tokens: vocoders, neural codecs and .uc files, voices that speak in tokens",
     models={
         "parallel-wavegan": "unisono_codec.vocoders.parallel_wavegan:ParallelWaveGAN",
@@ -53,6 +54,7 @@ plugin = Plugin(
     },
     verbs={"codec": Verb("unisono_codec.cli", "encode sound into small files of tokens, and decode them")},
     routes=("unisono_sound.serving.routes:router",),
+    times=FORMATS,
     recipes="unisono_recipes.codec",
     extra="codec",
 )

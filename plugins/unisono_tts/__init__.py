@@ -1,10 +1,11 @@
 """Text to speech: FastSpeech and FastPitch, their text front ends and corpora."""
 
 from unisono import Plugin
+from unisono_sound.times import FORMATS
 
 plugin = Plugin(
     name="tts",
-    api="1.3",
+    api="1.4",
     summary="Text to speech in one pass",
     models={
         "fastspeech": "unisono_tts.fastspeech:FastSpeech",
@@ -20,6 +21,7 @@ plugin = Plugin(
         "fastpitch": "unisono_tts.evaluate:evaluate",
     },
     routes=("unisono_sound.serving.routes:router",),
+    times=FORMATS,
     recipes="unisono_recipes.tts",
     extra="tts",
 )

@@ -84,7 +84,8 @@ def speak_batch(model: Any, readings: Sequence[Reading]) -> list[Audio]:
         wave = np.concatenate([waves[row, start:stop], silence])[None]
         borders = borders.clip(first, last) - first
         own = {name: track[row, : len(reading.ids)] for name, track in tracks.items()}
-        audios.append(Audio(wave, rate, segments(reading.symbols, borders), _curves(reading.symbols, borders, own)))
+        curves = _curves(reading.symbols, borders, own)
+        audios.append(Audio(wave, rate, segments(reading.symbols, borders), curves, text=reading.text))
     return audios
 
 

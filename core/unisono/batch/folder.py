@@ -36,6 +36,8 @@ ASKED_BY = {
     "batch_size": "--batch-size",
     "shard_size": "--shard-size",
     "suffix": "--suffix",
+    "times": "--times",
+    "times_options": "--times-option",
     "shards": "--shards",
     "threads": "--threads",
     "device": "--device",
@@ -110,7 +112,8 @@ class Destination:
             if other == value:
                 continue
             if name in ASKED_BY:
-                fix = f"give {ASKED_BY[name]}={other}, or choose another folder"
+                asked = f"give {ASKED_BY[name]}={other}" if other is not None else f"leave {ASKED_BY[name]} out"
+                fix = f"{asked}, or choose another folder"
                 message = f"{shown(self.path)!r} was begun with {name} {other!r:.80}, not {value!r:.80}: {fix}"
             else:
                 was, now = (

@@ -14,6 +14,7 @@ from unisono.batch.requests import Asked, model_fingerprint
 from unisono.batch.shards import WRITERS, Entry, aside_of, remove
 from unisono.errors import DataError, UnisonoError
 from unisono.files import writing_to
+from unisono.media import TimesWriter
 
 REMEDY = "free some space or choose another folder, and start again: finished shards are kept"
 Told = Callable[[list[int], int], None]
@@ -62,6 +63,7 @@ class Plan:
         revision: the fingerprint that the model must have; empty where the caller has opened it.
         folder: where shards are written aside.
         threads: of torch, in each process.
+        times: what writes the times of each output; None where none are asked for.
     """
 
     open_model: Callable[[], Any]
@@ -71,6 +73,7 @@ class Plan:
     suffix: str
     batch_size: int
     threads: int
+    times: TimesWriter | None = None
 
 
 class Maker:
@@ -78,6 +81,7 @@ class Maker:
 
     def __init__(self, plan: Plan, synthesizer: Any = None):
         self.plan = plan
+        self.written = False
         self.synthesizer = plan.open_model() if synthesizer is None else synthesizer
         if synthesizer is None and plan.revision != (found := model_fingerprint(self.synthesizer)):
             raise DataError(
@@ -96,7 +100,7 @@ class Maker:
         aside = aside_of(plan.folder, block.number, WRITERS[plan.shards].suffix)
         try:
             with writing_to(aside, DataError, REMEDY):
-                writer = WRITERS[plan.shards](aside)
+                writer = WRITERS[plan.shards](aside, plan.times is not None)
                 with contextlib.closing(writer):
                     self._write(writer, block, entries, failures, told)
                 if entries:
@@ -142,15 +146,18 @@ class Maker:
         return found
 
     def _add(self, writer: Any, asked: Asked, output: Any) -> Entry | Failure:
+        times = self.plan.times
         try:
             data = output.encoded(self.plan.suffix)
+            beside = None if times is None else (times.beside, output.encoded_times(times))
         except UnisonoError as error:
-            if error.code == "write":
-                raise
+            if error.code == "write" or (error.path == "times" and not self.written):
+                raise  # no output of this model has any times
             return _failure(asked.key, error)
+        self.written = True
         amount, unit = output.amount or (None, None)
         entry = Entry(asked.key, asked.seed, amount, unit, len(data))
-        writer.add(entry, self.plan.suffix, data, asked.fields)
+        writer.add(entry, self.plan.suffix, data, asked.fields, beside)
         return entry
 
 

@@ -22,6 +22,7 @@ from unisono.batch.requests import Asked, Requests, model_fingerprint
 from unisono.batch.rows import Row, read_rows
 from unisono.batch.shards import WRITERS
 from unisono.errors import RequestError, UnisonoError, did_you_mean
+from unisono.media import TimesWriter
 
 ENGINES = ("local", "ray")
 INDEX = ".part-index"
@@ -57,6 +58,8 @@ class Options:
     Attributes:
         shards: ``tar``, ``parquet`` or ``files``.
         suffix: the format of each output; the kind's first one where it is None.
+        times: the format of each output's times, such as ``.srt``, written beside it; None for no times.
+        times_options: of that format.
         shard_size: rows of a shard.
         batch_size: requests that are made together; with 1 an output depends on its request alone.
         workers: processes, with a model each; one works in this process.
@@ -69,6 +72,8 @@ class Options:
 
     shards: str = "tar"
     suffix: str | None = None
+    times: str | None = None
+    times_options: Mapping[str, Any] = field(default_factory=dict)
     shard_size: int = 256
     batch_size: int = 1
     workers: int = 1
@@ -116,7 +121,8 @@ def run_batch(
     options = options or Options()
     synthesizer = open_model()
     model = synthesizer.model
-    suffix = options.check(model.Media)
+    suffix, ending = options.check(model.Media), options.times and f".{options.times.removeprefix('.')}"
+    times = TimesWriter.asked(model.Media, ending, options.times_options)
     given = fields(model.Request) if callable(fields) else fields or {}
     requests = Requests(model.Request, model.text_field, given)
     rows = read_rows(source, requests.columns(options.columns))
@@ -126,6 +132,8 @@ def run_batch(
         "revision": revision,
         "shards": options.shards,
         "suffix": suffix,
+        "times": None if times is None else times.suffix,
+        "times_options": None if times is None else times.options.model_dump(mode="json"),
         "shard_size": options.shard_size,
         "batch_size": options.batch_size,
         "threads": options.threads,
@@ -143,6 +151,7 @@ def run_batch(
                 suffix,
                 options.batch_size,
                 options.threads,
+                times,
             )
             outcome = Outcome()
             for number, entries in destination.finished(options.verify):

@@ -38,30 +38,36 @@ class Entry:
         return {**asdict(self), "request": {**fields, "seed": self.seed}}
 
 
+Beside = tuple[str, bytes]
+"""Times of an output: the suffix of their file, and its content."""
+
+
 class Writer(Protocol):
     """Writes one shard at a place aside."""
 
     suffix: str
 
-    def __init__(self, path: Path): ...
-    def add(self, entry: Entry, suffix: str, data: bytes, fields: dict[str, Any]) -> None: ...
+    def __init__(self, path: Path, with_times: bool = False): ...
+    def add(
+        self, entry: Entry, suffix: str, data: bytes, fields: dict[str, Any], times: Beside | None = None
+    ) -> None: ...
     def close(self) -> None: ...
     def sync(self) -> None: ...
 
 
 class TarWriter:
-    """WebDataset's layout: two members for each row."""
+    """WebDataset's layout: two members for each row, three where there are times."""
 
     suffix = ".tar"
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, with_times: bool = False):
         self.path = path
         self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115, closed by close()
 
-    def add(self, entry: Entry, suffix: str, data: bytes, fields: dict[str, Any]) -> None:
+    def add(self, entry: Entry, suffix: str, data: bytes, fields: dict[str, Any], times: Beside | None = None) -> None:
         about = json.dumps(entry.about(fields), ensure_ascii=False, sort_keys=True).encode()
-        for name, content in ((f"{entry.key}{suffix}", data), (f"{entry.key}{beside(suffix)}", about)):
-            member = tarfile.TarInfo(name)
+        for end, content in ((suffix, data), (beside(suffix), about), *([times] if times else ())):
+            member = tarfile.TarInfo(f"{entry.key}{end}")
             member.size = len(content)
             self._tar.addfile(member, io.BytesIO(content))
 
@@ -73,11 +79,11 @@ class TarWriter:
 
 
 class ParquetWriter:
-    """A row for each output: its key, seed, amount, request as JSON, and the bytes of its file."""
+    """A row for each output: its key, seed, amount, request as JSON, the bytes of its file, and its times if any."""
 
     suffix = ".parquet"
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, with_times: bool = False):
         self.path = path
         arrow = optional("pyarrow", extra="batch")
         parquet = optional("pyarrow", "pyarrow.parquet", extra="batch")
@@ -89,6 +95,7 @@ class ParquetWriter:
             "request": arrow.string(),
             "suffix": arrow.string(),
             "media": arrow.binary(),
+            **({"times": arrow.string()} if with_times else {}),
         }
         self._schema = arrow.schema(list(columns.items()))
         # Media are compressed already.
@@ -97,10 +104,11 @@ class ParquetWriter:
         self._rows: list[dict[str, Any]] = []
         self._held = 0
 
-    def add(self, entry: Entry, suffix: str, data: bytes, fields: dict[str, Any]) -> None:
+    def add(self, entry: Entry, suffix: str, data: bytes, fields: dict[str, Any], times: Beside | None = None) -> None:
         about = entry.about(fields)
         request = json.dumps(about["request"], ensure_ascii=False, sort_keys=True)
-        self._rows.append({**about, "request": request, "suffix": suffix, "media": data})
+        written = {"times": times[1].decode()} if times else {}
+        self._rows.append({**about, "request": request, "suffix": suffix, "media": data, **written})
         self._held += len(data)
         if self._held >= FLUSH:
             self._flush()
@@ -125,14 +133,16 @@ class FolderWriter:
 
     suffix = ""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, with_times: bool = False):
         self.path = path
         path.mkdir()
 
-    def add(self, entry: Entry, suffix: str, data: bytes, fields: dict[str, Any]) -> None:
+    def add(self, entry: Entry, suffix: str, data: bytes, fields: dict[str, Any], times: Beside | None = None) -> None:
         about = json.dumps(entry.about(fields), ensure_ascii=False, sort_keys=True).encode()
         (self.path / f"{entry.key}{suffix}").write_bytes(data)
         (self.path / f"{entry.key}{beside(suffix)}").write_bytes(about)
+        if times:
+            (self.path / f"{entry.key}{times[0]}").write_bytes(times[1])
 
     def close(self) -> None:
         """Nothing is open."""

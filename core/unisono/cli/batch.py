@@ -19,6 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dest", metavar="DEST", help="the folder of shards; one that was begun goes on")
     parser.add_argument("--shards", default="tar", help="tar (WebDataset), parquet or files (default tar)")
     parser.add_argument("--suffix", help="format of each output, such as .flac")
+    parser.add_argument("--times", metavar="SUFFIX", help="also write what of each output is when, such as .srt")
+    parser.add_argument(
+        "--times-option",
+        dest="times_options",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of --times, such as line_length=30",
+    )
     parser.add_argument("--shard-size", type=int, default=256, help="rows of a shard (default 256)")
     parser.add_argument("--batch-size", type=int, default=1, help="requests made together (default 1)")
     parser.add_argument("--workers", type=int, default=1, help="processes, each with a model (default 1)")
@@ -34,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     """Make a batch; 1 where a row failed, else 0."""
     from unisono.batch import MOST_LISTED, Options, run_batch
+    from unisono.cli.fields import times_options
     from unisono.errors import RequestError
     from unisono.export import load, parse_components
 
@@ -48,6 +58,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
             )
         return given
 
+    args.times_options = times_options(args.times_options)
     options = Options(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Options)})
     components = parse_components(args.component)
     open_model = partial(load, args.checkpoint, device=args.device, components=components)

@@ -63,6 +63,27 @@ def flag_value(name: str, value: str, annotation: Any) -> Any:
         ) from None
 
 
+def times_options(given: list[str]) -> dict[str, Any]:
+    """Read ``NAME=VALUE`` of each ``--times-option``; raises ``RequestError``."""
+    options: dict[str, Any] = {}
+    for item in given:
+        name, equals, value = item.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or not name:
+            raise RequestError(
+                f"--times-option {item!r:.80} is not NAME=VALUE, such as line_length=30",
+                code="format",
+                path="--times-option",
+                value=item,
+            )
+        if name in options:
+            raise RequestError(
+                f"--times-option {name!r:.80} is given twice", code="conflict", path="--times-option", value=item
+            )
+        options[name] = read_yaml(value, f"--times-option {name}", RequestError)
+    return options
+
+
 def takes_text(annotation: Any) -> bool:
     """Whether a field's type takes a text as it is written."""
     return annotation is str or str in get_args(annotation)

@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,16 +13,7 @@ from einops import rearrange
 
 from unisono.errors import RequestError
 from unisono.media.base import Media
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A labelled stretch of time, such as a phoneme or a word; seconds."""
-
-    label: str
-    start: float
-    end: float
-    kind: str = "phoneme"
+from unisono.media.times import Segment, Times
 
 
 @dataclass(frozen=True)
@@ -39,7 +30,8 @@ class Audio(Media):
     """Sound: ``waveform`` float32 [c, t] in [-1, 1] at ``sample_rate`` Hz, with what is known about it.
 
     ``segments`` are phonemes and words with their times, ``curves`` quantities such as pitch. ``offset`` is where it
-    begins in the stream that it is a piece of, in seconds; times are those within the piece.
+    begins in the stream that it is a piece of, in seconds; times are those within the piece. ``text`` is what is said,
+    as it is written: that of a piece its own part, in which words have their ``span``.
     """
 
     waveform: np.ndarray
@@ -47,8 +39,10 @@ class Audio(Media):
     segments: tuple[Segment, ...] = ()
     curves: dict[str, Curve] = field(default_factory=dict)
     offset: float = 0.0
+    text: str = ""
 
-    suffixes: ClassVar[tuple[str, ...]] = (".wav", ".flac", ".ogg", ".mp3")
+    suffixes: ClassVar[tuple[str, ...]] = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".pcm")
+    streamed: ClassVar[tuple[str, ...]] = (".wav", ".flac", ".opus", ".mp3", ".pcm")
     shown: ClassVar[str] = "audio"
 
     def __post_init__(self):
@@ -64,6 +58,12 @@ class Audio(Media):
     def words(self) -> tuple[Segment, ...]:
         """The words that are said, with their times; none where they are not known."""
         return tuple(segment for segment in self.segments if segment.kind == "word")
+
+    def times(self) -> Times | None:
+        """Return the times of phonemes and words, in samples; None where none are known."""
+        if not self.segments:
+            return None
+        return Times(self.segments, self.waveform.shape[1], self.sample_rate, self.text)
 
     def pcm(self) -> bytes:
         """Return the samples as signed integers of 16 bits, little-endian, channels interleaved: what players of raw
@@ -93,7 +93,7 @@ class Audio(Media):
             for name, curve in self.curves.items()
         }
         told = {"seconds": self.seconds, "sample_rate": self.sample_rate, "channels": self.waveform.shape[0]}
-        return {**told, "segments": [asdict(segment) for segment in self.segments], "curves": curves}
+        return {**told, "text": self.text, "segments": [asdict(segment) for segment in self.segments], "curves": curves}
 
     def __repr__(self) -> str:
         channels = self.waveform.shape[0]
@@ -105,25 +105,58 @@ class Audio(Media):
     def encoded(self, suffix: str) -> bytes:
         """Return the content of a file with this suffix; samples outside of [-1, 1] are clipped.
 
-        It is encoded in memory, because the encoders of Ogg and MP3 do not tell of what a full disk takes at the end.
+        ``.pcm`` is that of ``pcm``, without a header. Opus knows five rates: another one is resampled to the next
+        higher, or to 48 kHz. It is encoded in memory, because the encoders of Ogg and MP3 do not tell of what a full
+        disk takes at the end. Raises ``RequestError`` for a rate or channels that the format does not have.
         """
         import soundfile
 
+        self.check_path(f"x{suffix}")
         kind = suffix.lower().removeprefix(".").upper()
+        if kind == "PCM":
+            return self.pcm()
         buffer = io.BytesIO()
         samples = self._samples()
+        if kind == "OPUS":
+            return self._opus(samples)
         subtype = "PCM_16" if kind in ("WAV", "FLAC") else None
         try:
             soundfile.write(buffer, samples, self.sample_rate, format=kind, subtype=subtype)
         except soundfile.LibsndfileError as error:
-            channels, rate = self.waveform.shape[0], self.sample_rate
-            raise RequestError(
-                f"{kind} cannot hold {channels} channels at {rate} Hz ({error.error_string.strip()}): use .wav",
-                code="unsupported",
-                path="waveform",
-                value=(channels, rate),
-            ) from None
+            raise self._cannot_hold(kind, error.error_string.strip()) from None
         return buffer.getvalue()
+
+    def _opus(self, samples: np.ndarray) -> bytes:
+        import soundfile
+        import soxr
+
+        from unisono.media.opus import encode_opus, opus_rate
+
+        rate = opus_rate(self.sample_rate)
+        if rate != self.sample_rate:
+            samples = soxr.resample(samples, self.sample_rate, rate, quality="HQ").clip(-1, 1)
+        try:
+            return encode_opus(samples, rate)
+        except soundfile.LibsndfileError as error:
+            raise self._cannot_hold("OPUS", error.error_string.strip()) from None
+
+    def _cannot_hold(self, kind: str, why: str) -> RequestError:
+        channels, rate = self.waveform.shape[0], self.sample_rate
+        return RequestError(
+            f"{kind} cannot hold {channels} channels at {rate} Hz ({why}): use .wav",
+            code="unsupported",
+            path="waveform",
+            value=(channels, rate),
+        )
+
+    @classmethod
+    def encode_pieces(cls, pieces: "Iterable[Audio]", suffix: str) -> Iterator[bytes]:
+        """Yield the bytes of pieces of one rate and number of channels as one file, by one encoder; a header says that
+        the length is not known. Raises ``RequestError`` for a suffix that is not among ``streamed``."""
+        from unisono.media.encoder import encoded
+
+        cls.check_streamed(suffix)
+        yield from encoded(pieces, suffix.lower().removeprefix("."))
 
     def _samples(self) -> np.ndarray:
         """The samples [t, c] in [-1, 1]; raises ``RequestError`` where there are none, or where it is no sound."""
@@ -150,13 +183,13 @@ class Audio(Media):
 
     @staticmethod
     def join(pieces: "Sequence[Audio]") -> "Audio":
-        """Concatenate pieces in time; segments and curves move along."""
+        """Concatenate pieces in time, and their texts; segments and curves move along."""
         if not pieces:
             raise RequestError("there is no audio to join", code="empty", path="pieces")
         rate = pieces[0].sample_rate
         segments: list[Segment] = []
         curves: dict[str, list[Curve]] = {}
-        offset = 0
+        offset, text = 0, ""
         for piece in pieces:
             if piece.sample_rate != rate:
                 raise RequestError(
@@ -166,7 +199,8 @@ class Audio(Media):
                     value=piece.sample_rate,
                 )
             shift = offset / rate
-            segments += [Segment(s.label, s.start + shift, s.end + shift, s.kind) for s in piece.segments]
+            segments += [segment.moved(shift, len(text)) for segment in piece.segments]
+            text += piece.text
             for name, curve in piece.curves.items():
                 curves.setdefault(name, []).append(Curve(curve.times + shift, curve.values, curve.unit))
             offset += piece.waveform.shape[1]
@@ -179,7 +213,7 @@ class Audio(Media):
             for name, parts in curves.items()
         }
         waveform = np.concatenate([piece.waveform for piece in pieces], axis=1)
-        return Audio(waveform, rate, tuple(segments), joined, pieces[0].offset)
+        return Audio(waveform, rate, tuple(segments), joined, pieces[0].offset, text)
 
 
 def _plain(numbers: np.ndarray) -> list[float | None]:

@@ -2,7 +2,7 @@
 
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,6 +29,7 @@ class Text(Media):
     facts: dict[str, Any] = field(default_factory=dict)
 
     suffixes: ClassVar[tuple[str, ...]] = (".txt", ".json")
+    streamed: ClassVar[tuple[str, ...]] = (".txt",)
     shown: ClassVar[str] = "text"
 
     def __post_init__(self):
@@ -54,6 +55,13 @@ class Text(Media):
     def join(pieces: "Sequence[Text]") -> "Text":
         """Return the texts of a stream as one; one piece is kept whole, of several only the text is known."""
         return pieces[0] if len(pieces) == 1 else Text("".join(piece.text for piece in pieces))
+
+    @classmethod
+    def encode_pieces(cls, pieces: "Iterable[Text]", suffix: str) -> Iterator[bytes]:
+        """Yield the texts of the pieces in UTF-8; raises ``RequestError`` for a suffix not among ``streamed``."""
+        cls.check_streamed(suffix)
+        for piece in pieces:
+            yield piece.text.encode("utf-8", "replace")
 
     def __str__(self) -> str:
         return self.text

@@ -13,7 +13,8 @@
 ``GET /v1/models/{name}/schema``           the request's JSON schema; a field of ``format: file-path``
                                            takes the file, as a ``data:`` URL
 ``POST /v1/models/{name}``                 a request as JSON; answers the medium. ``?format=wav``, or ``Accept:
-                                           audio/wav``; ``?format=json`` answers ``{about, format, type, data}``
+                                           audio/wav``; ``?format=json`` answers ``{about, format, type, data}``,
+                                           ``?times=srt`` the same with ``times``, what is when as a file's text
 ``POST /v1/models/{name}/stream``          the same request; server-sent events, ``?view=pieces`` (each piece of a
                                            stream, with its ``offset``) or ``?view=snapshots`` (how it looks meanwhile)
 ``GET /health``, ``/ready``, ``/metrics``  alive; warmed up and not stuck; Prometheus
@@ -21,8 +22,8 @@
 
 Events are ``piece``, ``snapshot``, ``done`` and ``error``. The data of the first two is ``{index, offset, about,
 format, type, data}``: ``data`` is the medium in its first format, or that of ``?format``, as base64, and ``about`` is
-what `unisono.media.Media.about` says of it. ``done`` has ``{pieces, seconds}``. Errors, events and answers alike, are
-``{"error": {message, type, param, code}}``.
+what `unisono.media.Media.about` says of it. ``done`` has ``{pieces, seconds}``, with ``?times=srt`` also ``times`` of
+the whole. Errors, events and answers alike, are ``{"error": {message, type, param, code}}``.
 """
 
 from importlib import import_module

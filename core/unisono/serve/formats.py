@@ -4,13 +4,16 @@ import base64
 import mimetypes
 from typing import Any
 
+from unisono.media import TimesWriter
 from unisono.serve.errors import Refused
 
 TYPES = {
     ".wav": "audio/wav",
     ".flac": "audio/flac",
     ".ogg": "audio/ogg",
+    ".opus": "audio/ogg",
     ".mp3": "audio/mpeg",
+    ".pcm": "audio/pcm",
     ".webp": "image/webp",
     ".txt": "text/plain; charset=utf-8",
     ".json": "application/json",
@@ -71,7 +74,14 @@ def checked(content: bytes, most: int) -> bytes:
     return content
 
 
-def described(medium: Any, suffix: str, most: int) -> dict[str, Any]:
-    """Return a medium as JSON: what is known about it, and itself as base64."""
+def described(medium: Any, suffix: str, most: int, times: TimesWriter | None = None) -> dict[str, Any]:
+    """Return a medium as JSON: what is known about it, itself as base64, and where asked its times as a file's text."""
     data = base64.b64encode(encoded(medium, suffix, most)).decode("ascii")
-    return {"about": medium.about(), "format": suffix[1:], "type": media_type(suffix), "data": data}
+    told = {"about": medium.about(), "format": suffix[1:], "type": media_type(suffix), "data": data}
+    return told if times is None else told | {"times": checked(medium.encoded_times(times), most).decode()}
+
+
+def wanted_times(media: Any, times: str | None) -> TimesWriter | None:
+    """Return what writes the times that a client wants, such as ``srt``; raises ``RequestError`` where none can be."""
+    ending = None if times is None else f".{times.removeprefix('.')}"
+    return TimesWriter.asked(media, ending, {}, "times")

@@ -6,9 +6,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from unisono.errors import RequestError
+from unisono.media import Times, TimesWriter
 from unisono.serve.client import Client
 from unisono.serve.errors import Refused
-from unisono.serve.formats import JSON, described, encoded, media_type, wanted
+from unisono.serve.formats import JSON, described, encoded, media_type, wanted, wanted_times
 from unisono.serve.replies import StreamReply, event
 from unisono.serve.served import Served, Server
 
@@ -65,15 +67,19 @@ def add_model(routes: APIRouter, server: Server, name: str) -> None:
     described_as = {"requestBody": body, "responses": answer}
 
     @routes.post(f"/v1/models/{name}", summary=f"Ask {name}", openapi_extra=described_as, operation_id=name)
-    async def make(request: Request, format: str | None = None) -> Response:
+    async def make(request: Request, format: str | None = None, times: str | None = None) -> Response:
         kind = served.model.Media
-        suffix = wanted(kind, format, request.headers.get("accept"))
+        writer = _times(kind, times)
+        suffix = wanted(kind, JSON if writer and format is None else format, request.headers.get("accept"))
+        if writer and suffix != JSON:
+            message = f"times={times!r:.40} stand in the answer as json, not in format={format!r:.40}: leave one out"
+            raise Refused(400, message, code="conflict", path="times")
         async with Client(request, server.limits) as client:
             asked = served.request(await client.fields(), client)
             most = server.limits.output
             if suffix == JSON:
                 first = kind.suffixes[0]
-                (told,) = await served.make(client, [asked], lambda medium: described(medium, first, most))
+                (told,) = await served.make(client, [asked], lambda medium: described(medium, first, most, writer))
                 return JSONResponse(told)
             (content,) = await served.make(client, [asked], lambda medium: encoded(medium, suffix, most))
             return Response(content, media_type=media_type(suffix))
@@ -86,10 +92,16 @@ def add_model(routes: APIRouter, server: Server, name: str) -> None:
     @routes.post(
         f"/v1/models/{name}/stream", summary=f"Watch {name}", openapi_extra=as_events, operation_id=f"{name}.stream"
     )
-    async def stream(request: Request, view: str = "pieces", format: str | None = None) -> Response:
+    async def stream(
+        request: Request, view: str = "pieces", format: str | None = None, times: str | None = None
+    ) -> Response:
         if view not in VIEWS:
             raise Refused(400, f"view={view[:40]!r} is none of {', '.join(VIEWS)}", code="unknown", path="view")
         kind = served.model.Media
+        writer = _times(kind, times)
+        if writer and view == "snapshots":
+            message = f"times={times!r:.40} are those of pieces, not of snapshots: leave one of them out"
+            raise Refused(400, message, code="conflict", path="times")
         suffix = kind.suffixes[0] if format is None else wanted(kind, format, None)
         if suffix == JSON:
             suffix = kind.suffixes[0]
@@ -99,15 +111,26 @@ def add_model(routes: APIRouter, server: Server, name: str) -> None:
 
             def events(pieces: Iterator[Any]) -> Iterator[bytes]:
                 index, offset = -1, 0.0
+                known: list[Times | None] = []
                 for index, medium in enumerate(pieces):
                     told = described(medium, suffix, server.limits.output)
                     yield event(name, {"index": index, "offset": offset, **told})
+                    if writer:
+                        known.append(medium.times())
                     seconds = medium.seconds or 0.0
                     offset = offset + seconds if view == "pieces" else seconds
-                yield event("done", {"pieces": index + 1, "seconds": offset or None})
+                whole = {} if writer is None else {"times": kind.encoded_times_of(known, writer).decode()}
+                yield event("done", {"pieces": index + 1, "seconds": offset or None, **whole})
 
             going = served.stream(client, asked, events, snapshots=view == "snapshots")
             return await StreamReply.begin(going, "text/event-stream", events=True)
+
+
+def _times(kind: Any, times: str | None) -> TimesWriter | None:
+    try:
+        return wanted_times(kind, times)
+    except RequestError as error:
+        raise Refused(400, str(error), code=error.code, path="times") from None
 
 
 def about(server: Server, served: Served) -> dict[str, Any]:

@@ -23,12 +23,11 @@ from jaxtyping import Float
 from torch import Tensor
 from unisono.errors import DataError
 from unisono.files import Fault, fault_of, is_folder, shown, written_aside
+from unisono.media.opus import OPUS_RATES, encode_opus
 
 from unisono_sound.signal.containers import AGAIN, check_whole
-from unisono_sound.signal.opus import encode_opus
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
-OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 LOWEST_RATE, HIGHEST_RATE = 1000, 768_000
 """Sample rates that are read, in Hz."""
 MOST_VALUES = 2**30

@@ -218,6 +218,7 @@ class SpokenRequest:
         for turn, (name, text) in enumerate(turns):
             speaker = self._speaker(name)
             asked = SpeechRequest(text=text, speaker=name, pace=request.pace)
+            left = len(text)
             for reading in model.readings(asked, self.first_limit):
                 ids = torch.tensor(reading.ids)
                 frames = model.symbol_frames(ids, speaker, request.pace)
@@ -225,6 +226,9 @@ class SpokenRequest:
                     speaker, torch.repeat_interleave(ids, frames), self.prompt or last.get(speaker),
                     reading.characters, reading.pause, reading, frames,
                 )  # fmt: skip
+                left -= reading.characters
+                if not left and turn + 1 < len(turns):
+                    reading.text += "\n"  # what is written of a dialogue: a line for each turn
                 if turn + 1 < len(turns):
                     passage.pause = max(passage.pause, TURN_SECONDS)
                 yield passage
@@ -272,13 +276,15 @@ def sound(model: Any, passage: Passage) -> Audio:
     wave = codec.decode(codes)[0].float().cpu().numpy()
     silence = np.zeros(round(passage.pause * rate), dtype=np.float32)
     parts: tuple[Any, ...] = ()
+    text = ""
     if passage.reading is not None and passage.frames is not None:
         ends = passage.frames.cumsum(0).double().numpy() * hop / rate
         borders = np.concatenate([[0.0], ends])
         first, last = seams(passage.reading, borders)
         wave = wave[round(first * rate) : round(last * rate)]
         parts = segments(passage.reading.symbols, borders.clip(first, last) - first)
-    return Audio(np.concatenate([wave, silence])[None], rate, parts)
+        text = passage.reading.text
+    return Audio(np.concatenate([wave, silence])[None], rate, parts, text=text)
 
 
 def read_prompt(model: Any, request: VoiceRequest) -> Prompt:

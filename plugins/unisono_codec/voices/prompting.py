@@ -68,7 +68,7 @@ class PromptedRequest(Request):
 class Part:
     """What is filled at once: semantic tokens [t] of a request, in the voice of row ``number`` of ``memory``.
 
-    ``frames`` are each symbol's, where there are ``symbols``; ``pause`` is in seconds.
+    ``frames`` are each symbol's, where there are ``symbols``; ``pause`` is in seconds; ``text`` is what the part says.
     """
 
     request: PromptedRequest
@@ -80,6 +80,7 @@ class Part:
     pause: float = 0.0
     symbols: Symbols | None = None
     frames: Int[Tensor, " s"] | None = None
+    text: str = ""
     start: int = 0
 
     @property
@@ -166,13 +167,13 @@ def parts_of(model: Any, request: PromptedRequest, seed: int, memory: Any, numbe
     assert request.text is not None
     words = model.facts.words
     readings = _spoken_words(model, request.text, words) if words else _any_text(model, request)
-    for count, (symbols, ids, pause) in enumerate(readings):
+    for count, (symbols, ids, pause, text) in enumerate(readings):
         symbol_ids = torch.tensor(ids)
         own_voice = memory.rows(torch.tensor([number]))
         frames = model.symbol_frames(symbol_ids, own_voice, torch.full((len(ids),), request.pace, dtype=torch.float64))
         semantic = model.phonemes(symbol_ids, frames)
         own = derive_seed(seed, count)
-        yield Part(request, own, semantic, memory, number, len(model.streams), pause, symbols, frames)
+        yield Part(request, own, semantic, memory, number, len(model.streams), pause, symbols, frames, text)
 
 
 def words_of(text: str, words: dict[str, list[int]]) -> list[tuple[str, int, int]]:
@@ -196,24 +197,27 @@ def words_of(text: str, words: dict[str, list[int]]) -> list[tuple[str, int, int
     return found
 
 
-def _spoken_words(model: Any, text: str, words: dict[str, list[int]]) -> Iterator[tuple[Symbols, list[int], float]]:
+def _spoken_words(
+    model: Any, text: str, words: dict[str, list[int]]
+) -> Iterator[tuple[Symbols, list[int], float, str]]:
     found = words_of(text, words)
     most = model.facts.max_join
-    for first in range(0, len(found), most):
+    begins = [0, *(start for _, start, _ in found[most::most]), len(text)]
+    for begin, stop, first in zip(begins[:-1], begins[1:], range(0, len(found), most), strict=True):
         symbols, ids, owners, written = [], [], [], []
         for index, (word, start, end) in enumerate(found[first : first + most]):
             names = [model.voice.symbols[i] for i in words[word]]
             symbols += names
             ids += words[word]
             owners += [-1 if name.startswith("<") else index for name in names]
-            written.append(Word(text[start:end], start, end))
-        yield Symbols(tuple(symbols), tuple(written), tuple(owners)), ids, 0.0
+            written.append(Word(text[start:end], start - begin, end - begin))
+        yield Symbols(tuple(symbols), tuple(written), tuple(owners)), ids, 0.0, text[begin:stop]
 
 
-def _any_text(model: Any, request: PromptedRequest) -> Iterator[tuple[Symbols, list[int], float]]:
+def _any_text(model: Any, request: PromptedRequest) -> Iterator[tuple[Symbols, list[int], float, str]]:
     assert request.text is not None
     for reading in model.voice.read(SpeechRequest(text=request.text), model.max_piece_characters):
-        yield reading.symbols, reading.ids, reading.pause
+        yield reading.symbols, reading.ids, reading.pause, reading.text
 
 
 def prompt_of(model: Any, request: PromptedRequest) -> Int[Tensor, "p q"]:
@@ -266,7 +270,7 @@ def sound_of(model: Any, part: Part, codes: Int[Tensor, "t q"]) -> Audio:
     said: tuple[Any, ...] = ()
     if part.symbols is not None and part.frames is not None:
         said = segments(part.symbols, borders(part.frames, codec.hop_length / codec.sample_rate))
-    return Audio(wave[None].numpy(), codec.sample_rate, said)
+    return Audio(wave[None].numpy(), codec.sample_rate, said, text=part.text)
 
 
 def borders(frames: Int[Tensor, " s"], seconds: float) -> Float[np.ndarray, " s+1"]:

@@ -14,11 +14,18 @@ import numpy as np
 import soundfile
 from jaxtyping import Float
 
-__all__ = ["encode_opus"]
+__all__ = ["OPUS_RATES", "encode_opus", "opus_rate"]
 
+OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
+"""The rates of Opus, in Hz."""
 _SILENCE_SECONDS = 0.01
 _CLOCK = 48000
 _PAGE = 27
+
+
+def opus_rate(sample_rate: int) -> int:
+    """Return the rate at which a sound of ``sample_rate`` Hz is encoded: its own, the next higher one, or 48 kHz."""
+    return next((rate for rate in OPUS_RATES if rate >= sample_rate), OPUS_RATES[-1])
 
 
 def encode_opus(samples: Float[np.ndarray, "n *c"], sample_rate: int) -> bytes:
