@@ -10,7 +10,7 @@ import pytest
 from refused import refused
 from unisono import PLUGIN_API, Plugin, cli
 from unisono import plugin as plugins
-from unisono.errors import PluginError, RecipeError
+from unisono.errors import PluginError, RecipeError, RequestError
 from unisono.recipe import Recipe
 
 MAJOR, MINOR = map(int, PLUGIN_API.split("."))
@@ -322,6 +322,42 @@ def read(folder):
 
 plugin = Plugin(name="{name}", api="{api}", summary="made up", importers={{"hummer": "made_up_{name}:read"}})
 """
+
+
+TIMES = """
+from unisono import Plugin
+from unisono.media import TimesFormat
+FORMAT = TimesFormat(lambda times, options: f"{{times.length}} {name}")
+plugin = Plugin(name={name!r}, api={api!r}, summary='made up', times={{'.Lab': 'made_up_{name}:FORMAT'}})
+"""
+
+
+def test_a_plugin_writes_times_of_any_medium(install, monkeypatch):
+    from unisono.media import Segment, Times, TimesWriter
+
+    times = Times((Segment("a", 0, 1),), 8, 8)
+    with refused(RequestError, "unsupported", ".lab", value=".lab"):
+        TimesWriter.of(".lab")
+    install("toy", TIMES.format(name="toy", api=PLUGIN_API))
+    writer = TimesWriter.of(".lab")  # by small letters, too
+    assert (writer.suffix, writer.content(times)) == (".Lab", b"8 toy") and ".Lab" in plugins.times_suffixes()
+    install("boy", TIMES.format(name="boy", api=PLUGIN_API))
+    with refused(PluginError, "conflict", "times", value=".Lab", names=["'boy'", "'toy'"]):
+        TimesWriter.of(".lab")
+    monkeypatch.setenv(plugins.ALLOW_LIST, "toy,tts,codec")  # two that name the same are no conflict
+    plugins.discover.cache_clear()
+    assert TimesWriter.of(".lab").content(times) == b"8 toy" and TimesWriter.of(".srt").suffix == ".srt"
+    monkeypatch.setenv(plugins.ALLOW_LIST, "")
+    plugins.discover.cache_clear()
+    with refused(RequestError, "unsupported", "x", names="no plugin that is installed writes any"):
+        TimesWriter.of(".srt", path="x")
+
+
+def test_times_that_point_nowhere_are_listed(install, capsys):
+    install("toy", GOOD.format(name="toy", api=PLUGIN_API, more=", times={'.a': 'nowhere:X', '.b': 'json:dumps'}"))
+    assert cli.main(["plugins", "--strict"]) == 1
+    told = capsys.readouterr()
+    assert "toy: times: '.b' points at json:dumps, a function and no TimesFormat" in told.out + told.err
 
 
 def test_a_plugin_reads_another_layout(install, tmp_path):

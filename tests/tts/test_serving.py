@@ -15,8 +15,9 @@ from refused import refused
 from serving import events_of, running
 from unisono.errors import RequestError
 from unisono.media import Audio
+from unisono.media.encoder import Encoder
 from unisono.serve import Limits
-from unisono_sound.serving.encoder import Encoder, encoded, rate_of, whole
+from unisono_sound.serving.encoder import encoded, rate_of, whole
 
 LONG = "The first sentence is short. " + "Then comes another one, with a few more words in it. " * 6
 
@@ -193,8 +194,41 @@ def test_times_of_words_come_with_each_piece(server, voice):
     np.testing.assert_allclose([piece["offset"] for piece in told], offsets[:-1])
     assert json.loads(done)["seconds"] == pytest.approx(offsets[-1])
     words = [segment for segment in told[1]["about"]["segments"] if segment["kind"] == "word"]
-    assert words and all(set(word) == {"label", "start", "end", "kind"} for word in words)
+    assert words and all(set(word) == {"label", "start", "end", "kind", "span"} for word in words)
+    said = told[1]["about"]["text"]
+    assert all(said[slice(*word["span"])] == word["label"] for word in words)
+    assert "".join(piece["about"]["text"] for piece in told) == LONG
     assert None in told[0]["about"]["curves"]["pitch"]["values"]  # undefined in pauses; JSON knows no NaN
+
+
+@pytest.mark.parametrize("kind", ["srt", ".VTT", "textgrid", "json"])
+def test_times_come_as_a_file_of_subtitles_or_tiers(server, voice, tmp_path, kind):
+    suffix = f".{kind.removeprefix('.')}"
+    answer = server.post("voice", f"?times={kind}", text=LONG)
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert (told["format"], told["about"]["text"]) == ("wav", LONG)
+    assert told["times"].encode() == voice(LONG).save_times(tmp_path / f"x{suffix}").read_bytes()
+    *pieces, (_, done) = events_of(server.post("voice", f"/stream?times={kind}", text=LONG).text)
+    whole = Audio.join(list(voice.stream(LONG)))
+    assert len(pieces) > 1 and "times" not in json.loads(pieces[0][1])
+    assert json.loads(done)["times"].encode() == whole.save_times(tmp_path / f"y{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("?times=ass", "unsupported"),
+        ("?times=", "unsupported"),
+        ("?times=srt&format=wav", "conflict"),
+        ("/stream?times=srt&view=snapshots", "conflict"),
+        ("/stream?times=../x.srt", "unsupported"),
+    ],
+)
+def test_times_that_cannot_be_are_refused(server, query, code):
+    answer = server.post("voice", query, text="Hello.")
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"], error["code"]) == (400, "times", code)
 
 
 # ---- the encoder --------------------------------------------------------------------------------
@@ -246,4 +280,6 @@ def test_what_is_no_sound_is_refused():
     with refused(RequestError, "damaged", "waveform"):
         Encoder("mp3", 22050).write(np.full((1, 10), np.nan, np.float32))
     with refused(RequestError, "unsupported", "response_format", value="mp3"):
+        list(encoded(iter([tone(0.1, 96_000)]), "mp3"))
+    with refused(RequestError, "unsupported", "format", value="mp3"):
         Encoder("mp3", 96_000)

@@ -46,11 +46,12 @@ def pointing_nowhere(plugin: Any):
     A package that is not installed is no fault of the plugin's; its extra says how to install it.
     """
     from unisono.errors import UnisonoError
+    from unisono.media import TimesFormat
     from unisono.plugin import import_string
 
     named = [
         (f"{role}: {name!r}", target)
-        for role in ("models", "data", "evaluators", "sweeps", "importers")
+        for role in ("models", "data", "evaluators", "sweeps", "importers", "times")
         for name, target in getattr(plugin, role).items()
     ]
     named += [(f"verbs: {name!r}", f"{verb.module}:run") for name, verb in plugin.verbs.items()]
@@ -68,7 +69,10 @@ def pointing_nowhere(plugin: Any):
         except Exception as error:  # whatever a stranger's module raises
             yield f"{plugin.name}: {what} points at {target}: {type(error).__name__}: {error}"
             continue
-        if not callable(found):
+        if what.startswith("times: "):
+            if not isinstance(found, TimesFormat):
+                yield f"{plugin.name}: {what} points at {target}, a {type(found).__name__} and no TimesFormat"
+        elif not callable(found):
             yield f"{plugin.name}: {what} points at {target}, a {type(found).__name__} that cannot be called"
     for role in ("evaluators", "sweeps"):
         for name in getattr(plugin, role):

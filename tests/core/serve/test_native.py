@@ -52,6 +52,14 @@ def test_the_medium_is_chosen_by_format_or_accept(echo, query, accept, kind):
             assert (told["format"], told["type"]) == ("txt", "text/plain; charset=utf-8")
 
 
+@pytest.mark.parametrize("query", ["?times=srt", "/stream?times=srt"])
+def test_a_kind_without_times_has_none_to_ask_for(echo, query):
+    answer = echo.post("words", query, text="a")
+    error = error_of(answer)
+    assert (answer.status_code, error["param"], error["code"]) == (400, "times", "unsupported")
+    assert "Text has no times" in error["message"]
+
+
 def test_faults_of_fields_are_one_sentence(echo):
     for fields, param, code in (
         ({"txt": "a"}, "txt", "unknown"),

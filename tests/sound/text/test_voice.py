@@ -78,4 +78,13 @@ def test_segments_are_symbols_that_last_and_the_words_around_them():
         ("<start>", "phoneme"), ("a", "phoneme"), ("b", "phoneme"), ("c", "phoneme"), ("<end>", "phoneme"),
         ("A", "word"), ("bc", "word"),
     ]  # fmt: skip
-    assert [(s.start, s.end) for s in found[-2:]] == [(0.1, 0.3), (0.3, 0.6)]
+    assert [(s.start, s.end, s.span) for s in found[-2:]] == [(0.1, 0.3, (0, 1)), (0.3, 0.6, (2, 4))]
+
+
+def test_the_pieces_of_a_text_are_the_text(voice):
+    text = "  One, two. \n\nThree (four) five, six seven. "
+    readings = list(voice.read(SpeechRequest(text=text), 14))
+    assert len(readings) > 2 and "".join(reading.text for reading in readings) == text
+    for reading in readings:
+        assert reading.characters == len(reading.text)
+        assert all(reading.text[word.start : word.end] == word.text for word in reading.symbols.words)

@@ -89,7 +89,7 @@ def test_what_stands_around_words_is_written_with_them():
     assert words[:5] == ["He", "said:", '"Hello,', "<world>", "&"] and "(or" in words and "how)," in words
     assert "paragraph –" in words and "-->" in words and "«Où" in words
     assert "".join(same(word) for word in words) == same(TEXT)
-    assert [word.text for word in written_words(spoken("  ... «a»,b!  "))] == ["... «a»,", "b!"]
+    assert [word.text for word in written_words(spoken("  ... «a»—«b»!  "))] == ["... «a»—", "«b»!"]
 
 
 def test_an_abbreviation_ends_no_sentence_and_short_sentences_share_a_cue():
