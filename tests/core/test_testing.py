@@ -39,6 +39,7 @@ FOUND = {
     "constructors_are_typed[sick]": "argument-open",
     "evaluators_can_be_called[sick]": "signature",
     "output_is_what_it_says[infinite]": "output-not-finite",
+    "output_is_what_it_says[late]": "times-wrong",
     "output_is_what_it_says[mute]": "no-preview",
     "output_is_what_it_says[framed]": "TypeError",
     "output_is_what_it_says[odd]": "suffix-unwritable",

@@ -130,7 +130,7 @@ def _times(kind: Any, times: str | None) -> TimesWriter | None:
     try:
         return wanted_times(kind, times)
     except RequestError as error:
-        raise Refused(400, str(error), code=error.code, path="times") from None
+        raise Refused(400, str(error), code=error.code or "value", path="times") from None
 
 
 def about(server: Server, served: Served) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from unisono.errors import MissingExtra, MissingProgram
+from unisono.errors import MissingExtra, MissingProgram, RequestError
 from unisono.export import ALLOWED_SUFFIXES, WEIGHTS
 from unisono.testing.check import CheckFailed, ensure
 from unisono.testing.compare import distance, farthest, numbers, sizes
@@ -27,7 +27,7 @@ BATCH_LIMIT = 0.05
 
 
 def output_is_what_it_says(subject: Subject) -> None:
-    """Outputs are of the declared kind, finite, drawn, saved under each suffix; a live view ends with one."""
+    """Outputs are of their kind, finite, drawn, saved under each suffix, with times within; a live view ends with one."""
     kind, target = subject.target.Media, subject.target
     made = subject.synthesizer(list(subject.requests))
     ensure(
@@ -47,6 +47,12 @@ def output_is_what_it_says(subject: Subject) -> None:
             ensure(
                 finite, f"{name} of request {index} is not finite", "output-not-finite", target.synthesize, field=name
             )
+        times = item.times()
+        try:
+            told = [] if times is None else [times.stretches(of) for of in times.kinds]
+        except RequestError as error:
+            raise CheckFailed(f"times of request {index}: {error}", "times-wrong", target.synthesize) from error
+        ensure(times is None or any(told), f"times of request {index} are empty", "times-wrong", target.synthesize)
     for suffix in kind.suffixes:
         path = subject.folder / f"output{suffix}"
         try:

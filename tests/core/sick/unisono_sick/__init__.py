@@ -6,7 +6,7 @@ NAMES = (
     *("Healthy", "Random", "Deaf", "Forgetful", "Lopsided", "Leaky", "Unpadded", "Moody", "Fidgety", "Homesick"),
     *("Talkative", "Lenient", "Silent", "Vague", "Infinite", "Mute", "Untrained", "Stubborn", "Deafened", "Fickle"),
     *("Crashing", "Odd", "Blank", "Forgetting", "Uncounted", "Flat", "Drifting", "Redrawn", "Framed", "Stepped"),
-    *("Taken", "Scribbling"),
+    *("Taken", "Scribbling", "Late"),
 )
 
 plugin = Plugin(

@@ -130,6 +130,16 @@ class Infinite(Hum):
         return louder(super().synthesize(requests, generator, on_step), [np.inf] * len(requests))
 
 
+class Late(Hum):
+    """What is heard is said to be heard after the end."""
+
+    def synthesize(self, requests, generator=None, on_step=None):
+        made = super().synthesize(requests, generator, on_step)
+        return [
+            dataclasses.replace(one, segments=tuple(part.moved(one.seconds) for part in one.segments)) for one in made
+        ]
+
+
 class Mute(Hum):
     """There is nothing that it proposes to say."""
 
