@@ -27,7 +27,7 @@ BATCH_LIMIT = 0.05
 
 
 def output_is_what_it_says(subject: Subject) -> None:
-    """Outputs are of their kind, finite, drawn, saved under each suffix, with times within; a live view ends with one."""
+    """Outputs are of their kind, finite, drawn, saved in each format, with times within; a live view ends with one."""
     kind, target = subject.target.Media, subject.target
     made = subject.synthesizer(list(subject.requests))
     ensure(
