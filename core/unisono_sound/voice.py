@@ -4,7 +4,7 @@ A text of any length is cut into pieces, so that memory does not grow with it; e
 the pace of each. Shapes: s symbols.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +39,8 @@ class SpeechRequest(Request):
 class Reading:
     """One piece of a text, as symbols with their controls.
 
-    ``pace`` is per symbol; ``pause`` in seconds; ``characters`` is the piece's share of the text, ``text`` the piece.
+    ``pace`` is per symbol; ``pause`` in seconds; ``characters`` is the piece's share of the text. ``text`` is the piece
+    as it is shown to a reader, and ``spans`` are the places in it of ``symbols.words``.
     ``goes_on_before`` and ``goes_on_after`` hold where the piece was cut off another within a phrase.
     """
 
@@ -53,6 +54,7 @@ class Reading:
     goes_on_before: bool = False
     goes_on_after: bool = False
     text: str = ""
+    spans: Sequence[tuple[int, int]] = ()
 
 
 @dataclass
@@ -114,9 +116,9 @@ class Voice:
                         pace[index] *= paces[done + word]
                 done += len(symbols.words)
             rows = [ids[s] for s in symbols.symbols]
-            yield Reading(
-                request, symbols, rows, speaker, pace, piece.pause, len(piece.text), cut, piece.cut, piece.text
-            )
+            reading = Reading(request, symbols, rows, speaker, pace, piece.pause, len(piece.text), cut, piece.cut)
+            reading.text, reading.spans = piece.text, [(word.start, word.end) for word in symbols.words]
+            yield reading
             cut = piece.cut
 
     @staticmethod
@@ -148,10 +150,12 @@ def seams(reading: Reading, borders: np.ndarray) -> tuple[float, float]:
     return first, last
 
 
-def segments(symbols: Symbols, borders: np.ndarray) -> tuple[Segment, ...]:
+def segments(
+    symbols: Symbols, borders: np.ndarray, spans: Sequence[tuple[int, int]] | None = None
+) -> tuple[Segment, ...]:
     """Return the phonemes and words of what was said; ``borders`` are the symbols' [s + 1], in seconds.
 
-    The ``span`` of a word is its place in the text that was read, of a piece its own.
+    ``spans`` are the words' places in the text of the sound, as of ``Reading``; None where they are not known.
     """
     phonemes = [
         Segment(symbol, float(borders[i]), float(borders[i + 1]))
@@ -163,5 +167,5 @@ def segments(symbols: Symbols, borders: np.ndarray) -> tuple[Segment, ...]:
         own = [i for i, owner in enumerate(symbols.word_of) if owner == index]
         if own:
             start, end = float(borders[own[0]]), float(borders[own[-1] + 1])
-            words.append(Segment(word.text, start, end, "word", (word.start, word.end)))
+            words.append(Segment(word.text, start, end, "word", spans[index] if spans else None))
     return tuple(phonemes + words)

@@ -85,7 +85,8 @@ def speak_batch(model: Any, readings: Sequence[Reading]) -> list[Audio]:
         borders = borders.clip(first, last) - first
         own = {name: track[row, : len(reading.ids)] for name, track in tracks.items()}
         curves = _curves(reading.symbols, borders, own)
-        audios.append(Audio(wave, rate, segments(reading.symbols, borders), curves, text=reading.text))
+        said = segments(reading.symbols, borders, reading.spans)
+        audios.append(Audio(wave, rate, said, curves, text=reading.text))
     return audios
 
 

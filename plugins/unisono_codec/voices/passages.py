@@ -282,8 +282,9 @@ def sound(model: Any, passage: Passage) -> Audio:
         borders = np.concatenate([[0.0], ends])
         first, last = seams(passage.reading, borders)
         wave = wave[round(first * rate) : round(last * rate)]
-        parts = segments(passage.reading.symbols, borders.clip(first, last) - first)
-        text = passage.reading.text
+        reading = passage.reading
+        parts = segments(reading.symbols, borders.clip(first, last) - first, reading.spans)
+        text = reading.text
     return Audio(np.concatenate([wave, silence])[None], rate, parts, text=text)
 
 

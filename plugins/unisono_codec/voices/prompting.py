@@ -68,7 +68,8 @@ class PromptedRequest(Request):
 class Part:
     """What is filled at once: semantic tokens [t] of a request, in the voice of row ``number`` of ``memory``.
 
-    ``frames`` are each symbol's, where there are ``symbols``; ``pause`` is in seconds; ``text`` is what the part says.
+    ``frames`` are each symbol's, where there are ``symbols``; ``pause`` is in seconds; ``text`` is what the part
+    says, and ``spans`` are the places in it of the symbols' words.
     """
 
     request: PromptedRequest
@@ -81,6 +82,7 @@ class Part:
     symbols: Symbols | None = None
     frames: Int[Tensor, " s"] | None = None
     text: str = ""
+    spans: Sequence[tuple[int, int]] = ()
     start: int = 0
 
     @property
@@ -167,13 +169,17 @@ def parts_of(model: Any, request: PromptedRequest, seed: int, memory: Any, numbe
     assert request.text is not None
     words = model.facts.words
     readings = _spoken_words(model, request.text, words) if words else _any_text(model, request)
-    for count, (symbols, ids, pause, text) in enumerate(readings):
+    for count, (symbols, ids, pause, text, spans) in enumerate(readings):
         symbol_ids = torch.tensor(ids)
         own_voice = memory.rows(torch.tensor([number]))
         frames = model.symbol_frames(symbol_ids, own_voice, torch.full((len(ids),), request.pace, dtype=torch.float64))
         semantic = model.phonemes(symbol_ids, frames)
         own = derive_seed(seed, count)
-        yield Part(request, own, semantic, memory, number, len(model.streams), pause, symbols, frames, text)
+        yield Part(request, own, semantic, memory, number, len(model.streams), pause, symbols, frames, text, spans)
+
+
+Spoken = tuple[Symbols, list[int], float, str, Sequence[tuple[int, int]]]
+"""A part's symbols, their ids, the pause behind it in seconds, its text, and its words' places in that."""
 
 
 def words_of(text: str, words: dict[str, list[int]]) -> list[tuple[str, int, int]]:
@@ -197,9 +203,7 @@ def words_of(text: str, words: dict[str, list[int]]) -> list[tuple[str, int, int
     return found
 
 
-def _spoken_words(
-    model: Any, text: str, words: dict[str, list[int]]
-) -> Iterator[tuple[Symbols, list[int], float, str]]:
+def _spoken_words(model: Any, text: str, words: dict[str, list[int]]) -> Iterator[Spoken]:
     found = words_of(text, words)
     most = model.facts.max_join
     begins = [0, *(start for _, start, _ in found[most::most]), len(text)]
@@ -210,14 +214,15 @@ def _spoken_words(
             symbols += names
             ids += words[word]
             owners += [-1 if name.startswith("<") else index for name in names]
-            written.append(Word(text[start:end], start - begin, end - begin))
-        yield Symbols(tuple(symbols), tuple(written), tuple(owners)), ids, 0.0, text[begin:stop]
+            written.append(Word(text[start:end], start, end))
+        spans = [(word.start - begin, word.end - begin) for word in written]
+        yield Symbols(tuple(symbols), tuple(written), tuple(owners)), ids, 0.0, text[begin:stop], spans
 
 
-def _any_text(model: Any, request: PromptedRequest) -> Iterator[tuple[Symbols, list[int], float, str]]:
+def _any_text(model: Any, request: PromptedRequest) -> Iterator[Spoken]:
     assert request.text is not None
     for reading in model.voice.read(SpeechRequest(text=request.text), model.max_piece_characters):
-        yield reading.symbols, reading.ids, reading.pause, reading.text
+        yield reading.symbols, reading.ids, reading.pause, reading.text, reading.spans
 
 
 def prompt_of(model: Any, request: PromptedRequest) -> Int[Tensor, "p q"]:
@@ -269,7 +274,7 @@ def sound_of(model: Any, part: Part, codes: Int[Tensor, "t q"]) -> Audio:
     wave = torch.cat([wave, wave.new_zeros(round(part.pause * codec.sample_rate))])
     said: tuple[Any, ...] = ()
     if part.symbols is not None and part.frames is not None:
-        said = segments(part.symbols, borders(part.frames, codec.hop_length / codec.sample_rate))
+        said = segments(part.symbols, borders(part.frames, codec.hop_length / codec.sample_rate), part.spans)
     return Audio(wave[None].numpy(), codec.sample_rate, said, text=part.text)
 
 

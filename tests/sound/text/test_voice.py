@@ -73,12 +73,14 @@ def test_segments_are_symbols_that_last_and_the_words_around_them():
     symbols = Symbols(
         ("<start>", "a", " ", "b", "c", "<end>"), (Word("A", 0, 1), Word("bc", 2, 4)), (-1, 0, -1, 1, 1, -1)
     )
-    found = segments(symbols, np.array([0.0, 0.1, 0.3, 0.3, 0.4, 0.6, 0.7]))
+    borders = np.array([0.0, 0.1, 0.3, 0.3, 0.4, 0.6, 0.7])
+    found = segments(symbols, borders, [(0, 1), (2, 4)])
     assert [(s.label, s.kind) for s in found] == [
         ("<start>", "phoneme"), ("a", "phoneme"), ("b", "phoneme"), ("c", "phoneme"), ("<end>", "phoneme"),
         ("A", "word"), ("bc", "word"),
     ]  # fmt: skip
     assert [(s.start, s.end, s.span) for s in found[-2:]] == [(0.1, 0.3, (0, 1)), (0.3, 0.6, (2, 4))]
+    assert [s.span for s in segments(symbols, borders)] == [None] * 7
 
 
 def test_the_pieces_of_a_text_are_the_text(voice):
@@ -87,4 +89,5 @@ def test_the_pieces_of_a_text_are_the_text(voice):
     assert len(readings) > 2 and "".join(reading.text for reading in readings) == text
     for reading in readings:
         assert reading.characters == len(reading.text)
-        assert all(reading.text[word.start : word.end] == word.text for word in reading.symbols.words)
+        said = [reading.text[first:last] for first, last in reading.spans]
+        assert said == [word.text for word in reading.symbols.words]
