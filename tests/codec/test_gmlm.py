@@ -283,6 +283,8 @@ def test_words_have_their_places_in_time(voice):
     words = [part for part in audio.segments if part.kind == "word"]
     assert [part.label for part in words] == ["3", "one"]
     assert 0 < words[0].start < words[0].end < words[1].start < words[1].end < audio.seconds
+    many = voice("3 one, two")
+    assert many.text == "3 one, two" and [many.text[slice(*w.span)] for w in many.words] == ["3", "one", "two"]
     assert voice("3 one", pace=0.5).seconds > 1.7 * audio.seconds
 
 

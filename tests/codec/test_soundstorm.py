@@ -352,6 +352,7 @@ def test_a_stream_joins_up_to_a_text_of_its_pieces(voice):
     assert len(pieces) >= 2
     words = [s.label for piece in pieces for s in piece.segments if s.kind == "word"]
     assert words == [s.label for s in voice(text).segments if s.kind == "word"]
+    assert "".join(piece.text for piece in pieces) == text
 
 
 def test_a_cut_within_a_phrase_is_no_pause(voice):
@@ -384,6 +385,9 @@ def test_each_passage_begins_with_the_end_of_the_speakers_last(voice):
     audio = voice(None, turns=turns)
     words = [s.label for s in audio.segments if s.kind == "word"]
     assert words == ["It", "is", "me", "And", "it", "is", "me", "Good", "bye"]
+    assert audio.text == "It is me.\nAnd it is me.\nGood bye."
+    assert [audio.text[slice(*word.span)] for word in audio.words] == words
+    assert len(audio.times().stretches("word")) == len(words)
 
 
 def test_a_recording_lends_its_voice(voice, tmp_path):
