@@ -64,7 +64,7 @@ def test_help_of_generate_explains_the_fields_of_a_checkpoint(command, voice_exp
 def test_a_figure_does_not_replace_the_output(command, tmp_path, voice_export, monkeypatch):
     same = ("-o", tmp_path / "x.wav", "--plot", f"{tmp_path}/./x.wav")
     with monkeypatch.context() as patch:  # as of a picture, whose formats are a figure's too
-        patch.setattr("unisono.cli.output.cannot_draw", lambda path: None)
+        patch.setattr("unisono.cli.destination.cannot_draw", lambda path: None)
         done = command("generate", voice_export, "Hello", *same)
     assert done.code == 2 and "-o and --plot are both" in done.err and not (tmp_path / "x.wav").exists()
     done = command("generate", voice_export, "Hello", "-o", tmp_path / "x.wav", "--plot", tmp_path / "x.wav")
