@@ -1,6 +1,7 @@
 """Times: subtitles, tiers and JSON, read back by the readers of others, and what no format can hold."""
 
 import json
+import pickle
 import random
 from datetime import timedelta
 from itertools import pairwise
@@ -260,6 +261,12 @@ def test_times_that_are_none_are_refused(segments, code, path):
 def test_formats_and_options_that_are_none_are_named(suffix, options, code, path):
     with refused(RequestError, code, path, names=".srt, .vtt, .TextGrid, .json" if code == "unsupported" else []):
         TimesWriter.of(suffix, options)
+
+
+@pytest.mark.parametrize("suffix", [".srt", ".vtt", ".TextGrid", ".json"])
+def test_a_writer_travels_to_other_processes(suffix):
+    writer = TimesWriter.of(suffix, {"lines": 1} if suffix == ".srt" else {})
+    assert pickle.loads(pickle.dumps(writer)).content(spoken()) == writer.content(spoken())
 
 
 def test_a_rounded_border_is_one_and_a_reach_of_a_sample_is_cut():
