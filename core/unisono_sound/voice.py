@@ -1,24 +1,30 @@
 """Voice: symbols, speakers and front end of a model that speaks; a text read piece by piece.
 
 A text of any length is cut into pieces, so that memory does not grow with it; each is read as symbols with
-the pace of each. Shapes: s symbols.
+the pace of each, and what the text's markup asks for. Shapes: s symbols.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 from unisono.errors import RequestError, did_you_mean
 from unisono.media import Segment
-from unisono.request import Request
+from unisono.request import FILE, Request
 
 from unisono_sound.corpus.facts import SpeechFacts
-from unisono_sound.text.frontend import FrontEnd, Symbols, front_end_of
-from unisono_sound.text.split import split_text, tokenize
+from unisono_sound.reading import Directed, Reading, directed, hold, prosodies, shown_words, with_written_words
+from unisono_sound.text.direction import Director, written_words
+from unisono_sound.text.frontend import front_end_of
+from unisono_sound.text.lexicon import Lexicon, read_lexicon
+from unisono_sound.text.markup import Script, parse
+from unisono_sound.text.normalise import Normaliser, normaliser_of
+from unisono_sound.text.reader import DirectedFrontEnd, FrontEnd, Symbols, Word
+from unisono_sound.text.symbols import SymbolTable
 
-__all__ = ["SEAM_SECONDS", "Reading", "SpeechRequest", "Voice", "seams", "segments"]
+__all__ = ["SEAM_SECONDS", "MarkedRequest", "Reading", "SpeechRequest", "Voice", "seams", "segments"]
 
 SEAM_SECONDS = 0.02
 """The silence that stays on either side of a cut within a phrase: 40 ms in all, as long as a stop consonant."""
@@ -33,38 +39,39 @@ class SpeechRequest(Request):
     word_paces: list[float] | None = Field(
         default=None, description="speed of each written word, times pace; as many numbers (0.25 to 4) as words"
     )
+    normalise: bool | None = Field(
+        default=None, description="say dates, amounts, units … in words; default: where the voice's language has rules"
+    )
+    lexicon: str | None = Field(
+        default=None, json_schema_extra=FILE, description="a file of word, tab, phonemes: how these words are said"
+    )
 
 
-@dataclass
-class Reading:
-    """One piece of a text, as symbols with their controls.
+class MarkedRequest(SpeechRequest):
+    """What can be asked of a voice that follows markup."""
 
-    ``pace`` is per symbol; ``pause`` in seconds; ``characters`` is the piece's share of the text. ``text`` is the piece
-    as it is shown to a reader, and ``spans`` are the places in it of ``symbols.words``.
-    ``goes_on_before`` and ``goes_on_after`` hold where the piece was cut off another within a phrase.
-    """
-
-    request: Any
-    symbols: Symbols
-    ids: list[int]
-    speaker: int
-    pace: list[float]
-    pause: float
-    characters: int
-    goes_on_before: bool = False
-    goes_on_after: bool = False
-    text: str = ""
-    spans: Sequence[tuple[int, int]] = ()
+    markup: Literal["inline", "none", "ssml", "html", "markdown"] = Field(
+        default="inline",
+        description="what the text is: plain with [0.5s] and [word](/phonemes/), without, or of a kind",
+    )
 
 
 @dataclass
 class Voice:
-    """What an acoustic model knows of language: its symbols, its speakers, its front end."""
+    """What an acoustic model knows of language: its symbols, its speakers, its front end.
+
+    ``normaliser`` is that of the language; assign one to replace it, None for none.
+    """
 
     facts: SpeechFacts
     symbols: list[str]
     speakers: list[str]
     _front_end: FrontEnd | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.normaliser: Normaliser | None = normaliser_of(getattr(self.facts, "language", ""))
+        self._table = SymbolTable(self.symbols)
+        self._lexicon = Lexicon.from_rows(getattr(self.facts, "lexicon", ()), self._table)
 
     @classmethod
     def from_facts(cls, facts: SpeechFacts) -> "Voice":
@@ -91,18 +98,21 @@ class Voice:
             raise RequestError(message, code="unknown", path="speaker", value=name)
         return self.speakers.index(name)
 
+    def words(self, request: SpeechRequest) -> list[Word]:
+        """Return the written words of a request's text with their places in it: those that ``Audio.words`` times."""
+        return list(written_words(script_of(request)))
+
     def read(self, request: SpeechRequest, limit: int, first_limit: int | None = None) -> Iterator[Reading]:
         """Yield the pieces of a request's text as symbols."""
-        speaker = self.speaker_id(request.speaker)
-        ids = {symbol: index for index, symbol in enumerate(self.symbols)}
-        paces = self._word_paces(request)
-        done, cut = 0, False
-        for piece in split_text(request.text, limit, first_limit):
-            symbols = self.front_end(piece.text)
-            unknown = sorted(set(symbols.symbols) - ids.keys())
-            if unknown:
-                message = f"this voice has no symbol {unknown[0]!r}, needed for {piece.text.strip()[:40]!r}"
-                raise RequestError(message, code="unknown", path="text", value=unknown[0])
+        speaker, script = self.speaker_id(request.speaker), script_of(request)
+        director = self._director(request, script)
+        paces = self._word_paces(request, script)
+        done, goes_on, first = 0, False, True
+        for one in directed(script, director, limit, first_limit):
+            piece = one.piece
+            read = self._symbols(one)
+            told = isinstance(self.front_end, DirectedFrontEnd)
+            symbols = with_written_words(read, script, piece.start) if told else read
             pace = [request.pace] * len(symbols)
             if paces is not None:
                 if done + len(symbols.words) > len(paces):
@@ -115,17 +125,59 @@ class Voice:
                     if word >= 0:
                         pace[index] *= paces[done + word]
                 done += len(symbols.words)
-            rows = [ids[s] for s in symbols.symbols]
-            reading = Reading(request, symbols, rows, speaker, pace, piece.pause, len(piece.text), cut, piece.cut)
-            reading.text, reading.spans = piece.text, [(word.start, word.end) for word in symbols.words]
+            ids = self._table.encode(symbols.symbols)
+            begin, end = script.written(piece.start, piece.end)
+            reading = Reading(request, symbols, ids, speaker, pace, piece.pause, end - begin, goes_on, piece.cut)
+            reading.text, reading.spans = shown_words(read, script, piece)
+            if script.runs:
+                found = prosodies(read, script, piece.start)
+                reading.pace = [own * prosody.rate for own, prosody in zip(pace, found, strict=True)]
+                reading.pitch = [prosody.pitch for prosody in found]
+                reading.volume = [prosody.volume for prosody in found]
+            if script.breaks:
+                spec = self.facts.mel_spec
+                last = piece.end == len(script.text)
+                reading.held = hold(read, one, spec.hop_length / spec.sample_rate, first, last)
+                if one.behind is not None:
+                    reading.pause, reading.goes_on_after = 0.0, False
+                reading.goes_on_before = goes_on and one.before is None
             yield reading
-            cut = piece.cut
+            goes_on, first = reading.goes_on_after, False
+
+    def _symbols(self, one: Directed) -> Symbols:
+        text = one.piece.text
+        symbols = self.front_end.read(text, one.said) if one.said else self.front_end(text)  # type: ignore[attr-defined]
+        unknown = sorted(set(symbols.symbols) - set(self.symbols))
+        if unknown:
+            message = f"this voice has no symbol {unknown[0]!r}, needed for {text.strip()[:40]!r}"
+            raise RequestError(message, code="unknown", path="text", value=unknown[0])
+        return symbols
+
+    def _director(self, request: SpeechRequest, script: Script) -> Director:
+        """Return what says how words are said. Raises ``RequestError`` for what the front end cannot be told."""
+        language = getattr(self.front_end, "language", getattr(self.facts, "language", ""))
+        lexicon = self._lexicon
+        if request.lexicon is not None:
+            lexicon = read_lexicon(request.lexicon, self._table).over(lexicon)
+        normaliser = self.normaliser if request.normalise is not False else None
+        if request.normalise and normaliser is None:
+            message = f"there are no rules for {language!r}: leave normalise out, and write numbers in words"
+            raise RequestError(message, code="unsupported", path="normalise", value=True)
+        if request.normalise is None and not getattr(self.front_end, "normalises", False):
+            normaliser = None
+        if not isinstance(self.front_end, DirectedFrontEnd):
+            asked = {"normalise": bool(request.normalise), "lexicon": bool(lexicon.entries), "markup": script.directs}
+            for field_name, wanted in asked.items():
+                if wanted:
+                    message = f"this voice's front end cannot be told how to say words: leave {field_name} out"
+                    raise RequestError(message, code="unsupported", path=field_name, value=True)
+        return Director(language, self._table, normaliser, lexicon)
 
     @staticmethod
-    def _word_paces(request: SpeechRequest) -> list[float] | None:
+    def _word_paces(request: SpeechRequest, script: Script) -> list[float] | None:
         if request.word_paces is None:
             return None
-        words = sum(1 for _ in tokenize(request.text))
+        words = sum(1 for _ in written_words(script))
         if len(request.word_paces) != words:
             message = f"word_paces has {len(request.word_paces)} numbers, the text has {words} words: give one per word"
             raise RequestError(message, code="shape", path="word_paces", value=len(request.word_paces))
@@ -134,6 +186,11 @@ class Voice:
                 message = f"word_paces holds {number!r}: each must be from 0.25 to 4"
                 raise RequestError(message, code="range", path="word_paces", value=number)
         return request.word_paces
+
+
+def script_of(request: SpeechRequest) -> Script:
+    """Return what a request's text says, by its markup; a request without the field has none."""
+    return parse(request.text, request.markup if isinstance(request, MarkedRequest) else "none")
 
 
 def seams(reading: Reading, borders: np.ndarray) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from unisono.duration import Alignment, log_durations
 from unisono_sound.signal import fill_gaps
-from unisono_sound.voice import Reading, SpeechRequest
+from unisono_sound.voice import MarkedRequest, Reading
 
 from unisono_tts.fastspeech import Asked, FastSpeech
 from unisono_tts.sizes import FLAT, AlignerSchedule, NetworkSizes, PitchObjective, PredictorSizes
@@ -42,7 +42,7 @@ class FastPitch(FastSpeech):
     Args as FastSpeech's; ``objective`` has weights of pitch and energy too.
     """
 
-    class Request(SpeechRequest):
+    class Request(MarkedRequest):
         """What can be asked of a voice with pitch and energy."""
 
         pitch_shift: float = Field(default=0.0, ge=-12, le=12, description="higher or lower, in semitones")
@@ -50,6 +50,7 @@ class FastPitch(FastSpeech):
         energy: float = Field(default=0.0, ge=-12, le=12, description="louder or softer voice, in decibels")
 
     text_field: ClassVar[str] = "text"
+    bends: ClassVar[bool] = True
     flat: ClassVar[dict[str, str]] = FLAT | {name: f"objective.{name}" for name in ("pitch_weight", "energy_weight")}
 
     pitch_mean: Tensor
@@ -93,6 +94,10 @@ class FastPitch(FastSpeech):
         asked = super().asked(readings, num_symbols)
         for name in ("pitch_shift", "pitch_range", "energy"):
             asked[name] = torch.tensor([getattr(request, name) for request in requests], dtype=torch.float64)
+        if any(reading.pitch for reading in readings):
+            bend = asked["symbol_pitch"] = torch.zeros(len(readings), num_symbols, dtype=torch.float64)
+            for row, reading in enumerate(readings):
+                bend[row, : len(reading.ids)] = torch.tensor(reading.pitch or [0.0] * len(reading.ids))
         return {name: value.to(self.pitch_std.device) for name, value in asked.items()}
 
     def adapt(
@@ -119,8 +124,11 @@ class FastPitch(FastSpeech):
         return x, {"pitch": hz, "energy": norm.clamp(min=1e-3).log() / DECIBEL}
 
     def _pitch_asked(self, pitch: Float[Tensor, "b s"], asked: Asked) -> Float[Tensor, "b s"]:
-        shift = (asked["pitch_shift"].double() * SEMITONE).float()
-        return pitch * asked["pitch_range"].float()[:, None] + (shift / self.pitch_std[asked["speaker"]])[:, None]
+        shift, std = (asked["pitch_shift"].double() * SEMITONE).float(), self.pitch_std[asked["speaker"]]
+        shifted = pitch * asked["pitch_range"].float()[:, None] + (shift / std)[:, None]
+        if "symbol_pitch" not in asked:
+            return shifted
+        return shifted + (asked["symbol_pitch"] * SEMITONE).float() / std[:, None]
 
     def _energy_asked(self, energy: Float[Tensor, "b s"], asked: Asked) -> Float[Tensor, "b s"]:
         gain = (asked["energy"].double() * DECIBEL).float().exp()

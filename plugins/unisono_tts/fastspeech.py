@@ -32,16 +32,16 @@ from unisono.duration import (
     round_durations,
     search,
 )
-from unisono.errors import CheckpointError
+from unisono.errors import CheckpointError, RequestError
 from unisono.graphs import Graphs
 from unisono.model import OnStep
 from unisono.nn.fft import FFTStack
 from unisono.nn.temporal import TemporalPredictor
-from unisono_sound.voice import Reading, SpeechRequest, Voice
+from unisono_sound.voice import MarkedRequest, Reading, SpeechRequest, Voice
 
 from unisono_tts.facts import VoiceFacts
 from unisono_tts.sizes import FLAT, AlignerSchedule, NetworkSizes, Objective, PredictorSizes
-from unisono_tts.speaking import check_vocoder, speak, stream
+from unisono_tts.speaking import check_vocoder, held_durations, speak, stream
 
 Asked = dict[str, Tensor]
 """What readings ask for, by name: ``speaker`` [b], ``pace`` [b, s] and a model's own; numbers in float64."""
@@ -75,7 +75,7 @@ class FastSpeech(Model):
     Media: ClassVar[type[Audio]] = Audio
     Facts: ClassVar[type[VoiceFacts]] = VoiceFacts
     facts: VoiceFacts
-    Request: ClassVar[type[SpeechRequest]] = SpeechRequest
+    Request: ClassVar[type[SpeechRequest]] = MarkedRequest
     choices: ClassVar[dict[str, str]] = {"speaker": "speakers"}
     pipeline_tag: ClassVar[str] = "text-to-speech"
     roles: ClassVar[dict[str, str]] = {"vocoder": "turns log mels into sound"}
@@ -84,6 +84,8 @@ class FastSpeech(Model):
 
     mel_mean: Tensor
     mel_std: Tensor
+    bends: ClassVar[bool] = False
+    """Whether each symbol's pitch can be changed."""
     flat: ClassVar[dict[str, str]] = FLAT
     deterministic: ClassVar[bool] = True
     streams_the_whole: ClassVar[bool] = False  # the first piece of a stream is a short one, so texts are cut elsewhere
@@ -159,7 +161,13 @@ class FastSpeech(Model):
         return self.to_mel(frames) * alignment.tgt_mask[..., None]
 
     def asked(self, readings: Sequence[Reading], num_symbols: int) -> Asked:
-        """Return what readings ask for, as tensors; symbols beyond a reading's have pace 1."""
+        """Return what readings ask for, as tensors; symbols beyond a reading's have pace 1.
+
+        Raises ``RequestError`` where one asks for a pitch, which this model has not.
+        """
+        if not self.bends and (bent := [p for reading in readings for p in reading.pitch or () if p]):
+            message = "this model has no pitch of its own to change: leave pitch and emphasis out of the markup"
+            raise RequestError(message, code="unsupported", path="text", value=bent[0])
         pace = torch.ones(len(readings), num_symbols, dtype=torch.float64)
         for row, reading in enumerate(readings):
             pace[row, : len(reading.pace)] = torch.tensor(reading.pace, dtype=torch.float64)
@@ -183,7 +191,7 @@ class FastSpeech(Model):
         mask = torch.arange(symbols.shape[1], device=symbols.device) < lengths[:, None]
         asked = self.asked(readings, symbols.shape[1])
         x, predicted, tracks = self.plan(symbols, mask, asked)
-        durations = round_durations(predicted, lengths, speed=asked["pace"])
+        durations = held_durations(round_durations(predicted, lengths, speed=asked["pace"]), readings)
         alignment = Alignment.from_durations(durations, lengths)
         mel = self.decode(x, alignment) * self.mel_std + self.mel_mean
         return Spoken(mel, alignment, tracks)

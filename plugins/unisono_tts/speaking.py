@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 from unisono import Audio
 from unisono.batching import Progress, chunks
 from unisono.errors import RecipeError
@@ -27,6 +29,9 @@ from unisono_sound.voice import Reading, SpeechRequest, seams, segments
 
 PIECES_AT_ONCE = 32
 """Pieces in memory at a time; they are sorted by length and spoken in batches of a quarter of it."""
+
+RAMP_SECONDS = 0.004
+"""How long a change of volume takes, and how long sound fades where silence is put in."""
 
 FIRST_PIECE_CHARACTERS = 48
 """The first piece of a stream is short, so that the first sound comes early."""
@@ -79,15 +84,84 @@ def speak_batch(model: Any, readings: Sequence[Reading]) -> list[Audio]:
     for row, reading in enumerate(readings):
         borders = np.concatenate([[0.0], ends[row, : len(reading.ids)]])
         first, last = seams(reading, borders)
-        silence = np.zeros(round(reading.pause * rate), dtype=np.float32)
         start, stop = round(first * rate), round(last * rate)
-        wave = np.concatenate([waves[row, start:stop], silence])[None]
+        wave = loudened(waves[row], borders, reading, rate)[start:stop]
         borders = borders.clip(first, last) - first
+        wave, borders = parted(wave, borders, reading, rate, hop)
+        wave = np.concatenate([wave, np.zeros(round(reading.pause * rate), dtype=np.float32)])[None]
         own = {name: track[row, : len(reading.ids)] for name, track in tracks.items()}
         curves = _curves(reading.symbols, borders, own)
         said = segments(reading.symbols, borders, reading.spans)
         audios.append(Audio(wave, rate, said, curves, text=reading.text))
     return audios
+
+
+def held_durations(durations: Int[Tensor, "b s"], readings: Sequence[Reading]) -> Int[Tensor, "b s"]:
+    """Return durations in frames where symbols whose length is asked for have it."""
+    if not any(reading.held for reading in readings):
+        return durations
+    durations = durations.clone()
+    for row, reading in enumerate(readings):
+        for place, held in reading.held.items():
+            durations[row, place] = held.frames
+        if not durations[row].any():  # phonemes that are said too fast to last a frame, and no pause
+            durations[row, next(i for i, owner in enumerate(reading.symbols.word_of) if owner >= 0)] = 1
+    return durations
+
+
+def loudened(
+    wave: Float[np.ndarray, " n"], borders: Float[np.ndarray, " s1"], reading: Reading, rate: int
+) -> Float[np.ndarray, " n"]:
+    """Return a piece with the volume of each symbol; ``borders`` in seconds. What is not changed keeps its samples."""
+    if not reading.volume or not any(reading.volume):
+        return wave
+    gain = np.ones(len(wave), dtype=np.float32)
+    places = np.rint(borders * rate).astype(np.int64)
+    ramp = round(RAMP_SECONDS * rate)
+    edges = [0, *(i for i in range(1, len(reading.volume)) if reading.volume[i] != reading.volume[i - 1])]
+    for index, begin in enumerate(edges):
+        end = edges[index + 1] if index + 1 < len(edges) else len(reading.volume)
+        start, stop, level = places[begin], places[end], np.float32(10 ** (reading.volume[begin] / 20))
+        if level == 1:
+            continue
+        gain[start:stop] = level
+        # the ramps lie within the stretch, so that its neighbours stay as they are
+        size = min(ramp, (stop - start) // 2)
+        slope = (np.arange(size, dtype=np.float32) + 0.5) / max(size, 1)
+        if begin and reading.volume[begin - 1] == 0:
+            gain[start : start + size] = 1 + (level - 1) * slope
+        if end < len(reading.volume) and reading.volume[end] == 0:
+            gain[stop - size : stop] = level + (1 - level) * slope
+    return wave * gain
+
+
+def parted(
+    wave: Float[np.ndarray, " n"], borders: Float[np.ndarray, " s1"], reading: Reading, rate: int, hop: int
+) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " s1"]]:
+    """Return a piece with the silence that is asked for in the middle of its pauses, and its borders, in seconds."""
+    parts, done, borders = [], 0, borders.copy()
+    ramp = round(RAMP_SECONDS * rate)
+    shift = 0.0
+    for place, held in sorted(reading.held.items()):
+        if not held.silence:
+            continue
+        middle = round((borders[place] + borders[place + 1] - 2 * shift) / 2 * rate)
+        before = wave[done:middle].copy()
+        size = min(ramp, len(before))
+        before[len(before) - size :] *= np.linspace(1, 0, size, dtype=np.float32)
+        if done:
+            size = min(ramp, len(before))
+            before[:size] *= np.linspace(0, 1, size, dtype=np.float32)
+        parts += [before, np.zeros(held.silence * hop, dtype=np.float32)]
+        done = middle
+        shift += held.silence * hop / rate
+        borders[place + 1 :] += held.silence * hop / rate
+    if not parts:
+        return wave, borders
+    rest = wave[done:].copy()
+    size = min(ramp, len(rest))
+    rest[:size] *= np.linspace(0, 1, size, dtype=np.float32)
+    return np.concatenate([*parts, rest]), borders
 
 
 def check_vocoder(facts: SpeechFacts, vocoder: object) -> None:

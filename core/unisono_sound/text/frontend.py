@@ -10,73 +10,36 @@ All of them keep punctuation as pause symbols and know which symbols spell which
 """
 
 import importlib
-import logging
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 from unisono.errors import CheckpointError, DataError, RequestError, did_you_mean
 
 from unisono_sound.text.align import align
+from unisono_sound.text.reader import AS_WRITTEN, Builder, FrontEnd, Said, Symbols, Word
 from unisono_sound.text.signs import is_picture, is_sign
-from unisono_sound.text.split import Token, nothing_to_speak, tokenize
+from unisono_sound.text.split import Token, tokenize
 from unisono_sound.text.spoken import SpokenForms, Unspoken, simpler
 from unisono_sound.text.symbols import (
     CHARACTERS,
-    END,
     IPA,
     PAUSES,
     SPACE,
     SPECIALS,
-    START,
     SymbolTable,
 )
 
-logger = logging.getLogger("unisono")
+__all__ = [
+    "FRONT_ENDS", "CharacterFrontEnd", "CustomFrontEnd", "EspeakFrontEnd", "FrontEnd", "Symbols", "Word", "front_end",
+    "front_end_of", "refuse_unspeakable",
+]  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Word:
-    """A written word and where it stands: ``text == whole[start:end]``."""
-
-    text: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True)
-class Symbols:
-    """What a text is read as. ``word_of[i]`` is the index into ``words`` of symbol i; −1 for pauses
-    and spaces.
-
-    ``symbols`` opens with ``<start>`` and closes with ``<end>``: the silence around an utterance is
-    theirs. ``skipped`` holds the pictures (emoji, ornaments) that were passed over; the log says so, too.
-    """
-
-    symbols: tuple[str, ...]
-    words: tuple[Word, ...]
-    word_of: tuple[int, ...]
-    skipped: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.symbols)
-
-
-class FrontEnd(Protocol):
-    """What a model and a corpus need of a front end."""
-
-    name: str
-    language: str
-    version: str
-    table: SymbolTable
-
-    def __call__(self, text: str) -> Symbols:
-        """Read a text; ``RequestError`` where there is nothing to speak or a character cannot be
-        spoken.
-        """
-        ...
+STAND_IN = "la"
+"""What espeak-ng reads for a word that it cannot read and whose symbols are given."""
 
 
 class EspeakFrontEnd:
@@ -92,6 +55,8 @@ class EspeakFrontEnd:
 
     name = "espeak"
     table = IPA
+    normalises = True
+    """Its voices say numbers in words by default, where their language has rules."""
 
     def __init__(self, language: str = "en-us"):
         from unisono_sound.text.espeak import espeak
@@ -104,41 +69,64 @@ class EspeakFrontEnd:
             )
             raise RequestError(message, code="unsupported", path="language", value=language)
         self.language = language
-        self.version = f"espeak-ng {self._espeak.version}, reading 3"
+        self.version = f"espeak-ng {self._espeak.version}, reading 4"
         self._forms = SpokenForms(lambda text: self._espeak.phonemes(text, language), language)
         self._alone = lru_cache(maxsize=50_000)(self._read_alone)
 
     def __call__(self, text: str) -> Symbols:
-        builder = _Builder(text)
-        for sentence, forms in self._sentences(text):
+        return self.read(text, {})
+
+    def read(self, text: str, said: Mapping[tuple[int, int], Said]) -> Symbols:
+        """Read a text whose words at the given places (start, end) are said otherwise."""
+        builder = Builder(text)
+        for sentence, forms in self._sentences(text, said):
             for token, groups in zip(sentence, self._read(sentence, forms), strict=True):
-                builder.word(token, groups)
+                given = said[place].symbols if (place := (token.start, token.end)) in said else None
+                builder.word(token, given or groups)
         return builder.close()
 
     def spoken_text(self, text: str) -> str:
         """Return a text as espeak-ng is given it: signs and letters that it lacks written out."""
-        return " ".join(_written(sentence, forms) for sentence, forms in self._sentences(text))
+        return " ".join(_written(sentence, forms) for sentence, forms in self._sentences(text, {}))
 
-    def _sentences(self, text: str) -> Iterator[tuple[list[Token], list[str]]]:
+    def _sentences(self, text: str, said: Mapping[tuple[int, int], Said]) -> Iterator[tuple[list[Token], list[str]]]:
         """Yield sentences with the spoken forms of their words."""
         refuse_unspeakable(text, self.name, self.language)
         unknown: list[str] = []
         found = []
         for sentence in _sentences(text):
-            forms = []
+            forms, tokens, given = [], [], {}
             for token in sentence:
+                other = said.get((token.start, token.end), AS_WRITTEN)
                 try:
-                    form = self._forms.form(token.text)
-                    if not self._alone(form):
-                        raise Unspoken(token.text)
+                    form = self._form(token.text)
                 except Unspoken as error:
-                    unknown.extend(error.characters)
-                    continue
+                    if other == AS_WRITTEN or not (other.words or other.symbols):
+                        unknown.extend(error.characters)
+                        continue
+                    form = STAND_IN  # what surrounds a word is read as it would be beside any other
+                if other.words and not other.symbols:
+                    given[len(forms)] = self._form(self.letters(other.words))
+                    token = replace(token, dot=False)
+                if other.pause:
+                    token = replace(token, pause=other.pause)
                 forms.append(form)
-            found.append((sentence, _as_words(forms)))
+                tokens.append(token)
+            forms = _as_words(forms)
+            found.append((tokens, [given.get(index, form) for index, form in enumerate(forms)]))
         if unknown:
             raise _unspeakable(list(dict.fromkeys(unknown)), self.name, self.language)
         yield from found
+
+    def letters(self, words: str) -> str:
+        """A capital A that stands alone is the letter, which English espeak-ng takes for the article."""
+        return re.sub(r"\bA\b", "eh", words) if self.language.split("-")[0] == "en" else words
+
+    def _form(self, word: str) -> str:
+        form = self._forms.form(word)
+        if not self._alone(form):
+            raise Unspoken(word)
+        return form
 
     def _read(self, sentence: list[Token], forms: list[str]) -> list[list[list[str]]]:
         """Return, for each written word, its groups (espeak's own words) of symbols."""
@@ -184,23 +172,35 @@ class CharacterFrontEnd:
     name = "characters"
     version = "characters 2"
     table = CHARACTERS
+    normalises = False
 
     def __init__(self, language: str = "en-us"):
         self.language = language
 
     def __call__(self, text: str) -> Symbols:
+        return self.read(text, {})
+
+    def read(self, text: str, said: Mapping[tuple[int, int], Said]) -> Symbols:
+        """Read a text whose words at the given places (start, end) are said otherwise."""
         refuse_unspeakable(text, self.name, None)
-        builder = _Builder(text)
+        builder = Builder(text)
         for token in tokenize(text):
-            letters, unknown = [], []
-            written = unicodedata.normalize("NFC", token.text)
-            for index, character in enumerate(written):
-                spelled = self._spell(character, written[index + 1 : index + 2])
-                (unknown if spelled is None else letters).append(character if spelled is None else spelled)
-            if unknown or not "".join(letters):
-                raise _unspeakable(list(dict.fromkeys(unknown or token.text)), self.name, self.language)
-            builder.word(token, [list("".join(letters))])
+            other = said.get((token.start, token.end), AS_WRITTEN)
+            if other.pause:
+                token = replace(token, pause=other.pause)
+            words = other.words.split() if other.words else [token.text]
+            builder.word(token, other.symbols or [self._letters(word) for word in words])
         return builder.close()
+
+    def _letters(self, word: str) -> list[str]:
+        letters, unknown = [], []
+        written = unicodedata.normalize("NFC", word)
+        for index, character in enumerate(written):
+            spelled = self._spell(character, written[index + 1 : index + 2])
+            (unknown if spelled is None else letters).append(character if spelled is None else spelled)
+        if unknown or not "".join(letters):
+            raise _unspeakable(list(dict.fromkeys(unknown or word)), self.name, self.language)
+        return list("".join(letters))
 
     def _spell(self, character: str, following: str) -> str | None:
         """Return a character in letters of the table, None where it has no spelling."""
@@ -253,7 +253,7 @@ class CustomFrontEnd:
                 else:
                     words[-1].append(symbol)
         words = [list(word) for word in words if word]
-        builder = _Builder(text)
+        builder = Builder(text)
         for word in words:
             if all(symbol in PAUSES for symbol in word):
                 builder.pauses(word)
@@ -356,44 +356,6 @@ def _unspeakable(characters: Sequence[str], name: str, language: str | None) -> 
         path="text",
         value="".join(characters),
     )
-
-
-class _Builder:
-    """Collects words and pauses into ``Symbols``."""
-
-    def __init__(self, text: str):
-        self.text = text
-        self.symbols: list[str] = [START]
-        self.word_of: list[int] = [-1]
-        self.words: list[Word] = []
-
-    def word(self, token: Token, groups: Sequence[Sequence[str]]) -> None:
-        for group in groups:
-            if self.symbols[-1] not in (START, SPACE, *PAUSES):
-                self._add(SPACE, -1)
-            for symbol in group:
-                self._add(symbol, len(self.words))
-        self.words.append(Word(token.text, token.start, token.end))
-        if token.pause:
-            self.pauses([token.pause])
-
-    def pauses(self, marks: Sequence[str]) -> None:
-        for mark in marks:
-            self._add(mark, -1)
-
-    def _add(self, symbol: str, word: int) -> None:
-        self.symbols.append(symbol)
-        self.word_of.append(word)
-
-    def close(self) -> Symbols:
-        if not any(word >= 0 for word in self.word_of):
-            raise nothing_to_speak(self.text)
-        self._add(END, -1)
-        skipped = tuple(dict.fromkeys(c for c in self.text if is_picture(c) and unicodedata.category(c) == "So"))
-        if skipped:
-            names = ", ".join(unicodedata.name(c, f"U+{ord(c):04X}") for c in skipped[:5])
-            logger.warning("not spoken, since pictures have no words: %s", names)
-        return Symbols(tuple(self.symbols), tuple(self.words), tuple(self.word_of), skipped)
 
 
 def _written(sentence: Sequence[Token], forms: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ A text is read as Unicode composes it (NFC); offsets are those of the text as gi
 import re
 import unicodedata
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from unisono.errors import RequestError
@@ -116,13 +116,16 @@ def _compose(text: str) -> tuple[str, array]:
     return "".join(composed), places
 
 
-def split_text(text: str, limit: int = 220, first_limit: int | None = None) -> Iterator[Piece]:
+def split_text(
+    text: str, limit: int = 220, first_limit: int | None = None, whole: Sequence[tuple[int, int]] = ()
+) -> Iterator[Piece]:
     """Yield the pieces of a long text, none above the limit; joined, they are the text.
 
     Where a sentence is longer than a piece may be, it is cut at a clause, else before a word that joins
     phrases ("and", "with"), else after a word that is not bound to the next ("the"). ``limit`` counts
     characters from a piece's first word to its last, a digit as ``DIGIT_COST``; ``first_limit`` (for
     streaming) holds for the first piece, so that first audio comes early. The last piece has no pause.
+    Nothing is cut within the stretches ``whole``, (start, end) in order.
     Raises ``RequestError``, at the first piece, for a text with nothing to speak.
     """
     for name, value in (("limit", limit), ("first_limit", first_limit or limit)):
@@ -131,7 +134,7 @@ def split_text(text: str, limit: int = 220, first_limit: int | None = None) -> I
                 f"{name}={value} must be at least {2 * DIGIT_COST} characters", code="range", path=name, value=value
             )
     held: Piece | None = None
-    for piece in _pieces(text, limit, first_limit or limit):
+    for piece in _pieces(text, limit, first_limit or limit, whole):
         if held is not None:
             yield held
         held = piece
@@ -177,7 +180,7 @@ _NUMBERED = frozenset(str.split("no nos vol vols p pp pg fig figs ch sec art ed"
 _MAYBE = frozenset(
     str.split(
         "etc al inc ltd co corp llc plc ave blvd rd sq a.m p.m am pm b.c a.d bc ad jan feb mar "
-        "apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun oz lb lbs ft in yd mi "
+        "apr jun jul aug sep sept oct nov dec mon tue tues wed weds thu thur thurs fri sat sun oz lb lbs ft in yd mi "
         "kg km cm mm min hr hrs esq ph.d m.d b.a m.a d.c u.s u.k u.n"
     )
 )
@@ -195,9 +198,13 @@ _LIST_MARK = re.compile(r"[ \t]*(?:[-*+•–—]|\d{1,3}[.)]|[A-Za-z][.)])[ \t]
 _ITEM = re.compile(r"[\n\r][ \t]*[-*+•–—](?=[ \t])")
 _WORD = re.compile(r"\S+")
 _TAG = re.compile(r"</?[^\W\d]\w*/?>")
+# an address of the web or of mail, which no punctuation within parts
+_ADDRESS = re.compile(
+    r"(?:[A-Za-z][A-Za-z0-9+.-]*://|www\.|[\w.+%-]+@[\w-]+\.)(?:(?!\.\.|--)[^\s\u2014\u2015\u2026\u3002\uff0c\u3001<>\"\u201d])+"
+)
 # inside a run without spaces: dashes and ellipses always part words, commas and the like before a
 # letter
-_INNER = re.compile(r"(?:--+|\.{2,}|[—―…。，、！？；：।॥،؛؟]|(?<!\d)–|–(?!\d)|(?<=[^\W\d])[,;:!?]+(?=[^\W\d]))+")
+_INNER = re.compile(r"(?:--+|\.{2,}|[—―…。，、！？；：।॥،؛؟]|(?<!\d)–|–(?![\d$€£¥])|(?<=[^\W\d])[,;:!?]+(?=[^\W\d]))+")
 
 
 def _scan(text: str) -> Iterator[Token]:
@@ -212,8 +219,10 @@ def _scan(text: str) -> Iterator[Token]:
                 yield Token(text[held[0] : held[1]], *held, _boundary(text, held[1], start), "", 0)
             held = start, run.end()
             continue
+        address = _ADDRESS.search(run[0])
+        inside = address.span() if address else (0, 0)
         bounds = [
-            *((m.start(), m.end()) for m in _INNER.finditer(run[0])),
+            *((m.start(), m.end()) for m in _INNER.finditer(run[0]) if not inside[0] <= m.start() < inside[1]),
             (len(run[0]), len(run[0])),
         ]
         begin = 0
@@ -396,10 +405,10 @@ def _is_abbreviation(word: str, following: str) -> bool:
     return name in _MAYBE and not following[0].isupper()
 
 
-def _pieces(text: str, limit: int, bound: int) -> Iterator[Piece]:
+def _pieces(text: str, limit: int, bound: int, whole: Sequence[tuple[int, int]]) -> Iterator[Piece]:
     begin, waiting = 0, []
-    for token in tokenize(text):
-        waiting.extend(_chop(text, token, min(bound, limit)))
+    for token, held in _held_together(text, whole):
+        waiting.extend([token] if held else _chop(text, token, min(bound, limit)))
         # a whole sentence, or more of one than a piece may hold, is ready to be cut
         while waiting and (
             waiting[-1].level >= 2
@@ -411,6 +420,25 @@ def _pieces(text: str, limit: int, bound: int) -> Iterator[Piece]:
             ending = "paragraph" if last.level == 3 else last.pause if last.level else ""
             yield Piece(text[begin : last.after], begin, last.after, PAUSE_SECONDS[ending], cut=not last.level)
             begin, waiting, bound = last.after, waiting[count:], limit
+
+
+def _held_together(text: str, whole: Sequence[tuple[int, int]]) -> Iterator[tuple[Token, bool]]:
+    """Yield the words of a text, those of a stretch that is not cut as one, and whether it is such a one."""
+    stretches = iter(whole)
+    stretch = next(stretches, None)
+    held: Token | None = None
+    for token in tokenize(text):
+        while stretch is not None and stretch[1] <= token.start:
+            if held is not None:
+                yield held, True
+                held = None
+            stretch = next(stretches, None)
+        if stretch is None or token.start < stretch[0]:
+            yield token, False
+        else:
+            held = token if held is None else replace(token, start=held.start, text=text[held.start : token.end])
+    if held is not None:
+        yield held, True
 
 
 def _exceeds(text: str, start: int, end: int, limit: int) -> bool:
