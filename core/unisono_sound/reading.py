@@ -1,11 +1,12 @@
 """Reading: a piece of a text as symbols, with the pace, pitch, volume and pauses that its markup asks for.
 
-A pause that is asked for is a number of frames, exactly, from the last phoneme before it to the first one behind it. Some
-of them the voice says itself, so that a word dies away and the next begins as it would; the others are silence.
+A pause that is asked for is a number of frames, exactly, from the last phoneme before it to the first one behind it.
+Some of them the voice says itself, so that a word dies away and the next begins as it would; the others are silence.
 
 Shapes: s symbols.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -95,7 +96,8 @@ def directed(script: Script, director: Director, limit: int, first_limit: int | 
                 one.said[place] = said
             previous = place, token, said
             ahead = next(words, None)
-        before = one.behind = ahead[2] if ahead else _total(script, place=len(script.text), since=_end(previous, piece))
+        end = piece.start if previous is None else previous[1].end
+        before = one.behind = ahead[2] if ahead else _total(script, len(script.text), end)
         yield one
 
 
@@ -108,16 +110,13 @@ def _words(script: Script, director: Director) -> Iterator[tuple[Token, Said | N
             since = token.end
 
 
-def _end(previous: tuple[tuple[int, int], Token, Said | None] | None, piece: Piece) -> int:
-    return piece.start if previous is None else previous[1].end
-
-
 def _total(script: Script, place: int, since: int) -> float | None:
     """Return the seconds of the pauses between two places, None where there is none."""
     if not script.breaks:
         return None
-    found = [seconds for at, seconds in script.breaks.items() if since <= at <= place]
-    return sum(found) if found else None
+    places = script.break_places
+    found = places[bisect_left(places, since) : bisect_right(places, place)]
+    return sum(script.breaks[at] for at in found) if found else None
 
 
 def hold(symbols: Symbols, one: Directed, seconds_per_frame: float, first: bool, last: bool) -> dict[int, Held]:

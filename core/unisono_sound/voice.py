@@ -147,7 +147,7 @@ class Voice:
     def _symbols(self, one: Directed) -> Symbols:
         text = one.piece.text
         symbols = self.front_end.read(text, one.said) if one.said else self.front_end(text)  # type: ignore[attr-defined]
-        unknown = sorted(set(symbols.symbols) - set(self.symbols))
+        unknown = sorted({symbol for symbol in symbols.symbols if symbol not in self._table})
         if unknown:
             message = f"this voice has no symbol {unknown[0]!r}, needed for {text.strip()[:40]!r}"
             raise RequestError(message, code="unknown", path="text", value=unknown[0])

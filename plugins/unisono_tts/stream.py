@@ -11,11 +11,11 @@ import torch
 from unisono.data import Audit, Drop, collate_items
 from unisono.data.stream import Examined, Part, Row, StreamData, StreamOptions
 from unisono.errors import DataError, RequestError
-from unisono_sound.corpus import AudioLimits, SoundOptions
-from unisono_sound.corpus.options import FrontEndOptions
+from unisono_sound.corpus import AudioLimits, PronunciationOptions, SoundOptions, pronouncing
 from unisono_sound.corpus.recording import moments, sums
 from unisono_sound.corpus.streamed import AUDIO, FACTS, SPEAKER, TEXT, speaker_of, speech_of, text_of
 from unisono_sound.signal import LogMel, MelSpec, energy, pitch
+from unisono_sound.text.direction import lexicon_rows
 from unisono_sound.text.frontend import FrontEnd, front_end
 
 from unisono_tts.facts import Spread, VoiceFacts
@@ -44,7 +44,7 @@ class SpeechStream(StreamData):
         self,
         root: str,
         *,
-        reading: FrontEndOptions = FrontEndOptions(),  # noqa: B008
+        reading: PronunciationOptions = PronunciationOptions(),  # noqa: B008
         mel: MelSpec = MelSpec(),  # noqa: B008
         limits: AudioLimits = AudioLimits(max_seconds=20.0),  # noqa: B008
         sound: SoundOptions = SoundOptions(),  # noqa: B008
@@ -62,9 +62,10 @@ class SpeechStream(StreamData):
         """What reads texts."""
         if self._reader is None:
             try:
-                self._reader = front_end(self.reading.front_end, self.reading.language)
+                reader = front_end(self.reading.front_end, self.reading.language)
             except RequestError as error:
                 raise DataError(str(error), code="unknown", path="data.reading", value=self.reading.language) from None
+            self._reader = pronouncing(reader, self.reading)
         return self._reader
 
     def version(self) -> str:
@@ -118,6 +119,7 @@ class SpeechStream(StreamData):
             mel_bin_std=tuple(std.tolist()),
             sample_texts=tuple(sorted(shown, key=lambda text: (abs(len(text) - 60), text))[:4]),
             held_out=tuple(held),
+            lexicon=lexicon_rows(self.reader),
             hours=float(self.index.amounts[self.train_set.rows].sum()),
             pitch=_spread(kept["pitch"], whose, speakers),
             energy=_spread(kept["energy"], whose, speakers),
@@ -139,7 +141,7 @@ class Utter:
 
     def __init__(
         self,
-        reading: FrontEndOptions,
+        reading: PronunciationOptions,
         mel: MelSpec,
         limits: AudioLimits,
         sound: SoundOptions,
@@ -150,7 +152,7 @@ class Utter:
 
     def __call__(self, row: Row, generator: torch.Generator) -> dict[str, Any]:
         if self._reader is None:
-            self._reader = front_end(self.reading.front_end, self.reading.language)
+            self._reader = pronouncing(front_end(self.reading.front_end, self.reading.language), self.reading)
         text, sound = text_of(row), self.sound
         wave = speech_of(row, self.mel, self.limits, sound.trim_db, sound.pad_seconds, sound.loudness_dbfs)
         symbols, words = read_symbols(self._reader, text)

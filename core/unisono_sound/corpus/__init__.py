@@ -1,12 +1,19 @@
 """Corpora: manifests of recordings, their limits, recordings with texts, and speech made on the spot."""
 
-from unisono_sound.corpus.corpus import SpeechCorpus, read_durations, read_texts
+from unisono_sound.corpus.corpus import SpeechCorpus, pronouncing, read_durations, read_texts
 from unisono_sound.corpus.facts import AudioFacts, SpeechFacts
 from unisono_sound.corpus.items import SpeechItem, SpeechSet
 from unisono_sound.corpus.limits import AudioLimits, wave_facts
 from unisono_sound.corpus.made import MadeSpeech, make_corpus, symbol_times
 from unisono_sound.corpus.manifest import Manifest, Utterance, find_audio, read_manifest, read_manifests, same_sentence
-from unisono_sound.corpus.options import FrontEndOptions, MadeOptions, ReadingOptions, SoundOptions, VoiceOptions
+from unisono_sound.corpus.options import (
+    FrontEndOptions,
+    MadeOptions,
+    PronunciationOptions,
+    ReadingOptions,
+    SoundOptions,
+    VoiceOptions,
+)
 from unisono_sound.corpus.recording import extract_mel, level, read_speech, trim
 
 __all__ = [
@@ -16,6 +23,7 @@ __all__ = [
     "MadeOptions",
     "MadeSpeech",
     "Manifest",
+    "PronunciationOptions",
     "ReadingOptions",
     "SoundOptions",
     "SpeechCorpus",
@@ -28,6 +36,7 @@ __all__ = [
     "find_audio",
     "level",
     "make_corpus",
+    "pronouncing",
     "read_durations",
     "read_manifest",
     "read_manifests",

@@ -43,10 +43,14 @@ from unisono_sound.corpus.facts import SpeechFacts
 from unisono_sound.corpus.items import SpeechItem, SpeechSet
 from unisono_sound.corpus.limits import AudioLimits
 from unisono_sound.corpus.manifest import Manifest, read_manifests
-from unisono_sound.corpus.options import FLAT, ReadingOptions, SoundOptions
+from unisono_sound.corpus.options import FLAT, PronunciationOptions, ReadingOptions, SoundOptions
 from unisono_sound.corpus.recording import extract_mel, moments
 from unisono_sound.signal.mel import MelSpec
+from unisono_sound.text.direction import Director, PronouncingFrontEnd, lexicon_rows
 from unisono_sound.text.frontend import FRONT_ENDS, FrontEnd, Symbols, front_end
+from unisono_sound.text.lexicon import Lexicon, read_lexicon
+from unisono_sound.text.normalise import normaliser_of
+from unisono_sound.text.reader import DirectedFrontEnd
 
 HOLD_BYTES = 2**30
 """A corpus with features below this size is kept in memory."""
@@ -109,7 +113,7 @@ class SpeechCorpus(DataModule):
         manifest = read_manifests(self.root)
         manifest.tell(audit)
         self.speakers = manifest.speakers
-        self.reader = make_front_end(self.reading.front_end, self.reading.language)
+        self.reader = pronouncing(make_front_end(self.reading.front_end, self.reading.language), self.reading)
         read = read_texts(manifest, self.reader, audit)
         given = read_durations(self.durations, audit) if self.durations else None
         usable = [utterance for utterance in manifest if utterance.id in read]
@@ -180,6 +184,7 @@ class SpeechCorpus(DataModule):
             held_out=tuple(sorted({i.utterance.text for i in self.val_set.items})),
             hours=sum(i.features.facts["seconds"] for i in self.train_set.items) / 3600,
             given_durations=all(i.durations is not None for i in self.train_set.items),
+            lexicon=lexicon_rows(self.reader),
         )
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -241,6 +246,24 @@ def make_front_end(name: str, language: str) -> FrontEnd:
         return front_end(name, language)
     except RequestError as error:
         raise DataError(str(error), code=error.code, path=error.path, value=error.value) from None
+
+
+def pronouncing(reader: FrontEnd, options: PronunciationOptions) -> FrontEnd:
+    """Return a front end that reads by a lexicon and in words where that is asked for; it itself where it is not.
+
+    Raises ``DataError`` for a lexicon that cannot be read and for a language without rules.
+    """
+    if options.lexicon is None and not options.normalise:
+        return reader
+    if not isinstance(reader, DirectedFrontEnd):
+        message = f"the front end {reader.name!r} cannot be told how words are said: leave lexicon and normalise out"
+        raise DataError(message, code="unsupported", path="data.reading", value=reader.name)
+    normaliser = normaliser_of(reader.language) if options.normalise else None
+    if options.normalise and normaliser is None:
+        message = f"there are no rules for {reader.language!r}: leave normalise out, and write numbers in words"
+        raise DataError(message, code="unsupported", path="data.reading.normalise", value=reader.language)
+    lexicon = Lexicon() if options.lexicon is None else read_lexicon(options.lexicon, reader.table, DataError)
+    return PronouncingFrontEnd(reader, Director(reader.language, reader.table, normaliser, lexicon))
 
 
 def read_durations(source: str, audit: Audit | None = None) -> dict[str, dict[str, Any]]:

@@ -18,7 +18,21 @@ class FrontEndOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadingOptions(FrontEndOptions):
+class PronunciationOptions(FrontEndOptions):
+    """How texts are read, word by word.
+
+    lexicon: a file of word, tab, phonemes, and if need be tab, language: how these words are said; it travels with the
+        voice.
+    normalise: dates, amounts, units and the like are said in words, where the language has rules. For transcripts that
+        hold figures; the voice's texts are, whatever this says.
+    """
+
+    lexicon: str | None = None
+    normalise: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions(PronunciationOptions):
     """How texts are read, and how long their symbols last.
 
     durations: a JSONL of ``{"id", "times"}`` (boundaries of the symbols in seconds, one more than symbols) or
@@ -87,7 +101,7 @@ class MadeOptions(VoiceOptions):
 
 SOUND = {field.name: f"sound.{field.name}" for field in fields(SoundOptions)}
 """Where recipe format 1's arguments of trimming and level are."""
-FLAT = SOUND | {field.name: f"reading.{field.name}" for field in fields(ReadingOptions)}
+FLAT = SOUND | {name: f"reading.{name}" for name in ("front_end", "language", "durations")}
 """Where recipe format 1's arguments of a corpus of speech are."""
 DIGITS = {field.name: f"made.{field.name}" for field in fields(VoiceOptions)}
 """Where recipe format 1's arguments of words by espeak-ng are."""

@@ -19,7 +19,7 @@ from unisono_sound.text.reader import Said, Symbols, Word
 from unisono_sound.text.split import Token, tokenize
 from unisono_sound.text.symbols import SPACE, SymbolTable
 
-__all__ = ["Director", "written_words"]
+__all__ = ["Director", "PronouncingFrontEnd", "lexicon_rows", "symbols_of_words", "written_words"]
 
 MOST_TOKENS = 400
 """A sentence of more words is normalised in parts."""
@@ -147,6 +147,34 @@ class Director:
         if found < len(edges) and edges[found] < token.end:
             message = f"an element begins or ends within the word {token.text[:40]!r}: put it around whole words"
             raise RequestError(message, code="value", path="text", value=token.text)
+
+
+class PronouncingFrontEnd:
+    """A front end whose words are said as a director says; its version names lexicon and rules."""
+
+    def __init__(self, reader: FrontEnd, director: Director):
+        self.reader, self.director = reader, director
+        self.name, self.language, self.table = reader.name, reader.language, reader.table
+        parts = [reader.version]
+        if director.lexicon.entries:
+            parts.append(f"lexicon {director.lexicon.version}")
+        if director.normaliser is not None:
+            parts.append(director.normaliser.version)
+        self.version = ", ".join(parts)
+
+    def __call__(self, text: str) -> Symbols:
+        said = {
+            (token.start, token.end): one
+            for sentence in self.director.sentences(Script.plain(text))
+            for token, one in sentence
+            if one is not None
+        }
+        return self.reader.read(text, said)  # type: ignore[attr-defined]
+
+
+def lexicon_rows(reader: FrontEnd) -> tuple[tuple[str, str, str], ...]:
+    """Return the rows of a front end's lexicon; none where it has none."""
+    return reader.director.lexicon.rows() if isinstance(reader, PronouncingFrontEnd) else ()
 
 
 def symbols_of_words(read: Symbols) -> list[tuple[tuple[str, ...], ...]]:

@@ -7,8 +7,8 @@
     Siobhan     ʃɪvˈɔːn
     read        ɹˈɛd           en-us
 
-Phonemes are IPA as espeak-ng writes it; a space parts them into words. A stress mark may stand before the syllable or its
-vowel. An entry in small letters is for the word however it is written, another only for the word as it is written. A
+Phonemes are IPA as espeak-ng writes it; a space parts them into words. A stress mark may stand before the syllable or
+its vowel. An entry in small letters is for the word however it is written, another only for it as it is written. A
 language without its region is for all regions; the more exact entry wins.
 """
 

@@ -1,7 +1,7 @@
 """Normalising: what written words are said as, in words, before a front end reads them.
 
-A normaliser is asked for a sentence's tokens and returns, for each, the words that are said for it, None where it is said
-as it is written. So each written word keeps its place, and none can vanish.
+A normaliser is asked for a sentence's tokens and returns, for each, the words that are said for it, None where it is
+said as it is written. So each written word keeps its place, and none can vanish.
 
 ``en``  dates, times, money, units, ranges, fractions, years, telephone numbers, addresses, abbreviations, Roman
         numerals (``unisono_sound.text.english``)

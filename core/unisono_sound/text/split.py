@@ -200,7 +200,7 @@ _WORD = re.compile(r"\S+")
 _TAG = re.compile(r"</?[^\W\d]\w*/?>")
 # an address of the web or of mail, which no punctuation within parts
 _ADDRESS = re.compile(
-    r"(?:[A-Za-z][A-Za-z0-9+.-]*://|www\.|[\w.+%-]+@[\w-]+\.)(?:(?!\.\.|--)[^\s\u2014\u2015\u2026\u3002\uff0c\u3001<>\"\u201d])+"
+    r"(?:[A-Za-z][A-Za-z0-9+.-]{0,30}://|www\.|[\w.+%-]{1,64}@[\w-]{1,64}\.)(?:(?!\.\.|--)[^\s\u2014\u2015\u2026\u3002\uff0c\u3001<>\"\u201d])+"
 )
 # inside a run without spaces: dashes and ellipses always part words, commas and the like before a
 # letter
@@ -219,7 +219,7 @@ def _scan(text: str) -> Iterator[Token]:
                 yield Token(text[held[0] : held[1]], *held, _boundary(text, held[1], start), "", 0)
             held = start, run.end()
             continue
-        address = _ADDRESS.search(run[0])
+        address = _ADDRESS.search(run[0]) if "://" in run[0] or "@" in run[0] or "www." in run[0] else None
         inside = address.span() if address else (0, 0)
         bounds = [
             *((m.start(), m.end()) for m in _INNER.finditer(run[0]) if not inside[0] <= m.start() < inside[1]),

@@ -86,7 +86,17 @@ def test_british_english_has_the_day_first_and_an_and(written, words):
 
 
 def test_roman_numerals_are_read_as_they_are_written():
-    marks = [(1000, "M"), (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "XC"), (50, "L"), (40, "XL"), (10, "X")]
+    marks = [
+        (1000, "M"),
+        (900, "CM"),
+        (500, "D"),
+        (400, "CD"),
+        (100, "C"),
+        (90, "XC"),
+        (50, "L"),
+        (40, "XL"),
+        (10, "X"),
+    ]
     for number in range(1, 4000):
         text, rest = "", number
         for value, mark in [*marks, (9, "IX"), (5, "V"), (4, "IV"), (1, "I")]:

@@ -1,7 +1,7 @@
 """Money: amounts with a currency's sign or code in English words.
 
-Two decimals are the smaller coin ("$5.50"), others a decimal number ("$1.2 million"). Behind a sign or an amount, K, M, B
-and T are thousand, million, billion and trillion.
+Two decimals are the smaller coin ("$5.50"), others a decimal number ("$1.2 million"). Behind a sign or an amount, K, M,
+B and T are thousand, million, billion and trillion.
 """
 
 import re
@@ -22,8 +22,10 @@ _CURRENCIES = {
     "₿": ("bitcoin", "bitcoins", "", ""),
     "CHF": ("Swiss franc", "Swiss francs", "centime", "centimes"),
 }
-_NATIONS = {"US": "U S ", "USD": "U S ", "A": "Australian ", "AU": "Australian ", "AUD": "Australian ", "C": "Canadian ",
-            "CA": "Canadian ", "CAD": "Canadian ", "HK": "Hong Kong ", "NZ": "New Zealand "}  # fmt: skip
+_NATIONS = {
+    "US": "U S ", "USD": "U S ", "A": "Australian ", "AU": "Australian ", "AUD": "Australian ", "C": "Canadian ",
+    "CA": "Canadian ", "CAD": "Canadian ", "HK": "Hong Kong ", "NZ": "New Zealand ",
+}  # fmt: skip
 _CODES = {"USD": "$", "AUD": "$", "CAD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "INR": "₹", "CHF": "CHF"}
 _SCALES = {"k": "thousand", "m": "million", "mn": "million", "b": "billion", "bn": "billion", "t": "trillion",
            "tn": "trillion"}  # fmt: skip

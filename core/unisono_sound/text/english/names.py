@@ -1,7 +1,7 @@
 """Names: abbreviations, titles, Roman numerals and letters in English words.
 
-"St." is saint before a capital, street behind one; "Dr." likewise doctor and drive. A Roman numeral is an ordinal behind
-a ruler's name, a cardinal behind a word such as "Chapter".
+"St." is saint before a capital, street behind one; "Dr." likewise doctor and drive. A Roman numeral is an ordinal
+behind a ruler's name, a cardinal behind a word such as "Chapter".
 """
 
 import re
@@ -34,21 +34,23 @@ _TITLES = {
 }  # fmt: skip
 _NUMBERED = {
     "no": "number", "nos": "numbers", "vol": "volume", "vols": "volumes", "p": "page", "pp": "pages", "fig": "figure",
-    "figs": "figures", "ch": "chapter", "sec": "section", "art": "article", "pt": "part", "ed": "edition", "n°": "number",
-    "№": "number", "§": "section", "eq": "equation", "ex": "example", "tbl": "table", "op": "opus", "rte": "route",
+    "figs": "figures", "ch": "chapter", "sec": "section", "art": "article", "pt": "part", "ed": "edition",
+    "n°": "number", "№": "number",
+    "§": "section", "eq": "equation", "ex": "example", "tbl": "table", "op": "opus", "rte": "route",
 }  # fmt: skip
 _COUNTED = frozenset(
     str.split("chapter part act scene volume vol book section war phase level type class grade stage version episode "
-              "season article title appendix figure table step division category tier mark rocky superbowl bowl schedule")
+              "season article title appendix figure table step division category tier mark rocky bowl schedule")
 )  # fmt: skip
 _RULERS = frozenset(
     str.split(
         "henry louis charles george edward james richard william john paul pius benedict gregory elizabeth mary "
         "catherine alexander nicholas peter philip ferdinand frederick leopold napoleon francis clement innocent leo "
         "urban robert david stephen victor umberto christian gustav oscar carl karl wilhelm otto harald olaf "
-        "ramses ramesses thutmose darius xerxes ptolemy cleopatra constantine theodosius justinian alfonso afonso pedro "
-        "ivan albert baudouin juan margrethe beatrix rainier abdullah hussein mohammed murad mehmed selim suleiman "
-        "boniface celestine sixtus julius adrian hadrian nero franz joseph maximilian rudolf sigismund edgar harold"
+        "ramses ramesses thutmose darius xerxes ptolemy cleopatra constantine theodosius justinian alfonso afonso "
+        "pedro ivan albert baudouin juan margrethe beatrix rainier abdullah hussein mohammed murad mehmed selim "
+        "suleiman boniface celestine sixtus julius adrian hadrian nero franz joseph maximilian rudolf sigismund edgar "
+        "harold"
     )
 )
 

@@ -24,6 +24,8 @@ RULES: tuple[Rule, ...] = (
     address, named_date, date, clock, telephone, money, fraction, decade, measure, year, span, code, counted, numeral,
     abbreviation, letters,
 )  # fmt: skip
+LONGEST_WORD = 400
+"""A longer word is left to the front end."""
 WORDS: tuple[Rule, ...] = (named_date, money, numeral, abbreviation, letters)
 """The rules that words of letters alone can be of."""
 
@@ -40,7 +42,7 @@ class English:
         while len(said) < len(tokens):
             at = len(said)
             word = line.words[at]
-            rules = WORDS if word.isalpha() else RULES
+            rules = WORDS if word.isalpha() else RULES if len(word) <= LONGEST_WORD else ()
             said += next((forms for rule in rules if (forms := rule(line, at)) is not None), [None])
         return said
 

@@ -48,7 +48,7 @@ def spelled(text: str, numbers: Numbers) -> str:
 
 
 def address(line: Line, at: int) -> list[str | None] | None:
-    """Addresses: "https://example.com/a-b", "www.x.org", "example.com", "joe@example.com", "@joe", "#tag", "a/b.txt"."""
+    """Addresses: "https://example.com/a-b", "www.x.org", "example.com", "joe@example.com", "@joe", "#tag", "b.txt"."""
     word, numbers = line.word(at), line.numbers
     if _URL.fullmatch(word) or _MAIL.fullmatch(word) or _DOMAIN.fullmatch(word):
         return [spelled(word, numbers)]

@@ -14,8 +14,8 @@ __all__ = ["hyper_script"]
 
 _BLOCKS = frozenset(
     str.split(
-        "address article aside blockquote dd div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hr "
-        "li main nav ol p pre section table tr ul body option summary details caption"
+        "address article aside blockquote dd div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header "
+        "hr li main nav ol p pre section table tr ul body option summary details caption"
     )
 )
 _CELLS = frozenset(("td", "th"))

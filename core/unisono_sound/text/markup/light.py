@@ -1,7 +1,7 @@
 """Markdown: the words of a text without the marks of its headings, lists, quotes, tables, links and code.
 
-A heading ends a sentence; a link is its words, a picture its description; addresses behind them, link definitions, rules
-and HTML tags are not read. Code is read as it is written.
+A heading ends a sentence; a link is its words, a picture its description; addresses behind them, link definitions,
+rules and HTML tags are not read. Code is read as it is written.
 """
 
 import re
@@ -11,16 +11,16 @@ from unisono_sound.text.markup.script import Composer, Script
 __all__ = ["light_script"]
 
 _LINE = re.compile(
-    r"(?P<drop>[ ]{0,3}(?:(?:[-*_][ \t]*){3,}|=+|-{2,}|\|?[ \t]*:?-{2,}:?[ \t]*(?:\|[ \t]*:?-*:?[ \t]*)*|`{3,}.*|~{3,}.*"
-    r"|\[[^\]\n]+\]:[ \t]*\S.*))$"
+    r"(?P<drop>[ ]{0,3}(?:(?:[-*_][ \t]*){3,}|=+|-{2,}|\|?[ \t]*:?-{2,}:?[ \t]*(?:\|[ \t]*:?-*:?[ \t]*)*"
+    r"|`{3,}.*|~{3,}.*|\[[^\]\n]+\]:[ \t]*\S.*))$"
     r"|(?P<quote>[ ]{0,3}(?:>[ \t]?)+)?(?P<heading>[ ]{0,3}\#{1,6}[ \t]+)?"
 )
 _MARK = re.compile(
     r"\\(?P<escaped>[!-/:-@\[-`{-~])"
-    r"|(?P<code>`+)(?P<coded>[^`\n]+?)(?P=code)(?!`)"
+    r"|(?P<code>(?<!`)`+(?!`))(?P<coded>[^\n]+?)(?<!`)(?P=code)(?!`)"
     r"|!?\[(?P<words>(?:[^\[\]\n]|\[[^\[\]\n]*\])*)\](?:\((?:[^()\s]|\([^()\s]*\))*(?:\s+[\"'(][^\n)]*[\"')])?\)|\[[^\]\n]*\])"
     r"|<(?P<address>(?:https?://|mailto:)[^\s<>]+|[^\s<>@]+@[^\s<>@]+)>"
-    r"|(?P<dropped><!--.*?-->|</?[A-Za-z][A-Za-z0-9]*(?:\s[^<>\n]*)?/?>|\[\^[^\]\s]+\])"
+    r"|(?P<dropped><!--[^\n]{0,2000}?-->|</?[A-Za-z][A-Za-z0-9]*(?:\s[^<>\n]*)?/?>|\[\^[^\]\s]+\])"
     r"|(?P<stress>\*{1,3}|_{1,3}|~~)",
     re.DOTALL,
 )
@@ -58,11 +58,10 @@ def _is_words(text: str) -> bool:
 
 
 def _row(composer: Composer, text: str, place: int) -> None:
-    for index, cell in enumerate(re.finditer(r"[^|]+", text.strip())):
-        if cell[0].strip():
-            if index and composer.visible not in ",.!?…":
-                composer.add(", ", place, moves=False)
-            _words(composer, cell[0].strip(), place + text.index(cell[0].strip()))
+    for index, cell in enumerate(re.finditer(r"[^|\s][^|]*", text)):
+        if index and composer.visible not in ",.!?…":
+            composer.add(", ", place + cell.start(), moves=False)
+        _words(composer, cell[0].rstrip(), place + cell.start())
     composer.end(place + len(text), paragraph=False)
 
 
@@ -85,8 +84,6 @@ def _words(composer: Composer, text: str, place: int) -> None:
 
 
 def _stresses(text: str, start: int, end: int) -> bool:
-    """Whether a mark stands at the edge of a word, as marks of emphasis do: not in "a * b", "snake_case"."""
-    before, after = text[start - 1 : start] if start else "", text[end : end + 1]
-    edges = (before and not before.isspace()) != (after and not after.isspace())
-    outside = not (before.isalnum() and after.isalnum())
-    return bool(edges or (before and after and not before.isspace() and (outside or text[start] != "_")))
+    """Whether a mark stands at the edge of a word, as marks of emphasis do: not in "a * b", "2*3", "snake_case"."""
+    before, after = text[start - 1 : start].strip(), text[end : end + 1].strip()
+    return bool(before or after) and not (before.isalnum() and after.isalnum())

@@ -1,4 +1,4 @@
-"""Script: a text without its markup, with what the markup says of stretches of it, and where each character was written.
+"""Script: a text without its markup, what the markup says of stretches of it, and where each character was written.
 
 ``text`` is what is read. Offsets are into it; ``places`` lead back into the text as given, ``source``.
 """
@@ -119,6 +119,11 @@ class Script:
         """Return the number of the atom at a place."""
         found = bisect_right(self.atoms, place, key=lambda atom: atom.start) - 1
         return found if found >= 0 and place < self.atoms[found].end else None
+
+    @cached_property
+    def break_places(self) -> list[int]:
+        """The places of the pauses, in order."""
+        return sorted(self.breaks)
 
     @property
     def directs(self) -> bool:
