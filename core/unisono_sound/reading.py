@@ -140,12 +140,8 @@ def hold(symbols: Symbols, one: Directed, seconds_per_frame: float, first: bool,
             continue
         begin = symbols.word_of.index(index)
         count = frames(one.pauses[word.start])
-        for place in range(begin - 1, 0, -1):
-            if symbols.word_of[place] >= 0:
-                break
-            if symbols.symbols[place] in PAUSES:
-                held[place] = Held(kept := min(count, 2 * KEPT_FRAMES), count - kept)
-                count = 0  # of several marks one has it all
+        if symbols.symbols[begin - 1] in PAUSES:  # else no silence was asked for, and there is no mark to take it from
+            held[begin - 1] = Held(kept := min(count, 2 * KEPT_FRAMES), count - kept)
     if one.behind is not None:
         count = frames(one.behind)
         count -= 0 if last else _opening(count)

@@ -88,7 +88,8 @@ def speak_batch(model: Any, readings: Sequence[Reading]) -> list[Audio]:
         wave = loudened(waves[row], borders, reading, rate)[start:stop]
         borders = borders.clip(first, last) - first
         wave, borders = parted(wave, borders, reading, rate, hop)
-        wave = np.concatenate([wave, np.zeros(round(reading.pause * rate), dtype=np.float32)])[None]
+        silence = np.zeros(round(reading.pause * rate), dtype=np.float32)
+        wave = np.concatenate([wave, silence])[None]
         own = {name: track[row, : len(reading.ids)] for name, track in tracks.items()}
         curves = _curves(reading.symbols, borders, own)
         said = segments(reading.symbols, borders, reading.spans)

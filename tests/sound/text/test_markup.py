@@ -98,6 +98,14 @@ def test_pauses_that_add_up_to_too_long_a_one_are_refused():
         parse("a [40s][40s] b", "inline")
 
 
+@pytest.mark.parametrize("markup", ["inline", "ssml"])
+def test_pauses_of_more_than_an_hour_in_all_are_refused(markup):
+    pause = "[60s]" if markup == "inline" else '<break time="60s"/>'
+    assert parse(f"a {pause} " * 60, markup).breaks
+    with refused(RequestError, "limit", "text", value=3660.0, names="3600"):
+        parse(f"a {pause} " * 61, markup)
+
+
 def test_phonemes_within_text_are_one_word():
     script = parse("Eat a [big tomato](/təmˈɑːtoʊ/)!", "inline")
     (atom,) = script.atoms

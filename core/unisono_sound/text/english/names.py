@@ -72,7 +72,10 @@ def abbreviation(line: Line, at: int) -> list[str | None] | None:
         return [f"{_NUMBERED[word[0]]} {line.numbers.number(word[1:])}".strip()] if word[1:] else [_NUMBERED[word]]
     street = {"st": "street", "dr": "drive"}.get(small)
     if street and word[0].isupper():
-        behind = line.capital(at - 1) and line.joined(at - 1) and not line.dot(at - 1)
+        named = line.word(at - 1)[:1].isdigit() or (
+            line.capital(at - 1) and not line.word(at - 1).isupper()
+        )  # "5th St."
+        behind = named and line.joined(at - 1) and not line.dot(at - 1)
         if (
             behind
             and (at > 1 or not line.capital(at + 1))

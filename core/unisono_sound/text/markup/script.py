@@ -15,6 +15,8 @@ __all__ = ["LONGEST_PAUSE", "MOST_LEVELS", "NEUTRAL", "Atom", "Composer", "Proso
 
 LONGEST_PAUSE = 60.0
 """The longest pause that can be asked for, in seconds."""
+MOST_SILENCE = 3600.0
+"""All pauses of a text together, in seconds."""
 _ENDS = ".!?…"
 MOST_LEVELS = 32
 """How deep elements may be nested."""
@@ -156,6 +158,7 @@ class Composer:
         self.visible = ""
         """The last character that is no space; empty at the beginning."""
         self._open: list[int] = []
+        self._silence = 0.0
         self._languages: list[str] = []
 
     def add(self, text: str, place: int, moves: bool = True) -> None:
@@ -189,6 +192,10 @@ class Composer:
         self.apart(place)
         breaks = self.script.breaks
         breaks[self.length] = check_pause(breaks.get(self.length, 0.0) + seconds, seconds)
+        self._silence += seconds
+        if self._silence > MOST_SILENCE:
+            message = f"pauses of more than {MOST_SILENCE:g} s in all: take some out, or cut the text"
+            raise RequestError(message, code="limit", path="text", value=self._silence)
 
     def open(self, prosody: Prosody) -> None:
         """Begin a stretch with a prosody; ``close`` ends it."""
