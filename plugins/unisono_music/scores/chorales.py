@@ -1,8 +1,8 @@
 """Chorales: pieces of a few voices as JSON, one pitch for each voice and sixteenth.
 
-The layout is that in which Bach's chorales are passed round: an object of parts (``train``, ``valid``, ``test``), each a
-list of pieces, each a list of steps, each a list of MIDI pitches, highest voice first; -1 is silence. It does not say
-whether a pitch that goes on is held or struck again: equal pitches side by side are read as one note.
+The layout is that in which Bach's chorales are passed round: an object of parts (``train``, ``valid``, ``test``),
+each a list of pieces, each a list of steps, each a list of MIDI pitches, highest voice first; -1 is silence. It does
+not say whether a pitch that goes on is held or struck again: equal pitches side by side are read as one note.
 """
 
 import os
@@ -38,7 +38,7 @@ def read_chorales(path: str | os.PathLike, voices: Sequence[str] = VOICES) -> li
     content = read_json(path)
     if not isinstance(content, dict) or not content or not all(isinstance(part, list) for part in content.values()):
         raise DataError(
-            f'{shown(path)}: expected {{"train": [piece, …], …}}, a piece being a list of steps, each a list of pitches',
+            f'{shown(path)}: expected {{"train": [piece, …], …}}, a piece a list of steps, each a list of pitches',
             code="format",
             path=path,
             value=type(content).__name__,

@@ -8,6 +8,7 @@ signatures are counted and left out. The end of the last note is the end of the 
 is later and within its bar.
 """
 
+import contextlib
 import io
 import os
 from bisect import bisect_right
@@ -51,10 +52,10 @@ class Reading:
 def read_midi(path: str | os.PathLike, steps_per_beat: int = 4) -> Reading:
     """Read a standard MIDI file of type 0 or 1, its times rounded to ``steps_per_beat`` steps to a quarter note.
 
-    A note that would last no step lasts one; where a pitch is struck while it sounds, the earlier note ends there. Notes
-    without an end, and a second note of one pitch at the same step, are dropped and counted. Raises ``DataError`` for
-    what is no MIDI file, for type 2, for a division in frames, for a tempo or signature that the grid cannot hold (a
-    tempo of 0, a bar of no whole number of steps), and for more than ``MOST_STEPS`` steps.
+    A note that would last no step lasts one; where a pitch is struck while it sounds, the earlier note ends there.
+    Notes without an end, and a second note of one pitch at the same step, are dropped and counted. Raises ``DataError``
+    for what is no MIDI file, for type 2, for a division in frames, for a tempo or signature that the grid cannot hold
+    (a tempo of 0, a bar of no whole number of steps), and for more than ``MOST_STEPS`` steps.
     """
     if not 1 <= steps_per_beat <= MOST_STEPS_PER_BEAT:
         raise DataError(
@@ -282,10 +283,8 @@ def _fault(path: str | os.PathLike, reason: str, detail: str, fix: str) -> Any:
 
 def _text(name: str) -> str:
     """A name of the file, which mido reads as Latin-1: as UTF-8 where it is that."""
-    try:
+    with contextlib.suppress(UnicodeEncodeError, UnicodeDecodeError):
         name = name.encode("latin-1").decode()
-    except (UnicodeEncodeError, UnicodeDecodeError):
-        pass
     return "".join(letter for letter in name.strip("\0 ")[:80] if letter.isprintable())
 
 

@@ -1,0 +1,19 @@
+"""The music plugin: scores in several voices. The manifest only; models load when they are used."""
+
+from unisono import Plugin
+
+plugin = Plugin(
+    name="music",
+    api="1.0",
+    summary="Scores: masked models over voices and time, and what they are measured by",
+    models={"grid": "unisono_music.models.grid:GridModel"},
+    data={
+        "chorales": "unisono_music.corpus.chorales:ChoraleData",
+        "midi": "unisono_music.corpus.midi:MidiData",
+        "tunes": "unisono_music.corpus.tunes:TuneData",
+    },
+    evaluators={"grid": "unisono_music.measure.evaluate:evaluate"},
+    sweeps={"grid": "unisono_music.measure.evaluate:probe"},
+    recipes="unisono_recipes.music",
+    extra="music",
+)

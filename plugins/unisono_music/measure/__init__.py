@@ -1,0 +1,1 @@
+"""Measures of scores, and what models are evaluated by."""
