@@ -43,8 +43,9 @@ class ScoreSet:
             first = int(torch.randint(piece.num_bars - size + 1, (), generator=generator))
             shifts = self.shifts[index]
             shift = shifts[int(torch.randint(len(shifts), (), generator=generator))]
-            piece = piece.cut(first, first + size).transposed(shift)
-        return piece.item()
+            whole, piece = piece.num_bars, piece.cut(first, first + size).transposed(shift)
+            return {**piece.item(), "begins": first == 0, "ends": first + size == whole}
+        return {**piece.item(), "begins": True, "ends": True}
 
 
 class ScoreData(DataModule):
@@ -53,7 +54,8 @@ class ScoreData(DataModule):
     A subclass reads its pieces in ``prepare`` and ends with ``return self.settle(audit, train, val, …)``. Batches have
     ``notes`` [b, n, 5] as (track, onset, duration, pitch, velocity), -1 behind the last; ``bars`` [b, m + 1], where
     each begins and the last one ends, then -1; what is measured of each bar (`Features`): ``chord`` [b, m, c],
-    ``density`` [b, m, k], ``pitch``, ``duration`` and ``velocity`` [b, m, k], NaN where there is none; ``steps`` [b].
+    ``density`` [b, m, k], ``pitch``, ``duration`` and ``velocity`` [b, m, k], NaN where there is none; ``steps`` [b];
+    ``begins`` and ``ends`` [b], whether an item has its piece's first and last bar.
     """
 
     def __init__(self, crop_bars: int | None, transpose: tuple[int, int], batch_size: int, num_workers: int):

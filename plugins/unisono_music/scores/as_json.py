@@ -28,8 +28,9 @@ def score_of(values: Any, path: str | Path = "score") -> Score:
         for track in read.tracks
     )
     meters = tuple(Meter(meter.start, meter.beats, meter.unit) for meter in read.meters)
+    held = tuple((track, pitch) for track, pitch in read.held)
     tempos = tuple(Tempo(tempo.start, tempo.bpm) for tempo in read.tempos)
-    return Score(tracks, read.num_steps, read.steps_per_beat, meters, tempos, read.title)
+    return Score(tracks, read.num_steps, read.steps_per_beat, meters, tempos, read.title, 0, held)
 
 
 def read_score(path: str | Path) -> Score:
@@ -71,3 +72,4 @@ class _Score(_Form):
     meters: list[_Meter] = pydantic.Field(default_factory=lambda: [_Meter()])
     tempos: list[_Tempo] = pydantic.Field(default_factory=lambda: [_Tempo()])
     title: str = ""
+    held: list[Annotated[list[int], pydantic.Field(min_length=2, max_length=2)]] = []

@@ -91,8 +91,10 @@ class Bar:
 class Score(Media):
     """Tracks of notes over ``num_steps`` steps, ``steps_per_beat`` to a quarter note.
 
-    ``meters`` and ``tempos`` are sorted by their start, the first of each at step 0. ``offset`` is where it begins in
-    the stream that it is a piece of, in steps. Raises ``DataError`` that names what is out of its limits.
+    ``meters`` and ``tempos`` are sorted by their start, the first of each at step 0. Of a piece of a longer score,
+    ``offset`` is where it begins there, in steps, and ``held`` are the (track, pitch) of notes at its first step that
+    have begun before; where it is heard alone, they are struck. Raises ``DataError`` that names what is out of its
+    limits.
     """
 
     tracks: tuple[Track, ...]
@@ -102,6 +104,7 @@ class Score(Media):
     tempos: tuple[Tempo, ...] = (Tempo(),)
     title: str = ""
     offset: int = 0
+    held: tuple[tuple[int, int], ...] = ()
 
     suffixes: ClassVar[tuple[str, ...]] = (".mid", ".json", ".wav", ".flac", ".ogg", ".mp3")
     shown: ClassVar[str] = "unisono_music.scores:view.js"
@@ -126,6 +129,12 @@ class Score(Media):
             _within("tempos.bpm", tempo.bpm, SLOWEST, FASTEST)
         for track in self.tracks:
             self._check(track)
+        for number, pitch in self.held:
+            if not 0 <= number < len(self.tracks) or (0, pitch) not in {
+                (note.onset, note.pitch) for note in self.tracks[number].notes
+            }:
+                message = f"held has ({number}, {pitch}): no note of that track and pitch sounds at step 0"
+                raise _fault(message, "value", "held", (number, pitch))
 
     def _check(self, track: Track) -> None:
         where = f"tracks[{track.name!r}]"
@@ -185,7 +194,8 @@ class Score(Media):
         return sum(len(track.notes) for track in self.tracks)
 
     def cut(self, start: int, stop: int) -> "Score":
-        """Return the steps [start, stop): notes are cut at both ends, signatures and tempo go along."""
+        """Return the steps [start, stop): notes are cut at both ends, signatures and tempo go along; notes that began
+        before are ``held``, so that `join` makes them whole again."""
         if not 0 <= start <= stop <= self.num_steps:
             message = f"steps [{start}, {stop}) lie outside of this score's [0, {self.num_steps})"
             raise _fault(message, "range", "stop", stop)
@@ -200,14 +210,22 @@ class Score(Media):
             )
             for track in self.tracks
         )
+        held = tuple(
+            (number, note.pitch)
+            for number, track in enumerate(self.tracks)
+            for note in track.notes
+            if note.onset < start < note.end and start < stop
+        )
+        if start == 0:
+            held = self.held
         meters, tempos = _from(self.meters, start, stop), _from(self.tempos, start, stop)
-        return replace(self, tracks=tracks, num_steps=stop - start, meters=meters, tempos=tempos)
+        return replace(self, tracks=tracks, num_steps=stop - start, meters=meters, tempos=tempos, held=held)
 
     # ---- what every medium has -----------------------------------------------------------------
 
     @staticmethod
     def join(pieces: Sequence["Score"]) -> "Score":
-        """Return one score of pieces that go on where the last one ended; a note that ends and goes on is two."""
+        """Return one score of pieces that go on where the last one ended; a note that is ``held`` goes on."""
         if not pieces:
             raise RequestError("there is no score to join", code="empty", path="pieces")
         first, at = pieces[0], 0
@@ -223,8 +241,13 @@ class Score(Media):
                     path="pieces",
                     value=piece.steps_per_beat,
                 )
-            for own, track in zip(notes, piece.tracks, strict=True):
-                own += [replace(note, onset=note.onset + at) for note in track.notes]
+            for number, (own, track) in enumerate(zip(notes, piece.tracks, strict=True)):
+                for note in track.notes:
+                    before = next((i for i, n in enumerate(own) if (n.end, n.pitch) == (at, note.pitch)), None)
+                    if note.onset == 0 and (number, note.pitch) in piece.held and before is not None:
+                        own[before] = replace(own[before], duration=own[before].duration + note.duration)
+                    else:
+                        own.append(replace(note, onset=note.onset + at))
             meters += [replace(m, start=m.start + at) for m in piece.meters if m.start or not _same(meters, m)]
             tempos += [replace(t, start=t.start + at) for t in piece.tempos if t.start or not _same(tempos, t)]
             at += piece.num_steps
@@ -268,6 +291,7 @@ class Score(Media):
             "num_steps": self.num_steps,
             "meters": [asdict(meter) for meter in self.meters],
             "tempos": [asdict(tempo) for tempo in self.tempos],
+            "held": [list(pair) for pair in self.held],
             "tracks": tracks,
         }
 
