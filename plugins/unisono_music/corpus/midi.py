@@ -200,7 +200,9 @@ def read_file(file: Found, steps_per_beat: int) -> tuple[dict[str, Tensor], dict
         raise Drop(error.fault.reason if error.fault else "not on the grid", str(error)) from None
     if not reading.score.num_notes:
         raise Drop("empty", "no notes")
-    score = reading.score.to_dict()
+    sounding = max(note.end for track in reading.score.tracks for note in track.notes)
+    last = next(bar.stop for bar in reading.score.bars if bar.stop >= sounding)  # rests behind its bar are left out
+    score = reading.score.cut(0, last).to_dict()
     rows = [(number, *note) for number, track in enumerate(score["tracks"]) for note in track.pop("notes")]
     return {"notes": torch.tensor(rows)}, {"score": score, "dropped": reading.dropped}
 

@@ -4,8 +4,7 @@
                                                                         └ dropped: reason → count
 
 Kept are notes, names, programmes, time signatures and tempo. Pedals, bends and other controllers, lyrics and key
-signatures are counted and left out. The end of the last note is the end of the score, or the end of the file where that
-is later and within its bar.
+signatures are counted and left out. A score ends with its last note, or with the file where that is later.
 """
 
 import contextlib
@@ -97,12 +96,10 @@ class _Reader:
                 name = f"{name} {'drums' if channel == DRUMS else family_of(programme)} {channel + 1}".strip()
             tracks.append(Track(name, self._tidy(notes), programme, channel == DRUMS))
         end = max((note.end for track in tracks for note in track.notes), default=0)
-        meters = _sorted(self.meters, end)
+        end = max(end, self.last) if end else 0
+        meters, tempos = _sorted(self.meters, end), _sorted(self.tempos, end)
         try:
-            score = Score(tuple(tracks), end, self.steps_per_beat, meters, _sorted(self.tempos, end), self.title)
-            if score.bars:  # rests behind the last note, up to the end of its bar
-                full = score.bars[-1].start + meters[-1].steps(self.steps_per_beat)
-                score = replace(score, num_steps=min(max(end, self.last), full, MOST_STEPS))
+            score = Score(tuple(tracks), end, self.steps_per_beat, meters, tempos, self.title)
         except DataError as error:
             raise DataError(
                 f"{shown(self.path)}: {error}", code=error.code, path=error.path, value=error.value

@@ -243,8 +243,10 @@ class Score(Media):
                 )
             for number, (own, track) in enumerate(zip(notes, piece.tracks, strict=True)):
                 for note in track.notes:
-                    before = next((i for i, n in enumerate(own) if (n.end, n.pitch) == (at, note.pitch)), None)
-                    if note.onset == 0 and (number, note.pitch) in piece.held and before is not None:
+                    before = None
+                    if note.onset == 0 and (number, note.pitch) in piece.held:
+                        before = next((i for i, n in enumerate(own) if (n.end, n.pitch) == (at, note.pitch)), None)
+                    if before is not None:
                         own[before] = replace(own[before], duration=own[before].duration + note.duration)
                     else:
                         own.append(replace(note, onset=note.onset + at))
