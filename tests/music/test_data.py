@@ -23,9 +23,14 @@ def tunes(folder, count=6, **changes):
     return folder
 
 
-def data(root, **options):
+def data(root, val_size=1, **options):
     made = MidiData(
-        str(root), midi=MidiOptions(min_bars=1, **options), val_size=1, batch_size=2, num_processes=1, crop_bars=2
+        str(root),
+        midi=MidiOptions(min_bars=1, **options),
+        val_size=val_size,
+        batch_size=2,
+        num_processes=1,
+        crop_bars=2,
     )
     return made, made.prepare(progress=False)
 
@@ -61,7 +66,7 @@ def test_bars_of_other_signatures_are_dropped_in_stretches(tmp_path):
     assert audit.reasons == {"other time signature": 1}
     assert audit.dropped[0].id == "mixed.mid@16"
     assert {"mixed.mid@0", "mixed.mid@28"} <= {p.id for p in [*made.train_set.pieces, *made.val_set.pieces]}
-    waltz, audit = data(root, meter="3/4")
+    waltz, audit = data(root, val_size=0, meter="3/4")
     assert audit.kept == 1 and waltz.describe().steps_per_bar == 12
 
 
@@ -90,7 +95,7 @@ def test_tracks_go_to_voices_by_name_and_family_and_lost_notes_are_told(tmp_path
 @pytest.mark.parametrize(
     "code, path, options",
     [
-        ("empty", "data", {"tracks": ("flute",)}),
+        ("empty", "data.root", {"tracks": ("flute",)}),
         ("value", "data.midi.meter", {"meter": "4:4"}),
         ("value", "data.midi.meter", {"meter": "4/5"}),
         ("value", "data.midi.meter", {"meter": "9" * 9}),
@@ -115,6 +120,7 @@ def test_a_folder_without_midi_is_refused(tmp_path):
 
 
 def chorales(path, count=6):
+    """Write pieces of two voices in three parts."""
     pieces = [[[60 + (at // 4 + n) % 5, 48 + (at // 8) % 3] for at in range(32)] for n in range(count)]
     path.write_text(json.dumps({"train": pieces, "valid": pieces[:2], "test": pieces[:1]}))
     return path
@@ -153,9 +159,9 @@ def test_wrong_options_of_chorales_are_refused(tmp_path, code, path, options):
 
 
 def test_a_voice_that_never_sings_is_refused(tmp_path):
-    (tmp_path / "x.json").write_text(json.dumps({"train": [[[60, -1]] * 8], "valid": []}))
+    (tmp_path / "x.json").write_text(json.dumps({"train": [[[60, -1]] * 8]}))
     with refused(DataError, code="empty", path="data", value="low"):
-        ChoraleData(str(tmp_path / "x.json"), voices=("high", "low")).prepare()
+        ChoraleData(str(tmp_path / "x.json"), voices=("high", "low"), val_part=None, val_size=0).prepare()
 
 
 # ---- items -------------------------------------------------------------------------------------
@@ -206,8 +212,8 @@ def test_a_batch_holds_the_pieces_and_padding_is_told_apart():
     made.prepare()
     batch = next(iter(made.val_dataloader()))
     scores = scores_of_batch(batch, made.describe())
-    for score, stored in zip(scores, made.val_set.pieces, strict=True):
-        assert Stored.of("", score).notes.tolist() == stored.notes.tolist()
+    for score, row in zip(scores, batch["row"].tolist(), strict=True):
+        assert Stored.of("", score).notes.tolist() == made.val_set.pieces[row].notes.tolist()
     assert len({score.num_steps for score in scores}) > 1 and (batch["notes"] == -1).any()
 
 

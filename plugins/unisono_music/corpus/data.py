@@ -18,34 +18,41 @@ SAMPLE_BARS = 8
 
 
 class ScoreSet:
-    """Items as `Stored.item` makes them. With ``random``, at most ``crop_bars`` bars from any place, transposed by any
-    of ``semitones`` with which every voice stays within its range; else whole pieces as they are written."""
+    """Items as `Stored.item` makes them, of ``pieces``. With ``random``, at most ``crop_bars`` bars from any place,
+    transposed by any of ``semitones`` with which every voice stays within its range; else all bars of all pieces as
+    they are written, ``crop_bars`` in each item."""
 
     def __init__(
         self, pieces: Sequence[Stored], voices: Sequence[Voice], crop_bars: int | None, semitones: range, random: bool
     ):
         self.pieces = list(pieces)
-        self.crop_bars = crop_bars if random else None
-        self.random = random
+        self.crop_bars, self.random = crop_bars, random
         self.shifts = [_shifts(piece, voices, semitones) if random else [0] for piece in self.pieces]
+        self.places = [
+            (number, first)
+            for number, piece in enumerate(self.pieces)
+            for first in ([0] if random or crop_bars is None else range(0, piece.num_bars, crop_bars))
+        ]
 
     def __len__(self) -> int:
-        return len(self.pieces)
+        return len(self.places)
 
     def size(self, index: int) -> int:
         """How many bars an item has."""
-        bars = self.pieces[index].num_bars
+        number, first = self.places[index]
+        bars = self.pieces[number].num_bars - first
         return bars if self.crop_bars is None else min(bars, self.crop_bars)
 
     def item(self, index: int, generator: torch.Generator) -> dict[str, Any]:
-        piece, size = self.pieces[index], self.size(index)
+        number, first = self.places[index]
+        piece, size = self.pieces[number], self.size(index)
+        whole, shift = piece.num_bars, 0
         if self.random:
-            first = int(torch.randint(piece.num_bars - size + 1, (), generator=generator))
-            shifts = self.shifts[index]
+            first = int(torch.randint(whole - size + 1, (), generator=generator))
+            shifts = self.shifts[number]
             shift = shifts[int(torch.randint(len(shifts), (), generator=generator))]
-            whole, piece = piece.num_bars, piece.cut(first, first + size).transposed(shift)
-            return {**piece.item(), "begins": first == 0, "ends": first + size == whole}
-        return {**piece.item(), "begins": True, "ends": True}
+        part = piece.cut(first, first + size).transposed(shift)
+        return {**part.item(), "begins": first == 0, "ends": first + size == whole}
 
 
 class ScoreData(DataModule):
@@ -120,7 +127,7 @@ class ScoreData(DataModule):
         low, high = self.transpose
         semitones = range(low, high + 1)
         self.train_set = ScoreSet(ready, voices, self.crop_bars, semitones, random=True)
-        self.val_set = ScoreSet(held, voices, None, semitones, random=False) if held else None
+        self.val_set = ScoreSet(held, voices, self.crop_bars, semitones, random=False) if held else None
         return self.finish(audit)
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
