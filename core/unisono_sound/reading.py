@@ -17,7 +17,17 @@ from unisono_sound.text.reader import Said, Symbols, Word
 from unisono_sound.text.split import Piece, Token, split_text
 from unisono_sound.text.symbols import PAUSES
 
-__all__ = ["KEPT_FRAMES", "Directed", "Held", "Reading", "directed", "hold", "prosodies", "shown_words", "with_written_words"]
+__all__ = [
+    "KEPT_FRAMES",
+    "Directed",
+    "Held",
+    "Reading",
+    "directed",
+    "hold",
+    "prosodies",
+    "shown_words",
+    "with_written_words",
+]
 
 KEPT_FRAMES = 8
 """Frames of a pause that the voice says on either side of it: 93 ms of 256 samples at 22,050 Hz."""
