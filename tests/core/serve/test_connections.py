@@ -13,7 +13,7 @@ import time
 import httpx
 import pytest
 from serving import SOON, Echo, error_of, running, until
-from unisono.serve import Limits
+from unisono.serve import Limits, connections
 from unisono.serve.connections import MOST_REFUSED
 
 
@@ -105,11 +105,13 @@ def test_where_all_are_served_one_more_is_not():
             assert answer.status_code == 503 and int(answer.headers["retry-after"]) == 1
             assert error_of(answer)["code"] == "limit"
             silent, talker = (stack.enter_context(opened(server.port)) for _ in range(2))
-            talker.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            talker.sendall(head + b"Content-Length: 19\r\n\r\n" + b'{"text": "refused"}')
             for more in (silent, talker):
                 assert all_of(more).startswith(b"HTTP/1.1 503") and not all_of(more)
+            assert server.batcher.requests == 2
             server.model.gate.set()
             until(lambda: server.batcher.requests == 0)
+            assert "refused" not in {text for texts in server.model.calls for text in texts}
 
 
 def all_of(connection: socket.socket) -> bytes:
@@ -119,7 +121,9 @@ def all_of(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def test_those_who_are_refused_are_few_at_a_time():
+@pytest.mark.parametrize(("seconds", "kept"), [(1000.0, MOST_REFUSED), (0.5, 0)])
+def test_those_who_are_refused_are_few_and_not_for_long(monkeypatch, seconds, kept):
+    monkeypatch.setattr(connections, "REFUSED_SECONDS", seconds)
     with running({"echo": Echo()}, Limits(connections=1, seconds=SOON)) as server, contextlib.ExitStack() as stack:
         server.model.gate.clear()
         server.http.close()
@@ -128,11 +132,10 @@ def test_those_who_are_refused_are_few_at_a_time():
         client.sendall(head + b"Content-Length: 13\r\n\r\n" + b'{"text": "a"}')
         until(lambda: server.batcher.requests == 1)
         before = descriptors(os.getpid())
-        for _ in range(3 * MOST_REFUSED):  # none of them reads, and none of them goes
-            stack.enter_context(opened(server.port))
         ours = 3 * MOST_REFUSED
-        until(lambda: descriptors(os.getpid()) - before - ours <= MOST_REFUSED)
-        until(lambda: descriptors(os.getpid()) - before - ours == 0)  # after a second none is kept
+        for _ in range(ours):  # none of them reads, and none of them goes
+            stack.enter_context(opened(server.port))
+        until(lambda: descriptors(os.getpid()) - before - ours == kept)
         server.model.gate.set()
         assert client.recv(4000).startswith(b"HTTP/1.1 200")
 

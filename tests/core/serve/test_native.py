@@ -32,6 +32,8 @@ def test_a_request_is_answered_as_the_synthesizer_would(echo):
         ("", "*/*", "text/plain"),
         ("", "text/*", "text/plain"),
         ("", "audio/wav, text/plain;q=0.5", "text/plain"),
+        ("", "application/json;q=0.5, text/plain", "text/plain"),
+        ("", "text/plain;q=0.5, application/json;q=0.7", "application/json"),
         ("", "application/json", "application/json"),
         ("?format=txt", "application/json", "text/plain"),
         ("?format=JSON", "*/*", "application/json"),
