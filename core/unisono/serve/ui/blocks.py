@@ -59,7 +59,7 @@ def gradio_app(models: Mapping[str, Synthesizer] | Server, limits: Limits | None
             with gr.Tab(served.name):
                 _add_model(gr, served, visitors)
 
-        def leave(request: gr.Request) -> None:
+        def leave(request: gr.Request) -> None:  # pyright: ignore[reportInvalidTypeForm]
             for visitor in visitors.pop(request.session_hash, ()):
                 visitor.left.set()
 
@@ -135,7 +135,10 @@ def _add_model(gr: Any, served: Served, visitors: dict[str | None, set[Visitor]]
             file, about = gr.File(label="file", interactive=False), gr.JSON(label="about")
     ordered = sorted(controls, key=lambda control: not control.first)
 
-    async def make(request: gr.Request, *given: Any) -> AsyncIterator[list[Any]]:
+    async def make(
+        request: gr.Request,  # pyright: ignore[reportInvalidTypeForm]
+        *given: Any,
+    ) -> AsyncIterator[list[Any]]:
         visitor = Visitor()
         visitors.setdefault(request.session_hash, set()).add(visitor)
         suffix = f".{given[-1]}"
