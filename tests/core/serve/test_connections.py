@@ -133,8 +133,8 @@ def test_those_who_are_refused_are_few_and_not_for_long(monkeypatch, seconds, ke
         until(lambda: server.batcher.requests == 1)
         before = descriptors(os.getpid())
         ours = 3 * MOST_REFUSED
-        for _ in range(ours):  # none of them reads, and none of them goes
-            stack.enter_context(opened(server.port))
+        many = [stack.enter_context(opened(server.port)) for _ in range(ours)]  # none of them goes
+        assert many[-1].recv(12) == b"HTTP/1.1 503"  # all of them have been accepted
         until(lambda: descriptors(os.getpid()) - before - ours == kept)
         server.model.gate.set()
         assert client.recv(4000).startswith(b"HTTP/1.1 200")

@@ -3,6 +3,7 @@
 import base64
 import json
 import socket
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -11,6 +12,7 @@ from serving import Echo, Words, error_of, events_of, running, until
 from unisono import Model, Request, Synthesizer, Text
 from unisono.errors import RequestError
 from unisono.serve import Server, app
+from unisono.serve.uploads import Uploads
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +167,20 @@ def test_a_file_is_sent_and_never_named(echo, tmp_path):
     assert echo.post(text="a", file=f"data:text/plain;name=a.txt;base64,{data}").text == "Agrößer"
     assert error_of(echo.post(file="data:text/plain;base64,%%%"))["code"] == "damaged"
     assert echo.post("words", "/stream", text="a", file=f"data:;base64,{data}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("head", "suffix"),
+    [("image/png", ".png"), (";name=walk.BVH", ".bvh"), ("image/png;name=a.b.npz", ".npz"), ("", "")],
+)
+def test_a_file_that_is_sent_keeps_its_suffix_and_goes_at_the_end(head, suffix):
+    uploads = Uploads()
+    sent = f"data:{head};base64,{base64.b64encode(b'content').decode()}"
+    placed = uploads.placed({"file": sent, "text": sent}, frozenset({"file"}))
+    path = Path(placed["file"])
+    assert path.suffix == suffix and path.read_bytes() == b"content" and placed["text"] == sent
+    uploads.close()
+    assert not path.exists() and not path.parent.exists()
 
 
 def test_health_and_metrics(echo):
