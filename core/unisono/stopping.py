@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_CHECK: ContextVar[Callable[[], None] | None] = ContextVar("unisono_stopping", default=None)
+_CHECK: ContextVar[Callable[[], None] | None] = ContextVar("stopping", default=None)
 
 
 @contextmanager
