@@ -310,6 +310,14 @@ def test_html_is_its_words(text, wanted):
     assert parse(text, "html").text.strip() == wanted
 
 
+@pytest.mark.parametrize("text", ["<a " * 20_000, "<!--" * 20_000])
+def test_html_of_open_tags_is_refused_at_once(text):
+    start = time.monotonic()
+    with refused(RequestError, "format", "text", names="500"):
+        parse(text, "html")
+    assert time.monotonic() - start < 5
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [

@@ -8,6 +8,8 @@ from html import unescape
 from html.parser import HTMLParser
 from itertools import accumulate
 
+from unisono.errors import RequestError
+
 from unisono_sound.text.markup.script import Composer, Script
 
 __all__ = ["hyper_script"]
@@ -18,12 +20,19 @@ _BLOCKS = frozenset(
         "hr li main nav ol p pre section table tr ul body option summary details caption"
     )
 )
+MOST_OPEN = 500
+"""How many tags may be left open, as in "a < b"."""
 _CELLS = frozenset(("td", "th"))
 _SILENT = frozenset(("script", "style", "head", "template", "noscript", "svg", "math", "object", "iframe"))
 
 
 def hyper_script(text: str) -> Script:
-    """Return the words of HTML."""
+    """Return the words of HTML; ``RequestError`` where hundreds of tags are open, which the parser takes long for."""
+    if text.count("<") - text.count(">") > MOST_OPEN:
+        message = (
+            f"the text has more than {MOST_OPEN} times < without >: it is no HTML; write < as &lt;, or markup=none"
+        )
+        raise RequestError(message, code="format", path="text", value=text[:40])
     reader = _Reader(text)
     reader.feed(text)
     reader.close()
