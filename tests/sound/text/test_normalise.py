@@ -212,6 +212,10 @@ def test_a_normaliser_that_loses_words_is_refused(answer, code, value):
         ("date", "dmy", "10/11/2024", "the tenth of november twenty twenty four"),
         ("date", "ymd", "2024/11/10", "november tenth twenty twenty four"),
         ("date", "y", "2005", "two thousand five"),
+        ("date", "md", "10/11", "october eleventh"),
+        ("date", "dm", "10/11", "the tenth of november"),
+        ("date", "my", "5/2024", "may twenty twenty four"),
+        ("date", "ym", "2024-05", "may twenty twenty four"),
         ("time", "", "14:30", "fourteen thirty"),
         ("time", "hms12", "2:30pm", "two thirty P M"),
         ("currency", "", "$5.50", "five dollars and fifty cents"),
@@ -228,7 +232,8 @@ def test_say_as_names_the_kind(kind, form, text, words):
 @pytest.mark.parametrize(
     ("kind", "form", "text"),
     [
-        ("date", "", "hello"), ("date", "", "13/13/2024"), ("cardinal", "", "five"), ("ordinal", "", "x"),
+        ("date", "", "hello"), ("date", "", "13/13/2024"), ("date", "md", "13/1"),
+        ("cardinal", "", "five"), ("ordinal", "", "x"),
         ("digits", "", "hello"), ("time", "", "25:00"), ("currency", "", "5"), ("unit", "", "5"), ("roman", "", "abc"),
         ("fraction", "", "half"), ("year", "", "20024"),
     ],

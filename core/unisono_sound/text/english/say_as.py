@@ -18,23 +18,24 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "date": (named_date, date, year), "time": (clock,), "currency": (money,), "unit": (measure,),
     "fraction": (fraction,),
 }  # fmt: skip
-_ORDERS = {"mdy": "md", "dmy": "dm", "ymd": "", "md": "md", "dm": "dm", "ym": "", "my": "", "y": "", "": ""}
+_ORDERS = ("mdy", "dmy", "ymd")
+_PARTS = ("md", "dm", "my", "ym", "y")
 
 
 def said_by_kind(line: Line, kind: str, form: str) -> list[str | None]:
     """Return the words of each token; ``RequestError`` where they are not of the kind."""
     words, numbers = line.words, line.numbers
+    said: list[str | None] = [None]
+    if kind == "address":
+        return [None] * len(words)
     if kind in _EACH:
         said = [_EACH[kind](numbers, word) for word in words]
-    elif kind == "address":
-        return [None] * len(words)
+    elif kind == "date" and form in _PARTS:
+        said = [_part_of_date(numbers, words[0], form)] if len(words) == 1 else said
     else:
-        if kind == "date" and form:
-            line = _ordered(line, form)
-        said = _EACH["year"](numbers, words[0]) if kind == "date" and form == "y" and len(words) == 1 else None
-        said = [said] if said else next((s for rule in _RULES[kind] if (s := rule(line, 0)) is not None), [None])
-        if len(said) != len(words):
-            said = [None]
+        line = _ordered(line, form) if kind == "date" and form else line
+        found = next((forms for rule in _RULES[kind] if (forms := rule(line, 0)) is not None), said)
+        said = found if len(found) == len(words) else said
     if any(one is None for one in said):
         shown = " ".join(words)
         message = (
@@ -46,17 +47,26 @@ def said_by_kind(line: Line, kind: str, form: str) -> list[str | None]:
 
 def _ordered(line: Line, form: str) -> Line:
     if form not in _ORDERS:
-        message = f"say-as format {form!r} is none: give one of {', '.join(filter(None, _ORDERS))}"
+        message = f"say-as format {form!r} is none: give one of {', '.join([*_ORDERS, *_PARTS])}"
         raise RequestError(message, code="unknown", path="text", value=form)
-    words = list(line.words)
-    if form in ("md", "dm", "ym", "my") and (found := re.fullmatch(r"(\d+)[-/.](\d+)", words[0])):
-        first, second = found.groups()
-        if form in ("ym", "my"):
-            month, years = (second, first) if form == "ym" else (first, second)
-            words[:1] = [MONTHS[int(month) - 1].capitalize() if 1 <= int(month) <= 12 else "?", years]
-            return replace(line, words=words)
-        words[0] = f"{first}/{second}/2000"
-    return replace(line, words=words, american=_ORDERS[form] != "dm" if form != "ymd" else line.american)
+    return replace(line, american=line.american if form == "ymd" else form == "mdy")
+
+
+def _part_of_date(numbers: Numbers, word: str, form: str) -> str | None:
+    """Return a date without a year or a day in words: "10/11" of the format "md", "5/2024" of "my", "2024" of "y"."""
+    found = re.fullmatch(r"(\d+)" + r"[-/.](\d+)" * (len(form) - 1), word)
+    if found is None:
+        return None
+    parts = dict(zip(form, map(int, found.groups()), strict=True))
+    if not 1 <= parts.get("m", 1) <= 12 or not 1 <= parts.get("d", 1) <= 31:
+        return None
+    month, years = MONTHS[parts.get("m", 1) - 1], numbers.year(parts.get("y", 1))
+    if form == "y":
+        return years
+    if "y" in form:
+        return f"{month} {years}"
+    day = numbers.ordinal(parts["d"])
+    return f"{month} {day}" if form == "md" else f"the {day} of {month}"
 
 
 def _characters(numbers: Numbers, word: str) -> str:
