@@ -286,7 +286,7 @@ def test_chords_in_a_track_and_other_voices_are_refused(grid):
         ("conflict", "score", {"score": "WALTZ", "keep_bars": [[0, 1]]}),
         ("conflict", "score", {"score": "FINE", "keep_bars": [[0, 1]]}),
         ("conflict", "score", {"score": "CHORD", "keep_voices": ["soprano"]}),
-        ("range", "soprano", {"score": "LOW", "keep_voices": ["soprano"]}),
+        ("range", "score", {"score": "LOW", "keep_voices": ["soprano"]}),
         ("limit", "score", {"score": "HOURS", "keep_voices": ["soprano"]}),
         ("unknown", "chords", {"chords": ["H7"]}),
         ("conflict", "chords", {"chords": ["C"], "bars": 2}),
@@ -298,7 +298,7 @@ def test_chords_in_a_track_and_other_voices_are_refused(grid):
         ("conflict", "density", {"density": {"alto": [1, 2]}, "bars": 3}),
         ("range", "mean_pitch", {"mean_pitch": {"alto": 127}}),
         ("type", "density", {"density": {"alto": "many"}}),
-        ("range", "soprano", {"notes": [["soprano", 0, 4, 30]]}),
+        ("range", "notes", {"notes": [["soprano", 0, 4, 30]]}),
         ("range", "notes", {"notes": [["soprano", 0, 0, 72]]}),
         ("range", "notes", {"notes": [["soprano", -1, 4, 72]]}),
         ("range", "notes", {"notes": [["soprano", 10**6, 4, 72]]}),
@@ -318,7 +318,7 @@ def test_what_cannot_be_met_is_refused_by_field(grid, tmp_path, code, path, fiel
 
     files = {
         "TUNE": lambda: str(make_tune(1).save(tmp_path / "tune.mid")),
-        "WORDS": lambda: str((tmp_path / "words.mid").write_text("words") and tmp_path / "words.mid"),
+        "WORDS": lambda: str((tmp_path / "words.mid").write_text("no music in here") and tmp_path / "words.mid"),
         "SILENT": lambda: made("silent.mid", Track("soprano")),
         "TWENTY": lambda: made("20.mid", *(Track(f"t{i}", (Note(0, 4, 60),)) for i in range(20))),
         "WALTZ": lambda: made("waltz.mid", Track("soprano", (Note(0, 24, 72),)), steps=24, meters=(Meter(0, 3, 4),)),

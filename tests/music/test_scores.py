@@ -254,3 +254,11 @@ def test_the_log_keeps_a_figure_and_the_sound():
     board = Board()
     make_tune(0).log(board, "x", 1)
     assert board.kept == ["figure", 1]
+
+
+def test_the_page_has_a_view_of_it():
+    from unisono.serve.page import view_of
+
+    name, script = view_of(Score)
+    assert script is not None
+    assert name == "unisono_music.scores.view.js" and "export function create" in script.decode()

@@ -29,7 +29,7 @@ from unisono_music.scores import Score
 
 REAL, SHUFFLED, BIGRAM = "real", "shuffled", "bigram"
 SYSTEMS = [REAL, SHUFFLED, BIGRAM, MODEL]
-SPEED_REPEATS = 5
+SPEED_REPEATS = 3
 
 
 def evaluate(

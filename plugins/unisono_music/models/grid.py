@@ -142,15 +142,13 @@ class GridModel(MaskedModel):
         self, batch: dict[str, Any], seeds: list[int] | None = None
     ) -> tuple[Int[Tensor, "b n q"], GridCondition]:
         """Return tokens and condition of a batch; without ``seeds``, and where all is told, all controls are."""
-        lowest = torch.tensor([voice.lowest for voice in self.facts.voices], device=self.device)
-        steps = batch["steps"].tolist()
-        rows = [
-            batch_tokens(notes, n, lowest, self.facts.repeats) for notes, n in zip(batch["notes"], steps, strict=True)
-        ]
-        tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        lowest = torch.tensor([voice.lowest for voice in self.facts.voices])
+        notes, steps = batch["notes"].cpu(), batch["steps"].tolist()
+        rows = [batch_tokens(own, n, lowest, self.facts.repeats) for own, n in zip(notes, steps, strict=True)]
+        tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.device)
         place, chord, density, pitch = (
-            nn.utils.rnn.pad_sequence([row[i] for row in self._controls(batch, seeds)], batch_first=True)
-            for i in range(4)
+            nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(self.device)
+            for rows in zip(*self._controls(batch, seeds), strict=True)
         )
         condition = GridCondition(place, chord, density, pitch, batch["steps"], batch["begins"], batch["ends"])
         return tokens, condition
@@ -158,22 +156,23 @@ class GridModel(MaskedModel):
     def _controls(self, batch: dict[str, Any], seeds: list[int] | None) -> list[tuple[Tensor, ...]]:
         """Place in the bar, and chord, density and mean pitch as far as they are told, of each row's steps."""
         low, high = ([getattr(voice, name) for voice in self.facts.voices] for name in ("lowest", "highest"))
+        whole = {name: batch[name].cpu().numpy() for name in ("bars", "chord", "density", "pitch")}
         found = []
         for row, steps in enumerate(batch["steps"].tolist()):
-            bars = batch["bars"][row].cpu().numpy()
+            bars = whole["bars"][row]
             bars = bars[bars >= 0]
             size = np.diff(bars)
             which = np.repeat(np.arange(len(size)), size)
             place = np.minimum(np.arange(steps) - bars[:-1][which], self.facts.steps_per_bar - 1)
             m = len(size)
-            chord, density, pitch = (batch[name][row, :m].cpu().numpy() for name in ("chord", "density", "pitch"))
+            chord, density, pitch = (whole[name][row, :m] for name in ("chord", "density", "pitch"))
             beats = np.minimum(place // self.facts.steps_per_beat, chord.shape[1] - 1)
             columns = [pitch_bin(pitch[:, i], low[i], high[i]) for i in range(len(low))]
             controls = [1 + chord[which, beats], 1 + density_bin(density)[which], 1 + np.stack(columns, 1)[which]]
             if seeds is not None and self.training:
                 controls = self._told(controls, which, derive_seed(seeds[row], "controls"))
             arrays = [place, *controls]
-            found.append(tuple(torch.from_numpy(np.asarray(x, dtype=np.int64)).to(self.device) for x in arrays))
+            found.append(tuple(torch.from_numpy(np.asarray(x, dtype=np.int64)) for x in arrays))
         return found
 
     def _told(self, controls: list[np.ndarray], which: np.ndarray, seed: int) -> list[np.ndarray]:
@@ -224,7 +223,16 @@ class GridModel(MaskedModel):
         edges = [[window.start == 0, window.stop == len(window.asked.tokens)] for window in windows]
         begins, ends = torch.tensor(edges, device=self.device).unbind(1)
         q = len(self.coding.sizes)
-        return StreamNetwork(self.predict, q, GridCondition(*parts.values(), canvas.length // q, begins, ends))
+        condition = GridCondition(
+            place=parts["place"],
+            chord=parts["chord"],
+            density=parts["density"],
+            register=parts["mean_pitch"],
+            length=canvas.length // q,
+            begins=begins,
+            ends=ends,
+        )
+        return StreamNetwork(self.predict, q, condition)
 
     def strategy(self, request: GridRequest, canvas: Canvas, network: StreamNetwork) -> Strategy:
         (condition,) = network.condition
@@ -244,7 +252,9 @@ class GridModel(MaskedModel):
         fixed = [self.Request(bars=bars), self.Request(bars=bars + 1, chords=["C", "G", "Am", "F", "C"][: bars + 1])]
         if len(self.facts.voices) > 1 and self.facts.sample:
             first = self.facts.voices[0].name
-            melody = [(first, *row[1:4]) for row in self.facts.sample if row[0] == 0]
+            melody = [
+                (first, onset, length, pitch) for track, onset, length, pitch, _ in self.facts.sample if not track
+            ]
             if melody:
                 fixed.append(self.Request(notes=melody, keep_voices=[first]))
         return fixed

@@ -147,7 +147,7 @@ def read_request(facts: ScoreFacts, coding: Coding, request: GridRequest) -> Ask
     velocities: dict[tuple[int, int, int], int] = {}
     if given is not None:
         grid = grid_of(given)
-        tokens[: given.num_steps] = coding.encode(grid)
+        tokens[: given.num_steps] = coding.encode(grid, "score" if request.notes is None else "notes")
         known = _known(facts, request, grid, length, known)
         for row, track in enumerate(given.tracks):
             for note in track.notes:

@@ -28,8 +28,8 @@ class Coding:
         self.highest = np.array([voice.highest for voice in facts.voices])[:, None]
         self.sizes = [1 + voice.num_pitches * (2 if facts.repeats else 1) for voice in facts.voices]
 
-    def encode(self, grid: Grid) -> Int[Tensor, "s v"]:
-        """Return a grid's tokens; raises ``RequestError`` for a pitch outside of its voice's range."""
+    def encode(self, grid: Grid, field: str = "score") -> Int[Tensor, "s v"]:
+        """Return a grid's tokens; raises ``RequestError`` for a pitch outside of its voice's range, of that field."""
         pitch, sounding = grid.pitch, grid.pitch != SILENCE
         wrong = sounding & ((pitch < self.lowest) | (pitch > self.highest))
         if wrong.any():
@@ -39,7 +39,7 @@ class Coding:
                 f"{voice.name} has the pitch {pitch[row, step]} at step {step}: this model knows {voice.lowest} to "
                 f"{voice.highest} for it; transpose it, or give it to another voice",
                 code="range",
-                path=voice.name,
+                path=field,
                 value=int(pitch[row, step]),
             )
         steps = pitch - self.lowest
