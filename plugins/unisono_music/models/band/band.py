@@ -1,8 +1,8 @@
 """music/band: BandControlNet, several tracks written in parallel under controls for each bar and track.
 
 Luo et al., "BandControlNet: Parallel Transformers-based Steerable Popular Music Generation with Fine-Grained
-Spatiotemporal Features" (arXiv:2407.10462). Tracks write their words side by side, each in its own row, and wait for one
-another at bar lines, where they exchange what they wrote (`network.py`, `compose.py`).
+Spatiotemporal Features" (arXiv:2407.10462). Tracks write their words side by side, each in its own row, and wait for
+one another at bar lines, where they exchange what they wrote (`network.py`, `compose.py`).
 
 Differences beside those of the network, the words and the codes: controls are withheld from time to time while it
 learns, so that a request may leave any of them open; words that the grammar does not allow have no probability, in
@@ -108,7 +108,9 @@ class Band(Model):
             structure=self.structure,
             cross_track=self.cross_track,
         )
-        self.coder = BarCoder(self.words, len(own.voices), self.codes) if self.features and self.codes.num_groups else None
+        self.coder = (
+            BarCoder(self.words, len(own.voices), self.codes) if self.features and self.codes.num_groups else None
+        )
 
     def _ranges(self) -> Bool[Tensor, "k v"]:
         """The words of each track: all but pitches above its highest."""
@@ -166,8 +168,8 @@ class Band(Model):
     def measured(self, batch: dict[str, Any]) -> Int[Tensor, "k n s f"]:
         """Return what was measured of a batch as controls, without codes."""
         names = ("chord", "density", "pitch", "duration")
-        values = (batch[name].cpu().numpy() for name in names)
-        return controls_of(*values, self.facts, self.codes.num_groups).to(self.device)
+        chord, density, pitch, duration = (batch[name].cpu().numpy() for name in names)
+        return controls_of(chord, density, pitch, duration, self.facts, self.codes.num_groups).to(self.device)
 
     def cost(self, pieces: Pieces, controls: Int[Tensor, "k n s f"]) -> Float[Tensor, "k n t"]:
         """Return what each word costs in nats, 0 for padding: only words that the grammar allows share probability."""

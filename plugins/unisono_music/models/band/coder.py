@@ -41,9 +41,7 @@ class BarCoder(nn.Module):
         self.again = nn.Linear(sizes.num_groups * sizes.code_dim, sizes.width)
         self.steps = nn.Linear(sizes.width, words.bar_steps * (words.num_pitches + 2))
 
-    def encode(
-        self, pitch: Int[Tensor, "k n s p"], onset: Bool[Tensor, "k n s p"]
-    ) -> Float[Tensor, "k n s c"]:
+    def encode(self, pitch: Int[Tensor, "k n s p"], onset: Bool[Tensor, "k n s p"]) -> Float[Tensor, "k n s c"]:
         """Return the vectors of bars, which are to be quantised."""
         steps = (self.pitch(pitch + 1) + self.onset(onset.long())).flatten(-2)
         return self.narrow(F.gelu(self.wide(steps) + self.track.weight[:, None, None]))
@@ -71,4 +69,6 @@ class BarCoder(nn.Module):
         hidden = self.again(quantised.vectors).unflatten(0, pitch.shape[:2]) + self.track.weight[:, None, None]
         made = rearrange(self.steps(F.gelu(hidden)), "k n s (p v) -> k n s p v", p=pitch.shape[-1])
         cost = F.cross_entropy(rearrange(made[..., 1:], "k n s p v -> k v n s p"), pitch + 1, reduction="none")
-        return cost + F.binary_cross_entropy_with_logits(made[..., 0], onset.to(made.dtype), reduction="none"), quantised
+        return cost + F.binary_cross_entropy_with_logits(
+            made[..., 0], onset.to(made.dtype), reduction="none"
+        ), quantised

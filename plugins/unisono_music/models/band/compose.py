@@ -1,4 +1,4 @@
-"""Composing: all tracks of all pieces word by word in one evaluation, each waiting at a bar line for its piece's others.
+"""Composing: all tracks of all pieces word by word in one evaluation, each waiting at bar lines for its piece's others.
 
 A row is a track of a piece. It writes words of its bar until it draws the word that begins the next one; that word is
 read when every track of the piece has drawn its own, in the same evaluation, since there the tracks exchange their
@@ -41,7 +41,7 @@ class Written:
 
     @property
     def depth_ratio(self) -> float:
-        """Evaluations against words: 1 / k where all tracks of every bar are equally long, 1 for one after the other."""
+        """Evaluations against words: 1 / k where all tracks of every bar are equally long, 1 one after the other."""
         return self.depth / sum(len(track) - 1 for track in self.words)
 
 

@@ -187,9 +187,7 @@ class DecoderLayer(nn.Module):
         self.feed_forward = FeedForward(sets, dim, expansion)
         self.dropout = nn.Dropout(dropout)
 
-    def remember(
-        self, memory: Float[Tensor, "k n m d"]
-    ) -> tuple[Float[Tensor, "r h m c"], Float[Tensor, "r h m c"]]:
+    def remember(self, memory: Float[Tensor, "k n m d"]) -> tuple[Float[Tensor, "r h m c"], Float[Tensor, "r h m c"]]:
         """Return keys and values of the controls, which are the same for every word."""
         key, value = split_parts(self.cross_kv(memory).flatten(0, 1), self.num_heads, 2)
         return key, value

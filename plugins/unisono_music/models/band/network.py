@@ -165,8 +165,8 @@ class BandNetwork(nn.Module):
     ) -> Float[Tensor, "k n t v"]:
         """Return the logits of what follows each word.
 
-        ``bars`` says in which bar each word is, a bar's first word with it, and ``openings`` where each bar's first word
-        stands; any place for bars that a piece does not have. Padding stands behind the words.
+        ``bars`` says in which bar each word is, a bar's first word with it, and ``openings`` where each bar's first
+        word stands; any place for bars that a piece does not have. Padding stands behind the words.
         """
         k, n, t = words.shape
         rows = bars.flatten(0, 1)

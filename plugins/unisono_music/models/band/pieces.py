@@ -54,9 +54,7 @@ class Pieces:
         return Pieces(**{name: value.to(device) for name, value in vars(self).items()})
 
 
-def pieces_of(
-    grids: Sequence[Grid], lowest: Sequence[int], grammar: Grammar, allowed: Bool[Tensor, "k v"]
-) -> Pieces:
+def pieces_of(grids: Sequence[Grid], lowest: Sequence[int], grammar: Grammar, allowed: Bool[Tensor, "k v"]) -> Pieces:
     """Return grids as words; raises ``ValueError`` for a pitch outside of its track's range."""
     vocabulary, size = grammar.words, grammar.words.bar_steps
     k, n = len(lowest), len(grids)

@@ -34,7 +34,9 @@ class BandRequest(Request):
         description='chords, bars apart by |, as in "C | F G | Am | ?": those of a bar share its beats, ? is open; '
         "major and minor triads such as F#m, or other",
     )
-    bars: int | None = Field(default=None, ge=1, le=1024, description=f"how many bars (default: the chords', or {BARS})")
+    bars: int | None = Field(
+        default=None, ge=1, le=1024, description=f"how many bars (default: the chords', or {BARS})"
+    )
     density: dict[str, Notes | list[Notes | None]] = Field(
         default_factory=dict, description="notes that begin in a bar, by track, as in {soprano: 4, bass: [8, 8, 4, 1]}"
     )
@@ -71,9 +73,7 @@ def bars_of(request: BandRequest, most: int) -> int:
             value=given,
         )
     if count > most:
-        raise RequestError(
-            f"{count} bars: this model writes at most {most}", code="limit", path="bars", value=count
-        )
+        raise RequestError(f"{count} bars: this model writes at most {most}", code="limit", path="bars", value=count)
     return count
 
 
@@ -138,7 +138,7 @@ def _by_track(name: str, given: Mapping[str, Any], count: int, facts: ScoreFacts
         if isinstance(value, list):
             if len(value) != count:
                 raise RequestError(
-                    f"{name} of {track} has {len(value)} values for {count} bars: give one for each bar, or one for all",
+                    f"{name} of {track} has {len(value)} values for {count} bars: give one for each, or one for all",
                     code="shape",
                     path=name,
                     value=len(value),

@@ -88,9 +88,7 @@ class Words:
                     words += [self.position(a), what, self.duration(b - a)]
         return [*words, EDGE]
 
-    def decode(
-        self, words: Sequence[int], num_steps: int
-    ) -> tuple[Int[np.ndarray, " s"], Bool[np.ndarray, " s"]]:
+    def decode(self, words: Sequence[int], num_steps: int) -> tuple[Int[np.ndarray, " s"], Bool[np.ndarray, " s"]]:
         """Return the pitches, -1 for silence, and where they are struck; what ``encode`` and the grammar write."""
         pitch = np.full(num_steps, -1, dtype=np.int64)
         onset = np.zeros(num_steps, dtype=bool)
