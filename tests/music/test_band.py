@@ -119,7 +119,12 @@ def test_what_is_asked_is_what_would_be_measured(band):
             track: [None if np.isnan(value) else value for value in row] for track, row in zip(names, rows, strict=True)
         }
 
-    request = BandRequest(chords=chords, **{name: by_track(name) for name in ("density", "pitch", "duration")})
+    request = BandRequest(
+        chords=chords,
+        density=by_track("density"),
+        mean_pitch=by_track("pitch"),
+        mean_duration=by_track("duration"),
+    )
     assert torch.equal(asked(request, bars, facts, 2), model.measured(batch)[:, 0, :bars].cpu())
 
 
@@ -128,6 +133,8 @@ def test_chords_of_a_bar_share_its_beats_and_open_ones_are_open(band):
     controls = asked(BandRequest(chords="C | F Gm | ? | A ? Bb other"), 5, facts, 0)[0, :, :4].tolist()
     c, f, gm, a, bb = (1 + chord_number(name) for name in ("C", "F", "Gm", "A", "Bb"))
     assert controls == [[c] * 4, [f, f, gm, gm], [0] * 4, [a, 0, bb, 1 + OTHER], [0] * 4]
+    listed = asked(BandRequest(chords=["C", "F Gm", "", "A ? Bb other"]), 5, facts, 0)[0, :, :4].tolist()
+    assert listed == controls
 
 
 @pytest.mark.parametrize(
@@ -136,11 +143,12 @@ def test_chords_of_a_bar_share_its_beats_and_open_ones_are_open(band):
         ({"chords": "C | H"}, "unknown", "chords"),
         ({"chords": "C F G"}, "shape", "chords"),
         ({"chords": "C | F | G", "bars": 2}, "conflict", "chords"),
+        ({"chords": ["C", "H"]}, "unknown", "chords"),
         ({"bars": 7}, "limit", "bars"),
         ({"density": {"kazoo": 4}}, "unknown", "density"),
         ({"density": {"soprano": [4, 4]}, "bars": 3}, "shape", "density"),
-        ({"density": {"soprano": 17}}, "range", "density.soprano.constrained-int"),
-        ({"pitch": {"soprano": 20}}, "range", "pitch"),
+        ({"density": {"soprano": 17}}, "range", "density.soprano.constrained-float"),
+        ({"mean_pitch": {"soprano": 20}}, "range", "mean_pitch"),
         ({"like": "nowhere.mid"}, "missing", "like"),
     ],
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from unisono.verify import Draw
-from unisono_music.models.band.compose import Plan, compose
+from unisono_music.models.band.compose import Composition, Plan, Written
 from unisono_music.models.band.grammar import Grammar
 from unisono_music.models.band.layers import Seen, attend_by_structure, attend_linearly
 from unisono_music.models.band.network import BandNetwork
@@ -181,6 +181,14 @@ def test_linear_attention_is_the_sum_that_it_stands_for():
 
 
 # ---- composing -------------------------------------------------------------------------------------------------------
+
+
+def compose(net: BandNetwork, grammar: Grammar, allowed: torch.Tensor, asked: list[Plan], draw: Draw) -> list[Written]:
+    composition = Composition(net, grammar, allowed, asked, draw)
+    while not composition.ended:
+        composition.step()
+    assert composition.finished == [len(plan.bars) for plan in asked]
+    return composition.written()
 
 
 def plans(bars: list[tuple[int, ...]], seeds: list[int]) -> list[Plan]:

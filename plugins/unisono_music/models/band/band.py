@@ -11,7 +11,7 @@ training too; velocities are not written.
 Shapes: k tracks, n pieces, t words, s bars, p steps of a bar, f controls of a bar and track, v words of the vocabulary.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,7 +28,7 @@ from unisono.verify import Draw
 
 from unisono_music.corpus.facts import ScoreFacts
 from unisono_music.models.band.coder import BarCoder
-from unisono_music.models.band.compose import Plan, Written, compose
+from unisono_music.models.band.compose import Composition, Plan, Written
 from unisono_music.models.band.controls import control_counts, control_kinds, controls_of, withheld
 from unisono_music.models.band.grammar import Grammar
 from unisono_music.models.band.network import BandNetwork
@@ -202,21 +202,41 @@ class Band(Model):
         progress = Progress(on_step, sum(len(plan.bars) for plan in plans))
         made: dict[int, Score] = {}
         for group in grouped(range(len(plans)), lambda number: _draw_key(requests[number])):
-            written = self.write([plans[number] for number in group], requests[group[0]], progress.advance)
-            for number, piece in zip(group, written, strict=True):
+            before = progress.done
+            composition = self.compose([plans[number] for number in group], requests[group[0]])
+            while not composition.ended:
+                self.step(composition)
+                progress.to(before + sum(composition.finished))
+            for number, piece in zip(group, composition.written(), strict=True):
                 made[number] = self.score(piece, sum(plans[number].bars), requests[number].bpm)
         progress.finish()
         return [made[number] for number in range(len(plans))]
 
-    def write(self, plans: Sequence[Plan], draw: BandRequest, on_bar: Any = None) -> list[Written]:
-        """Write pieces side by side, in words; ``draw`` says how words are drawn."""
-        nucleus = None if draw.top_p == 1 else Nucleus(draw.top_p)
-        warp = None if nucleus is None else lambda logits: nucleus(logits, None)  # type: ignore[arg-type]
+    def stream(self, request: BandRequest, generator: torch.Generator | None = None) -> Iterator[Score]:
+        """Yield each bar as soon as all tracks have written it."""
+        plan = self.plan(request, self.seed_of(request, generator))
+        composition, told, size = self.compose([plan], request), 0, self.words.bar_steps
+        while not composition.ended:
+            self.step(composition)
+            (done,) = composition.finished
+            if done > told:
+                score = self.score(composition.written()[0], done * size, request.bpm)
+                for bar in range(told, done):
+                    yield score.cut(bar * size, (bar + 1) * size)
+                told = done
 
-        def count() -> None:
-            self.evaluations += 1
+    def compose(self, plans: Sequence[Plan], draw: BandRequest) -> Composition:
+        """Begin pieces side by side; ``draw`` says how words are drawn."""
+        warp = None
+        if draw.top_p < 1:
+            nucleus: Any = Nucleus(draw.top_p)
+            warp = lambda logits: nucleus(logits, None)  # noqa: E731
+        return Composition(self.net, self.grammar, self.allowed, plans, Draw(draw.temperature, warp))
 
-        return compose(self.net, self.grammar, self.allowed, plans, Draw(draw.temperature, warp), on_bar, count)
+    def step(self, composition: Composition) -> None:
+        """Evaluate the network once for all pieces of a composition."""
+        composition.step()
+        self.evaluations += 1
 
     def plan(self, request: BandRequest, seed: int) -> Plan:
         """Return what is to be written for a request; raises ``RequestError`` for what this model cannot do."""

@@ -9,7 +9,7 @@ Each row has a seed of its own, made of the request's: tracks that shared one wo
 Shapes: k tracks, n pieces, s bars, f controls of a bar and track, v words, r rows (k · n, tracks first).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,66 +45,74 @@ class Written:
         return self.depth / sum(len(track) - 1 for track in self.words)
 
 
-@torch.no_grad()
-def compose(
-    network: BandNetwork,
-    grammar: Grammar,
-    allowed: Bool[Tensor, "k v"],
-    plans: Sequence[Plan],
-    draw: Draw,
-    on_bar: Callable[[int], None] | None = None,
-    on_evaluation: Callable[[], None] | None = None,
-) -> list[Written]:
-    """Write pieces side by side; each is what it would be alone.
+class Composition:
+    """Pieces that are written side by side, an evaluation at a time; each is what it would be alone.
 
-    ``allowed`` are the words that a track has, such as its own range of pitches. ``on_bar`` is told how many bars were
-    begun by each evaluation that begins any.
+    ``allowed`` are the words that a track has, such as its own range of pitches. ``finished`` counts the bars of each
+    piece that are whole.
     """
-    k, n = len(allowed), len(plans)
-    device = allowed.device
-    counts = torch.tensor([len(plan.bars) for plan in plans], device=device)
-    steps = int(counts.max())
-    lengths = torch.zeros(n, steps + 1, dtype=torch.int64, device=device)  # one more, behind the last bar
-    controls = torch.zeros(k, n, steps, plans[0].controls.shape[2], dtype=torch.int64, device=device)
-    for number, plan in enumerate(plans):
-        lengths[number, : len(plan.bars)] = torch.tensor(plan.bars)
-        controls[:, number, : len(plan.bars)] = plan.controls.to(device)
-    kept = torch.arange(steps, device=device) < counts[:, None]
-    most = 2 + max(sum(map(grammar.longest, plan.bars)) for plan in plans)
-    reading = network.begin(network.read(controls, kept), most)
-    seeds = torch.stack([row_seeds(plan.seed, k, device) for plan in plans], 1).flatten()
 
-    words = torch.full((k, n), EDGE, device=device)
-    state = torch.full((k, n), VOID, device=device)
-    bar = torch.full((k, n), -1, device=device)
-    fed = torch.ones(k, n, dtype=torch.bool, device=device)
-    opening = torch.zeros(n, dtype=torch.bool, device=device)
-    waiting = torch.zeros_like(fed)
-    piece = torch.arange(n, device=device).expand(k, n)
-    written: list[list[list[int]]] = [[[EDGE] for _ in range(n)] for _ in range(k)]
-    depth = torch.zeros(n, dtype=torch.int64, device=device)
-    while bool(fed.any()):
-        logits = network.step(reading, words, bar.clamp(min=0), fed, opening)
-        if on_evaluation is not None:
-            on_evaluation()
-        depth += fed.any(0)
-        length = lengths[piece, bar.clamp(min=0)]
-        legal = grammar.legal(bar + 1 == counts, length, state) & allowed[:, None]
+    @torch.no_grad()
+    def __init__(
+        self,
+        network: BandNetwork,
+        grammar: Grammar,
+        allowed: Bool[Tensor, "k v"],
+        plans: Sequence[Plan],
+        draw: Draw,
+    ):
+        k, n, device = len(allowed), len(plans), allowed.device
+        self.network, self.grammar, self.allowed, self.draw = network, grammar, allowed, draw
+        self.counts = torch.tensor([len(plan.bars) for plan in plans], device=device)
+        steps = int(self.counts.max())
+        self.lengths = torch.zeros(n, steps, dtype=torch.int64, device=device)
+        controls = torch.zeros(k, n, steps, plans[0].controls.shape[2], dtype=torch.int64, device=device)
+        for number, plan in enumerate(plans):
+            self.lengths[number, : len(plan.bars)] = torch.tensor(plan.bars)
+            controls[:, number, : len(plan.bars)] = plan.controls.to(device)
+        kept = torch.arange(steps, device=device) < self.counts[:, None]
+        most = 2 + max(sum(map(grammar.longest, plan.bars)) for plan in plans)
+        self.reading = network.begin(network.read(controls, kept), most)
+        self.seeds = torch.stack([row_seeds(plan.seed, k, device) for plan in plans], 1).flatten()
+        self.words = torch.full((k, n), EDGE, device=device)  # the next ones to be read
+        self.state = torch.full((k, n), VOID, device=device)
+        self.bar = torch.full((k, n), -1, device=device)
+        self.fed = torch.ones(k, n, dtype=torch.bool, device=device)
+        self.opening = torch.zeros(n, dtype=torch.bool, device=device)
+        self.piece = torch.arange(n, device=device).expand(k, n)
+        self.drawn: list[list[list[int]]] = [[[EDGE] for _ in range(k)] for _ in range(n)]
+        self.depth = [0] * n
+        self.finished = [0] * n
+
+    @property
+    def ended(self) -> bool:
+        """Whether all pieces are whole."""
+        return not bool(self.fed.any())
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Evaluate the network once: read a word of each row that waits for nothing, and draw the next."""
+        fed, bar = self.fed, self.bar.clamp(min=0)
+        logits = self.network.step(self.reading, self.words, bar, fed, self.opening)
+        length = self.lengths[self.piece, bar]
+        legal = self.grammar.legal(self.bar + 1 == self.counts, length, self.state) & self.allowed[:, None]
         logits = logits.float().masked_fill(~legal, -torch.inf)
         logits = torch.where(legal.any(-1, keepdim=True), logits, 0.0)  # of rows that are at their end
         # The place of a draw is how many words its row has read, which is its own whatever the others do.
-        drawn = draw(logits.flatten(0, 1)[:, None], seeds, reading.words.length[:, None])[:, 0].view(k, n)
+        drawn = self.draw(logits.flatten(0, 1)[:, None], self.seeds, self.reading.words.length[:, None])
+        drawn = drawn[:, 0].view(fed.shape)
         for track, number in fed.nonzero().tolist():
-            written[track][number].append(int(drawn[track, number]))
-        move = grammar.move.to(device)[length, state, drawn]
-        words, state = torch.where(fed, drawn, words), torch.where(fed, move, state)
-        waiting = (words == BAR) | (words == EMPTY)
-        ended = (words == EDGE).all(0)
-        opening = waiting.all(0) & ~ended
-        bar = bar + opening
-        fed = torch.where(opening, True, ~waiting & (words != EDGE))
-        if on_bar is not None and (begun := int(opening.sum())):
-            on_bar(begun)
-    return [
-        Written(tuple(tuple(written[track][number]) for track in range(k)), int(depth[number])) for number in range(n)
-    ]
+            self.drawn[number][track].append(int(drawn[track, number]))
+        move = self.grammar.move.to(drawn.device)[length, self.state, drawn]
+        self.words, self.state = torch.where(fed, drawn, self.words), torch.where(fed, move, self.state)
+        waiting = (self.words == BAR) | (self.words == EMPTY)
+        ended = (self.words == EDGE).all(0)
+        self.depth = [count + own for count, own in zip(self.depth, fed.any(0).tolist(), strict=True)]
+        self.opening = waiting.all(0)
+        self.bar = self.bar + self.opening
+        self.fed = torch.where(self.opening, True, ~waiting & (self.words != EDGE))
+        self.finished = torch.where(ended, self.counts, self.bar[0].clamp(min=0)).tolist()
+
+    def written(self) -> list[Written]:
+        """Return the words so far; of bars that are not finished, some."""
+        return [Written(tuple(map(tuple, words)), depth) for words, depth in zip(self.drawn, self.depth, strict=True)]

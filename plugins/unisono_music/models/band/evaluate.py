@@ -1,183 +1,131 @@
-"""Evaluation of a band: what held-out pieces cost, how far its controls are followed, and how deep a piece is.
+"""Evaluation of a band: its music beside three borders, what held-out pieces cost, its controls, and its depth.
 
-Three systems write pieces as long as the held-out ones::
+    real       held-out pieces                                          the ceiling
+    shuffled   the bars of these in random order                        right within bars alone
+    bigram     each voice by its own pitch before, drawn                right within voices alone
+    model      pieces of the same lengths, told nothing
 
-    real     the pieces themselves                                  what is asked, and the ceiling
-    asked    under the chords, densities, pitches and durations that were measured of them
-    free     told nothing, so that it follows them by chance
-
-Costs are in nats a step, of all tracks together and under the grammar: they compare models of one encoding.
-
-Shapes: k tracks, s bars, f controls of a bar and track.
+Costs are exact, and over the words that the grammar allows: they compare with those of models of the same grid.
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
-from unisono.data import derive_seed
+from unisono.data import collate_items
 from unisono.errors import DataError
 from unisono.evaluation import Report, Row, Section
 
-from unisono_music.corpus.chorales import ChoraleData
-from unisono_music.corpus.data import ScoreData
-from unisono_music.corpus.midi import MidiData
+from unisono_music.corpus import ScoreData
+from unisono_music.corpus.data import score_of_rows
+from unisono_music.corpus.stored import PADDING, Stored
+from unisono_music.measure.borders import Bigram, shuffled_bars
+from unisono_music.measure.controls import MODEL, controls
+from unisono_music.measure.held import Held, num_bars
+from unisono_music.measure.measures import BETTER, UNITS
 from unisono_music.models.band.band import Band
-from unisono_music.models.band.compose import Plan
-from unisono_music.models.band.controls import controls_of
-from unisono_music.scores import Score, features_of, grid_of
 
-REAL, ASKED, FREE = "real", "asked", "free"
-SYSTEMS = [REAL, ASKED, FREE]
+REAL, SHUFFLED, BIGRAM = "real", "shuffled", "bigram"
+SYSTEMS = [REAL, SHUFFLED, BIGRAM, MODEL]
 AT_ONCE = 8
+UNIT = "nats a step"
 
 
 def evaluate(
     synthesizer: Any,
     data: str | Path | ScoreData,
     *,
-    limit: int = 100,
+    limit: int = 32,
     checkpoint: str | Path | None = None,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
+    **fields: Any,
 ) -> Report:
-    """Measure a band on held-out pieces, of at most ``max_bars``, and return one report.
+    """Measure a band on held-out pieces and return one report.
 
-    ``data`` is a JSON of pieces, a folder of MIDI files, or a data module. Raises ``DataError`` where no piece is left
-    or the tracks are others.
+    ``data`` is a data module, a JSON file as ``music/chorales`` reads it, or a folder of MIDI files. At most ``limit``
+    pieces are measured; ``fields`` are those of the request (``temperature=0.9``). Raises ``DataError`` where no piece
+    is left, or where voices or bars are others than the model's.
     """
     model: Band = synthesizer.model
-    held = _held(model, data)
-    usable = [index for index in range(len(held.val_set)) if held.val_set.size(index) <= model.max_bars][:limit]
-    if not usable:
-        raise DataError(
-            f"no held-out piece has at most {model.max_bars} bars: give others", code="empty", path="data", value=limit
-        )
-    chosen = [held.val_set.item(index, torch.Generator()) | {"row": index} for index in usable]
-    batches = [held.collate(chosen[first : first + AT_ONCE]) for first in range(0, len(chosen), AT_ONCE)]
-    costs = _costs(model, batches)
-    draw = model.Request(temperature=temperature, top_p=top_p)
-    plans = {ASKED: [], FREE: []}
-    for batch in batches:
-        pieces, controls = model.pieces(batch), model.measured(batch).cpu()
-        for number, row in enumerate(batch["row"].tolist()):
-            bars = tuple(pieces.sounding[number].sum(-1)[pieces.kept[number]].tolist())
-            own = controls[:, number, : len(bars)]
-            seed = derive_seed("evaluate", row)
-            plans[ASKED].append(Plan(own, bars, seed))
-            plans[FREE].append(Plan(torch.zeros_like(own), bars, seed))
-    wanted = [plan.controls for plan in plans[ASKED]]
-    followed, depth, spent, outside = {REAL: _followed(wanted, wanted, model)}, {}, {}, {}
-    for system, own in plans.items():
-        begun, made = time.perf_counter(), []
-        for first in range(0, len(own), AT_ONCE):
-            with torch.inference_mode():
-                made += model.write(own[first : first + AT_ONCE], draw)
-        spent[system] = (time.perf_counter() - begun) / len(own)
-        scores = [model.score(written, sum(plan.bars)) for written, plan in zip(made, own, strict=True)]
-        followed[system] = _followed(wanted, [_measured(score, model) for score in scores], model)
-        words = sum(len(track) - 1 for written in made for track in written.words)
-        depth[system] = sum(written.depth for written in made) / words
-        outside[system] = sum(_outside(score, model) for score in scores)
-    rows = [
-        Row("chord of the beat", {s: followed[s]["chord"] for s in SYSTEMS}, "%", 1, "higher"),
-        Row("notes of a bar, off by", {s: followed[s]["density"] for s in SYSTEMS}, "", 2, "lower"),
-        Row("eighth of the range", {s: followed[s]["pitch"] for s in SYSTEMS}, "%", 1, "higher"),
-        Row("class of durations", {s: followed[s]["duration"] for s in SYSTEMS}, "%", 1, "higher"),
+    held = Held.read(model, data, limit)
+    asked = [
+        model.Request.parse(bars=num_bars(score, held.facts), seed=1 + number, **fields)
+        for number, score in enumerate(held.real)
     ]
-    cost_rows = [Row(f"nats a step, {name}", {REAL: value}, "", 3, "lower") for name, value in costs.items()]
-    depth_rows = [
-        Row("evaluations for each word", dict(depth), "", 3, f"{1 / len(model.lowest):.2f}"),
-        Row("time for a piece", dict(spent), "s", 2, "lower"),
-        Row("pitches out of range", {s: float(value) for s, value in outside.items()}, "", 0, "lower"),
+    plans = [model.plan(request, request.seed) for request in asked]
+    before, spent, written = model.evaluations, time.perf_counter(), []
+    for at in range(0, len(plans), AT_ONCE):
+        composition = model.compose(plans[at : at + AT_ONCE], asked[0])
+        while not composition.ended:
+            model.step(composition)
+        written += composition.written()
+    spent = time.perf_counter() - spent
+    evaluations = model.evaluations - before
+    made = [model.score(piece, sum(plan.bars)) for piece, plan in zip(written, plans, strict=True)]
+    bigram = Bigram(held.trained, held.facts)
+    systems = {
+        REAL: held.real,
+        SHUFFLED: shuffled_bars(held.real, held.facts),
+        BIGRAM: [bigram.draw(score.num_steps, seed) for seed, score in enumerate(held.real)],
+        MODEL: made,
+    }
+    found = {system: held.reference.measure(scores) for system, scores in systems.items()}
+    music = [
+        Row(name, {system: found[system][name] for system in SYSTEMS}, unit, digits, better)
+        for name, better in BETTER.items()
+        for unit, digits in [UNITS.get(name, ("share", 3))]
     ]
+    words = sum(len(track) - 1 for piece in written for track in piece.words)
+    depth = [
+        Row(
+            "evaluations that wait for one another, by words", {MODEL: sum(p.depth for p in written) / words}, "", 3, ""
+        ),
+        Row("a piece, evaluated beside others", {MODEL: spent / len(written)}, "s", 3, "lower"),
+        Row("evaluations for each piece, beside others", {MODEL: evaluations / len(written)}, digits=1),
+    ]
+    sections = [Section("Music", music), Section("Cost", costs(model, held, bigram)), Section("Depth", depth)]
+    if model.features:
+        sections.append(controls(synthesizer, held, made, fields))
     return Report(
-        title=f"{synthesizer.info.get('model', 'music/band')}: {len(chosen)} held-out pieces",
+        title=f"{synthesizer.info.get('model', 'music/band')}: {len(held.real)} pieces",
         systems=SYSTEMS,
-        sections=[
-            Section("cost", cost_rows),
-            Section("what was asked and is found", rows),
-            Section("depth", depth_rows),
-        ],
+        sections=sections,
         facts={
-            "pieces": len(chosen),
-            "steps": int(sum(item["steps"] for item in chosen)),
-            "temperature": temperature,
-            "top_p": top_p,
-            "at once": AT_ONCE,
-            "device": str(model.device),
+            "pieces": len(held.real),
+            "bars": sum(num_bars(score, held.facts) for score in held.real),
+            "held out": "yes" if held.seen else "no: the data has none of the pieces that were kept out of training",
+            **fields,
+            "threads": torch.get_num_threads(),
         },
     )
 
 
-def _held(model: Band, data: str | Path | ScoreData) -> ScoreData:
-    """The data of held-out pieces, prepared, of the model's tracks."""
-    facts = model.facts
-    if isinstance(data, ScoreData):
-        held = data
-    elif Path(data).suffix.lower() == ".json":
-        held = ChoraleData(str(data), voices=tuple(voice.name for voice in facts.voices))
-    else:
-        held = MidiData(str(data))
-    if held.audit is None:
-        held.prepare(progress=False)
-    if held.val_set is None:
-        raise DataError("the data holds out no piece: set val_size or val_part", code="empty", path="data")
-    names, own = ([voice["name"] for voice in own["voices"]] for own in (held.describe(), facts))
-    if names != own:
-        raise DataError(
-            f"pieces of {', '.join(names)}, and the model writes {', '.join(own)}: give such pieces",
-            code="conflict",
-            path="data",
-            value=names,
-        )
-    return held
+def costs(model: Band, held: Held, bigram: Bigram) -> list[Row]:
+    """Return nats a step of held-out pieces, all voices together, by what the model is told of them."""
+    stored = [piece for piece in held.stored if piece.num_bars <= model.max_bars]
+    if not stored:
+        raise DataError(f"no held-out piece has at most {model.max_bars} bars: give others", code="empty", path="data")
+    whole = [score_of_rows(torch.from_numpy(piece.notes), piece.num_steps, held.facts) for piece in stored]
+    told = nats_per_step(model, stored)
+    rows = [Row("told nothing", {BIGRAM: bigram.nats_per_step(whole), MODEL: told.pop("nothing")}, UNIT, 3, "lower")]
+    return rows + [Row(f"told {name}", {MODEL: value}, UNIT, 3, "lower") for name, value in told.items()]
 
 
 @torch.inference_mode()
-def _costs(model: Band, batches: list[dict[str, Any]]) -> dict[str, float]:
-    """Nats a step of the held-out pieces, told what was measured, that and their codes, and nothing."""
+def nats_per_step(model: Band, stored: Sequence[Stored]) -> dict[str, float]:
+    """Return the cost of pieces for each step, all tracks together, told nothing, controls, and codes too."""
     total: dict[str, float] = {}
     steps = 0
-    for batch in batches:
-        pieces, controls = model.pieces(batch), model.measured(batch)
-        told = {"told nothing": torch.zeros_like(controls)}
+    for at in range(0, len(stored), AT_ONCE):
+        batch = collate_items([piece.item() for piece in stored[at : at + AT_ONCE]], PADDING)
+        pieces, measured = model.pieces(batch), model.measured(batch)
+        told = {"nothing": torch.zeros_like(measured)}
         if model.features:
-            told["controls given"] = controls
+            told["controls"] = measured
         if model.coder is not None:
-            told["codes given too"] = model.coded(pieces, controls)
+            told["controls and codes"] = model.coded(pieces, measured)
         for name, given in told.items():
             total[name] = total.get(name, 0.0) + float(model.cost(pieces, given).double().sum())
         steps += int(pieces.steps.sum())
     return {name: value / steps for name, value in total.items()}
-
-
-def _measured(score: Score, model: Band) -> Int[Tensor, "k s f"]:
-    own = features_of(score)
-    chord, density, pitch, duration = (array[None] for array in (own.chord, own.density, own.pitch, own.duration))
-    return controls_of(chord, density, pitch, duration, model.facts, model.codes.num_groups)[:, 0]
-
-
-def _followed(wanted: list[Int[Tensor, "k s f"]], made: list[Int[Tensor, "k s f"]], model: Band) -> dict[str, float]:
-    """How far what was asked is found: shares in percent, and of density the mean distance in notes."""
-    beats = model.facts.beats_per_bar
-    asked = torch.cat([w.flatten(0, 1) for w in wanted])
-    found = torch.cat([m.flatten(0, 1) for m in made])
-    given = asked > 0
-    right = (asked == found) & given
-    kinds = {"chord": slice(0, beats), "pitch": slice(beats + 1, beats + 2), "duration": slice(beats + 2, beats + 3)}
-    shares = {
-        name: 100 * float(right[:, part].sum() / given[:, part].sum().clamp(min=1)) for name, part in kinds.items()
-    }
-    return shares | {"density": float((asked[:, beats] - found[:, beats]).abs().float().mean())}
-
-
-def _outside(score: Score, model: Band) -> int:
-    """How many steps sound outside of their track's range."""
-    return sum(
-        int(((row >= 0) & ((row < voice.lowest) | (row > voice.highest))).sum())
-        for voice, row in zip(model.facts.voices, grid_of(score).pitch, strict=True)
-    )

@@ -19,7 +19,7 @@ OPEN = "?"
 """What a beat reads whose chord is left open."""
 BARS = 8
 
-Notes = Annotated[int, Field(ge=0, le=DENSEST)]
+Notes = Annotated[float, Field(ge=0, le=DENSEST)]
 Pitch = Annotated[float, Field(ge=0, le=127)]
 Steps = Annotated[float, Field(ge=0.25, le=64)]
 
@@ -28,11 +28,11 @@ class BandRequest(Request):
     """What can be asked of a band. A value for a track holds in all bars; a list has one for each bar, null where it is
     open. What is not asked is the model's choice."""
 
-    chords: str | None = Field(
+    chords: str | list[str] | None = Field(
         default=None,
         max_length=1 << 16,
-        description='chords, bars apart by |, as in "C | F G | Am | ?": those of a bar share its beats, ? is open; '
-        "major and minor triads such as F#m, or other",
+        description='chords, bars apart by | or as a list, as in "C | F G | Am | ?": those of a bar share its beats, '
+        "? is open; major and minor triads such as F#m, or other",
     )
     bars: int | None = Field(
         default=None, ge=1, le=1024, description=f"how many bars (default: the chords', or {BARS})"
@@ -40,10 +40,10 @@ class BandRequest(Request):
     density: dict[str, Notes | list[Notes | None]] = Field(
         default_factory=dict, description="notes that begin in a bar, by track, as in {soprano: 4, bass: [8, 8, 4, 1]}"
     )
-    pitch: dict[str, Pitch | list[Pitch | None]] = Field(
+    mean_pitch: dict[str, Pitch | list[Pitch | None]] = Field(
         default_factory=dict, description="mean MIDI pitch in a bar, by track, as in {soprano: 72}"
     )
-    duration: dict[str, Steps | list[Steps | None]] = Field(
+    mean_duration: dict[str, Steps | list[Steps | None]] = Field(
         default_factory=dict, description="mean duration of the notes of a bar in sixteenths, by track"
     )
     like: str | None = Field(
@@ -58,14 +58,21 @@ class BandRequest(Request):
     @property
     def asks(self) -> bool:
         """Whether anything is asked but length, tempo and draw."""
-        return any((self.chords, self.density, self.pitch, self.duration, self.like))
+        return any((self.chords, self.density, self.mean_pitch, self.mean_duration, self.like))
+
+    @property
+    def bars_of_chords(self) -> list[str]:
+        """The chords of each bar that has any said of it."""
+        if self.chords is None:
+            return []
+        return self.chords.split("|") if isinstance(self.chords, str) else self.chords
 
 
 def bars_of(request: BandRequest, most: int) -> int:
     """Return how many bars are asked for; raises ``RequestError`` for more than ``most``, or fewer than chords."""
-    given = len(request.chords.split("|")) if request.chords is not None else None
+    given = len(request.bars_of_chords)
     count = request.bars if request.bars is not None else given or min(BARS, most)
-    if given is not None and given > count:
+    if given > count:
         raise RequestError(
             f"chords has {given} bars, of bars={count}: leave bars out, or shorten the chords",
             code="conflict",
@@ -80,27 +87,27 @@ def bars_of(request: BandRequest, most: int) -> int:
 def asked(request: BandRequest, count: int, facts: ScoreFacts, num_codes: int) -> Int[Tensor, "k m f"]:
     """Return the controls of a request for so many bars; raises ``RequestError`` that names the field."""
     chord = np.full((1, count, facts.beats_per_bar), -1, dtype=np.int64)
-    for row, text in zip(chord[0], (request.chords or "").split("|"), strict=False):
+    for row, text in zip(chord[0], request.bars_of_chords, strict=False):
         row[:] = _beats(text, facts.beats_per_bar)
-    density = np.nan_to_num(_by_track("density", request.density, count, facts), nan=-1).astype(np.int64)
-    pitch = _by_track("pitch", request.pitch, count, facts)
-    duration = _by_track("duration", request.duration, count, facts) * (facts.steps_per_beat / 4)
+    density = np.nan_to_num(_by_track("density", request.density, count, facts), nan=-1).round().astype(np.int64)
+    pitch = _by_track("mean_pitch", request.mean_pitch, count, facts)
+    duration = _by_track("mean_duration", request.mean_duration, count, facts) * (facts.steps_per_beat / 4)
     for column, voice in enumerate(facts.voices):
         low, high = voice.lowest, voice.highest
         outside = (pitch[..., column] < low) | (pitch[..., column] > high)
         if outside.any():
             value = float(pitch[..., column][outside][0])
             raise RequestError(
-                f"pitch of {voice.name}={value:g}: that track has the pitches {low} to {high}",
+                f"mean_pitch of {voice.name}={value:g}: that track has the pitches {low} to {high}",
                 code="range",
-                path="pitch",
+                path="mean_pitch",
                 value=value,
             )
-        if voice.drums and voice.name in request.pitch:
+        if voice.drums and voice.name in request.mean_pitch:
             raise RequestError(
-                f"pitch of {voice.name}: drums have no mean pitch, leave it out",
+                f"mean_pitch of {voice.name}: drums have no mean pitch, leave it out",
                 code="unsupported",
-                path="pitch",
+                path="mean_pitch",
                 value=voice.name,
             )
     return controls_of(chord, density[None], pitch[None], duration[None], facts, num_codes)[:, 0]
