@@ -5,14 +5,20 @@ from unisono import Plugin
 plugin = Plugin(
     name="music",
     api="1.0",
-    summary="Scores: masked models over voices and time, and what they are measured by",
-    models={"grid": "unisono_music.models.grid:GridModel"},
+    summary="Scores: masked models of voices over time, tracks written in parallel, and their measures",
+    models={
+        "grid": "unisono_music.models.grid:GridModel",
+        "band": "unisono_music.models.band.band:Band",
+    },
     data={
         "chorales": "unisono_music.corpus.chorales:ChoraleData",
         "midi": "unisono_music.corpus.midi:MidiData",
         "tunes": "unisono_music.corpus.tunes:TuneData",
     },
-    evaluators={"grid": "unisono_music.measure.evaluate:evaluate"},
+    evaluators={
+        "grid": "unisono_music.measure.evaluate:evaluate",
+        "band": "unisono_music.models.band.evaluate:evaluate",
+    },
     sweeps={"grid": "unisono_music.measure.evaluate:probe"},
     recipes="unisono_recipes.music",
     extra="music",

@@ -10,12 +10,12 @@ Costs are exact, and over the words that the grammar allows: they compare with t
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from unisono.data import collate_items
-from unisono.errors import DataError
 from unisono.evaluation import Report, Row, Section
 
 from unisono_music.corpus import ScoreData
@@ -49,7 +49,9 @@ def evaluate(
     """
     model: Band = synthesizer.model
     held = Held.read(model, data, limit)
-    asked = [
+    longest = model.max_bars * held.facts.steps_per_bar
+    held = replace(held, real=[score.cut(0, min(score.num_steps, longest)) for score in held.real])
+    asked: list[Any] = [
         model.Request.parse(bars=num_bars(score, held.facts), seed=1 + number, **fields)
         for number, score in enumerate(held.real)
     ]
@@ -103,22 +105,24 @@ def evaluate(
 
 def costs(model: Band, held: Held, bigram: Bigram) -> list[Row]:
     """Return nats a step of held-out pieces, all voices together, by what the model is told of them."""
-    stored = [piece for piece in held.stored if piece.num_bars <= model.max_bars]
-    if not stored:
-        raise DataError(f"no held-out piece has at most {model.max_bars} bars: give others", code="empty", path="data")
-    whole = [score_of_rows(torch.from_numpy(piece.notes), piece.num_steps, held.facts) for piece in stored]
-    told = nats_per_step(model, stored)
+    whole = [score_of_rows(torch.from_numpy(piece.notes), piece.num_steps, held.facts) for piece in held.stored]
+    told = nats_per_step(model, held.stored)
     rows = [Row("told nothing", {BIGRAM: bigram.nats_per_step(whole), MODEL: told.pop("nothing")}, UNIT, 3, "lower")]
     return rows + [Row(f"told {name}", {MODEL: value}, UNIT, 3, "lower") for name, value in told.items()]
 
 
 @torch.inference_mode()
 def nats_per_step(model: Band, stored: Sequence[Stored]) -> dict[str, float]:
-    """Return the cost of pieces for each step, all tracks together, told nothing, controls, and codes too."""
+    """Return the cost of pieces for each step, all tracks together, told nothing, controls, and codes too.
+
+    Pieces are cut at every ``max_bars`` bars, and each part is read as a piece.
+    """
+    size = model.max_bars
+    parts = [piece.cut(at, min(at + size, piece.num_bars)) for piece in stored for at in range(0, piece.num_bars, size)]
     total: dict[str, float] = {}
     steps = 0
-    for at in range(0, len(stored), AT_ONCE):
-        batch = collate_items([piece.item() for piece in stored[at : at + AT_ONCE]], PADDING)
+    for at in range(0, len(parts), AT_ONCE):
+        batch = collate_items([part.item() for part in parts[at : at + AT_ONCE]], PADDING)
         pieces, measured = model.pieces(batch), model.measured(batch)
         told = {"nothing": torch.zeros_like(measured)}
         if model.features:
