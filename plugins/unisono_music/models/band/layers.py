@@ -20,15 +20,16 @@ from unisono.nn.rotary import Rotation, rotate
 class TrackLinear(nn.Module):
     """A linear layer for each track."""
 
-    def __init__(self, sets: int, features_in: int, features_out: int):
+    def __init__(self, sets: int, features_in: int, features_out: int, bias: bool = True):
         super().__init__()
         bound = 1 / math.sqrt(features_in)
         self.weight = nn.Parameter(torch.empty(sets, features_in, features_out).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.zeros(sets, 1, features_out))
+        self.bias = nn.Parameter(torch.zeros(sets, 1, features_out)) if bias else None
 
     def forward(self, x: Float[Tensor, "k n t i"]) -> Float[Tensor, "k n t o"]:
         flat = rearrange(x, "k n t i -> k (n t) i")
-        return (flat @ self.weight + self.bias).unflatten(1, x.shape[1:3])
+        made = flat @ self.weight
+        return (made if self.bias is None else made + self.bias).unflatten(1, x.shape[1:3])
 
 
 class TrackNorm(nn.Module):

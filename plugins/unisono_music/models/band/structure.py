@@ -31,7 +31,7 @@ class BarSimilarity(nn.Module):
         super().__init__()
         self.kind = kind
         self.query = TrackLinear(sets, dim, dim)
-        self.key = TrackLinear(sets, dim, dim)
+        self.key = TrackLinear(sets, dim, dim, bias=False)  # one would move all bars alike, which a softmax undoes
         self.gain = nn.Parameter(torch.ones(sets, 1, 1, 1))
         if kind == "product":
             self.bias = nn.Parameter(torch.zeros(sets, 1, 1, 1))
