@@ -8,9 +8,12 @@ import torch
 from unisono import Synthesizer
 from unisono.errors import DataError, RequestError
 from unisono.recipe import Recipe
+from unisono_music.corpus.data import score_of_rows
 from unisono_music.corpus.stored import Stored
 from unisono_music.models.band.band import Band
+from unisono_music.models.band.compose import Written
 from unisono_music.models.band.controls import control_kinds, controls_of, withheld
+from unisono_music.models.band.evaluate import evaluate, nats_per_step
 from unisono_music.models.band.request import BandRequest, asked, bars_of
 from unisono_music.scores import CHORDS, OTHER, Note, Score, Track, chord_number, features_of, grid_of
 
@@ -60,8 +63,6 @@ def test_a_score_of_its_own_words_is_the_piece(band):
             [0, *targets[there].tolist()]
             for targets, there in zip(pieces.targets[:, number], pieces.there[:, number], strict=True)
         ]
-        from unisono_music.models.band.compose import Written
-
         made = model.score(Written(tuple(map(tuple, rows)), 1), steps)
         notes = [
             (track, note.onset, note.duration, note.pitch)
@@ -169,9 +170,7 @@ def test_a_score_of_other_tracks_or_pitches_is_not_followed(band, tmp_path):
 
 def test_a_score_that_is_followed_gives_its_codes(band, tmp_path):
     model, batch = band.model, batch_of(band)
-    score = model.data.val_set.pieces[0]
-    from unisono_music.corpus.data import score_of_rows
-
+    score = model.data.val_set.pieces[int(batch["row"][0])]
     path = score_of_rows(batch["notes"][0], int(batch["steps"][0]), model.facts).save(tmp_path / "it.mid")
     plan = model.plan(BandRequest(like=str(path), bars=score.num_bars), 0)
     coded = model.coded(model.pieces(batch), model.measured(batch))[:, 0, : score.num_bars]
@@ -240,3 +239,24 @@ def test_controls_are_withheld_by_kind_and_chords_from_all_tracks_at_once(band):
     assert gone[0] == gone[3] and 0.25 < gone[0] < 0.55 and 0.25 < gone[4] < 0.55 and 0.35 < gone[-1] < 0.65
     again = [torch.Generator().manual_seed(number) for number in range(64)]
     assert torch.equal(withheld(full, kinds, 0.0, again), full)
+
+
+# ---- evaluation and streams ------------------------------------------------------------------------------------------
+
+
+def test_a_report_has_costs_depth_and_controls_of_pieces_cut_to_what_the_model_writes():
+    short = make(max_bars=2)
+    report = evaluate(short, short.model.data, limit=2)
+    assert report.value("pitches out of range", "model") == 0
+    assert 1 / 2 <= report.value("evaluations that wait for one another, by words", "model") <= 1
+    assert report.facts["bars"] <= 4
+    pieces = short.model.data.val_set.pieces
+    found = nats_per_step(short.model, pieces)
+    assert report.value("told controls", "model") == pytest.approx(found["controls"], rel=1e-4)
+    assert {"chord of a beat as asked", "notes in a bar off"} <= {r.measure for s in report.sections for r in s.rows}
+
+
+def test_a_stream_has_a_piece_for_each_bar_and_is_the_whole(band):
+    pieces = list(band.stream(chords="C | F | G", temperature=3.0))
+    assert [len(piece.bars) for piece in pieces] == [1, 1, 1]
+    assert Score.join(pieces).tracks == band(chords="C | F | G", temperature=3.0).tracks
