@@ -45,11 +45,12 @@ class TrackNorm(nn.Module):
 
 
 class TrackEmbedding(nn.Module):
-    """A table of vectors for each track."""
+    """A table of vectors for each track; as large as the codes of places that are added to them, or nothing is learnt
+    of words for hundreds of steps."""
 
     def __init__(self, sets: int, count: int, dim: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(sets, count, dim) * 0.02)
+        self.weight = nn.Parameter(torch.randn(sets, count, dim))
 
     def forward(self, ids: Int[Tensor, "k *n"]) -> Float[Tensor, "k *n d"]:
         track = torch.arange(len(ids), device=ids.device).clamp(max=len(self.weight) - 1)
