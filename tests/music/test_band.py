@@ -103,6 +103,22 @@ def test_tracks_of_several_notes_at_once_are_refused(band):
     assert (caught.value.code, caught.value.path) == ("unsupported", "polyphonic")
 
 
+def test_a_batch_is_learnt_by_heart():
+    """Everything that a piece is made of can be heard: words, controls, and what other tracks have written."""
+    model = make(**{"network.dim": 32, "network.same_bar": 2.0, "structure": "sum"}).model.train()
+    batch = next(iter(model.data.train_dataloader()))
+    pieces, controls = model.pieces(batch), model.measured(batch)
+    optimizer = torch.optim.AdamW(model.net.parameters(), lr=5e-3)
+    cost = torch.tensor(torch.inf)
+    for _ in range(60):
+        cost = model.cost(pieces, controls).sum() / pieces.there.sum()
+        cost.backward()
+        torch.nn.utils.clip_grad_norm_(model.net.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    assert cost.item() < 0.1  # of 2.2 nats a word at first
+
+
 # ---- requests --------------------------------------------------------------------------------------------------------
 
 
