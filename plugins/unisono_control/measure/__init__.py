@@ -1,0 +1,1 @@
+"""Measures: success, evaluations of the network and time of policies."""

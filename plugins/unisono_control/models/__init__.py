@@ -1,0 +1,1 @@
+"""Models: policies that read an observation and plan a chunk of actions."""

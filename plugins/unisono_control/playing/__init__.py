@@ -1,0 +1,1 @@
+"""Playing: policies in environments; decoding of a chunk, the episode that comes out."""
