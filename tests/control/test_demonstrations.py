@@ -34,9 +34,7 @@ def counted(**noise) -> Demonstrations:
 
 
 def settled(found: Demonstrations, **options) -> tuple[ControlData, Audit]:
-    data = ControlData(
-        **{"chunk": 4, "batch_size": 2, "val_size": 1, "unseen_share": 0.0, "num_workers": 0, **options}
-    )
+    data = ControlData(**{"chunk": 4, "batch_size": 2, "val_size": 1, "unseen_share": 0.0, "num_workers": 0, **options})
     audit = Audit("episodes")
     for row in found.episodes:
         audit.keep(row.id, row.steps, "steps")

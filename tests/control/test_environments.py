@@ -7,7 +7,13 @@ import pytest
 from counting import Counting
 from refused import refused
 from unisono.errors import DataError, RequestError
-from unisono_control.environments import EnvironmentSpec, Session, environment_names, make_environment, register_environment
+from unisono_control.environments import (
+    EnvironmentSpec,
+    Session,
+    environment_names,
+    make_environment,
+    register_environment,
+)
 from unisono_control.environments.table import CLOSE, SPEED, Table
 from unisono_control.environments.tasks import ALL_TASKS, NUM_WAYS, Task, read_task
 

@@ -151,7 +151,14 @@ def counting_policy(make_policy):
 
 @pytest.mark.parametrize(
     ("fault", "code"),
-    [("reset", "failed"), ("act", "failed"), ("nan", "value"), ("shape", "shape"), ("reward", "value"), ("over", "state")],
+    [
+        ("reset", "failed"),
+        ("act", "failed"),
+        ("nan", "value"),
+        ("shape", "shape"),
+        ("reward", "value"),
+        ("over", "state"),
+    ],
 )
 def test_an_environment_that_breaks_its_word_ends_the_request_in_a_sentence(counting_policy, monkeypatch, fault, code):
     monkeypatch.setitem(registry._registered, "counting", lambda: Counting(fault))

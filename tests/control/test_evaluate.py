@@ -21,12 +21,12 @@ def report(make_policy, oft, tmp_path_factory):
     model, data = make_policy("policy", "--data.unseen_share=0.1")
     rival = save_export(oft[0], tmp_path_factory.mktemp("rival") / "oft")
     with pytest.raises(DataError):  # it sees pictures, and is of other demonstrations
-        evaluate(Synthesizer(model), data.demonstrations, limit=2, against=[str(rival)], progress=False)
-    return model, data, evaluate(Synthesizer(model), data.demonstrations, limit=4, progress=False)
+        evaluate(Synthesizer(model), data.demonstrations, limit=2, against=[str(rival)], timed=1, progress=False)
+    return model, data, evaluate(Synthesizer(model), data.demonstrations, limit=4, timed=1, progress=False)
 
 
 def test_a_report_counts_what_episodes_say(report):
-    model, data, found = report
+    model, _, found = report
     seeds = [FIRST_SEED + i for i in range(4)]
     made = play(model, [model.Request(seed=seed) for seed in seeds])
     assert found.value("success", "plain") == np.mean([e.success for e in made])
@@ -41,7 +41,7 @@ def test_a_report_counts_what_episodes_say(report):
     histograms = [item for item in found.items if "action" in item]
     chunks = sum(len(e.rounds) for e in made)
     for item in histograms:
-        assert sum(item["tokens fixed in round 1, 2, …"]) == chunks * model.facts.chunk
+        assert sum(item["fixed in round 1, 2, …"]) == chunks * model.facts.chunk
     assert [item["action"] for item in histograms] == ["dx", "dy", "grip"]
     json.dumps(found.to_dict(), allow_nan=False)
 
@@ -60,11 +60,11 @@ def test_costs_are_those_of_single_episodes(tiny):
 
 def test_evaluation_seeds_were_seen_by_nobody(tiny):
     """Seeds of the training episodes among those of an evaluation make any policy look good."""
-    model, data = tiny
+    model, _ = tiny
     model_facts = replace(model.facts, trained=((FIRST_SEED, FIRST_SEED + 1),))
     kept, model.facts = model.facts, model_facts
     try:
-        assert fresh_seeds(model, 3, {FIRST_SEED + 3}) == [FIRST_SEED + 2, FIRST_SEED + 4, FIRST_SEED + 5]
+        assert fresh_seeds([model], 3, {FIRST_SEED + 3}) == [FIRST_SEED + 2, FIRST_SEED + 4, FIRST_SEED + 5]
     finally:
         model.facts = kept
 

@@ -46,7 +46,7 @@ def record(
     name: str,
     settings: dict[str, Any],
     seeds: Sequence[int],
-    noise: NoiseSpec = NoiseSpec(),  # noqa: B008
+    noise: NoiseSpec = NoiseSpec(),
     progress: bool = False,
 ) -> tuple[Demonstrations, Audit]:
     """Record the expert's episodes of the seeds; episodes in which it fails, or the environment does, are dropped.

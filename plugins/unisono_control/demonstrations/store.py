@@ -74,9 +74,7 @@ class Demonstrations:
         """Write a folder; raises ``DataError`` where one is there already, or it cannot be written."""
         folder = Path(folder)
         if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
-            raise DataError(
-                f"{folder}: is there already; give another name, or remove it", code="exists", path=folder
-            )
+            raise DataError(f"{folder}: is there already; give another name, or remove it", code="exists", path=folder)
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in NEEDED}
         if self.pictures is not None:
             arrays["pictures"] = np.ascontiguousarray(self.pictures)

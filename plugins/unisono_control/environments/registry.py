@@ -26,7 +26,10 @@ def register_environment(name: str, make: Callable[..., Environment]) -> None:
     """Make an environment known under a name; raises ``DataError`` where the name is taken by another one."""
     if name in BUILT_IN or _registered.get(name, make) is not make:
         raise DataError(
-            f"an environment {name!r} is known already: give another name", code="exists", path="environment", value=name
+            f"an environment {name!r} is known already: give another name",
+            code="exists",
+            path="environment",
+            value=name,
         )
     _registered[name] = make
 

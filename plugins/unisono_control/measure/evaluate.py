@@ -42,7 +42,7 @@ EXPERT, IN_BINS = "expert", "in bins"
 DECODINGS = ("plain", "jacobi", "gauss-seidel", "ngram", "shifted-chunk")
 FIRST_SEED = 1_000_000
 """Episodes are of the seeds from here on, less those that were trained on."""
-TIMED, TURNS, MOST_CHUNKS, ROWS = 40, 5, 2000, 64
+TURNS, MOST_CHUNKS, ROWS = 5, 2000, 64
 APART = 0.05
 """How far percentiles of another corpus may lie from the policy's, relative to their distance."""
 
@@ -53,6 +53,7 @@ def evaluate(
     *,
     limit: int = 40,
     against: Sequence[str] = (),
+    timed: int = 40,
     device: str | None = None,
     checkpoint: str | Path | None = None,
     progress: bool = True,
@@ -60,9 +61,10 @@ def evaluate(
 ) -> Report:
     """Measure a policy, and return one report.
 
-    ``data`` are demonstrations as ``unisono control record`` writes them, of the environment that the policy knows, with
-    the statistics that it was trained with; ``limit`` episodes are played of each system, of seeds that none of them
-    has. ``against`` names more exports; ``fields`` are those of the request (``execute=4``).
+    ``data`` are demonstrations as ``unisono control record`` writes them, of the environment that the policy knows and
+    with the statistics that it was trained with; ``limit`` episodes are played of each system, of seeds that none of
+    them has. ``against`` names more exports, ``timed`` is how many chunks time is taken of, and ``fields`` are those of
+    the request (``execute=4``).
 
     Raises ``DataError`` for demonstrations of another environment or of other statistics.
     """
@@ -73,22 +75,22 @@ def evaluate(
     policy: Policy = synthesizer.model
     found = data if isinstance(data, Demonstrations) else Demonstrations.read(data)
     check_same_data(policy, found)
-    recorded = {row.seed for row in found.episodes}
-    asked = fresh_seeds(policy, limit, recorded)
-    bar = {"console": Console(stderr=True), "disable": not progress}
-    played: dict[str, list[Episode]] = {}
-    watch: list[list[tuple[Moment, Plan]]] = []
     name = own_name(policy)
-    played[name] = play(policy, [policy.Request(seed=seed, **fields) for seed in asked], watch=watch)
     systems = {name: policy}
     for path in against:
         rival = load(path, device=str(policy.device)).model
         if not isinstance(rival, Policy):
             raise DataError(f"{path}: is no policy of the control plugin", code="type", path="against", value=path)
         check_same_data(rival, found)
-        title = own_name(rival) if own_name(rival) not in played else Path(path).name
-        kept = {key: value for key, value in fields.items() if key in rival.Request.model_fields}
-        played[title], systems[title] = play(rival, [rival.Request(seed=seed, **kept) for seed in asked]), rival
+        systems[own_name(rival) if own_name(rival) not in systems else Path(path).name] = rival
+    asked = fresh_seeds(list(systems.values()), limit, {row.seed for row in found.episodes})
+    bar = {"console": Console(stderr=True), "disable": not progress}
+    played: dict[str, list[Episode]] = {}
+    watch: list[list[tuple[Moment, Plan]]] = []
+    for title, system in systems.items():
+        kept = {key: value for key, value in fields.items() if key in system.Request.model_fields}
+        requests = [system.Request(seed=seed, **kept) for seed in asked]
+        played[title] = play(system, requests, watch=watch if system is policy else None)
     expert = list(track(_experts(policy, asked), "expert", total=2 * len(asked), **bar))
     played_by_script = {EXPERT: expert[: len(asked)], IN_BINS: expert[len(asked) :]}
     sections, histograms = [_outcome(played, played_by_script)], []
@@ -98,15 +100,19 @@ def evaluate(
     if isinstance(policy, ChunkPolicy):
         pairs = [pair for episode in watch for pair in episode][:MOST_CHUNKS]
         costs = {d: cost_of(policy, pairs, d, told) for d in track(DECODINGS, "decoding", **bar)}
-        speeds = _speeds(systems, pairs, told)
+        speeds = _speeds(systems, pairs, told, timed)
         sections += [_cost(costs, speeds, policy.num_tokens), _fixed(policy, costs["jacobi"])]
         histograms = [
-            {"system": "jacobi", "action": name, "tokens fixed in round 1, 2, …": np.bincount(each.ravel())[1:].tolist()}
+            {
+                "system": "jacobi",
+                "action": name,
+                "fixed in round 1, 2, …": np.bincount(each.ravel())[1:].tolist(),
+            }
             for name, each in zip(found.spec.action_names, np.moveaxis(costs["jacobi"].fixed, 2, 0), strict=True)
         ]
     else:
         pairs = [pair for episode in watch for pair in episode][:MOST_CHUNKS]
-        speeds = _speeds(systems, pairs, told)
+        speeds = _speeds(systems, pairs, told, timed)
         sections.append(Section("What a chunk costs", [Row("chunks a second", speeds, "", 1, "higher")]))
     columns = list(dict.fromkeys([EXPERT, IN_BINS, *played, *(DECODINGS if len(sections) > 2 else ())]))
     return Report(
@@ -139,7 +145,12 @@ def probe(synthesizer: Any, data: str | Path | Demonstrations, *, limit: int = 1
     def measure(made: list[Episode]) -> dict[str, float]:
         return {"success": fmean(e.success for e in made), "return": fmean(e.score for e in made)}
 
-    return Probe([{} for _ in range(limit)], measure, {"success": "higher", "return": "higher"}, {"environment": found.spec.version})
+    return Probe(
+        [{} for _ in range(limit)],
+        measure,
+        {"success": "higher", "return": "higher"},
+        {"environment": found.spec.version},
+    )
 
 
 def own_name(policy: Policy) -> str:
@@ -172,12 +183,12 @@ def check_same_data(policy: Policy, found: Demonstrations) -> None:
             )
 
 
-def fresh_seeds(policy: Policy, count: int, recorded: set[int]) -> list[int]:
-    """Return seeds of episodes that were neither trained on nor recorded."""
+def fresh_seeds(policies: Sequence[Policy], count: int, recorded: set[int]) -> list[int]:
+    """Return seeds of episodes that none of the policies was trained on, and that were not recorded."""
     seeds: list[int] = []
     seed = FIRST_SEED
     while len(seeds) < count:
-        if not policy.facts.was_trained_on(seed) and seed not in recorded:
+        if seed not in recorded and not any(policy.facts.was_trained_on(seed) for policy in policies):
             seeds.append(seed)
         seed += 1
     return seeds
@@ -231,23 +242,19 @@ def _outcome(played: dict[str, list[Episode]], scripts: dict[str, list[Outcome]]
     )
 
 
-def _unseen(
-    systems: dict[str, Policy], unseen: Sequence[str], seeds: Sequence[int], fields: dict[str, Any]
-) -> Section:
+def _unseen(systems: dict[str, Policy], unseen: Sequence[str], seeds: Sequence[int], fields: dict[str, Any]) -> Section:
     """Success in kinds of tasks that no demonstration was of, as many episodes as of the others."""
     share = {}
     for name, policy in systems.items():
         kept = {key: value for key, value in fields.items() if key in policy.Request.model_fields}
-        asked = [
-            policy.Request(seed=seed, instruction=unseen[i % len(unseen)], **kept) for i, seed in enumerate(seeds)
-        ]
+        asked = [policy.Request(seed=seed, instruction=unseen[i % len(unseen)], **kept) for i, seed in enumerate(seeds)]
         share[name] = fmean(e.success for e in play(policy, asked))
     return Section(f"{len(unseen)} kinds of tasks never trained on", [Row("success there", share, "", 3, "higher")])
 
 
 @dataclass(frozen=True, eq=False)
 class Cost:
-    """What a decoding needs for chunks: evaluations of each, places computed, and the share that is equal to plain's."""
+    """What a decoding needs for chunks: evaluations of each, places computed, the share that is equal to plain's."""
 
     rounds: np.ndarray
     positions: float
@@ -272,9 +279,9 @@ def cost_of(policy: ChunkPolicy, pairs: Sequence[tuple[Moment, Plan]], decoding:
 
 
 def _speeds(
-    systems: dict[str, Policy], pairs: Sequence[tuple[Moment, Plan]], fields: dict[str, Any]
+    systems: dict[str, Policy], pairs: Sequence[tuple[Moment, Plan]], fields: dict[str, Any], timed: int
 ) -> dict[str, float | str | None]:
-    """Chunks a second, one at a time, of each decoding and each other policy; the median of the turns' ratios decides."""
+    """Chunks a second, one at a time, of each decoding and each other policy, which take turns: the median of them."""
     ways: dict[str, Any] = {}
     for name, policy in systems.items():
         kept = {key: value for key, value in fields.items() if key in policy.Request.model_fields}
@@ -282,8 +289,8 @@ def _speeds(
             ways |= {d: (policy, policy.Request(decoding=d, **kept)) for d in DECODINGS}  # type: ignore[arg-type]
         else:
             ways[name] = (policy, policy.Request(**kept))
-    stride = max(1, len(pairs) // TIMED)
-    moments = [moment for moment, _ in pairs[::stride]][:TIMED]
+    stride = max(1, len(pairs) // timed)
+    moments = [moment for moment, _ in pairs[::stride]][:timed]
     spent: dict[str, list[float]] = {name: [] for name in ways}
     with torch.no_grad():
         for turn in range(TURNS + 1):  # the first warms up
@@ -303,8 +310,20 @@ def _cost(costs: dict[str, Cost], speeds: dict[str, Any], num_tokens: int) -> Se
         [
             Row("chunks with plain's tokens", {d: 100 * c.equal for d, c in costs.items()}, "%", 2, "higher"),
             Row("evaluations", {d: float(c.rounds.mean()) for d, c in costs.items()}, "mean", 2, "lower"),
-            Row("evaluations, most", {d: float(np.quantile(c.rounds, 0.95)) for d, c in costs.items()}, "95 %", 1, "lower"),
-            Row("evaluations by tokens", {d: float(c.rounds.mean()) / num_tokens for d, c in costs.items()}, "", 3, "lower"),
+            Row(
+                "evaluations, most",
+                {d: float(np.quantile(c.rounds, 0.95)) for d, c in costs.items()},
+                "95 %",
+                1,
+                "lower",
+            ),
+            Row(
+                "evaluations by tokens",
+                {d: float(c.rounds.mean()) / num_tokens for d, c in costs.items()},
+                "",
+                3,
+                "lower",
+            ),
             Row("places computed, batches of 64", {d: c.positions for d, c in costs.items()}, "", 1, "lower"),
             Row("chunks a second, one at a time", speeds, "", 1, "higher"),
             Row("times plain's", {name: speed / plain for name, speed in speeds.items()}, "", 2, "higher"),

@@ -4,8 +4,8 @@
 
     observation ─ encoder ─ prefix [b, p, d] ─ a chunk of actions ─ environment ─ observation …
 
-The fingerprint of the statistics (``ControlFacts.mark``) is a buffer of the weights. Weights of another data set or chunk
-length, put beside these facts, are refused when they are loaded, not noticed when the robot moves.
+The fingerprint of the statistics (``ControlFacts.mark``) is a buffer of the weights. Weights of another data set or
+chunk length, put beside these facts, are refused when they are loaded, not noticed when the robot moves.
 
 Shapes: b batch, m actions of a chunk, a numbers of an action, p vectors of the prefix, d channels.
 """

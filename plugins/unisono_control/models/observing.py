@@ -10,6 +10,7 @@
 Shapes: b batch, p vectors, d channels, s numbers of the state, w words, h pixels of a side.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -43,7 +44,9 @@ class ObservationEncoder(nn.Module):
         self.groups = facts.environment.groups
         self.words = nn.Embedding(len(facts.words) + 1, dim) if facts.max_words else None
         self.picture = picture_encoder(dim) if facts.environment.picture_size else None
-        self.state = Modules(nn.Sequential(nn.Linear(size, dim), nn.SiLU(), nn.Linear(dim, dim)) for size in self.groups)
+        self.state = Modules(
+            nn.Sequential(nn.Linear(size, dim), nn.SiLU(), nn.Linear(dim, dim)) for size in self.groups
+        )
         self.start = nn.Parameter(torch.zeros(1, 1, dim))
         side = -(-facts.environment.picture_size // 8)
         self.count = facts.max_words + side * side + len(self.groups) + 1
@@ -76,6 +79,6 @@ def picture_encoder(dim: int) -> nn.Module:
     """Return three convolutions of stride 2; from 32 × 32 pixels to 4 × 4 vectors."""
     channels = (3, dim // 4, dim // 2, dim)
     layers: list[Any] = []
-    for before, after in zip(channels, channels[1:], strict=False):
+    for before, after in pairwise(channels):
         layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.SiLU()]
     return nn.Sequential(*layers[:-1])

@@ -49,9 +49,7 @@ class RegressionPolicy(Policy):
         )
         self.to_action = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, a))
 
-    def predict(
-        self, batch: dict[str, Any], slots: Float[Tensor, "n d"] | None = None
-    ) -> Float[Tensor, "b m a"]:
+    def predict(self, batch: dict[str, Any], slots: Float[Tensor, "n d"] | None = None) -> Float[Tensor, "b m a"]:
         """Return a chunk of actions, normalised: −1 is the 1st percentile, 1 the 99th."""
         prefix = self.prefix(batch)
         empty = (self.slots if slots is None else slots).expand(len(prefix), -1, -1)

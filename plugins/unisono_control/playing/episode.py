@@ -107,9 +107,7 @@ class Episode(Media):
         raw = read_json(Path(path))
         names = {field.name for field in fields(cls)}
         if not isinstance(raw, dict) or not names - {"tokens", "fixed"} <= raw.keys() <= names:
-            raise DataError(
-                f"{shown(path)}: is not an episode saved as JSON; save it again", code="format", path=path
-            )
+            raise DataError(f"{shown(path)}: is not an episode saved as JSON; save it again", code="format", path=path)
         try:
             values: dict[str, Any] = {key: tuple(v) if type(v) is list else v for key, v in raw.items()}
             for name, kind in ARRAYS.items():
