@@ -35,6 +35,10 @@ class Session:
         self.environment, self.spec = environment, environment.spec
         self.max_steps = min(self.spec.max_steps, max_steps or self.spec.max_steps)
         self.seed, self.steps, self.score = 0, 0, 0.0
+        self._low, self._high = (np.array(v, dtype=np.float32) for v in (self.spec.action_low, self.spec.action_high))
+        rounding = CLOSE * (self._high - self._low)
+        self._least, self._most = self._low - rounding, self._high + rounding
+        self._shape = (len(self.spec.state_names),)
 
     def reset(self, seed: int, instruction: str = "") -> None:
         """Begin the episode of a seed."""
@@ -69,10 +73,8 @@ class Session:
         """Return what is seen, checked: shapes as declared, all numbers finite."""
         seen = self._watched("observe", self.environment.observe)
         state, size = np.asarray(seen.state, dtype=np.float32), self.spec.picture_size
-        if state.shape != (len(self.spec.state_names),):
-            raise self._fault(
-                f"observes a state of shape {state.shape}, not ({len(self.spec.state_names)},)", "shape", state.shape
-            )
+        if state.shape != self._shape:
+            raise self._fault(f"observes a state of shape {state.shape}, not {self._shape}", "shape", state.shape)
         if not np.isfinite(state).all():
             place = int(np.flatnonzero(~np.isfinite(state))[0])
             raise self._fault(f"observes {self.spec.state_names[place]}={state[place]}", "value", float(state[place]))
@@ -94,19 +96,18 @@ class Session:
     def check_action(self, action: Float[np.ndarray, " a"]) -> Float[np.ndarray, " a"]:
         """Return an action within its limits, as float32; raises ``RequestError`` for another."""
         action = np.asarray(action, dtype=np.float32)
-        low, high = (np.array(limit, dtype=np.float32) for limit in (self.spec.action_low, self.spec.action_high))
+        low, high = self._low, self._high
         if action.shape != low.shape:
             raise self._fault(f"takes actions of shape {low.shape}, got {action.shape}", "shape", action.shape)
-        rounding = CLOSE * (high - low)
-        wrong = ~((action >= low - rounding) & (action <= high + rounding))  # NaN is neither
-        if wrong.any():
-            place = int(np.flatnonzero(wrong)[0])
+        fits = (action >= self._least) & (action <= self._most)  # NaN is neither
+        if not fits.all():
+            place = int(np.flatnonzero(~fits)[0])
             raise self._fault(
                 f"takes {self.spec.action_names[place]} from {low[place]:g} to {high[place]:g}, got {action[place]}",
                 "range" if np.isfinite(action[place]) else "value",
                 float(action[place]),
             )
-        return action.clip(low, high)
+        return np.minimum(np.maximum(action, low), high)
 
     def expert(self) -> Float[np.ndarray, " a"]:
         """Return what the environment's expert would do, checked as an action."""
