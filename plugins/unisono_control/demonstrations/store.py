@@ -147,7 +147,8 @@ class Demonstrations:
 
 
 def _spec(values: dict[str, Any]) -> EnvironmentSpec:
-    return EnvironmentSpec(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+    given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    return EnvironmentSpec(**given)
 
 
 def _damaged(path: Path, what: str, code: Any = "damaged") -> DataError:

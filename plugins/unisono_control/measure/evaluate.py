@@ -271,6 +271,7 @@ def cost_of(policy: ChunkPolicy, pairs: Sequence[tuple[Moment, Plan]], decoding:
         for batch in chunks(members, ROWS):
             made = policy.plan([moment for moment, _ in batch], request)
             for plan, (_, asked) in zip(made, batch, strict=True):
+                assert plan.tokens is not None and asked.tokens is not None  # a ChunkPolicy plans by tokens
                 rounds.append(plan.rounds)
                 equal.append(np.array_equal(plan.tokens, asked.tokens))
                 fixed.append(plan.fixed)

@@ -91,9 +91,10 @@ class ChunkPolicy(Policy):
             block=request.block,
             num_draft=request.num_draft,
         )
+        network: Any = ChunkNetwork(self, prefix)  # reads a KVCache, while a network in general reads any
         try:
             out = decode(
-                ChunkNetwork(self, prefix),
+                network,
                 prompt,
                 method,
                 p + n,
