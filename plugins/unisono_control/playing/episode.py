@@ -24,6 +24,8 @@ from unisono_control.environments import Session, make_environment
 
 MAX_FPS = 25
 SHOWN_FRAMES = 6
+FILM_SIZE = 300
+"""Pixels of a film's longer side, at most."""
 HOLD_SECONDS = 1.0
 """For which the last frame of a film stays."""
 ARRAYS = {"states": np.float32, "actions": np.float32, "rewards": np.float32, "tokens": np.int64, "fixed": np.int64}
@@ -159,6 +161,7 @@ class Episode(Media):
         pictures = []
         for frame in self.frames(stride):
             picture = Pillow.fromarray(frame)
+            picture.thumbnail((FILM_SIZE, FILM_SIZE))
             if self.instruction:
                 framed = Pillow.new("RGB", (picture.width, picture.height + 16), "white")
                 framed.paste(picture, (0, 16))
