@@ -1,0 +1,1 @@
+"""Lifting: joints in a picture become joints in space."""
