@@ -87,6 +87,8 @@ def test_every_key_of_a_section_is_explained(section, spec):
         ("music/chorales", "music.md"),
         ("music/midi", "music.md"),
         ("music/tunes", "music.md"),
+        ("motion/views", "lifter.md"),
+        ("motion/figure-views", "lifter.md"),
         ("image/folder", "image.md"),
         ("image/captions", "image.md"),
         ("image/shards", "image.md"),
@@ -115,6 +117,8 @@ def test_every_field_of_a_request_is_explained():
             assert f"| `{field}` |" in page(f"{name}.md"), f"{field} is not explained"
     for field in plugin.resolve("text/mdlm", "models").Request.model_fields:
         assert f"| `{field}` |" in page("text-decoding.md"), f"{field} is not explained"
+    for field in plugin.resolve("motion/lifter", "models").Request.model_fields:
+        assert f"`{field}`" in page("lifter.md"), f"{field} is not explained"
 
 
 def test_the_reference_says_what_the_docstrings_say():

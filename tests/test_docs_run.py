@@ -32,6 +32,7 @@ STAND_INS = {
     **dict.fromkeys(("my-mdlm", "my-model"), "checkpoints/text-mdlm-shakespeare"),
     **dict.fromkeys(("my-motion", "move"), "checkpoints/motion-bandai"),
     **dict.fromkeys(("my-tokenizer", "tokenizer"), "checkpoints/motion-bandai/components/tokenizer"),
+    "my-lifter": "checkpoints/motion-lifter",
     "matcher": "checkpoints/motion-bandai/components/matcher",
     "my-soundstorm": "checkpoints/soundstorm-en",
     **dict.fromkeys(("my-gmlm", "my-gmlm-levels"), "checkpoints/gmlm-digits"),

@@ -336,8 +336,8 @@ NAMES = list(SKELETON.names)
         ({"keypoints": "a.json", "joints": NAMES}, "conflict", "joints"),
         ({"keypoints": "nowhere.json"}, "missing", "nowhere.json"),
         ({"keypoints": "film.mp4"}, "unsupported", "film.mp4"),
-        ({"points": spoiled((2, 3, 0), np.nan)}, "value", "keypoints"),
-        ({"points": spoiled((2, 3, 1), np.inf)}, "value", "keypoints"),
+        ({"points": spoiled((2, 3, 0), np.nan)}, "range", "points.2.3.0"),
+        ({"points": spoiled((2, 3, 1), np.inf)}, "range", "points.2.3.1"),
         ({"points": spoiled((1, 0, 2), 1.5)}, "range", "keypoints"),
         ({"points": spoiled((1, 0, 2), -0.1)}, "range", "keypoints"),
         ({"points": spoiled((1, 0, 0), 5000.0)}, "range", "width"),
@@ -483,11 +483,21 @@ def test_a_start_from_another_skeleton_or_rate_is_refused(model, views):
         model.check_source({**facts, "skeleton": other})
 
 
-def test_sizes_that_do_not_divide_are_refused():
-    with refused(RecipeError, "value", "model.network.dim", value=15):
-        Recipe.read("motion/lifter-tiny", ["--model.network.dim=15"]).build_model({})
-    with refused(DataError, "value", "model.network.dim", value=12):
-        Lifter(network=LifterSizes(dim=12, num_heads=5))
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("dim", 15, "value"),
+        ("num_heads", 3, "value"),
+        ("num_layers", 0, "range"),
+        ("neighbours", 0, "range"),
+        ("layer_scale", 0, "range"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(name, value, code):
+    with refused(RecipeError, code):
+        Recipe.read("motion/lifter-tiny", [f"--model.network.{name}={value}"]).build_model({})
+    with refused(RecipeError, code, "model.network.dim" if code == "value" else f"model.network.{name}"):
+        LifterSizes(**{"dim": 16, "num_heads": 2, name: value})
 
 
 # ---- evaluation --------------------------------------------------------------------------------

@@ -232,7 +232,7 @@ def _check(values: Float[np.ndarray, "t j 3"]) -> None:
     if bad.any():
         frame, joint, _ = map(int, np.argwhere(bad)[0])
         raise DataError(
-            f"frame {frame} has NaN or infinity at joint {joint}: any number with confidence 0 says that it was not seen",
+            f"frame {frame} has NaN or infinity at joint {joint}: a joint that was not seen has confidence 0",
             code="value",
             path="keypoints",
             value=[frame, joint],

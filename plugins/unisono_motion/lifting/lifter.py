@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from unisono import Model
 from unisono.batching import Progress, chunks
-from unisono.errors import CheckpointError, DataError
+from unisono.errors import CheckpointError
 from unisono.model import OnStep
 
 from unisono_motion.lifting.camera import levelled
@@ -57,13 +57,6 @@ class Lifter(Model):
         objective: LiftObjective = LiftObjective(),  # noqa: B008
     ):
         super().__init__()
-        if network.dim < 2 or network.dim % 2 or network.dim % network.num_heads:
-            raise DataError(
-                f"network.dim={network.dim} must be even and divisible by num_heads={network.num_heads}",
-                code="value",
-                path="model.network.dim",
-                value=network.dim,
-            )
         self.network, self.objective = network, objective
 
     def build(self, facts: Mapping[str, Any]) -> None:

@@ -20,13 +20,14 @@ Shapes: b batch, t frames, j joints, d channels, n nodes (joints or frames). Mas
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from unisono.errors import Code, RecipeError
 from unisono.nn.attention import attend, split_parts
 from unisono.nn.fft import sinusoids
 
@@ -54,6 +55,15 @@ class LifterSizes:
     head_dim: int = 512
     layer_scale: float = 1e-5
     streams: Literal["both", "attention", "graph"] = "both"
+
+    def __post_init__(self):
+        for name in ("dim", "num_layers", "num_heads", "neighbours", "head_dim"):
+            if getattr(self, name) < 1:
+                raise _refused(name, getattr(self, name), "must be at least 1", "range")
+        if self.dim % 2 or self.dim % self.num_heads:
+            raise _refused("dim", self.dim, f"must be even and divisible by num_heads={self.num_heads}", "value")
+        if not 0 < self.layer_scale <= 1:
+            raise _refused("layer_scale", self.layer_scale, "must be above 0 and at most 1", "range")
 
 
 class Attention(nn.Module):
@@ -220,6 +230,11 @@ class FrameNetwork(nn.Module):
         for block in self.blocks:
             x = x + block(x)
         return rearrange(self.last(x), "b t (j c) -> b t j c", c=3)
+
+
+def _refused(name: str, value: Any, what: str, code: Code) -> RecipeError:
+    path = f"model.network.{name}"
+    return RecipeError(f"{path}={value} {what}", code=code, path=path, value=value)
 
 
 def skeleton_adjacency(parents: Sequence[int]) -> Float[Tensor, "j j"]:
