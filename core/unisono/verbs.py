@@ -16,6 +16,7 @@ VERBS = {
     "recipes": "list recipes, or copy one to edit",
     "data": "audit a recipe's data before training",
     "plugins": "list plugins and their state",
+    "new-plugin": "make a package to begin a plugin with",
     "check": "run the conformance kit on a plugin",
     "doctor": "print versions, device and plugins, to paste in a bug report",
 }

@@ -124,7 +124,7 @@ def plugin_verbs() -> dict[str, str]:
 def _module(verb: str) -> Any:
     """The module of a verb, of the core or of a plugin."""
     if verb in VERBS:
-        return import_module(f"unisono.cli.{verb}")
+        return import_module(f"unisono.cli.{verb.replace('-', '_')}")
     from unisono import plugin
 
     return plugin.verb_module(verb)
