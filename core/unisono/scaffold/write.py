@@ -70,7 +70,7 @@ def new_plugin(name: str, kind: str = "masked", dest: str | Path = ".") -> Path:
 
 def templates_of(kind: str) -> Iterator[tuple[str, str]]:
     """Yield the path and text of each file of a kind, under the name ``sketch``."""
-    root = resources.files(__package__) / "templates"
+    root = resources.files("unisono.scaffold") / "templates"
     for part in ("shared", kind):
         for path, file in _files(root / part):
             lines = file.read_text(encoding="utf-8").split("\n")

@@ -122,7 +122,7 @@ class Sketch(Model):
         self, asked: SketchRequest, shape: Int[Tensor, " b"], noise: Float[Tensor, "b n 2"]
     ) -> Float[Tensor, "b n 2"]:
         """Take noise to outlines as a request asks, and count what the network did."""
-        from diffusers import FlowMatchEulerDiscreteScheduler
+        from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
         none = torch.full_like(shape, len(self.facts.shapes))
         there = torch.ones(noise.shape[:2], dtype=torch.bool, device=noise.device)

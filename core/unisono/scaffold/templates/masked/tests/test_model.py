@@ -81,8 +81,9 @@ def test_it_is_measured_on_a_file(synthesizer, file):
     with file.open("a", encoding="utf-8") as opened:
         opened.write('\n{"pattern": "sideways", "tokens": [1, 2]}')
     report = evaluate(synthesizer, file)
-    assert 0 <= report.value("tokens right", "model") <= 1
+    found = report.value("tokens right", "model")
+    assert isinstance(found, float) and 0 <= found <= 1
     assert [failure["id"] for failure in report.failures] == ["row 2"]
     probed = probe(synthesizer, file, limit=2)
     made = synthesizer([synthesizer.request(**fields) for fields in probed.requests])
-    assert 0 <= probed.measure(made)["tokens right"] <= 1
+    assert probed.measure is not None and 0 <= probed.measure(made)["tokens right"] <= 1
