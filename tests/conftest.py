@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-collect_ignore = ["example_plugin"]  # a distribution of its own: test_packaging installs it and runs its tests
-
 FRAMES_PER_SYMBOL = 6
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: one thread each, set before torch is imported

@@ -41,8 +41,8 @@ def test_every_verb_has_a_section():
 
 def test_every_verb_in_the_docs_exists():
     for path, text in TEXT.items():
-        commands = re.findall(r"^(?:\$ )?unisono ([a-z]+)", text, re.MULTILINE)
-        commands += re.findall(r"`unisono ([a-z]+)", text)
+        commands = re.findall(r"^(?:\$ )?unisono ([a-z][a-z-]*)", text, re.MULTILINE)
+        commands += re.findall(r"`unisono ([a-z][a-z-]*)", text)
         assert set(commands) <= {*VERBS, *plugin_verbs()}, f"{name_of[path]} names a verb that does not exist"
 
 
@@ -143,12 +143,13 @@ def test_links_and_included_files_resolve(path):
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of.get)
-def test_python_in_the_docs_compiles(path, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "tests/example_plugin"))  # plugin-authoring shows a stranger's package
+def test_python_in_the_docs_compiles(path):
     for snippet in re.findall(r"^```python\n(.*?)^```", TEXT[path], re.DOTALL | re.MULTILINE):
         tree = ast.parse(snippet)
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("unisono"):
+                if node.module.startswith("unisono_sketch"):  # of a new plugin, whose files are shown as they are
+                    continue
                 module = importlib.import_module(node.module)
                 for alias in node.names:
                     where = f"{name_of[path]}: no {node.module}.{alias.name}"

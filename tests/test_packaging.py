@@ -1,7 +1,12 @@
-"""What pip installs: the wheels of unisono and of a stranger's plugin, in an environment that knows no repository."""
+"""What pip installs: the wheels of unisono and of strangers' plugins, in an environment that knows no repository.
+
+The strangers' plugins are one of each kind that ``unisono new-plugin`` makes, as it makes them.
+"""
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,9 +15,16 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from unisono.scaffold import KINDS, new_plugin
 
 ROOT = Path(__file__).parent.parent
-EXAMPLE = ROOT / "tests" / "example_plugin"
+OF_KINDS = [pytest.param(kind, marks=[pytest.mark.slow] if kind != "duration" else []) for kind in KINDS]
+LINES = {
+    "masked": '{"pattern": "up", "tokens": [1, 2, 3, 4]}',
+    "diffusion": '{"shape": "square", "points": [[1, 1], [-1, 1], [-1, -1], [1, -1]]}',
+    "duration": '{"text": "ab", "durations": [1, 2], "values": [0.1, 0.9, 0.9]}',
+}
+"""A line of the file that a plugin of each kind reads."""
 
 
 def call(*command: str | Path, cwd: Path, expect: int = 0) -> str:
@@ -28,18 +40,25 @@ def call(*command: str | Path, cwd: Path, expect: int = 0) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory) -> dict[str, Path]:
+def strangers(tmp_path_factory) -> dict[str, Path]:
+    """A plugin's folder by kind."""
+    folder = tmp_path_factory.mktemp("strangers")
+    return {kind: new_plugin(f"my-{kind}", kind, folder) for kind in KINDS}
+
+
+@pytest.fixture(scope="module")
+def wheels(strangers, tmp_path_factory) -> dict[str, Path]:
     pytest.importorskip("build")
     pytest.importorskip("hatchling")
     out = tmp_path_factory.mktemp("wheels")
-    for source in (ROOT, EXAMPLE):
+    for source in (ROOT, *strangers.values()):
         call(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, source, cwd=out)
     return {path.name.partition("-")[0]: path for path in out.glob("*.whl")}
 
 
 @pytest.fixture(scope="module")
 def elsewhere(wheels, tmp_path_factory) -> Path:
-    """A folder with an environment in ``venv``: the two wheels, and the packages that they need."""
+    """A folder with an environment in ``venv``: the wheels, and the packages that they need."""
     folder = tmp_path_factory.mktemp("elsewhere")
     venv = folder / "venv"
     call(sys.executable, "-m", "venv", "--without-pip", venv, cwd=folder)
@@ -62,15 +81,19 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheels):
     testing = ROOT / "core/unisono/testing"
     kit = {f"unisono/testing/{path.relative_to(testing).as_posix()}" for path in testing.rglob("*.py")}
     assert {"unisono/py.typed", "unisono/testing/kit.py"} | kit <= set(names)
+    templates = (ROOT / "core/unisono/scaffold/templates").rglob("[!.]*")
+    files = (path.relative_to(ROOT / "core") for path in templates if path.is_file())
+    assert {path.as_posix() for path in files if not {"__pycache__", ".ruff_cache"} & {*path.parts}} <= set(names)
     assert any(name.endswith("dist-info/licenses/LICENSE") for name in names)
     assert not [name for name in names if name.endswith((".pyc", ".so", ".ckpt", ".safetensors"))]
 
 
-def test_the_strangers_wheel_carries_its_recipes_and_entry_point(wheels):
-    archive = zipfile.ZipFile(wheels["unisono_hum"])
-    assert "unisono_hum/recipes/hum-tiny.yaml" in archive.namelist()
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_strangers_wheel_carries_its_recipes_and_entry_point(wheels, kind):
+    archive = zipfile.ZipFile(wheels[f"unisono_my_{kind}"])
+    assert f"unisono_my_{kind}/recipes/my-{kind}-tiny.yaml" in archive.namelist()
     (entry,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
-    assert "hum = unisono_hum:plugin" in archive.read(entry).decode()
+    assert f"my-{kind} = unisono_my_{kind}:plugin" in archive.read(entry).decode()
 
 
 def test_nothing_is_imported_from_the_repository(elsewhere):
@@ -90,13 +113,15 @@ def test_nothing_is_imported_from_the_repository(elsewhere):
     assert not in_repo
 
 
-def test_a_strangers_plugin_is_listed_beside_the_others(elsewhere):
+def test_strangers_plugins_are_listed_beside_the_others(elsewhere):
     listed = call(elsewhere / "venv/bin/unisono", "plugins", "--strict", cwd=elsewhere)
-    assert [name for name in ("codec", "hum", "tts") if f" {name} " in listed] == ["codec", "hum", "tts"]
-    assert "unisono-hum" in listed
+    named = ("codec", "tts", *(f"my-{kind}" for kind in KINDS))
+    assert not [name for name in named if f" {name} " not in listed]
+    assert "unisono-my-masked" in listed
     recipes = call(elsewhere / "venv/bin/unisono", "recipes", cwd=elsewhere)
-    assert {"hum/hum-tiny", "tts/quickstart", "codec/vocos-tiny"} <= set(recipes.split())
-    call(elsewhere / "venv/bin/unisono", "recipes", "copy", "hum/hum-tiny", "mine.yaml", cwd=elsewhere)
+    assert {"my-masked/my-masked-tiny", "tts/quickstart", "codec/vocos-tiny"} <= set(recipes.split())
+    copy = ("recipes", "copy", "my-duration/my-duration-tiny", "mine.yaml")
+    call(elsewhere / "venv/bin/unisono", *copy, cwd=elsewhere)
     copied = call(elsewhere / "venv/bin/unisono", "train", "mine.yaml", "--no-progress", cwd=elsewhere)
     assert "run: " in copied and (elsewhere / "runs/mine/0001/checkpoints/last.ckpt").is_file()
 
@@ -115,18 +140,43 @@ def test_a_models_wheel_speaks_by_its_name_far_from_the_clone(elsewhere):
     assert (elsewhere / "far/out.wav").stat().st_size > 20_000
 
 
-def test_a_strangers_plugin_passes_the_kit(elsewhere):
-    printed = call(elsewhere / "venv/bin/unisono", "check", "hum", cwd=elsewhere)
-    assert printed.splitlines()[-1] == "hum: 24 run, 0 skipped, 24 in total; 0 failed"
+@pytest.mark.parametrize("kind", OF_KINDS)
+def test_a_strangers_plugin_passes_the_kit(elsewhere, kind):
+    printed = call(elsewhere / "venv/bin/unisono", "check", f"my-{kind}", cwd=elsewhere)
+    assert printed.splitlines()[-1] == f"my-{kind}: 24 run, 0 skipped, 24 in total; 0 failed"
 
 
 @pytest.mark.slow
-def test_a_strangers_own_tests_pass(elsewhere):
-    tests = shutil.copytree(EXAMPLE / "tests", elsewhere / "tests")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_strangers_own_tests_pass(elsewhere, strangers, kind):
+    tests = shutil.copytree(strangers[kind] / "tests", elsewhere / f"tests-{kind}")
     quick = "not two_processes and not two_shards and not fresh_process"  # they ran in the test above
     printed = call(
         *(elsewhere / "venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error"),
         *("-k", quick, tests),
         cwd=elsewhere,
     )
-    assert "23 passed, 3 deselected" in printed
+    found = re.search(r"(\d+) passed, 3 deselected", printed)
+    assert found and int(found[1]) >= 21 + 9, printed[-1000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_commands_of_a_strangers_readme_do_what_they_say(elsewhere, strangers, kind):
+    """All but pip's, the kit's and the server's; the model that is trained is exported, called and measured."""
+    folder = elsewhere / f"reader-{kind}"
+    folder.mkdir()
+    (folder / "FILE").write_text(f"{LINES[kind]}\n" * 3, encoding="utf-8")
+    readme = (strangers[kind] / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^\$ (unisono .+)$", readme, re.MULTILINE)
+    commands += re.findall(r"`(unisono (?:evaluate|sweep) .+?)`", readme)
+    ran = []
+    for command in commands:
+        words = shlex.split(command, comments=True)[1:]
+        if words[0] in ("check", "serve"):
+            continue
+        few = ["--trainer.max_steps=20", "--no-progress"] if words[0] == "train" else []
+        call(elsewhere / "venv/bin/unisono", *words, *few, cwd=folder)
+        ran.append(words[0])
+    assert ran == ["train", "export", "generate", "evaluate", "sweep"]
+    assert len([*folder.glob("*.png")]) == 2 and (folder / "evaluation.json").is_file()

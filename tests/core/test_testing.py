@@ -12,6 +12,7 @@ from unisono import cli
 from unisono import plugin as plugins
 from unisono.errors import PluginError
 from unisono.media import Audio, Segment
+from unisono.scaffold import new_plugin
 from unisono.testing import Check, CheckFailed, all_checks, checks, processes, promises, run
 from unisono.testing.check import ensure
 from unisono.testing.compare import distance, numbers
@@ -66,16 +67,17 @@ def sick(tmp_path_factory) -> dict[str, Check]:
     for file in (TESTS / "core/sick/unisono_sick").glob("*.py"):
         (package / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
     (package / "recipes/__init__.py").touch()
-    tiny = (TESTS / "example_plugin/unisono_hum/recipes/hum-tiny.yaml").read_text(encoding="utf-8")
-    tiny = tiny.replace("name: hum/letters", "name: sick/letters")
+    hum = new_plugin("hum", "duration", site)
+    tiny = (hum / "unisono_hum/recipes/hum-tiny.yaml").read_text(encoding="utf-8")
+    tiny = tiny.replace("name: hum/letters", "name: sick/letters").replace("  kernel_size: 3\n", "")
     info = site / "unisono_sick-0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: unisono-sick\nVersion: 0.1\n")
     (info / "entry_points.txt").write_text(f"[{plugins.GROUP}]\nsick = unisono_sick:plugin\n")
     with pytest.MonkeyPatch.context() as patch:
-        for folder in (TESTS / "example_plugin", site):
+        for folder in (hum, site):
             patch.syspath_prepend(folder)
-        path = os.pathsep.join([str(site), str(TESTS / "example_plugin"), os.environ.get("PYTHONPATH", "")])
+        path = os.pathsep.join([str(site), str(hum), os.environ.get("PYTHONPATH", "")])
         patch.setenv("PYTHONPATH", path.rstrip(os.pathsep))
         for name in import_module("unisono_sick").NAMES:
             if name != "Untrained":

@@ -6,7 +6,7 @@ A block that cannot run here stands behind a comment with the reason, which no r
 
 A block that is a whole file of the repository stands behind its path; the two are kept equal::
 
-    <!-- from tests/example_plugin/pyproject.toml -->
+    <!-- from core/unisono/scaffold/templates/masked/unisono_sketch/request.py -->
 """
 
 import re

@@ -48,7 +48,7 @@ class Names:
         Raises ``PluginError`` for a name that is no name of a package, and for one that an installed plugin,
         distribution or module has.
         """
-        if name.startswith((PREFIX, "unisono_")):
+        if name.replace("_", "-").startswith(PREFIX):
             short = name[len(PREFIX) :]
             raise _refused(name, f"begins with {name[: len(PREFIX)]!r}, which is added: give {short!r}", "format")
         if not _NAME.fullmatch(name):

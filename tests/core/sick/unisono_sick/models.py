@@ -1,4 +1,4 @@
-"""Hum, many times: healthy, healthy with noise, and with one thing wrong each time."""
+"""Hum, as ``unisono new-plugin`` makes it, many times: healthy, with noise, and with one thing wrong each time."""
 
 import dataclasses
 import os
@@ -9,15 +9,16 @@ import numpy as np
 import torch
 from pydantic import ConfigDict, Field
 from torch import nn
-from unisono import Audio
-from unisono.duration import log_durations
+from unisono.duration import log_durations, repeat
 from unisono.masked import Canvas, Layout, decode, maskgit
-from unisono_hum.model import Hum, HumRequest
+from unisono_hum.media import Line
+from unisono_hum.model import Hum
+from unisono_hum.request import HumRequest
 
 
-def louder(audios, gains):
-    """The same sounds at other levels."""
-    return [dataclasses.replace(a, waveform=a.waveform * np.float32(g)) for a, g in zip(audios, gains, strict=True)]
+def louder(lines, gains):
+    """The same lines at other heights."""
+    return [dataclasses.replace(a, values=a.values * np.float32(g)) for a, g in zip(lines, gains, strict=True)]
 
 
 class Healthy(Hum):
@@ -40,7 +41,7 @@ class Forgetful(Hum):
     def losses(self, batch):
         parts = super().losses(batch)
         self.count += 1
-        return {**parts, "loss": parts["loss"] * self.count + parts["pitch"] / self.count}
+        return {**parts, "loss": parts["loss"] * self.count + parts["value"] / self.count}
 
 
 class Lopsided(Hum):
@@ -48,10 +49,10 @@ class Lopsided(Hum):
 
     def losses(self, batch):
         mask = batch["durations"] > 0
-        log_duration, log_hz = self.predict(batch["letters"], mask)
-        duration = (log_duration - log_durations(batch["durations"])).square()[mask].mean()
-        pitch = (log_hz - batch["log_hz"]).square()[mask].mean()
-        return {"loss": duration + pitch}
+        hidden, log_duration = self.encode(batch["letters"], mask)
+        frames, alignment = repeat(hidden, batch["durations"])
+        value = (self.decode(frames, alignment.tgt_mask) - batch["values"]).square()[alignment.tgt_mask].mean()
+        return {"loss": value + (log_duration - log_durations(batch["durations"])).square()[mask].mean()}
 
 
 class Scribbling(Hum):
@@ -59,15 +60,15 @@ class Scribbling(Hum):
 
     def losses(self, batch):
         with torch.no_grad():
-            self.heads.bias.add_(0.1)
+            self.out.bias.add_(0.1)
         return super().losses(batch)
 
 
 class Leaky(Hum):
-    """Padding is heard by the letters beside it."""
+    """Padding is seen by the letters beside it."""
 
-    def predict(self, letters, mask):
-        return super().predict(letters, torch.ones_like(mask))
+    def encode(self, letters, mask):
+        return super().encode(letters, torch.ones_like(mask))
 
 
 class Moody(Hum):
@@ -91,7 +92,7 @@ class Homesick(Hum):
     def synthesize(self, requests, generator=None, on_step=None):
         bits = np.array([os.getpid() >> i & 1 for i in range(32)], np.float32)
         made = super().synthesize(requests, generator, on_step)
-        return [dataclasses.replace(a, waveform=a.waveform + np.resize(bits, a.waveform.shape)) for a in made]
+        return [dataclasses.replace(a, values=a.values + np.resize(bits, a.values.shape)) for a in made]
 
 
 class Talkative(Hum):
@@ -120,7 +121,7 @@ class Vague(Hum):
     """Anything can be given to the constructor."""
 
     def __init__(self, dim: int = 8, **others: int):
-        super().__init__(dim)
+        super().__init__(dim=dim)
 
 
 class Infinite(Hum):
@@ -168,7 +169,7 @@ class Random(Hum):
     deterministic = False
 
     def __init__(self, dim: int = 32):
-        super().__init__(dim)
+        super().__init__(dim=dim)
         self.evaluations = 0
 
     def synthesize(self, requests, generator=None, on_step=None):
@@ -179,9 +180,9 @@ class Random(Hum):
     def count(self, requests):
         self.evaluations += max(request.num_steps for request in requests)
 
-    def noisy(self, audio, request, generator):
-        noise = torch.randn(audio.waveform.shape, generator=generator).numpy() / (1 + (request.colour == "red"))
-        return dataclasses.replace(audio, waveform=np.clip(audio.waveform + 0.1 * noise, -1, 1))
+    def noisy(self, line, request, generator):
+        noise = torch.randn(line.values.shape, generator=generator).numpy() / (1 + (request.colour == "red"))
+        return dataclasses.replace(line, values=np.clip(line.values + 0.1 * noise, -1, 1))
 
 
 class Unpadded(Leaky):
@@ -193,16 +194,16 @@ class Unpadded(Leaky):
     def check_requests(self):
         return self.preview_requests()
 
-    def predict(self, letters, mask):  # and all letters last as long as one another
-        log_duration, log_hz = super().predict(letters, mask)
-        return log_duration * 0 + 1, log_hz
+    def encode(self, letters, mask):  # and all letters last as long as one another
+        hidden, log_duration = super().encode(letters, mask)
+        return hidden, log_duration * 0 + 1
 
 
 class Stubborn(Random):
     """The seed is ignored."""
 
-    def noisy(self, audio, request, generator):
-        return super().noisy(audio, request, torch.Generator().manual_seed(0))
+    def noisy(self, line, request, generator):
+        return super().noisy(line, request, torch.Generator().manual_seed(0))
 
 
 class Deafened(Random):
@@ -221,35 +222,48 @@ class Fickle(Random):
 class Crashing(Random):
     """One value of a literal raises."""
 
-    def noisy(self, audio, request, generator):
-        return {"white": super().noisy}[request.colour](audio, request, generator)
+    def noisy(self, line, request, generator):
+        return {"white": super().noisy}[request.colour](line, request, generator)
 
 
 class Odd(Hum):
     """It says that it can be written in a way in which it cannot."""
 
-    class Media(Audio):
-        suffixes = (".wav", ".odd")
+    class Media(Line):
+        suffixes = (".json", ".odd")
+
+        def _write(self, path):
+            if path.suffix == ".odd":
+                raise ValueError("no such format")
+            super()._write(path)
 
     def synthesize(self, requests, generator=None, on_step=None):
-        return [self.Media(a.waveform, a.sample_rate) for a in super().synthesize(requests, generator, on_step)]
+        return [self.Media(a.values, a.text, a.durations) for a in super().synthesize(requests, generator, on_step)]
 
 
 class Blank(Hum):
     """A stream leaves out what stands after the first half."""
 
+    class Media(Line):
+        @staticmethod
+        def join(pieces):
+            return dataclasses.replace(pieces[0], values=np.concatenate([piece.values for piece in pieces]))
+
+    def synthesize(self, requests, generator=None, on_step=None):
+        return [self.Media(a.values, a.text, a.durations) for a in super().synthesize(requests, generator, on_step)]
+
     def stream(self, request, generator=None):
         (whole,) = self.synthesize([request], generator)
-        half = whole.waveform.shape[1] // 2
-        yield dataclasses.replace(whole, waveform=whole.waveform[:, :half])
-        yield dataclasses.replace(whole, waveform=whole.waveform[:, half + 1 :], segments=())
+        half = len(whole.values) // 2
+        yield dataclasses.replace(whole, values=whole.values[:half])
+        yield dataclasses.replace(whole, values=whole.values[half + 1 :])
 
 
 class Forgetting(Random):
     """What a request gives is said to stand in the output, and does not."""
 
     def given_parts(self, request, made):
-        return [(list(request.text), [segment.label.upper() for segment in made.segments])]
+        return [(list(request.text), [letter.upper() for letter in made.text])]
 
 
 class Redrawn(Random):
@@ -281,7 +295,7 @@ class Drifting(Random):
     """It takes steps and has no counter."""
 
     def __init__(self, dim: int = 32):
-        super().__init__(dim)
+        super().__init__(dim=dim)
         self.evaluations = None
 
     def count(self, requests):
@@ -306,7 +320,7 @@ class Taken(Hum):
     """A method of the base is covered by an attribute of the instance."""
 
     def __init__(self, dim: int = 32):
-        super().__init__(dim)
+        super().__init__(dim=dim)
         self.read_source = nn.Linear(1, 1)
 
 

@@ -1,4 +1,4 @@
-"""What is special to this plugin: what it refuses, what it drops, and how it is sampled."""
+"""Model: what it refuses, what it drops, and how it is sampled."""
 
 import json
 

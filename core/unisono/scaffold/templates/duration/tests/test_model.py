@@ -1,4 +1,4 @@
-"""What is special to this plugin: what it refuses, what it drops, and how long its lines are."""
+"""Model: what it refuses, what it drops, and how long its lines are."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What is special to this plugin: what it refuses, what it drops, and what stays as it was given."""
+"""Model: what it refuses, what it drops, and what stays as it was given."""
 
 import json
 
