@@ -25,6 +25,18 @@ LINES = {
     "duration": '{"text": "ab", "durations": [1, 2], "values": [0.1, 0.9, 0.9]}',
 }
 """A line of the file that a plugin of each kind reads."""
+SERVED = """
+import json, sys, unisono
+from fastapi.testclient import TestClient
+from unisono.serve import app
+
+with TestClient(app({"made": unisono.load(sys.argv[1])}), base_url="http://127.0.0.1") as client:
+    page = client.get("/v1/models/made/page").json()
+    fields = {name: json.loads(value) for name, value in page["examples"][0].items()}
+    made = client.post("/v1/models/made", json=fields)
+    print(page["view"], made.status_code, made.headers["content-type"])
+"""
+"""What the server's page is told of a model, and what its first example gives."""
 
 
 def call(*command: str | Path, cwd: Path, expect: int = 0) -> str:
@@ -180,3 +192,5 @@ def test_the_commands_of_a_strangers_readme_do_what_they_say(elsewhere, stranger
         ran.append(words[0])
     assert ran == ["train", "export", "generate", "evaluate", "sweep"]
     assert len([*folder.glob("*.png")]) == 2 and (folder / "evaluation.json").is_file()
+    served = call(elsewhere / "venv/bin/python", "-c", SERVED, f"my-my-{kind}", cwd=folder)
+    assert served.split() == ["/page/views/file.js", "200", "image/png"]

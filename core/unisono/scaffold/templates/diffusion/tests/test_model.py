@@ -65,10 +65,18 @@ def test_what_cannot_be_made_is_refused_by_its_field(synthesizer, fields, code, 
     assert (caught.value.code, caught.value.path) == (code, path)
 
 
-def test_sizes_that_do_not_fit_are_refused():
+@pytest.mark.parametrize(
+    ("sizes", "code", "path"),
+    [
+        ({"dim": 15}, "shape", "model.dim"),
+        ({"num_layers": 0}, "range", "model.num_layers"),
+        ({"forget": 1.0}, "range", "model.forget"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(sizes, code, path):
     with pytest.raises(RecipeError) as caught:
-        Sketch(dim=15)
-    assert caught.value.path == "model.dim"
+        Sketch(**sizes)
+    assert (caught.value.code, caught.value.path) == (code, path)
 
 
 def test_in_parallel_it_draws_the_same_in_fewer_rounds(synthesizer):

@@ -57,6 +57,10 @@ class Outlines(DataModule):
         self, path: str = "", num_items: int = 256, val_size: int = 16, batch_size: int = 16, num_workers: int = 0
     ):
         super().__init__(batch_size, num_workers)
+        for name, value, least in (("num_items", num_items, 1), ("val_size", val_size, 0)):
+            if value < least:
+                message = f"data.{name}={value} must be at least {least}"
+                raise DataError(message, code="range", path=f"data.{name}", value=value)
         self.path, self.num_items, self.val_size = path, num_items, val_size
 
     def prepare(self, progress: bool = True) -> Audit:

@@ -39,7 +39,7 @@ class Sketch(Model):
         num_layers: blocks of the network.
         num_heads: of their attention.
         dropout: of the network, in [0, 1).
-        forget: the share of outlines whose shape the network is not told in training, for guidance; in [0, 1].
+        forget: the share of outlines whose shape the network is not told in training, for guidance; in [0, 1).
 
     Attributes:
         evaluations: of the network so far, per outline; guidance counts twice.
@@ -58,12 +58,17 @@ class Sketch(Model):
         self, *, dim: int = 64, num_layers: int = 3, num_heads: int = 4, dropout: float = 0.0, forget: float = 0.1
     ):
         super().__init__()
-        if dim < 1 or num_heads < 1 or dim % num_heads:
+        for name, value in (("dim", dim), ("num_layers", num_layers), ("num_heads", num_heads)):
+            if value < 1:
+                message = f"model.{name}={value} must be at least 1"
+                raise RecipeError(message, code="range", path=f"model.{name}", value=value)
+        if dim % num_heads:
             message = f"model.dim={dim} must be a multiple of num_heads={num_heads}"
             raise RecipeError(message, code="shape", path="model.dim", value=dim)
-        if not 0 <= forget <= 1:
-            message = f"model.forget={forget} must be in [0, 1]"
-            raise RecipeError(message, code="range", path="model.forget", value=forget)
+        for name, value in (("dropout", dropout), ("forget", forget)):
+            if not 0 <= value < 1:
+                message = f"model.{name}={value} must be in [0, 1)"
+                raise RecipeError(message, code="range", path=f"model.{name}", value=value)
         self.dim, self.num_layers, self.num_heads = dim, num_layers, num_heads
         self.dropout, self.forget = dropout, forget
         self.evaluations, self.rounds = 0, 0

@@ -64,10 +64,13 @@ def test_what_cannot_be_made_is_refused_by_its_field(synthesizer, fields, code, 
     assert (caught.value.code, caught.value.path) == (code, path)
 
 
-def test_an_even_kernel_is_refused():
+@pytest.mark.parametrize(
+    ("sizes", "code", "path"), [({"kernel_size": 4}, "value", "model.kernel_size"), ({"dim": 0}, "range", "model.dim")]
+)
+def test_sizes_that_do_not_fit_are_refused(sizes, code, path):
     with pytest.raises(RecipeError) as caught:
-        Sketch(kernel_size=4)
-    assert caught.value.path == "model.kernel_size"
+        Sketch(**sizes)
+    assert (caught.value.code, caught.value.path) == (code, path)
 
 
 def test_pace_shortens_and_every_letter_has_its_frames(synthesizer):

@@ -41,6 +41,8 @@ class Sketch(Model):
 
     def __init__(self, *, dim: int = 64, kernel_size: int = 5):
         super().__init__()
+        if dim < 1:
+            raise RecipeError(f"model.dim={dim} must be at least 1", code="range", path="model.dim", value=dim)
         if kernel_size < 1 or kernel_size % 2 == 0:
             message = f"model.kernel_size={kernel_size} must be odd and at least 1"
             raise RecipeError(message, code="value", path="model.kernel_size", value=kernel_size)

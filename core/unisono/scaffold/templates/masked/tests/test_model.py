@@ -4,11 +4,12 @@ import json
 
 import pytest
 from unisono import Synthesizer
-from unisono.errors import DataError, RequestError
+from unisono.errors import DataError, RecipeError, RequestError
 from unisono.recipe import Recipe
 
 from unisono_sketch.data import Rows
 from unisono_sketch.evaluate import evaluate, probe
+from unisono_sketch.model import Sketch
 
 LINES = [
     '{"pattern": "up", "tokens": [1, 2, 3, 4]}',
@@ -47,6 +48,20 @@ def test_a_file_without_a_row_is_refused(tmp_path):
     with pytest.raises(DataError) as caught:
         Rows(str(tmp_path / "empty.jsonl")).prepare(progress=False)
     assert caught.value.code == "empty"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "code", "path"),
+    [
+        ({"dim": 15}, "shape", "model.dim"),
+        ({"num_layers": 0}, "range", "model.num_layers"),
+        ({"dropout": 1.0}, "range", "model.dropout"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(sizes, code, path):
+    with pytest.raises(RecipeError) as caught:
+        Sketch(**sizes)
+    assert (caught.value.code, caught.value.path) == (code, path)
 
 
 @pytest.mark.parametrize(

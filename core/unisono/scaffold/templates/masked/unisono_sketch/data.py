@@ -60,9 +60,14 @@ class Rows(DataModule):
         num_workers: int = 0,
     ):
         super().__init__(batch_size, num_workers)
-        if num_tokens < 2:
-            message = f"data.num_tokens={num_tokens} must be at least 2"
-            raise DataError(message, code="range", path="data.num_tokens", value=num_tokens)
+        for name, value, least in (
+            ("num_tokens", num_tokens, 2),
+            ("num_items", num_items, 1),
+            ("val_size", val_size, 0),
+        ):
+            if value < least:
+                message = f"data.{name}={value} must be at least {least}"
+                raise DataError(message, code="range", path=f"data.{name}", value=value)
         self.path, self.num_tokens = path, num_tokens
         self.num_items, self.val_size = num_items, val_size
 

@@ -39,9 +39,9 @@ class TokenRow(Media):
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(6, 2.5), layout="constrained")
-        filled = [(place, token) for place, token in enumerate(self.tokens) if token != OPEN]
+        filled = [place for place, token in enumerate(self.tokens) if token != OPEN]
         axes = figure.add_subplot()
-        axes.plot(*zip(*filled, strict=True), ".-") if filled else None
+        axes.plot(filled, [self.tokens[place] for place in filled], ".-")
         axes.set(xlabel="place", ylabel="token", xlim=(-1, len(self.tokens)))
         return figure
 

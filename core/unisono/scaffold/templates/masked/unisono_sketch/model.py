@@ -55,9 +55,16 @@ class Sketch(MaskedModel):
 
     def __init__(self, *, dim: int = 64, num_layers: int = 2, num_heads: int = 4, dropout: float = 0.1):
         super().__init__()
-        if dim < 1 or num_heads < 1 or dim % num_heads:
+        for name, value in (("dim", dim), ("num_layers", num_layers), ("num_heads", num_heads)):
+            if value < 1:
+                message = f"model.{name}={value} must be at least 1"
+                raise RecipeError(message, code="range", path=f"model.{name}", value=value)
+        if dim % num_heads:
             message = f"model.dim={dim} must be a multiple of num_heads={num_heads}"
             raise RecipeError(message, code="shape", path="model.dim", value=dim)
+        if not 0 <= dropout < 1:
+            message = f"model.dropout={dropout} must be in [0, 1)"
+            raise RecipeError(message, code="range", path="model.dropout", value=dropout)
         self.dim, self.num_layers, self.num_heads, self.dropout = dim, num_layers, num_heads, dropout
 
     def build(self, facts: Mapping[str, Any]) -> None:
