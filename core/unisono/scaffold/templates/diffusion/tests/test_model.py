@@ -43,6 +43,16 @@ def test_lines_that_cannot_be_used_are_listed(file):
     assert dropped == [("line 6", "wrong fields"), ("line 7", "wrong fields"), ("line 8", "not JSON")]
 
 
+def test_what_only_the_validation_part_has_is_listed(tmp_path):
+    path = tmp_path / "outlines.jsonl"
+    lines = [{"shape": f"shape-{number}", "points": [[0, 1], [1, 0], [1, 1]]} for number in range(6)]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    data = Outlines(str(path), val_size=2)
+    audit = data.prepare(progress=False)
+    assert [drop.reason for drop in audit.dropped] == ["unknown shape"] * 2
+    assert (len(data.train_set), len(data.val_set), len(data.describe()["shapes"])) == (4, 0, 4)
+
+
 def test_a_file_without_an_outline_is_refused(tmp_path):
     (tmp_path / "empty.jsonl").write_text("", encoding="utf-8")
     with pytest.raises(DataError) as caught:

@@ -74,7 +74,11 @@ class Outlines(DataModule):
         held = hold_out(dict.fromkeys(found, 1), self.val_size)
         train = [example for name, example in found.items() if name not in held]
         points = torch.tensor([point for example in train for point in example.points])
-        shapes = tuple(sorted({example.shape for example in found.values()}))
+        shapes = tuple(sorted({example.shape for example in train}))  # facts are those of the training part
+        for name in sorted(held):
+            if found[name].shape not in shapes:
+                audit.drop(name, "unknown shape", f"no outline of the training part is a {found[name].shape!r}")
+                held.remove(name)
         self.facts = OutlineFacts(shapes=shapes, scale=max(float(points.square().mean().sqrt()), 1e-6))
         self.train_set = OutlineSet(train, shapes)
         self.val_set = OutlineSet([example for name, example in found.items() if name in held], shapes)

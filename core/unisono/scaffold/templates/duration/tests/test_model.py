@@ -43,6 +43,16 @@ def test_lines_that_cannot_be_used_are_listed(file):
     assert dropped == [*((f"line {number}", "wrong fields") for number in (5, 6, 7)), ("line 8", "not JSON")]
 
 
+def test_what_only_the_validation_part_has_is_listed(tmp_path):
+    path = tmp_path / "texts.jsonl"
+    lines = [{"text": letter, "durations": [1], "values": [0.5]} for letter in "abcdef"]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    data = Letters(str(path), val_size=2)
+    audit = data.prepare(progress=False)
+    assert [drop.reason for drop in audit.dropped] == ["unknown letter"] * 2
+    assert (len(data.train_set), len(data.val_set), len(data.describe()["letters"])) == (4, 0, 4)
+
+
 def test_a_file_without_a_text_is_refused(tmp_path):
     (tmp_path / "empty.jsonl").write_text("", encoding="utf-8")
     with pytest.raises(DataError) as caught:

@@ -79,11 +79,16 @@ class Letters(DataModule):
             raise DataError(message, code="empty", path=self.path)
         for name, example in found.items():
             audit.keep(name, len(example.values), "frames")
-        letters = "".join(sorted({letter for example in found.values() for letter in example.text}))
-        longest = max(frames for example in found.values() for frames in example.durations)
-        self.facts = LetterFacts(letters=letters, max_duration=longest)
         held = hold_out(dict.fromkeys(found, 1), self.val_size)
-        self.train_set = TextSet([example for name, example in found.items() if name not in held], letters)
+        train = [example for name, example in found.items() if name not in held]
+        letters = "".join(sorted({letter for example in train for letter in example.text}))
+        longest = max(frames for example in train for frames in example.durations)
+        self.facts = LetterFacts(letters=letters, max_duration=longest)  # facts are those of the training part
+        for name in sorted(held):
+            if unknown := sorted(set(found[name].text) - set(letters)):
+                audit.drop(name, "unknown letter", f"no text of the training part has {unknown[0]!r}")
+                held.remove(name)
+        self.train_set = TextSet(train, letters)
         self.val_set = TextSet([example for name, example in found.items() if name in held], letters)
         return self.finish(audit)
 

@@ -43,6 +43,16 @@ def test_lines_that_cannot_be_used_are_listed(file):
     assert dropped == [("line 3", "unknown token"), ("line 4", "wrong fields"), ("line 5", "not JSON")]
 
 
+def test_what_only_the_validation_part_has_is_listed(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"pattern": f"pattern-{number}", "tokens": [1, 2]} for number in range(6)]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    data = Rows(str(path), val_size=2)
+    audit = data.prepare(progress=False)
+    assert [drop.reason for drop in audit.dropped] == ["unknown pattern"] * 2
+    assert (len(data.train_set), len(data.val_set), len(data.describe()["patterns"])) == (4, 0, 4)
+
+
 def test_a_file_without_a_row_is_refused(tmp_path):
     (tmp_path / "empty.jsonl").write_text("", encoding="utf-8")
     with pytest.raises(DataError) as caught:

@@ -79,9 +79,14 @@ class Rows(DataModule):
             raise DataError(message, code="empty", path=self.path)
         for name, row in rows.items():
             audit.keep(name, len(row.tokens), "tokens", row.pattern)
-        self.patterns = tuple(sorted({row.pattern for row in rows.values()}))
         held = hold_out(dict.fromkeys(rows, 1), self.val_size)
-        self.train_set = RowSet([row for name, row in rows.items() if name not in held], self.patterns)
+        train = [row for name, row in rows.items() if name not in held]
+        self.patterns = tuple(sorted({row.pattern for row in train}))  # facts are those of the training part
+        for name in sorted(held):
+            if rows[name].pattern not in self.patterns:
+                audit.drop(name, "unknown pattern", f"no row of the training part has {rows[name].pattern!r}")
+                held.remove(name)
+        self.train_set = RowSet(train, self.patterns)
         self.val_set = RowSet([row for name, row in rows.items() if name in held], self.patterns)
         return self.finish(audit)
 
