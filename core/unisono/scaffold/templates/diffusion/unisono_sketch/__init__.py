@@ -4,7 +4,7 @@ from unisono import Plugin
 
 plugin = Plugin(
     name="sketch",
-    api="1.3",
+    api="1.4",
     summary="Outlines in the plane, by diffusion",
     models={"sketch": "unisono_sketch.model:Sketch"},
     data={"outlines": "unisono_sketch.data:Outlines"},

@@ -4,7 +4,7 @@ from unisono import Plugin
 
 plugin = Plugin(
     name="sketch",
-    api="1.3",
+    api="1.4",
     summary="A text as a line: each letter lasts as long, and lies as high, as was learnt",
     models={"sketch": "unisono_sketch.model:Sketch"},
     data={"letters": "unisono_sketch.data:Letters"},

@@ -4,7 +4,7 @@ from unisono import Plugin
 
 plugin = Plugin(
     name="sketch",
-    api="1.3",
+    api="1.4",
     summary="Rows of tokens that follow a pattern, filled in a few passes",
     models={"sketch": "unisono_sketch.model:Sketch"},
     data={"rows": "unisono_sketch.data:Rows"},
