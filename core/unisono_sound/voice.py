@@ -71,7 +71,7 @@ class Voice:
     def __post_init__(self) -> None:
         self.normaliser: Normaliser | None = normaliser_of(getattr(self.facts, "language", ""))
         self._table = SymbolTable(self.symbols)
-        self._lexicon = Lexicon.from_rows(getattr(self.facts, "lexicon", ()), self._table)
+        self._lexicon = Lexicon.from_rows(getattr(self.facts, "lexicon", None) or (), self._table)
 
     @classmethod
     def from_facts(cls, facts: SpeechFacts) -> "Voice":

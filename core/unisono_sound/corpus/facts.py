@@ -37,7 +37,7 @@ class SpeechFacts(Facts):
         held_out: texts that are validated on.
         hours: of the training recordings.
         given_durations: the corpus states how long symbols last.
-        lexicon: (word, phonemes, language) of words that were read by a lexicon.
+        lexicon: (word, phonemes, language) of words that were read by a lexicon; None where there is none.
     """
 
     symbols: tuple[str, ...]
@@ -54,4 +54,4 @@ class SpeechFacts(Facts):
     held_out: tuple[str, ...] = ()
     hours: float | None = None
     given_durations: bool = False
-    lexicon: tuple[tuple[str, str, str], ...] = ()
+    lexicon: tuple[tuple[str, str, str], ...] | None = None

@@ -172,9 +172,10 @@ class PronouncingFrontEnd:
         return self.reader.read(text, said)  # type: ignore[attr-defined]
 
 
-def lexicon_rows(reader: FrontEnd) -> tuple[tuple[str, str, str], ...]:
-    """Return the rows of a front end's lexicon; none where it has none."""
-    return reader.director.lexicon.rows() if isinstance(reader, PronouncingFrontEnd) else ()
+def lexicon_rows(reader: FrontEnd) -> tuple[tuple[str, str, str], ...] | None:
+    """Return the rows of a front end's lexicon; None where it has none."""
+    rows = reader.director.lexicon.rows() if isinstance(reader, PronouncingFrontEnd) else ()
+    return rows or None
 
 
 def symbols_of_words(read: Symbols) -> list[tuple[tuple[str, ...], ...]]:

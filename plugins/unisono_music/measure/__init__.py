@@ -1,1 +1,1 @@
-"""Measures of scores, and what models are evaluated by."""
+"""Measures: what scores are measured by, and the evaluation of models."""

@@ -1,1 +1,1 @@
-"""Models of scores."""
+"""Models: masked and autoregressive ones of scores."""

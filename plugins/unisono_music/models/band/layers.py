@@ -1,4 +1,4 @@
-"""Layers of which every track has its own weights, all evaluated at once; linear attention, and attention by structure.
+"""Layers: weights of each track's own, evaluated at once; linear attention, and attention by structure.
 
 Shapes: k tracks, g sets of weights (k, or 1 that all tracks share), n pieces, t words, m keys, s bars, h heads,
 c channels of one head, d channels; ``r`` rows are k · n. Masks are True where a key may be seen.
