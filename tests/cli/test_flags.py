@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from typing import Annotated
 
 import pytest
 from refused import refused
 from unisono.cli import READABLE
+from unisono.cli.fields import flag_value
 
 
 def test_a_reader_that_goes_away_ends_quietly(tmp_path):
@@ -159,3 +161,22 @@ def test_an_empty_flag_is_no_null(command, tmp_path, voice_export, value):
     done = command("generate", voice_export, "Hello", "-o", tmp_path / "x.wav", f"--word-paces={value}")
     assert done.code == 2 and "it is empty; null is no value" in done.err
     assert command("generate", voice_export, "Hello", "-o", tmp_path / "x.wav", "--word-paces=null").code == 0
+
+
+@pytest.mark.parametrize(
+    ("annotation", "written", "value"),
+    [
+        (str, "[1, 2]", "[1, 2]"),
+        (str | None, "{a: 1}", "{a: 1}"),
+        (Annotated[str, "a note"], "7", "7"),
+        (list[str], "[a, b]", ["a", "b"]),
+        (dict[str, int], "{a: 1}", {"a": 1}),
+        (dict[str, int], '{"a": 1}', {"a": 1}),
+        (dict[str, list[float]] | None, "{a: [1, 2]}", {"a": [1, 2]}),
+        (tuple[str, ...] | None, "[a]", ["a"]),
+        (float | None, "null", None),
+    ],
+)
+def test_a_flag_is_read_as_its_field_asks(annotation, written, value):
+    """A list or mapping that holds texts is no text."""
+    assert flag_value("field", written, annotation) == value

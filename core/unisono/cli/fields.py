@@ -1,7 +1,8 @@
 """Fields: a request's fields as flags of the command line: read, and described for ``--help``."""
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from unisono.errors import RequestError, did_you_mean
 from unisono.fields import fields_of
@@ -85,8 +86,11 @@ def times_options(given: list[str]) -> dict[str, Any]:
 
 
 def takes_text(annotation: Any) -> bool:
-    """Whether a field's type takes a text as it is written."""
-    return annotation is str or str in get_args(annotation)
+    """Whether a field's type takes a text as it is written; a list or mapping of texts does not."""
+    if get_origin(annotation) is Annotated:
+        return takes_text(get_args(annotation)[0])
+    is_union = get_origin(annotation) in (Union, UnionType)
+    return annotation is str or (is_union and any(takes_text(kind) for kind in get_args(annotation)))
 
 
 def as_text(argument: str) -> str:
