@@ -184,7 +184,11 @@ def main() -> None:
     here, there = multiprocessing.get_context("spawn").Pipe()
     looping = multiprocessing.get_context("spawn").Process(target=loop, args=(args.checkpoint, there), daemon=True)
     looping.start()
-    kind = here.recv()
+    there.close()  # so that the end of that process is seen here
+    try:
+        kind = here.recv()
+    except EOFError:
+        raise SystemExit("the loop ended before it was ready") from None
     asked = bodies(kind)
 
     port = free_port()

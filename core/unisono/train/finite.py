@@ -137,17 +137,18 @@ def _all_finite(values: list[Any], trainer: Trainer, device: torch.device) -> bo
     parts = [part for value in values if (part := local(value)).numel()]
     wrong = torch.zeros((), device=device)
     if parts:
-        wrong = _not_finite(torch._foreach_norm(parts), device)
+        wrong = _not_finite(parts, 2, device)
         # a sum of squares may overflow where every value is finite; the largest magnitude cannot, and is 7 × slower
         if bool(wrong):
-            wrong = _not_finite(torch.ops.aten._foreach_norm(parts, float("inf")), device)
+            wrong = _not_finite(parts, float("inf"), device)
     if trainer.world_size > 1:
         torch.distributed.all_reduce(wrong, torch.distributed.ReduceOp.MAX)
     return not bool(wrong)
 
 
-def _not_finite(norms: Sequence[Tensor], device: torch.device) -> Tensor:
-    """1 where a norm is NaN or infinite, else 0."""
+def _not_finite(parts: Sequence[Tensor], order: float, device: torch.device) -> Tensor:
+    """1 where a norm of a tensor is NaN or infinite, else 0."""
+    norms = torch.ops.aten._foreach_norm(parts, order)
     return (~torch.stack([norm.float().to(device) for norm in norms]).isfinite()).any().float()
 
 
