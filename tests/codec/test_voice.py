@@ -174,7 +174,7 @@ def test_wrong_options(options, code, path, named):
 )
 def test_semantic_tokens_are_read_where_recipes_have_had_them(kind, given):
     read = check_arguments(kind, {"root": "x", **given}, "data", "a recipe", kind.flat)
-    wanted = {"front_end": "characters", "language": "en-us", "durations": None}
+    wanted = {"front_end": "characters", "language": "en-us", "durations": None, "lexicon": None, "normalise": False}
     assert read["reading"] == {**wanted, "semantic": "hubert:here", "align_steps": 7} and "tokens" not in read
     assert given.get("tokens", {}).keys() <= {"semantic", "align_steps"}  # a recipe is not written to
     assert len(inspect.signature(kind).parameters) < 10

@@ -55,7 +55,7 @@ def test_an_export_holds_numbers_and_text_and_its_vocoder(voice_export):
         1,
         "tts",
         "tts/fastpitch",
-        "1.3",
+        "1.4",
     )
     recipe = yaml.safe_load((voice_export / "recipe.yaml").read_text())
     assert recipe["model"]["network"]["dim"] == 32

@@ -398,7 +398,8 @@ def test_every_flat_name_has_a_place():
         for role in ("models", "data"):
             for short in getattr(state.plugin, role):
                 target = plugins.resolve(f"{state.found.name}/{short}", role)
-                required = {"root": "x"} if "root" in inspect.signature(target).parameters else {}
+                parameters = inspect.signature(target).parameters
+                required = {name: "x" for name in ("root", "path") if name in parameters}
                 required |= {"levels": [8, 5]} if short == "tokenizer-fsq" else {}
                 resolved = check_arguments(target, required, "model", "r")
                 for name, path in target.flat.items():

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from torch import nn
 from unisono.duration import log_durations, repeat
 from unisono.masked import Canvas, Layout, decode, maskgit
+from unisono.media import Segment, Times
 from unisono_hum.media import Line
 from unisono_hum.model import Hum
 from unisono_hum.request import HumRequest
@@ -131,14 +132,22 @@ class Infinite(Hum):
         return louder(super().synthesize(requests, generator, on_step), [np.inf] * len(requests))
 
 
+class LateLine(Line):
+    """A line whose letters are said to be from its end on."""
+
+    def times(self):
+        length = len(self.values)
+        return Times((Segment(self.text[:1], float(length), float(length + 9), "letter"),), length, 1)
+
+
 class Late(Hum):
-    """What is heard is said to be heard after the end."""
+    """What is made is said to be made of what is after its end."""
+
+    Media = LateLine
 
     def synthesize(self, requests, generator=None, on_step=None):
         made = super().synthesize(requests, generator, on_step)
-        return [
-            dataclasses.replace(one, segments=tuple(part.moved(one.seconds) for part in one.segments)) for one in made
-        ]
+        return [LateLine(one.values, one.text, one.durations) for one in made]
 
 
 class Mute(Hum):
