@@ -9,7 +9,7 @@ from unisono.errors import RecipeError, RequestError
 from unisono.masked import PRESETS
 from unisono_motion.models.composing import Composition, Unroller, context_of
 from unisono_motion.models.request import read_request
-from unisono_motion.models.sampling import SAMPLERS, strategy_of
+from unisono_motion.models.sampling import SAMPLERS, SAMPLING
 from unisono_motion.skeleton import Motion
 from unisono_motion.tokens import untrained
 
@@ -151,7 +151,7 @@ def test_temperature_nought_takes_the_likeliest(parts):
 
 
 def test_halton_puts_the_streams_of_a_position_side_by_side(parts):
-    strategy = strategy_of(parts.Request(text="a figure", sampler="halton"), parts.layout(7))
+    strategy = SAMPLING.strategy(parts.Request(text="a figure", sampler="halton"), parts.layout(7))
     assert strategy.score.num_streams == parts.num_streams == 2
 
 

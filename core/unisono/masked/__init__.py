@@ -27,6 +27,7 @@ from unisono.masked.presets.general import by_rank, choose_then_draw, one_pass, 
 from unisono.masked.presets.images import arpg, halton, locality, maskgit, token_critic
 from unisono.masked.presets.in_time import halton_in_time, mmm, momask
 from unisono.masked.presets.registry import PRESETS, Preset, make_strategy, with_draw, with_guidance
+from unisono.masked.presets.requested import Samplers
 from unisono.masked.presets.sound import group_ipd, maskgct, soundstorm, vampnet
 from unisono.masked.presets.text import (
     block_diffusion,
@@ -197,6 +198,7 @@ __all__ = [
     "Recompute",
     "Remasking",
     "ReuseUnchanged",
+    "Samplers",
     "Scheduled",
     "Sizes",
     "StepContext",

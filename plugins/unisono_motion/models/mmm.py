@@ -33,7 +33,7 @@ from unisono_motion.corpus.facts import MotionFacts
 from unisono_motion.models.composing import DECODING_FIELDS, Composition, Window
 from unisono_motion.models.matcher import MotionMatcher
 from unisono_motion.models.request import MotionRequest, read_request
-from unisono_motion.models.sampling import SAMPLERS, strategy_of
+from unisono_motion.models.sampling import SAMPLERS, SAMPLING
 from unisono_motion.models.sizes import FLAT, ConditionSizes, ObjectiveSpec, TransformerSizes
 from unisono_motion.models.transformer import Condition, MaskedTransformer
 from unisono_motion.skeleton import Motion
@@ -329,7 +329,7 @@ class MMM(MaskedModel):
     def strategy(self, request: MotionRequest, canvas: Canvas, network: StreamNetwork) -> Strategy:
         condition, forget = network.condition
         unconditional = StreamNetwork(self.predict, self.num_streams, condition, torch.ones_like(forget))
-        return strategy_of(request, canvas.layout, unconditional)
+        return SAMPLING.strategy(request, canvas.layout, unconditional)
 
     def predict(
         self,

@@ -28,7 +28,7 @@ from unisono.errors import RequestError
 from unisono.request import FILE
 
 from unisono_motion.models.caption_encoders import read_caption
-from unisono_motion.models.sampling import check_sampler
+from unisono_motion.models.sampling import SAMPLING
 
 MAX_SECONDS = 3600.0
 MAX_TEXTS = 1000
@@ -125,7 +125,7 @@ class Task:
 
 def read_request(model: Any, request: MotionRequest) -> Task:
     """Return the task of a request, lengths predicted where none is given; raises ``RequestError``."""
-    check_sampler(request)
+    SAMPLING.check(request)
     if request.motion is None:
         for name, default in (("keep", None), ("part", None), ("at", 0.0)):
             if getattr(request, name) != default:

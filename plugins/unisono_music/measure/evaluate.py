@@ -20,15 +20,14 @@ from unisono.evaluation import Probe, Report, Row, Section
 
 from unisono_music.corpus import ScoreData
 from unisono_music.corpus.data import score_of_rows
-from unisono_music.measure.borders import Bigram, shuffled_bars
+from unisono_music.measure.beside import BIGRAM, REAL, SYSTEMS, beside_borders, facts_of
+from unisono_music.measure.borders import Bigram
 from unisono_music.measure.controls import MODEL, controls
 from unisono_music.measure.held import Held, num_bars
 from unisono_music.measure.likelihood import nats_per_step
-from unisono_music.measure.measures import BETTER, COUNTED, UNITS
+from unisono_music.measure.measures import COUNTED, UNITS
 from unisono_music.scores import Score
 
-REAL, SHUFFLED, BIGRAM = "real", "shuffled", "bigram"
-SYSTEMS = [REAL, SHUFFLED, BIGRAM, MODEL]
 SPEED_REPEATS = 3
 
 
@@ -51,35 +50,17 @@ def evaluate(
     made = synthesizer([{"bars": num_bars(s, held.facts), "seed": 1 + i, **fields} for i, s in enumerate(held.real)])
     spent = time.perf_counter() - spent
     bigram = Bigram(held.trained, held.facts)
-    systems = {
-        REAL: held.real,
-        SHUFFLED: shuffled_bars(held.real, held.facts),
-        BIGRAM: [bigram.draw(score.num_steps, seed) for seed, score in enumerate(held.real)],
-        MODEL: made,
-    }
-    found = {system: held.reference.measure(scores) for system, scores in systems.items()}
-    music = [
-        Row(name, {system: found[system][name] for system in SYSTEMS}, unit, digits, better)
-        for name, better in BETTER.items()
-        for unit, digits in [UNITS.get(name, ("share", 3))]
-    ]
     return Report(
         title=f"{synthesizer.info.get('model', 'music/grid')}: {len(held.real)} pieces",
         systems=SYSTEMS,
         sections=[
-            Section("Music", music),
+            beside_borders(held, made, bigram),
             likelihood(model, held, bigram),
             controls(synthesizer, held, made, fields),
             standing(synthesizer, held, fields),
             speed(synthesizer, made, spent, fields),
         ],
-        facts={
-            "pieces": len(held.real),
-            "bars": sum(num_bars(score, held.facts) for score in held.real),
-            "held out": "yes" if held.seen else "no: the data has none of the pieces that were kept out of training",
-            **fields,
-            "threads": torch.get_num_threads(),
-        },
+        facts=facts_of(held, fields),
     )
 
 

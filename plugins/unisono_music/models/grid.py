@@ -30,7 +30,7 @@ from unisono_music.corpus import ScoreFacts
 from unisono_music.models.filling import GridFilling, GridWindow
 from unisono_music.models.network import GridCondition, GridNetwork
 from unisono_music.models.request import GridRequest, read_request
-from unisono_music.models.sampling import SAMPLERS, check_sampler, strategy_of
+from unisono_music.models.sampling import SAMPLERS, SAMPLING
 from unisono_music.models.sizes import GridSizes, Hiding
 from unisono_music.models.tokens import Coding, batch_tokens
 from unisono_music.scores import Score, density_bin, grid_of, pitch_bin
@@ -210,7 +210,7 @@ class GridModel(MaskedModel):
     # ---- synthesis -----------------------------------------------------------------------------
 
     def task(self, request: GridRequest, seed: int, streaming: bool = False) -> GridFilling:
-        check_sampler(request)
+        SAMPLING.check(request)
         return GridFilling(self, read_request(self.facts, self.coding, request), seed)
 
     def denoiser(self, windows: Sequence[GridWindow], canvas: Canvas) -> StreamNetwork:
@@ -237,7 +237,7 @@ class GridModel(MaskedModel):
     def strategy(self, request: GridRequest, canvas: Canvas, network: StreamNetwork) -> Strategy:
         (condition,) = network.condition
         unconditional = StreamNetwork(self.predict, network.num_streams, condition.untold())
-        return strategy_of(request, canvas.layout, unconditional)
+        return SAMPLING.strategy(request, canvas.layout, unconditional)
 
     def predict(
         self, tokens: Int[Tensor, "b n q"], known: Bool[Tensor, "b n q"], condition: GridCondition

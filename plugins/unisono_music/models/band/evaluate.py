@@ -21,14 +21,12 @@ from unisono.evaluation import Report, Row, Section
 from unisono_music.corpus import ScoreData
 from unisono_music.corpus.data import score_of_rows
 from unisono_music.corpus.stored import PADDING, Stored
-from unisono_music.measure.borders import Bigram, shuffled_bars
+from unisono_music.measure.beside import BIGRAM, SYSTEMS, beside_borders, facts_of
+from unisono_music.measure.borders import Bigram
 from unisono_music.measure.controls import MODEL, controls
 from unisono_music.measure.held import Held, num_bars
-from unisono_music.measure.measures import BETTER, UNITS
 from unisono_music.models.band.band import Band
 
-REAL, SHUFFLED, BIGRAM = "real", "shuffled", "bigram"
-SYSTEMS = [REAL, SHUFFLED, BIGRAM, MODEL]
 AT_ONCE = 8
 UNIT = "nats a step"
 
@@ -66,18 +64,6 @@ def evaluate(
     evaluations = model.evaluations - before
     made = [model.score(piece, sum(plan.bars)) for piece, plan in zip(written, plans, strict=True)]
     bigram = Bigram(held.trained, held.facts)
-    systems = {
-        REAL: held.real,
-        SHUFFLED: shuffled_bars(held.real, held.facts),
-        BIGRAM: [bigram.draw(score.num_steps, seed) for seed, score in enumerate(held.real)],
-        MODEL: made,
-    }
-    found = {system: held.reference.measure(scores) for system, scores in systems.items()}
-    music = [
-        Row(name, {system: found[system][name] for system in SYSTEMS}, unit, digits, better)
-        for name, better in BETTER.items()
-        for unit, digits in [UNITS.get(name, ("share", 3))]
-    ]
     words = sum(len(track) - 1 for piece in written for track in piece.words)
     depth = [
         Row(
@@ -86,20 +72,15 @@ def evaluate(
         Row("a piece, evaluated beside others", {MODEL: spent / len(written)}, "s", 3, "lower"),
         Row("evaluations for each piece, beside others", {MODEL: evaluations / len(written)}, digits=1),
     ]
-    sections = [Section("Music", music), Section("Cost", costs(model, held, bigram)), Section("Depth", depth)]
+    sections = [beside_borders(held, made, bigram), Section("Cost", costs(model, held, bigram))]
+    sections.append(Section("Depth", depth))
     if model.features:
         sections.append(controls(synthesizer, held, made, fields))
     return Report(
         title=f"{synthesizer.info.get('model', 'music/band')}: {len(held.real)} pieces",
         systems=SYSTEMS,
         sections=sections,
-        facts={
-            "pieces": len(held.real),
-            "bars": sum(num_bars(score, held.facts) for score in held.real),
-            "held out": "yes" if held.seen else "no: the data has none of the pieces that were kept out of training",
-            **fields,
-            "threads": torch.get_num_threads(),
-        },
+        facts=facts_of(held, fields),
     )
 
 
