@@ -1,5 +1,7 @@
 """Lossless decoding: models of ``transformers`` and networks of this plugin give what plain decoding gives."""
 
+from typing import get_args
+
 import pytest
 import torch
 import transformers
@@ -10,9 +12,11 @@ from unisono.verify import Causal, KVCache, Prefix, Proposal, Target, Verdict, a
 from unisono.verify import draw as drawing
 from unisono_text import lossless
 from unisono_text.lossless import arithmetic, generate, parallel_speculative
-from unisono_text.lossless.decoding import Means, method_of
+from unisono_text.lossless.catalogue import CATALOGUE, Decoding, method_of
+from unisono_text.lossless.entry import Means
 from unisono_text.lossless.networks import TransformersNetwork
 from unisono_text.lossless.ngram import AdaptiveNGram, RowIndex, adaptive_ngram
+from unisono_text.lossless.request import ContinueRequest
 
 VOCAB, MADE = 23, 20
 PROMPTS = [[3, 1, 4, 1, 5], [9, 2, 6], [5, 3, 5, 8]]
@@ -319,6 +323,23 @@ def test_arithmetic_beams_differ_and_begin_apart():
     p1 = joint.p.sum((1, 2))
     for token in range(V):
         assert abs(first.count(token) - 8 * float(p1[token])) <= 1
+
+
+def test_every_name_of_the_request_has_an_entry():
+    assert get_args(Decoding) == tuple(CATALOGUE)
+    fields = set(ContinueRequest.model_fields)
+    assert (
+        {name for entry in CATALOGUE.values() for name in entry.options} == set(ContinueRequest.option_names) <= fields
+    )
+
+
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
+def test_an_option_of_another_method_is_refused(name):
+    values = {"num_draft": 3, "block": 4, "tree": (2,), "beams": 2}
+    for option, value in values.items():
+        if option not in CATALOGUE[name].options:
+            with refused(UnisonoError, "conflict", option, value=value):
+                method_of(name, Means(), **{option: value})
 
 
 def test_methods_are_made_of_what_is_there():

@@ -1,16 +1,17 @@
 """Continuation request: how a text goes on, and how that is computed by an autoregressive model.
 
-No setting of ``decoding`` changes the law of what is made; see `unisono_text.lossless.decoding`.
+How each ``decoding`` is related to plain decoding: `unisono_text.lossless.catalogue`.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 from unisono import Request
-from unisono.errors import RequestError
+from unisono.errors import RequestError, UnisonoError
 
 from unisono_text.filling.request import prompt_of
-from unisono_text.lossless.decoding import NUM_DRAFT, Decoding
+from unisono_text.lossless.catalogue import CATALOGUE, Decoding
+from unisono_text.lossless.entry import fill
 
 LENGTH = 64
 
@@ -34,33 +35,40 @@ class ContinueRequest(Request):
     num_draft: int | None = Field(
         default=None, ge=1, le=256, description="tokens of a draft at most (default: the method's)"
     )
-    block: int = Field(default=16, ge=1, le=2**20, description="of gauss-seidel: tokens that are solved together")
-    tree: tuple[int, ...] = Field(
-        default=(3, 2), description="of medusa: how many of each head's likeliest tokens are tried"
+    block: int | None = Field(
+        default=None, ge=1, le=2**20, description="of gauss-seidel: tokens that are solved together (default 16)"
     )
-    beams: int = Field(default=1, ge=1, le=2**20, description="of arithmetic: how many samples cover the law together")
+    tree: tuple[int, ...] | None = Field(
+        default=None, description="of medusa: how many of each head's likeliest tokens are tried (default 3, 2)"
+    )
+    beams: int | None = Field(
+        default=None, ge=1, le=2**20, description="of arithmetic: how many samples cover the law together (default 1)"
+    )
     beam: int = Field(default=0, ge=0, description="of arithmetic: which of them this one is, from 0")
+
+    option_names: ClassVar[tuple[str, ...]] = ("num_draft", "block", "tree", "beams")
+    """The fields that are options of a method."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the request says of its method; None where it says nothing."""
+        return {name: getattr(self, name) for name in self.option_names}
 
     @model_validator(mode="after")
     def _fits(self):
-        if self.num_draft is not None and self.decoding not in (*NUM_DRAFT, "pass"):
+        try:
+            fill(CATALOGUE[self.decoding], self.options)
+        except UnisonoError as error:
+            raise RequestError(str(error), code=error.code, path=error.path, value=error.value) from error
+        if self.beam >= (self.beams or 1):
             raise RequestError(
-                f"num_draft is of {', '.join(NUM_DRAFT)} and pass, the decoding is {self.decoding}",
-                code="conflict",
-                path="num_draft",
-            )
-        if self.decoding != "arithmetic" and (self.beams, self.beam) != (1, 0):
-            raise RequestError(
-                f"beams and beam are of arithmetic, the decoding is {self.decoding}",
-                code="conflict",
-                path="beams" if self.beams != 1 else "beam",
-            )
-        if self.beam >= self.beams:
-            raise RequestError(
-                f"beam={self.beam} must be below beams={self.beams}: they are counted from 0", code="range", path="beam"
+                f"beam={self.beam} must be below beams={self.beams or 1}: they are counted from 0",
+                code="range",
+                path="beam",
+                value=self.beam,
             )
         nodes, level = 0, 1
-        for width in self.tree:
+        for width in self.tree or ():
             if width < 1:
                 raise RequestError(f"a level of {width} tokens: each has at least 1", code="range", path="tree")
             level *= width

@@ -25,7 +25,9 @@ from unisono.masked import at_sites
 from unisono.model import OnStep
 from unisono.verify import KVCache, Prefix, Verified, rounds
 
-from unisono_text.lossless.decoding import Means, method_of, warp_of
+from unisono_text.lossless.catalogue import CATALOGUE, method_of
+from unisono_text.lossless.decoding import warp_of
+from unisono_text.lossless.entry import Means
 from unisono_text.lossless.request import ContinueRequest, read_prompt
 
 ROWS_AT_ONCE = 32
@@ -95,12 +97,18 @@ def stream_text(model: Any, request: ContinueRequest, generator: torch.Generator
 
 def means_of(model: Any, request: ContinueRequest) -> Means:
     """Return what the request's method draws on; raises ``RequestError`` where a component is missing or unfit."""
-    if request.decoding in ("speculative", "coupled"):
-        return Means(draft=_fit(model, "draft").causal)
-    if request.decoding == "parallel":
-        masked = _fit(model, "drafter")
-        return Means(drafter=Masked(masked), vocab_size=model.vocabulary, skip=1)
-    return Means(heads=getattr(model, "extra_heads", 0), look_ahead=getattr(model, "look_ahead", ()))
+    role = CATALOGUE[request.decoding].role
+    component = None if role is None else _fit(model, role)
+    return Means(
+        draft=component.causal if role == "draft" else None,
+        drafter=Masked(component) if role == "drafter" else None,
+        vocab_size=model.vocabulary,
+        skip=1,
+        heads=getattr(model, "extra_heads", 0),
+        look_ahead=getattr(model, "look_ahead", ()),
+        model=model,
+        component=component,
+    )
 
 
 class Masked:
@@ -130,7 +138,8 @@ def _fit(model: Any, role: str) -> Any:
 def _row_seed(model: Any, request: ContinueRequest, generator: torch.Generator | None) -> int:
     seed = model.seed_of(request, generator)
     # Samples of one lattice have neighbouring seeds.
-    return seed % (2**62 // request.beams) * request.beams + request.beam if request.decoding == "arithmetic" else seed
+    beams = request.beams or 1
+    return seed % (2**62 // beams) * beams + request.beam if request.decoding == "arithmetic" else seed
 
 
 class Batch:
@@ -159,15 +168,7 @@ class Batch:
             going = rounds(
                 model.causal,
                 tokens.to(device),
-                method_of(
-                    request.decoding,
-                    means_of(model, request),
-                    num_draft=request.num_draft,
-                    block=request.block,
-                    tree=request.tree,
-                    beams=request.beams,
-                    cache=memory,
-                ),
+                method_of(request.decoding, means_of(model, request), cache=memory, **request.options),
                 self.limit,
                 seeds=[task.seed for task in tasks],
                 lengths=self.lengths.to(device),
