@@ -83,11 +83,17 @@ class CheckpointError(UnisonoError):
 
 
 class MissingExtra(UnisonoError):
-    """An optional package is not installed; the message has the line that installs it."""
+    """An optional package is not installed; the message has the line that installs it.
 
-    def __init__(self, package: str, extra: str):
+    Args:
+        package: that is missing.
+        extra: that brings it.
+        distribution: whose extra it is; a plugin of its own package gives that package's name.
+    """
+
+    def __init__(self, package: str, extra: str, distribution: str = "unisono"):
         super().__init__(
-            f'{package!r} is not installed: run  pip install "unisono[{extra}]"', code="dependency", path=package
+            f'{package!r} is not installed: run  pip install "{distribution}[{extra}]"', code="dependency", path=package
         )
 
 

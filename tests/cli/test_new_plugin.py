@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import yaml
 from refused import refused
 from unisono import PLUGIN_API, cli
 from unisono.errors import PluginError
@@ -35,6 +36,8 @@ def test_a_package_is_written_under_its_names(kind, tmp_path):
     found = texts(folder)
     package = "unisono_note_rows"
     assert {"README.md", "pyproject.toml", ".gitignore", "tests/test_conformance.py"} <= {*found}
+    steps = yaml.safe_load(found[".github/workflows/test.yml"])["jobs"]["test"]["steps"]
+    assert [step["run"] for step in steps if "run" in step][-3:] == ["ruff check", "pyright", "pytest"]
     assert {f"{package}/recipes/note-rows.yaml", f"{package}/recipes/note-rows-tiny.yaml"} <= {*found}
     assert "class NoteRows(" in found[f"{package}/model.py"]
     for path, text in found.items():

@@ -124,6 +124,8 @@ def test_an_error_keeps_its_fields_where_it_crosses_processes(kind):
 def test_errors_with_constructors_and_faults_cross_processes_too():
     assert same(MissingExtra("diffusers", "image")).path == "diffusers"
     assert str(MissingExtra("diffusers", "image")).endswith('run  pip install "unisono[image]"')
+    theirs = MissingExtra("gym", "play", distribution="unisono-robot")
+    assert str(same(theirs)).endswith('run  pip install "unisono-robot[play]"')
 
     fault = Fault("too large", "has 9 bytes", "divide it", Path("x"), 3)
     error = same(fault.error(RequestError))
