@@ -41,7 +41,8 @@ from unisono_sound.voice import MarkedRequest, Reading, SpeechRequest, Voice
 
 from unisono_tts.facts import VoiceFacts
 from unisono_tts.sizes import FLAT, AlignerSchedule, NetworkSizes, Objective, PredictorSizes
-from unisono_tts.speaking import check_vocoder, held_durations, speak, stream
+from unisono_tts.speaking import check_vocoder, held_durations, speak
+from unisono_tts.streaming import stream
 
 Asked = dict[str, Tensor]
 """What readings ask for, by name: ``speaker`` [b], ``pace`` [b, s] and a model's own; numbers in float64."""

@@ -1,12 +1,13 @@
 """Speaking: a text read piece by piece, pieces spoken in batches, and joined.
 
 Every acoustic model of this plugin speaks through here. A text of any length is cut into pieces, so that
-memory does not grow with it, and streaming is the same path with a batch of one.
+memory does not grow with it; `unisono_tts.streaming` is the same path with a batch of one.
 
 Shapes: b batch, s symbols, t frames, m mel bins, n samples.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from unisono import Audio
 from unisono.batching import Progress, chunks
 from unisono.errors import RecipeError
-from unisono.media import Curve
+from unisono.media import Curve, Segment
 from unisono.model import Model, OnStep
 from unisono_sound.corpus import SpeechFacts
 from unisono_sound.precision import check_precision
@@ -32,9 +33,6 @@ PIECES_AT_ONCE = 32
 
 RAMP_SECONDS = 0.004
 """How long a change of volume takes, and how long sound fades where silence is put in."""
-
-FIRST_PIECE_CHARACTERS = 48
-"""The first piece of a stream is short, so that the first sound comes early."""
 
 
 def speak(model: Any, requests: Sequence[SpeechRequest], on_step: OnStep | None = None) -> list[Audio]:
@@ -62,39 +60,61 @@ def speak(model: Any, requests: Sequence[SpeechRequest], on_step: OnStep | None 
     return [Audio.join(parts) for parts in spoken]
 
 
-def stream(model: Any, request: SpeechRequest) -> Iterator[Audio]:
-    """Yield the audio of each piece as soon as it is spoken, the first piece a short one."""
-    for reading in model.voice.read(request, model.max_piece_characters, FIRST_PIECE_CHARACTERS):
-        yield speak_batch(model, [reading])[0]
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What an acoustic model made of readings: log mels [b, t, m] of ``frames`` [b], the symbols' borders in seconds
+    [b, s + 1], and tracks [b, s] by name.
+    """
+
+    mel: Float[Tensor, "b t m"]
+    frames: Int[Tensor, " b"]
+    borders: Float[np.ndarray, "b s1"]
+    tracks: dict[str, np.ndarray]
 
 
-def speak_batch(model: Any, readings: Sequence[Reading]) -> list[Audio]:
-    """Speak pieces in one padded batch and describe what was said."""
+def say(model: Any, readings: Sequence[Reading]) -> Said:
+    """Have a model say pieces in one padded batch."""
     check_precision(model)
     lengths = torch.tensor([len(reading.ids) for reading in readings], device=model.device)
     ids = torch.zeros(len(readings), int(lengths.max()), dtype=torch.int64)
     for row, reading in enumerate(readings):
         ids[row, : len(reading.ids)] = torch.tensor(reading.ids)
     said = model.say(ids.to(model.device), lengths, readings)
-    waves = model.vocoder.decode(said.mel, said.alignment.tgt_lengths).float().cpu().numpy()
-    rate, hop = model.mel_spec.sample_rate, model.mel_spec.hop_length
-    ends = said.alignment.ends.double().cpu().numpy() * hop / rate
+    ends = said.alignment.ends.double().cpu().numpy() * model.mel_spec.hop_length / model.mel_spec.sample_rate
+    borders = np.concatenate([np.zeros((len(readings), 1)), ends], 1)
     tracks = {name: track.float().cpu().numpy() for name, track in said.tracks.items()}
-    audios = []
-    for row, reading in enumerate(readings):
-        borders = np.concatenate([[0.0], ends[row, : len(reading.ids)]])
-        first, last = seams(reading, borders)
-        start, stop = round(first * rate), round(last * rate)
-        wave = loudened(waves[row], borders, reading, rate)[start:stop]
-        borders = borders.clip(first, last) - first
-        wave, borders = parted(wave, borders, reading, rate, hop)
-        silence = np.zeros(round(reading.pause * rate), dtype=np.float32)
-        wave = np.concatenate([wave, silence])[None]
-        own = {name: track[row, : len(reading.ids)] for name, track in tracks.items()}
-        curves = _curves(reading.symbols, borders, own)
-        said = segments(reading.symbols, borders, reading.spans)
-        audios.append(Audio(wave, rate, said, curves, text=reading.text))
-    return audios
+    return Said(said.mel, said.alignment.tgt_lengths, borders, tracks)
+
+
+def speak_batch(model: Any, readings: Sequence[Reading]) -> list[Audio]:
+    """Speak pieces in one padded batch and describe what was said."""
+    said = say(model, readings)
+    waves = model.vocoder.decode(said.mel, said.frames).float().cpu().numpy()
+    return [finished(model, said, row, reading, waves[row]) for row, reading in enumerate(readings)]
+
+
+def finished(model: Any, said: Said, row: int, reading: Reading, wave: Float[np.ndarray, " n"]) -> Audio:
+    """Return the sound of a piece from its waveform: trimmed at its seams, with volume, pauses and what is known."""
+    rate, hop = model.mel_spec.sample_rate, model.mel_spec.hop_length
+    borders = said.borders[row, : len(reading.ids) + 1]
+    first, last = seams(reading, borders)
+    wave = loudened(wave, borders, reading, rate)[round(first * rate) : round(last * rate)]
+    wave, borders = parted(wave, borders.clip(first, last) - first, reading, rate, hop)
+    wave = np.concatenate([wave, silence_behind(reading, rate)])[None]
+    return Audio(wave, rate, *described(said, row, reading, borders), text=reading.text)
+
+
+def silence_behind(reading: Reading, rate: int) -> Float[np.ndarray, " n"]:
+    """Return the pause that follows a piece."""
+    return np.zeros(round(reading.pause * rate), dtype=np.float32)
+
+
+def described(
+    said: Said, row: int, reading: Reading, borders: Float[np.ndarray, " s1"]
+) -> tuple[tuple[Segment, ...], dict[str, Curve]]:
+    """Return the phonemes and words of a piece, and its curves."""
+    own = {name: track[row, : len(reading.ids)] for name, track in said.tracks.items()}
+    return segments(reading.symbols, borders, reading.spans), _curves(reading.symbols, borders, own)
 
 
 def held_durations(durations: Int[Tensor, "b s"], readings: Sequence[Reading]) -> Int[Tensor, "b s"]:
