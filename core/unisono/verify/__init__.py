@@ -39,6 +39,9 @@ from unisono.verify.propose import (
     Nothing,
     PreviousIterate,
     Proposer,
+    check_tree,
+    first_head,
+    parents_of,
     tree_of,
 )
 from unisono.verify.target import Causal, Network, Target
@@ -71,8 +74,10 @@ __all__ = [
     "Verified",
     "acceptance",
     "autoregressive",
+    "check_tree",
     "coupled_speculative",
     "decode",
+    "first_head",
     "gauss_seidel",
     "guided_diffusion",
     "jacobi",
@@ -80,6 +85,7 @@ __all__ = [
     "medusa",
     "medusa_typical",
     "ngram",
+    "parents_of",
     "residual",
     "rounds",
     "sample",

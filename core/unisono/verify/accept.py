@@ -51,6 +51,8 @@ class Matching:
 
     def __call__(self, prefix: Prefix, proposal: Proposal, logits: Tensor, draw: Draw) -> Verdict:
         drawn = draw(logits, prefix.seed, _positions(prefix, proposal))
+        if not proposal.tokens.shape[1]:
+            return Verdict(proposal.tokens, torch.zeros_like(prefix.length), drawn[:, 0], drawn)
         ok = proposal.real & (proposal.tokens == _before(proposal, drawn))
         path, accepted = _deepest(proposal, ok, torch.zeros_like(proposal.tokens, dtype=torch.float64))
         return Verdict(path, accepted, drawn.gather(1, _leaf(path, accepted)[:, None])[:, 0], drawn)
@@ -180,8 +182,9 @@ def residual(p: Float[Tensor, "... v"], q: Float[Tensor, "... v"]) -> Float[Tens
 
 def _positions(prefix: Prefix, proposal: Proposal) -> Int[Tensor, "b n+1"]:
     """Return the positions that the n + 1 rows of logits predict."""
-    offset = torch.nn.functional.pad(proposal.depth + 1, (1, 0))
-    return prefix.length[:, None] + offset
+    if not proposal.tokens.shape[1]:
+        return prefix.length[:, None]
+    return prefix.length[:, None] + torch.nn.functional.pad(proposal.depth + 1, (1, 0))
 
 
 def _before(proposal: Proposal, x: Tensor) -> Tensor:

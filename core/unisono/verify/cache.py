@@ -55,7 +55,7 @@ class KVCache:
                 value=num_rows,
             )
         self.length = torch.zeros(num_rows, dtype=torch.int64, device=device)
-        self._longest: int | None = 0
+        self._sizes: tuple[int, bool] | None = (0, True)
         self.layers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def append(
@@ -74,9 +74,10 @@ class KVCache:
                 value=len(key),
             )
         n = key.shape[2]
-        used = self._used(n)
-        one = len(key) == 1  # all of one length: plain slices do
-        slots = None if one else (self.length[:, None] + torch.arange(n, device=key.device))[:, None, :, None]
+        longest, even = self._measured()
+        used = n + longest
+        # Rows of one length are written as a plain slice, which is many times cheaper.
+        slots = None if even else (self.length[:, None] + torch.arange(n, device=key.device))[:, None, :, None]
         kept = []
         for new, old in zip((key, value), self.layers.get(layer, (None, None)), strict=True):
             have = 0 if old is None else old.shape[2]
@@ -89,7 +90,7 @@ class KVCache:
             assert old is not None
             # In place: copying the whole buffer at each call would cost more and more.
             if slots is None:
-                old[:, :, used - n : used] = new
+                old[:, :, longest:used] = new
             else:
                 old.scatter_(2, slots.expand_as(new), new)
             kept.append(old)
@@ -99,17 +100,18 @@ class KVCache:
     def mask(self, visible: Bool[Tensor, "b n n"]) -> Bool[Tensor, "b n m"]:
         """Return what each new token sees: all entries of its row, and the new tokens that `visible` allows."""
         b, n, _ = visible.shape
-        if b == 1:
-            return torch.nn.functional.pad(visible, (self._used(0), 0), value=True)
-        held = torch.arange(self._used(n), device=visible.device) < self.length[:, None]
+        longest, even = self._measured()
+        if even:
+            return torch.nn.functional.pad(visible, (longest, 0), value=True)
+        held = torch.arange(n + longest, device=visible.device) < self.length[:, None]
         slots = self.length[:, None] + torch.arange(n, device=visible.device)
         return held[:, None].repeat(1, n, 1).scatter(2, slots[:, None].expand(b, n, n), visible)
 
     def advance(self, count: int) -> None:
-        self.length, self._longest = self.length + count, None
+        self.length, self._sizes = self.length + count, None
 
     def truncate(self, length: Int[Tensor, " b"]) -> None:
-        self.length, self._longest = torch.minimum(self.length, length), None
+        self.length, self._sizes = torch.minimum(self.length, length), None
 
     def select(self, start: Int[Tensor, " b"], path: Int[Tensor, "b d"]) -> None:
         d = path.shape[1]
@@ -120,7 +122,9 @@ class KVCache:
                 shape = (*x.shape[:2], d, x.shape[3])
                 x.scatter_(2, slots.expand(shape), x.gather(2, source.expand(shape)))
 
-    def _used(self, n: int) -> int:
-        if self._longest is None:  # once for all layers: reading it makes the host wait for the device
-            self._longest = int(self.length.max()) if len(self.length) else 0
-        return n + self._longest
+    def _measured(self) -> tuple[int, bool]:
+        """Return the length of the longest row, and whether all are of that length."""
+        if self._sizes is None:  # once for all layers: reading it makes the host wait for the device
+            lengths = self.length.tolist() or [0]
+            self._sizes = max(lengths), min(lengths) == max(lengths)
+        return self._sizes

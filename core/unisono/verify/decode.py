@@ -163,13 +163,16 @@ def rounds(
         verdict = method.accept(prefix, proposal, logits, draw)
         target.keep(prefix, proposal, verdict)
         rounds = rounds + ~prefix.done
-        proposed = proposed + proposal.real.sum(1)
-        on_path = verdict.path[:, : proposal.tokens.shape[1]]
-        tokens = torch.cat([proposal.tokens.gather(1, on_path), torch.zeros_like(verdict.token)[:, None]], 1)
-        tokens = tokens.scatter(1, verdict.accepted[:, None], verdict.token[:, None])
+        tokens = verdict.token[:, None]
+        if n := proposal.tokens.shape[1]:
+            on_path = verdict.path[:, :n]
+            tokens = torch.cat([proposal.tokens.gather(1, on_path), torch.zeros_like(tokens)], 1)
+            tokens = tokens.scatter(1, verdict.accepted[:, None], verdict.token[:, None])
         before, prefix = prefix, prefix.commit(tokens, verdict.accepted + 1)
-        accepted = accepted + torch.minimum(verdict.accepted, prefix.length - before.length)
-        last = Round(replace(proposal, law=None), raw, verdict)
+        if n:
+            proposed = proposed + proposal.real.sum(1)
+            accepted = accepted + torch.minimum(verdict.accepted, prefix.length - before.length)
+        last = Round(proposal if proposal.law is None else replace(proposal, law=None), raw, verdict)
         yield prefix
     return Verified(
         prefix.tokens, prefix.length, target.nfe, target.positions, draft_nfe, draft_positions,

@@ -56,12 +56,27 @@ class Draw:
             return logits.argmax(-1)
         return sample(self.law(logits), seed, positions)
 
+    def scores(
+        self, logits: Float[Tensor, "b n v"], seed: Int[Tensor, " b"], positions: Int[Tensor, "b n"]
+    ) -> Float[Tensor, "b n v"]:
+        """Return what the draw takes the largest of: the logits, or log-probabilities with the noise of the position.
+
+        Who guesses what will be drawn tries tokens in this order.
+        """
+        if self.temperature == 0:
+            return logits
+        law = self.law(logits)
+        return law.log() + _noise(law, seed, positions, random.DRAW)
+
 
 def sample(
     law: Float[Tensor, "b n v"], seed: Int[Tensor, " b"], positions: Int[Tensor, "b n"], stream: int = random.DRAW
 ) -> Int[Tensor, "b n"]:
     """Draw from probabilities, with the Gumbel noise of (seed, position, token, stream)."""
+    return (law.log() + _noise(law, seed, positions, stream)).argmax(-1)
+
+
+def _noise(law: Tensor, seed: Tensor, positions: Tensor, stream: int) -> Float[Tensor, "b n v"]:
     b, n, v = law.shape
     sites = (positions[:, :, None] * v + torch.arange(v, device=law.device)).reshape(b, n * v)
-    noise = random.gumbel(seed, torch.zeros_like(seed), sites, stream).reshape(b, n, v)
-    return (law.log() + noise).argmax(-1)
+    return random.gumbel(seed, torch.zeros_like(seed), sites, stream).reshape(b, n, v)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -136,13 +137,17 @@ class Prefix:
             first = ends.int().argmax(1)
             count = torch.where(ends.any(1), first + 1, count)
             done = done | ends.any(1)
+        length = self.length + count
+        if d == 1:  # every round of plain decoding
+            at = self.length.clamp_max(self.limit - 1)[:, None]
+            written = self.tokens.scatter(1, at, torch.where(count[:, None] > 0, tokens, self.tokens.gather(1, at)))
+            return replace(self, tokens=written, length=length, done=done | (length >= self.limit))
         offset = torch.arange(self.limit, device=tokens.device) - self.length[:, None]
         fresh = (offset >= 0) & (offset < count[:, None])
         if d:
             written = torch.where(fresh, tokens.gather(1, offset.clamp(0, d - 1)), self.tokens)
         else:
             written = self.tokens
-        length = self.length + count
         return replace(self, tokens=written, length=length, done=done | (length >= self.limit))
 
 
@@ -175,12 +180,14 @@ class Proposal:
         real = torch.arange(tokens.shape[1], device=tokens.device) < count[:, None]
         return cls(tokens.masked_fill(~real, 0), real, **more)
 
-    @property
+    @cached_property
     def depth(self) -> Int[Tensor, " n"]:
         """The number of nodes between each node and the prefix."""
+        if self.parent is None:
+            return torch.arange(self.tokens.shape[1], device=self.tokens.device)
         return self.ancestors.sum(1) - 1
 
-    @property
+    @cached_property
     def ancestors(self) -> Bool[Tensor, "n n"]:
         """[i, j]: node j is node i or one of its ancestors."""
         n, device = self.tokens.shape[1], self.tokens.device

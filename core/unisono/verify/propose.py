@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from unisono.checks import fault_of, is_whole
@@ -51,7 +52,8 @@ class Nothing:
     brings_law = False
 
     def __call__(self, prefix: Prefix, last: Round | None, target: Target, draw: Draw) -> Proposal:
-        return Proposal.chain(prefix.tokens[:, :0], torch.zeros_like(prefix.length))
+        empty = prefix.tokens[:, :0]
+        return Proposal(empty, empty.bool())
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ class DraftModel:
         nothing = Proposal.chain(prefix.tokens[:, :0], torch.zeros_like(count))
         scratch, drafts, laws, vocab_size = replace(prefix, end=None), [], [], None
         for step in range(int(count.max()) if len(count) else 0):
-            logits = _first_head(own(scratch, nothing))
+            logits = first_head(own(scratch, nothing))
             law, vocab_size = draw.law(logits), logits.shape[-1]
             stream = random.DRAW if self.coupled else random.PROPOSE
             token = sample(law, prefix.seed, scratch.length[:, None], stream)
@@ -218,25 +220,7 @@ class ExtraHeads:
     brings_law = False
 
     def __post_init__(self):
-        if not self.tree:
-            raise UnisonoError(
-                "an empty tree of heads: give at least one node, such as ((0,),)",
-                code="empty",
-                path="tree",
-                value=self.tree,
-            )
-        for at, path in enumerate(self.tree):
-            if not path or min(path) < 0 or (len(path) > 1 and path[:-1] not in self.tree[:at]):
-                raise UnisonoError(
-                    f"node {path} of the tree: give ranks from 0, and list its parent before it",
-                    code="value",
-                    path="tree",
-                    value=path,
-                )
-        if len(set(self.tree)) < len(self.tree):
-            raise UnisonoError(
-                "a node is twice in the tree of heads: give each once", code="conflict", path="tree", value=self.tree
-            )
+        check_tree(self.tree)
 
     def __call__(self, prefix: Prefix, last: Round | None, target: Target, draw: Draw) -> Proposal:
         b, device = len(prefix.length), prefix.tokens.device
@@ -261,9 +245,8 @@ class ExtraHeads:
         best = last.logits[torch.arange(b, device=device), last.leaf, 1:].topk(widest, -1).indices
         depth = torch.tensor([len(path) - 1 for path in self.tree], device=device)
         rank = torch.tensor([path[-1] for path in self.tree], device=device)
-        parent = [self.tree.index(path[:-1]) if len(path) > 1 else -1 for path in self.tree]
         real = depth < prefix.room[:, None]
-        return Proposal(best[:, depth, rank], real, torch.tensor(parent, device=device))
+        return Proposal(best[:, depth, rank], real, torch.tensor(parents_of(self.tree), device=device))
 
 
 @dataclass(frozen=True)
@@ -292,7 +275,7 @@ class LookAhead:
         ahead = min(len(self.tokens), deepest)
         reading = torch.tensor(self.tokens[:ahead], dtype=torch.int64, device=device).expand(b, ahead)
         question = Proposal.chain(reading, prefix.room.clamp_max(ahead))
-        logits = _first_head(target(prefix, question))
+        logits = first_head(target(prefix, question))
         positions = prefix.length[:, None] + torch.arange(ahead + 1, device=device)
         guess = draw(logits, prefix.seed, positions)[:, :deepest]
         return Proposal.chain(guess, prefix.room.clamp_max(ahead + 1))
@@ -359,7 +342,46 @@ def tree_of(widths: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     return tuple(tree)
 
 
-def _first_head(logits: Tensor) -> Tensor:
+def check_tree(tree: Sequence[tuple[int, ...]]) -> None:
+    """Check a tree of ranks: a node is the path of ranks to it, and stands behind its parent.
+
+    Raises:
+        UnisonoError: for an empty tree, a node that is no path, stands before its parent or is there twice, or more
+            than 4096 nodes.
+    """
+    if not tree:
+        raise UnisonoError(
+            "an empty tree: give at least one node, such as ((0,),)", code="empty", path="tree", value=tree
+        )
+    if len(tree) > 4096:
+        raise UnisonoError(
+            f"a tree of {len(tree)} nodes: all are read in one evaluation, give at most 4096",
+            code="limit",
+            path="tree",
+            value=len(tree),
+        )
+    before: set[tuple[int, ...]] = set()
+    for path in tree:
+        if not path or min(path) < 0 or (len(path) > 1 and path[:-1] not in before):
+            raise UnisonoError(
+                f"node {path} of the tree: give ranks from 0, and list its parent before it",
+                code="value",
+                path="tree",
+                value=path,
+            )
+        before.add(path)
+    if len(before) < len(tree):
+        raise UnisonoError("a node is twice in the tree: give each once", code="conflict", path="tree", value=tree)
+
+
+def parents_of(tree: Sequence[tuple[int, ...]]) -> list[int]:
+    """Return the number of each node's parent in a tree of ranks, −1 for none."""
+    number = {path: at for at, path in enumerate(tree)}
+    return [number.get(path[:-1], -1) for path in tree]
+
+
+def first_head(logits: Float[Tensor, "b n ..."]) -> Float[Tensor, "b n v"]:
+    """Return the logits of the next token alone, of a network with extra heads or without."""
     return logits if logits.dim() == 3 else logits[:, :, 0]
 
 

@@ -98,9 +98,9 @@ class Target:
         else:
             self.cache.truncate(prefix.length - 1)
             held = self.cache.length
-        if b == 1 and proposal.parent is None and bool(proposal.real.all()):
-            return self._one_row(prefix, proposal, int(held))
         pending = prefix.length - held
+        if proposal.parent is None and len(waiting := set(pending.tolist())) == 1:
+            return self._chain(prefix, proposal, held, waiting.pop())
         # Columns that are padding in every row are left out; a tree keeps all nodes, since `select` needs their places.
         nodes = proposal.real.sum(1) if proposal.parent is None else n
         width = int((pending + nodes).max()) if b else 0
@@ -122,7 +122,7 @@ class Target:
         tokens = torch.where(node < n, tokens, 0)
         # Only padding and nodes that are not real are beyond the limit; the network may have no such position.
         positions = positions.clamp_max(prefix.limit - 1)
-        logits = self._read(tokens, positions, visible)
+        logits = self.read(tokens, positions, visible)
         if self.cache is not None:
             self.cache.truncate(prefix.length + n)
         wanted = ((pending - 1)[:, None] + torch.arange(n + 1, device=device)).clamp_max(width - 1)
@@ -130,19 +130,38 @@ class Target:
         self._look(logits, prefix, proposal)
         return logits
 
-    def _one_row(self, prefix: Prefix, proposal: Proposal, held: int) -> Tensor:
-        """Evaluate a chain after a single row, which needs no padding, in a tenth of the operations."""
-        length, n = int(prefix.length), proposal.tokens.shape[1]
-        width = length - held + n
-        tokens = torch.cat([prefix.tokens[:, held:length], proposal.tokens], 1)
-        positions = torch.arange(held, held + width, device=tokens.device)[None].clamp_max(prefix.limit - 1)
-        visible = torch.ones(1, width, width, dtype=torch.bool, device=tokens.device).tril()
-        logits = self._read(tokens, positions, visible)[:, width - n - 1 :]
+    def _chain(self, prefix: Prefix, proposal: Proposal, held: Tensor, pending: int) -> Tensor:
+        """Evaluate a chain where every row has as many tokens to read before it, which all rounds but the first have.
+
+        A row's shorter chain ends in padding, which nothing before it sees: the mask is the same for all rows.
+        """
+        (b, n), device = proposal.tokens.shape, prefix.tokens.device
+        nodes = int(proposal.real.sum(1).max()) if n else 0
+        width = pending + nodes
+        positions = held[:, None] + torch.arange(width, device=device) if width > 1 else held[:, None]
+        tokens = prefix.tokens.gather(1, positions[:, :pending])
+        if nodes:
+            tokens = torch.cat([tokens, proposal.tokens[:, :nodes]], 1)
+            # Only padding is beyond the limit; the network may have no such position.
+            positions = positions.clamp_max(prefix.limit - 1)
+        visible = torch.ones(width, width, dtype=torch.bool, device=device)
+        logits = self.read(tokens, positions, (visible.tril() if width > 1 else visible).expand(b, width, width))
+        logits = logits[:, pending - 1 :]
+        if nodes < n:
+            logits = torch.cat([logits, logits[:, -1:].expand(-1, n - nodes, *logits.shape[2:])], 1)
         self._look(logits, prefix, proposal)
         return logits
 
-    def _read(self, tokens: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
-        """Evaluate the network, and count it."""
+    def read(
+        self, tokens: Int[Tensor, "b w"], positions: Int[Tensor, "b w"], visible: Bool[Tensor, "b w w"]
+    ) -> Float[Tensor, "b w ..."]:
+        """Evaluate the network on columns as they are, count it, and have the cache keep them all.
+
+        For proposers that grow a tree of their own; who calls it shortens the cache again.
+
+        Raises:
+            UnisonoError: for tokens or positions that the network does not know, or logits of a wrong shape or type.
+        """
         b, width = tokens.shape
         try:
             logits = self.network(tokens, positions, visible, self.cache)
