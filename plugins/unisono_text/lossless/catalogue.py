@@ -11,6 +11,9 @@
     medusa         extra heads, as a tree                            token by token
     pass           the model itself, reading look-ahead tokens       token by token
     arithmetic     nothing; N samples spread evenly                  in law
+    space          the model itself, reading masks in its tree       token by token
+    tr-jacobi      last round's laws as a tree, and n-grams          token by token
+    specexec       a draft model, as a tree                          token by token
 
 Token by token includes sampling: noise belongs to (seed, position, token). Greedy decoding is the same for all of them.
 """
@@ -35,8 +38,11 @@ from unisono.verify import (
 
 from unisono_text.lossless.arithmetic import arithmetic
 from unisono_text.lossless.entry import Entry, Means, fill
+from unisono_text.lossless.mask_tree import ENTRY as SPACE
 from unisono_text.lossless.ngram import adaptive_ngram
 from unisono_text.lossless.parallel import parallel_speculative
+from unisono_text.lossless.specexec import ENTRY as SPECEXEC
+from unisono_text.lossless.tr_jacobi import ENTRY as TR_JACOBI
 
 Decoding = Literal[
     "plain",
@@ -49,6 +55,9 @@ Decoding = Literal[
     "medusa",
     "pass",
     "arithmetic",
+    "space",
+    "tr-jacobi",
+    "specexec",
 ]
 
 
@@ -137,5 +146,8 @@ ENTRIES = (
     Entry("medusa", "token by token", _medusa, {"tree": (3, 2)}),
     Entry("pass", "token by token", _pass, {"num_draft": None}),
     Entry("arithmetic", "in law", lambda _, options, __: arithmetic(options["beams"]), {"beams": 1}),
+    SPACE,
+    TR_JACOBI,
+    SPECEXEC,
 )
 CATALOGUE = {entry.name: entry for entry in ENTRIES}

@@ -58,6 +58,7 @@ class Entry:
         make: makes it; raises ``UnisonoError`` where the means lack what it needs.
         options: the request's fields that it takes, with their defaults. Any other is refused.
         role: the component that it needs; the text model checks that its tokenizer is the same.
+        most_rows: rows of a batch at most, by the options; None for as many as there are.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Entry:
     make: Make
     options: Mapping[str, Any] = field(default_factory=dict)
     role: str | None = None
+    most_rows: Callable[[Mapping[str, Any]], int] | None = None
 
 
 def fill(entry: Entry, said: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,13 +21,17 @@ with the noise of the position that they guess.
 Letters: b batch, k masks of a group, n nodes, v vocabulary. Masks: True = keep.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from unisono.errors import UnisonoError
 from unisono.verify import Draw, Matching, Method, Prefix, Proposal, Round, Target, first_head
+
+from unisono_text.lossless.entry import Entry, Means
 
 MOST_MASKS = 32
 """Masks of a group at most: 32 make trees of 1,088 nodes."""
@@ -93,6 +97,21 @@ class MaskTree:
         return draw(logits, prefix.seed, prefix.length[:, None] + torch.arange(len(self.tokens), device=device))
 
 
-def space(tokens: tuple[int, ...]) -> Method:
+def space(tokens: Sequence[int]) -> Method:
     """Masks in the tree that they propose: lossless token by token, one evaluation per round, see `MaskTree`."""
     return Method("SPACE", MaskTree(tuple(tokens)), Matching())
+
+
+def _make(means: Means, options: Mapping[str, Any], cache: Any) -> Method:
+    if not means.look_ahead:
+        raise UnisonoError(
+            "decoding='space' needs mask tokens: take a text/pass",
+            code="unsupported",
+            path="decoding",
+            value="space",
+        )
+    return space(means.look_ahead[: options["num_draft"]])
+
+
+ENTRY = Entry("space", "token by token", _make, {"num_draft": None})
+"""``num_draft``: masks of a group, and so candidates, at most; all that there are by default."""

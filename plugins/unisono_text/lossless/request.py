@@ -39,14 +39,22 @@ class ContinueRequest(Request):
         default=None, ge=1, le=2**20, description="of gauss-seidel: tokens that are solved together (default 16)"
     )
     tree: tuple[int, ...] | None = Field(
-        default=None, description="of medusa: how many of each head's likeliest tokens are tried (default 3, 2)"
+        default=None,
+        description="of medusa: how many of each head's likeliest tokens are tried (default 3, 2); "
+        "of tr-jacobi: ranks of each level (default: a template of 11 nodes)",
     )
     beams: int | None = Field(
         default=None, ge=1, le=2**20, description="of arithmetic: how many samples cover the law together (default 1)"
     )
     beam: int = Field(default=0, ge=0, description="of arithmetic: which of them this one is, from 0")
+    budget: int | None = Field(
+        default=None, ge=1, le=2048, description="of specexec: nodes of the draft's tree at most (default 16)"
+    )
+    branch: int | None = Field(
+        default=None, ge=1, le=64, description="of specexec: tokens tried behind a node at most (default 8)"
+    )
 
-    option_names: ClassVar[tuple[str, ...]] = ("num_draft", "block", "tree", "beams")
+    option_names: ClassVar[tuple[str, ...]] = ("num_draft", "block", "tree", "beams", "budget", "branch")
     """The fields that are options of a method."""
 
     @property

@@ -27,7 +27,7 @@ from unisono.verify import KVCache, Prefix, Verified, rounds
 
 from unisono_text.lossless.catalogue import CATALOGUE, method_of
 from unisono_text.lossless.decoding import warp_of
-from unisono_text.lossless.entry import Means
+from unisono_text.lossless.entry import Means, fill
 from unisono_text.lossless.request import ContinueRequest, read_prompt
 
 ROWS_AT_ONCE = 32
@@ -69,7 +69,7 @@ def continue_texts(
     texts: dict[int, Text] = {}
     progress, finished = Progress(on_step, sum(task.room for task in tasks)), 0
     for members in grouped(tasks, attrgetter("kind")):
-        for batch in chunks(members, ROWS_AT_ONCE):
+        for batch in chunks(members, _rows_at_once(members[0].request)):
             making = Batch(model, batch)
             for made in making.run():
                 if finished + made < progress.total:  # the end is told when the texts are ready
@@ -121,6 +121,13 @@ class Masked:
         self, tokens: Int[Tensor, "b l"], known: Bool[Tensor, "b l"], query: Int[Tensor, "b k"] | None
     ) -> Float[Tensor, "b k v"]:
         return at_sites(self.model.predict(torch.where(known, tokens, self.model.mask_id)), query)
+
+
+def _rows_at_once(request: ContinueRequest) -> int:
+    entry = CATALOGUE[request.decoding]
+    if entry.most_rows is None:
+        return ROWS_AT_ONCE
+    return min(ROWS_AT_ONCE, entry.most_rows(fill(entry, request.options)))
 
 
 def _fit(model: Any, role: str) -> Any:

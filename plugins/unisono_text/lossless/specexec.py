@@ -26,7 +26,9 @@ not kept; the tree ends behind an end token.
 Letters: b batch, f expanded nodes, n nodes, v vocabulary. Masks: True = keep.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,6 +37,7 @@ from unisono.errors import UnisonoError
 from unisono.verify import Draw, Matching, Method, Network, Prefix, Proposal, Round, Target
 
 from unisono_text.lossless.best_first import ROOT, Row, overlaid
+from unisono_text.lossless.entry import Entry, Means
 from unisono_text.lossless.tree_draft import TreeDraft
 
 LARGEST = {"budget": 2048, "branch": 64, "depth": 256, "frontier": 256}
@@ -132,3 +135,24 @@ class SpecExec:
 def specexec(network: Network, budget: int = 16, branch: int = 8) -> Method:
     """A draft's best-first tree: lossless token by token, see `SpecExec`."""
     return Method("SpecExec", SpecExec(network, budget, branch), Matching())
+
+
+def _make(means: Means, options: Mapping[str, Any], cache: Any) -> Method:
+    if means.draft is None:
+        raise UnisonoError(
+            "decoding='specexec' needs a draft: a smaller autoregressive model, same tokenizer",
+            code="missing",
+            path="draft",
+        )
+    return specexec(means.draft, options["budget"], options["branch"])
+
+
+ENTRY = Entry(
+    "specexec",
+    "token by token",
+    _make,
+    {"budget": 16, "branch": 8},
+    role="draft",
+    most_rows=lambda options: max(1, MOST_NODES // options["budget"]),
+)
+"""``budget``: nodes of the tree; ``branch``: children of a node at most."""

@@ -41,8 +41,10 @@ from unisono.verify import (
     check_tree,
     first_head,
     parents_of,
+    tree_of,
 )
 
+from unisono_text.lossless.entry import Entry
 from unisono_text.lossless.ngram import AdaptiveNGram
 
 TEMPLATE = ((0,), (1,), (2,), (3,), (0, 0), (0, 1), (1, 0), (0, 0, 0), (0, 0, 1), (0, 0, 0, 0), (0, 0, 0, 0, 0))
@@ -145,3 +147,14 @@ def _first_children(parents: Sequence[int]) -> Int[Tensor, " n+1"]:
 def tr_jacobi(tree: Sequence[Sequence[int]] = TEMPLATE, num_draft: int = 8) -> Method:
     """Jacobi's laws as a tree, and n-grams: lossless token by token, see `TRJacobi`."""
     return Method("TR-Jacobi", TRJacobi(tuple(map(tuple, tree)), AdaptiveNGram(num_draft)), Matching())
+
+
+ENTRY = Entry(
+    "tr-jacobi",
+    "token by token",
+    lambda _, options, __: tr_jacobi(
+        TEMPLATE if options["tree"] is None else tree_of(options["tree"]), options["num_draft"]
+    ),
+    {"tree": None, "num_draft": 8},
+)
+"""``tree``: ranks of each level, `TEMPLATE` by default; ``num_draft``: tokens of the chain at most."""

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from refused import refused
 from torch import nn
 from torch.nn import functional as F
@@ -10,6 +12,8 @@ from unisono.masked import Layout
 from unisono.verify import (
     Causal,
     KVCache,
+    Matching,
+    Method,
     Prefix,
     Proposal,
     Target,
@@ -186,6 +190,67 @@ class SeesSiblings(KVCache):
 @pytest.mark.parametrize("broken", [KeepsTheWrongBranch, ForgetsNothing, SeesSiblings])
 def test_the_comparison_sees_a_broken_cache(broken):
     assert compare(broken) > 1e-3
+
+
+class Anything:
+    """Proposes chains and trees at random: empty ones, twins, tokens beyond the vocabulary, more than there is room for.
+
+    Many of its tokens are right, so that paths of every length are accepted.
+    """
+
+    brings_law = False
+
+    def __init__(self, truth, seed):
+        self.truth, self.generator = truth, torch.Generator().manual_seed(seed)
+
+    def draw(self, high, *shape):
+        return torch.randint(0, high, shape, generator=self.generator)
+
+    def __call__(self, prefix, last, target, draw):
+        n, chain, b = int(self.draw(8, 1)), bool(self.draw(2, 1)), len(prefix.length)
+        parents = [int(self.draw(i + 1, 1)) - 1 for i in range(n)]
+        blank = Proposal(self.draw(VOCAB + 3, b, n), self.draw(6, b, n) > 0, None if chain else torch.tensor(parents).long())
+        where = (prefix.length[:, None] + blank.depth).clamp_max(LIMIT - 1)
+        tokens = torch.where(self.draw(3, b, n) > 0, self.truth.gather(1, where), blank.tokens)
+        return Proposal(tokens, blank.real, blank.parent)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    temperature=st.sampled_from([0.0, 1.0]),
+    end=st.sampled_from([None, 2]),
+    lengths=st.lists(st.integers(1, 4), min_size=3, max_size=3),
+    cached=st.booleans(),
+)
+def test_whatever_is_proposed_the_tokens_are_those_of_plain_decoding(seed, temperature, end, lengths, cached):
+    options = {"seeds": SEEDS, "lengths": torch.tensor(lengths), "temperature": temperature, "end": end}
+    truth = decode(PLAIN, PROMPT, autoregressive(), LIMIT, **options)
+    method = Method("anything", Anything(truth.tokens, seed), Matching())
+    out = decode(PLAIN, PROMPT, method, LIMIT, cache=KVCache if cached else None, **options)
+    assert torch.equal(out.tokens, truth.tokens) and torch.equal(out.length, truth.length)
+    assert (out.rounds + out.accepted >= out.length - options["lengths"]).all()
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_rows_of_one_length_are_cached_as_others_are(rows):
+    """A plain slice and a scatter: the second by rows of which one is longer and looked at no further."""
+    even, ragged = KVCache(rows), KVCache(rows + 1)
+    generator = torch.Generator().manual_seed(0)
+    ragged.append(0, torch.zeros(rows + 1, 1, 2, 3), torch.zeros(rows + 1, 1, 2, 3))
+    ragged.advance(2)
+    ragged.truncate(torch.tensor([0] * rows + [2]))
+    for n, keep in ((3, 2), (1, 3), (2, 4)):
+        key, value = torch.randn(2, rows + 1, 1, n, 3, generator=generator)
+        visible = torch.ones(rows + 1, n, n, dtype=torch.bool).tril()
+        mask, more = even.mask(visible[:rows]), ragged.mask(visible)[:rows]
+        assert torch.equal(mask, more[:, :, : mask.shape[2]]) and not more[:, :, mask.shape[2] :].any()
+        mine, other = even.append(0, key[:rows], value[:rows]), ragged.append(0, key, value)
+        for a, b in zip(mine, other, strict=True):
+            assert torch.equal(a, b[:rows, :, : a.shape[2]])
+        for cache in (even, ragged):
+            cache.advance(n)
+            cache.truncate(torch.full((len(cache.length),), keep) + (torch.arange(len(cache.length)) == rows) * 2)
 
 
 def test_what_a_cache_saves():

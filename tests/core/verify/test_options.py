@@ -76,6 +76,14 @@ def test_a_temperature_divides_and_a_warp_sees_what_it_gave():
     assert Draw().law(logits).tolist() == [[[0.0, 0.0, 1.0]]]
 
 
+def test_scores_are_what_a_draw_takes_the_largest_of():
+    logits = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0))
+    seed, positions = torch.tensor([3, 4]), torch.arange(5).expand(2, 5)
+    for draw in (Draw(), Draw(1.0), Draw(0.5, lambda x: x.masked_fill(x < 0, -torch.inf))):
+        assert torch.equal(draw.scores(logits, seed, positions).argmax(-1), draw(logits, seed, positions))
+    assert torch.equal(Draw().scores(logits, seed, positions), logits)
+
+
 def test_a_coupled_draft_draws_with_the_targets_noise_and_another_with_its_own():
     flat = scores([0.0] * 7)
     grown = prefix_of([1], 40, seed=9)
