@@ -107,6 +107,13 @@ class KVCache:
         slots = self.length[:, None] + torch.arange(n, device=visible.device)
         return held[:, None].repeat(1, n, 1).scatter(2, slots[:, None].expand(b, n, n), visible)
 
+    def sees_all(self, count: int) -> bool:
+        """Whether so many new tokens in each row see all that is then held: one token, in rows of one length.
+
+        Then nothing need be masked.
+        """
+        return count == 1 and self._measured()[1]
+
     def advance(self, count: int) -> None:
         self.length, self._sizes = self.length + count, None
 

@@ -143,10 +143,12 @@ def rounds(
     draw = Draw(temperature, warp)
     prefix = Prefix.of(prompt, max_length, seeds, lengths, end)
     target = Target(network, cache, len(prompt))
-    rounds, proposed, accepted = (torch.zeros_like(prefix.length) for _ in range(3))
+    proposed, accepted = (torch.zeros_like(prefix.length) for _ in range(2))
+    rounds = [0] * len(prompt)
     draft_nfe = draft_positions = 0
     last: Round | None = None
-    while not bool(prefix.done.all()):
+    # With nothing proposed, all that is done here is weighed against one evaluation: each operation counts.
+    while not all(ended := prefix.done.tolist()):
         may_stop()
         proposal = method.propose(prefix, last, target, draw)
         draft_nfe, draft_positions = draft_nfe + proposal.nfe, draft_positions + proposal.positions
@@ -162,19 +164,22 @@ def rounds(
             )
         verdict = method.accept(prefix, proposal, logits, draw)
         target.keep(prefix, proposal, verdict)
-        rounds = rounds + ~prefix.done
-        tokens = verdict.token[:, None]
+        rounds = [count + (not over) for count, over in zip(rounds, ended, strict=True)]
+        token = verdict.token[:, None]
         if n := proposal.tokens.shape[1]:
             on_path = verdict.path[:, :n]
-            tokens = torch.cat([proposal.tokens.gather(1, on_path), torch.zeros_like(tokens)], 1)
-            tokens = tokens.scatter(1, verdict.accepted[:, None], verdict.token[:, None])
-        before, prefix = prefix, prefix.commit(tokens, verdict.accepted + 1)
-        if n:
+            tokens = torch.cat([proposal.tokens.gather(1, on_path), torch.zeros_like(token)], 1)
+            tokens = tokens.scatter(1, verdict.accepted[:, None], token)
+            before, prefix = prefix, prefix.commit(tokens, verdict.accepted + 1)
             proposed = proposed + proposal.real.sum(1)
             accepted = accepted + torch.minimum(verdict.accepted, prefix.length - before.length)
+        elif any(ended):
+            prefix = prefix.commit(token, torch.ones_like(prefix.length))
+        else:
+            prefix = prefix.extended(token)
         last = Round(proposal if proposal.law is None else replace(proposal, law=None), raw, verdict)
         yield prefix
     return Verified(
         prefix.tokens, prefix.length, target.nfe, target.positions, draft_nfe, draft_positions,
-        rounds, proposed, accepted, method.lossless,
+        prefix.length.new_tensor(rounds), proposed, accepted, method.lossless,
     )  # fmt: skip

@@ -137,18 +137,23 @@ class Prefix:
             first = ends.int().argmax(1)
             count = torch.where(ends.any(1), first + 1, count)
             done = done | ends.any(1)
-        length = self.length + count
-        if d == 1:  # every round of plain decoding
-            at = self.length.clamp_max(self.limit - 1)[:, None]
-            written = self.tokens.scatter(1, at, torch.where(count[:, None] > 0, tokens, self.tokens.gather(1, at)))
-            return replace(self, tokens=written, length=length, done=done | (length >= self.limit))
         offset = torch.arange(self.limit, device=tokens.device) - self.length[:, None]
         fresh = (offset >= 0) & (offset < count[:, None])
         if d:
             written = torch.where(fresh, tokens.gather(1, offset.clamp(0, d - 1)), self.tokens)
         else:
             written = self.tokens
+        length = self.length + count
         return replace(self, tokens=written, length=length, done=done | (length >= self.limit))
+
+    def extended(self, token: Int[Tensor, "b 1"]) -> Prefix:
+        """Append one token to each row, none of which is done: what `commit` does, in a third of the operations."""
+        length = self.length + 1
+        done = length >= self.limit
+        if self.end is not None:
+            done = done | (token[:, 0] == self.end)
+        written = self.tokens.scatter(1, self.length[:, None], token)
+        return Prefix(written, length, self.start, self.seed, done, self.end)
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,6 +52,8 @@ class Nothing:
     brings_law = False
 
     def __call__(self, prefix: Prefix, last: Round | None, target: Target, draw: Draw) -> Proposal:
+        if last is not None:
+            return last.proposal
         empty = prefix.tokens[:, :0]
         return Proposal(empty, empty.bool())
 

@@ -16,6 +16,7 @@ Letters: b batch, n nodes, w columns of an evaluation, v vocabulary. Masks: True
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -78,6 +79,7 @@ class Target:
         self.cache = None if cache is None else cache(num_rows)
         self.nfe = 0
         self.positions = 0
+        self._itself: Tensor | None = None
         if self.cache is not None and (len(self.cache.length) != num_rows or bool(self.cache.length.any())):
             raise UnisonoError(
                 "cache returned one that is in use: give a function that makes an empty one each time",
@@ -138,15 +140,18 @@ class Target:
         (b, n), device = proposal.tokens.shape, prefix.tokens.device
         nodes = int(proposal.real.sum(1).max()) if n else 0
         width = pending + nodes
-        positions = held[:, None] + torch.arange(width, device=device) if width > 1 else held[:, None]
-        tokens = prefix.tokens.gather(1, positions[:, :pending])
-        if nodes:
-            tokens = torch.cat([tokens, proposal.tokens[:, :nodes]], 1)
+        if width == 1:  # every round of plain decoding but the first
+            positions = held[:, None]
+            if self._itself is None or len(self._itself) != b:
+                self._itself = torch.ones(b, 1, 1, dtype=torch.bool, device=device)
+            logits = self.read(prefix.tokens.gather(1, positions), positions, self._itself)
+        else:
+            positions = held[:, None] + torch.arange(width, device=device)
+            tokens = torch.cat([prefix.tokens.gather(1, positions[:, :pending]), proposal.tokens[:, :nodes]], 1)
             # Only padding is beyond the limit; the network may have no such position.
             positions = positions.clamp_max(prefix.limit - 1)
-        visible = torch.ones(width, width, dtype=torch.bool, device=device)
-        logits = self.read(tokens, positions, (visible.tril() if width > 1 else visible).expand(b, width, width))
-        logits = logits[:, pending - 1 :]
+            visible = torch.ones(width, width, dtype=torch.bool, device=device).tril().expand(b, width, width)
+            logits = self.read(tokens, positions, visible)[:, pending - 1 :]
         if nodes < n:
             logits = torch.cat([logits, logits[:, -1:].expand(-1, n - nodes, *logits.shape[2:])], 1)
         self._look(logits, prefix, proposal)
@@ -182,10 +187,10 @@ class Target:
 
     def _look(self, logits: Tensor, prefix: Prefix, proposal: Proposal) -> None:
         """Raise where logits that are used are NaN or +inf."""
-        values = logits.flatten(2)
         # One cheap pass for the usual case: a sum is finite only if all terms are. (−inf itself is allowed.)
-        if bool(values.sum().isfinite()):
+        if math.isfinite(logits.sum().item()):
             return
+        values = logits.flatten(2)
         read = torch.cat([~prefix.done[:, None], proposal.real], 1)
         wrong = (values.isnan() | (values == torch.inf)).any(-1) & read
         if bool(wrong.any()):

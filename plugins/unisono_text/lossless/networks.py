@@ -27,7 +27,8 @@ class CausalNetwork:
     """A transformer of this plugin as a network of `verify`, with KV rollback and trees.
 
     Args:
-        transformer: called as (tokens, mask [b, n, m], positions, cache), returns logits.
+        transformer: called as (tokens, mask [b, n, m], positions, cache), returns logits. With a cache, no mask is
+            given to a single new token that sees all.
         read: what makes logits of its output; extra heads return [b, n, 1 + heads, v]. Default: nothing is done.
     """
 
@@ -41,7 +42,10 @@ class CausalNetwork:
         visible: Bool[Tensor, "b n n"],
         cache: KVCache | None,
     ) -> Float[Tensor, "b n ..."]:
-        mask = visible if cache is None else cache.mask(visible)
+        if cache is None:
+            mask = visible
+        else:
+            mask = None if cache.sees_all(visible.shape[1]) else cache.mask(visible)
         out = self.transformer(tokens, mask=mask, positions=positions, cache=cache)
         return out if self.read is None else self.read(out)
 

@@ -33,6 +33,9 @@ class TreeKeys(KVCache):
         slots = self.start[:, None] + torch.arange(s, device=seen.device)
         return seen.scatter(2, slots[:, None].expand(b, f, s), self.sees)
 
+    def sees_all(self, count: int) -> bool:
+        return self.sees is None and super().sees_all(count)
+
 
 class TreeDraft:
     """The draft of one call of ``decode``, with its bill in `target`."""

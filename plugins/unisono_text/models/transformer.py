@@ -110,12 +110,12 @@ class LayerStack(nn.Module):
         first_layer: int = 0,
     ) -> Float[Tensor, "b t d"]:
         """Return the normalised states of vectors; arguments as in `TextTransformer.forward`."""
-        if cache is not None and (mask is None or mask.dim() != 3):
+        if cache is not None and (x.shape[1] > 1 if mask is None else mask.dim() != 3):
             raise ValueError("with a cache, give what each token sees of all keys: mask [batch, tokens, keys]")
         if positions is None:
             positions = torch.arange(x.shape[1], device=x.device)
-        causal = mask is None and self.attention == "causal"
-        if mask is None or mask.dim() == 2:
+        causal = mask is None and cache is None and self.attention == "causal"
+        if cache is None and (mask is None or mask.dim() == 2):
             mask = None if causal else self.visible(positions, mask)
         places = rotation(positions, self.head_dim, self.rope_base, x.device)
         seen = None if mask is None else mask[:, None]
@@ -212,7 +212,8 @@ class TextTransformer(LayerStack):
         """Return logits, or with ``hidden`` the normalised states that the head reads.
 
         ``mask`` [b, t] says which tokens are no padding, and attention is the network's own; [b, t, m] says itself
-        what each token sees of all keys, in the order in which a ``cache`` returns them, and is required with one.
+        what each token sees of all keys, in the order in which a ``cache`` returns them, and is required with one;
+        a single new token may be given no mask, and sees all that the cache returns.
         ``positions`` count from 0 unless given. ``extra`` is added to the embeddings. ``first_layer`` is the number
         by which a cache knows the first layer, where several networks share one.
 
