@@ -77,14 +77,30 @@ class Layer(nn.Module):
         number: int,
     ) -> Float[Tensor, "b t d"]:
         """``number`` is the layer's, by which a cache knows it."""
+        x = x + self.dropout(self.attend_to(x, places, mask, causal, cache, number))
+        return x + self.dropout(self.feed_forward(x))
+
+    def attend_to(
+        self,
+        x: Float[Tensor, "b t d"],
+        places: Rotation,
+        mask: Bool[Tensor, "b 1 t m"] | None,
+        causal: bool,
+        cache: Keep | None,
+        number: int,
+    ) -> Float[Tensor, "b t d"]:
+        """Return what the attention adds to its input; arguments as in ``forward``."""
         q, k, v = split_parts(self.qkv(self.attention_norm(x)), self.num_heads)
         q, k = rotate(q, places), rotate(k, places)
         if cache is not None:
             k, v = cache.append(number, k, v)
         dropped = self.dropout.p if self.training else 0.0
-        x = x + self.dropout(self.attention_out(attend(q, k, v, mask, dropout=dropped, causal=causal)))
+        return self.attention_out(attend(q, k, v, mask, dropout=dropped, causal=causal))
+
+    def feed_forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
+        """Return what the feed-forward adds to its input."""
         gate, value = self.feed_in(self.feed_norm(x)).chunk(2, dim=-1)
-        return x + self.dropout(self.feed_out(F.silu(gate) * value))
+        return self.feed_out(F.silu(gate) * value)
 
 
 class LayerStack(nn.Module):
