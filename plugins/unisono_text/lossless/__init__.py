@@ -6,6 +6,10 @@ networks.py     networks as `unisono.verify` reads them, with rollback
 ngram.py        look-ahead n-grams with an off-switch (ANPD)
 parallel.py     a diffusion model drafts (ParallelSpec)
 arithmetic.py   diverse samples side by side
+window.py       Jacobi iteration in a window that adapts (FastCoT)
+pair.py         a draft and a rule for a law of two networks: cascade.py (deferral), ensemble.py (mixtures)
+curve.py        what a cascade costs in bits and saves in evaluations
+layer_parallel.py  a draft of fuzzy layers (EasySpec), an ablation
 request.py      what can be asked of text/ar; serve.py answers
 medusa.py       extra heads on a frozen text/ar; look_ahead.py look-ahead embeddings (PaSS)
 mask_tree.py    one evaluation per round on the look-ahead embeddings (SPACE)
@@ -16,32 +20,46 @@ All of it is propose, verify, commit: `unisono.verify`.
 """
 
 from unisono_text.lossless.arithmetic import Coded, arithmetic
+from unisono_text.lossless.cascade import DEFERRALS, Cascade, cascade
 from unisono_text.lossless.catalogue import CATALOGUE, Decoding, method_of
 from unisono_text.lossless.decoding import generate
+from unisono_text.lossless.ensemble import Contrastive, Weighted, ensemble
 from unisono_text.lossless.entry import Entry, Means
 from unisono_text.lossless.mask_tree import MaskTree
 from unisono_text.lossless.networks import CausalNetwork, TransformersNetwork
 from unisono_text.lossless.ngram import AdaptiveNGram, adaptive_ngram
+from unisono_text.lossless.pair import PairDraft, PairRule
 from unisono_text.lossless.parallel import ParallelDraft, parallel_speculative
 from unisono_text.lossless.specexec import SpecExec
 from unisono_text.lossless.tr_jacobi import TRJacobi
+from unisono_text.lossless.window import AdaptiveWindow, windowed_jacobi
 
 __all__ = [
     "CATALOGUE",
+    "DEFERRALS",
     "AdaptiveNGram",
+    "AdaptiveWindow",
+    "Cascade",
     "CausalNetwork",
     "Coded",
+    "Contrastive",
     "Decoding",
     "Entry",
     "MaskTree",
     "Means",
+    "PairDraft",
+    "PairRule",
     "ParallelDraft",
     "SpecExec",
     "TRJacobi",
     "TransformersNetwork",
+    "Weighted",
     "adaptive_ngram",
     "arithmetic",
+    "cascade",
+    "ensemble",
     "generate",
     "method_of",
     "parallel_speculative",
+    "windowed_jacobi",
 ]

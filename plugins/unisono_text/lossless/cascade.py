@@ -26,7 +26,7 @@ Letters: v vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,8 @@ from unisono.checks import fault_of, is_real
 from unisono.errors import UnisonoError, did_you_mean
 from unisono.verify import Cache, Draw, Method, Network
 
-from unisono_text.lossless.pair import PairDraft, PairRule
+from unisono_text.lossless.entry import Entry, Means
+from unisono_text.lossless.pair import PairDraft, PairRule, draft_of
 
 Probabilities = Float[Tensor, "... v"]
 DeferralLaw = Callable[[Any, Any, float, Any, Any], Any]
@@ -156,3 +157,16 @@ def _top(law: Probabilities) -> Float[Tensor, "... 1"]:
 def _stand(p: Probabilities, q: Probabilities, stands: Tensor) -> Probabilities:
     kept = q * stands
     return kept + (1 - kept.sum(-1, keepdim=True)).clamp_min(0) * p
+
+
+def _make(means: Means, options: Mapping[str, Any], cache: Any) -> Method:
+    return cascade(draft_of(means, "cascade"), options["deferral"], options["alpha"], options["num_draft"], cache)
+
+
+ENTRY = Entry(
+    "cascade",
+    "exact for its own law",
+    _make,
+    {"num_draft": 4, "deferral": "token-v3", "alpha": None},
+    role="draft",
+)

@@ -2,7 +2,7 @@
 
     decoding       proposes                                          the result is that of plain decoding
     plain          nothing                                           –
-    jacobi         what was drawn there last round                   token by token
+    jacobi         what was drawn there last round, in a window      token by token
     gauss-seidel   the same, block by block                          token by token
     ngram          what followed these tokens before                 token by token
     speculative    a draft model                                     in law
@@ -14,6 +14,8 @@
     space          the model itself, reading masks in its tree       token by token
     tr-jacobi      last round's laws as a tree, and n-grams          token by token
     specexec       a draft model, as a tree                          token by token
+    cascade        a draft model, which may have its way             exact for its own law
+    ensemble       a draft model that is half of the law             exact for its own law
 
 Token by token includes sampling: noise belongs to (seed, position, token). Greedy decoding is the same for all of them.
 """
@@ -29,7 +31,6 @@ from unisono.verify import (
     autoregressive,
     coupled_speculative,
     gauss_seidel,
-    jacobi,
     look_ahead,
     medusa,
     speculative,
@@ -37,12 +38,15 @@ from unisono.verify import (
 )
 
 from unisono_text.lossless.arithmetic import arithmetic
+from unisono_text.lossless.cascade import ENTRY as CASCADE
+from unisono_text.lossless.ensemble import ENTRY as ENSEMBLE
 from unisono_text.lossless.entry import Entry, Means, fill
 from unisono_text.lossless.mask_tree import ENTRY as SPACE
 from unisono_text.lossless.ngram import adaptive_ngram
 from unisono_text.lossless.parallel import parallel_speculative
 from unisono_text.lossless.specexec import ENTRY as SPECEXEC
 from unisono_text.lossless.tr_jacobi import ENTRY as TR_JACOBI
+from unisono_text.lossless.window import ENTRY as JACOBI
 
 Decoding = Literal[
     "plain",
@@ -58,6 +62,8 @@ Decoding = Literal[
     "space",
     "tr-jacobi",
     "specexec",
+    "cascade",
+    "ensemble",
 ]
 
 
@@ -137,7 +143,7 @@ def _pass(means: Means, options: Mapping[str, Any], cache: Any) -> Method:
 
 ENTRIES = (
     Entry("plain", "token by token", lambda *_: autoregressive()),
-    Entry("jacobi", "token by token", lambda *_: jacobi()),
+    JACOBI,
     Entry("gauss-seidel", "token by token", lambda _, options, __: gauss_seidel(options["block"]), {"block": 16}),
     Entry("ngram", "token by token", lambda _, options, __: adaptive_ngram(options["num_draft"]), {"num_draft": 8}),
     Entry("speculative", "in law", _speculative, {"num_draft": 4}, role="draft"),
@@ -149,5 +155,9 @@ ENTRIES = (
     SPACE,
     TR_JACOBI,
     SPECEXEC,
+    CASCADE,
+    ENSEMBLE,
 )
 CATALOGUE = {entry.name: entry for entry in ENTRIES}
+OPTIONS = tuple(dict.fromkeys(name for entry in ENTRIES for name in entry.options))
+"""Options of all methods, each once: fields of a request."""

@@ -20,8 +20,9 @@ Letters: v vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -30,7 +31,8 @@ from unisono.checks import fault_of, is_real
 from unisono.errors import UnisonoError
 from unisono.verify import Cache, Draw, Method, Network
 
-from unisono_text.lossless.pair import Law, PairDraft, PairRule
+from unisono_text.lossless.entry import Entry, Means
+from unisono_text.lossless.pair import Law, PairDraft, PairRule, draft_of
 
 
 @dataclass(frozen=True)
@@ -132,3 +134,16 @@ def ensemble(
     law: Law = Weighted(0.5 if weight is None else weight) if contrast is None else Contrastive(contrast)
     name = "weighted" if contrast is None else "contrastive"
     return Method(f"ensemble ({name})", PairDraft(network, law, num_draft, cache, alternate), PairRule(law))
+
+
+def _make(means: Means, options: Mapping[str, Any], cache: Any) -> Method:
+    return ensemble(draft_of(means, "ensemble"), cache=cache, **options)
+
+
+ENTRY = Entry(
+    "ensemble",
+    "exact for its own law",
+    _make,
+    {"num_draft": 4, "weight": None, "contrast": None, "alternate": False},
+    role="draft",
+)

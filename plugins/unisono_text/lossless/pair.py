@@ -30,6 +30,8 @@ from unisono.errors import UnisonoError
 from unisono.masked import random
 from unisono.verify import Cache, Draw, Network, Prefix, Proposal, Round, Target, Verdict, acceptance, residual, sample
 
+from unisono_text.lossless.entry import Means
+
 
 class Law(Protocol):
     """Makes one law of the target's logits and the draft's, under the settings of a draw."""
@@ -150,7 +152,7 @@ class PairRule:
         b, n = proposal.tokens.shape
         size = drafted.logits.shape[1]
         law = self.law(logits[:, :size], drafted.logits, draw)
-        drawn = torch.zeros_like(law) if proposal.law is None else proposal.law
+        drawn = proposal.law if n and proposal.law is not None else torch.zeros_like(law)
         positions = prefix.length[:, None] + torch.arange(size, device=law.device)
         chance = acceptance(law[:, :n], drawn[:, :n]).gather(2, proposal.tokens[:, :, None])[:, :, 0]
         kept = proposal.real & happens(chance, prefix.seed, positions[:, :n])
@@ -173,6 +175,17 @@ def happens(
 ) -> Bool[Tensor, "b n"]:
     """Decide what has these chances, with the noise of (seed, position) that is for accepting."""
     return random.uniform(seed, torch.zeros_like(seed), positions, random.ACCEPT) < chance
+
+
+def draft_of(means: Means, decoding: str) -> Network:
+    """Return the draft's network; raises ``UnisonoError`` where there is none."""
+    if means.draft is None:
+        raise UnisonoError(
+            f"decoding={decoding!r} needs a draft: a smaller autoregressive model, same tokenizer",
+            code="missing",
+            path="draft",
+        )
+    return means.draft
 
 
 class _Chain:

@@ -3,14 +3,14 @@
 How each ``decoding`` is related to plain decoding: `unisono_text.lossless.catalogue`.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from unisono import Request
 from unisono.errors import RequestError, UnisonoError
 
 from unisono_text.filling.request import prompt_of
-from unisono_text.lossless.catalogue import CATALOGUE, Decoding
+from unisono_text.lossless.catalogue import CATALOGUE, OPTIONS, Decoding
 from unisono_text.lossless.entry import fill
 
 LENGTH = 64
@@ -30,7 +30,7 @@ class ContinueRequest(Request):
     )
     top_k: int | None = Field(default=None, ge=1, description="draw from so many of the likeliest tokens")
     decoding: Decoding = Field(
-        default="plain", description="how several tokens are had of one evaluation; none changes the law"
+        default="plain", description="how several tokens are had of one evaluation; cascade and ensemble change the law"
     )
     num_draft: int | None = Field(
         default=None, ge=1, le=256, description="tokens of a draft at most (default: the method's)"
@@ -46,6 +46,24 @@ class ContinueRequest(Request):
     beams: int | None = Field(
         default=None, ge=1, le=2**20, description="of arithmetic: how many samples cover the law together (default 1)"
     )
+    window: int | None = Field(
+        default=None, ge=1, le=2**20, description="of jacobi: positions of a window that adapts, at most (default: all)"
+    )
+    deferral: Literal["chow", "diff", "opt", "token-v1", "token-v2", "token-v3"] | None = Field(
+        default=None, description="of cascade: what of the draft's law stands (default token-v3)"
+    )
+    alpha: float | None = Field(
+        default=None, description="of cascade: how much is left to the draft; its range is the deferral's"
+    )
+    weight: float | None = Field(
+        default=None, ge=0, le=1, description="of ensemble: of the model's own law in the mixture (default 0.5)"
+    )
+    contrast: float | None = Field(
+        default=None, ge=0, le=100, description="of ensemble: instead of a weight, how far from the draft's law"
+    )
+    alternate: bool | None = Field(
+        default=None, description="of ensemble: the model proposes the token after a whole draft (default: no)"
+    )
     beam: int = Field(default=0, ge=0, description="of arithmetic: which of them this one is, from 0")
     budget: int | None = Field(
         default=None, ge=1, le=2048, description="of specexec: nodes of the draft's tree at most (default 16)"
@@ -54,7 +72,7 @@ class ContinueRequest(Request):
         default=None, ge=1, le=64, description="of specexec: tokens tried behind a node at most (default 8)"
     )
 
-    option_names: ClassVar[tuple[str, ...]] = ("num_draft", "block", "tree", "beams", "budget", "branch")
+    option_names: ClassVar[tuple[str, ...]] = OPTIONS
     """The fields that are options of a method."""
 
     @property
