@@ -100,7 +100,14 @@ def test_what_was_committed_is_in_the_cache_as_the_exact_network_computes_it(net
     draft_of = LayerParallelDraft(Looks(draft), method.propose.fuzzy, 4)
     from dataclasses import replace
 
-    decode(CausalNetwork(target), torch.tensor([[V, 1, 2]]), replace(method, propose=draft_of), 30, seeds=[5], temperature=1.0)
+    decode(
+        CausalNetwork(target),
+        torch.tensor([[V, 1, 2]]),
+        replace(method, propose=draft_of),
+        30,
+        seeds=[5],
+        temperature=1.0,
+    )
     assert len(checked) > 5
 
 

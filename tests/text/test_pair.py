@@ -345,8 +345,13 @@ def drawn(method, target, end=None):
     prompt = torch.full((ROWS, 1), START)
     out = decode(target.network, prompt, method, T + 1, seeds=row_seeds(7, ROWS), temperature=1.0, end=end)
     assert not out.lossless
-    texts, counts = torch.unique(out.tokens[:, 1:] + 9 * (torch.arange(T) >= out.length[:, None] - 1), dim=0, return_counts=True)
-    return {tuple(x for x in text if x < 9): count / ROWS for text, count in zip(texts.tolist(), counts.tolist(), strict=True)}
+    texts, counts = torch.unique(
+        out.tokens[:, 1:] + 9 * (torch.arange(T) >= out.length[:, None] - 1), dim=0, return_counts=True
+    )
+    return {
+        tuple(x for x in text if x < 9): count / ROWS
+        for text, count in zip(texts.tolist(), counts.tolist(), strict=True)
+    }
 
 
 @pytest.mark.parametrize("end", [None, 2])

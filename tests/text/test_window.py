@@ -4,7 +4,7 @@ import pytest
 import torch
 from refused import refused
 from unisono.errors import UnisonoError
-from unisono.verify import Draw, Prefix, Proposal, Round, Target, Verdict, autoregressive, decode, jacobi
+from unisono.verify import Draw, Prefix, Round, Target, Verdict, autoregressive, decode, jacobi
 from unisono_text.lossless.catalogue import method_of
 from unisono_text.lossless.entry import Means
 from unisono_text.lossless.window import AdaptiveWindow, windowed_jacobi
@@ -37,9 +37,8 @@ def test_a_window_doubles_on_success_and_halves_on_failure():
         proposal = propose(prefix, last, target, Draw())
         widths.append(proposal.real.sum(1).tolist())
         n = proposal.tokens.shape[1]
-        verdict = Verdict(
-            torch.arange(n).expand(2, n), torch.tensor(accepted), torch.zeros(2, dtype=torch.int64), torch.zeros(2, n + 1).long()
-        )  # fmt: skip
+        drawn = torch.zeros(2, n + 1, dtype=torch.int64)
+        verdict = Verdict(torch.arange(n).expand(2, n), torch.tensor(accepted), drawn[:, 0], drawn)
         last = Round(proposal, torch.zeros(2, n + 1, V), verdict)
     widths.append(propose(prefix, last, target, Draw()).real.sum(1).tolist())
     # Row 1 begins with nothing to fail with, and so it does when all of its guesses were accepted.

@@ -165,7 +165,7 @@ def _make(means: Means, options: Mapping[str, Any], cache: Any) -> Method:
 
 ENTRY = Entry(
     "cascade",
-    "exact for its own law",
+    PairRule.exactness,
     _make,
     {"num_draft": 4, "deferral": "token-v3", "alpha": None},
     role="draft",

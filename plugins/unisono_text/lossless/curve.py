@@ -14,6 +14,7 @@ Letters: b batch, t tokens, v vocabulary.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -133,7 +134,7 @@ def between(points: Sequence[Point], bits: float) -> dict[str, float]:
             [(start.bits, start.tokens_per_evaluation)]
             + [(point.bits, point.tokens_per_evaluation) for point in points if point.law == law]
         )
-        for (low, slow), (high, fast) in zip(curve, curve[1:], strict=False):
+        for (low, slow), (high, fast) in itertools.pairwise(curve):
             if low <= bits <= high:
                 found[law] = slow + (fast - slow) * ((bits - low) / (high - low) if high > low else 0.0)
     return found

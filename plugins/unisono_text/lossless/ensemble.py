@@ -142,7 +142,7 @@ def _make(means: Means, options: Mapping[str, Any], cache: Any) -> Method:
 
 ENTRY = Entry(
     "ensemble",
-    "exact for its own law",
+    PairRule.exactness,
     _make,
     {"num_draft": 4, "weight": None, "contrast": None, "alternate": False},
     role="draft",

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -30,7 +31,7 @@ from unisono.checks import fault_of, is_whole
 from unisono.errors import UnisonoError
 from unisono.masked import random
 from unisono.nn.rotary import rotation
-from unisono.verify import Draw, KVCache, Matching, Method, Network, Prefix, Proposal, Round, Target, sample
+from unisono.verify import Draw, KVCache, Matching, Method, Prefix, Proposal, Round, Target, sample
 
 from unisono_text.lossless.networks import CausalNetwork
 from unisono_text.models.transformer import TextTransformer
@@ -92,8 +93,8 @@ class LayerParallelDraft:
         fuzzy: the same, in groups of layers; both share a cache.
     """
 
-    exact: Network
-    fuzzy: Network
+    exact: Any
+    fuzzy: Any
     num_draft: int = 4
     cache: Callable[[int], KVCache] | None = KVCache
     brings_law = False

@@ -9,7 +9,7 @@ What differs is the token after a draft that was kept whole. Its law is π_n+1, 
 not known yet. So such a round ends with x_n, and the next draft begins with the token that is owed: the evaluation of
 the draft's network that any draft begins with gives q_n+1, and p_n+1 is remembered.
 
-With `alternate` the target proposes that token itself (Fu et al., 2025, arXiv:2502.01662, §3.3): y is drawn from
+With `alternate` the target proposes that token itself (Fu et al., 2025, arXiv:2502.01662): y is drawn from
 p_n+1 before the draft's network reads x_n and y together, which gives q_n+1 to check y, and where y is kept q_n+2 as
 well: one evaluation less.
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -30,7 +30,7 @@ from unisono.errors import UnisonoError
 from unisono.masked import random
 from unisono.verify import Cache, Draw, Network, Prefix, Proposal, Round, Target, Verdict, acceptance, residual, sample
 
-from unisono_text.lossless.entry import Means
+from unisono_text.lossless.entry import Exactness, Means
 
 
 class Law(Protocol):
@@ -138,7 +138,7 @@ class PairRule:
 
     law: Law
     lossless = False
-    exact_for = "its own law"
+    exactness: ClassVar[Exactness] = "exact for its own law"
 
     def __call__(self, prefix: Prefix, proposal: Proposal, logits: Tensor, draw: Draw) -> PairVerdict:
         drafted = proposal.carry
