@@ -74,6 +74,7 @@ def cascade_curve(
     length: int = 128,
     num_draft: int = 4,
     seed: int = 0,
+    on_point: Callable[[Point], None] | None = None,
 ) -> list[Point]:
     """Return the points of cascades and mixtures, after those of the target and the draft.
 
@@ -82,7 +83,8 @@ def cascade_curve(
         prompts: of the texts; equally long ones are decoded together.
         deferrals: the α of each deferral; None is `ALPHAS`.
         weights: of the mixtures.
-        length: tokens of a text at most, behind its prompt; one that ends is left out of nothing.
+        length: tokens of a text at most, behind its prompt.
+        on_point: told each point as soon as there is one.
 
     Raises:
         UnisonoError: for a draft of another tokenizer, an empty prompt list, or texts that do not fit the context.
@@ -102,23 +104,22 @@ def cascade_curve(
             value=length if prompts else 0,
         )
     read = _Texts(target, draft, prompts, length, seed)
-    points = [
-        read.point("target", None, lambda memory: speculative(draft.causal, num_draft, memory)),
-        read.point("draft", None, None),
+    laws: list[tuple[str, float | None, Callable[[Any], Method] | None]] = [
+        ("target", None, lambda memory: speculative(draft.causal, num_draft, memory)),
+        ("draft", None, None),
     ]
     for weight in weights:
-        points.append(
-            read.point(
-                "mixture", weight, lambda memory, w=weight: ensemble(draft.causal, w, None, False, num_draft, memory)
-            )
+        laws.append(
+            ("mixture", weight, lambda memory, w=weight: ensemble(draft.causal, w, None, False, num_draft, memory))
         )
-    for deferral, alphas in (ALPHAS if deferrals is None else deferrals).items():
+    for name, alphas in (ALPHAS if deferrals is None else deferrals).items():
         for alpha in alphas:
-            points.append(
-                read.point(
-                    deferral, alpha, lambda memory, d=deferral, a=alpha: cascade(draft.causal, d, a, num_draft, memory)
-                )
-            )
+            laws.append((name, alpha, lambda memory, d=name, a=alpha: cascade(draft.causal, d, a, num_draft, memory)))
+    points = []
+    for law in laws:
+        points.append(read.point(*law))
+        if on_point is not None:
+            on_point(points[-1])
     return points
 
 
@@ -226,17 +227,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     step = min(997, len(text) // (args.prompts + 1))
     prompts = [text[len(text) - i * step - args.prompt :][: args.prompt] for i in range(1, args.prompts + 1)]
     deferrals = None if args.deferral is None else {name: ALPHAS[name] for name in args.deferral}
-    points = cascade_curve(
-        target, draft, prompts, deferrals=deferrals, length=args.length, num_draft=args.num_draft, seed=args.seed
-    )
     print("| law | at | bits per character under the target | tokens per evaluation | draft evaluations per token |")
     print("|---|---|---|---|---|")
-    for point in points:
+
+    def tell(point: Point) -> None:
         at = "" if point.at is None else f"{point.at:g}"
-        print(
-            f"| {point.law} | {at} | {point.bits:.3f} | {point.tokens_per_evaluation:.2f} | "
-            f"{point.draft_evaluations:.2f} |"
-        )
+        told = f"{point.bits:.3f} | {point.tokens_per_evaluation:.2f} | {point.draft_evaluations:.2f}"
+        print(f"| {point.law} | {at} | {told} |", flush=True)
+
+    points = cascade_curve(
+        target,
+        draft,
+        prompts,
+        deferrals=deferrals,
+        length=args.length,
+        num_draft=args.num_draft,
+        seed=args.seed,
+        on_point=tell,
+    )
     half = (points[0].bits + points[1].bits) / 2
     ahead = ", ".join(f"{law} {tokens:.2f}" for law, tokens in between(points, half).items())
     print(f"\nHalf-way, at {half:.3f} bits: {ahead}; the target {points[0].tokens_per_evaluation:.2f}.")
