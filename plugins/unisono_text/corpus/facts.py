@@ -17,6 +17,8 @@ class TextFacts(Facts):
         characters_per_token: of the held-out documents, or of all.
         sample_texts: beginnings of a few, for previews.
         chat: what stands before a prompt, between it and its answer, and after that, in data of prompts.
+        tuned: what a model's weights were tuned by beside the likelihood of the data: ``noise``, ``masks``, ``units``.
+            Such a model has a law of its own, which is not that of the model that it was tuned from.
     """
 
     tokenizer: dict[str, str]
@@ -26,3 +28,4 @@ class TextFacts(Facts):
     characters_per_token: float | None = None
     sample_texts: tuple[str, ...] = ()
     chat: dict[str, str] | None = None
+    tuned: tuple[str, ...] | None = None

@@ -10,10 +10,10 @@ them, a second one verifies. Only the new tokens' embeddings are trained.
          │       │      │        │
        x_{c+1} x_{c+2} x_{c+3} … x_{c+1+L}
 
-In training several places of a text are asked at once: each has its own look-ahead tokens, which see what is before
-their place and each other. Differs: verified by matching, so that the texts are the model's own token by token.
+In training several places of a text are asked at once (`unisono_text.lossless.ahead`). Differs: verified by matching,
+so that the texts are the model's own token by token. With the model trained as well it is ``text/space``.
 
-Shapes: b batch, t tokens, p places, l look-ahead tokens, d channels. Masks: True = keep.
+Shapes: b batch, t tokens, n tokens of an evaluation, p places, v vocabulary. Masks: True = keep.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
-from unisono.data import derive_seed
 from unisono.errors import RecipeError
 from unisono.verify import KVCache
 
+from unisono_text.lossless.ahead import ask, draw_places, embedded
 from unisono_text.lossless.frozen_base import OnFrozenModel
 from unisono_text.lossless.request import ContinueRequest
 
@@ -69,51 +68,26 @@ class PaSS(OnFrozenModel):
         self, tokens: Int[Tensor, "b n"], mask: Any, positions: Int[Tensor, "b n"], cache: Any = None
     ) -> Float[Tensor, "b n v"]:
         """Return the base's logits where tokens may be look-ahead tokens."""
-        table = torch.cat([self.base.net.embedding.weight, self.net.weight])
-        return functional_call(self.base.net, {"embedding.weight": table}, (tokens, mask, positions, cache))
+        vectors = embedded(tokens, self.base.net.embedding, self.net.weight, self.look_ahead[0])
+        return self.base.read_vectors(vectors, mask, positions, cache)
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        tokens, device = batch["tokens"], batch["tokens"].device
-        b, t = tokens.shape
-        # Behind input i comes token i; look-ahead token j at place i guesses token i + 1 + j.
-        places = self._places(batch).to(device)
-        offset = torch.arange(self.ahead, device=device)
-        asked = (places[:, :, None] + 1 + offset).flatten(1)
-        text = torch.arange(t, device=device).expand(b, t)
-        positions = torch.cat([text, asked], 1)
-        reading = torch.tensor(self.look_ahead, device=device).expand(b, self.places, -1).flatten(1)
-        owner = torch.arange(self.places, device=device).repeat_interleave(self.ahead)
-        mask = torch.zeros(b, t + len(owner), t + len(owner), dtype=torch.bool, device=device)
-        mask[:, :t, :t] = torch.ones(t, t, dtype=torch.bool, device=device).tril()
-        mask[:, t:, :t] = text[:, None] <= places.repeat_interleave(self.ahead, 1)[:, :, None]
-        # Those before it at its own place: among them positions alone tell which.
-        step = offset.repeat(self.places)
-        mask[:, t:, t:] = (owner[:, None] == owner) & (step <= step[:, None])
-        at = asked.clamp_max(t - 1)
-        there = (asked < t) & self.learnt(batch).gather(1, at)
-        documents = batch.get("documents")
-        if documents is not None:
-            mine = documents.gather(1, places).repeat_interleave(self.ahead, 1)
-            mask[:, :t, :t] &= documents[:, :, None] == documents[:, None]
-            mask[:, t:, :t] &= mine[:, :, None] == documents[:, None]
-            there = there & (documents.gather(1, at) == mine)
-        logits = self.read(torch.cat([self.base.shifted(batch), reading], 1), mask, positions)[:, t:]
-        wanted = tokens.gather(1, at)
-        cost = F.cross_entropy(logits.float().transpose(1, 2), wanted, reduction="none")
-        parts = {"loss": self.global_mean(cost, there)}
-        hit = (logits.detach().argmax(-1) == wanted).float()
+        asked = ask(batch, self.learnt(batch), self._places(batch), self.ahead)
+        reading = torch.tensor(self.look_ahead, device=batch["tokens"].device).repeat(self.places)
+        before = self.base.shifted(batch)
+        tokens = torch.cat([before, reading.expand(len(before), -1)], 1)
+        logits = self.read(tokens, asked.visible, asked.positions)[:, before.shape[1] :]
+        cost = F.cross_entropy(logits.float().transpose(1, 2), asked.wanted, reduction="none")
+        parts = {"loss": self.global_mean(cost, asked.there)}
+        hit = (logits.detach().argmax(-1) == asked.wanted).float()
         for j in range(self.ahead):
-            parts[f"top1_{j + 1}"] = self.global_mean(hit, there & (step == j))
+            parts[f"top1_{j + 1}"] = self.global_mean(hit, asked.there & (asked.step == j))
         return parts
 
     def _places(self, batch: dict[str, Any]) -> Int[Tensor, "b p"]:
         """Places of each row, evenly drawn over its tokens, by the row's own seed."""
-        draws = []
-        for seed in self.row_seeds(batch):
-            generator = torch.Generator().manual_seed(derive_seed("places", seed))
-            draws.append(torch.rand(self.places, generator=generator))
-        lengths = batch["lengths"].cpu()[:, None]
-        return (torch.stack(draws) * lengths).long().clamp_max(lengths - 1)
+        inside = torch.arange(batch["tokens"].shape[1], device=self.device) < batch["lengths"][:, None]
+        return draw_places(inside, self.places, self.row_seeds(batch))
 
     def causal(
         self,

@@ -153,11 +153,12 @@ class LanguageModel(Model):
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         values, counted = self.token_losses(batch, self.row_seeds(batch))
         parts = {name: self.global_mean(value, counted) for name, value in values.items()}
+        return parts | self.bits(parts.get("bound", parts["loss"]))
+
+    def bits(self, nats: Float[Tensor, ""]) -> dict[str, Tensor]:
+        """Return what nats of a token are in bits of a character, under that name; nothing where it is not known."""
         per_token = self.facts.characters_per_token
-        if per_token:
-            bits = parts.get("bound", parts["loss"]).detach() / (math.log(2) * per_token)
-            parts["bits_per_character"] = bits
-        return parts
+        return {"bits_per_character": nats.detach() / (math.log(2) * per_token)} if per_token else {}
 
     def units(self, batch: dict[str, Any]) -> dict[str, int]:
         return {"tokens": int(batch["lengths"].sum())}

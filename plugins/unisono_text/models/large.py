@@ -189,7 +189,18 @@ class LargeTransformer(LayerStack):
         hidden: bool = False,
     ) -> Float[Tensor, "b t v"]:
         """Return logits, or with ``hidden`` the normalised states; see ``TextTransformer.forward``."""
-        x = self.through(self.embedding(tokens), mask, positions, cache)
+        return self.trunk(self.embedding(tokens), mask, positions, cache, hidden)
+
+    def trunk(
+        self,
+        x: Float[Tensor, "b t d"],
+        mask: Bool[Tensor, "b t"] | Bool[Tensor, "b t m"] | None = None,
+        positions: Int[Tensor, "b t"] | Int[Tensor, " t"] | None = None,
+        cache: Keep | None = None,
+        hidden: bool = False,
+    ) -> Float[Tensor, "b t v"]:
+        """What is behind the embedding; arguments as in ``forward``."""
+        x = self.through(x, mask, positions, cache)
         return x if hidden else self.head(x)
 
     @property
@@ -209,15 +220,19 @@ class Large:
     def mask_id(self) -> int:
         return self.vocabulary if self.network.mask_token is None else self.network.mask_token
 
+    @property
+    def last_id(self) -> int:
+        """The last id that is read."""
+        return max(self.vocabulary - 1, self.mask_id)
+
     def make_net(self) -> nn.Module:
         """Return the network once the vocabulary is known; raises ``DataError`` where it has too few rows."""
         sizes = self.network
-        rows = sizes.rows or self.vocabulary + (sizes.mask_token is None)
-        least = max(self.vocabulary, self.mask_id + 1)
+        rows, least = sizes.rows or self.last_id + 1, self.last_id + 1
         if rows < least:
             raise DataError(
-                f"model.network.rows={rows}, but the tokenizer has {self.vocabulary} tokens and the mask is "
-                f"{self.mask_id}: at least {least}; take the tokenizer that the model was trained with",
+                f"model.network.rows={rows}, but the tokenizer has {self.vocabulary} tokens and ids up to "
+                f"{self.last_id} are read: at least {least}; take the tokenizer that the model was trained with",
                 code="range",
                 path="model.network.rows",
                 value=rows,

@@ -1,4 +1,4 @@
-"""Published models: LLaDA, Dream and Fast-dLLM v2 from folders in Hugging Face's layout.
+"""Published models: LLaDA, Dream, Fast-dLLM v2, Llama and Qwen2 from folders in Hugging Face's layout.
 
 ::
 
@@ -13,7 +13,8 @@
 ``unisono.export.save_export`` makes an export of it. No code but this is run and no pickle opened. Weights stay in
 the type in which they lie on disk.
 
-What is not read: other kinds of blocks than Llama's, scaled rotary angles, sliding windows; each is refused by name.
+What is not read: other kinds of blocks than Llama's, scaled rotary angles, sliding windows, heads of another width
+than the model's divided by their number; each is refused by name.
 """
 
 import json
@@ -29,8 +30,9 @@ from unisono.errors import CheckpointError, DataError
 
 from unisono_text.corpus.tokenizer import Tokenizer
 from unisono_text.models.large import Dream, FastDLLM, LargeSizes, LLaDA
+from unisono_text.models.llama import Llama
 
-MASKS = {"llada": "<|mdm_mask|>", "Dream": "<|mask|>", "Fast_dLLM_Qwen": "|<MASK>|"}
+MASKS: dict[str, str] = {"llada": "<|mdm_mask|>", "Dream": "<|mask|>", "Fast_dLLM_Qwen": "|<MASK>|"}
 CHATS = {
     "llada": {
         "before": "<|startoftext|><|start_header_id|>user<|end_header_id|>\n\n",
@@ -48,6 +50,7 @@ CHATS = {
         "after": "<|im_end|>",
     },
 }
+CHATS["qwen2"] = CHATS["Dream"]
 """What stands around a question, as the instruction-tuned models were trained with: for ``chat`` in a request."""
 
 
@@ -91,9 +94,9 @@ def from_transformers(folder: str | Path) -> Any:
         arguments["block_size"] = int(config.get("bd_size") or 32)
     values = check_arguments(target, arguments, "model", str(folder))
     facts = {**tokenizer.to_facts(), "context": context, "sample_texts": []}
-    known = tokenizer.encode(CHATS[kind]["between"], special=True)
-    if len(known) < len(tokenizer.encode(CHATS[kind]["between"])):  # its special tokens are there
-        facts["chat"] = CHATS[kind]
+    chat = CHATS.get(kind)
+    if chat and len(tokenizer.encode(chat["between"], special=True)) < len(tokenizer.encode(chat["between"])):
+        facts["chat"] = chat  # its special tokens are there
     if target is FastDLLM:
         facts["context"] = context // arguments["block_size"] * arguments["block_size"]
     try:
@@ -183,8 +186,8 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     return state
 
 
-def _read_tokenizer(folder: Path, config: dict[str, Any], kind: str) -> tuple[Tokenizer, int]:
-    """The tokenizer, its special tokens by the config's ids, and the mask's id."""
+def _read_tokenizer(folder: Path, config: dict[str, Any], kind: str) -> tuple[Tokenizer, int | None]:
+    """The tokenizer, its special tokens by the config's ids, and the mask's id, None where the kind has none."""
     path = folder / "tokenizer.json"
     try:
         table = path.read_text(encoding="utf-8")
@@ -205,6 +208,14 @@ def _read_tokenizer(folder: Path, config: dict[str, Any], kind: str) -> tuple[To
         tokenizer = Tokenizer.from_json(table, **special)
     except DataError as error:
         raise CheckpointError(f"{str(path)!r}: {error}", code=error.code, path=path, value=error.value) from None
+    if kind not in MASKS:
+        if special["bos"] is None:
+            raise CheckpointError(
+                f"{str(folder)!r}: config.json has no bos_token_id, which stands before a text: add the id of a token",
+                code="missing",
+                path="bos_token_id",
+            )
+        return tokenizer, None
     mask = config.get("mask_token_id")
     if mask is None:
         mask = bare.token_to_id(MASKS[kind])
@@ -276,6 +287,15 @@ def _qwen_sizes(config: dict[str, Any]) -> dict[str, Any]:
             path="rope_scaling",
             value=angles,
         )
+    width = config["hidden_size"] // config["num_attention_heads"]
+    if config.get("head_dim") not in (None, width):
+        raise CheckpointError(
+            f"a model with heads of {config['head_dim']} is not built here, only of {width}: hidden_size over "
+            "num_attention_heads",
+            code="unsupported",
+            path="head_dim",
+            value=config["head_dim"],
+        )
     return {
         "dim": config["hidden_size"],
         "num_layers": config["num_hidden_layers"],
@@ -288,6 +308,11 @@ def _qwen_sizes(config: dict[str, Any]) -> dict[str, Any]:
         "biased": bool(config.get("attention_bias", True)),
         "tied": bool(config.get("tie_word_embeddings", False)),
     }
+
+
+def _llama_sizes(config: dict[str, Any]) -> dict[str, Any]:
+    _only(config, {"attention_bias": (False,), "mlp_bias": (False,), "pretraining_tp": (1, None)})
+    return {**_qwen_sizes(config), "biased": False}
 
 
 def _renaming(outer: dict[str, str], blocks: str, inner: dict[str, str]) -> Callable[[str], str]:
@@ -347,4 +372,6 @@ _KINDS: dict[str, tuple[str, Any, Callable[[dict[str, Any]], dict[str, Any]], Ca
     "llada": ("text/llada", LLaDA, _llada_sizes, _LLADA),
     "Dream": ("text/dream", Dream, _qwen_sizes, _QWEN),
     "Fast_dLLM_Qwen": ("text/fastdllm", FastDLLM, _qwen_sizes, _QWEN),
+    "qwen2": ("text/llama", Llama, _qwen_sizes, _QWEN),
+    "llama": ("text/llama", Llama, _llama_sizes, _QWEN),
 }
