@@ -15,6 +15,9 @@ medusa.py       extra heads on a frozen text/ar; look_ahead.py look-ahead embedd
 mask_tree.py    one evaluation per round on the look-ahead embeddings (SPACE)
 tr_jacobi.py    last round's laws as a tree, beside n-grams (TR-Jacobi)
 specexec.py     a draft's best-first tree (SpecExec): best_first.py grows it, tree_draft.py reads it
+noise.py        a text/ar is tuned to read wrong tokens (Make Some Noise)
+space.py        a text/ar is tuned to speak behind masks (SPACE, LUD); ahead.py is how masks are asked
+units.py        what is confident behind masks is emitted (LUD), which is lossy
 
 All of it is propose, verify, commit: `unisono.verify`.
 """
@@ -33,6 +36,7 @@ from unisono_text.lossless.parallel import ParallelDraft, parallel_speculative
 from unisono_text.lossless.specexec import SpecExec
 from unisono_text.lossless.tr_jacobi import TRJacobi
 from unisono_text.lossless.window import AdaptiveWindow, windowed_jacobi
+from unisono_text.lossless.units import Confident, MaskedSpan, lexical_units
 
 __all__ = [
     "CATALOGUE",
@@ -46,6 +50,8 @@ __all__ = [
     "Decoding",
     "Entry",
     "MaskTree",
+    "Confident",
+    "MaskedSpan",
     "Means",
     "PairDraft",
     "PairRule",
@@ -59,6 +65,7 @@ __all__ = [
     "cascade",
     "ensemble",
     "generate",
+    "lexical_units",
     "method_of",
     "parallel_speculative",
     "windowed_jacobi",

@@ -98,4 +98,4 @@ def embedded(
     """Return vectors of tokens, of which the ids from ``first`` on are the masks'."""
     number = tokens - first
     known = embedding(torch.where(number < 0, tokens, 0))
-    return torch.where(number[:, :, None] < 0, known, F.embedding(number.clamp_min(0), masks))
+    return torch.where(number[:, :, None] < 0, known, F.embedding(number.clamp_min(0), masks).to(known.dtype))

@@ -16,6 +16,7 @@
     specexec       a draft model, as a tree                          token by token
     cascade        a draft model, which may have its way             exact for its own law
     ensemble       a draft model that is half of the law             exact for its own law
+    lud            the model itself behind masks, unverified         lossy
 
 Token by token includes sampling: noise belongs to (seed, position, token). Greedy decoding is the same for all of them.
 """
@@ -47,6 +48,7 @@ from unisono_text.lossless.parallel import parallel_speculative
 from unisono_text.lossless.specexec import ENTRY as SPECEXEC
 from unisono_text.lossless.tr_jacobi import ENTRY as TR_JACOBI
 from unisono_text.lossless.window import ENTRY as JACOBI
+from unisono_text.lossless.units import LUD
 
 Decoding = Literal[
     "plain",
@@ -64,6 +66,7 @@ Decoding = Literal[
     "specexec",
     "cascade",
     "ensemble",
+    "lud",
 ]
 
 
@@ -133,7 +136,7 @@ def _medusa(means: Means, options: Mapping[str, Any], cache: Any) -> Method:
 def _pass(means: Means, options: Mapping[str, Any], cache: Any) -> Method:
     if not means.look_ahead:
         raise UnisonoError(
-            "decoding='pass' needs look-ahead tokens: take a text/pass",
+            "decoding='pass' needs look-ahead tokens: take a text/pass or a text/space",
             code="unsupported",
             path="decoding",
             value="pass",
@@ -157,6 +160,7 @@ ENTRIES = (
     SPECEXEC,
     CASCADE,
     ENSEMBLE,
+    LUD,
 )
 CATALOGUE = {entry.name: entry for entry in ENTRIES}
 OPTIONS = tuple(dict.fromkeys(name for entry in ENTRIES for name in entry.options))

@@ -68,7 +68,7 @@ class Medusa(OnFrozenModel):
         if role == "base" and not bool(self.net.begun):
             with torch.no_grad():
                 for head in self.net.out:
-                    head.weight.copy_(component.net.head.weight)
+                    head.weight.copy_(component.head_weight)
                 self.net.begun.fill_(True)
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -97,7 +97,7 @@ class Medusa(OnFrozenModel):
         """Return the base's logits of the next token, and the heads' behind them."""
         mask = visible if cache is None else cache.mask(visible)
         hidden = self.base.net(tokens, mask, positions, cache, hidden=True)
-        return torch.cat([self.base.net.head(hidden)[:, :, None], self.net(hidden)], 2)
+        return torch.cat([self.base.say(hidden)[:, :, None], self.net(hidden)], 2)
 
     def preview_requests(self) -> list[ContinueRequest]:
         prompts = ["", *self.facts.sample_texts[:1]]
@@ -119,7 +119,7 @@ class Heads(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, hidden: Float[Tensor, "b t d"]) -> Float[Tensor, "b t k v"]:
-        said = []
+        said, hidden = [], hidden.to(self.out[0].weight.dtype)
         for layers, out in zip(self.mix, self.out, strict=True):
             x = hidden
             for layer in layers:

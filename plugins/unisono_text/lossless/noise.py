@@ -79,9 +79,8 @@ def noised(
         if float(u[0]) >= spec.share or not len(starts):
             continue
         start = int(starts[int(float(u[1]) * len(starts))])
-        first = start
-        while together[row, first]:
-            first -= 1
+        heads = (~together[row, : start + 1]).nonzero()[:, 0]
+        first = int(heads[-1])
         for place in range(start, start + spec.span):
             earlier = first + int(float(u[2 + place - start]) * (place - first))
             made[row, place] = made[row, earlier]

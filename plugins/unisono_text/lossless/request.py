@@ -31,6 +31,7 @@ class ContinueRequest(Request):
     top_k: int | None = Field(default=None, ge=1, description="draw from so many of the likeliest tokens")
     decoding: Decoding = Field(
         default="plain", description="how several tokens are had of one evaluation; cascade and ensemble change the law"
+        default="plain", description="how several tokens are had of one evaluation; lud alone changes the law"
     )
     num_draft: int | None = Field(
         default=None, ge=1, le=256, description="tokens of a draft at most (default: the method's)"
@@ -73,6 +74,10 @@ class ContinueRequest(Request):
     )
 
     option_names: ClassVar[tuple[str, ...]] = OPTIONS
+    alpha: float | None = Field(
+        default=None, ge=0, le=1, description="of lud: tokens are emitted while each has this probability (default 0.9)"
+    )
+
     """The fields that are options of a method."""
 
     @property

@@ -60,7 +60,7 @@ def continue_texts(
     """Return a text per request: the prompt and what follows, cut where it ended.
 
     ``order`` says in which round each token was committed, −1 for the prompt's. ``facts`` has ``prompt_tokens``,
-    ``steps`` (rounds), ``ended``, and ``proposed`` and ``accepted`` tokens. Raises ``RequestError`` for a prompt that
+    ``steps`` (rounds), ``ended``, ``proposed`` and ``accepted`` tokens, and the method's ``exactness``. Raises ``RequestError`` for a prompt that
     does not fit, and for a component that is missing or of another tokenizer.
     """
     tasks = []
@@ -248,6 +248,7 @@ class Batch:
             "ended": ended,
             "proposed": int(self.out.proposed[row]),
             "accepted": int(self.out.accepted[row]),
+            "exactness": CATALOGUE[task.request.decoding].exactness,
         }
         tokenizer = self.model.tokenizer
         text = task.shown + tokenizer.decode(ids[given:])

@@ -21,8 +21,9 @@ Shapes: b batch, n nodes, k masks, v vocabulary. Masks: True = keep.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -30,6 +31,8 @@ from torch import Tensor
 from unisono.checks import fault_of, is_real
 from unisono.errors import UnisonoError
 from unisono.verify import Draw, Method, Prefix, Proposal, Round, Target, Verdict
+
+from unisono_text.lossless.entry import Entry, Means
 
 ALPHA = 0.9
 """Where a request does not say."""
@@ -141,3 +144,17 @@ def check_alpha(alpha: float) -> None:
             path="alpha",
             value=alpha,
         )
+
+
+def _lud(means: Means, options: Mapping[str, Any], cache: Any) -> Method:
+    if not means.look_ahead:
+        raise UnisonoError(
+            "decoding='lud' needs masks behind which the model was tuned to speak: take a text/space, or a text/pass",
+            code="unsupported",
+            path="decoding",
+            value="lud",
+        )
+    return lexical_units(means.look_ahead[: options["num_draft"]], options["alpha"])
+
+
+LUD = Entry("lud", "lossy", _lud, {"alpha": ALPHA, "num_draft": None})

@@ -127,6 +127,15 @@ class Autoregressive(LanguageModel):
         """Return the logits of what follows each token, as `unisono.verify.Target` asks for them."""
         return self.predict(tokens, visible if cache is None else cache.mask(visible), positions, cache)
 
+    @property
+    def head_weight(self) -> Float[Tensor, "v d"]:
+        """What makes logits of states."""
+        return self.net.head.weight
+
+    def say(self, hidden: Float[Tensor, "b n d"]) -> Float[Tensor, "b n v"]:
+        """Return the logits of normalised states."""
+        return self.net.head(hidden)
+
     def read_vectors(
         self,
         x: Float[Tensor, "b n d"],

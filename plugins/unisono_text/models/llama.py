@@ -43,6 +43,16 @@ class LargeCausal(Large):
         """Return the logits of what follows each token."""
         return spoken(self, self.net(tokens, sees, positions, cache))
 
+    @property
+    def head_weight(self) -> Float[Tensor, "v d"]:
+        """What makes logits of states."""
+        head = self.net.embedding if self.net.own_head is None else self.net.own_head
+        return head.weight[: self.vocabulary]
+
+    def say(self, hidden: Float[Tensor, "b n d"]) -> Float[Tensor, "b n v"]:
+        """Return the logits of normalised states."""
+        return spoken(self, self.net.head(hidden))
+
     def read_vectors(
         self,
         x: Float[Tensor, "b n d"],
