@@ -17,7 +17,7 @@ LENGTH = 64
 
 
 class ContinueRequest(Request):
-    """What can be asked of ``text/ar``, ``text/medusa`` and ``text/pass``."""
+    """What can be asked of ``text/ar``, ``text/medusa``, ``text/pass`` and ``text/space``."""
 
     text: str = Field(
         default="", description="the prompt, which the text goes on from; empty: a text from its beginning"
