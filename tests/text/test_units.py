@@ -127,7 +127,7 @@ def test_wrong_requests_are_refused_by_code(model):
     for alpha in (-0.1, 1.5):
         with refused(RequestError, "range", "alpha", value=alpha):
             ContinueRequest.parse(decoding="lud", alpha=alpha)
-    with refused(RequestError, "conflict", "alpha", value=0.5):
+    with refused(RequestError, "conflict", "alpha", names="0.5"):
         ContinueRequest.parse(decoding="jacobi", alpha=0.5)
 
 
