@@ -175,3 +175,11 @@ def test_it_is_tuned_by_adapters(data, name, more, train, tuned, tmp_path):
         return
     with refused(CheckpointError, "shape", "run.init_from", names="masks.weight"):
         warm_start(model_of(name, data, 2, {"rank": 2}, **more), str(source))
+
+
+def test_its_graph_is_given_ids_that_its_embedding_has(data):
+    model = model_of("text/llama", data).eval()
+    assert model.net.embedding.num_embeddings == model.vocabulary  # no row for a mask: a text begins behind bos
+    step = model.graph_modules().modules["step"]
+    for example in step.examples:
+        torch.testing.assert_close(step.module(*example), step.reference(*example)[0])

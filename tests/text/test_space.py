@@ -50,14 +50,14 @@ def test_what_sees_what_by_brute_force():
     for row in range(b):
         of = documents[row].tolist()
         for i, (kind, here, j) in enumerate(columns):
-            for m, (other, there, l) in enumerate(columns):
+            for m, (other, there, before) in enumerate(columns):
                 if kind == "text":
                     sees = other == "text" and there <= here and of[there] == of[here]
                 elif other == "text":
                     place = int(places[row, here])
                     sees = there <= place and of[there] == of[place]
                 else:
-                    sees = there == here and l <= j
+                    sees = there == here and before <= j
                 assert bool(asked.visible[row, i, m]) == sees, (row, columns[i], columns[m])
             if kind == "mask":
                 place = int(places[row, here])

@@ -108,7 +108,15 @@ def test_requests_are_served_and_labelled(model):
 
 @pytest.mark.parametrize(
     ("value", "code"),
-    [(0.0, "range"), (1.0, "range"), (-0.5, "range"), (1.5, "range"), (math.nan, "range"), ("x", "type"), (True, "type")],
+    [
+        (0.0, "range"),
+        (1.0, "range"),
+        (-0.5, "range"),
+        (1.5, "range"),
+        (math.nan, "range"),
+        ("x", "type"),
+        (True, "type"),
+    ],
 )
 def test_an_alpha_that_is_none_is_refused(value, code):
     for make in (Confident, lambda alpha: MaskedSpan((30,), alpha), lambda alpha: lexical_units((30,), alpha)):

@@ -66,21 +66,20 @@ def noised(
     A span lies in the learnt tokens of one document, behind at least one token of it. Each of its tokens becomes one
     of those that stand before it there, noise among them, all equally likely. Rows without room for a span stay.
     """
-    if not spec.span:
+    if not spec.span or spec.span > tokens.shape[1]:
         return tokens
-    made, fit = tokens.cpu().clone(), learnt.cpu()
+    made = tokens.cpu().clone()
     owner = torch.zeros_like(made) if documents is None else documents.cpu()
-    together = torch.zeros_like(fit)
+    together = torch.zeros_like(made, dtype=torch.bool)
     together[:, 1:] = owner[:, 1:] == owner[:, :-1]
+    whole = (learnt.cpu() & together).unfold(1, spec.span, 1).all(2)
     for row, seed in enumerate(seeds):
         u = torch.rand(2 + spec.span, generator=torch.Generator().manual_seed(derive_seed("noise", seed)))
-        whole = (fit[row] & together[row]).unfold(0, spec.span, 1).all(1) if spec.span <= made.shape[1] else fit[row, :0]
-        starts = whole.nonzero()[:, 0]
+        starts = whole[row].nonzero()[:, 0]
         if float(u[0]) >= spec.share or not len(starts):
             continue
         start = int(starts[int(float(u[1]) * len(starts))])
-        heads = (~together[row, : start + 1]).nonzero()[:, 0]
-        first = int(heads[-1])
+        first = int((~together[row, :start]).nonzero()[-1])  # of the document
         for place in range(start, start + spec.span):
             earlier = first + int(float(u[2 + place - start]) * (place - first))
             made[row, place] = made[row, earlier]

@@ -60,8 +60,8 @@ def continue_texts(
     """Return a text per request: the prompt and what follows, cut where it ended.
 
     ``order`` says in which round each token was committed, −1 for the prompt's. ``facts`` has ``prompt_tokens``,
-    ``steps`` (rounds), ``ended``, ``proposed`` and ``accepted`` tokens, and the method's ``exactness``. Raises ``RequestError`` for a prompt that
-    does not fit, and for a component that is missing or of another tokenizer.
+    ``steps`` (rounds), ``ended``, ``proposed`` and ``accepted`` tokens, and the method's ``exactness``. Raises
+    ``RequestError`` for a prompt that does not fit, and for a component that is missing or of another tokenizer.
     """
     tasks = []
     for number, request in enumerate(requests):

@@ -101,7 +101,7 @@ class Space(Autoregressive):
         self,
         *,
         network: TransformerSizes = TransformerSizes(),  # noqa: B008
-        masks: MaskSpec = MaskSpec(),  # noqa: B008
+        masks: MaskSpec = MaskSpec(),
     ):
         super().__init__(network=network, noise=NoiseSpec())
         self.asked = masks

@@ -14,7 +14,8 @@ probability of every one, x included, is above alpha. The next round reads them 
 
 Each e is a token of a marginal: it was drawn without knowing what came before it. So the text does not follow the
 model's law; the lower alpha, the further from it, and the fewer evaluations. With alpha near 1 it is plain decoding.
-Probabilities are those of the network at temperature 1, whatever the temperature of the draw.
+Probabilities are those of the network at temperature 1, whatever the temperature of the draw. Differs: nothing here keeps
+units from repeating, as the paper's decoding does.
 
 Shapes: b batch, n nodes, k masks, v vocabulary. Masks: True = keep.
 """
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from unisono.checks import fault_of, is_real
 from unisono.errors import UnisonoError
@@ -66,7 +67,9 @@ class MaskedSpan:
         if last is not None:
             said, law, count = self._said(prefix, last, draw)
         n = int(count.max()) + k if len(count) else k
-        at = torch.arange(n, device=device) - count[:, None]  # negative: a token; 0 to k − 1: a mask; k and more: padding
+        at = (
+            torch.arange(n, device=device) - count[:, None]
+        )  # negative: a token; 0 to k − 1: a mask; k and more: padding
         tokens = masks[at.clamp(0, k - 1)]
         if said.shape[1]:
             tokens = torch.where(at < 0, said[:, torch.arange(n, device=device).clamp_max(k - 1)], tokens)

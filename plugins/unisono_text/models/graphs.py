@@ -27,7 +27,7 @@ def step_graphs(model: Any) -> Graphs:
     generator = torch.Generator().manual_seed(0)
     most = model.context
     sizes = ((2, min(most, 24)), (3, min(most, 37)))
-    examples = tuple((torch.randint(0, model.mask_id + 1, size, generator=generator),) for size in sizes)
+    examples = tuple((torch.randint(0, model.last_id + 1, size, generator=generator),) for size in sizes)
     told = "what stands at each position" if model.block_size != 1 else "what follows each position"
 
     def reference(tokens: Tensor) -> tuple[Tensor, ...]:

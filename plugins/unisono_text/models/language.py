@@ -93,6 +93,11 @@ class LanguageModel(Model):
         return self.vocabulary
 
     @property
+    def last_id(self) -> int:
+        """The last id that the network reads."""
+        return self.mask_id
+
+    @property
     def start_id(self) -> int:
         """What stands before a text: the tokenizer's ``bos``, or the mask's row where it has none."""
         bos = self.special.get("bos")
