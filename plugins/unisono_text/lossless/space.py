@@ -169,9 +169,9 @@ class Space(Autoregressive):
         return parts | self.bits(parts["text"])
 
     def ask(self, batch: dict[str, Any]) -> Asked:
-        """Return what is asked of a batch: at any place, or of the lexical units that the model finds in it."""
+        """Return what is asked of a batch: behind any learnt token, or of the lexical units that the model finds."""
         learnt, seeds, masks = self.learnt(batch), self.row_seeds(batch), self.asked
-        fit = torch.arange(learnt.shape[1], device=learnt.device) < batch["lengths"][:, None]
+        fit = learnt
         if masks.alpha:
             with torch.no_grad():
                 fit = learnt & (self.cost(batch) < -math.log(masks.alpha))
