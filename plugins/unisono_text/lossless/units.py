@@ -14,8 +14,8 @@ probability of every one, x included, is above alpha. The next round reads them 
 
 Each e is a token of a marginal: it was drawn without knowing what came before it. So the text does not follow the
 model's law; the lower alpha, the further from it, and the fewer evaluations. With alpha near 1 it is plain decoding.
-Probabilities are those of the network at temperature 1, whatever the temperature of the draw. Differs: nothing here keeps
-units from repeating, as the paper's decoding does.
+Probabilities are those of the network at temperature 1, whatever the temperature of the draw. Differs: nothing here
+keeps units from repeating, as the paper's decoding does.
 
 Shapes: b batch, n nodes, k masks, v vocabulary. Masks: True = keep.
 """

@@ -60,14 +60,15 @@ def confidence_curve(
     """
     for alpha in alphas:
         check_alpha(alpha)
-    given = {"temperature": temperature}
     points, plain = [], []
     for alpha in (None, *alphas):
-        way = {"decoding": "plain"} if alpha is None else {"decoding": "lud", "alpha": alpha}
+        way: dict[str, Any] = {"decoding": "plain"} if alpha is None else {"decoding": "lud", "alpha": alpha}
         requests = []
         for number, prompt in enumerate(prompts):
             room = model.context - len(model.tokenizer.encode(prompt)) if length is None else length
-            requests.append(ContinueRequest(text=prompt, length=room, seed=seed + number, **way, **given))
+            requests.append(
+                ContinueRequest(text=prompt, length=room, temperature=temperature, seed=seed + number, **way)
+            )
         made = model.synthesize(requests)
         plain = made if alpha is None else plain
         rows = [(list(text.tokens), text.facts["prompt_tokens"]) for text in made]

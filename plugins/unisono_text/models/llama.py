@@ -26,7 +26,7 @@ from unisono_text.models.transformer import Keep
 QWEN_05B = LargeSizes(896, 24, 14, 2, 4864, rope_base=1e6, norm_eps=1e-6, biased=True, tied=True)
 
 
-class LargeCausal(Large):
+class LargeCausal(Large, Autoregressive):
     """What the two share: a causal network of published sizes, of which the vocabulary's rows are said."""
 
     @property
@@ -64,7 +64,7 @@ class LargeCausal(Large):
         return spoken(self, self.net.trunk(x, sees, positions, cache))
 
 
-class Llama(LargeCausal, Autoregressive):
+class Llama(LargeCausal):
     """A causal Llama or Qwen2.
 
     Args:
