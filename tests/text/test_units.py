@@ -129,12 +129,9 @@ def test_wrong_requests_are_refused_by_code(model):
     plain.build(model.facts)
     with refused(RequestError, "unsupported", "decoding", value="lud"):
         plain.synthesize([ContinueRequest(decoding="lud")])
-    for alpha in (0.0, 1.0):
+    for alpha in (-0.1, 0.0, 1.0, 1.5):
         with refused(RequestError, "range", "alpha", value=alpha):
             model.synthesize([ContinueRequest.parse(decoding="lud", alpha=alpha)])
-    for alpha in (-0.1, 1.5):
-        with refused(RequestError, "range", "alpha", value=alpha):
-            ContinueRequest.parse(decoding="lud", alpha=alpha)
     with refused(RequestError, "conflict", "alpha", names="0.5"):
         ContinueRequest.parse(decoding="jacobi", alpha=0.5)
 

@@ -75,7 +75,8 @@ class ContinueRequest(Request):
 
     option_names: ClassVar[tuple[str, ...]] = OPTIONS
     alpha: float | None = Field(
-        default=None, ge=0, le=1, description="of lud: tokens are emitted while each has this probability (default 0.9)"
+        default=None,
+        description="of lud: tokens are emitted while the probability of each is above it, in (0, 1) (default 0.9)",
     )
 
     """The fields that are options of a method."""
