@@ -10,6 +10,7 @@ from unisono.recipe import Recipe
 from unisono.train.warm_start import warm_start
 from unisono_text.corpus.data import ToyData
 from unisono_text.lossless.ahead import ask, draw_places, within_units
+from unisono_text.lossless.catalogue import CATALOGUE
 from unisono_text.lossless.look_ahead import PaSS
 from unisono_text.lossless.request import ContinueRequest
 from unisono_text.lossless.space import MaskSpec, Space
@@ -155,7 +156,7 @@ def test_texts_are_those_of_plain_decoding(data):
     model = model_of(data, count=3)
     for temperature in (0.0, 1.0):
         made = {}
-        for decoding in ("plain", "pass", "jacobi", "ngram"):
+        for decoding in ("plain", "pass", "jacobi", "ngram", *({"space", "tr-jacobi"} & CATALOGUE.keys())):
             requests = [
                 ContinueRequest(text=text, length=12 + 4 * i, decoding=decoding, temperature=temperature, seed=i)
                 for i, text in enumerate(["Ada has 3 ", "", "Ben"])
