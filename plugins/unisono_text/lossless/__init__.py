@@ -18,6 +18,11 @@ specexec.py     a draft's best-first tree (SpecExec): best_first.py grows it, tr
 noise.py        a text/ar is tuned to read wrong tokens (Make Some Noise)
 space.py        a text/ar is tuned to speak behind masks (SPACE, LUD); ahead.py is how masks are asked
 units.py        what is confident behind masks is emitted (LUD), which is lossy
+mask_chains.py  K predictions from each place in one pass, some dropped: how drafts learn to read masks
+pard.py         a text/ar that reads masks (PARD); llama_pard.py at published sizes
+parallel_spec.py  the same on the states of a frozen text/ar (ParallelSpec)
+mask_draft.py   what drafts with them in one call
+hidden_transfer.py  states of the next tokens, guessed in the middle of a frozen text/ar; transfer_tree.py tries them
 
 All of it is propose, verify, commit: `unisono.verify`.
 """
@@ -29,6 +34,7 @@ from unisono_text.lossless.decoding import generate
 from unisono_text.lossless.ensemble import Contrastive, Weighted, ensemble
 from unisono_text.lossless.entry import Entry, Means
 from unisono_text.lossless.mask_tree import MaskTree
+from unisono_text.lossless.mask_draft import MaskDraft, parallel_draft
 from unisono_text.lossless.networks import CausalNetwork, TransformersNetwork
 from unisono_text.lossless.ngram import AdaptiveNGram, adaptive_ngram
 from unisono_text.lossless.pair import PairDraft, PairRule
@@ -37,6 +43,7 @@ from unisono_text.lossless.specexec import SpecExec
 from unisono_text.lossless.tr_jacobi import TRJacobi
 from unisono_text.lossless.window import AdaptiveWindow, windowed_jacobi
 from unisono_text.lossless.units import Confident, MaskedSpan, lexical_units
+from unisono_text.lossless.transfer_tree import transferred_tree
 
 __all__ = [
     "CATALOGUE",
@@ -52,6 +59,7 @@ __all__ = [
     "MaskTree",
     "Confident",
     "MaskedSpan",
+    "MaskDraft",
     "Means",
     "PairDraft",
     "PairRule",
@@ -67,6 +75,8 @@ __all__ = [
     "generate",
     "lexical_units",
     "method_of",
+    "parallel_draft",
     "parallel_speculative",
     "windowed_jacobi",
+    "transferred_tree",
 ]

@@ -17,6 +17,10 @@
     cascade        a draft model, which may have its way             exact for its own law
     ensemble       a draft model that is half of the law             exact for its own law
     lud            the model itself behind masks, unverified         lossy
+    pard           a draft that reads masks, in one call             token by token
+    pard-speculative  the same, with a noise of its own              in law
+    parallelspec   the same on the model's states                    token by token
+    hidden-transfer  states guessed in its middle, as a tree         token by token
 
 Token by token includes sampling: noise belongs to (seed, position, token). Greedy decoding is the same for all of them.
 """
@@ -49,6 +53,8 @@ from unisono_text.lossless.specexec import ENTRY as SPECEXEC
 from unisono_text.lossless.tr_jacobi import ENTRY as TR_JACOBI
 from unisono_text.lossless.window import ENTRY as JACOBI
 from unisono_text.lossless.units import LUD
+from unisono_text.lossless.mask_draft import MASK_DRAFTS
+from unisono_text.lossless.transfer_tree import HIDDEN_TRANSFER
 
 Decoding = Literal[
     "plain",
@@ -67,6 +73,10 @@ Decoding = Literal[
     "cascade",
     "ensemble",
     "lud",
+    "pard",
+    "pard-speculative",
+    "parallelspec",
+    "hidden-transfer",
 ]
 
 
@@ -161,6 +171,8 @@ ENTRIES = (
     CASCADE,
     ENSEMBLE,
     LUD,
+    *MASK_DRAFTS,
+    HIDDEN_TRANSFER,
 )
 CATALOGUE = {entry.name: entry for entry in ENTRIES}
 OPTIONS = tuple(dict.fromkeys(name for entry in ENTRIES for name in entry.options))

@@ -31,6 +31,7 @@ class Means:
         look_ahead: ids of the target's look-ahead tokens.
         model: the toolkit's model that continues; None for a network that stands alone.
         component: the model in the entry's ``role``, of the same tokenizer; None where there is none.
+        target: the network that continues, where it is the model's; some leave behind what a draft reads.
     """
 
     draft: Network | None = None
@@ -42,6 +43,7 @@ class Means:
     look_ahead: tuple[int, ...] = ()
     model: Any = None
     component: Any = None
+    target: Any = None
 
 
 Make = Callable[[Means, Mapping[str, Any], Callable[[int], Cache] | None], Method]

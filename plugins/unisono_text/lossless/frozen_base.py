@@ -12,11 +12,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from unisono import Text
 from unisono.errors import RecipeError
 from unisono.model import OnStep
+from unisono.verify import KVCache
 
 from unisono_text.lossless.request import ContinueRequest
 from unisono_text.lossless.serve import continue_texts, stream_text
@@ -26,7 +27,7 @@ from unisono_text.models.sizes import TransformerSizes
 
 
 class OnFrozenModel(LanguageModel):
-    """The base of ``text/medusa`` and ``text/pass``.
+    """The base of ``text/medusa``, ``text/pass``, ``text/parallelspec`` and ``text/hidden-transfer``.
 
     Args:
         dim: channels of the base, which must be the same.
@@ -91,6 +92,20 @@ class OnFrozenModel(LanguageModel):
                     path="components.base",
                 )
         super().attach(role, component)
+
+    def target_network(self, decoding: str) -> Any:
+        """Return the network that texts are made with."""
+        return self.causal
+
+    def causal(
+        self,
+        tokens: Int[Tensor, "b n"],
+        positions: Int[Tensor, "b n"],
+        visible: Bool[Tensor, "b n n"],
+        cache: KVCache | None,
+    ) -> Float[Tensor, "b n ..."]:
+        """Return the base's logits of what follows each token."""
+        return self.base.causal(tokens, positions, visible, cache)
 
     def hidden(self, batch: dict[str, Any]) -> Float[Tensor, "b t d"]:
         """Return the base's states from which it predicts each token of a batch, without gradients."""

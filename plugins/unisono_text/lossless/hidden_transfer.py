@@ -34,10 +34,7 @@ from unisono.verify import KVCache
 
 from unisono_text.lossless.frozen_base import OnFrozenModel
 from unisono_text.lossless.request import ContinueRequest
-
-GUESSED = 64
-"""Columns of an evaluation that are given pseudo states at most: a tree's root, and 63 nodes."""
-
+from unisono_text.lossless.transfer_tree import GUESSED
 
 class HiddenTransfer(OnFrozenModel):
     """Maps from a text/ar's states to those of the next tokens (component ``base``), trained while it is frozen.
@@ -62,7 +59,7 @@ class HiddenTransfer(OnFrozenModel):
         self.layers = tuple(layers)
 
     @property
-    def extra_heads(self) -> int:
+    def num_transfers(self) -> int:
         """How many tokens behind the next one are guessed."""
         return len(self.layers)
 
@@ -110,7 +107,7 @@ class HiddenTransfer(OnFrozenModel):
             for at in range(k):
                 if self.layers[at] == number:
                     h = x[:, :n].gather(1, columns[:, :, None].expand(b, w, x.shape[2]))
-                    x = torch.cat([x, h + maps[at](h)], 1)
+                    x = torch.cat([x, h + maps[at](h.to(maps[at].weight.dtype)).to(h.dtype)], 1)
             width = x.shape[1]
             x = layer(x, turns.part(0, width), mask[:, :, :width, : num_keys + width - n], False, beside, number)
         logits = net.head(net.norm(x))[..., : self.vocabulary]
@@ -141,6 +138,10 @@ class HiddenTransfer(OnFrozenModel):
             total = total + parts[f"step_{step}"]
         return {"loss": total / len(self.layers), **parts}
 
+    def target_network(self, decoding: str) -> Any:
+        """Return the network with pseudo states for this model's own method, without for others."""
+        return self.causal if decoding == "hidden-transfer" else self.base.causal
+
     def causal(
         self,
         tokens: Int[Tensor, "b n"],
@@ -161,7 +162,7 @@ class HiddenTransfer(OnFrozenModel):
 
     def preview_requests(self) -> list[ContinueRequest]:
         prompts = ["", *self.facts.sample_texts[:1]]
-        tree = tuple([2] * min(self.extra_heads, 3))
+        tree = tuple([2] * min(self.num_transfers, 3))
         return [ContinueRequest(text=text, length=16, decoding="hidden-transfer", tree=tree) for text in prompts]
 
 

@@ -97,19 +97,13 @@ class ParallelSpec(OnFrozenModel):
         cost = -(law * logits.float().log_softmax(-1)).sum(-1)
         return {"loss": self.global_mean(cost, there), **hits(self, logits, wanted, there, chains)}
 
-    def causal(
-        self,
-        tokens: Int[Tensor, "b n"],
-        positions: Int[Tensor, "b n"],
-        visible: Bool[Tensor, "b n n"],
-        cache: KVCache | None,
-    ) -> Float[Tensor, "b n v"]:
-        """Return the base's logits of what follows each token."""
-        return self.base.causal(tokens, positions, visible, cache)
+    def target_network(self, decoding: str) -> Any:
+        """Return the base; for this model's own method, one that leaves its states behind, new for each call."""
+        return WithStates(self) if decoding == "parallelspec" else self.base.causal
 
     def preview_requests(self) -> list[ContinueRequest]:
         prompts = ["", *self.facts.sample_texts[:1]]
-        return [ContinueRequest(text=text, length=16, decoding="pard") for text in prompts]
+        return [ContinueRequest(text=text, length=16, decoding="parallelspec") for text in prompts]
 
 
 class FeatureTransformer(TextTransformer):
@@ -129,11 +123,11 @@ class FeatureTransformer(TextTransformer):
         cache: KVCache | None = None,
     ) -> Float[Tensor, "b n v"]:
         """Return logits; a state of 0 is none."""
-        return self(tokens, mask, positions, cache, extra=self.state_in(states))
+        return self(tokens, mask, positions, cache, extra=self.state_in(states.to(self.state_in.weight.dtype)))
 
 
 class WithStates:
-    """A base and its draft as two networks of `unisono.verify`, the draft reading what the base left behind.
+    """A base as a network of `unisono.verify`, and its draft as another, which reads what the base left behind.
 
     States are kept by position. Those of refused tokens are overwritten when their position is read again, before
     the draft asks for it: the draft reads, at a committed token, the state of the one before it. For chains, since
@@ -144,7 +138,7 @@ class WithStates:
         self.model = model
         self.states: Tensor | None = None
 
-    def base(
+    def __call__(
         self, tokens: Int[Tensor, "b n"], positions: Int[Tensor, "b n"], visible: Bool[Tensor, "b n n"], cache: Any
     ) -> Float[Tensor, "b n v"]:
         """The base's logits; its states are kept."""
@@ -158,7 +152,7 @@ class WithStates:
                 bigger[:, :have] = self.states
             self.states = bigger
         self.states.scatter_(1, positions[:, :, None].expand_as(hidden), hidden)
-        return net.head(hidden)
+        return net.head(hidden)[..., : self.model.vocabulary]
 
     def draft(
         self, tokens: Int[Tensor, "b n"], positions: Int[Tensor, "b n"], visible: Bool[Tensor, "b n n"], cache: Any

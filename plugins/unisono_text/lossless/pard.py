@@ -66,7 +66,7 @@ class PARD(Autoregressive):
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         chains = MaskChains.draw(self.chain, batch["lengths"], self.row_seeds(batch))
         reading, positions, visible = columns(self, batch, chains)
-        logits = self.net(reading, visible, positions)
+        logits = self.predict(reading, visible, positions)
         wanted, there = asked(self, batch, chains)
         cost = F.cross_entropy(logits.float().transpose(1, 2), wanted, reduction="none")
         parts = {"loss": self.global_mean(cost, there), **hits(self, logits, wanted, there, chains)}

@@ -18,6 +18,7 @@ LENGTH = 64
 
 class ContinueRequest(Request):
     """What can be asked of ``text/ar``, ``text/medusa``, ``text/pass`` and ``text/space``."""
+    """What can be asked of ``text/ar`` and of the models on one."""
 
     text: str = Field(
         default="", description="the prompt, which the text goes on from; empty: a text from its beginning"
@@ -43,6 +44,7 @@ class ContinueRequest(Request):
         default=None,
         description="of medusa: how many of each head's likeliest tokens are tried (default 3, 2); "
         "of tr-jacobi: ranks of each level (default: a template of 11 nodes)",
+        default=None, description="of medusa and hidden-transfer: how many of each step's likeliest are tried (default 3, 2)"
     )
     beams: int | None = Field(
         default=None, ge=1, le=2**20, description="of arithmetic: how many samples cover the law together (default 1)"

@@ -108,6 +108,7 @@ def means_of(model: Any, request: ContinueRequest) -> Means:
         look_ahead=getattr(model, "look_ahead", ()),
         model=model,
         component=component,
+        target=model.target_network(request.decoding),
     )
 
 
@@ -172,10 +173,11 @@ class Batch:
             return KVCache(rows, device)
 
         try:
+            means = means_of(model, request)
             going = rounds(
-                model.causal,
+                means.target,
                 tokens.to(device),
-                method_of(request.decoding, means_of(model, request), cache=memory, **request.options),
+                method_of(request.decoding, means, cache=memory, **request.options),
                 self.limit,
                 seeds=[task.seed for task in tasks],
                 lengths=self.lengths.to(device),

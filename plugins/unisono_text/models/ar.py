@@ -117,6 +117,10 @@ class Autoregressive(LanguageModel):
         """Return the negative log-likelihood of each row's learnt tokens, in nats; the other arguments do nothing."""
         return self.cost(batch).double().sum(1)
 
+    def target_network(self, decoding: str) -> Any:
+        """Return the network that texts are made with, by any method."""
+        return self.causal
+
     def causal(
         self,
         tokens: Int[Tensor, "b n"],
