@@ -6,7 +6,7 @@ import torch
 from refused import refused
 from unisono.errors import RecipeError, RequestError, UnisonoError
 from unisono.nn.rotary import rotation
-from unisono.verify import KVCache, Proposal, autoregressive, decode, tree_of
+from unisono.verify import KVCache, Prefix, Proposal, Target, autoregressive, decode, tree_of
 from unisono_text.corpus.data import ToyData
 from unisono_text.lossless.hidden_transfer import HiddenTransfer
 from unisono_text.lossless.medusa import Medusa
@@ -81,29 +81,31 @@ def test_each_pseudo_state_is_that_of_its_own_sequence(model):
 
 
 @torch.no_grad()
-def test_a_cache_a_tree_and_padding_change_nothing_and_pseudo_states_are_not_kept(model):
-    """Behind a cached prefix, a tree's nodes say what a chain of each path says; ragged rows, as they decode."""
-    prefix = torch.tensor([[1, 7, 9, 4, 5]])
-    cache = KVCache(1)
-    model.causal(prefix, torch.arange(5)[None], torch.ones(1, 5, 5, dtype=torch.bool).tril(), cache)
-    cache.advance(5)
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_cache_a_tree_and_padding_change_nothing_and_pseudo_states_are_not_kept(model, cached):
+    """Behind ragged prefixes, a tree's nodes say what a chain of each path says, and the cache is the base's own."""
+    prompt, lengths = torch.tensor([[1, 7, 9, 4, 5], [1, 6, 2, 0, 0]]), torch.tensor([5, 3])
+    prefix = Prefix.of(prompt, 20, [0, 0], lengths)
     parent = torch.tensor([-1, -1, 0, 0, 1])
-    tree = Proposal(torch.tensor([[3, 8, 2, 6, 11]]), torch.ones(1, 5, dtype=torch.bool), parent)
-    out = model.causal(tree.tokens, 5 + tree.depth[None], tree.ancestors[None], cache)
-    for node in range(5):
-        path = torch.cat([prefix[0], tree.tokens[0, tree.ancestors[node]]])
-        assert torch.allclose(out[0, node, 0], model.base.predict(path[None])[0, -1], atol=1e-4)
-        for step in (1, 2, 3):
-            wanted = by_hand(model, path, len(path) - 1, step)
-            torch.testing.assert_close(out[0, node, step], wanted, atol=2e-4, rtol=1e-4)
-    plain = KVCache(1)
-    model.base.causal(prefix, torch.arange(5)[None], torch.ones(1, 5, 5, dtype=torch.bool).tril(), plain)
-    plain.advance(5)
-    model.base.causal(tree.tokens, 5 + tree.depth[None], tree.ancestors[None], plain)
-    assert cache.layers.keys() == plain.layers.keys()
-    for number, pair in plain.layers.items():
-        for kept, own in zip(cache.layers[number], pair, strict=True):
-            torch.testing.assert_close(kept[:, :, :10], own[:, :, :10])
+    tree = Proposal(torch.tensor([[3, 8, 2, 6, 11], [4, 9, 1, 2, 3]]), torch.ones(2, 5, dtype=torch.bool), parent)
+    target, plain = (Target(net, KVCache if cached else None, 2) for net in (model.causal, model.base.causal))
+    for proposal in (Proposal.chain(prompt[:, :0], torch.zeros(2, dtype=torch.int64)), tree):
+        out, said = target(prefix, proposal), plain(prefix, proposal)
+        torch.testing.assert_close(out[:, :, 0], said)
+    for row, length in enumerate(lengths.tolist()):
+        for node in range(-1, 5):
+            behind = tree.tokens[row, tree.ancestors[node]] if node >= 0 else prompt[row, :0]
+            path = torch.cat([prompt[row, :length], behind])
+            for step in (1, 2, 3):
+                wanted = by_hand(model, path, len(path) - 1, step)
+                torch.testing.assert_close(out[row, node + 1, step], wanted, atol=2e-4, rtol=1e-4)
+    if cached:
+        assert target.cache.layers.keys() == plain.cache.layers.keys()
+        assert torch.equal(target.cache.length, plain.cache.length)
+        for number, pair in plain.cache.layers.items():
+            for kept, own in zip(target.cache.layers[number], pair, strict=True):
+                for row, size in enumerate(plain.cache.length.tolist()):
+                    torch.testing.assert_close(kept[row, :, :size], own[row, :, :size])
 
 
 PROMPTS = torch.tensor([[1, 7, 9, 4, 5, 11], [1, 3, 8, 0, 0, 0], [1, 0, 0, 0, 0, 0]])

@@ -34,7 +34,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def packed():
-    made = ToyData(num_items=24, context=40, batch_size=8, pack=True)
+    made = ToyData(num_items=24, context=120, batch_size=8, pack=True)
     made.prepare(progress=False)
     return made
 
