@@ -1,4 +1,4 @@
-"""text/hidden-transfer: pseudo states see what they should and leave nothing behind; texts are those of plain decoding."""
+"""text/hidden-transfer: pseudo states see what they should and leave nothing behind; texts are plain decoding's."""
 
 import flat
 import pytest

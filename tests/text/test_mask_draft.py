@@ -154,8 +154,8 @@ def test_a_draft_that_kept_its_masks_is_noticed(models):
 
 
 def test_each_token_is_drawn_from_the_masks_own_place(models):
-    """The first round by hand: token j is what the draft says at the mask j places behind the prefix, position and all."""
-    target, draft, _ = models
+    """The first round by hand: token j is what the draft says at the mask j places behind, position and all."""
+    draft = models[1]
     prefix = Prefix.of(PROMPTS[:1], LIMIT, [5], LENGTHS[:1])
     for coupled in (True, False):
         proposal = MaskDraft(draft.causal, draft.mask_ids, 4, KVCache, coupled)(prefix, None, None, Draw(1.0))
@@ -172,7 +172,7 @@ def test_each_token_is_drawn_from_the_masks_own_place(models):
 
 
 def test_room_ends_a_draft(models):
-    target, draft, _ = models
+    draft = models[1]
     for room, wanted in ((6, 4), (3, 2), (2, 1), (1, 0)):
         prefix = Prefix.of(PROMPTS[:1], 6 + room, [5], LENGTHS[:1])
         proposal = MaskDraft(draft.causal, draft.mask_ids, 4, KVCache)(prefix, None, None, Draw())
@@ -252,7 +252,7 @@ def ask(model, decoding, temperature=0.0, **given):
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_texts_by_request_are_those_of_plain_decoding(models, temperature):
-    target, draft, on_states = models
+    target, _, on_states = models
     plain = [text.text for text in ask(target, "plain", temperature)]
     for model, decoding in ((target, "pard"), (on_states, "parallelspec"), (on_states, "plain"), (on_states, "ngram")):
         made = ask(model, decoding, temperature)
@@ -275,7 +275,7 @@ def test_evaluations_are_counted(models):
 
 
 def test_a_shared_mask_drafts_further_than_it_was_trained_and_own_masks_do_not(models, facts):
-    target, draft, _ = models
+    target = models[0]
     made = ask(target, "pard", num_draft=7)
     assert max(text.facts["proposed"] / text.facts["steps"] for text in made) > 4
     other = fresh(Autoregressive, facts, 0, **SIZES)
@@ -286,7 +286,7 @@ def test_a_shared_mask_drafts_further_than_it_was_trained_and_own_masks_do_not(m
 
 
 def test_what_cannot_draft_in_one_call_is_refused_and_never_drafts_token_by_token(models, facts):
-    target, draft, on_states = models
+    target, draft, _ = models
     plain = fresh(Autoregressive, facts, 0, **SIZES)
     for decoding in ("pard", "pard-speculative"):
         with refused(RequestError, "missing", "components.draft"):

@@ -21,7 +21,7 @@ units.py        what is confident behind masks is emitted (LUD), which is lossy
 mask_chains.py  K predictions from each place in one pass, some dropped: how drafts learn to read masks
 pard.py         a text/ar that reads masks (PARD); llama_pard.py at published sizes
 parallel_spec.py  the same on the states of a frozen text/ar (ParallelSpec)
-mask_draft.py   what drafts with them in one call
+mask_draft.py   what drafts with them in one call; mask_methods.py by name
 hidden_transfer.py  states of the next tokens, guessed in the middle of a frozen text/ar; transfer_tree.py tries them
 
 All of it is propose, verify, commit: `unisono.verify`.

@@ -47,6 +47,7 @@ from unisono_text.lossless.cascade import ENTRY as CASCADE
 from unisono_text.lossless.ensemble import ENTRY as ENSEMBLE
 from unisono_text.lossless.entry import Entry, Means, fill
 from unisono_text.lossless.mask_tree import ENTRY as SPACE
+from unisono_text.lossless.mask_methods import MASK_DRAFTS
 from unisono_text.lossless.ngram import adaptive_ngram
 from unisono_text.lossless.parallel import parallel_speculative
 from unisono_text.lossless.specexec import ENTRY as SPECEXEC

@@ -36,6 +36,7 @@ from unisono_text.lossless.frozen_base import OnFrozenModel
 from unisono_text.lossless.request import ContinueRequest
 from unisono_text.lossless.transfer_tree import GUESSED
 
+
 class HiddenTransfer(OnFrozenModel):
     """Maps from a text/ar's states to those of the next tokens (component ``base``), trained while it is frozen.
 

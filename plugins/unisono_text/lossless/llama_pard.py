@@ -54,8 +54,8 @@ class LlamaPARD(Large, PARD):
         sizes, least = self.network, max(self.mask_ids) + 1
         if 0 < sizes.rows < least:
             raise DataError(
-                f"model.network.rows={sizes.rows}, but the tokenizer has {self.vocabulary} tokens, and masks are behind "
-                f"them: at least {least}, or 0 for as many as are needed",
+                f"model.network.rows={sizes.rows}, but the tokenizer has {self.vocabulary} tokens, and masks are "
+                f"behind them: at least {least}, or 0 for as many as are needed",
                 code="range",
                 path="model.network.rows",
                 value=sizes.rows,

@@ -91,9 +91,7 @@ def columns(
     return torch.cat([text, masks], 1), positions, chains.visible(t, batch.get("documents"))
 
 
-def asked(
-    model: Any, batch: dict[str, Any], chains: MaskChains
-) -> tuple[Int[Tensor, "b t+m"], Bool[Tensor, "b t+m"]]:
+def asked(model: Any, batch: dict[str, Any], chains: MaskChains) -> tuple[Int[Tensor, "b t+m"], Bool[Tensor, "b t+m"]]:
     """Return the token that each column predicts, and which of them are learnt."""
     learnt = model.learnt(batch)
     there = chains.inside(batch.get("documents")) & learnt.gather(1, chains.asked)

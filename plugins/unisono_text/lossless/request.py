@@ -45,6 +45,7 @@ class ContinueRequest(Request):
         description="of medusa: how many of each head's likeliest tokens are tried (default 3, 2); "
         "of tr-jacobi: ranks of each level (default: a template of 11 nodes)",
         default=None, description="of medusa and hidden-transfer: how many of each step's likeliest are tried (default 3, 2)"
+        description="of medusa and hidden-transfer: how many of each step's likeliest are tried (default 3, 2)",
     )
     beams: int | None = Field(
         default=None, ge=1, le=2**20, description="of arithmetic: how many samples cover the law together (default 1)"
