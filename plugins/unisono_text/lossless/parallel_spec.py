@@ -144,14 +144,14 @@ class WithStates:
         """The base's logits; its states are kept."""
         net = self.model.base.net
         hidden = net(tokens, visible if cache is None else cache.mask(visible), positions, cache, hidden=True)
-        need = int(positions.max()) + 1
-        have = 0 if self.states is None else self.states.shape[1]
-        if self.states is None or have < need:
+        states, need = self.states, int(positions.max()) + 1
+        have = 0 if states is None else states.shape[1]
+        if states is None or have < need:
             bigger = hidden.new_zeros(len(hidden), max(need, 2 * have), hidden.shape[2])
-            if self.states is not None:
-                bigger[:, :have] = self.states
-            self.states = bigger
-        self.states.scatter_(1, positions[:, :, None].expand_as(hidden), hidden)
+            if states is not None:
+                bigger[:, :have] = states
+            states = self.states = bigger
+        states.scatter_(1, positions[:, :, None].expand_as(hidden), hidden)
         return net.head(hidden)[..., : self.model.vocabulary]
 
     def draft(
