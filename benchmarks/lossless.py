@@ -1,107 +1,257 @@
-"""Lossless decoding against plain cached decoding: accepted tokens per evaluation, and wall-clock, run in turns.
+"""Parallel decoding of autoregressive models against plain cached decoding: what each method costs, and what it gains.
 
-    python benchmarks/lossless.py                          # a small model with random weights that learnt to repeat
-    python benchmarks/lossless.py --model my-ar --draft my-small-ar --medusa my-medusa --look-ahead my-pass
+    python benchmarks/lossless.py                     # a small model, made and trained for a minute
+    python benchmarks/lossless.py --model my-ar --component draft=my-small-ar --on my-medusa my-pass --text plain=a.txt
     python benchmarks/lossless.py --transformers gpt2
 
-Every method makes the same continuations of the same prompts as plain decoding does, and the texts are compared: a
-difference ends the run (those that are the same in law only are compared at temperature 0). Each measurement is plain
-and method in turns, ``--repeats`` times, and the ratio is of the fastest of each, in CPU time of one thread or, with
-``--clock wall`` and on a GPU, by the clock.
+Rows are the catalogue of `unisono_text.lossless`: every method that the model, its components, or a model given with
+`--on` can serve; the others are listed with what they lack. `--row NAME:decoding:option=value,…` adds a row.
 
-Prompts *with repetition* are a passage, begun again; *without* are passages of their own.
+In each turn a prompt is continued plainly and then by every method, each by one thread; a row's *times as fast* is the
+median over the turns of plain seconds over its own. Its tokens are compared with plain decoding's: methods that are
+equal token by token must have no difference (else the run ends with 1), those equal in law are compared at temperature
+0, lossy ones not at all. *Bits per character* are of what was made, under the model, at temperature 1. A row that is
+slower than plain decoding says so.
+
+Peers, on the same weights and in the same turns: ``generate`` of transformers, its prompt look-up, early exit and
+assisted generation, and methods of this library on that network (`--no-peers` leaves them out).
 """
 
 import argparse
 import json
+import math
+import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from lossless_peers import Foreign, peers, ways
+from lossless_texts import made_model, prompts_of
 
-WITH = "with repetition"
-WITHOUT = "without"
-IN_LAW = ("speculative", "parallel")
+VARIANTS = {"block": 8, "window": 8}
+"""Options that a second row of a method is measured with."""
+Counts = tuple[int, int, int, int]
+
+
+@dataclass
+class Row:
+    """One method, and what its continuations took over all turns and prompts."""
+
+    name: str
+    exactness: str
+    run: Callable[[str], tuple[list[int], Counts]]
+    parameters: int = 0
+    minutes: str = ""
+    seconds: list[float] = field(default_factory=list)
+    made: list[list[int]] = field(default_factory=list)
+    counts: list[Counts] = field(default_factory=list)
+    wrong: int = 0
+    lost: str = ""
 
 
 def main() -> None:
-    """Measure and print a table, as Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a text/ar export; default: a small one is made and trained for a minute")
-    parser.add_argument("--transformers", help="instead: a model of transformers, a folder or a hub id")
-    parser.add_argument("--draft", help="a text/ar export of the same tokenizer")
-    parser.add_argument("--drafter", help="a text/mdlm or text/block export of the same tokenizer")
-    parser.add_argument("--medusa", help="a text/medusa export on the same model")
-    parser.add_argument("--look-ahead", help="a text/pass export on the same model")
-    parser.add_argument("--text", help="a text file that prompts are taken from; default: sentences made on the spot")
-    parser.add_argument("--prompt", type=int, default=64, help="characters of a prompt")
-    parser.add_argument("--length", type=int, default=128, help="tokens to make, if the context has room")
-    parser.add_argument("--prompts", type=int, default=4, help="how many of each kind")
-    parser.add_argument("--temperature", type=float, default=0.0, help="of all of them; 0 repeats itself soon")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--clock", choices=["cpu", "wall"], default="cpu")
-    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda, which is timed by the clock")
-    parser.add_argument("--json", type=Path, help="also write the numbers there")
-    args = parser.parse_args()
+    """Measure, and print a table for each kind of prompt and temperature, as Markdown."""
+    args = _arguments()
     torch.set_num_threads(args.threads)
     now = _clock(args)
-    systems = _transformers(args) if args.transformers else _own(args)
-    rows = []
-    for kind, prompts in _prompts(args).items():
-        for name, (plain, method) in systems.items():
-            rows.append(measure(name, kind, prompts, plain, method, args.repeats, now, args.temperature > 0))
-    print(
-        "| method | prompts | tokens per evaluation | accepted of proposed | plain, ms | method, ms | times as fast |"
-    )
-    print("|---|---|---|---|---|---|---|")
-    for row in rows:
-        print(
-            f"| {row['method']} | {row['prompts']} | {row['tokens_per_evaluation']:.2f} | {row['accepted']:.0%} | "
-            f"{row['plain_ms']:.0f} | {row['method_ms']:.0f} | {row['times']:.2f} |"
-        )
+    base, others = _models(args)
+    files = dict(part.split("=", 1) for part in args.text)
+    room = max(8, base.context - args.length)
+    prompts, dropped = prompts_of(base.tokenizer, files, args.prompt, args.prompts, room)
+    if dropped:
+        print(f"The model's tokenizer does not know {dropped!r}: left out of the prompts.\n")
+    results, faults = [], 0
+    for setting in args.temperature:
+        heat, _, top = setting.partition(":")
+        temperature, top_p = float(heat), float(top) if top else None
+        make = foreign_rows if args.transformers else rows_of
+        rows, lacking = make(base, others, args, temperature, top_p)
+        for kind in args.kinds or prompts:
+            for row in rows:
+                row.seconds, row.made, row.counts, row.wrong = [], [], [], 0
+            measure(rows, prompts[kind], args.repeats, now, temperature)
+            found = [summary(row, rows[0], base, prompts[kind]) for row in rows]
+            top_text = f", top p {top_p}" if top_p else ""
+            print(f"\n{kind} prompts, temperature {temperature:g}{top_text}, {len(prompts[kind])} of them\n")
+            print(table(found))
+            results += [{"kind": kind, "temperature": temperature, "top_p": top_p, **row} for row in found]
+            faults += sum(row.wrong for row in rows if row.exactness == "token by token")
+        if setting == args.temperature[0]:
+            print("\nNot measured:\n" + "\n".join(f"- `{name}`: {why}" for name, why in lacking.items()))
     if args.json:
-        args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if faults:
+        raise SystemExit(f"{faults} continuations differ from plain decoding's")
 
 
-def measure(
-    name: str,
-    kind: str,
-    prompts: list[str],
-    plain: Any,
-    method: Any,
-    repeats: int,
-    now: Callable[[], float],
-    in_law: bool = False,
-) -> dict[str, Any]:
-    """Run plain and method in turns over the prompts; each returns (text, evaluations, tokens, proposed, accepted)."""
-    seconds = {"plain": 0.0, "method": 0.0}
-    evaluations = tokens = proposed = accepted = 0
-    for prompt in prompts:
-        best = {"plain": float("inf"), "method": float("inf")}
-        made: dict[str, Any] = {}
-        for _ in range(repeats):
-            for which, call in (("plain", plain), ("method", method)):
+def measure(rows: list[Row], prompts: list[str], repeats: int, now: Callable[[], float], temperature: float) -> None:
+    """Have every row continue every prompt, in turns; the first row is plain decoding."""
+    for row in rows:  # caches, processes and kernels
+        row.run(prompts[0])
+    for turn in range(repeats):
+        spent = [0.0] * len(rows)
+        for number, prompt in enumerate(prompts):
+            for i, row in enumerate(rows):
                 start = now()
-                made[which] = call(prompt)
-                best[which] = min(best[which], now() - start)
-        if made["plain"][0] != made["method"][0] and not (in_law and name in IN_LAW):
-            raise SystemExit(f"{name}: another text than plain decoding's after {prompt[-30:]!r}")
-        seconds = {which: seconds[which] + best[which] for which in seconds}
-        _, nfe, count, asked, held = made["method"]
-        evaluations, tokens = evaluations + nfe, tokens + count
-        proposed, accepted = proposed + asked, accepted + held
+                made, counts = row.run(prompt)
+                spent[i] += now() - start
+                if not turn:
+                    row.made.append(made)
+                    row.counts.append(counts)
+                    compared = row.exactness == "token by token" or (row.exactness == "in law" and not temperature)
+                    row.wrong += compared and made != rows[0].made[number]
+        for i, row in enumerate(rows):
+            row.seconds.append(spent[i])
+
+
+def summary(row: Row, plain: Row, base: Any, prompts: list[str]) -> dict[str, Any]:
+    """Return a row's numbers."""
+    tokens = sum(map(len, row.made))
+    target, target_positions, draft, draft_positions = (sum(part) for part in zip(*row.counts, strict=True))
+    texts = [base.tokenizer.decode(made) for made in row.made]
+    pairs = [(text, prompt) for text, prompt in zip(texts, prompts, strict=True) if text]
+    nats = base.score([text for text, _ in pairs], [prompt for _, prompt in pairs]) if pairs else torch.zeros(1)
     return {
-        "method": name,
-        "prompts": kind,
-        "tokens_per_evaluation": tokens / max(evaluations, 1),
-        "accepted": accepted / max(proposed, 1),
-        "plain_ms": 1000 * seconds["plain"] / len(prompts),
-        "method_ms": 1000 * seconds["method"] / len(prompts),
-        "times": seconds["plain"] / seconds["method"],
+        "method": row.name,
+        "exactness": row.exactness,
+        "tokens": tokens,
+        "tokens_per_evaluation": tokens / max(target, 1),
+        "evaluations": target,
+        "draft_evaluations": draft,
+        "positions": target_positions,
+        "draft_positions": draft_positions,
+        "milliseconds": 1000 * statistics.median(row.seconds) / len(prompts),
+        "times": statistics.median(a / b for a, b in zip(plain.seconds, row.seconds, strict=True)),
+        "parameters": row.parameters,
+        "minutes": row.minutes,
+        "bits_per_character": float(nats.sum()) / math.log(2) / max(1, sum(len(text) for text, _ in pairs)),
+        "different": row.wrong,
+        "lost": row.lost,
     }
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """Return rows as a table in Markdown."""
+    heads = ("method", "exact", "tokens per evaluation", "evaluations", "of the draft", "positions", "of the draft")
+    heads += ("ms a text", "times as fast", "more weights", "trained", "bits per character", "different")
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for row in found:
+        times = f"{row['times']:.2f}" + (" (loses)" if row["times"] < 0.995 else "")
+        more = f"{row['parameters'] / 1e6:.2f} M" if row["parameters"] else ""
+        cells = [row["method"], row["exactness"], f"{row['tokens_per_evaluation']:.2f}", str(row["evaluations"])]
+        cells += [str(row["draft_evaluations"]), str(row["positions"]), str(row["draft_positions"])]
+        cells += [f"{row['milliseconds']:.0f}", times, more, row["minutes"], f"{row['bits_per_character']:.2f}"]
+        cells += [str(row["different"]) + (f"; {row['lost']}" if row["lost"] else "")]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def rows_of(
+    base: Any, others: list[tuple[str, Any]], args: argparse.Namespace, temperature: float, top_p: float | None
+) -> tuple[list[Row], dict[str, str]]:
+    """Return plain decoding, then every method that something given can serve; and what the others lack."""
+    from unisono.errors import UnisonoError
+    from unisono_text.lossless import CATALOGUE
+
+    wanted: list[tuple[str, str, dict[str, Any]]] = []
+    for entry in CATALOGUE.values():
+        wanted.append((entry.name, entry.name, {}))
+        wanted += [
+            (f"{entry.name}, {option} {value}", entry.name, {option: value})
+            for option, value in VARIANTS.items()
+            if option in entry.options and entry.options[option] != value
+        ]
+    for given in args.row:
+        name, decoding, options = (*given.split(":"), "")[:3]
+        pairs = (pair.split("=", 1) for pair in options.split(",") if pair)
+        wanted.append((name, decoding, {key: json.loads(value) for key, value in pairs}))
+    rows, lacking = [], {}
+    for name, decoding, options in wanted:
+        if args.methods and decoding not in ("plain", *args.methods):
+            continue
+        for label, model in [("", base), *others]:
+            row = Row(name, CATALOGUE[decoding].exactness, lambda prompt: ([], (0, 0, 0, 0)))
+            row.run = continuing(model, decoding, options, args.length, temperature, top_p, row)
+            try:
+                row.run("a" if base.tokenizer.encode("a") else "")
+            except UnisonoError as error:
+                lacking.setdefault(name, str(error))
+                continue
+            lacking.pop(name, None)
+            role = CATALOGUE[decoding].role
+            extra = model.component(role) if role else model if model is not base else None
+            if extra is not None:
+                row.parameters = sum(part.numel() for part in extra.net.parameters())
+                row.minutes = args.minutes.get(label or role, getattr(extra, "trained_for", ""))
+            rows.append(row)
+            break
+    if not args.no_peers:
+        draft = base.component("draft") if "draft" in base.components else None
+        for name, run in peers(base, draft, args.length, temperature, top_p).items():
+            exactness = "in law" if name.startswith("transformers") else "token by token"
+            if temperature > 0:  # other random numbers
+                exactness = "in law"
+            ids = lambda prompt: [base.start_id, *base.tokenizer.encode(prompt)]  # noqa: E731
+            rows.append(Row(name, exactness, lambda prompt, run=run: run(ids(prompt))))
+    return rows, lacking
+
+
+def foreign_rows(
+    base: Foreign, others: list[Any], args: argparse.Namespace, temperature: float, top_p: float | None
+) -> tuple[list[Row], dict[str, str]]:
+    """Return the rows of a model of transformers: methods of the catalogue that need a draft at most, and its own."""
+    from unisono.errors import UnisonoError
+    from unisono_text.lossless import CATALOGUE
+
+    roles = (None,) if base.draft is None else (None, "draft")
+    methods = [e.name for e in CATALOGUE.values() if e.role in roles and (not args.methods or e.name in args.methods)]
+    methods = ["plain", *(name for name in methods if name != "plain")]
+    found = ways(base.model, base.draft, methods, args.length, base.context, base.end, temperature, top_p)
+    rows, lacking = [], {}
+    for name, run in found.items():
+        own = "in law" if name not in CATALOGUE else CATALOGUE[name].exactness
+        encode = base.tokenizer.encode
+        row = Row(name, own, lambda prompt, run=run: run(encode(prompt)))
+        try:
+            row.run("a b")
+            rows.append(row)
+        except UnisonoError as error:
+            lacking[name] = str(error)
+    return rows, lacking
+
+
+def continuing(
+    model: Any,
+    decoding: str,
+    options: dict[str, Any],
+    length: int,
+    temperature: float,
+    top_p: float | None,
+    row: Row,
+) -> Callable[[str], tuple[list[int], Counts]]:
+    """Return what continues one prompt as a request would, and counts."""
+    from unisono_text.lossless.request import read_prompt
+    from unisono_text.lossless.serve import Batch, Continuation
+
+    def run(prompt: str) -> tuple[list[int], Counts]:
+        room = model.context - len(model.tokenizer.encode(prompt))
+        asked = {"text": prompt, "length": min(length, room), "temperature": temperature, "top_p": top_p, "seed": 1}
+        request = model.Request(**asked, decoding=decoding, **options)
+        task = Continuation(0, request, *read_prompt(model, request), model.seed_of(request, None))
+        batch = Batch(model, [task])
+        with torch.inference_mode():
+            for _ in batch.run():
+                pass
+        out = batch.out
+        assert out is not None
+        row.lost = batch.texts()[0].facts.get("lost", row.lost)
+        made = out.tokens[0, 1 + len(task.prompt) : int(out.length[0])].tolist()
+        return made, (out.nfe, out.positions, out.draft_nfe, out.draft_positions)
+
+    return run
 
 
 def _clock(args: argparse.Namespace) -> Callable[[], float]:
@@ -115,140 +265,50 @@ def _clock(args: argparse.Namespace) -> Callable[[], float]:
     return now
 
 
-def _prompts(args: argparse.Namespace) -> dict[str, list[str]]:
-    if args.text:
-        text = Path(args.text).read_text(encoding="utf-8")
-        # From the end, which recipes hold out.
-        starts = [len(text) - (i + 1) * 997 - args.prompt for i in range(args.prompts)]
-        passages = [text[start : start + args.prompt] for start in starts]
-    else:
-        from unisono_text.corpus.data import make_sentence
-
-        texts = [" ".join(make_sentence(1000 * i + j)[1] for j in range(20)) for i in range(1, args.prompts + 1)]
-        passages = [text[: args.prompt] for text in texts]
-    halves = [passage[: args.prompt // 2] for passage in passages]
-    return {WITH: [(half + half)[: args.prompt] for half in halves], WITHOUT: passages}
-
-
-def _own(args: argparse.Namespace) -> dict[str, tuple[Any, Any]]:
+def _models(args: argparse.Namespace) -> tuple[Any, list[tuple[str, Any]]]:
+    """Return the model, and those on it, by folder; each with its components."""
+    if args.transformers:
+        return Foreign(args.transformers, args.draft, args.device), []
+    if not args.model:
+        return made_model().to(args.device), []
     import unisono
 
-    if args.model:
-        components = {role: getattr(args, role) for role in ("draft", "drafter") if getattr(args, role)}
-        synth = unisono.load(args.model, device=args.device, components=components)
-    else:
-        synth = _made(args).to(args.device)
-    methods = {"n-gram": {"decoding": "ngram"}, "Jacobi": {"decoding": "jacobi"}}
-    methods["Gauss–Seidel, 8"] = {"decoding": "gauss-seidel", "block": 8}
-    if args.draft or not args.model:
-        methods["speculative"] = {"decoding": "speculative"}
-        methods["coupled"] = {"decoding": "coupled"}
-    if args.drafter:
-        methods["parallel"] = {"decoding": "parallel"}
-
-    def call(target: Any, **fields: Any) -> Any:
-        def run(prompt: str) -> tuple[str, int, int, int, int]:
-            before = target.model.evaluations
-            room = target.model.context - len(target.model.tokenizer.encode(prompt))
-            text = target(text=prompt, length=min(args.length, room), temperature=args.temperature, **fields)
-            facts = text.facts
-            made = len(text.tokens) - facts["prompt_tokens"] + facts["ended"]
-            steps = facts["steps"] if fields.get("decoding") != "pass" else target.model.evaluations - before
-            return text.text, steps, made, facts["proposed"], facts["accepted"]
-
-        return run
-
-    plain = call(synth)
-    systems = {name: (plain, call(synth, **fields)) for name, fields in methods.items()}
-    for name, folder, fields in (
-        ("Medusa", args.medusa, {"decoding": "medusa", "tree": (3, 2)}),
-        ("PaSS", args.look_ahead, {"decoding": "pass"}),
-    ):
-        if folder:
-            systems[name] = (plain, call(unisono.load(folder, device=args.device), **fields))
-    return systems
-
-
-def _made(args: argparse.Namespace) -> Any:
-    """A small text/ar and a smaller draft, trained for a few hundred steps on sentences made on the spot."""
-    from unisono import Synthesizer
-    from unisono.recipe import Recipe
-
+    components = dict(part.split("=", 1) for part in args.component)
     models = []
-    for dim, layers, steps in ((192, 4, 80), (64, 2, 160)):
-        sizes = {"dim": dim, "num_layers": layers, "num_heads": 4, "dropout": 0.0}
-        recipe = Recipe.from_dict(
-            {
-                "model": {"name": "text/ar", **sizes},
-                "data": {"name": "text/toy", "num_items": 4000, "context": 256, "pack": True, "batch_size": 4},
-                "optim": {"lr": 2e-3, "warmup_steps": 20},
-                "seed": 1,
-            }
-        )
-        data = recipe.build_data()
-        data.prepare(progress=False)
-        model = recipe.build_model(data.describe()).train()
-        optimizer = model.optim.optimizer(model)
-        loader = iter(())
-        for _ in range(steps):
-            batch = next(loader, None)
-            if batch is None:
-                loader = iter(data.train_dataloader())
-                batch = next(loader)
-            # Sentences follow each other as one text, so that a prompt may repeat them.
-            batch.pop("documents", None)
-            optimizer.zero_grad()
-            model.losses(batch)["loss"].backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-        models.append(model.eval())
-    models[0].attach("draft", models[1])
-    return Synthesizer(models[0])
+    for folder in (args.model, *args.on):
+        model = unisono.load(folder, device=args.device, components=components).model
+        models.append((folder, model))
+    for folder, model in [*models, *((f, models[0][1].component(role)) for role, f in components.items())]:
+        card = json.loads(Path(folder, "unisono.json").read_text(encoding="utf-8")).get("card", {})
+        model.trained_for = card.get("time", "")
+    return models[0][1], models[1:]
 
 
-def _transformers(args: argparse.Namespace) -> dict[str, tuple[Any, Any]]:
-    import transformers
-    from unisono_text.lossless import TransformersNetwork, generate
-
-    def network_of(folder: str) -> Any:
-        return TransformersNetwork(transformers.AutoModelForCausalLM.from_pretrained(folder).eval().to(args.device))
-
-    tokenizer = transformers.AutoTokenizer.from_pretrained(args.transformers)
-    network = network_of(args.transformers)
-    draft = network_of(args.draft) if args.draft else None
-
-    def call(decoding: str, **fields: Any) -> Any:
-        def run(prompt: str) -> tuple[str, int, int, int, int]:
-            ids = tokenizer(prompt).input_ids
-            out = generate(
-                network,
-                [ids],
-                decoding,
-                max_new_tokens=args.length,
-                draft=draft,
-                temperature=args.temperature,
-                **fields,
-            )
-            made = int(out.length[0]) - len(ids)
-            return tokenizer.decode(out.tokens[0]), out.nfe, made, int(out.proposed[0]), int(out.accepted[0])
-
-        return run
-
-    methods = {"n-gram": call("ngram"), "Jacobi": call("jacobi"), "Gauss–Seidel, 8": call("gauss-seidel", block=8)}
-    if draft is not None:
-        methods |= {"speculative": call("speculative"), "coupled": call("coupled")}
-    systems = {name: (call("plain"), method) for name, method in methods.items()}
-
-    def theirs(prompt: str) -> tuple[str, int, int, int, int]:
-        ids = tokenizer(prompt, return_tensors="pt").input_ids.to(args.device)
-        with torch.inference_mode():
-            options = {"do_sample": False, "eos_token_id": None, "pad_token_id": 0}
-            out = network.model.generate(ids, max_new_tokens=args.length, **options)
-        return tokenizer.decode(out[0]), args.length, args.length, 0, 0
-
-    if args.temperature == 0:  # how plain decoding here compares with that library's own
-        systems["generate of transformers"] = (call("plain"), theirs)
-    return systems
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="a text/ar export; default: a small one is made and trained for a minute")
+    parser.add_argument("--component", nargs="*", default=[], metavar="ROLE=FOLDER", help="such as draft=my-small-ar")
+    parser.add_argument("--on", nargs="*", default=[], metavar="FOLDER", help="models on that model, such as Medusa")
+    parser.add_argument("--transformers", help="instead: a model of transformers, a folder or a hub id")
+    parser.add_argument("--draft", help="with --transformers: a smaller one of the same tokenizer")
+    parser.add_argument("--methods", nargs="*", default=[], help="only these, beside plain")
+    parser.add_argument("--row", nargs="*", default=[], metavar="NAME:DECODING:OPTIONS", help="further rows")
+    parser.add_argument("--text", nargs="*", default=[], metavar="KIND=FILE", help="prompts of a kind; default: made")
+    parser.add_argument("--kinds", nargs="*", default=[], help="of prompts; default: all of them")
+    parser.add_argument("--prompt", type=int, default=64, help="characters of a prompt")
+    parser.add_argument("--length", type=int, default=64, help="tokens to make, if the context has room")
+    parser.add_argument("--prompts", type=int, default=4, help="how many of each kind")
+    parser.add_argument("--temperature", nargs="*", default=["0", "0.8:0.9", "1"], metavar="T[:TOP_P]")
+    parser.add_argument("--minutes", nargs="*", default=[], metavar="ROLE=TIME", help="that a card does not say")
+    parser.add_argument("--repeats", type=int, default=3, help="turns")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--clock", choices=["cpu", "wall"], default="wall", help="cpu: where other work goes on")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--json", type=Path, help="also write the numbers there")
+    args = parser.parse_args()
+    args.minutes = dict(part.split("=", 1) for part in args.minutes)
+    return args
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
     ngram          what followed these tokens before                 token by token
     speculative    a draft model                                     in law
     coupled        a draft model with the same noise                 token by token
+    pearl          the same, in a process of its own                 token by token
     parallel       a diffusion model, all at once                    in law
     medusa         extra heads, as a tree                            token by token
     pass           the model itself, reading look-ahead tokens       token by token
@@ -42,6 +43,7 @@ from unisono.verify import (
     tree_of,
 )
 
+from unisono_text.lossless import asynchronous
 from unisono_text.lossless.arithmetic import arithmetic
 from unisono_text.lossless.cascade import ENTRY as CASCADE
 from unisono_text.lossless.ensemble import ENTRY as ENSEMBLE
@@ -64,6 +66,7 @@ Decoding = Literal[
     "ngram",
     "speculative",
     "coupled",
+    "pearl",
     "parallel",
     "medusa",
     "pass",
@@ -162,6 +165,7 @@ ENTRIES = (
     Entry("ngram", "token by token", lambda _, options, __: adaptive_ngram(options["num_draft"]), {"num_draft": 8}),
     Entry("speculative", "in law", _speculative, {"num_draft": 4}, role="draft"),
     Entry("coupled", "token by token", _coupled, {"num_draft": 4}, role="draft"),
+    asynchronous.ENTRY,
     Entry("parallel", "in law", _parallel, {"num_draft": 4}, role="drafter"),
     Entry("medusa", "token by token", _medusa, {"tree": (3, 2)}),
     Entry("pass", "token by token", _pass, {"num_draft": None}),

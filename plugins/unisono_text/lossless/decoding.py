@@ -4,10 +4,11 @@ Shapes: b batch, n tokens of the prompts.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from unisono.checks import is_whole
 from unisono.errors import UnisonoError
@@ -49,7 +50,7 @@ def generate(
         temperature: 0 is greedy.
         seed: of all rows; row i draws with its own numbers.
         end: the id at which a row ends, such as ``model.config.eos_token_id``.
-        draft: another such model, for ``speculative`` and ``coupled``; it must share the tokenizer.
+        draft: another such model, for ``speculative``, ``coupled`` and ``pearl``; it must share the tokenizer.
         tokenizer, draft_tokenizer: where both are given, their vocabularies are compared.
         options: of the method, such as ``num_draft``; ``beams`` of ``arithmetic`` is how many rows share a lattice,
             and their number must be a multiple of it.
@@ -109,15 +110,19 @@ def warp_of(top_k: int | None, top_p: float | None) -> Callable[[Tensor], Tensor
         warps.append(TopTokens(top_k))
     if top_p is not None and top_p < 1:
         warps.append(Nucleus(top_p))
-    if not warps:
-        return None
+    return Warps(tuple(warps)) if warps else None
 
-    def warp(logits: Tensor) -> Tensor:
-        for step in warps:
+
+@dataclass(frozen=True)
+class Warps:
+    """Warps, one after the other; a class, so that another process can be told of it."""
+
+    steps: tuple[Any, ...]
+
+    def __call__(self, logits: Float[Tensor, "... v"]) -> Float[Tensor, "... v"]:
+        for step in self.steps:
             logits = step(logits, None)
         return logits
-
-    return warp
 
 
 def _network(model: Any) -> Any:

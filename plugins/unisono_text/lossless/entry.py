@@ -32,6 +32,7 @@ class Means:
         model: the toolkit's model that continues; None for a network that stands alone.
         component: the model in the entry's ``role``, of the same tokenizer; None where there is none.
         target: the network that continues, where it is the model's; some leave behind what a draft reads.
+        on_loss: told why a method goes on plainly, such as that its draft process died; None: that is an error.
     """
 
     draft: Network | None = None
@@ -44,6 +45,7 @@ class Means:
     model: Any = None
     component: Any = None
     target: Any = None
+    on_loss: Callable[[str], None] | None = None
 
 
 Make = Callable[[Means, Mapping[str, Any], Callable[[int], Cache] | None], Method]

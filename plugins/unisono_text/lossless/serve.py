@@ -10,7 +10,7 @@ request alone and in a batch give the same text.
 Shapes: b batch, n tokens, v vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -62,6 +62,9 @@ def continue_texts(
     ``order`` says in which round each token was committed, −1 for the prompt's. ``facts`` has ``prompt_tokens``,
     ``steps`` (rounds), ``ended``, ``proposed`` and ``accepted`` tokens, and the method's ``exactness``. Raises
     ``RequestError`` for a prompt that does not fit, and for a component that is missing or of another tokenizer.
+    ``steps`` (rounds), ``ended``, ``proposed`` and ``accepted`` tokens, and ``lost`` where a draft process was: why, and
+    that the rest was decoded plainly. Raises ``RequestError`` for a prompt that
+    does not fit, and for a component that is missing or of another tokenizer.
     """
     tasks = []
     for number, request in enumerate(requests):
@@ -95,7 +98,7 @@ def stream_text(model: Any, request: ContinueRequest, generator: torch.Generator
         yield Text(whole.text[len(told) :])
 
 
-def means_of(model: Any, request: ContinueRequest) -> Means:
+def means_of(model: Any, request: ContinueRequest, on_loss: Callable[[str], None] | None = None) -> Means:
     """Return what the request's method draws on; raises ``RequestError`` where a component is missing or unfit."""
     role = CATALOGUE[request.decoding].role
     component = None if role is None else _fit(model, role)
@@ -109,6 +112,7 @@ def means_of(model: Any, request: ContinueRequest) -> Means:
         model=model,
         component=component,
         target=model.target_network(request.decoding),
+        on_loss=on_loss,
     )
 
 
@@ -160,6 +164,7 @@ class Batch:
         self.marks = [[0] for _ in tasks]  # how many tokens of each row there were after each of its rounds
         self.prefix: Prefix | None = None
         self.out: Verified | None = None
+        self.lost: list[str] = []  # why the rest was decoded plainly
 
     def run(self) -> Iterator[int]:
         """Decode; yields how many tokens there are after each round, over all rows."""
@@ -178,6 +183,7 @@ class Batch:
                 means.target,
                 tokens.to(device),
                 method_of(request.decoding, means, cache=memory, **request.options),
+                method_of(request.decoding, means_of(model, request, self.lost.append), cache=memory, **request.options),
                 self.limit,
                 seeds=[task.seed for task in tasks],
                 lengths=self.lengths.to(device),
@@ -251,6 +257,7 @@ class Batch:
             "proposed": int(self.out.proposed[row]),
             "accepted": int(self.out.accepted[row]),
             "exactness": CATALOGUE[task.request.decoding].exactness,
+            **({"lost": f"{self.lost[0]}; what follows was decoded plainly"} if self.lost else {}),
         }
         tokenizer = self.model.tokenizer
         text = task.shown + tokenizer.decode(ids[given:])

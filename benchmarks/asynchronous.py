@@ -1,0 +1,86 @@
+"""Asynchronous drafting (PEARL) against serial speculation, with stand-ins that sleep: what two processes can gain.
+
+    python benchmarks/asynchronous.py [--target 20] [--draft 4] [--tokens 128] [--agrees 0.8 0.9 0.95 1]
+
+An evaluation of the target takes `--target` milliseconds whatever its width, one of the draft `--draft`; they sleep, so
+that one core is enough. The draft says what the target says with a given probability, at places that are fixed.
+Serial is the same draft in the target's process, with the draft length that is best for it. Tokens are compared.
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+from torch import Tensor
+
+VOCAB, PERIOD = 32, 997
+
+
+class Sleeper:
+    """A network whose next token is a function of the last one and its position, some milliseconds later."""
+
+    def __init__(self, milliseconds: float, agrees: float = 1.0):
+        generator = torch.Generator().manual_seed(0)
+        right = torch.randint(VOCAB, (PERIOD, VOCAB), generator=generator)
+        wrong = torch.rand(PERIOD, 1, generator=generator) >= agrees
+        self.said = torch.where(wrong, (right + 1) % VOCAB, right)
+        self.seconds = milliseconds / 1000
+
+    def __call__(self, tokens: Tensor, positions: Tensor, visible: Tensor, cache: object) -> Tensor:
+        time.sleep(self.seconds)
+        return 9.0 * torch.nn.functional.one_hot(self.said[positions % PERIOD, tokens], VOCAB)
+
+
+def main() -> None:
+    """Measure, and print a table as Markdown."""
+    from unisono.verify import autoregressive, coupled_speculative, decode
+    from unisono_text.lossless import DraftProcess, pearl
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target", type=float, default=20.0, help="milliseconds of an evaluation")
+    parser.add_argument("--draft", type=float, default=4.0)
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--agrees", type=float, nargs="*", default=[0.8, 0.9, 0.95, 1.0])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--num-draft", type=int, nargs="*", default=[3, 4, 5, 6, 8], help="of serial speculation")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    target, prompt = Sleeper(args.target), torch.ones(1, 1, dtype=torch.int64)
+    limit = 1 + args.tokens
+
+    def seconds(method: object) -> tuple[float, Tensor]:
+        start = time.perf_counter()
+        out = decode(target, prompt, method, limit)
+        return time.perf_counter() - start, out.tokens
+
+    print("| draft agrees | plain, s | serial, s (draft length) | PEARL, s | over plain | over serial |")
+    print("|---|---|---|---|---|---|")
+    for agrees in args.agrees:
+        draft = Sleeper(args.draft, agrees)
+        process = DraftProcess(lambda draft=draft: draft)
+        process.give_back(process.lend(60.0))  # its start
+        methods = {"plain": autoregressive(), "PEARL": pearl(process, 8)}
+        methods |= {n: coupled_speculative(draft, n) for n in args.num_draft}
+        spent: dict[object, list[float]] = {name: [] for name in methods}
+        truth = None
+        for _ in range(args.repeats):
+            for name, method in methods.items():
+                took, tokens = seconds(method)
+                truth = tokens if truth is None else truth
+                if not torch.equal(tokens, truth):
+                    raise SystemExit(f"{name}: other tokens than plain decoding's")
+                spent[name].append(took)
+        median = {name: statistics.median(took) for name, took in spent.items()}
+        best = min(args.num_draft, key=lambda n: median[n])
+        plain, serial, ours = median["plain"], median[best], median["PEARL"]
+        print(
+            f"| {agrees:.0%} | {plain:.2f} | {serial:.2f} ({best}) | {ours:.2f} | "
+            f"{plain / ours:.2f} | {serial / ours:.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    from asynchronous import main as run  # as a module, which the draft's process can import
+
+    run()
