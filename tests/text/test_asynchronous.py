@@ -23,8 +23,8 @@ from unisono.masked import Nucleus
 from unisono.verify import Draw, KVCache, Method, Rejection, autoregressive, decode
 from unisono_text.corpus.data import ToyData
 from unisono_text.lossless import CausalNetwork, DraftProcess, generate, pearl, process_of
-from unisono_text.lossless.ahead.drafting import Drafting
-from unisono_text.lossless.ahead.messages import Commit, Opened
+from unisono_text.lossless.draft_process.drafting import Drafting
+from unisono_text.lossless.draft_process.messages import Commit, Opened
 from unisono_text.lossless.asynchronous import Asynchronous
 from unisono_text.lossless.decoding import Warps
 from unisono_text.lossless.request import ContinueRequest
@@ -313,7 +313,7 @@ ORPHAN = """
 import os, signal, sys
 sys.path.insert(0, {shared!r})
 from drafting import Table
-from unisono_text.lossless.ahead import DraftProcess
+from unisono_text.lossless.draft_process import DraftProcess
 line = DraftProcess(lambda: Table({delay})).lend(60.0)
 print(line.process.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)

@@ -5,7 +5,7 @@ decoding.py     ``generate`` for any causal model of ``transformers``
 networks.py     networks as `unisono.verify` reads them, with rollback
 ngram.py        look-ahead n-grams with an off-switch (ANPD)
 parallel.py     a diffusion model drafts (ParallelSpec)
-asynchronous.py a draft process that never waits (PEARL); ahead/ is that process
+asynchronous.py a draft process that never waits (PEARL); draft_process/ is its process
 arithmetic.py   diverse samples side by side
 window.py       Jacobi iteration in a window that adapts (FastCoT)
 pair.py         a draft and a rule for a law of two networks: cascade.py (deferral), ensemble.py (mixtures)
@@ -28,7 +28,7 @@ hidden_transfer.py  states of the next tokens, guessed in the middle of a frozen
 All of it is propose, verify, commit: `unisono.verify`.
 """
 
-from unisono_text.lossless.ahead import DraftProcess, process_of
+from unisono_text.lossless.draft_process import DraftProcess, process_of
 from unisono_text.lossless.arithmetic import Coded, arithmetic
 from unisono_text.lossless.cascade import DEFERRALS, Cascade, cascade
 from unisono_text.lossless.asynchronous import Asynchronous, pearl

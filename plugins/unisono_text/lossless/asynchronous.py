@@ -31,9 +31,9 @@ from unisono.checks import fault_of, is_real, is_whole
 from unisono.errors import UnisonoError
 from unisono.verify import Draw, Matching, Method, Prefix, Proposal, Round, Target
 
-from unisono_text.lossless.ahead.messages import LostError
-from unisono_text.lossless.ahead.process import DraftProcess, process_of
-from unisono_text.lossless.ahead.session import Session
+from unisono_text.lossless.draft_process.messages import LostError
+from unisono_text.lossless.draft_process.process import DraftProcess, process_of
+from unisono_text.lossless.draft_process.session import Session
 from unisono_text.lossless.entry import Entry, Means
 from unisono_text.lossless.networks import CausalNetwork, TransformersNetwork
 

@@ -8,8 +8,8 @@ import torch
 from unisono.errors import UnisonoError
 from unisono.verify import Draw, Prefix, Proposal
 
-from unisono_text.lossless.ahead.messages import Chain, Commit, LostError, Opened
-from unisono_text.lossless.ahead.process import DraftProcess
+from unisono_text.lossless.draft_process.messages import Chain, Commit, LostError, Opened
+from unisono_text.lossless.draft_process.process import DraftProcess
 
 UNANSWERED = 32
 """Commits that are sent ahead of the answers: with more, writing them could wait for a process that hangs."""

@@ -8,6 +8,6 @@ process.py    processes by model: started when needed, lent, taken back
 session.py    one batch's exchange
 """
 
-from unisono_text.lossless.ahead.process import DraftProcess, process_of
+from unisono_text.lossless.draft_process.process import DraftProcess, process_of
 
 __all__ = ["DraftProcess", "process_of"]

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from unisono.verify import KVCache, Network, Prefix, Proposal, Target
 
-from unisono_text.lossless.ahead.messages import Chain, Commit, Opened
+from unisono_text.lossless.draft_process.messages import Chain, Commit, Opened
 
 
 class Drafting:

@@ -10,10 +10,11 @@ import pickle
 import queue
 import signal
 import threading
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-from unisono_text.lossless.ahead.drafting import Drafting
+from unisono_text.lossless.draft_process.drafting import Drafting
 
 LOOK = 1.0
 """Seconds after which a worker without work looks whether its parent is still there."""
@@ -54,7 +55,8 @@ def work(number: int, parent: int) -> None:
     except (BrokenPipeError, ConnectionResetError):
         return
     except BaseException as error:
-        line.send(("error", session, f"{type(error).__name__}: {error}"))
+        with suppress(OSError):
+            line.send(("error", session, f"{type(error).__name__}: {error}"))
 
 
 def _read(line: Connection, inbox: queue.SimpleQueue) -> None:

@@ -15,8 +15,8 @@ from torch import nn
 from unisono.errors import UnisonoError
 from unisono.verify import Network
 
-from unisono_text.lossless.ahead.line import Line
-from unisono_text.lossless.ahead.messages import LostError
+from unisono_text.lossless.draft_process.line import Line
+from unisono_text.lossless.draft_process.messages import LostError
 
 
 class DraftProcess:

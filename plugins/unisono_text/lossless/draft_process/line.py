@@ -13,7 +13,7 @@ from typing import Any
 from unisono.errors import UnisonoError
 from unisono.stopping import may_stop
 
-from unisono_text.lossless.ahead.messages import LostError
+from unisono_text.lossless.draft_process.messages import LostError
 
 GLANCE = 0.05
 """Seconds between two looks at whether anybody still waits for the text."""
@@ -36,7 +36,7 @@ class Line:
         here, there = Pipe()
         # Not by multiprocessing, which would run the user's script again.
         code = f"import sys; sys.path[:] = {sys.path!r}; import torch; torch.set_num_threads({threads}); "
-        code += f"from unisono_text.lossless.ahead.worker import work; work({there.fileno()}, {os.getpid()})"
+        code += f"from unisono_text.lossless.draft_process.worker import work; work({there.fileno()}, {os.getpid()})"
         command = [sys.executable, "-c", code]
         quiet = subprocess.DEVNULL
         self.process = subprocess.Popen(command, stdin=quiet, stdout=quiet, pass_fds=[there.fileno()])
