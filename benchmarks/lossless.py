@@ -4,8 +4,9 @@
     python benchmarks/lossless.py --model my-ar --component draft=my-small-ar --on my-medusa my-pass --text plain=a.txt
     python benchmarks/lossless.py --transformers gpt2
 
-Rows are the catalogue of `unisono_text.lossless`: every method that the model, its components, or a model given with
-`--on` can serve; the others are listed with what they lack. `--row NAME:decoding:option=value,…` adds a row.
+Rows are the catalogue of `unisono_text.lossless`: every method that the model, with a component or without, or a model
+given with `--on` can serve; the others are listed with what they lack. `--row NAME:decoding:option=value,…` adds a row.
+A model that another law was trained into (Make Some Noise, SPACE unfrozen) is measured by itself, as `--model`.
 
 In each turn a prompt is continued plainly and then by every method, each by one thread; a row's *times as fast* is the
 median over the turns of plain seconds over its own. Its tokens are compared with plain decoding's: methods that are
@@ -172,30 +173,41 @@ def rows_of(
     for name, decoding, options in wanted:
         if args.methods and decoding not in ("plain", *args.methods):
             continue
+        role = CATALOGUE[decoding].role
+        served = []
         for label, model in [("", base), *others]:
+            if role and role not in model.components:
+                continue
             row = Row(name, CATALOGUE[decoding].exactness, lambda prompt: ([], (0, 0, 0, 0)))
             row.run = continuing(model, decoding, options, args.length, temperature, top_p, row)
             try:
-                row.run("a" if base.tokenizer.encode("a") else "")
+                row.run("")
             except UnisonoError as error:
                 lacking.setdefault(name, str(error))
                 continue
-            lacking.pop(name, None)
-            role = CATALOGUE[decoding].role
-            extra = model.component(role) if role else model if model is not base else None
+            extra = model.component(role) if role else None if model is base else model
             if extra is not None:
                 row.parameters = sum(part.numel() for part in extra.net.parameters())
-                row.minutes = args.minutes.get(label or role, getattr(extra, "trained_for", ""))
+                row.minutes = args.minutes.get(label, getattr(extra, "trained_for", ""))
+            served.append((label, row))
+            if not role:  # whoever comes first; a role may be taken by several
+                break
+        if not served:
+            lacking.setdefault(name, f"no {role} is given: --component {role}=FOLDER")
+        for label, row in served:
+            row.name += f", {label}" if len(served) > 1 else ""
             rows.append(row)
-            break
+            lacking.pop(name, None)
     if not args.no_peers:
-        draft = base.component("draft") if "draft" in base.components else None
+        drafts = (model.components.get("draft") for _, model in [("", base), *others])
+        draft = next((draft for draft in drafts if type(draft) is type(base)), None)
         for name, run in peers(base, draft, args.length, temperature, top_p).items():
-            exactness = "in law" if name.startswith("transformers") else "token by token"
-            if temperature > 0:  # other random numbers
-                exactness = "in law"
-            ids = lambda prompt: [base.start_id, *base.tokenizer.encode(prompt)]  # noqa: E731
-            rows.append(Row(name, exactness, lambda prompt, run=run: run(ids(prompt))))
+            exactness = "in law" if name.startswith("transformers") or temperature > 0 else "token by token"
+
+            def ask(prompt: str, run: Any = run) -> tuple[list[int], Counts]:
+                return run([base.start_id, *base.tokenizer.encode(prompt)])
+
+            rows.append(Row(name, exactness, ask))
     return rows, lacking
 
 
@@ -266,28 +278,31 @@ def _clock(args: argparse.Namespace) -> Callable[[], float]:
 
 
 def _models(args: argparse.Namespace) -> tuple[Any, list[tuple[str, Any]]]:
-    """Return the model, and those on it, by folder; each with its components."""
+    """Return the model; and models on it, and it again with each component, by the name of the folder."""
     if args.transformers:
         return Foreign(args.transformers, args.draft, args.device), []
     if not args.model:
         return made_model().to(args.device), []
     import unisono
 
-    components = dict(part.split("=", 1) for part in args.component)
-    models = []
-    for folder in (args.model, *args.on):
+    def load(folder: str, **components: str) -> Any:
         model = unisono.load(folder, device=args.device, components=components).model
-        models.append((folder, model))
-    for folder, model in [*models, *((f, models[0][1].component(role)) for role, f in components.items())]:
-        card = json.loads(Path(folder, "unisono.json").read_text(encoding="utf-8")).get("card", {})
-        model.trained_for = card.get("time", "")
-    return models[0][1], models[1:]
+        for place, part in ((folder, model), *((f, model.component(role)) for role, f in components.items())):
+            card = json.loads(Path(place, "unisono.json").read_text(encoding="utf-8")).get("card", {})
+            part.trained_for = card.get("time", "")
+        return model
+
+    others = [(folder, load(folder)) for folder in args.on]
+    for part in args.component:
+        role, folder = part.split("=", 1)
+        others.append((folder, load(args.model, **{role: folder})))
+    return load(args.model), [(Path(folder).name, model) for folder, model in others]
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a text/ar export; default: a small one is made and trained for a minute")
-    parser.add_argument("--component", nargs="*", default=[], metavar="ROLE=FOLDER", help="such as draft=my-small-ar")
+    parser.add_argument("--component", nargs="*", default=[], metavar="ROLE=FOLDER", help="such as draft=my-small-ar; several of a role, too")
     parser.add_argument("--on", nargs="*", default=[], metavar="FOLDER", help="models on that model, such as Medusa")
     parser.add_argument("--transformers", help="instead: a model of transformers, a folder or a hub id")
     parser.add_argument("--draft", help="with --transformers: a smaller one of the same tokenizer")
@@ -299,7 +314,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--length", type=int, default=64, help="tokens to make, if the context has room")
     parser.add_argument("--prompts", type=int, default=4, help="how many of each kind")
     parser.add_argument("--temperature", nargs="*", default=["0", "0.8:0.9", "1"], metavar="T[:TOP_P]")
-    parser.add_argument("--minutes", nargs="*", default=[], metavar="ROLE=TIME", help="that a card does not say")
+    parser.add_argument("--minutes", nargs="*", default=[], metavar="NAME=TIME", help="of a folder whose card does not say")
     parser.add_argument("--repeats", type=int, default=3, help="turns")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=["cpu", "wall"], default="wall", help="cpu: where other work goes on")
