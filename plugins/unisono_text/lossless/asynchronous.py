@@ -57,7 +57,7 @@ class Asynchronous:
     draft: DraftProcess
     num_draft: int = 8
     clock: int | None = None
-    deadline: float = 60.0
+    deadline: float = 120.0
     cache: bool = True
     on_loss: Callable[[str], None] | None = None
     brings_law = False

@@ -52,13 +52,17 @@ class Line:
         self.send("load", network)
         self.await_("ready", until, deadline)
 
-    def ping(self, deadline: float) -> None:
-        """Hear that it answers; raises LostError."""
+    def answers(self, deadline: float) -> bool:
+        """Whether it answers within `deadline` seconds."""
         self._pings += 1
-        self.send("ping", self._pings)
         until = time.monotonic() + deadline
-        while self.await_("pong", until, deadline)[1] != self._pings:
-            pass
+        try:
+            self.send("ping", self._pings)
+            while self.await_("pong", until, deadline)[1] != self._pings:
+                pass
+        except LostError:
+            return False
+        return True
 
     def send(self, *message: Any) -> None:
         """Write a message; raises LostError."""

@@ -16,7 +16,6 @@ from unisono.errors import UnisonoError
 from unisono.verify import Network
 
 from unisono_text.lossless.draft_process.line import Line
-from unisono_text.lossless.draft_process.messages import LostError
 
 
 class DraftProcess:
@@ -39,15 +38,12 @@ class DraftProcess:
             LostError: where it does not answer within `deadline` seconds.
             UnisonoError: for a network that cannot be sent, and on Windows.
         """
-        line = None
-        with suppress(IndexError):
-            line = self._idle.pop()
-        if line is not None:
-            try:
-                line.ping(deadline)
-                return line
-            except LostError:  # it died while nobody used it: a fresh one may do
-                line.end()
+        while self._idle:
+            with suppress(IndexError):  # another thread took the last one
+                line = self._idle.pop()
+                if line.answers(deadline):
+                    return line
+                line.end()  # it died while nobody used it
         network = self._pickled()
         line = Line(self._threads)
         try:
