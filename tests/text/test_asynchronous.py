@@ -167,6 +167,7 @@ def test_tokens_are_the_same_with_random_delays(process):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_tokens_are_the_same_in_a_thousand_runs_with_random_delays():
     slow = DraftProcess(lambda: Table(0.3, delay=0.001))
     assert len(delays(slow, 1000)) > 3
