@@ -10,10 +10,10 @@ A model that another law was trained into (Make Some Noise, SPACE unfrozen) is m
 
 In each turn a prompt is continued plainly and then by every method, each by one thread; a row's *times as fast* is the
 median over the turns of plain seconds over its own, by the clock, and by this process's time, which other work on the
-machine hardly changes (of `pearl` it says nothing: its draft's process works beside). Its tokens are compared with plain decoding's: methods that are
-equal token by token must have no difference (else the run ends with 1), those equal in law are compared at temperature
-0, lossy ones not at all. *Bits per character* are of what was made, under the model, at temperature 1. A row that is
-slower than plain decoding says so.
+machine hardly changes (of `pearl` it says nothing: its draft's process works beside). A row that is slower than plain
+decoding says so. Its tokens are compared with plain decoding's: methods that are equal token by token must have no
+difference (else the run ends with 1), those equal in law are compared at temperature 0, lossy ones not at all. *Bits
+per character* are of what was made, under the model, at temperature 1.
 
 Peers, on the same weights and in the same turns: ``generate`` of transformers, its prompt look-up, early exit and
 assisted generation, and methods of this library on that network (`--no-peers` leaves them out).
@@ -141,7 +141,15 @@ def summary(row: Row, plain: Row, base: Any, prompts: list[str]) -> dict[str, An
 def table(found: list[dict[str, Any]]) -> str:
     """Return rows as a table in Markdown."""
     heads = ("method", "exact", "tokens per evaluation", "evaluations", "of the draft", "positions", "of the draft")
-    heads += ("ms a text", "times as fast", "by its own time", "more weights", "trained", "bits per character", "different")
+    heads += (
+        "ms a text",
+        "times as fast",
+        "by its own time",
+        "more weights",
+        "trained",
+        "bits per character",
+        "different",
+    )
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for row in found:
         times = f"{row['times']:.2f}" + (" (loses)" if row["times"] < 0.995 else "")
@@ -230,8 +238,11 @@ def foreign_rows(
     rows, lacking = [], {}
     for name, run in found.items():
         own = "in law" if name not in CATALOGUE else CATALOGUE[name].exactness
-        encode = base.tokenizer.encode
-        row = Row(name, own, lambda prompt, run=run: run(encode(prompt)))
+
+        def ask(prompt: str, run: Any = run) -> tuple[list[int], Counts]:
+            return run(base.tokenizer.encode(prompt))
+
+        row = Row(name, own, ask)
         try:
             row.run("a b")
             rows.append(row)
@@ -307,7 +318,13 @@ def _models(args: argparse.Namespace) -> tuple[Any, list[tuple[str, Any]]]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a text/ar export; default: a small one is made and trained for a minute")
-    parser.add_argument("--component", nargs="*", default=[], metavar="ROLE=FOLDER", help="such as draft=my-small-ar; several of a role, too")
+    parser.add_argument(
+        "--component",
+        nargs="*",
+        default=[],
+        metavar="ROLE=FOLDER",
+        help="such as draft=my-small-ar; several of a role, too",
+    )
     parser.add_argument("--on", nargs="*", default=[], metavar="FOLDER", help="models on that model, such as Medusa")
     parser.add_argument("--transformers", help="instead: a model of transformers, a folder or a hub id")
     parser.add_argument("--draft", help="with --transformers: a smaller one of the same tokenizer")
@@ -319,7 +336,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--length", type=int, default=64, help="tokens to make, if the context has room")
     parser.add_argument("--prompts", type=int, default=4, help="how many of each kind")
     parser.add_argument("--temperature", nargs="*", default=["0", "0.8:0.9", "1"], metavar="T[:TOP_P]")
-    parser.add_argument("--minutes", nargs="*", default=[], metavar="NAME=TIME", help="of a folder whose card does not say")
+    parser.add_argument(
+        "--minutes", nargs="*", default=[], metavar="NAME=TIME", help="of a folder whose card does not say"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="turns")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")

@@ -109,9 +109,7 @@ def peers(model: Any, draft: Any | None, length: int, temperature: float, top_p:
     """Return ways to continue a prompt's ids with a text/ar's weights as a Llama; see `ways`."""
     small = None if draft is None else as_llama(draft)
     methods = ["plain", "ngram", *(["coupled"] if small is not None else [])]
-    found = ways(
-        as_llama(model), small, methods, length, model.context + 1, model.special["eos"], temperature, top_p
-    )
+    found = ways(as_llama(model), small, methods, length, model.context + 1, model.special["eos"], temperature, top_p)
     return {name if name.startswith("transformers") else f"{name}, on that network": run for name, run in found.items()}
 
 

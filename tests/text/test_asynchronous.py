@@ -23,10 +23,10 @@ from unisono.masked import Nucleus
 from unisono.verify import Draw, KVCache, Method, Rejection, autoregressive, decode
 from unisono_text.corpus.data import ToyData
 from unisono_text.lossless import CausalNetwork, DraftProcess, generate, pearl, process_of
-from unisono_text.lossless.draft_process.drafting import Drafting
-from unisono_text.lossless.draft_process.messages import Commit, Opened
 from unisono_text.lossless.asynchronous import Asynchronous
 from unisono_text.lossless.decoding import Warps
+from unisono_text.lossless.draft_process.drafting import Drafting
+from unisono_text.lossless.draft_process.messages import Commit, Opened
 from unisono_text.lossless.request import ContinueRequest
 from unisono_text.models.ar import Autoregressive
 from unisono_text.models.sizes import TransformerSizes
@@ -200,7 +200,9 @@ def test_batches_at_the_same_time_have_a_process_each(process):
 def transformer():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = TextTransformer(VOCAB + 1, VOCAB, TransformerSizes(dim=16, num_layers=2, num_heads=2, dropout=0.0), "causal")
+        network = TextTransformer(
+            VOCAB + 1, VOCAB, TransformerSizes(dim=16, num_layers=2, num_heads=2, dropout=0.0), "causal"
+        )
         network.head.weight.data.mul_(30)
     return network.double().eval()
 
@@ -411,5 +413,3 @@ def test_generate_has_the_process_of_a_network(models):
     plain = generate(target, prompts, max_new_tokens=12)
     made = generate(target, prompts, "pearl", max_new_tokens=12, draft=draft, num_draft=3)
     assert torch.equal(made.tokens, plain.tokens)
-
-

@@ -28,13 +28,13 @@ hidden_transfer.py  states of the next tokens, guessed in the middle of a frozen
 All of it is propose, verify, commit: `unisono.verify`.
 """
 
-from unisono_text.lossless.draft_process import DraftProcess, process_of
 from unisono_text.lossless.arithmetic import Coded, arithmetic
 from unisono_text.lossless.cascade import DEFERRALS, Cascade, cascade
 from unisono_text.lossless.asynchronous import Asynchronous, pearl
 from unisono_text.lossless.catalogue import CATALOGUE, Decoding, method_of
 from unisono_text.lossless.decoding import generate
 from unisono_text.lossless.ensemble import Contrastive, Weighted, ensemble
+from unisono_text.lossless.draft_process import DraftProcess, process_of
 from unisono_text.lossless.entry import Entry, Means
 from unisono_text.lossless.mask_tree import MaskTree
 from unisono_text.lossless.mask_draft import MaskDraft, parallel_draft
@@ -54,10 +54,12 @@ __all__ = [
     "AdaptiveNGram",
     "AdaptiveWindow",
     "Cascade",
+    "Asynchronous",
     "CausalNetwork",
     "Coded",
     "Contrastive",
     "Decoding",
+    "DraftProcess",
     "Entry",
     "MaskTree",
     "Confident",
@@ -82,4 +84,6 @@ __all__ = [
     "parallel_speculative",
     "windowed_jacobi",
     "transferred_tree",
+    "pearl",
+    "process_of",
 ]

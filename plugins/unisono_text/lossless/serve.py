@@ -65,6 +65,9 @@ def continue_texts(
     ``steps`` (rounds), ``ended``, ``proposed`` and ``accepted`` tokens, and ``lost`` where a draft process was: why, and
     that the rest was decoded plainly. Raises ``RequestError`` for a prompt that
     does not fit, and for a component that is missing or of another tokenizer.
+    ``steps`` (rounds), ``ended``, ``proposed`` and ``accepted`` tokens, and, where a draft process was lost and the rest
+    decoded plainly, ``lost``: why. Raises ``RequestError`` for a prompt that does not fit, and for a component that is
+    missing or of another tokenizer.
     """
     tasks = []
     for number, request in enumerate(requests):
@@ -179,6 +182,7 @@ class Batch:
 
         try:
             means = means_of(model, request)
+            means = means_of(model, request, self.lost.append)
             going = rounds(
                 means.target,
                 tokens.to(device),
