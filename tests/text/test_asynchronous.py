@@ -10,6 +10,7 @@ import time
 from collections import deque
 from dataclasses import replace
 from itertools import cycle
+from operator import attrgetter
 
 import flat
 import pytest
@@ -384,7 +385,7 @@ def test_texts_of_requests_are_those_of_plain_decoding_also_where_the_process_di
     made = ask(models[0], "pearl", num_draft=4)
     assert [text.text for text in made] == plain
     assert not any("lost" in text.facts for text in made)
-    process = process_of(models[1].net, CausalNetwork)
+    process = process_of(models[1], attrgetter("causal"))
     line = process.lend(60.0)
     process.give_back(line)
 

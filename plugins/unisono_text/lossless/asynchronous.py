@@ -24,6 +24,7 @@ stopped; the draft's process need not wait for the target's evaluation to end, n
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -35,7 +36,7 @@ from unisono_text.lossless.draft_process.messages import LostError
 from unisono_text.lossless.draft_process.process import DraftProcess, process_of
 from unisono_text.lossless.draft_process.session import Session
 from unisono_text.lossless.entry import Entry, Means
-from unisono_text.lossless.networks import CausalNetwork, TransformersNetwork
+from unisono_text.lossless.networks import TransformersNetwork
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def _pearl(means: Means, options: Mapping[str, Any], cache: Any) -> Method:
             path="draft",
         )
     if means.component is not None:
-        process = process_of(means.component.net, CausalNetwork)
+        process = process_of(means.component, attrgetter("causal"))
     elif isinstance(means.draft, TransformersNetwork):
         process = process_of(means.draft.model, TransformersNetwork)
     else:

@@ -67,6 +67,8 @@ def continue_texts(
     does not fit, and for a component that is missing or of another tokenizer.
     ``steps`` (rounds), ``ended``, ``proposed`` and ``accepted`` tokens, and, where a draft process was lost and the rest
     decoded plainly, ``lost``: why. Raises ``RequestError`` for a prompt that does not fit, and for a component that is
+    ``steps`` (rounds), ``ended``, ``proposed`` and ``accepted`` tokens, and, where a draft process was lost, ``lost``:
+    why the rest was decoded plainly. Raises ``RequestError`` for a prompt that does not fit, and for a component that is
     missing or of another tokenizer.
     """
     tasks = []
