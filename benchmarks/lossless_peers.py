@@ -47,7 +47,8 @@ def as_llama(model: Any) -> Any:
                 getattr(its.mlp, name).weight.copy_(weight)
             its.input_layernorm.weight.copy_(mine.attention_norm.weight)
             its.post_attention_layernorm.weight.copy_(mine.feed_norm.weight)
-        llama = llama.eval().to(model.device)
+        llama.eval()
+        llama.to(model.device)
         tokens = torch.arange(min(vocabulary, 32), device=model.device)[None]
         off = float((llama(input_ids=tokens).logits - model.net(tokens)).abs().amax())
     if off > 1e-3:
@@ -159,7 +160,7 @@ def ways(
     def ours(decoding: str) -> Any:
         def run(prompt: list[int]) -> Any:
             room = min(length, context - len(prompt))
-            drafted = {"draft": networks[1]} if CATALOGUE[decoding].role == "draft" else {}
+            drafted: dict[str, Any] = {"draft": networks[1]} if CATALOGUE[decoding].role == "draft" else {}
             out = generate(
                 networks[0], [prompt], decoding,
                 max_new_tokens=room, temperature=temperature, top_p=top_p, seed=1, end=end, **drafted,

@@ -93,12 +93,12 @@ def made_model(steps: int = 160) -> Any:
         file.write_text("\n".join(make(7 * i, 8) for i in range(400) for make in MADE.values()), encoding="utf-8")
         for dim, layers, share in ((192, 4, 1), (64, 2, 2)):
             network = {"dim": dim, "num_layers": layers, "num_heads": 4, "dropout": 0.0}
-            data = {"name": "text/files", "root": str(file), "documents": "file", "tokenizer": "characters"}
+            data = {"name": "text/files", "root": str(file), "documents": "file", "split": "tail"}
             recipe = Recipe.from_dict(
                 {
                     "format": 2,
                     "model": {"name": "text/ar", "network": network},
-                    "data": {**data, "context": 256, "batch_size": 4},
+                    "data": {**data, "corpus": {"tokenizer": "characters"}, "context": 256, "batch_size": 4},
                     "optim": {"lr": 2e-3, "warmup_steps": 20},
                     "seed": 1,
                 }

@@ -68,8 +68,8 @@ def continue_texts(
     ``steps`` (rounds), ``ended``, ``proposed`` and ``accepted`` tokens, and, where a draft process was lost and the rest
     decoded plainly, ``lost``: why. Raises ``RequestError`` for a prompt that does not fit, and for a component that is
     ``steps`` (rounds), ``ended``, ``proposed`` and ``accepted`` tokens, and, where a draft process was lost, ``lost``:
-    why the rest was decoded plainly. Raises ``RequestError`` for a prompt that does not fit, and for a component that is
-    missing or of another tokenizer.
+    why the rest was decoded plainly. Raises ``RequestError`` for a prompt that does not fit, and for a component that
+    is missing or of another tokenizer.
     """
     tasks = []
     for number, request in enumerate(requests):
@@ -106,7 +106,7 @@ def stream_text(model: Any, request: ContinueRequest, generator: torch.Generator
 def means_of(model: Any, request: ContinueRequest, on_loss: Callable[[str], None] | None = None) -> Means:
     """Return what the request's method draws on; raises ``RequestError`` where a component is missing or unfit."""
     role = CATALOGUE[request.decoding].role
-    component = None if role is None else _fit(model, role)
+    component: Any = None if role is None else _fit(model, role)
     return Means(
         draft=component.causal if role == "draft" else None,
         drafter=Masked(component) if role == "drafter" else None,

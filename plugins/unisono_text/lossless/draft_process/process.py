@@ -71,7 +71,7 @@ class DraftProcess:
             ) from error
 
 
-def process_of(model: nn.Module, read: Callable[[Any], Network]) -> DraftProcess:
+def process_of(model: nn.Module, read: Callable[[Any], Any]) -> DraftProcess:
     """Return the draft process of a model, which lives as long as the model; `read` makes a network of it."""
     with _LOCK:
         process = _PROCESSES.get(model)
@@ -84,7 +84,7 @@ _PROCESSES: "weakref.WeakKeyDictionary[nn.Module, DraftProcess]" = weakref.WeakK
 _LOCK = threading.Lock()
 
 
-def _alive(model: Callable[[], Any], read: Callable[[Any], Network]) -> Network:
+def _alive(model: Callable[[], Any], read: Callable[[Any], Any]) -> Any:
     found = model()
     assert found is not None  # whoever asks holds it
     return read(found)
