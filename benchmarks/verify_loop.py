@@ -4,9 +4,10 @@
     python benchmarks/verify_loop.py --rows 1 --dim 256 --layers 4    # smaller evaluations: the loop weighs more
     python benchmarks/verify_loop.py --ragged                         # prompts of different lengths
 
-The other side is the plainest loop there is on the same weights: buffers of the final length, no masks, one argmax. Both
-go token by token in turns within one process, so that whatever else the machine does falls on both; by default in CPU
-time of one thread, which a busy machine changes less. A step's time is the median of ``--repeats`` runs, the ratio is of the sums over steps. Tokens that differ end the run.
+The other side is the plainest loop there is on the same weights: buffers of the final length, no masks, one argmax.
+Both go token by token in turns within one process, so that whatever else the machine does falls on both; by default in
+CPU time of one thread, which a busy machine changes less. A step's time is the median of ``--repeats`` runs, the ratio
+is of the sums over steps. Tokens that differ end the run.
 """
 
 import argparse
@@ -46,7 +47,9 @@ def main() -> None:
     for parameter in net.parameters():  # as drawn, the likeliest token hangs by a thread
         parameter.mul_(3 if parameter.dim() > 1 else 1)
     weights = sum(parameter.numel() for parameter in net.parameters())
-    print(f"{weights / 1e6:.1f} M weights, {args.tokens} tokens, {args.threads} threads, {args.clock}, median of {args.repeats}\n")
+    print(
+        f"{weights / 1e6:.1f} M weights, {args.tokens} tokens, {args.threads} threads, {args.clock}, median of {args.repeats}\n"
+    )
     print("| rows | plain, ms per token | `unisono.verify`, ms per round | ratio |")
     print("|---|---|---|---|")
     for rows in args.rows:

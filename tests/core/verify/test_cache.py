@@ -209,7 +209,9 @@ class Anything:
     def __call__(self, prefix, last, target, draw):
         n, chain, b = int(self.draw(8, 1)), bool(self.draw(2, 1)), len(prefix.length)
         parents = [int(self.draw(i + 1, 1)) - 1 for i in range(n)]
-        blank = Proposal(self.draw(VOCAB + 3, b, n), self.draw(6, b, n) > 0, None if chain else torch.tensor(parents).long())
+        blank = Proposal(
+            self.draw(VOCAB + 3, b, n), self.draw(6, b, n) > 0, None if chain else torch.tensor(parents).long()
+        )
         where = (prefix.length[:, None] + blank.depth).clamp_max(LIMIT - 1)
         tokens = torch.where(self.draw(3, b, n) > 0, self.truth.gather(1, where), blank.tokens)
         return Proposal(tokens, blank.real, blank.parent)
