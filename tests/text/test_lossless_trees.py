@@ -252,7 +252,7 @@ def test_the_template_is_a_tree_of_no_more_than_twelve_nodes():
 # SpecExec
 
 
-def scored(network, prompt, levels, decay, temperature=0.0, seed=0):
+def scored(network, prompt, levels, decay, temperature, seed, spread):
     """Every path of up to so many tokens, with the logarithm of its probability: each prefix is read anew."""
     scores = {(): 0.0}
     for level in range(levels):
@@ -261,7 +261,7 @@ def scored(network, prompt, levels, decay, temperature=0.0, seed=0):
             n = tokens.shape[1]
             logits = network(tokens, torch.arange(n)[None], torch.ones(1, n, n, dtype=torch.bool).tril(), None)
             told = Draw(temperature).scores(logits[:, -1:], torch.tensor([seed]), torch.tensor([[n]]))
-            for token, value in enumerate(told[0, 0].double().log_softmax(-1).tolist()):
+            for token, value in enumerate((told[0, 0].double() / spread).log_softmax(-1).tolist()):
                 scores[(*path, token)] = scores[path] + value + math.log(decay)
     del scores[()]
     return scores
@@ -275,15 +275,15 @@ def paths_of(proposal, row):
     return set(paths.values())
 
 
-@pytest.mark.parametrize(("frontier", "temperature"), [(1, 0.0), (8, 0.0), (3, 1.0)])
-def test_the_tree_is_that_of_the_best_nodes_of_all(frontier, temperature):
-    propose = SpecExec(DRAFT, budget=9, branch=V, depth=3, frontier=frontier)
+@pytest.mark.parametrize(("frontier", "temperature", "spread"), [(1, 0.0, 1.0), (8, 0.0, 0.5), (3, 1.0, 2.0)])
+def test_the_tree_is_that_of_the_best_nodes_of_all(frontier, temperature, spread):
+    propose = SpecExec(DRAFT, budget=9, branch=V, depth=3, frontier=frontier, spread=spread)
     prefix = Prefix.of(PROMPT, LIMIT, SEEDS, LENGTHS)
     proposal = propose(prefix, None, Target(TARGET), Draw(temperature))
     shapes = set()
     for row in range(3):
         prompt = PROMPT[row, : LENGTHS[row]].tolist()
-        scores = scored(DRAFT, prompt, 3, 0.95, temperature, SEEDS[row])
+        scores = scored(DRAFT, prompt, 3, 0.95, temperature, SEEDS[row], spread)
         best = set(sorted(scores, key=scores.get, reverse=True)[:9])
         assert paths_of(proposal, row) == best
         shapes.add(tuple(sorted(map(len, best))))
@@ -362,6 +362,8 @@ WRONG = [
     ("range", "frontier", -1, lambda: SpecExec(DRAFT, frontier=-1)),
     ("range", "decay", 0.0, lambda: SpecExec(DRAFT, decay=0.0)),
     ("range", "decay", 1.5, lambda: SpecExec(DRAFT, decay=1.5)),
+    ("range", "spread", 0, lambda: SpecExec(DRAFT, spread=0)),
+    ("type", "spread", "1", lambda: SpecExec(DRAFT, spread="1")),
     ("value", "logits", 0, lambda: run(specexec(broken))),
     ("conflict", "accept", "SpecExec", lambda: Method("x", SpecExec(DRAFT), Rejection())),
     ("conflict", "accept", "TRJacobi", lambda: Method("x", TRJacobi(), Rejection())),

@@ -65,7 +65,7 @@ class TRJacobi:
     """
 
     tree: tuple[tuple[int, ...], ...] = TEMPLATE
-    retrieval: AdaptiveNGram | NGram = field(default_factory=AdaptiveNGram)
+    retrieval: AdaptiveNGram | NGram = field(default_factory=lambda: beside_a_tree())
     brings_law = False
 
     def __post_init__(self):
@@ -144,9 +144,14 @@ def _first_children(parents: Sequence[int]) -> Int[Tensor, " n+1"]:
     return torch.tensor(first)
 
 
+def beside_a_tree(num_draft: int = 8) -> AdaptiveNGram:
+    """Return n-grams that ask less of a draft: the template is evaluated anyway, and a few more nodes cost little."""
+    return AdaptiveNGram(num_draft, first=0.0, each=0.05, margin=1.0)
+
+
 def tr_jacobi(tree: Sequence[Sequence[int]] = TEMPLATE, num_draft: int = 8) -> Method:
     """Jacobi's laws as a tree, and n-grams: lossless token by token, see `TRJacobi`."""
-    return Method("TR-Jacobi", TRJacobi(tuple(map(tuple, tree)), AdaptiveNGram(num_draft)), Matching())
+    return Method("TR-Jacobi", TRJacobi(tuple(map(tuple, tree)), beside_a_tree(num_draft)), Matching())
 
 
 ENTRY = Entry(

@@ -247,6 +247,8 @@ def test_rows_of_one_length_are_cached_as_others_are(rows):
         visible = torch.ones(rows + 1, n, n, dtype=torch.bool).tril()
         mask, more = even.mask(visible[:rows]), ragged.mask(visible)[:rows]
         assert torch.equal(mask, more[:, :, : mask.shape[2]]) and not more[:, :, mask.shape[2] :].any()
+        assert even.sees_all(n) == (n == 1) and not ragged.sees_all(n)
+        assert not even.sees_all(n) or mask.all()
         mine, other = even.append(0, key[:rows], value[:rows]), ragged.append(0, key, value)
         for a, b in zip(mine, other, strict=True):
             assert torch.equal(a, b[:rows, :, : a.shape[2]])

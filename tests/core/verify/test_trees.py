@@ -127,3 +127,16 @@ def test_a_commit_ends_at_the_limit_and_at_the_end_token():
     assert after.length.tolist() == [5, 4, 4] and after.done.tolist() == [True, True, False]
     assert after.tokens.tolist() == [[1, 1, 2, 2, 2], [1, 1, 2, 0, 0], [1, 1, 2, 2, 0]]
     assert prefix.room.tolist() == [2, 2, 2] and after.room.tolist() == [0, 0, 0]
+
+
+def test_one_token_more_is_what_a_commit_of_one_is():
+    for end in (None, 3):
+        prefix = Prefix.of(torch.tensor([[1, 2, 0], [1, 0, 0], [1, 2, 2]]), 5, [1, 2, 3], torch.tensor([2, 1, 3]), end)
+        for token in ([[4], [3], [0]], [[2], [2], [5]]):
+            one, other = prefix.extended(torch.tensor(token)), prefix.commit(torch.tensor(token), torch.ones(3).long())
+            for name in ("tokens", "length", "start", "seed", "done"):
+                assert torch.equal(getattr(one, name), getattr(other, name)), name
+            assert one.end == other.end == end
+            if one.done.any():
+                break
+            prefix = one
