@@ -73,8 +73,9 @@ class TRJacobi:
 
     def __call__(self, prefix: Prefix, last: Round | None, target: Target, draw: Draw) -> Proposal:
         b, device = len(prefix.length), prefix.tokens.device
-        carried = None if last is None else last.proposal.carry
-        before = last and replace(last, proposal=replace(last.proposal, carry=carried.retrieval))
+        before = None
+        if last is not None:
+            before = replace(last, proposal=replace(last.proposal, carry=last.proposal.carry.retrieval))
         chain = self.retrieval(prefix, before, target, draw)
         deepest = int(prefix.room.max()) if b else 0
         paths = [path for path in self.tree if len(path) <= deepest]
