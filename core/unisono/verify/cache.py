@@ -115,7 +115,9 @@ class KVCache:
         return count == 1 and self._measured()[1]
 
     def advance(self, count: int) -> None:
-        self.length, self._sizes = self.length + count, None
+        self.length = self.length + count
+        if self._sizes is not None:
+            self._sizes = self._sizes[0] + count, self._sizes[1]
 
     def truncate(self, length: Int[Tensor, " b"]) -> None:
         self.length, self._sizes = torch.minimum(self.length, length), None

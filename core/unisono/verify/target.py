@@ -80,6 +80,7 @@ class Target:
         self.nfe = 0
         self.positions = 0
         self._itself: Tensor | None = None
+        self._entries: list[int] | None = None  # of each row in the cache, where that is known
         if self.cache is not None and (len(self.cache.length) != num_rows or bool(self.cache.length.any())):
             raise UnisonoError(
                 "cache returned one that is in use: give a function that makes an empty one each time",
@@ -95,14 +96,21 @@ class Target:
         """
         b, n = proposal.tokens.shape
         device = prefix.tokens.device
+        lengths = prefix.length.tolist()
         if self.cache is None:
-            held = torch.zeros_like(prefix.length)
+            held, entries = torch.zeros_like(prefix.length), [0] * b
         else:
-            self.cache.truncate(prefix.length - 1)
+            entries = self._entries
+            if entries is None or any(entry >= length for entry, length in zip(entries, lengths, strict=True)):
+                self.cache.truncate(prefix.length - 1)
+                entries = self.cache.length.tolist()
             held = self.cache.length
+        waiting = {length - entry for entry, length in zip(entries, lengths, strict=True)}
+        if proposal.parent is None and len(waiting) == 1:
+            logits = self._chain(prefix, proposal, held, waiting.pop())
+            self._entries = None if n else lengths
+            return logits
         pending = prefix.length - held
-        if proposal.parent is None and len(waiting := set(pending.tolist())) == 1:
-            return self._chain(prefix, proposal, held, waiting.pop())
         # Columns that are padding in every row are left out; a tree keeps all nodes, since `select` needs their places.
         nodes = proposal.real.sum(1) if proposal.parent is None else n
         width = int((pending + nodes).max()) if b else 0
@@ -168,6 +176,7 @@ class Target:
             UnisonoError: for tokens or positions that the network does not know, or logits of a wrong shape or type.
         """
         b, width = tokens.shape
+        self._entries = None
         try:
             logits = self.network(tokens, positions, visible, self.cache)
         except IndexError as error:
