@@ -1,0 +1,1 @@
+"""Corpus: tagged texts, lists to sort, bytes; made on the spot or read from files."""

@@ -1,0 +1,1 @@
+"""Grammar: tags that open branches, who sees whom by them, and what may come next."""

@@ -1,0 +1,1 @@
+"""Measure: what ``unisono evaluate`` says of each model."""

@@ -1,0 +1,1 @@
+"""Network: one small rotary transformer for all models of the plugin, and what its tokens see."""
