@@ -61,14 +61,12 @@ class SumSizes:
 def make_problem(seed: int, sizes: SumSizes) -> Example:
     """Make the problem of a seed."""
     generator = torch.Generator().manual_seed(derive_seed("sums", seed))
-
-    def draw(least: int, most: int) -> int:
-        return int(torch.randint(least, most + 1, (), generator=generator))
-
-    count = draw(sizes.min_branches, sizes.max_branches)
-    terms = [
-        [draw(0, 9) for _ in range(draw(sizes.min_terms, sizes.max_terms))] for _ in range(count)
-    ]
+    draws = iter(torch.randint(2**40, (1 + MOST * (1 + MOST),), generator=generator).tolist())
+    count = sizes.min_branches + next(draws) % (sizes.max_branches - sizes.min_branches + 1)
+    terms = []
+    for _ in range(count):
+        own = sizes.min_terms + next(draws) % (sizes.max_terms - sizes.min_terms + 1)
+        terms.append([next(draws) % 10 for _ in range(own)])
     prompt = ";".join(f"{number}:{'+'.join(map(str, own))}" for number, own in enumerate(terms, 1)) + "?"
     return Example(prompt=prompt, text=solution(terms))
 

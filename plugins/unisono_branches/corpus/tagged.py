@@ -7,8 +7,10 @@ bool [b, t], the tokens that a model chooses itself; ``lengths`` [b]; ``row`` [b
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from unisono.data import Audit, DataModule, collate_items, hold_out
@@ -52,7 +54,7 @@ class TaggedData(DataModule):
 
     def prepare(self, progress: bool = True) -> Audit:
         audit = Audit("texts")
-        kept: dict[str, tuple[Example, Reading]] = {}
+        kept: dict[str, Item] = {}
         for name, example in self.examples(audit):
             if example.prompt in kept:
                 audit.drop(name, "same prompt", example.prompt[:40])
@@ -65,7 +67,7 @@ class TaggedData(DataModule):
             if len(reading.pieces) > self.context:
                 audit.drop(name, "too long", f"{len(reading.pieces)} tokens, at most {self.context}")
                 continue
-            kept[example.prompt] = example, reading
+            kept[example.prompt] = Item.of(example, reading)
             audit.keep(name, len(reading.pieces), "tokens", f"{reading.num_branches} branches")
         if not kept:
             raise DataError(
@@ -75,23 +77,22 @@ class TaggedData(DataModule):
                 value=audit.reasons,
             )
         held = hold_out(dict.fromkeys(kept, 1), self.val_size)
-        train = [pair for prompt, pair in kept.items() if prompt not in held]
-        characters = sorted({piece for _, reading in train for piece in reading.pieces} - set(TAGS))
-        known, val = {*characters, *TAGS}, []
+        train = [item for prompt, item in kept.items() if prompt not in held]
+        characters = {character for item in train for character in item.characters}
+        val = []
         for prompt in sorted(held):
-            example, reading = kept[prompt]
-            unknown = sorted(set(reading.pieces) - known)
+            unknown = sorted(kept[prompt].characters - characters)
             if unknown:
                 audit.drop(prompt, "unknown character", f"no text of the training part has {unknown[0]!r}")
             else:
-                val.append((example, reading))
-        shown = [example.prompt for example, _ in (val or train)]
+                val.append(kept[prompt])
+        shown = sorted((item.example.prompt for item in val or train), key=len)
         self.facts = TaggedFacts(
-            characters="".join(characters),
+            characters="".join(sorted(characters)),
             context=self.context,
-            max_branches=max(1, *(max(map(max, reading.branches)) + 1 for _, reading in train)),
-            max_nesting=max(1, *(max(sum(b != NOWHERE for b in level) for level in r.blocks) for _, r in train)),
-            sample_texts=tuple(sorted(shown, key=len)[:: max(1, len(shown) // NUM_SAMPLES)][:NUM_SAMPLES]),
+            max_branches=max(1, *(int(item.branches.max()) + 1 for item in train)),
+            max_nesting=max(1, *(int((item.blocks != NOWHERE).sum(1).max()) for item in train)),
+            sample_texts=tuple(shown[:: max(1, len(shown) // NUM_SAMPLES)][:NUM_SAMPLES]),
         )
         self.train_set, self.val_set = TaggedSet(train, self.facts), TaggedSet(val, self.facts)
         return self.finish(audit)
@@ -112,31 +113,61 @@ class TaggedData(DataModule):
         return collate_items(items, padding={"blocks": NOWHERE, "branches": NOWHERE, "learnt": False})
 
 
+@dataclass(frozen=True, eq=False)
+class Item:
+    """A text with what its tags say of each token, in few bytes: there may be many texts."""
+
+    example: Example
+    positions: np.ndarray
+    blocks: np.ndarray
+    branches: np.ndarray
+    learnt: np.ndarray
+
+    @classmethod
+    def of(cls, example: Example, reading: Reading) -> "Item":
+        """Take what is needed of a reading of prompt, text and end mark."""
+        learnt = np.array(reading.free)
+        learnt[: len(pieces_of(example.prompt))] = False
+        positions, blocks = np.array(reading.positions, np.int32), np.array(reading.blocks, np.int16)
+        return cls(example, positions, blocks, np.array(reading.branches, np.int8), learnt)
+
+    @property
+    def pieces(self) -> list[str]:
+        """Tags and characters."""
+        return [*pieces_of(self.example.prompt + self.example.text), END]
+
+    @property
+    def characters(self) -> set[str]:
+        """Those that it holds."""
+        return set(self.pieces) - set(TAGS)
+
+
 class TaggedSet:
     """Items of tagged texts, with the texts themselves in ``examples``."""
 
-    def __init__(self, pairs: list[tuple[Example, Reading]], facts: TaggedFacts):
-        self.examples = [example for example, _ in pairs]
-        self.readings = [reading for _, reading in pairs]
-        self.facts = facts
+    def __init__(self, items: list[Item], facts: TaggedFacts):
+        self.items, self.facts = items, facts
+
+    @property
+    def examples(self) -> list[Example]:
+        """Prompts and texts."""
+        return [item.example for item in self.items]
 
     def __len__(self) -> int:
-        return len(self.readings)
+        return len(self.items)
 
     def size(self, index: int) -> int:
-        return len(self.readings[index].pieces)
+        return len(self.items[index].positions)
 
     def item(self, index: int, generator: torch.Generator) -> dict[str, Any]:
-        reading = self.readings[index]
-        learnt = torch.tensor(reading.free)
-        learnt[: len(pieces_of(self.examples[index].prompt))] = False
+        item = self.items[index]
         return {
-            "tokens": torch.tensor(self.facts.encode(reading.pieces)),
-            "positions": torch.tensor(reading.positions),
-            "blocks": torch.tensor(reading.blocks),
-            "branches": torch.tensor(reading.branches),
-            "learnt": learnt,
-            "lengths": len(reading.pieces),
+            "tokens": torch.tensor(self.facts.encode(item.pieces)),
+            "positions": torch.from_numpy(item.positions).long(),
+            "blocks": torch.from_numpy(item.blocks).long(),
+            "branches": torch.from_numpy(item.branches).long(),
+            "learnt": torch.from_numpy(item.learnt),
+            "lengths": len(item.positions),
         }
 
 

@@ -106,6 +106,8 @@ class Lane:
 
     def read(self, piece: str, max_branches: int, max_nesting: int) -> None:
         """Go on by a tag or character; raises ``RequestError`` where it cannot come here."""
+        if piece not in TAGS and self.state in ("text", "conclusion", "goal"):
+            return
         characters, tags = self.allowed(max_branches, max_nesting)
         if self.state == "paths":
             tags = frozenset((CONCLUSION,))

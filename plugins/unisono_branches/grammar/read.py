@@ -60,6 +60,7 @@ class _Open:
     lane: Lane
     position: int
     inside: tuple[tuple[int, int], ...] = ()
+    levels: tuple[tuple[int, ...], tuple[int, ...]] = ((NOWHERE,) * MAX_NESTING, (NOWHERE,) * MAX_NESTING)
     block: int = NOWHERE
     start: int = 0
     done: int = 0
@@ -97,7 +98,10 @@ def read(pieces: Sequence[str], max_branches: int = MAX_BRANCHES, max_nesting: i
             if own.done == 0:
                 own.block, own.start, own.longest = opened, own.position, 0
                 opened += 1
-            lanes.append(_Open(own.lane.path(), own.start, (*own.inside, (own.block, own.done))))
+            inside = (*own.inside, (own.block, own.done))
+            padded = inside + ((NOWHERE, NOWHERE),) * (MAX_NESTING - len(inside))
+            levels = (tuple(block for block, _ in padded), tuple(branch for _, branch in padded))
+            lanes.append(_Open(own.lane.path(), own.start, inside, levels))
             own.done += 1
             own = lanes[-1]
         else:
@@ -105,11 +109,10 @@ def read(pieces: Sequence[str], max_branches: int = MAX_BRANCHES, max_nesting: i
                 own.position = own.start + own.longest
                 own.done = 0
             own.lane.read(piece, max_branches, max_nesting)
-        level = own.inside + ((NOWHERE, NOWHERE),) * (MAX_NESTING - len(own.inside))
         for offset in range(count):
             positions.append(own.position + offset)
-            blocks.append(tuple(block for block, _ in level))
-            branches.append(tuple(branch for _, branch in level))
+            blocks.append(own.levels[0])
+            branches.append(own.levels[1])
             free.append(count == 1 and piece not in (GOAL, CONCLUSION, END_PARALLEL))
         own.position += count
         at += count

@@ -123,8 +123,9 @@ class Multiverse(Model):
         return [*asked, self.Request(text=self.facts.sample_texts[0], temperature=1.0)]
 
     def check_requests(self) -> list[TaggedRequest]:
-        serial = [self.Request(text=text, execution="serial") for text in self.facts.sample_texts[:1]]
-        return [*super().check_requests(), *serial]
+        text = self.facts.sample_texts[0]
+        short = self.Request(text=text, max_depth=len(text) + 2)
+        return [*super().check_requests(), short, self.Request(text=text, max_branches=1, max_nesting=2)]
 
     def given_parts(self, request: TaggedRequest, made: Text) -> list[tuple[Any, Any]]:
         return [(request.text, made.text[: len(request.text)])]
