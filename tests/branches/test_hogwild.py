@@ -1,4 +1,4 @@
-"""Hogwild: the shared cache is what reading everything again gives; blocks turned to their places; workers and lists."""
+"""Hogwild: the shared cache is what reading everything again gives; blocks in their places; workers and lists."""
 
 import pytest
 import torch
@@ -76,7 +76,11 @@ def test_what_workers_see_is_what_reading_it_all_again_gives(net, workers):
         assert logits.isfinite().all()
         if len(written) == goal[worker]:
             return 0
-        return END_OF_STEP if torch.rand((), generator=generator) < 0.3 else int(torch.randint(4, 12, (), generator=generator))
+        return (
+            END_OF_STEP
+            if torch.rand((), generator=generator) < 0.3
+            else int(torch.randint(4, 12, (), generator=generator))
+        )
 
     headers = list(range(8, 8 + workers))
     out = work(

@@ -95,7 +95,7 @@ def test_logits_are_those_of_the_whole_text_under_the_mask(model, seeds):
 
 
 def test_greedy_text_is_that_of_the_masked_network_step_by_step(model):
-    """An executor without cache, fork or batch: each token from the whole text so far, lanes in the order of the text."""
+    """Without cache, fork or batch: each token from the whole text so far, lanes in the order of the text."""
     made, _ = run(model, [asked(model, temperature=0.0, seed=0)])
     pieces = list(made[0].pieces)
     reading = read(pieces)
@@ -219,7 +219,13 @@ def test_it_is_measured_on_a_file(make, tmp_path):
     from unisono_branches.cli import _sums
 
     class Args:
-        file, count, first_seed, branches, terms = str(tmp_path / "sums.jsonl"), 3, derive_seed("x") % 1000, (2, 3), (2, 3)
+        file, count, first_seed, branches, terms = (
+            str(tmp_path / "sums.jsonl"),
+            3,
+            derive_seed("x") % 1000,
+            (2, 3),
+            (2, 3),
+        )
 
     assert _sums(Args()) == 0
     report = evaluate(make("multiverse"), Args.file)

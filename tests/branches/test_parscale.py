@@ -144,7 +144,11 @@ def test_rows_are_of_the_file_and_what_is_left_is_listed(tmp_path):
 
 @pytest.mark.parametrize(
     ("sizes", "path"),
-    [({"num_streams": 0}, "model.num_streams"), ({"prefix_length": 0}, "model.prefix_length"), ({"smoothing": 1.0}, "model.smoothing")],
+    [
+        ({"num_streams": 0}, "model.num_streams"),
+        ({"prefix_length": 0}, "model.prefix_length"),
+        ({"smoothing": 1.0}, "model.smoothing"),
+    ],
 )
 def test_sizes_that_do_not_fit_are_refused(sizes, path):
     with refused(RecipeError, "range", path):

@@ -9,9 +9,9 @@
 Two workers take a letter each in every round, and stop when nothing is left between what both have written: each must
 read what the other writes. A step is a letter and its ``;``.
 
-Batches: ``tokens`` int64 [b, t], the list, then what the workers write, in the order of time; ``owners`` [b, t], whose each
-is, −1 for the list's and ``PADDING`` for padding; ``targets`` [b, t], what its owner writes next, −100 where that is given
-or follows; ``row`` [b].
+Batches: ``tokens`` int64 [b, t], the list, then what the workers write, in the order of time; ``owners`` [b, t], whose
+each is, −1 for the list's and ``PADDING`` for padding; ``targets`` [b, t], what its owner writes next, −100 where that
+is given or follows; ``row`` [b].
 """
 
 from typing import Any

@@ -7,8 +7,8 @@
     paths       1:7+5=12+9=21      2:3+4=07
     conclusion  1:021 2:028                                running totals; the last one is the answer
 
-Each sum is independent of the others and takes a step for each term, and the conclusion needs all of them: the case that
-branches are for. Sums have two digits and totals three.
+Each sum is independent of the others and takes a step for each term, and the conclusion needs all of them: the case
+that branches are for. Sums have two digits and totals three.
 """
 
 from collections.abc import Iterable
@@ -109,7 +109,7 @@ class SumsData(TaggedData):
         *,
         num_items: int = 1000,
         first_seed: int = 0,
-        sizes: SumSizes = SumSizes(),  # noqa: B008
+        sizes: SumSizes = SumSizes(),
         context: int = 512,
         batch_size: int = 16,
         val_size: int = 64,

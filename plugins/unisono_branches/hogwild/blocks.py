@@ -1,8 +1,8 @@
 """Blocks: a cache of keys and values in blocks, which each worker sees in an order of its own, turned to their places.
 
-Rodionov et al., 2025, Hogwild! inference (arXiv:2504.06261), §3: products of rotary keys and queries depend on distances,
-so that a block which was written at one place serves at another when its keys are turned by the difference; nothing is
-computed again::
+Rodionov et al., 2025, Hogwild! inference (arXiv:2504.06261), §3: products of rotary keys and queries depend on
+distances, so that a block which was written at one place serves at another when its keys are turned by the difference;
+nothing is computed again::
 
     worker A sees   [common][block B][block A]
     worker B sees   [common][block A][block B]

@@ -1,7 +1,7 @@
 """Execution: workers that write at once, one token each in every step, into one cache.
 
-Rodionov et al., 2025 (arXiv:2504.06261), Algorithm 1. Difference: what ends a step is a token of the corpus instead of an
-empty line, and workers say themselves that they are done.
+Rodionov et al., 2025 (arXiv:2504.06261). Difference: what ends a step is a token of the corpus instead of an empty
+line, and workers say themselves that they are done.
 
 Shapes: w workers that go on, v vocabulary.
 """

@@ -1,7 +1,8 @@
 """branches/hogwild: two workers that sort a list from both ends, each reading what the other is writing.
 
-Rodionov et al., 2025 (arXiv:2504.06261) let reasoning models work together that were never trained for it; a small network
-is trained for it, on what workers see when they do. The task is a demonstration, `blocks` and `execute` are the mechanism.
+Rodionov et al., 2025 (arXiv:2504.06261) let reasoning models work together that were never trained for it; a small
+network is trained for it, on what workers see when they do. The task is a demonstration, `blocks` and `execute` are the
+mechanism.
 
 Shapes: b batch, t tokens, v vocabulary.
 """

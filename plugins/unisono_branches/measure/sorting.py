@@ -1,7 +1,6 @@
 """Evaluation of workers: are lists sorted, and what do two workers save?
 
-Systems: two workers, and one alone, the same network, on the same lists in turns. Lists are lines of a text file, letters
-only.
+Systems: two workers, and one alone, the same network, on the same lists in turns. Lists are lines of a text file.
 """
 
 import time

@@ -110,7 +110,7 @@ def systems_of(synthesizer: Any, against: Sequence[str] = ()) -> list[System]:
         other = load(rival)
         if not isinstance(other.model, Multiverse):
             raise RecipeError(
-                f"{rival} is a {other.info['model']}: give a model of tagged texts, branches/multiverse or branches/chain",
+                f"{rival} is a {other.info['model']}: give a branches/multiverse or branches/chain",
                 code="type",
                 path="--against",
                 value=other.info["model"],

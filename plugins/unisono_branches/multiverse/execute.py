@@ -1,4 +1,4 @@
-"""Execution: lanes of all requests as rows of one batch; a row forks where a block opens, and rows join where it closes.
+"""Execution: lanes of all requests as rows of one batch, which fork where a block opens and join where it closes.
 
 ::
 
@@ -6,8 +6,8 @@
                              ├─ b ─┼─ q …
                              └─ c ─┘         serial: the same rows, one at a time
 
-With or without branches side by side, and alone or in a batch, a lane sees the same tokens at the same positions, and its
-draws belong to (its seed, position, token): the tokens are the same.
+Side by side or not, alone or in a batch, a lane sees the same tokens at the same positions, and its draws belong to
+(its seed, position, token): the tokens are the same.
 
 Shapes: b rows, n new tokens, v vocabulary. Masks: True = keep.
 """
@@ -94,9 +94,8 @@ def begin(facts: TaggedFacts, request: TaggedRequest, seed: int, beside: bool) -
     depth = max(positions) + 1
     if depth >= limit or len(tokens) > facts.context:
         raise RequestError(
-            f"the prompt has {len(tokens)} tokens at {depth} positions, and there is room for {limit}, of which it must "
-            "leave one: shorten it"
-            + ("" if limit == facts.context else ", or raise max_depth"),
+            f"the prompt has {len(tokens)} tokens at {depth} positions, and there is room for {limit}, of which it "
+            "must leave one: shorten it" + ("" if limit == facts.context else ", or raise max_depth"),
             code="limit",
             path="text",
             value=depth,

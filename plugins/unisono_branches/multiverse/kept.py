@@ -36,7 +36,9 @@ class Kept(NamedTuple):
 def take(cache: KVCache, row: int) -> Kept:
     """Return what a row of a cache has kept, copied."""
     length = int(cache.length[row])
-    layers = {n: (key[row, :, :length].clone(), value[row, :, :length].clone()) for n, (key, value) in cache.layers.items()}
+    layers = {
+        n: (key[row, :, :length].clone(), value[row, :, :length].clone()) for n, (key, value) in cache.layers.items()
+    }
     return Kept(layers)
 
 
@@ -66,7 +68,10 @@ def join(rows: Sequence[Kept], start: int) -> Kept:
     parts = [rows[0], *(row.after(start) for row in rows[1:])]
     return Kept(
         {
-            layer: tuple(torch.cat([part.layers[layer][which] for part in parts], 1) for which in (0, 1))
+            layer: (
+                torch.cat([part.layers[layer][0] for part in parts], 1),
+                torch.cat([part.layers[layer][1] for part in parts], 1),
+            )
             for layer in rows[0].layers
         }
     )

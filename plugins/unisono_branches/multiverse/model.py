@@ -2,8 +2,9 @@
 
 Yang et al., 2025 (arXiv:2506.09991): a language model whose texts say by tags what is independent; attention keeps the
 paths of a block blind to one another while training, so that they can be written side by side. Differences: a small
-network trained from scratch instead of a fine-tuned 32B one; the grammar is enforced while writing, so that each text is
-well formed, and what it determines (a block's own tags, the beginning of a path) is written without asking the network.
+network trained from scratch instead of a fine-tuned 32B one; the grammar is enforced while writing, so that each text
+is well formed, and what it determines (a block's own tags, the beginning of a path) is written without asking the
+network.
 
 Shapes: b batch, t tokens, l nested blocks, v vocabulary.
 """

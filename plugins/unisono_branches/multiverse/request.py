@@ -37,7 +37,7 @@ class TaggedRequest(Request):
         lanes = (self.max_branches or 1) ** (self.max_nesting or 1)
         if lanes > MOST_LANES:
             raise RequestError(
-                f"max_branches={self.max_branches} within max_nesting={self.max_nesting} blocks may open {lanes} paths: "
+                f"max_branches={self.max_branches} in max_nesting={self.max_nesting} blocks may open {lanes} paths: "
                 f"at most {MOST_LANES} may be open at once, lower one of them",
                 code="limit",
                 path="max_branches",

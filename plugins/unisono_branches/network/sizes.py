@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from unisono.errors import RecipeError
+from unisono.errors import Code, RecipeError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,6 @@ class NetworkSizes:
         return self.dim // self.num_heads
 
 
-def _refused(name: str, value: float, why: str, code="range") -> RecipeError:
+def _refused(name: str, value: float, why: str, code: Code = "range") -> RecipeError:
     path = f"model.network.{name}"
     return RecipeError(f"{path}={value} {why}", code=code, path=path, value=value)

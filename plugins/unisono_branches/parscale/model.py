@@ -1,8 +1,8 @@
 """branches/parscale: bytes predicted by P streams of one network, whose outputs are mixed.
 
-Chen et al., 2025 (arXiv:2505.10475): computation in parallel instead of more weights; see `streams`. A stream costs about
-a forward pass, which a machine that waits for memory takes side by side. Differences: a small network over bytes, trained
-whole from scratch, instead of a language model of billions of weights; decoded by `unisono.verify`.
+Chen et al., 2025 (arXiv:2505.10475): computation in parallel instead of more weights; see `streams`. A stream costs
+about a forward pass, which a machine that waits for memory takes side by side. Differences: a small network over bytes,
+trained whole from scratch, instead of a language model of billions of weights; decoded by `unisono.verify`.
 
 Shapes: b batch, t tokens, v vocabulary.
 """
@@ -60,7 +60,10 @@ class ParScale(Model):
         smoothing: float = 0.01,
     ):
         super().__init__()
-        for name, value, least, most in (("num_streams", num_streams, 1, 64), ("prefix_length", prefix_length, 1, 4096)):
+        for name, value, least, most in (
+            ("num_streams", num_streams, 1, 64),
+            ("prefix_length", prefix_length, 1, 4096),
+        ):
             if not least <= value <= most:
                 message = f"model.{name}={value} must be from {least} to {most}"
                 raise RecipeError(message, code="range", path=f"model.{name}", value=value)
@@ -166,7 +169,11 @@ class ParScale(Model):
         return [self.Request(text=text, length=min(room, 24 + 4 * n)) for n, text in enumerate(self.facts.sample_texts)]
 
     def check_requests(self) -> list[ByteRequest]:
-        return [*super().check_requests(), self.Request(length=2), self.Request(text="a", length=self.facts.context - 1)]
+        return [
+            *super().check_requests(),
+            self.Request(length=2),
+            self.Request(text="a", length=self.facts.context - 1),
+        ]
 
     def given_parts(self, request: ByteRequest, made: Text) -> list[tuple[Any, Any]]:
         given = tuple(request.text.encode("utf-8", "replace"))

@@ -1,7 +1,7 @@
 """Streams: one network that reads its input P times, each time behind another learnt prefix, and mixes what comes out.
 
-Chen et al., 2025, ParScale (arXiv:2505.10475), §3: a stream's prefix is keys and values of some places in every layer; an
-MLP over the last states of all streams gives weights, smoothed so that none is 0; states are mixed by them. With one
+Chen et al., 2025, ParScale (arXiv:2505.10475), §3: a stream's prefix is keys and values of some places in every layer;
+an MLP over the last states of all streams gives weights, smoothed so that none is 0; states are mixed by them. With one
 stream there is neither prefix nor MLP: the network as it is.
 
 ::
