@@ -5,10 +5,12 @@ import torch
 from refused import refused
 from unisono.data import derive_seed
 from unisono.errors import DataError, RequestError
+from unisono.verify import Draw
 from unisono_branches.corpus.sums import SumSizes, answer_of, make_problem
 from unisono_branches.corpus.tagged import TaggedData
+from unisono_branches.grammar.lane import Lane
 from unisono_branches.grammar.read import read, visible
-from unisono_branches.grammar.tags import END, TAGS, pieces_of
+from unisono_branches.grammar.tags import END, END_PATH, PATH, TAGS, pieces_of
 from unisono_branches.measure.tagged import EQUAL, EVALUATIONS, RIGHT, evaluate
 from unisono_branches.multiverse.execute import Execution, begin
 from unisono_branches.network.sight import Masked
@@ -52,11 +54,11 @@ def run(model, requests, watch=None):
 @pytest.fixture(scope="module")
 def seeds(model):
     """Seeds by which the untrained model opens branches, blocks within blocks among them."""
-    made, _ = run(model, [asked(model, seed=seed) for seed in range(60)])
+    made, _ = run(model, [asked(model, seed=seed) for seed in range(40)])
     wanted = [seed for seed, text in enumerate(made) if text.facts["branches"] > 1]
     nested = [seed for seed in wanted if nesting(made[seed].pieces) > 1]
     assert len(wanted) > 3 and nested
-    return [*nested[:2], *wanted[:4]]
+    return [*nested[:2], *wanted[:2]]
 
 
 def nesting(pieces):
@@ -94,26 +96,50 @@ def test_logits_are_those_of_the_whole_text_under_the_mask(model, seeds):
             assert (found[id(token)][1] - row).abs().max() < 1e-5
 
 
-def test_greedy_text_is_that_of_the_masked_network_step_by_step(model):
-    """Without cache, fork or batch: each token from the whole text so far, lanes in the order of the text."""
-    made, _ = run(model, [asked(model, temperature=0.0, seed=0)])
-    pieces = list(made[0].pieces)
-    reading = read(pieces)
-    tokens = torch.tensor([model.facts.encode(pieces)])
-    seen = visible(torch.tensor([reading.blocks]), torch.tensor([reading.branches]))
-    for at in range(made[0].facts["prompt_tokens"], len(pieces)):
-        if not reading.free[at]:
+def test_tokens_are_those_of_the_masked_network_step_by_step(model, seeds):
+    """Without cache, fork or batch: each token is drawn from the law of all that is before it, within the grammar."""
+    made, _ = run(model, [asked(model, seed=seed) for seed in seeds[:4]])
+    vocabulary, draw = model.facts.vocabulary, Draw(1.5)
+    for seed, text in zip(seeds, made, strict=False):
+        reading, places = read(text.pieces), places_of(text.pieces, seed)
+        seen = visible(torch.tensor([reading.blocks]), torch.tensor([reading.branches]))
+        tokens, compared = torch.tensor([text.tokens]), 0
+        for at in range(text.facts["prompt_tokens"], len(text.pieces)):
+            if not reading.free[at] or reading.positions[at] > 160 - 60:  # near the limit, room decides as well
+                continue
+            allowed, own_seed = places[at]
+            sight = Masked.at(torch.tensor([reading.positions[:at]]), model.sizes.head_dim, seen[:, :at, :at])
+            logits = model.net(tokens[:, :at], sight)[:, -1:].detach().float()
+            wrong = torch.tensor([piece not in allowed for piece in vocabulary])
+            drawn = draw(
+                logits.masked_fill(wrong, -torch.inf), torch.tensor([own_seed]), torch.tensor([[reading.positions[at]]])
+            )
+            assert vocabulary[int(drawn)] == text.pieces[at], (at, text.text)
+            compared += 1
+        assert compared > 10
+
+
+def places_of(pieces, seed):
+    """What the grammar allows at each place of a text, read from left to right, and the seed of its lane's draws."""
+    lanes, places, at = [[Lane(), seed, 0, 0]], [], 0
+    while at < len(pieces):
+        lane, seed, forks, paths = lanes[-1]
+        if lane.state == "paths" and pieces[at] == PATH:
+            count = pieces[at:].index(":") + 1
+            places += [(set(), 0)] * count
+            lanes[-1][2:] = [forks + (paths == 0), paths + 1]
+            lanes.append([lane.path(), derive_seed("path", seed, lanes[-1][2], paths), 0, 0])
+            at += count
             continue
-        own = seen[:, :at, :at]
-        sight = Masked.at(torch.tensor([reading.positions[:at]]), model.sizes.head_dim, own)
-        logits = model.net(tokens[:, :at], sight)[0, -1]
-        best = model.facts.vocabulary[int(logits.argmax())]
-        # The grammar may rule the likeliest out; then what was written is at least no likelier.
-        assert best == pieces[at] or logits.max() >= logits[model.facts.encode([pieces[at]])[0]]
-        if best == pieces[at]:
-            continue
-        lane_state_allows = best in model.facts.characters and pieces[at] in model.facts.characters
-        assert not lane_state_allows, (at, best, pieces[at])
+        characters, tags = lane.allowed(3, 2)
+        places.append(({*tags, *(pieces_of("0123456789+:;=? ") if characters else ())}, seed))
+        if lane.state == "paths":
+            lanes[-1][3] = 0
+        lane.read(pieces[at], 3, 2)
+        if pieces[at] == END_PATH:
+            lanes.pop()
+        at += 1
+    return places
 
 
 def test_branches_see_nothing_of_their_siblings(model):
@@ -152,21 +178,21 @@ def test_alone_and_in_a_batch(model, seeds):
 
 
 def test_what_is_written_can_be_read_at_every_limit(model):
-    made, _ = run(model, [asked(model, seed=seed, max_depth=13 + 6 * seed) for seed in range(24)])
+    made, _ = run(model, [asked(model, seed=seed, max_depth=13 + 6 * seed) for seed in range(0, 24, 2)])
     for number, text in enumerate(made):
         read(text.pieces, max_branches=3, max_nesting=2)
-        assert text.facts["depth"] <= 13 + 6 * number
+        assert text.facts["depth"] <= 13 + 12 * number
         assert text.text.startswith(PROMPT)
 
 
 def test_a_chain_writes_its_paths_one_behind_the_other(chain, seeds):
-    made, _ = run(chain, [asked(chain, seed=seed) for seed in range(40)])
+    made, _ = run(chain, [asked(chain, seed=seed) for seed in range(16)])
     assert any(text.facts["branches"] > 1 for text in made)
     for text in made:
         read(text.pieces, max_branches=3, max_nesting=2)
         assert text.facts["depth"] == len(text.pieces) <= 160
-    texts, _ = run(chain, [asked(chain, seed=seed, execution="serial") for seed in range(10)])
-    assert [text.tokens for text in texts] == [text.tokens for text in made[:10]]
+    texts, _ = run(chain, [asked(chain, seed=seed, execution="serial") for seed in range(4)])
+    assert [text.tokens for text in texts] == [text.tokens for text in made[:4]]
 
 
 def test_a_prompt_may_hold_blocks(model):
