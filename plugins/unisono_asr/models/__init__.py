@@ -1,0 +1,1 @@
+"""Models: recognisers by CTC, and Paraformer."""

@@ -1,0 +1,1 @@
+"""Networks: encoders of speech, and what makes tokens of their frames."""
