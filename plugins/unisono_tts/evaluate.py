@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from unisono.evaluation import Report
 from unisono_sound.corpus import Manifest
-from unisono_sound.measure import Recogniser
+from unisono_sound.measure import Judge, Recogniser
 from unisono_sound.measure.evaluate import Copy, evaluate_voice
 from unisono_sound.signal import GriffinLim, LogMel
 
@@ -28,6 +28,7 @@ def evaluate(
     device: str | None = None,
     checkpoint: str | Path | None = None,
     recogniser: str | Recogniser = "pocketsphinx",
+    judges: Sequence[str | Judge] = (),
     progress: bool = True,
 ) -> Report:
     """Measure a voice on held-out sentences of a corpus and return one report; see ``evaluate_voice``."""
@@ -48,5 +49,5 @@ def evaluate(
         copies = {VOCODED: vocoded, **copies}
     return evaluate_voice(
         synthesizer, data, copies, spec, facts={"vocoder": type(vocoder).__name__}, limit=limit, texts=texts,
-        jobs=jobs, checkpoint=checkpoint, recogniser=recogniser, progress=progress,
+        jobs=jobs, checkpoint=checkpoint, recogniser=recogniser, judges=judges, progress=progress,
     )  # fmt: skip

@@ -16,6 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="another export to measure on the same items; may be repeated, where the plugin compares models",
     )
+    parser.add_argument(
+        "--judge",
+        metavar="NAME[=WHERE]",
+        action="append",
+        help="what marks the outputs beside the plugin's own measures, such as NAME=CHECKPOINT; may be repeated, where "
+        "the plugin has judges",
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--component", action="append", default=[], metavar="ROLE=WHERE", help="replace a component")
 
@@ -32,15 +39,18 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     check_writable(args.json)
     synthesizer = load(args.checkpoint, device=args.device, components=parse_components(args.component))
     evaluate = plugin.resolve(synthesizer.info["model"], "evaluators")
-    rivals = {"against": args.against} if args.against else {}
-    if rivals and "against" not in inspect.signature(evaluate).parameters:
-        raise UnisonoError(
-            f"--against: what a {synthesizer.info['model']} is measured beside is its plugin's choice; leave it out",
-            code="unsupported",
-            path="--against",
-            value=args.against,
-        )
-    report = evaluate(synthesizer, args.data, limit=args.limit, checkpoint=args.checkpoint, **rivals)
+    given = {"against": args.against, "judges": args.judge}
+    chosen = {name: values for name, values in given.items() if values}
+    for name in chosen:
+        if name not in inspect.signature(evaluate).parameters:
+            flag, what = {"against": ("--against", "is measured beside"), "judges": ("--judge", "is marked by")}[name]
+            raise UnisonoError(
+                f"{flag}: what a {synthesizer.info['model']} {what} is its plugin's choice; leave it out",
+                code="unsupported",
+                path=flag,
+                value=chosen[name],
+            )
+    report = evaluate(synthesizer, args.data, limit=args.limit, checkpoint=args.checkpoint, **chosen)
     console().print(report.table())
     report.to_json(args.json)
     print(f"numbers: {args.json}")

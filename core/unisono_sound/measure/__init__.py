@@ -7,24 +7,29 @@ only one measure needs come with the extra ``evaluate`` and are imported where t
 from unisono_sound.measure.distance import log_spectral_distance, mel_distance, scale_invariant_sdr
 from unisono_sound.measure.duration import length_ratio, segment_error, speech_span
 from unisono_sound.measure.intrusive import intelligibility, perceptual_quality
+from unisono_sound.measure.judges import Judge, Judging, WordJudge, judge
 from unisono_sound.measure.mcd import align, mel_cepstral_distortion
 from unisono_sound.measure.mos import DNSMOS, dnsmos
 from unisono_sound.measure.normalise import normalise_english
 from unisono_sound.measure.pitch import PitchError, median_shift_semitones, pitch_error, track_pitch
 from unisono_sound.measure.recognise import PocketSphinx, Recogniser, Whisper, recogniser
-from unisono_sound.measure.wer import ErrorRate, character_error_rate, word_error_rate
+from unisono_sound.measure.wer import ErrorRate, character_error_rate, unit_error_rate, word_error_rate
 
 __all__ = [
     "DNSMOS",
     "ErrorRate",
+    "Judge",
+    "Judging",
     "PitchError",
     "PocketSphinx",
     "Recogniser",
     "Whisper",
+    "WordJudge",
     "align",
     "character_error_rate",
     "dnsmos",
     "intelligibility",
+    "judge",
     "length_ratio",
     "log_spectral_distance",
     "median_shift_semitones",
@@ -38,5 +43,6 @@ __all__ = [
     "segment_error",
     "speech_span",
     "track_pitch",
+    "unit_error_rate",
     "word_error_rate",
 ]

@@ -36,6 +36,8 @@ from unisono.extras import optional
 from unisono_sound import measure
 from unisono_sound.corpus.manifest import Manifest, Utterance, read_manifests, same_sentence
 from unisono_sound.corpus.recording import level
+from unisono_sound.measure.judged import judged_rows
+from unisono_sound.measure.judges import Judge, check_judges, judge
 from unisono_sound.measure.recognise import Recogniser
 from unisono_sound.measure.scoring import HAS_PESQ, Clip, Score, score
 from unisono_sound.measure.wer import ErrorRate
@@ -70,6 +72,7 @@ def evaluate_voice(
     device: str | None = None,
     checkpoint: str | Path | None = None,
     recogniser: str | Recogniser = "pocketsphinx",
+    judges: Sequence[str | Judge] = (),
     progress: bool = True,
 ) -> Report:
     """Measure a voice on held-out sentences of a corpus and return one report.
@@ -83,7 +86,7 @@ def evaluate_voice(
     that cannot be used, is listed in ``failures``.
 
     Raises ``MissingExtra`` without the extra ``evaluate``, ``DataError`` where nothing is left to
-    measure.
+    measure, and what ``judge`` and ``check_judges`` do.
     """
     for package in ("jiwer", "librosa", "pystoi", "onnxruntime", "speechmos"):
         optional(package)
@@ -96,6 +99,8 @@ def evaluate_voice(
     if not chosen:
         message = "no sentence is left to measure: give a limit above 0, and texts that are not empty"
         raise DataError(message, code="empty", path="data", value=limit)
+    bench = [judge(one) if isinstance(one, str) else one for one in judges]
+    check_judges(bench, [utterance.text for utterance in chosen], voice_facts.get("language", ""))
     speakers = voice_facts.get("speakers", [])
     strangers = {u.speaker for u in chosen if u.speaker and u.speaker not in speakers}
 
@@ -114,6 +119,8 @@ def evaluate_voice(
         failures += [{"id": clip.id, "system": clip.system, "reason": r} for r in result.failures]
 
     quality, words = _sections(clips, scores)
+    marks, marked = judged_rows(bench, clips, failures, progress)
+    words.rows.extend(marks)
     sentences = [u for u in chosen if len(u.text) >= 20][:NUM_CONTROL_SENTENCES] or chosen[:1]
     sections = [
         words,
@@ -128,6 +135,7 @@ def evaluate_voice(
         "held out": seen,
         "speakers that the voice does not know": ", ".join(sorted(strangers)) or "none",
         "recogniser": hear.name,
+        **marked,
         "PESQ": "measured" if HAS_PESQ else 'not measured: pip install "unisono[pesq]" (needs a compiler)',
         **(facts or {}),
         "threads": torch.get_num_threads(),

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import Protocol
 
 import numpy as np
-from unisono.errors import RequestError, UnisonoError, did_you_mean
+from unisono.errors import RequestError, did_you_mean
 from unisono.extras import optional
 
 from unisono_sound.measure.waveform import mono
@@ -71,27 +71,31 @@ class PocketSphinx:
 
 
 class Whisper:
-    """OpenAI's Whisper by way of the package ``faster-whisper`` (install it yourself), greedy and
-    without context.
+    """OpenAI's Whisper by way of the package ``faster-whisper`` (extra ``whisper``), without context.
 
     ``model`` is a size such as ``"base.en"``, fetched on first use, or the folder of a converted
-    model.
+    model; ``beam_size`` 1 is greedy; ``compute_type`` is faster-whisper's. Raises ``MissingExtra``
+    without the package.
     """
 
-    def __init__(self, model: str = "base.en", device: str = "cpu", num_threads: int = 1):
-        try:
-            import faster_whisper as package  # pyright: ignore[reportMissingImports]
-        except ModuleNotFoundError:
-            message = "'faster-whisper' is not installed: run  pip install faster-whisper"
-            raise UnisonoError(message, code="dependency", path="faster-whisper") from None
+    def __init__(
+        self,
+        model: str = "base.en",
+        device: str = "cpu",
+        num_threads: int = 1,
+        beam_size: int = 1,
+        compute_type: str = "default",
+    ):
+        package = optional("faster-whisper", "faster_whisper", "whisper")
         self.name = f"whisper {model}"
-        self._model = package.WhisperModel(model, device=device, cpu_threads=num_threads)
+        self.beam_size = beam_size
+        self._model = package.WhisperModel(model, device=device, cpu_threads=num_threads, compute_type=compute_type)
 
     def transcribe(self, waveform, sample_rate: int) -> str:
         segments, _ = self._model.transcribe(
             mono(waveform, sample_rate, RATE),
             language="en",
-            beam_size=1,
+            beam_size=self.beam_size,
             temperature=0.0,
             condition_on_previous_text=False,
         )

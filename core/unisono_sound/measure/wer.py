@@ -1,10 +1,10 @@
-"""Error rates: of words and characters, by jiwer; edits that turn what was heard into what was written.
+"""Error rates: of words and characters, by jiwer, and of any units; edits that turn what was heard into what was said.
 
 The rate of many sentences is the sum of their edits over the sum of their words, not the mean of
 their rates, so that short sentences do not weigh more.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from unisono.extras import optional
@@ -59,6 +59,25 @@ def character_error_rate(
 ) -> ErrorRate:
     """Count the character edits, spaces included, between pairs of texts, both normalised first."""
     return _count("process_characters", references, heard, normalise, len)
+
+
+def unit_error_rate(reference: Sequence[object], heard: Sequence[object]) -> ErrorRate:
+    """Count the fewest edits between two sequences of units, such as phonemes; needs no package.
+
+    Of ways with as few edits, one with the most substitutions is counted.
+    """
+    # of each beginning of what was heard: edits, and of those the deletions and insertions
+    row = [(j, 0, j) for j in range(len(heard) + 1)]
+    for i, unit in enumerate(reference, 1):
+        before, row = row, [(i, i, 0)]
+        for j, other in enumerate(heard, 1):
+            edits, gone, more = before[j - 1]
+            kept = (edits + (unit != other), gone, more)
+            deleted = (before[j][0] + 1, before[j][1] + 1, before[j][2])
+            inserted = (row[j - 1][0] + 1, row[j - 1][1], row[j - 1][2] + 1)
+            row.append(min(kept, deleted, inserted, key=lambda way: (way[0], way[1] + way[2])))
+    edits, gone, more = row[-1]
+    return ErrorRate(edits - gone - more, gone, more, len(reference))
 
 
 def _count(function: str, references, heard, normalise, size) -> ErrorRate:

@@ -27,7 +27,7 @@ from unisono import evaluation
 from unisono.evaluation import Report, Row, Section
 from unisono_sound import measure
 from unisono_sound.corpus import Manifest, Utterance, level
-from unisono_sound.measure import Recogniser
+from unisono_sound.measure import Judge, Recogniser
 from unisono_sound.measure.evaluate import LOUDNESS_DBFS, SYNTHESIS, Copy, evaluate_voice, held_out, read_corpora
 from unisono_sound.signal import LogMel, MelSpec, read_audio
 
@@ -50,6 +50,7 @@ def evaluate(
     device: str | None = None,
     checkpoint: str | Path | None = None,
     recogniser: str | Recogniser = "pocketsphinx",
+    judges: Sequence[str | Judge] = (),
     progress: bool = True,
 ) -> Report:
     """Measure a token voice on held-out sentences of a corpus and return one report; see ``evaluate_voice``.
@@ -75,7 +76,7 @@ def evaluate(
     facts = {"codec": model.facts.codec["model"], "levels": f"{model.num_levels} of {codec.num_levels}"}
     report = evaluate_voice(
         synthesizer, data, copies, spec, facts=facts, limit=limit, texts=texts, jobs=jobs, checkpoint=checkpoint,
-        recogniser=recogniser, progress=progress,
+        recogniser=recogniser, judges=judges, progress=progress,
     )  # fmt: skip
     manifest = data if isinstance(data, Manifest) else read_corpora(data)
     chosen, _ = held_out(manifest, limit, texts, model.facts)
