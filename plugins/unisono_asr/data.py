@@ -31,7 +31,7 @@ from unisono_sound.corpus import (
 from unisono_sound.signal import MelSpec
 from unisono_sound.text import Symbols, tokenize
 
-from unisono_asr.facts import RecognitionFacts
+from unisono_asr.facts import RecognitionFacts, digest_of
 from unisono_asr.features import SPEECH, extract, with_noise
 from unisono_asr.noise import Noise, read_noise
 from unisono_asr.units import Kind, Units, spelled
@@ -171,7 +171,11 @@ class RecognitionData(SpeechCorpus):
         """Return the corpus' facts, with its units and, where these are phones, the words that they spell."""
         facts = super().describe()
         return RecognitionFacts(
-            **facts, units=self.units, loudness_dbfs=self.sound.loudness_dbfs, vocabulary=self._vocabulary()
+            **facts,
+            units=self.units,
+            loudness_dbfs=self.sound.loudness_dbfs,
+            vocabulary=self._vocabulary(),
+            trained_on=tuple(sorted({digest_of(item.utterance.text) for item in self.train_set.items})),
         )
 
     def _vocabulary(self) -> tuple[tuple[str, str, int], ...]:

@@ -12,7 +12,7 @@ from unisono.request import FILE, Request
 
 from unisono_asr.windows import sound_of
 
-__all__ = ["HearingRequest", "Sound", "sound_in"]
+__all__ = ["RecognitionRequest", "Sound", "sound_in", "sound_of_samples"]
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 768_000
 
@@ -25,7 +25,7 @@ def _plain(samples: Any) -> Any:
 Samples = Annotated[list[float] | list[list[float]] | None, BeforeValidator(_plain)]
 
 
-class HearingRequest(Request):
+class RecognitionRequest(Request):
     """A sound to hear: a file, or samples with their rate."""
 
     audio: str | None = Field(
@@ -35,6 +35,7 @@ class HearingRequest(Request):
     sample_rate: int | None = Field(
         default=None, ge=LOWEST_RATE, le=HIGHEST_RATE, description="of the samples, in hertz; default: the model's own"
     )
+    steps: int = Field(default=1, ge=1, le=16, description="passes of the decoder, where there is one")
 
     @model_validator(mode="after")
     def _one_source(self):
@@ -56,25 +57,39 @@ class Sound:
     notes: tuple[str, ...] = ()
 
 
-def sound_in(request: HearingRequest, rate: int) -> Sound:
+def sound_in(request: RecognitionRequest, rate: int) -> Sound:
     """Return the sound of a request; ``rate`` is that of samples without one.
 
-    Raises ``RequestError`` where there are none, where they are not finite, or where a file cannot be read: then of
-    what is behind its header while blocks are read.
+    Raises ``RequestError`` as ``sound_of_samples`` does, and where a file cannot be read: of what is behind its header
+    while blocks are read.
     """
     if request.audio is not None:
         with _telling(request.audio):
             info, blocks = sound_of(request.audio)
         notes = _averaged(info.num_channels)
         return Sound(info.sample_rate, _told(blocks, request.audio), notes)
+    return sound_of_samples(request.samples, request.sample_rate or rate)
+
+
+def sound_of_samples(samples: Any, rate: int) -> Sound:
+    """Return a sound of samples [n] or [c, n]; raises ``RequestError`` where there are none or they are not finite."""
     try:
-        samples = np.asarray(request.samples, np.float32)
+        values = np.asarray(samples, np.float32)
     except ValueError:
         raise RequestError("the channels are not of one length", code="shape", path="samples") from None
-    if not samples.size:
+    if values.ndim not in (1, 2):
+        raise RequestError(
+            f"samples of shape {list(values.shape)}: give [n], or [c, n] of c channels",
+            code="shape",
+            path="samples",
+            value=list(values.shape),
+        )
+    if not values.size:
         raise RequestError("there are no samples: there is nothing to hear", code="empty", path="samples")
-    channels = samples.reshape(-1, samples.shape[-1])
-    return Sound(request.sample_rate or rate, iter([channels.mean(0)]), _averaged(len(channels)))
+    if not np.isfinite(values).all():
+        raise RequestError("the samples hold NaN or infinity: repair them first", code="value", path="samples")
+    channels = values.reshape(-1, values.shape[-1])
+    return Sound(rate, iter([channels.mean(0)]), _averaged(len(channels)))
 
 
 def _averaged(channels: int) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Transcript: what was heard, with its words, when each was said and how sure the recogniser is of it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -106,6 +106,16 @@ class Transcript(Text):
             notes=tuple(dict.fromkeys(note for piece in pieces for note in piece.notes)),  # pyright: ignore[reportAttributeAccessIssue]
             **{name: tuple(values) for name, values in parts.items()},
         )
+
+    @classmethod
+    def encode_pieces(cls, pieces: "Iterable[Text]", suffix: str) -> Iterator[bytes]:
+        """Yield the texts of the pieces in UTF-8, a space between two; raises ``RequestError`` for a suffix not among
+        ``streamed``."""
+        cls.check_streamed(suffix)
+        begun = False
+        for piece in pieces:
+            yield f"{' ' if begun and piece.text else ''}{piece.text}".encode("utf-8", "replace")
+            begun = begun or bool(piece.text)
 
     def to_dict(self) -> dict[str, Any]:
         """Return text, words and units with times and confidences, as plain JSON."""
