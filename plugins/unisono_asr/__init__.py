@@ -1,6 +1,6 @@
 """Speech recognition in parallel: CTC and Paraformer on Branchformer. The manifest only; models load when used."""
 
-from unisono import Plugin
+from unisono import Plugin, Verb
 from unisono_sound.times import FORMATS
 
 plugin = Plugin(
@@ -15,6 +15,11 @@ plugin = Plugin(
         "speech": "unisono_asr.data:RecognitionData",
         "espeak": "unisono_asr.data:EspeakRecognition",
     },
+    evaluators={
+        "ctc": "unisono_asr.evaluate:evaluate",
+        "paraformer": "unisono_asr.evaluate:evaluate",
+    },
+    verbs={"align": Verb("unisono_asr.align_cli", "say when each word of a known text is said in a recording")},
     times=FORMATS,
     recipes="unisono_recipes.asr",
     extra="asr",

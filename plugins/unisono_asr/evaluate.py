@@ -32,8 +32,7 @@ from unisono_sound.measure.evaluate import attempt, held_out, read_corpora
 from unisono_sound.signal import read_audio
 
 from unisono_asr.calibration import Calibration, right_ones
-from unisono_asr.greedy import greedy
-from unisono_asr.models.ctc import CTC
+from unisono_asr.models.ctc import CTC, greedy_hypotheses
 from unisono_asr.models.posteriors import Hypothesis
 from unisono_asr.reading import reader_of
 from unisono_asr.request import sound_of_samples
@@ -149,7 +148,7 @@ def _hear(model: Any, wave: torch.Tensor, steps: int) -> dict[str, tuple[Transcr
         if heard.posteriors is None:
             pieces.append(Transcript("", length=len(heard.window.wave), sample_rate=model.sample_rate))
         else:
-            read: Hypothesis = greedy(heard.posteriors)[0]
+            read: Hypothesis = greedy_hypotheses(heard.posteriors)[0]
             args = model.facts.units, model.lexicon, heard.window.wave, model.sample_rate
             pieces.append(transcript_of(read, heard.posteriors, *args))
         own += time.perf_counter() - begun

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from unisono import Synthesizer
-from unisono_asr.greedy import greedy
+from unisono_asr.models.ctc import greedy_hypotheses
 from unisono_asr.hearing import Hearing
 from unisono_asr.models.posteriors import Posteriors
 from unisono_asr.units import BLANK, SPACE, Units
@@ -37,7 +37,7 @@ class ToneHearing(Hearing):
         return Posteriors(log_probs[None], log_probs[None], torch.tensor([len(log_probs)]), HOP / RATE)
 
     def decode(self, heard, steps=1):
-        return greedy(heard)
+        return greedy_hypotheses(heard)
 
 
 def tone_model(**facts):

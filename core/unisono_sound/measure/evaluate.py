@@ -119,7 +119,7 @@ def evaluate_voice(
         failures += [{"id": clip.id, "system": clip.system, "reason": r} for r in result.failures]
 
     quality, words = _sections(clips, scores)
-    marks, marked = judged_rows(bench, clips, failures, progress)
+    marks, marked = judged_rows(bench, clips, failures, progress, RECORDING)
     words.rows.extend(marks)
     sentences = [u for u in chosen if len(u.text) >= 20][:NUM_CONTROL_SENTENCES] or chosen[:1]
     sections = [

@@ -14,11 +14,16 @@ __all__ = ["judged_rows"]
 
 
 def judged_rows(
-    judges: Sequence[Judge], clips: Sequence[Clip], failures: list[dict[str, str]], progress: bool = True
+    judges: Sequence[Judge],
+    clips: Sequence[Clip],
+    failures: list[dict[str, str]],
+    progress: bool = True,
+    reference: str = "recording",
 ) -> tuple[list[Row], dict[str, str]]:
     """Return a row of error rates for each judge, and as facts how many of the sentences each has marked.
 
-    A sentence that a judge was trained on, or at which it fails, is added to ``failures`` once, or once for each system.
+    ``reference`` is the system on which a judge's own error is read. A sentence that a judge was trained on, or at which
+    it fails, is added to ``failures`` once, or once for each system.
     """
     rows, facts = [], {}
     bar = {"console": Console(stderr=True), "disable": not progress}
@@ -42,5 +47,6 @@ def judged_rows(
         }
         rows.append(Row(f"{judge.unit} error rate by {judge.name}", values, unit="%", digits=1, better="lower"))
         sentences = {clip.id for clip in clips}
-        facts[f"{judge.name} marks"] = f"{len(sentences - told)} of {len(sentences)} sentences"
+        own = "" if reference in values else "; with no recording, its own error is not known"
+        facts[f"{judge.name} marks"] = f"{len(sentences - told)} of {len(sentences)} sentences{own}"
     return rows, facts

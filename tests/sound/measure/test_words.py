@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refused import refused
-from unisono.errors import MissingExtra, RequestError, UnisonoError
+from unisono.errors import MissingExtra, RequestError
 from unisono.extras import optional
 from unisono_sound.measure import (
     ErrorRate,
@@ -159,5 +159,5 @@ def test_whisper_is_called_without_context(monkeypatch):
 
 def test_whisper_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
-    with refused(UnisonoError, "dependency", "faster-whisper", names="pip install faster-whisper"):
+    with refused(MissingExtra, "dependency", "faster-whisper", names='pip install "unisono[whisper]"'):
         Whisper()
