@@ -17,12 +17,12 @@ from torch import Tensor
 from torchaudio.functional import forced_align
 from unisono.errors import RequestError
 
-__all__ = ["MIN_FIT", "MOST_CELLS", "UnitPath", "best_path", "check_fit"]
+__all__ = ["MIN_FIT", "MOST_CELLS", "UnitPath", "best_path", "check_fit", "fit_of"]
 
 MOST_CELLS = 2**31
 """Frames times states of the search; it keeps two bits for each."""
 MIN_FIT = 0.5
-"""How well a text must fit its sound at least, where nothing else is asked for; see ``UnitPath.fit``."""
+"""How well a text must fit its sound at least, where nothing else is asked for; see ``fit_of``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +35,6 @@ class UnitPath:
     first: Int[np.ndarray, "u"]
     last: Int[np.ndarray, "u"]
     scores: Float[np.ndarray, "u"]
-
-    @property
-    def fit(self) -> float:
-        """How well the text fits the sound, in (0, 1]: the mean of the units' scores."""
-        return float(self.scores.mean())
 
 
 def best_path(log_probs: Float[Tensor, "t v"], units: Sequence[int], blank: int = 0) -> UnitPath:
@@ -75,6 +70,22 @@ def best_path(log_probs: Float[Tensor, "t v"], units: Sequence[int], blank: int 
     lead = (rows - rows.max(-1, keepdim=True).values).numpy().astype(np.float64)
     scores = [lead[a:b, unit].mean() for a, b, unit in zip(first, last, units, strict=True)]
     return UnitPath(first, last, np.exp(scores))
+
+
+def fit_of(said: Sequence[int], heard: Sequence[int]) -> float:
+    """Return how well a text fits its sound, in [0, 1]: 1 less the edits between what is said and what is heard of it
+    without the text, as a share of the longer one. Two texts that have nothing to do with one another have about 0.2.
+    """
+    if not len(said) or not len(heard):
+        return float(len(said) == len(heard))
+    other = np.asarray(heard)
+    places = np.arange(len(other) + 1)
+    row = places.copy()
+    for number in said:
+        new = row + 1
+        new[1:] = np.minimum(new[1:], row[:-1] + (other != number))
+        row = np.minimum.accumulate(new - places) + places
+    return 1.0 - float(row[-1]) / max(len(said), len(heard))
 
 
 def check_fit(fit: float, least: float = MIN_FIT) -> None:

@@ -24,7 +24,7 @@ from unisono.media import Segment
 from unisono_sound.text import Symbols
 from unisono_sound.text.frontend import FrontEnd, front_end_of
 
-from unisono_asr.align import MIN_FIT, UnitPath, best_path, check_fit
+from unisono_asr.align import MIN_FIT, UnitPath, best_path, check_fit, fit_of
 from unisono_asr.borders import silences, unit_spans
 from unisono_asr.hearing import Hearing
 from unisono_asr.request import Sound
@@ -44,7 +44,7 @@ class Alignment:
 
     Attributes:
         transcript: the text, words and units with their times, and how well each fits in (0, 1].
-        fit: how well the text fits the sound, as of ``unisono_asr.align.UnitPath``.
+        fit: how well the text fits the sound, as of ``unisono_asr.align.fit_of``.
         symbols: what the text is read as.
         borders: of the symbols, in seconds, one more than there are, from 0 to the end of the sound.
     """
@@ -79,8 +79,9 @@ class Aligner:
         path = best_path(torch.from_numpy(log_probs), ids)
         kept = np.array([units.tokens[number] != SPACE for number in ids])
         path = UnitPath(path.first[kept], path.last[kept], path.scores[kept])
-        check_fit(path.fit, self.min_fit)
         ids = [number for number, keep in zip(ids, kept.tolist(), strict=True) if keep]
+        fit = fit_of(ids, _likeliest(log_probs, units))
+        check_fit(fit, self.min_fit)
         slots = _slots(read, ids, units)
         owners = [read.word_of[places[0]] for places in slots]
         rate = self.model.sample_rate
@@ -94,9 +95,9 @@ class Aligner:
             length=len(wave),
             sample_rate=rate,
             notes=sound.notes,
-            facts={"fit": path.fit, "min_fit": self.min_fit},
+            facts={"fit": fit, "min_fit": self.min_fit},
         )
-        return Alignment(transcript, path.fit, read, symbol_borders(read, slots, spans, seconds))
+        return Alignment(transcript, fit, read, symbol_borders(read, slots, spans, seconds))
 
     def _heard(
         self, sound: Sound
@@ -135,6 +136,13 @@ class Aligner:
             rows[place] = (label * (1 - 1e-6) + 1e-6 / size).log().numpy()
             centres[place] = begin + np.arange(count) * hop
         return np.concatenate(waves), np.concatenate(rows), np.concatenate(centres)
+
+
+def _likeliest(log_probs: Float[np.ndarray, "t v"], units: Units) -> list[int]:
+    """Return the units that are heard without knowing the text, spaces left out."""
+    labels = log_probs.argmax(-1)
+    labels = labels[np.flatnonzero(np.diff(labels, prepend=-1))]
+    return [number for number in labels.tolist() if number and units.tokens[number] != SPACE]
 
 
 def _slots(read: Symbols, ids: Sequence[int], units: Units) -> list[list[int]]:

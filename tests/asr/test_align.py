@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from refused import refused
 from unisono.errors import RequestError
-from unisono_asr.align import UnitPath, best_path, check_fit
+from unisono_asr.align import UnitPath, best_path, check_fit, fit_of
 from unisono_asr.borders import silences, unit_spans
+from unisono_sound.measure import unit_error_rate
 
 
 def log_probs(steps, size, seed=0):
@@ -41,15 +42,14 @@ def test_the_path_is_the_likeliest_of_all_that_spell_the_text(seed, units, steps
         for unit, (first, last) in zip(units, wanted, strict=True)
     ]
     assert found.scores == pytest.approx(np.exp(lead), rel=1e-5)
-    assert 0 < found.fit <= 1
 
 
-def test_a_text_that_is_certain_fits_wholly():
+def test_a_text_that_is_certain_has_scores_of_1():
     rows = torch.full((6, 3), -20.0)
     for step, unit in enumerate([0, 1, 1, 0, 2, 0]):
         rows[step, unit] = 0.0
     found = best_path(rows, [1, 2])
-    assert (found.first.tolist(), found.last.tolist(), found.fit) == ([1, 4], [3, 5], 1.0)
+    assert (found.first.tolist(), found.last.tolist(), found.scores.tolist()) == ([1, 4], [3, 5], [1, 1])
 
 
 @pytest.mark.parametrize(("units", "steps"), [([1, 2, 3], 2), ([1, 1], 2)])
@@ -63,6 +63,13 @@ def test_no_text_and_too_much_of_both_are_refused():
         best_path(log_probs(4, 3), [])
     with refused(RequestError, "limit", "audio", value=60_000):
         best_path(torch.zeros(1, 3).expand(60_000, 3), [1, 2] * 15_000)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 4), max_size=9), st.lists(st.integers(1, 4), max_size=9))
+def test_fit_is_what_edits_leave_of_the_longer_one(said, heard):
+    wanted = 1 - unit_error_rate(said, heard).errors / max(len(said), len(heard), 1)
+    assert fit_of(said, heard) == pytest.approx(wanted) == pytest.approx(fit_of(heard, said))
 
 
 def test_a_text_of_another_sound_is_said_to_be_one():

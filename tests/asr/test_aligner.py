@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def test_words_keep_their_places_and_have_the_times_of_their_letters(aligner):
     letters = [s for s in found.transcript.segments if s.kind == "character"]
     assert [s.label for s in letters] == LETTERS
     for segment, (_, start, _) in zip(letters, times, strict=True):
-        assert segment.start == pytest.approx(start, abs=0.02)
+        assert segment.start == pytest.approx(start, abs=0.04)  # the silence between two letters is shared
     # between words there is a silence, which is nobody's
     assert words[1].start - words[0].end > 0.2
     assert found.fit > 0.9 and found.transcript.facts["fit"] == found.fit
@@ -98,7 +99,7 @@ def test_a_text_of_another_sound_is_refused_with_its_score(aligner, text):
         return
     with refused(RequestError, "conflict", "text", names=str(MIN_FIT)) as caught:
         align(aligner, wave, text)
-    assert 0 < caught.value.value < MIN_FIT
+    assert 0 <= caught.value.value < MIN_FIT
     loose = Aligner(aligner.model, min_fit=0.0)
     assert align(loose, wave, text).fit == pytest.approx(caught.value.value, abs=1e-5)
 
@@ -152,8 +153,8 @@ def test_the_verb_writes_times_of_a_recording_and_of_a_corpus(corpus, tmp_path, 
     assert cli.main(command) == 0
     assert "fit:" in capsys.readouterr().out
     for place in places:
-        assert "cab" in open(place, encoding="utf-8").read()
-    told = json.loads(open(places[-1], encoding="utf-8").read())
+        assert "cab" in Path(place).read_text("utf-8")
+    told = json.loads(Path(places[-1]).read_text("utf-8"))
     assert told["facts"]["fit"] > 0.9 and [word["label"] for word in told["words"]] == ["Bad", "cab"]
 
     out = tmp_path / "out"

@@ -36,7 +36,7 @@ def test_what_is_said_is_written_with_its_times(hear):
     for word in heard.words:
         assert word.end - word.start > 0
     first, last = heard.words[1].start, heard.words[1].end
-    assert (first, last) == (pytest.approx(times[3][1], abs=0.03), pytest.approx(times[5][2], abs=0.04))
+    assert (first, last) == (pytest.approx(times[3][1], abs=0.03), pytest.approx(times[5][2], abs=0.09))
     assert len(heard.confidences) == len(heard.segments) and min(heard.confidences) > 0.5
     assert heard.seconds == pytest.approx(len(wave) / RATE)
 
@@ -73,7 +73,7 @@ def test_channels_are_averaged_with_a_note(hear, tmp_path):
 
 
 def test_a_long_sound_is_heard_in_windows_whose_pieces_are_the_whole(hear):
-    text = long_text(70)
+    text = long_text(110)
     wave, times = say(text)
     assert len(wave) / RATE > 2 * hear.model.longest_seconds
     whole = hear(samples=wave.tolist())

@@ -15,7 +15,7 @@ LETTERS = "abcdefgh"
 SPEC = MelSpec(sample_rate=RATE, n_fft=256, win_length=256, hop_length=HOP, n_mels=40, f_max=4000)
 UNITS = Units("characters", (BLANK, SPACE, *LETTERS))
 TONES = {unit: 500.0 + 300.0 * place for place, unit in enumerate(UNITS.tokens[1:])}
-TONE, REST, PAUSE = 0.06, 0.02, 0.3
+TONE, REST, PAUSE = 0.06, 0.04, 0.3
 """Seconds of a letter, of the silence behind it, and between words."""
 
 

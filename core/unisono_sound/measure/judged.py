@@ -47,6 +47,6 @@ def judged_rows(
         }
         rows.append(Row(f"{judge.unit} error rate by {judge.name}", values, unit="%", digits=1, better="lower"))
         sentences = {clip.id for clip in clips}
-        own = "" if reference in values else "; with no recording, its own error is not known"
+        own = "" if values.get(reference) is not None else "; with no recording, its own error is not known"
         facts[f"{judge.name} marks"] = f"{len(sentences - told)} of {len(sentences)} sentences{own}"
     return rows, facts
