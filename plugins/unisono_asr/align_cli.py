@@ -9,7 +9,9 @@ from unisono.errors import RequestError, UnisonoError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `unisono align` takes."""
     parser.add_argument("checkpoint", help="a recogniser's export: a folder, the name of a model, or a hub id")
-    parser.add_argument("audio", help="a recording; or a corpus (a folder with metadata.csv, a table) with --output-dir")
+    parser.add_argument(
+        "audio", help="a recording; or a corpus (a folder with metadata.csv, a table) with --output-dir"
+    )
     parser.add_argument("text", nargs="?", help="what is said in the recording")
     parser.add_argument("--text-file", metavar="FILE", help="a file of what is said in the recording")
     parser.add_argument(
@@ -64,7 +66,9 @@ def _check(args: argparse.Namespace) -> None:
                 path="text",
             )
         if not args.output:
-            raise RequestError("where should the times go? add -o FILE, such as -o out.TextGrid", code="missing", path="-o")
+            raise RequestError(
+                "where should the times go? add -o FILE, such as -o out.TextGrid", code="missing", path="-o"
+            )
         for path in args.output:
             check_writable(path)
         return

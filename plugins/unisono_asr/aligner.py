@@ -60,9 +60,7 @@ class Aligner:
 
     def __init__(self, model: Hearing, min_fit: float = MIN_FIT, reader: FrontEnd | None = None):
         if not 0 <= min_fit <= 1:
-            raise RequestError(
-                f"min_fit={min_fit} must be from 0 to 1", code="range", path="min_fit", value=min_fit
-            )
+            raise RequestError(f"min_fit={min_fit} must be from 0 to 1", code="range", path="min_fit", value=min_fit)
         self.model, self.min_fit = model, min_fit
         self.reader = front_end_of(model.facts) if reader is None else reader
 
@@ -87,7 +85,9 @@ class Aligner:
         rate = self.model.sample_rate
         seconds = len(wave) / rate
         spans = unit_spans(path, log_probs, ids, owners, centres, seconds, silences(wave, rate))
-        segments, sure = _segments(read, owners, [units.tokens[n] for n in ids], spans, path.scores, segment_kind(units))
+        segments, sure = _segments(
+            read, owners, [units.tokens[n] for n in ids], spans, path.scores, segment_kind(units)
+        )
         transcript = Transcript(
             text,
             segments=segments,
@@ -99,9 +99,7 @@ class Aligner:
         )
         return Alignment(transcript, fit, read, symbol_borders(read, slots, spans, seconds))
 
-    def _heard(
-        self, sound: Sound
-    ) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "t v"], Float[np.ndarray, "t"]]:
+    def _heard(self, sound: Sound) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "t v"], Float[np.ndarray, "t"]]:
         """Return the sound at the model's rate, what is heard in its windows, and the times of the steps."""
         rate, blank = self.model.sample_rate, 0
         waves, rows, centres, hop = [], [], [], None

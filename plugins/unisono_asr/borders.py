@@ -14,7 +14,7 @@ Shapes: t frames, v units with the blank, u units of the text, n samples.
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from unisono_asr.align import UnitPath
 
@@ -72,7 +72,7 @@ def unit_spans(
 
 
 def _crossing(rows: Float[np.ndarray, "t v"], before: int, after: int, centres: Float[np.ndarray, "t"]) -> float:
-    """Return where the sum of log probabilities, of one unit up to there and of the other from there on, is greatest."""
+    """Return where the sum of log probabilities, of one unit up to it and of the other behind it, is greatest."""
     if before == after:
         return float(centres[0] + centres[-1]) / 2
     lead = (rows[:, before] - rows[:, after]).astype(np.float64)

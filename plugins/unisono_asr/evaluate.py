@@ -1,8 +1,8 @@
 """Evaluation of a recogniser: what it hears wrong, how sure it is of it, how fast it is, with others on the same clips.
 
-    model        the recogniser as requests have it
-    CTC          its CTC head alone, the likeliest label of each step (where it is not that itself)
-    pocketsphinx an outsider, words only; its phones are those that its words are read as
+model        the recogniser as requests have it
+CTC          its CTC head alone, the likeliest label of each step (where it is not that itself)
+pocketsphinx an outsider, words only; its phones are those that its words are read as
 """
 
 import time
@@ -70,9 +70,9 @@ def evaluate(
 ) -> Report:
     """Measure a recogniser on held-out sentences of a corpus and return one report.
 
-    ``data`` is a manifest or what ``unisono_sound.corpus.read_manifests`` reads. Of it ``limit`` sentences are taken that
-    the recogniser was kept from, as it lists them. ``outsider`` hears the same clips, None for none; ``steps`` are the
-    passes of the decoder. Words are counted in plain small letters, of English.
+    ``data`` is a manifest or what ``unisono_sound.corpus.read_manifests`` reads. Of it ``limit`` sentences are taken
+    that the recogniser was kept from, as it lists them. ``outsider`` hears the same clips, None for none; ``steps``
+    are the passes of the decoder. Words are counted in plain small letters, of English.
 
     Raises ``MissingExtra`` without the extra ``evaluate``, ``DataError`` where nothing is left to measure.
     """
@@ -168,59 +168,14 @@ def _count(
     system.units += unit_error_rate(wanted, heard)
     system.counts.append(abs(len(heard) - len(wanted)) / len(wanted))
     system.factors.append(seconds / made.seconds)
-    sure = [c for c, s in zip(made.confidences, made.segments, strict=True) if s.kind != "word"]
-    system.unit_sure.add(sure, right_ones(wanted, [s.label for s in made.segments if s.kind != "word"]))
-    system.words += word_error_rate([utterance.text], [made.text])
-    system.characters += character_error_rate([utterance.text], [made.text])
-    written = normalise_english(utterance.text).split()
-    own = [(normalise_english(s.label), c) for s, c in zip(made.segments, made.confidences, strict=True)
-           if s.kind == "word"]  # fmt: skip
-    system.word_sure.add([c for _, c in own], right_ones(written, [word for word, _ in own]))
-    return {"id": utterance.id, "system": name, "text": utterance.text, "heard": made.text, "units": "".join(heard)}
-
-
-def _outside(
-    system: _System, model: Any, reader: Any, utterance: Utterance, said: list[int], heard: str, seconds: float, name: str
-) -> dict[str, Any]:
-    units = model.facts.units
-    wanted = units.symbols(said)
-    try:
-        symbols = [symbol for word in spelled(reader(heard)) for symbol in word] if heard else []
-    except RequestError:  # nothing that can be read
-        symbols = []
-    if units.kind != "bpe":
-        system.units += unit_error_rate(wanted, symbols)
-    system.words += word_error_rate([utterance.text], [heard])
-    system.characters += character_error_rate([utterance.text], [heard])
-    system.factors.append(seconds)
-    return {"id": utterance.id, "system": name, "text": utterance.text, "heard": heard, "units": "".join(symbols)}
-
-
-def _sections(systems: dict[str, _System], model: Any) -> list[Section]:
-    unit = {"phones": "phone", "characters": "letter", "bpe": "piece"}[model.facts.units.kind]
-
-    def rate(measure: str, name: str) -> Row:
-        values = {key: 100 * pooled.rate for key, s in systems.items() if (pooled := getattr(s, name)).total}
-        return Row(measure, values, unit="%", digits=1, better="lower")
-
-    def of(measure: str, pick: Any, **how: Any) -> Row:
-        return Row(measure, {key: pick(s) for key, s in systems.items()}, **how)
-
-    def percent(value: float | None) -> float | None:
-        return None if value is None else 100 * value
-
-    heard = [
-        rate(f"{unit} error rate", "units"),
-        rate("word error rate", "words"),
-        rate("character error rate", "characters"),
-        of("token count error", lambda s: 100 * fmean(s.counts) if s.counts else None, unit="%", digits=1, better="lower"),
-    ]
+    measures = {"right": ("accuracy", "higher"), "mean confidence": ("mean_confidence", "")}
+    measures["calibration error"] = ("error", "lower")
     sure = [
-        of(f"{what}: {measure}", lambda s, n=name, p=pick: percent(getattr(getattr(s, n), p)), unit="%", digits=1, better=way)
+        of(f"{what}: {measure}", lambda s, n=name, p=pick: percent(getattr(getattr(s, n), p)), **percents, better=way)
         for what, name in (("units", "unit_sure"), ("words", "word_sure"))
-        for measure, pick, way in (
-            ("right", "accuracy", "higher"), ("mean confidence", "mean_confidence", ""), ("calibration error", "error", "lower"),
-        )
-    ]  # fmt: skip
-    fast = [of("real-time factor, median", lambda s: median(s.factors) if s.factors else None, digits=4, better="lower")]
+        for measure, (pick, way) in measures.items()
+    ]
+    fast = [
+        of("real-time factor, median", lambda s: median(s.factors) if s.factors else None, digits=4, better="lower")
+    ]
     return [Section("what is heard", heard), Section("how sure it is", sure), Section("how fast it is", fast)]

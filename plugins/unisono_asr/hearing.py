@@ -36,7 +36,7 @@ from unisono_asr.transcript import Transcript
 from unisono_asr.windows import Window, resampled, windows
 from unisono_asr.written import transcript_of
 
-__all__ = ["LEAST_SECONDS", "Hearing", "Heard", "RecognitionRequest"]
+__all__ = ["LEAST_SECONDS", "Heard", "Hearing", "RecognitionRequest"]
 
 LEAST_SECONDS = 0.1
 """A sound that is shorter is refused."""

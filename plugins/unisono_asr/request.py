@@ -29,7 +29,9 @@ class RecognitionRequest(Request):
     """A sound to hear: a file, or samples with their rate."""
 
     audio: str | None = Field(
-        default=None, description="path of a recording (wav, flac, ogg, opus, mp3) of any length", json_schema_extra=FILE
+        default=None,
+        description="path of a recording (wav, flac, ogg, opus, mp3) of any length",
+        json_schema_extra=FILE,
     )
     samples: Samples = Field(default=None, description="samples from -1 to 1: [n], or [c, n] of c channels")
     sample_rate: int | None = Field(

@@ -1,6 +1,5 @@
 """Transcript: what was heard, with its words, when each was said and how sure the recogniser is of it."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -64,9 +63,7 @@ class Transcript(Text):
         """Return it with its offset: where the sound of the previous piece ends, counted in samples."""
         if previous is None:
             return self
-        return replace(
-            self, offset=(round(previous.offset * self.sample_rate) + previous.length) / self.sample_rate
-        )
+        return replace(self, offset=(round(previous.offset * self.sample_rate) + previous.length) / self.sample_rate)
 
     @staticmethod
     def join(pieces: "Sequence[Text]") -> "Transcript":

@@ -32,7 +32,7 @@ SEARCHED = 1 / 3
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """A piece of a sound: ``wave`` [n], which begins at sample ``start``; ``last`` is whether the sound ends with it."""
+    """A piece of a sound: ``wave`` [n], from sample ``start`` on; ``last`` is whether the sound ends with it."""
 
     start: int
     wave: Float[Tensor, "n"]
@@ -56,9 +56,7 @@ def sound_of(path: str | Path) -> tuple[AudioInfo, Iterator[Float[np.ndarray, "n
     return info, blocks()
 
 
-def resampled(
-    blocks: Iterable[Float[np.ndarray, "n"]], rate: int, new_rate: int
-) -> Iterator[Float[np.ndarray, "m"]]:
+def resampled(blocks: Iterable[Float[np.ndarray, "n"]], rate: int, new_rate: int) -> Iterator[Float[np.ndarray, "m"]]:
     """Yield blocks at another rate, by one resampler (soxr, high quality), so that their borders are not heard."""
     if rate == new_rate:
         yield from blocks

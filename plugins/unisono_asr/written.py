@@ -19,6 +19,7 @@ from unisono_asr.units import SPACE, Units
 
 __all__ = ["segment_kind", "transcript_of", "written_words"]
 
+
 def transcript_of(
     read: Hypothesis, heard: Posteriors, units: Units, lexicon: Lexicon, wave: Float[Tensor, "n"], rate: int
 ) -> Transcript:

@@ -122,6 +122,8 @@ def test_spans_follow_one_another_within_the_sound(seed, units):
     rows = log_probs(20, 4, seed)
     found = best_path(rows, units)
     quiet = silences(np.random.default_rng(seed).normal(size=8000) * (np.arange(8000) % 2000 > 900), 10_000)
-    spans = unit_spans(found, rows.numpy(), units, [i // 2 for i in range(len(units))], np.arange(20) * 0.04, 0.8, quiet)
+    spans = unit_spans(
+        found, rows.numpy(), units, [i // 2 for i in range(len(units))], np.arange(20) * 0.04, 0.8, quiet
+    )
     flat = spans.reshape(-1)
     assert (np.diff(flat) >= 0).all() and flat[0] >= 0 and flat[-1] <= 0.8

@@ -85,7 +85,7 @@ def test_long_sounds_are_aligned_over_their_windows(aligner):
 
 
 def test_a_silent_stretch_longer_than_a_window_is_passed_over(aligner):
-    first, times = say("bad")
+    first, _ = say("bad")
     wave = np.concatenate([first, np.zeros(45 * RATE, np.float32), say("cab")[0]])
     found = align(aligner, wave, "bad cab")
     assert found.transcript.words[0].end < 1 and found.transcript.words[1].start > 45

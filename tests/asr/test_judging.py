@@ -97,7 +97,10 @@ def test_the_verb_takes_judges_where_a_plugin_has_them(corpus, tmp_path, monkeyp
     numbers = tmp_path / "numbers.json"
     command = ["evaluate", "MODEL", str(corpus), "--json", str(numbers), "--judge", "asr=x", "--judge", "whisper"]
     assert cli.main(command) == 0
-    assert asked["judges"] == ["asr=x", "whisper"] and json.loads(numbers.read_text("utf-8"))["systems"] == [MODEL, HEAD]
+    assert asked["judges"] == ["asr=x", "whisper"] and json.loads(numbers.read_text("utf-8"))["systems"] == [
+        MODEL,
+        HEAD,
+    ]
 
     monkeypatch.setattr(plugin, "resolve", lambda name, role: evaluate)
     assert cli.main(command) == 2

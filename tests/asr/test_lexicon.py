@@ -70,7 +70,9 @@ def test_no_way_to_spell_is_cheaper(phones, mask):
     borders = [0, *(i + 1 for i in range(len(phones) - 1) if mask >> i & 1), len(phones)]
     groups = [tuple(phones[a:b]) for a, b in itertools.pairwise(borders)]
     found = lexicon._cut(groups)
-    assert [spelt.first for spelt in found] == [0, *(spelt.last for spelt in found[:-1])] and found[-1].last == len(phones)
+    assert [spelt.first for spelt in found] == [0, *(spelt.last for spelt in found[:-1])] and found[-1].last == len(
+        phones
+    )
     places = {spelt.last for spelt in found[:-1]}
     cost = BORDER * len(places ^ set(borders[1:-1]))
     for spelt in found:

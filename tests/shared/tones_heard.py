@@ -1,10 +1,10 @@
-"""Tones heard: speech in which each letter is a tone, and a recogniser that hears them exactly, without any training."""
+"""Tones heard: speech in which each letter is a tone, and a recogniser that hears it exactly, without any training."""
 
 import numpy as np
 import torch
 from unisono import Synthesizer
-from unisono_asr.models.ctc import greedy_hypotheses
 from unisono_asr.hearing import Hearing
+from unisono_asr.models.ctc import greedy_hypotheses
 from unisono_asr.models.posteriors import Posteriors
 from unisono_asr.units import BLANK, SPACE, Units
 from unisono_sound.signal import MelSpec

@@ -22,8 +22,8 @@ def judged_rows(
 ) -> tuple[list[Row], dict[str, str]]:
     """Return a row of error rates for each judge, and as facts how many of the sentences each has marked.
 
-    ``reference`` is the system on which a judge's own error is read. A sentence that a judge was trained on, or at which
-    it fails, is added to ``failures`` once, or once for each system.
+    ``reference`` is the system on which a judge's own error is read. A sentence that a judge was trained on is added to
+    ``failures`` once, one at which it fails for each system.
     """
     rows, facts = [], {}
     bar = {"console": Console(stderr=True), "disable": not progress}

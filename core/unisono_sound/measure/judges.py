@@ -84,7 +84,7 @@ class WordJudge:
 def judge(told: str, device: str = "cpu") -> Judge:
     """Make a judge of what ``--judge`` is told.
 
-    Raises ``MissingExtra`` where its packages are not installed, ``RequestError`` for an unknown name, and for an export
+    Raises ``MissingExtra`` where its packages are not installed, ``RequestError`` for an unknown name and for an export
     whose model is no judge.
     """
     name, is_at, where = told.partition("=")
