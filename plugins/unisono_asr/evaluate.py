@@ -7,35 +7,25 @@ pocketsphinx an outsider, words only; its phones are those that its words are re
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean, median
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import track
-from unisono.errors import DataError, RequestError
-from unisono.evaluation import Report, Row, Section
+from unisono.errors import DataError
+from unisono.evaluation import Report
 from unisono.extras import optional
 from unisono_sound.corpus import Manifest, Utterance
-from unisono_sound.measure import (
-    ErrorRate,
-    Recogniser,
-    character_error_rate,
-    normalise_english,
-    recogniser,
-    unit_error_rate,
-    word_error_rate,
-)
+from unisono_sound.measure import Recogniser, recogniser
 from unisono_sound.measure.evaluate import attempt, held_out, read_corpora
 from unisono_sound.signal import read_audio
 
-from unisono_asr.calibration import Calibration, right_ones
+from unisono_asr.hearing import Heard
 from unisono_asr.models.ctc import CTC, greedy_hypotheses
-from unisono_asr.models.posteriors import Hypothesis
 from unisono_asr.reading import reader_of
 from unisono_asr.request import sound_of_samples
+from unisono_asr.tally import Tally, sections_of
 from unisono_asr.transcript import Transcript
 from unisono_asr.units import spelled
 from unisono_asr.written import transcript_of
@@ -43,19 +33,6 @@ from unisono_asr.written import transcript_of
 __all__ = ["evaluate"]
 
 MODEL, HEAD = "model", "CTC"
-
-
-@dataclass
-class _System:
-    """What one recogniser heard of all clips."""
-
-    units: ErrorRate = field(default_factory=ErrorRate)
-    words: ErrorRate = field(default_factory=ErrorRate)
-    characters: ErrorRate = field(default_factory=ErrorRate)
-    counts: list[float] = field(default_factory=list)
-    factors: list[float] = field(default_factory=list)
-    unit_sure: Calibration = field(default_factory=Calibration)
-    word_sure: Calibration = field(default_factory=Calibration)
 
 
 def evaluate(
@@ -81,14 +58,15 @@ def evaluate(
     model = synthesizer.model
     manifest = data if isinstance(data, Manifest) else read_corpora(data)
     chosen, why = held_out(manifest, limit, None, model.facts)
-    known = [utterance for utterance in chosen if not _trained_on(model, utterance.text)]
+    own = model.as_judge(MODEL)
+    known = [utterance for utterance in chosen if not own.trained_on(utterance.text)]
     if not known:
         message = f"none of {len(chosen)} sentences was kept from training: give a corpus that the model does not know"
         raise DataError(message, code="empty", path="data", value=len(chosen))
     failures = manifest.failures()
-    systems: dict[str, _System] = {MODEL: _System(), HEAD: _System()}
+    tallies: dict[str, Tally] = {name: Tally(model.facts.units) for name in (MODEL, HEAD)}
     if other is not None:
-        systems[other.name] = _System()
+        tallies[other.name] = Tally(model.facts.units)
     items: list[dict[str, Any]] = []
     bar = {"console": Console(stderr=True), "disable": not progress}
     reader = reader_of(model.facts)
@@ -100,20 +78,22 @@ def evaluate(
         heard = attempt(failures, utterance.id, MODEL, _hear, model, wave, steps)
         if heard is None:
             continue
-        for name, (transcript, seconds) in heard.items():
-            items.append(_count(systems[name], model, utterance, said, transcript, seconds, name))
+        for name, (transcript, factor) in heard.items():
+            told = tallies[name].count(utterance.text, said, transcript, factor)
+            items.append({"id": utterance.id, "system": name, **told})
         if other is not None:
             words = attempt(failures, utterance.id, other.name, _timed, other, wave, model.sample_rate)
             if words is not None:
-                items.append(_outside(systems[other.name], model, reader, utterance, said, *words, other.name))
+                told = tallies[other.name].count_words(utterance.text, said, *words, reader)
+                items.append({"id": utterance.id, "system": other.name, **told})
     if not items:
         raise DataError("no recording could be heard", code="empty", path="data", value=len(known))
-    shown = [name for name in systems if name != HEAD or type(model) is not CTC]
+    shown = [name for name in tallies if name != HEAD or type(model) is not CTC]
     name = (synthesizer.info or {}).get("model", type(model).__name__)
     return Report(
         title=f"{checkpoint or name} on {len(known)} sentences",
         systems=shown,
-        sections=_sections({name: systems[name] for name in shown}, model),
+        sections=sections_of({name: tallies[name] for name in shown}),
         facts={
             "sentences": len(known),
             "held out": why,
@@ -127,10 +107,6 @@ def evaluate(
     )
 
 
-def _trained_on(model: Any, text: str) -> bool:
-    return model.as_judge(MODEL).trained_on(text)
-
-
 def _clip(model: Any, reader: Any, utterance: Utterance) -> tuple[torch.Tensor, list[int]]:
     """A recording at the model's rate, and the ids of what is said."""
     said = model.facts.units.encode(spelled(reader(utterance.text)))
@@ -138,24 +114,29 @@ def _clip(model: Any, reader: Any, utterance: Utterance) -> tuple[torch.Tensor, 
 
 
 def _hear(model: Any, wave: torch.Tensor, steps: int) -> dict[str, tuple[Transcript, float]]:
-    """What the model and its CTC head write down, and how long each takes."""
+    """What the model and its CTC head write down, with their real-time factors."""
     begun = time.perf_counter()
     whole = model.hear(wave, model.sample_rate, steps)
     spent = time.perf_counter() - begun
-    pieces, own = [], 0.0
-    for heard in model.listen(sound_of_samples(wave.numpy(), model.sample_rate)):
-        begun = time.perf_counter()
-        if heard.posteriors is None:
-            pieces.append(Transcript("", length=len(heard.window.wave), sample_rate=model.sample_rate))
-        else:
-            read: Hypothesis = greedy_hypotheses(heard.posteriors)[0]
-            args = model.facts.units, model.lexicon, heard.window.wave, model.sample_rate
-            pieces.append(transcript_of(read, heard.posteriors, *args))
-        own += time.perf_counter() - begun
-    return {MODEL: (whole, spent), HEAD: (Transcript.join(pieces), own)}
+    begun = time.perf_counter()
+    head = Transcript.join(
+        [_by_head(model, heard) for heard in model.listen(sound_of_samples(wave, model.sample_rate))]
+    )
+    own = time.perf_counter() - begun
+    return {MODEL: (whole, spent / whole.seconds), HEAD: (head, own / whole.seconds)}
+
+
+def _by_head(model: Any, heard: Heard) -> Transcript:
+    """What the CTC head writes down of a window."""
+    wave, rate = heard.window.wave, model.sample_rate
+    if heard.posteriors is None:
+        return Transcript("", length=len(wave), sample_rate=rate)
+    (read,) = greedy_hypotheses(heard.posteriors)
+    return transcript_of(read, heard.posteriors, model.facts.units, model.lexicon, wave, rate)
 
 
 def _timed(other: Recogniser, wave: torch.Tensor, rate: int) -> tuple[str, float]:
+    """What an outsider writes down, and its real-time factor."""
     begun = time.perf_counter()
     return other.transcribe(wave.numpy(), rate), time.perf_counter() - begun
 
@@ -179,3 +160,5 @@ def _count(
         of("real-time factor, median", lambda s: median(s.factors) if s.factors else None, digits=4, better="lower")
     ]
     return [Section("what is heard", heard), Section("how sure it is", sure), Section("how fast it is", fast)]
+    words = other.transcribe(wave.numpy(), rate)
+    return words, (time.perf_counter() - begun) * rate / len(wave)
