@@ -86,11 +86,10 @@ def _check(args: argparse.Namespace) -> None:
 def _one(args: argparse.Namespace, aligner) -> int:
     from unisono.files import read_text
 
-    from unisono_asr.request import RecognitionRequest, sound_in
+    from unisono_asr.request import sound_of_file
 
     text = args.text if args.text is not None else read_text(Path(args.text_file))
-    request = RecognitionRequest.parse(audio=args.audio)
-    found = aligner.align(sound_in(request, aligner.model.sample_rate), text)
+    found = aligner.align(sound_of_file(args.audio), text)
     for note in found.transcript.notes:
         print(f"note: {note}")
     print(f"fit: {found.fit:.3f} of 1, {len(found.transcript.words)} words in {found.transcript.seconds:.2f} s")

@@ -17,7 +17,7 @@ from unisono.files import written_aside
 from unisono_sound.corpus import Manifest, Utterance
 
 from unisono_asr.aligner import Aligner
-from unisono_asr.request import RecognitionRequest, sound_in
+from unisono_asr.request import sound_of_file
 
 __all__ = ["Row", "align_corpus"]
 
@@ -40,8 +40,7 @@ def align_corpus(aligner: Aligner, manifest: Manifest, folder: Path, suffixes: S
     times, left_out = [], [{"id": row["id"], "reason": row["reason"]} for row in manifest.failures()]
     for utterance in manifest:
         try:
-            request = RecognitionRequest.parse(audio=str(utterance.audio))
-            found = aligner.align(sound_in(request, aligner.model.sample_rate), utterance.text)
+            found = aligner.align(sound_of_file(utterance.audio), utterance.text)
         except UnisonoError as error:
             left_out.append({"id": utterance.id, "reason": str(error)})
             yield Row(utterance.id, reason=str(error))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from unisono.request import FILE, Request
 
 from unisono_asr.windows import sound_of
 
-__all__ = ["RecognitionRequest", "Sound", "sound_in", "sound_of_samples"]
+__all__ = ["RecognitionRequest", "Sound", "sound_in", "sound_of_file", "sound_of_samples"]
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 768_000
 
@@ -66,11 +67,15 @@ def sound_in(request: RecognitionRequest, rate: int) -> Sound:
     while blocks are read.
     """
     if request.audio is not None:
-        with _telling(request.audio):
-            info, blocks = sound_of(request.audio)
-        notes = _averaged(info.num_channels)
-        return Sound(info.sample_rate, _told(blocks, request.audio), notes)
+        return sound_of_file(request.audio)
     return sound_of_samples(request.samples, request.sample_rate or rate)
+
+
+def sound_of_file(path: str | Path) -> Sound:
+    """Return a file's sound; raises ``RequestError`` as ``sound_in`` does."""
+    with _telling(str(path)):
+        info, blocks = sound_of(path)
+    return Sound(info.sample_rate, _told(blocks, str(path)), _averaged(info.num_channels))
 
 
 def sound_of_samples(samples: Any, rate: int) -> Sound:

@@ -56,7 +56,8 @@ def transcript_of(
         sure.append(min(read.confidences[at] for at in places))
         text += label
     for at in kept:
-        segments.append(Segment(units.tokens[read.tokens[at]], *map(float, times[at]), segment_kind(units)))
+        start, end = times[at].tolist()
+        segments.append(Segment(units.tokens[read.tokens[at]], start, end, segment_kind(units)))
         sure.append(read.confidences[at])
     pieces = tuple(units.tokens[number] for number in read.tokens)
     return Transcript(

@@ -60,7 +60,7 @@ class Judging(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class WordJudge:
     """A recogniser of words as a judge; ``languages`` are the beginnings of what it hears."""
 
