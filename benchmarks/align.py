@@ -58,9 +58,9 @@ def by_espeak(aligner: Aligner, texts: list[str]) -> Iterator[Clip]:
 def measured(aligner: Aligner, clips: Iterator[Clip]) -> dict[str, float | str]:
     """Align each clip and compare; a clip in which a phone lasts no time, so that it has no beginning, is left out."""
     late, own, heard, said = [], [], [], []
-    number = left_out = 0
+    left_out = 0
     units = aligner.model.facts.units
-    for number, (text, sound, phones) in enumerate(clips, 1):
+    for text, sound, phones in clips:
         blocks = list(sound.blocks)
         found = aligner.align(Sound(sound.rate, iter(blocks)), text)
         made = [(s.label, s.start) for s in found.transcript.segments if s.kind == "phoneme"]
@@ -75,7 +75,7 @@ def measured(aligner: Aligner, clips: Iterator[Clip]) -> dict[str, float | str]:
     other = [fit_of(text, sound) for text, sound in zip(said, [*heard[1:], heard[0]], strict=True)]
     off = np.abs(late)
     return {
-        "clips": number,
+        "clips": len(own),
         "left out": left_out,
         "phones": len(late),
         "median, ms": float(np.median(off)),

@@ -52,7 +52,8 @@ def output_is_what_it_says(subject: Subject) -> None:
             told = [] if times is None else [times.stretches(of) for of in times.kinds]
         except RequestError as error:
             raise CheckFailed(f"times of request {index}: {error}", "times-wrong", target.synthesize) from error
-        ensure(times is None or any(told), f"times of request {index} are empty", "times-wrong", target.synthesize)
+        timed = times is None or any(told) or _is_nothing(item)
+        ensure(timed, f"times of request {index} are empty", "times-wrong", target.synthesize)
     for suffix in kind.suffixes:
         path = subject.folder / f"output{suffix}"
         try:
@@ -60,12 +61,19 @@ def output_is_what_it_says(subject: Subject) -> None:
         except (MissingExtra, MissingProgram):
             continue
         except Exception as error:
+            if _is_nothing(made[0]) and isinstance(error, RequestError) and error.code == "empty":
+                continue
             sentence = f"{suffix} is among the suffixes, but {type(error).__name__}: {error}"
             raise CheckFailed(sentence, "suffix-unwritable", kind, suffix=suffix) from error
         size = path.stat().st_size if path.is_file() else 0
-        ensure(size > 0, f"{path.name} is empty", "output-empty", kind, suffix=suffix)
+        ensure(size > 0 or _is_nothing(made[0]), f"{path.name} is empty", "output-empty", kind, suffix=suffix)
     made[0].plot().savefig(subject.folder / "figure.png")
     ensure(subject.synthesizer([]) == [], "no requests must give no outputs", "output-count", target.synthesize)
+
+
+def _is_nothing(item: Any) -> bool:
+    """Whether an output says itself that it is nothing, such as the text of a silence."""
+    return item.amount is not None and not item.amount[0]
 
 
 def every_listed_request_is_served(subject: Subject) -> None:
