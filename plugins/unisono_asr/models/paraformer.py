@@ -126,7 +126,9 @@ class Paraformer(CTC):
             own = self.errors(self.decode(heard), batch)
             of_ctc = self.errors(greedy_hypotheses(heard), batch, "ctc_")
             return {"loss": self.ctc(heard, batch), **own, "ctc_error": of_ctc["ctc_error"]}
-        weights, targets, lengths = self.objective, batch["targets"], batch["target_lengths"]
+        lengths = batch["target_lengths"]
+        batch = batch | {"targets": batch["targets"][:, : int(lengths.max())]}  # a shard's rows may all be short
+        weights, targets = self.objective, batch["targets"]
         acoustic = self.predictor.guided(heard.memory, heard.log_probs, heard.lengths, targets, lengths)
         reader = Reader(self.decoder, acoustic, heard.memory, heard.lengths)
         seeds = self.row_seeds(batch)

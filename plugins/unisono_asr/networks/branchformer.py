@@ -38,6 +38,7 @@ class EncoderSizes:
     """Sizes of an encoder; E-Branchformer's as published for LibriSpeech's base, 12 × 256.
 
     block: ``e-branchformer`` or ``branchformer``; the latter as published is 24 × 256 with ``gate_dim`` 2048.
+    conv_dim: channels of the two convolutions in front of the blocks; ``dim`` where None, as published.
     gate_dim, kernel_size: hidden channels of the cgMLP, both halves, and its convolution.
     feed_dim: of the two half feed-forward layers of an E-Branchformer.
     merge: how the branches of a Branchformer become one; an E-Branchformer's always is ``depthwise``.
@@ -50,6 +51,7 @@ class EncoderSizes:
     dim: int = 256
     num_blocks: int = 12
     num_heads: int = 4
+    conv_dim: int | None = None
     gate_dim: int = 1024
     kernel_size: int = 31
     feed_dim: int = 1024
@@ -64,6 +66,8 @@ class EncoderSizes:
         for name in ("dim", "num_blocks", "num_heads", "gate_dim", "kernel_size", "feed_dim", "merge_kernel"):
             if getattr(self, name) < 1:
                 raise _wrong(name, getattr(self, name), "must be at least 1", "range")
+        if self.conv_dim is not None and self.conv_dim < 1:
+            raise _wrong("conv_dim", self.conv_dim, "must be at least 1", "range")
         if self.dim % self.num_heads:
             raise _wrong("dim", self.dim, f"must be a multiple of num_heads={self.num_heads}", "value")
         if self.gate_dim % 2:

@@ -31,7 +31,7 @@ class Encoder(nn.Module):
     def __init__(self, num_mels: int, sizes: EncoderSizes):
         super().__init__()
         self.sizes = sizes
-        self.subsample = Subsampling(num_mels, sizes.dim)
+        self.subsample = Subsampling(num_mels, sizes.conv_dim or sizes.dim, sizes.dim)
         self.blocks: Modules[Branchformer] = Modules(BLOCKS[sizes.block](sizes) for _ in range(sizes.num_blocks))
         self.norm = nn.LayerNorm(sizes.dim)
         self.dropout = nn.Dropout(sizes.dropout)

@@ -20,11 +20,11 @@ BEFORE = 3
 class Subsampling(nn.Module):
     """``[b, t, m]`` to ``[b, s, d]``."""
 
-    def __init__(self, num_mels: int, dim: int):
+    def __init__(self, num_mels: int, conv_dim: int, dim: int):
         super().__init__()
-        self.first = nn.Conv2d(1, dim, 3, stride=2)
-        self.second = nn.Conv2d(dim, dim, 3, stride=2)
-        self.out = nn.Linear(dim * (((num_mels - 1) // 2 - 1) // 2), dim)
+        self.first = nn.Conv2d(1, conv_dim, 3, stride=2)
+        self.second = nn.Conv2d(conv_dim, conv_dim, 3, stride=2)
+        self.out = nn.Linear(conv_dim * (((num_mels - 1) // 2 - 1) // 2), dim)
 
     def forward(
         self, mel: Float[Tensor, "b t m"], lengths: Int[Tensor, " b"]
