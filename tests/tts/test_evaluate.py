@@ -14,9 +14,10 @@ import torch
 from pydantic import BaseModel
 from refused import refused
 from unisono import Audio
-from unisono.errors import DataError
+from unisono.errors import DataError, RequestError
 from unisono_sound import measure
 from unisono_sound.corpus import Manifest, Utterance
+from unisono_sound.measure import WordJudge
 from unisono_sound.measure import evaluate as module
 from unisono_sound.measure.evaluate import held_out, long_text
 from unisono_sound.signal import GriffinLim, MelSpec, write_audio
@@ -119,7 +120,8 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(corpus, one_opinion):
-    return evaluate(Voice(request=Request), str(corpus), recogniser=Hearer(), progress=False)
+    judges = [WordJudge("someone", Hearer())]
+    return evaluate(Voice(request=Request), str(corpus), recogniser=Hearer(), judges=judges, progress=False)
 
 
 def test_one_take_of_each_text_and_all_four_systems(report):
@@ -135,6 +137,21 @@ def test_word_errors_are_pooled(report):
     wrong = measure.word_error_rate([TEXTS[1]], [TEXTS[0]])
     for system in report.systems:
         assert report.value("word error rate", system) == pytest.approx(100 * wrong.errors / (5 + 5), rel=1e-9)
+
+
+def test_judges_mark_every_system_beside_the_recogniser(report):
+    for system in report.systems:
+        own = report.value("word error rate by someone", system)
+        assert own == pytest.approx(report.value("word error rate", system))
+    assert report.facts["someone marks"] == "2 of 2 sentences"
+
+
+def test_a_judge_of_another_language_is_refused_before_anything_is_spoken(corpus):
+    voice = Voice()
+    voice.model.facts["language"] = "de"
+    with refused(RequestError, "unsupported", "judges", value="de"):
+        evaluate(voice, str(corpus), recogniser=Hearer(), judges=[WordJudge("someone", Hearer())], progress=False)
+    assert voice.asked == []
 
 
 def test_copies_have_pesq_and_synthesis_has_lengths(report):
