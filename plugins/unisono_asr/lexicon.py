@@ -16,7 +16,7 @@ import numpy as np
 
 __all__ = ["Lexicon", "Spelt"]
 
-EDIT, BORDER, RARITY = 1.0, 0.6, 0.12
+EDIT, BORDER, RARITY = 1.0, 0.6, 0.25
 """What an edit costs, a border that was not heard or not kept, and a word per unit of -log of its share."""
 MOST_PHONES = 18
 """Of a stretch that is one word."""
