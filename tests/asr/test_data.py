@@ -89,7 +89,9 @@ def test_features_of_all_speeds_are_log_mels(root):
     assert set(made) == {"mel", "mel_0.9", "mel_1.1"} and facts["seconds"] == pytest.approx(1.5)
     time = torch.arange(24000) / 16000
     wave = 0.1 * torch.sin(2 * math.pi * 110 * time)
-    assert (made["mel"] - LogMel(SPEECH)(wave[None])[0]).abs().max() < 0.1  # the file has 16 bits
+    heard = LogMel(SPEECH)(wave[None])[0]
+    loud = heard > -6  # the file has 16 bits
+    assert loud.any() and (made["mel"] - heard)[loud].abs().max() < 0.02
 
 
 @pytest.mark.parametrize("snr", [0.0, 10.0])
@@ -186,10 +188,11 @@ def test_phones_have_a_vocabulary():
     data.prepare(progress=False)
     facts = data.describe()
     assert facts.units.kind == "phones" and facts.units.tokens[1] == " " and "ˈ" not in "".join(facts.units.tokens)
-    words = {word: phones for word, phones, _ in facts.vocabulary}
-    text = data.train_set.items[0].utterance.text
-    said = data.units.encode([words[word.strip(".,?!").lower()].split() for word in text.split()])
-    assert said == data.train_set.item(0, torch.Generator())["targets"].tolist()
+    item = data.train_set.items[0]
+    words = [word.strip(".,?!").lower() for word in item.utterance.text.split()]
+    said = " ".join(data.units.tokens[number] for number in data.train_set.targets[0]).split("   ")
+    assert len(words) == len(said) > 3
+    assert set(zip(words, said, strict=True)) <= {(word, phones) for word, phones, _ in facts.vocabulary}
     counts = [count for *_, count in facts.vocabulary]
     assert counts == sorted(counts, reverse=True)
 
