@@ -51,9 +51,7 @@ def at_speed(wave: Float[Tensor, " n"], rate: int, speed: float) -> Float[Tensor
     return played(wave, rate, speed)[0]
 
 
-def with_noise(
-    mel: Float[Tensor, "t m"], noise: Float[Tensor, "t m"], snr_db: float
-) -> Float[Tensor, "t m"]:
+def with_noise(mel: Float[Tensor, "t m"], noise: Float[Tensor, "t m"], snr_db: float) -> Float[Tensor, "t m"]:
     """Add noise to speech, both as log mel magnitudes: their powers are added, as they are in the mean of any phase.
 
     ``snr_db`` compares the mean powers of the frames. The sum is never quieter than the speech alone.

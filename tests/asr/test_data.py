@@ -9,9 +9,10 @@ from recognisers import drawn
 from refused import refused
 from unisono.errors import DataError, RecipeError
 from unisono.recipe import Recipe
-from unisono_asr.data import RecognitionData, UnitOptions, Variation, least_steps
+from unisono_asr.data import RecognitionData
 from unisono_asr.facts import RecognitionFacts
 from unisono_asr.features import SPEECH, at_speed, extract, with_noise
+from unisono_asr.items import UnitOptions, Variation, least_steps
 from unisono_asr.noise import Noise
 from unisono_sound.corpus import AudioLimits, FrontEndOptions, ReadingOptions, Utterance
 from unisono_sound.signal import LogMel, write_audio
@@ -215,5 +216,7 @@ def test_digits_of_the_free_spoken_digit_dataset(tmp_path):
     recipe = Recipe.read("asr/digits", [f"--data.root={folder}", "--data.num_processes=1"])
     data = recipe.build_data()
     data.prepare(progress=False)
-    assert {item.utterance.text for item in data.val_set.items} <= {data.units.text(ids) for ids in data.val_set.targets}
+    assert {item.utterance.text for item in data.val_set.items} <= {
+        data.units.text(ids) for ids in data.val_set.targets
+    }
     assert len(data.train_set) > 100 and not data.audit.dropped

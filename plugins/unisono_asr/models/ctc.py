@@ -15,13 +15,12 @@ from unisono_sound.corpus import level
 from unisono_sound.signal import LogMel, resample
 
 from unisono_asr.hearing import Hearing
+from unisono_asr.items import FRAMES_PER_STEP
 from unisono_asr.models.posteriors import Hypothesis, Posteriors
 from unisono_asr.networks.augment import SpecAugment
 from unisono_asr.networks.branchformer import EncoderSizes
 from unisono_asr.networks.ctc import Path, ctc_loss, distance, greedy
 from unisono_asr.networks.encoder import Encoder, EncoderStream
-
-FRAMES_PER_STEP = 4
 
 
 class CTC(Hearing):

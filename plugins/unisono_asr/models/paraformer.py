@@ -18,6 +18,7 @@ Shapes: b batch, t steps, v units with the blank, u units, d channels, k hypothe
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -92,7 +93,7 @@ class Paraformer(CTC):
         encoder: EncoderSizes = EncoderSizes(),  # noqa: B008
         decoder: DecoderSizes = DecoderSizes(),  # noqa: B008
         predictor: Literal["ctc", "cif"] = "ctc",
-        objective: ParaformerObjective = ParaformerObjective(),  # noqa: B008
+        objective: ParaformerObjective = ParaformerObjective(),
         augment: SpecAugment = SpecAugment(),  # noqa: B008
     ):
         super().__init__(encoder=encoder, augment=augment)
@@ -212,10 +213,11 @@ class Paraformer(CTC):
             own = tokens[row : row + 1, :count]
             if count + int((own[:, 1:] == own[:, :-1]).sum()) > size:
                 edges = [place * size // count for place in range(count + 1)]
-                found.append(tuple((start, max(stop, start + 1)) for start, stop in zip(edges, edges[1:], strict=False)))
+                found.append(tuple((start, max(stop, start + 1)) for start, stop in pairwise(edges)))
                 continue
-            log_probs = heard.log_probs[row : row + 1, :size]
-            found.append(tuple(forced(log_probs, heard.lengths[row : row + 1], own, acoustic.lengths[row : row + 1]).spans(0)))
+            part = slice(row, row + 1)
+            path = forced(heard.log_probs[part, :size], heard.lengths[part], own, acoustic.lengths[part])
+            found.append(tuple(path.spans(0)))
         return found
 
 

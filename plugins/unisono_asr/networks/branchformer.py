@@ -82,7 +82,7 @@ class EncoderSizes:
             want = "depthwise" if self.block == "e-branchformer" else "concat, learned or fixed"
             raise _wrong("merge", self.merge, f"does not go with block={self.block}: give {want}", "conflict")
         if self.chunks.steps and self.merge == "learned":
-            raise _wrong("merge", self.merge, "looks at a whole recording: with chunks give concat or fixed", "conflict")
+            raise _wrong("merge", self.merge, "looks at a whole recording: give concat or fixed", "conflict")
         if self.chunks.steps < 0 or self.chunks.left < 0:
             raise _wrong("chunks", self.chunks, "counts steps and chunks, which are at least 0", "range")
 
@@ -143,7 +143,7 @@ class EBranchformer(Branchformer):
 
     ::
 
-        x ─ + ½ feed-forward ─ + [attention ‖ cgMLP ─ merge with a depthwise convolution] ─ + ½ feed-forward ─ LayerNorm ─
+        x ─ + ½ feed-forward ─ + [attention ‖ cgMLP ─ depthwise merge] ─ + ½ feed-forward ─ LayerNorm ─
     """
 
     def __init__(self, sizes: EncoderSizes):

@@ -34,9 +34,7 @@ class Subsampling(nn.Module):
         padded = F.pad(mel, (0, 0, BEFORE, 4 * steps - mel.shape[1]))
         return self.stretch(padded, 0, lengths), -(-lengths // 4)
 
-    def stretch(
-        self, mel: Float[Tensor, "b t m"], start: int, lengths: Int[Tensor, " b"]
-    ) -> Float[Tensor, "b s d"]:
+    def stretch(self, mel: Float[Tensor, "b t m"], start: int, lengths: Int[Tensor, " b"]) -> Float[Tensor, "b s d"]:
         """Return the steps from ``start`` on, of mels that begin ``BEFORE`` frames before these and end with what the
         last of them reads, 4 s + 3 frames; of those from ``lengths`` on nothing is read."""
         x = mel[:, None] * inside(mel.shape[1], 4 * start - BEFORE, lengths)
