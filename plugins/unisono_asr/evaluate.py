@@ -84,7 +84,8 @@ def evaluate(
         if other is not None:
             words = attempt(failures, utterance.id, other.name, _timed, other, wave, model.sample_rate)
             if words is not None:
-                told = tallies[other.name].count_words(utterance.text, said, *words, reader)
+                text, factor = words
+                told = tallies[other.name].count_words(utterance.text, said, text, factor, reader)
                 items.append({"id": utterance.id, "system": other.name, **told})
     if not items:
         raise DataError("no recording could be heard", code="empty", path="data", value=len(known))
