@@ -139,27 +139,5 @@ def _by_head(model: Any, heard: Heard) -> Transcript:
 def _timed(other: Recogniser, wave: torch.Tensor, rate: int) -> tuple[str, float]:
     """What an outsider writes down, and its real-time factor."""
     begun = time.perf_counter()
-    return other.transcribe(wave.numpy(), rate), time.perf_counter() - begun
-
-
-def _count(
-    system: _System, model: Any, utterance: Utterance, said: list[int], made: Transcript, seconds: float, name: str
-) -> dict[str, Any]:
-    units = model.facts.units
-    wanted, heard = units.symbols(said), units.symbols(made.tokens)
-    system.units += unit_error_rate(wanted, heard)
-    system.counts.append(abs(len(heard) - len(wanted)) / len(wanted))
-    system.factors.append(seconds / made.seconds)
-    measures = {"right": ("accuracy", "higher"), "mean confidence": ("mean_confidence", "")}
-    measures["calibration error"] = ("error", "lower")
-    sure = [
-        of(f"{what}: {measure}", lambda s, n=name, p=pick: percent(getattr(getattr(s, n), p)), **percents, better=way)
-        for what, name in (("units", "unit_sure"), ("words", "word_sure"))
-        for measure, (pick, way) in measures.items()
-    ]
-    fast = [
-        of("real-time factor, median", lambda s: median(s.factors) if s.factors else None, digits=4, better="lower")
-    ]
-    return [Section("what is heard", heard), Section("how sure it is", sure), Section("how fast it is", fast)]
     words = other.transcribe(wave.numpy(), rate)
     return words, (time.perf_counter() - begun) * rate / len(wave)

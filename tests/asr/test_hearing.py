@@ -7,6 +7,7 @@ import pytest
 import torch
 from refused import refused
 from tones_heard import LETTERS, RATE, TONE, listener, say
+from unisono import cli, export
 from unisono.errors import RequestError
 from unisono_asr.hearing import LEAST_SECONDS
 from unisono_asr.request import Sound
@@ -54,7 +55,16 @@ def test_transcripts_are_written_as_text_times_and_numbers(hear, tmp_path, suffi
         assert all(word in content for word in TEXT.split())
 
 
-@pytest.mark.parametrize("rate", [4000 + 4000, 11_025, 22_050, 44_100])
+def test_a_recording_is_written_down_by_the_command(hear, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "load", lambda checkpoint, **options: hear)
+    write_audio(tmp_path / "said.wav", torch.from_numpy(say(TEXT)[0]), RATE)
+    command = ["generate", "MODEL", str(tmp_path / "said.wav"), "-o", str(tmp_path / "words.txt")]
+    assert cli.main([*command, "--times", str(tmp_path / "words.srt")]) == 0
+    assert (tmp_path / "words.txt").read_text("utf-8") == TEXT
+    assert "cab bad" in (tmp_path / "words.srt").read_text("utf-8")
+
+
+@pytest.mark.parametrize("rate", [8000, 11_025, 22_050, 44_100])
 def test_any_rate_is_heard(hear, rate):
     wave, _ = say(TEXT, rate)
     assert hear(samples=wave.tolist(), sample_rate=rate).text == TEXT

@@ -29,42 +29,42 @@ All of it is propose, verify, commit: `unisono.verify`.
 """
 
 from unisono_text.lossless.arithmetic import Coded, arithmetic
-from unisono_text.lossless.cascade import DEFERRALS, Cascade, cascade
 from unisono_text.lossless.asynchronous import Asynchronous, pearl
+from unisono_text.lossless.cascade import DEFERRALS, Cascade, cascade
 from unisono_text.lossless.catalogue import CATALOGUE, Decoding, method_of
 from unisono_text.lossless.decoding import generate
-from unisono_text.lossless.ensemble import Contrastive, Weighted, ensemble
 from unisono_text.lossless.draft_process import DraftProcess, process_of
+from unisono_text.lossless.ensemble import Contrastive, Weighted, ensemble
 from unisono_text.lossless.entry import Entry, Means
-from unisono_text.lossless.mask_tree import MaskTree
 from unisono_text.lossless.mask_draft import MaskDraft, parallel_draft
+from unisono_text.lossless.mask_tree import MaskTree
 from unisono_text.lossless.networks import CausalNetwork, TransformersNetwork
 from unisono_text.lossless.ngram import AdaptiveNGram, adaptive_ngram
 from unisono_text.lossless.pair import PairDraft, PairRule
 from unisono_text.lossless.parallel import ParallelDraft, parallel_speculative
 from unisono_text.lossless.specexec import SpecExec
 from unisono_text.lossless.tr_jacobi import TRJacobi
-from unisono_text.lossless.window import AdaptiveWindow, windowed_jacobi
-from unisono_text.lossless.units import Confident, MaskedSpan, lexical_units
 from unisono_text.lossless.transfer_tree import transferred_tree
+from unisono_text.lossless.units import Confident, MaskedSpan, lexical_units
+from unisono_text.lossless.window import AdaptiveWindow, windowed_jacobi
 
 __all__ = [
     "CATALOGUE",
     "DEFERRALS",
     "AdaptiveNGram",
     "AdaptiveWindow",
-    "Cascade",
     "Asynchronous",
+    "Cascade",
     "CausalNetwork",
     "Coded",
+    "Confident",
     "Contrastive",
     "Decoding",
     "DraftProcess",
     "Entry",
-    "MaskTree",
-    "Confident",
-    "MaskedSpan",
     "MaskDraft",
+    "MaskTree",
+    "MaskedSpan",
     "Means",
     "PairDraft",
     "PairRule",
@@ -82,8 +82,8 @@ __all__ = [
     "method_of",
     "parallel_draft",
     "parallel_speculative",
-    "windowed_jacobi",
-    "transferred_tree",
     "pearl",
     "process_of",
+    "transferred_tree",
+    "windowed_jacobi",
 ]

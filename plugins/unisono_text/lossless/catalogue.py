@@ -48,16 +48,15 @@ from unisono_text.lossless.arithmetic import arithmetic
 from unisono_text.lossless.cascade import ENTRY as CASCADE
 from unisono_text.lossless.ensemble import ENTRY as ENSEMBLE
 from unisono_text.lossless.entry import Entry, Means, fill
-from unisono_text.lossless.mask_tree import ENTRY as SPACE
 from unisono_text.lossless.mask_methods import MASK_DRAFTS
+from unisono_text.lossless.mask_tree import ENTRY as SPACE
 from unisono_text.lossless.ngram import adaptive_ngram
 from unisono_text.lossless.parallel import parallel_speculative
 from unisono_text.lossless.specexec import ENTRY as SPECEXEC
 from unisono_text.lossless.tr_jacobi import ENTRY as TR_JACOBI
-from unisono_text.lossless.window import ENTRY as JACOBI
-from unisono_text.lossless.units import LUD
-from unisono_text.lossless.mask_draft import MASK_DRAFTS
 from unisono_text.lossless.transfer_tree import HIDDEN_TRANSFER
+from unisono_text.lossless.units import LUD
+from unisono_text.lossless.window import ENTRY as JACOBI
 
 Decoding = Literal[
     "plain",

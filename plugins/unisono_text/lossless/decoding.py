@@ -50,8 +50,7 @@ def generate(
         temperature: 0 is greedy.
         seed: of all rows; row i draws with its own numbers.
         end: the id at which a row ends, such as ``model.config.eos_token_id``.
-        draft: another such model, for ``speculative``, ``coupled`` and ``pearl``; it must share the tokenizer.
-        draft: another such model, for ``speculative``, ``coupled`` and ``specexec``; it must share the tokenizer.
+        draft: another such model, for methods with a ``draft``, such as ``speculative``; it must share the tokenizer.
         tokenizer, draft_tokenizer: where both are given, their vocabularies are compared.
         options: of the method, such as ``num_draft``; ``beams`` of ``arithmetic`` is how many rows share a lattice,
             and their number must be a multiple of it.

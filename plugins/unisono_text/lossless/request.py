@@ -17,7 +17,6 @@ LENGTH = 64
 
 
 class ContinueRequest(Request):
-    """What can be asked of ``text/ar``, ``text/medusa``, ``text/pass`` and ``text/space``."""
     """What can be asked of ``text/ar`` and of the models on one."""
 
     text: str = Field(
@@ -31,8 +30,8 @@ class ContinueRequest(Request):
     )
     top_k: int | None = Field(default=None, ge=1, description="draw from so many of the likeliest tokens")
     decoding: Decoding = Field(
-        default="plain", description="how several tokens are had of one evaluation; cascade and ensemble change the law"
-        default="plain", description="how several tokens are had of one evaluation; lud alone changes the law"
+        default="plain",
+        description="how several tokens are had of one evaluation; cascade, ensemble and lud change the law",
     )
     num_draft: int | None = Field(
         default=None, ge=1, le=256, description="tokens of a draft at most (default: the method's)"
@@ -40,24 +39,27 @@ class ContinueRequest(Request):
     block: int | None = Field(
         default=None, ge=1, le=2**20, description="of gauss-seidel: tokens that are solved together (default 16)"
     )
-    tree: tuple[int, ...] | None = Field(
-        default=None,
-        description="of medusa: how many of each head's likeliest tokens are tried (default 3, 2); "
-        "of tr-jacobi: ranks of each level (default: a template of 11 nodes)",
-        default=None, description="of medusa and hidden-transfer: how many of each step's likeliest are tried (default 3, 2)"
-        description="of medusa and hidden-transfer: how many of each step's likeliest are tried (default 3, 2)",
-    )
-    beams: int | None = Field(
-        default=None, ge=1, le=2**20, description="of arithmetic: how many samples cover the law together (default 1)"
-    )
     window: int | None = Field(
         default=None, ge=1, le=2**20, description="of jacobi: positions of a window that adapts, at most (default: all)"
+    )
+    tree: tuple[int, ...] | None = Field(
+        default=None,
+        description="of medusa and hidden-transfer: how many of each step's likeliest tokens are tried (default 3, 2); "
+        "of tr-jacobi: ranks of each level (default: a template of 11 nodes)",
+    )
+    budget: int | None = Field(
+        default=None, ge=1, le=2048, description="of specexec: nodes of the draft's tree at most (default 16)"
+    )
+    branch: int | None = Field(
+        default=None, ge=1, le=64, description="of specexec: tokens tried behind a node at most (default 8)"
     )
     deferral: Literal["chow", "diff", "opt", "token-v1", "token-v2", "token-v3"] | None = Field(
         default=None, description="of cascade: what of the draft's law stands (default token-v3)"
     )
     alpha: float | None = Field(
-        default=None, description="of cascade: how much is left to the draft; its range is the deferral's"
+        default=None,
+        description="of cascade: how much is left to the draft, in the deferral's range; of lud: tokens are emitted "
+        "while the probability of each is above it, in (0, 1) (default 0.9)",
     )
     weight: float | None = Field(
         default=None, ge=0, le=1, description="of ensemble: of the model's own law in the mixture (default 0.5)"
@@ -68,20 +70,12 @@ class ContinueRequest(Request):
     alternate: bool | None = Field(
         default=None, description="of ensemble: the model proposes the token after a whole draft (default: no)"
     )
+    beams: int | None = Field(
+        default=None, ge=1, le=2**20, description="of arithmetic: how many samples cover the law together (default 1)"
+    )
     beam: int = Field(default=0, ge=0, description="of arithmetic: which of them this one is, from 0")
-    budget: int | None = Field(
-        default=None, ge=1, le=2048, description="of specexec: nodes of the draft's tree at most (default 16)"
-    )
-    branch: int | None = Field(
-        default=None, ge=1, le=64, description="of specexec: tokens tried behind a node at most (default 8)"
-    )
 
     option_names: ClassVar[tuple[str, ...]] = OPTIONS
-    alpha: float | None = Field(
-        default=None,
-        description="of lud: tokens are emitted while the probability of each is above it, in (0, 1) (default 0.9)",
-    )
-
     """The fields that are options of a method."""
 
     @property

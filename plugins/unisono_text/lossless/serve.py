@@ -60,16 +60,9 @@ def continue_texts(
     """Return a text per request: the prompt and what follows, cut where it ended.
 
     ``order`` says in which round each token was committed, −1 for the prompt's. ``facts`` has ``prompt_tokens``,
-    ``steps`` (rounds), ``ended``, ``proposed`` and ``accepted`` tokens, and the method's ``exactness``. Raises
-    ``RequestError`` for a prompt that does not fit, and for a component that is missing or of another tokenizer.
-    ``steps`` (rounds), ``ended``, ``proposed`` and ``accepted`` tokens, and ``lost`` where a draft process was: why, and
-    that the rest was decoded plainly. Raises ``RequestError`` for a prompt that
-    does not fit, and for a component that is missing or of another tokenizer.
-    ``steps`` (rounds), ``ended``, ``proposed`` and ``accepted`` tokens, and, where a draft process was lost and the rest
-    decoded plainly, ``lost``: why. Raises ``RequestError`` for a prompt that does not fit, and for a component that is
-    ``steps`` (rounds), ``ended``, ``proposed`` and ``accepted`` tokens, and, where a draft process was lost, ``lost``:
-    why the rest was decoded plainly. Raises ``RequestError`` for a prompt that does not fit, and for a component that
-    is missing or of another tokenizer.
+    ``steps`` (rounds), ``ended``, ``proposed`` and ``accepted`` tokens, the method's ``exactness``, and, where a draft
+    process was lost, ``lost``: why the rest was decoded plainly. Raises ``RequestError`` for a prompt that does not
+    fit, and for a component that is missing or of another tokenizer.
     """
     tasks = []
     for number, request in enumerate(requests):
@@ -183,13 +176,11 @@ class Batch:
             return KVCache(rows, device)
 
         try:
-            means = means_of(model, request)
             means = means_of(model, request, self.lost.append)
             going = rounds(
                 means.target,
                 tokens.to(device),
                 method_of(request.decoding, means, cache=memory, **request.options),
-                method_of(request.decoding, means_of(model, request, self.lost.append), cache=memory, **request.options),
                 self.limit,
                 seeds=[task.seed for task in tasks],
                 lengths=self.lengths.to(device),
