@@ -56,6 +56,7 @@ class KVCache:
             )
         self.length = torch.zeros(num_rows, dtype=torch.int64, device=device)
         self._sizes: tuple[int, bool] | None = (0, True)
+        self._raw: set[int] = set()  # layers whose unused memory was never written
         self.layers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def append(
@@ -78,22 +79,28 @@ class KVCache:
         used = n + longest
         # Rows of one length are written as a plain slice, which is many times cheaper.
         slots = None if even else (self.length[:, None] + torch.arange(n, device=key.device))[:, None, :, None]
-        kept = []
+        kept, grown = [], False
         for new, old in zip((key, value), self.layers.get(layer, (None, None)), strict=True):
             have = 0 if old is None else old.shape[2]
             if have < used:
-                # Zeros: unused memory may hold NaN, and NaN times an attention weight of 0 is NaN.
-                bigger = new.new_zeros(*new.shape[:2], max(used, 2 * have), new.shape[3])
+                bigger = new.new_empty(*new.shape[:2], max(used, 2 * have), new.shape[3])
                 if old is not None:
-                    bigger[:, :, :have] = old
-                old = bigger
+                    bigger[:, :, :longest] = old[:, :, :longest]
+                old, grown = bigger, True
             assert old is not None
+            if not even and (grown or layer in self._raw):
+                # What a shorter row has not written is returned: NaN there times an attention weight of 0 is NaN.
+                old[:, :, longest:] = 0
             # In place: copying the whole buffer at each call would cost more and more.
             if slots is None:
                 old[:, :, longest:used] = new
             else:
                 old.scatter_(2, slots.expand_as(new), new)
             kept.append(old)
+        if not even:
+            self._raw.discard(layer)
+        elif grown:
+            self._raw.add(layer)
         self.layers[layer] = (kept[0], kept[1])
         return kept[0][:, :, :used], kept[1][:, :, :used]
 

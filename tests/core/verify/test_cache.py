@@ -257,6 +257,15 @@ def test_rows_of_one_length_are_cached_as_others_are(rows):
             cache.truncate(torch.full((len(cache.length),), keep) + (torch.arange(len(cache.length)) == rows) * 2)
 
 
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("lengths", [LENGTHS, torch.tensor([4, 4, 4])])
+def test_memory_that_nothing_was_written_to_is_not_read(name, lengths, monkeypatch):
+    """As it comes, memory may hold NaN. Rows of one length become rows of several when one accepts more."""
+    without = run(name, None, lengths=lengths)
+    monkeypatch.setattr(torch.Tensor, "new_empty", lambda x, *shape: x.new_full(shape, torch.nan))
+    assert torch.equal(run(name, KVCache, lengths=lengths).tokens, without.tokens)
+
+
 def test_what_a_cache_saves():
     """One token at a time: without a cache n (n + 1) / 2 tokens are computed, with it each once."""
     plain = decode(PLAIN, PROMPT[:1, :1], autoregressive(), LIMIT)
