@@ -1,4 +1,4 @@
-"""Mask trees, TR-Jacobi and SpecExec: the tokens of plain decoding, the rounds of a plain simulation, the best nodes."""
+"""Mask trees, TR-Jacobi and SpecExec: tokens of plain decoding, rounds of a plain simulation, the best nodes."""
 
 import itertools
 import math
@@ -94,9 +94,7 @@ def test_tokens_are_those_of_plain_decoding(name, seed, temperature, end, limit,
 def test_something_is_accepted_and_no_round_commits_more_than_a_path(name, temperature):
     """Else the tests here would verify nothing."""
     out = run(METHODS[name](DRAFT), temperature=temperature, limit=60)
-    deepest = {"space": 3, "space, one mask": 1, "tr-jacobi": 8, "tr-jacobi, all n-grams": 3, "specexec": 12}.get(
-        name, 3
-    )
+    deepest = {"space": 3, "space, one mask": 1, "tr-jacobi": 8, "specexec": 12}.get(name, 3)
     assert 0 < int(out.accepted.sum()) < int(out.proposed.sum())
     made = out.length - LENGTHS
     assert (out.rounds >= (made / (deepest + 1)).ceil()).all() and (out.rounds + out.accepted == made).all()

@@ -80,7 +80,8 @@ class Target:
         self.nfe = 0
         self.positions = 0
         self._itself: Tensor | None = None
-        self._entries: list[int] | None = None  # of each row in the cache, where that is known
+        self._entries: list[int] | None = None  # of each row in the cache when its length was `_known`
+        self._known: Tensor | None = None
         if self.cache is not None and (len(self.cache.length) != num_rows or bool(self.cache.length.any())):
             raise UnisonoError(
                 "cache returned one that is in use: give a function that makes an empty one each time",
@@ -100,7 +101,7 @@ class Target:
         if self.cache is None:
             held, entries = torch.zeros_like(prefix.length), [0] * b
         else:
-            entries = self._entries
+            entries = self._entries if self.cache.length is self._known else None  # else somebody shortened it
             if entries is None or any(entry >= length for entry, length in zip(entries, lengths, strict=True)):
                 self.cache.truncate(prefix.length - 1)
                 entries = self.cache.length.tolist()
@@ -108,7 +109,8 @@ class Target:
         waiting = {length - entry for entry, length in zip(entries, lengths, strict=True)}
         if proposal.parent is None and len(waiting) == 1:
             logits = self._chain(prefix, proposal, held, waiting.pop())
-            self._entries = None if n else lengths
+            if not n and self.cache is not None:
+                self._entries, self._known = lengths, self.cache.length
             return logits
         pending = prefix.length - held
         # Columns that are padding in every row are left out; a tree keeps all nodes, since `select` needs their places.

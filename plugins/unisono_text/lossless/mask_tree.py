@@ -1,7 +1,7 @@
 """Mask tree: a model drafts for itself and verifies in one evaluation (Yi et al., 2024, SPACE, arXiv:2402.11809).
 
-Mask tokens ask "what comes here?", as PaSS's look-ahead tokens do. PaSS evaluates the model twice in a round, to ask and
-to verify. Here a group of masks stands behind the prefix and behind every candidate, so that the answers are there
+Mask tokens ask "what comes here?", as PaSS's look-ahead tokens do. PaSS evaluates the model twice in a round, to ask
+and to verify. Here a group of masks stands behind the prefix and behind every candidate, so that the answers are there
 wherever the verification ends:
 
 ::

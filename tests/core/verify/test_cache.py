@@ -193,7 +193,7 @@ def test_the_comparison_sees_a_broken_cache(broken):
 
 
 class Anything:
-    """Proposes chains and trees at random: empty ones, twins, tokens beyond the vocabulary, more than there is room for.
+    """Proposes chains and trees at random: empty, twins, tokens beyond the vocabulary, more than there is room for.
 
     Many of its tokens are right, so that paths of every length are accepted.
     """
@@ -208,10 +208,8 @@ class Anything:
 
     def __call__(self, prefix, last, target, draw):
         n, chain, b = int(self.draw(8, 1)), bool(self.draw(2, 1)), len(prefix.length)
-        parents = [int(self.draw(i + 1, 1)) - 1 for i in range(n)]
-        blank = Proposal(
-            self.draw(VOCAB + 3, b, n), self.draw(6, b, n) > 0, None if chain else torch.tensor(parents).long()
-        )
+        parent = torch.tensor([int(self.draw(i + 1, 1)) - 1 for i in range(n)], dtype=torch.int64)
+        blank = Proposal(self.draw(VOCAB + 3, b, n), self.draw(6, b, n) > 0, None if chain else parent)
         where = (prefix.length[:, None] + blank.depth).clamp_max(LIMIT - 1)
         tokens = torch.where(self.draw(3, b, n) > 0, self.truth.gather(1, where), blank.tokens)
         return Proposal(tokens, blank.real, blank.parent)
