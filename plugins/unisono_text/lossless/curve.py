@@ -54,7 +54,7 @@ class Point:
         at: its α or the mixture's weight; None for the target and the draft.
         bits: per character, under the target.
         tokens_per_evaluation: of the target; of the draft for its own texts.
-        draft_evaluations: per token.
+        draft_evaluations: per token, in batches: while any row of a batch is drafting, all of them count.
     """
 
     law: str
