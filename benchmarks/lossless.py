@@ -1,6 +1,6 @@
 """Parallel decoding of autoregressive models against plain cached decoding: what each method costs, and what it gains.
 
-    python benchmarks/lossless.py                     # a small model, made and trained for a minute
+    python benchmarks/lossless.py [--quick]           # a small model, made and trained for a minute, or not at all
     python benchmarks/lossless.py --model my-ar --component draft=my-small-ar --on my-medusa my-pass --text plain=a.txt
     python benchmarks/lossless.py --transformers gpt2
 
@@ -94,6 +94,7 @@ def measure(rows: list[Row], prompts: list[str], repeats: int, now: Callable[[],
     """Have every row continue every prompt, in turns; the first row is plain decoding."""
     for row in rows:  # caches, processes and kernels
         row.run(prompts[0])
+        row.lost = ""
     for turn in range(repeats):
         spent, busy = [0.0] * len(rows), [0.0] * len(rows)
         for number, prompt in enumerate(prompts):
@@ -298,7 +299,7 @@ def _models(args: argparse.Namespace) -> tuple[Any, list[tuple[str, Any]]]:
     if args.transformers:
         return Foreign(args.transformers, args.draft, args.device), []
     if not args.model:
-        return made_model().to(args.device), []
+        return made_model(1 if args.quick else 160).to(args.device), []
     import unisono
 
     def load(folder: str, **components: str) -> Any:
@@ -342,6 +343,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="turns")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--quick", action="store_true", help="the small model is not trained: costs mean something")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--json", type=Path, help="also write the numbers there")
     args = parser.parse_args()

@@ -83,7 +83,8 @@ class Foreign:
         import transformers
 
         def network(name: str) -> Any:
-            return transformers.AutoModelForCausalLM.from_pretrained(name).eval().to(device)
+            made: Any = transformers.AutoModelForCausalLM.from_pretrained(name)
+            return made.eval().to(device)
 
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         self.model, self.draft = network(folder), None if draft is None else network(draft)

@@ -82,7 +82,7 @@ def code(seed: int, lines: int) -> str:
 MADE = {"plain": plain, "repetitive": repetitive, "code-like": code}
 
 
-def made_model(steps: int = 160) -> Any:
+def made_model(steps: int) -> Any:
     """Return a small text/ar that has read the three kinds for a minute, with a smaller one as its draft."""
     import torch
     from unisono.recipe import Recipe
@@ -99,14 +99,14 @@ def made_model(steps: int = 160) -> Any:
                     "format": 2,
                     "model": {"name": "text/ar", "network": network},
                     "data": {**data, "corpus": {"tokenizer": "characters"}, "context": 256, "batch_size": 4},
-                    "optim": {"lr": 2e-3, "warmup_steps": 20},
+                    "optim": {"lr": 2e-3, "warmup_steps": min(20, steps)},
                     "seed": 1,
                 }
             )
             corpus = recipe.build_data()
             corpus.prepare(progress=False)
             model = recipe.build_model(corpus.describe()).train()
-            optimizer = model.optim.optimizer(model)
+            optimizer = model.make_optimizer(model)
             loader = iter(())
             for _ in range(steps * share):
                 batch = next(loader, None)

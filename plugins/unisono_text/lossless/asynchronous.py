@@ -47,7 +47,7 @@ class Asynchronous:
         draft: the process that holds the network.
         num_draft: tokens of a proposal at most; the process drafts up to twice that and one ahead.
         clock: steps that the draft makes per evaluation, for reproducible counts; None: as many as there is time for.
-        deadline: seconds without an answer after which the process is taken for lost; its start counts.
+        deadline: seconds without an answer after which the process is taken for lost, once it has started.
         cache: whether the draft keeps keys and values.
         on_loss: told why the process is lost; decoding then goes on without a draft. None: that is an error.
 

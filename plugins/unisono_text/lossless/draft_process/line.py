@@ -15,6 +15,8 @@ from unisono.stopping import may_stop
 
 from unisono_text.lossless.draft_process.messages import LostError
 
+START = 600.0
+"""Seconds in which a process must be ready: it imports PyTorch, which takes seconds, and minutes where all is busy."""
 GLANCE = 0.05
 """Seconds between two looks at whether anybody still waits for the text."""
 
@@ -45,12 +47,12 @@ class Line:
         self.sessions = 0
         self.end = weakref.finalize(self, _end, self.process, here, os.getpid())
 
-    def load(self, network: bytes, deadline: float) -> None:
+    def load(self, network: bytes) -> None:
         """Give it its network, once it reads; raises LostError."""
-        until = time.monotonic() + deadline
-        self.await_("up", until, deadline)
+        until = time.monotonic() + START
+        self.await_("up", until, START)
         self.send("load", network)
-        self.await_("ready", until, deadline)
+        self.await_("ready", until, START)
 
     def answers(self, deadline: float) -> bool:
         """Whether it answers within `deadline` seconds."""

@@ -35,7 +35,8 @@ class DraftProcess:
         """Return a process that answers; ``give_back`` it.
 
         Raises:
-            LostError: where it does not answer within `deadline` seconds.
+            LostError: for a process that does not start; one in use before that gives no answer within `deadline`
+                seconds is ended, and another started.
             UnisonoError: for a network that cannot be sent, and on Windows.
         """
         while self._idle:
@@ -47,7 +48,7 @@ class DraftProcess:
         network = self._pickled()
         line = Line(self._threads)
         try:
-            line.load(network, deadline)
+            line.load(network)
         except BaseException:
             line.end()
             raise
