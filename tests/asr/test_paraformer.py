@@ -109,6 +109,16 @@ def test_guided_cif_fires_as_often_as_it_is_told(lengths):
     assert predictor.weight.weight.grad.abs().sum() > 0
 
 
+def test_cif_is_summed_outside_of_autocast():
+    torch.manual_seed(0)
+    predictor, memory, lengths = IntegrateAndFirePredictor(6, 3), drawn(1, 50, 6), torch.tensor([50])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        alpha = predictor.weights(memory, lengths)
+        found = predictor.free(memory, torch.zeros(1, 50, 3), lengths)
+    assert alpha.dtype == torch.float64 and found.embeddings.dtype == torch.float32
+    assert torch.equal(found.embeddings, box(memory, alpha, lengths, tail=1 - TAIL)[0])
+
+
 # ---- compressed posteriors -------------------------------------------------------------------------
 
 
