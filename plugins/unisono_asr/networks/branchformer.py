@@ -130,7 +130,7 @@ class Branchformer(nn.Module):
         """Return what the two branches add."""
         heard, before = self.far_norm(x), None
         if past is not None:
-            before = past.get("attention", heard[:, :0])
+            before = past["attention"] if "attention" in past else heard[:, :0]
             both = torch.cat([before, heard], 1)
             past["attention"] = both[:, max(0, both.shape[1] - self.kept) :]
         far = self.dropout(self.attention(heard, places, seen, before))

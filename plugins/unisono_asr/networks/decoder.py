@@ -83,5 +83,6 @@ class Reader:
     def __call__(
         self, tokens: Int[Tensor, "b n"], known: Bool[Tensor, "b n"], query: Int[Tensor, "b k"] | None = None
     ) -> Float[Tensor, "b k v"]:
-        self.logits = self.decoder(tokens, known, self.acoustic, self.memory, self.lengths)
-        return at_sites(self.logits, query)
+        logits = self.decoder(tokens, known, self.acoustic, self.memory, self.lengths)
+        self.logits = logits
+        return at_sites(logits, query)
