@@ -1,4 +1,4 @@
-"""Lossless decoding: autoregressive text in fewer evaluations, not one token changed.
+"""Lossless decoding: autoregressive text in fewer evaluations; a method that changes the law says so.
 
 entry.py        what is known of one method; catalogue.py lists them by name
 decoding.py     ``generate`` for any causal model of ``transformers``

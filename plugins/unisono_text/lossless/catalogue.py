@@ -23,7 +23,8 @@
     parallelspec   the same on the model's states                    token by token
     hidden-transfer  states guessed in its middle, as a tree         token by token
 
-Token by token includes sampling: noise belongs to (seed, position, token). Greedy decoding is the same for all of them.
+Token by token includes sampling: noise belongs to (seed, position, token). Greedy decoding is the same
+for all but those with a law of their own and the lossy one.
 """
 
 from collections.abc import Callable, Mapping

@@ -105,7 +105,7 @@ def space(tokens: Sequence[int]) -> Method:
 def _make(means: Means, options: Mapping[str, Any], cache: Any) -> Method:
     if not means.look_ahead:
         raise UnisonoError(
-            "decoding='space' needs mask tokens: take a text/pass",
+            "decoding='space' needs mask tokens: take a text/pass or a text/space",
             code="unsupported",
             path="decoding",
             value="space",
