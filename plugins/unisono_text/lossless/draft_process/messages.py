@@ -1,4 +1,4 @@
-"""Messages between a target and its draft process, as tuples that begin with their name.
+"""Messages: what a target and its draft process tell each other, as tuples that begin with their name.
 
 ::
 
