@@ -219,5 +219,4 @@ def test_digits_of_the_free_spoken_digit_dataset(tmp_path):
     assert {item.utterance.text for item in data.val_set.items} <= {
         data.units.text(ids) for ids in data.val_set.targets
     }
-    assert {len(ids) for ids in data.train_set.targets} == {1}  # a digit is one piece
     assert len(data.train_set) > 100 and not data.audit.dropped
