@@ -1,4 +1,4 @@
-"""Lexical units, measured: what confidence buys in evaluations, and what it costs in bits under the model's own law.
+"""Lexical units: what confidence buys in evaluations, and what it costs in bits under the model's own law.
 
 On the command line it is a sweep, of a request's field as any other:
 ``unisono sweep EXPORT DATA --decoding=lud --alpha=0.5,0.7,0.9 --component judge=EXPORT``.
