@@ -393,3 +393,11 @@ def test_rows_whose_shapes_take_too_many_nodes_together_are_refused(monkeypatch)
     with refused(UnisonoError, "limit", "budget", value=5):
         run(specexec(DRAFT, 5))
     assert replace(SpecExec(DRAFT), budget=2048).budget == 2048
+
+
+@pytest.mark.parametrize(("room", "masks"), [(1, 0), (2, 1), (3, 2), (5, 4), (9, 4)])
+def test_masks_whose_guess_no_row_has_room_for_are_left_out(room, masks):
+    """The first round proposes nothing, so that mask j guesses the token of depth j, which is room − 1 at most."""
+    prefix = Prefix.of(torch.tensor([[1, 2]]), 3 + room, [0])  # the last token is never proposed
+    proposal = MaskTree((50, 51, 52, 53))(prefix, None, None, Draw(0.0, None))
+    assert proposal.tokens.tolist() == [[50, 51, 52, 53][:masks]] and not proposal.real.any()
