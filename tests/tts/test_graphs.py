@@ -69,7 +69,10 @@ def test_the_modules_say_what_the_voice_says(voice, graphs, text, fields):
 
 
 def test_pieces_of_a_mel_join_up_to_the_whole(voice, graphs):
-    """The first frames are vocoded alone; the rest goes on where they end, to the last bit of the phase."""
+    """The first frames are vocoded alone; the rest goes on where they end, in phase: a lost one is off by 1 and more.
+
+    Sums of another order are off by some 1e-5, by the processor's instructions (4e-5 with AVX-512).
+    """
     graph, hop = graphs.modules["wave"].module, voice.mel_spec.hop_length
     context, n = graphs.facts["context_frames"], 80
     mel = voice.vocoder.log_mel(0.1 * torch.randn(1, 200 * hop, generator=torch.Generator().manual_seed(0)))
@@ -82,7 +85,7 @@ def test_pieces_of_a_mel_join_up_to_the_whole(voice, graphs):
         second = graph(mel[:, drop:], known, turns[:, drop], torch.tensor([drop * hop]))[0]
     joined = torch.cat([first[:, : ready * hop], second[:, (ready - drop) * hop :]], dim=1)
     assert 0 < drop < ready < n
-    assert distance(whole, joined) < 1e-5
+    assert distance(whole, joined) < 2e-4
 
 
 def test_a_vocoder_without_a_form_for_graphs_is_refused(make_voice):
