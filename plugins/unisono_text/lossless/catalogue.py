@@ -101,11 +101,6 @@ def method_of(decoding: str, means: Means, *, cache: Callable[[int], Cache] | No
     return entry.make(means, fill(entry, options), cache)
 
 
-def takers(option: str) -> tuple[str, ...]:
-    """Return the methods that take an option."""
-    return tuple(name for name, entry in CATALOGUE.items() if option in entry.options)
-
-
 def _speculative(means: Means, options: Mapping[str, Any], cache: Any) -> Method:
     return speculative(_draft(means, "speculative"), options["num_draft"], cache)
 

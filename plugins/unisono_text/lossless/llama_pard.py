@@ -2,8 +2,6 @@
 
 As ``text/pard``, on the transformer of the large open models. Masks are the first rows of the embedding that no token
 has, as in the published drafts: a small model of a family is adapted (``run.init_from``) and drafts for all of it.
-
-Shapes: b batch, n tokens, m keys, v vocabulary. Masks of attention: True = keep.
 """
 
 from __future__ import annotations
@@ -11,20 +9,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import nn
 from unisono.errors import DataError
-from unisono.verify import KVCache
 
 from unisono_text.lossless.mask_chains import ChainSpec
 from unisono_text.lossless.pard import PARD
-from unisono_text.models.large import Large, LargeSizes, LargeTransformer, spoken
-from unisono_text.models.transformer import Keep
-
-QWEN_05B = LargeSizes(896, 24, 14, 2, 4864, rope_base=1e6, norm_eps=1e-6, biased=True, tied=True)
+from unisono_text.models.large import LargeSizes, LargeTransformer
+from unisono_text.models.llama import QWEN_05B, LargeCausal
 
 
-class LlamaPARD(Large, PARD):
+class LlamaPARD(LargeCausal, PARD):
     """A causal Llama or Qwen2 that predicts the next token, and those behind it where it reads masks.
 
     Args:
@@ -61,23 +55,3 @@ class LlamaPARD(Large, PARD):
                 value=sizes.rows,
             )
         return LargeTransformer(sizes, sizes.rows or least, self.attention).to(getattr(torch, sizes.kind))
-
-    def predict(
-        self,
-        tokens: Int[Tensor, "b n"],
-        sees: Bool[Tensor, "b n m"] | Bool[Tensor, "b n"] | None = None,
-        positions: Int[Tensor, "b n"] | None = None,
-        cache: Keep | None = None,
-    ) -> Float[Tensor, "b n v"]:
-        """Return the logits of what follows each token; never of a mask."""
-        return spoken(self, self.net(tokens, sees, positions, cache))
-
-    def causal(
-        self,
-        tokens: Int[Tensor, "b n"],
-        positions: Int[Tensor, "b n"],
-        visible: Bool[Tensor, "b n n"],
-        cache: KVCache | None,
-    ) -> Float[Tensor, "b n v"]:
-        """Return the logits of what follows each token, as `unisono.verify.Target` asks for them."""
-        return self.predict(tokens, visible if cache is None else cache.mask(visible), positions, cache)
