@@ -23,6 +23,13 @@ from unisono.errors import UnisonoError
 from unisono.verify import KVCache
 
 
+def mask_of(visible: Bool[Tensor, "b n n"], cache: KVCache | None) -> Bool[Tensor, "b n m"] | None:
+    """Return what each new token sees of all keys; None where a single one sees all that the cache holds."""
+    if cache is None:
+        return visible
+    return None if cache.sees_all(visible.shape[1]) else cache.mask(visible)
+
+
 class CausalNetwork:
     """A transformer of this plugin as a network of `verify`, with KV rollback and trees.
 
@@ -42,11 +49,7 @@ class CausalNetwork:
         visible: Bool[Tensor, "b n n"],
         cache: KVCache | None,
     ) -> Float[Tensor, "b n ..."]:
-        if cache is None:
-            mask = visible
-        else:
-            mask = None if cache.sees_all(visible.shape[1]) else cache.mask(visible)
-        out = self.transformer(tokens, mask=mask, positions=positions, cache=cache)
+        out = self.transformer(tokens, mask=mask_of(visible, cache), positions=positions, cache=cache)
         return out if self.read is None else self.read(out)
 
 

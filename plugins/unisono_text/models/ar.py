@@ -27,6 +27,7 @@ from unisono.errors import RecipeError
 from unisono.model import OnStep
 from unisono.verify import KVCache
 
+from unisono_text.lossless.networks import mask_of
 from unisono_text.lossless.noise import NoiseSpec, noised
 from unisono_text.lossless.request import ContinueRequest
 from unisono_text.lossless.serve import continue_texts, stream_text
@@ -129,7 +130,7 @@ class Autoregressive(LanguageModel):
         cache: KVCache | None,
     ) -> Float[Tensor, "b n v"]:
         """Return the logits of what follows each token, as `unisono.verify.Target` asks for them."""
-        return self.predict(tokens, visible if cache is None else cache.mask(visible), positions, cache)
+        return self.predict(tokens, mask_of(visible, cache), positions, cache)
 
     @property
     def head_weight(self) -> Float[Tensor, "v d"]:
