@@ -37,16 +37,16 @@ from unisono.nn.quantize import (
     ScalarQuantizer,
 )
 from unisono.train.adversarial import Played
+from unisono_sound.discriminators import (
+    MultiBandDiscriminator,
+    MultiPeriodDiscriminator,
+    MultiScaleSTFTDiscriminator,
+)
 from unisono_sound.signal.losses import LogMelLoss, MultiResolutionSTFTLoss, MultiScaleMelLoss
 
 from unisono_codec.codecs.codec import Codec, CodecNet
 from unisono_codec.codecs.frames import FrameDecoder, FrameEncoder, FrameSizes
 from unisono_codec.codecs.waveform import WaveformDecoder, WaveformEncoder, WaveformSizes
-from unisono_codec.vocoders.discriminators import (
-    MultiBandDiscriminator,
-    MultiPeriodDiscriminator,
-    MultiScaleSTFTDiscriminator,
-)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 from unisono.train.adversarial import Adversarial, Played
+from unisono_sound.discriminators import MultiPeriodDiscriminator, MultiResolutionDiscriminator
 
-from unisono_codec.vocoders.discriminators import MultiPeriodDiscriminator, MultiResolutionDiscriminator
 from unisono_codec.vocoders.sizes import VOCOS_GAN, VocosGame, VocosGANObjective, VocosSizes
 from unisono_codec.vocoders.vocos import Vocos
 

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 from torch.nn import functional as F
-from unisono_codec.vocoders.discriminators import (
+from unisono_sound.discriminators import (
     MultiBandDiscriminator,
     MultiPeriodDiscriminator,
     MultiResolutionDiscriminator,

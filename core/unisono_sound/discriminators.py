@@ -1,4 +1,4 @@
-"""Discriminators: waveforms folded by periods, and spectrograms of several resolutions.
+"""Discriminators of sound: waveforms folded by periods, and spectrograms of several resolutions.
 
 Multi-period: Kong et al., HiFi-GAN (arXiv:2010.05646), section 2.3. Multi-resolution: Jang et al.,
 UnivNet (arXiv:2106.07889), with the convolutions that Vocos (arXiv:2306.00814) gives it. It sees
@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 from unisono.nn.modules import Modules
 from unisono.train.discriminator_losses import Judgement
+
 from unisono_sound.signal.stft import stft_same
 
 SLOPE = 0.1
