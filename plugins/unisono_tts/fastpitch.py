@@ -22,7 +22,8 @@ from unisono.duration import Alignment, log_durations
 from unisono_sound.signal import fill_gaps
 from unisono_sound.voice import MarkedRequest, Reading
 
-from unisono_tts.fastspeech import Asked, FastSpeech
+from unisono_tts.acoustic import Asked
+from unisono_tts.fastspeech import FastSpeech
 from unisono_tts.sizes import FLAT, AlignerSchedule, NetworkSizes, PitchObjective, PredictorSizes
 
 SEMITONE = math.log(2) / 12
