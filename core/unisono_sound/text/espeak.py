@@ -4,7 +4,8 @@ phoneme.
 A thin ctypes layer over the shared library that the ``espeakng-loader`` wheel carries (espeak-ng
 1.52; GPL-3, hence the optional extras ``tts`` and ``codec``; what it writes, phonemes and audio, is yours).
 espeak-ng keeps its state in process-wide globals, so there is one ``Espeak`` per process, behind a
-lock, and each call sets voice, rate and pitch anew: the result depends on the arguments alone.
+lock. The result depends on the arguments alone: speech is made with voice, rate and pitch set anew, and what a text
+before did to the phonemes of the next is nothing (checked), so that their voice is set where the language changes.
 """
 
 import _ctypes
@@ -100,6 +101,7 @@ class Espeak:
             raise MissingExtra("espeakng-loader", "tts") from error
         self._lock = threading.RLock()
         self._paths = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
+        self._language = ""
         self._waves: list[np.ndarray] = []
         self._events: list[tuple[int, str]] = []
         self._on_synth = _Callback(self._collect)
@@ -129,7 +131,10 @@ class Espeak:
         pointer = ctypes.c_void_p(ctypes.addressof(buffer))
         clauses = []
         with self._lock:
-            self._set_voice(self._library, language)
+            if language != self._language:  # espeak-ng 1.52 loses 1.3 KiB of memory whenever a voice is set
+                self._language = ""
+                self._set_voice(self._library, language)
+                self._language = language
             while pointer.value:
                 clauses.append(
                     self._library.espeak_TextToPhonemes(ctypes.byref(pointer), _UTF8, _IPA_SEPARATED).decode()

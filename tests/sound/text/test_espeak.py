@@ -86,3 +86,40 @@ def test_sentences_are_many_and_repeatable():
     assert made[:50] == sentences(50) and made != sentences(2000, seed=1)
     assert all(s[0].isupper() and s[-1] in ".!?" and "{" not in s for s in made)
     assert sum(s.endswith("?") for s in made) > 100
+
+
+TEXTS = (
+    "Hello мир and こんにちは again.",
+    "Das Wort шоу ist",
+    "A! B? C; D: E...",
+    "naïve café, 12,345.67 €",
+    "e.g. U.S.A.",
+)
+
+
+def test_phonemes_do_not_depend_on_the_text_before():
+    library = espeak()
+    alone = {}
+    for text in TEXTS:
+        for language in ("en-us", "de", "ru"):
+            library._language = ""  # the voice is set anew
+            alone[text, language] = library.clauses(text, language)
+    for language in ("en-us", "de", "ru"):
+        for text in TEXTS * 2:
+            assert library.clauses(text, language) == alone[text, language]
+    for key in [*alone, *reversed(alone)]:
+        assert library.clauses(*key) == alone[key]
+
+
+def test_a_voice_is_set_where_the_language_changes_and_after_a_refusal(monkeypatch):
+    library, names = espeak(), []
+    plain = library._set_voice
+    monkeypatch.setattr(library, "_set_voice", lambda *args: (names.append(args[1]), plain(*args)))
+    monkeypatch.setattr(library, "_language", "")
+    for language in ("en-us", "en-us", "de", "de", "en-us"):
+        library.clauses("one two", language)
+    assert names == ["en-us", "de", "en-us"]
+    with refused(RequestError, code="unknown", path="language"):
+        library.clauses("one", "en-nowhere")
+    first = library.clauses("one two", "en-us")
+    assert names[-1] == "en-us" and first == library.clauses("one two", "en-us")
