@@ -97,15 +97,18 @@ def plain_loop(model: VocosGAN, batches: list[dict], num_steps: int) -> None:
                 truth, guess = judge(real), judge(fake)
                 matching = sum((x - y).abs().mean() for x, y in zip(truth.features, guess.features, strict=True))
                 adversarial = (1 - guess.scores).relu().mean()
-                loss = loss + weight * (adversarial + matching) / len(judges[name].judges)
+                told = model.adversarial_weight * adversarial + model.feature_weight * matching
+                loss = loss + weight * told / len(judges[name].judges)
         opt_g.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.net.parameters(), spec.clip_norm)
         opt_g.step()
 
 
-def test_the_loop_equals_a_plain_one():
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.25, 3.0)])
+def test_the_loop_equals_a_plain_one(weights):
     model, data = make()
+    model.adversarial_weight, model.feature_weight = weights
     batches = list(data.train_dataloader())
     model.configure_model()
     with torch.no_grad():  # untrained judges feel alike about all; exaggerate, so that each part moves

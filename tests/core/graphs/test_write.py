@@ -95,6 +95,23 @@ def test_weights_of_16_bits_lie_so_in_the_file(toy, written):
     assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
 
 
+def test_weights_that_16_bits_would_change_stay_as_they_are():
+    from unisono.graphs.onnx_files import _store_halves
+
+    exact = np.linspace(-1, 1, 2048).astype(np.float16).astype(np.float32)
+    finer = exact.copy()
+    finer[100] += np.float32(1e-5)
+    huge = exact.copy()
+    huge[100] = 1e6
+    weights = {"exact": exact, "finer": finer, "huge": huge}
+    tensors = [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()]
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "weights", [], [], tensors))
+    _store_halves(onnx, model)
+    assert [tensor.name for tensor in model.graph.initializer] == ["exact.half", "finer", "huge"]
+    for tensor, value in zip(model.graph.initializer, weights.values(), strict=True):
+        np.testing.assert_array_equal(onnx.numpy_helper.to_array(tensor).astype(np.float32), value)
+
+
 def test_int8_takes_the_layers_that_were_named_and_no_others(toy, tmp_path):
     manifest = write_graphs(toy, tmp_path / "toy", int8=True)
     assert manifest["int8"] and manifest["graphs"]["step"]["int8_layers"] == 1  # the convolution, as a linear layer
@@ -121,9 +138,12 @@ def test_what_differs_from_the_model_is_not_written(toy, tmp_path):
 def test_the_torch_format_is_read_back_and_says_the_same(toy, tmp_path):
     manifest = write_graphs(toy, tmp_path / "toy", "torch")
     program = torch.export.load(tmp_path / "toy" / manifest["graphs"]["step"]["file"])
-    x = torch.randn(5, 9, 32)
-    with torch.no_grad():
-        torch.testing.assert_close(program.module()(x)[0], toy(x)[0], rtol=0, atol=1e-5)
+    for rows, length in ((5, 9), (1, 2), (8, 64)):  # the limits are those that the graph names
+        x = torch.randn(rows, length, 32)
+        with torch.no_grad():
+            torch.testing.assert_close(program.module()(x)[0], toy(x)[0], rtol=0, atol=1e-5)
+    with pytest.raises(AssertionError):
+        program.module()(torch.randn(1, 65, 32))
 
 
 def test_what_cannot_be_written_is_refused_before_anything_is_traced(toy, tmp_path):
@@ -177,11 +197,16 @@ def test_neighbours_side_by_side_are_the_convolution(width):
 
 def test_the_form_for_a_graph_shares_weights_and_leaves_other_convolutions():
     net = nn.Sequential(
-        nn.Conv1d(4, 4, 3, padding=1), nn.Conv1d(4, 4, 3, padding=1, groups=4), nn.Conv1d(4, 4, 4, stride=2)
+        nn.Conv1d(4, 4, 3, padding=1),
+        nn.Conv1d(4, 4, 3, padding=1, groups=4),
+        nn.Conv1d(4, 4, 4, stride=2),
+        nn.Conv1d(4, 4, 3),
+        nn.Conv1d(4, 4, 3, padding=1, padding_mode="reflect"),
     )
     twin = for_graph(net)
     assert isinstance(twin[0], NeighbourLinear)  # pyright: ignore[reportIndexIssue]
     assert twin[1].weight is net[1].weight and twin[2].weight is net[2].weight  # pyright: ignore
+    assert all(isinstance(conv, nn.Conv1d) for conv in twin[1:])  # pyright: ignore
     assert isinstance(net[0], nn.Conv1d) and net.training and not twin.training
-    x = torch.randn(1, 4, 12)
+    x = torch.randn(1, 4, 16)
     torch.testing.assert_close(twin(x), net(x), rtol=0, atol=1e-5)

@@ -273,6 +273,16 @@ def test_an_end_token_behind_a_gap_ends_nothing():
     assert um.EndOfSequence(6)(canvas).tokens.tolist() == [[3, 2, 6, 6, 0]]  # and padding stays as it is
 
 
+def test_a_forgotten_token_has_no_age():
+    layout = Layout.sequence(4, 7)
+    canvas = Canvas.blank(layout, [0], [4])
+    where = torch.tensor([[True, True, False, False]])
+    canvas = canvas.commit(where, torch.full_like(canvas.tokens, 3))
+    again = canvas.remask(torch.tensor([[True, False, True, False]]))
+    assert canvas.age.tolist() == [[0, 0, -1, -1]] and again.age.tolist() == [[-1, 0, -1, -1]]
+    assert again.tokens.tolist() == [[0, 3, 0, 0]] and again.known.tolist() == [[False, True, False, False]]
+
+
 # ------------------------------------------------------------------ presets
 
 
