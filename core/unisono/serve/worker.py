@@ -10,6 +10,7 @@ from typing import Any
 from unisono.errors import UnisonoError
 from unisono.serve.batcher import Batcher, Job
 from unisono.serve.errors import ClientLeft, Refused, Stopped
+from unisono.serve.memory import Trimmer
 from unisono.stopping import stopped_by
 
 LOG = logging.getLogger("unisono.serve")
@@ -26,6 +27,7 @@ class Worker(threading.Thread):
         super().__init__(name=f"unisono {name}", daemon=True)
         self.batcher, self.call, self.ran = batcher, call, ran
         self.running: Sequence[Job] = ()
+        self.trim = Trimmer()
 
     def run(self) -> None:
         while batch := self.batcher.take():
@@ -41,6 +43,7 @@ class Worker(threading.Thread):
                 self.batcher.seconds += 0.2 * (share - self.batcher.seconds)
             self.ran(len(batch), seconds)
             self.running = ()
+            self.trim()
 
     def take_turn(self, job: Job) -> None:
         """One piece of a stream; what is too late has a reason, so that its generator is not left half way."""
