@@ -16,6 +16,12 @@ FILE: dict[str, Any] = {"format": "file-path"}
 """``json_schema_extra`` of a field that names a file: ``unisono serve`` takes the file itself, and opens no path."""
 
 
+def file_of(*suffixes: str) -> dict[str, Any]:
+    """Return ``FILE`` of a field that takes files of these suffixes, in small letters: ``unisono batch`` makes a row of
+    each such file where the field is the request's main one (``Model.text_field``)."""
+    return {**FILE, "x-suffixes": list(suffixes)}
+
+
 class Request(BaseModel):
     """The base of every model's request; unknown fields and non-finite numbers are refused."""
 

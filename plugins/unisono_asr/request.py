@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import BeforeValidator, Field, model_validator
 from unisono.errors import DataError, RequestError
-from unisono.request import FILE, Request
+from unisono.request import Request, file_of
+from unisono_sound.signal import AUDIO_SUFFIXES
 
 from unisono_asr.windows import sound_of
 
@@ -32,7 +33,7 @@ class RecognitionRequest(Request):
     audio: str | None = Field(
         default=None,
         description="path of a recording (wav, flac, ogg, opus, mp3) of any length",
-        json_schema_extra=FILE,
+        json_schema_extra=file_of(*AUDIO_SUFFIXES),
     )
     samples: Samples = Field(default=None, description="samples from -1 to 1: [n], or [c, n] of c channels")
     sample_rate: int | None = Field(

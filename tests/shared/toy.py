@@ -17,6 +17,7 @@ from torch import nn
 from unisono import Model, Request, Synthesizer, Text
 from unisono.data import item_generator
 from unisono.errors import RequestError
+from unisono.request import file_of
 
 
 class ToyRequest(Request):
@@ -52,6 +53,31 @@ class Toy(Model):
             value = float(self.layer(drawn * request.level))
             made.append(Text(f"{request.text} {value!r} " + "x" * (len(request.text) % 7)))
         return made
+
+
+class FileRequest(Request):
+    text: str = Field(json_schema_extra=file_of(".md", ".note"))
+    level: float = Field(default=1.0, ge=0, le=4)
+
+
+class FileToy(Toy):
+    """Writes what it read in a file."""
+
+    Request: ClassVar[type[FileRequest]] = FileRequest  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def synthesize(self, requests: Sequence[Any], generator=None, on_step=None) -> list[Text]:
+        made = []
+        for request in requests:
+            content = Path(request.text).read_text(encoding="utf-8")
+            if content.startswith("bad"):
+                raise RequestError(f"{request.text} is a bad one", code="value", path="text", value=content)
+            drawn = torch.randn(1, generator=item_generator(request.seed, "toy", 0))
+            made.append(Text(f"{content} {float(drawn * request.level)!r}"))
+        return made
+
+
+def open_file_toy() -> Synthesizer:
+    return Synthesizer(FileToy(), {"model": "toy/file"})
 
 
 def open_toy(weight: float = 0.5) -> Synthesizer:

@@ -3,6 +3,7 @@
 ::
 
     rows.py, tables.py    what a file asks for, row by row
+    stored.py             files as rows: of a folder, of a pattern, in tar shards
     requests.py           a row's request, its seed, and the hash that is its key
     making.py             a block of requests becomes outputs, the same whoever makes it
     shards.py             outputs become a tar or parquet file, or a folder

@@ -5,8 +5,9 @@ Short requests stand together, so that padding is small. Which requests share a 
 """
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,9 @@ class Maker:
             if told is not None:
                 told(places, made)
             rows = [block.rows[place] for place in places]
-            for asked, output in zip(rows, self._outputs(rows), strict=True):
+            with _folder(rows) as folder:
+                outputs = self._outputs(rows, folder)
+            for asked, output in zip(rows, outputs, strict=True):
                 entry = output if isinstance(output, Failure) else self._add(writer, asked, output)
                 if isinstance(entry, Failure):
                     failures.append(entry)
@@ -128,14 +131,14 @@ class Maker:
                     entries.append(entry)
             made += len(places)
 
-    def _outputs(self, rows: Sequence[Asked]) -> list[Any]:
-        """The outputs of a batch; of a row that fails, why."""
+    def _outputs(self, rows: Sequence[Asked], folder: Path) -> list[Any]:
+        """The outputs of a batch; of a row that fails, why. ``folder`` is for copies of what lies in shards."""
         found: list[Any] = []
         requests: dict[int, Any] = {}
         for place, asked in enumerate(rows):
             found.append(None)
             try:
-                requests[place] = self.synthesizer.request(asked.fields)
+                requests[place] = self.synthesizer.request(self._fields(asked, folder, place))
             except UnisonoError as error:  # such as a file that was there when the input was read
                 found[place] = Failure(asked.key, str(error), error.code)
         for place, output in zip(
@@ -143,7 +146,17 @@ class Maker:
         ):
             failed = isinstance(output, Exception)
             found[place] = _failure(rows[place].key, output) if failed else output
+        for place, output in enumerate(found):
+            stored = rows[place].stored
+            if isinstance(output, Failure) and stored and stored.member:  # not by the name of a copy that is gone
+                named = output.reason.replace(str(folder / f"{place}{stored.suffix}"), stored.name)
+                found[place] = replace(output, reason=named)
         return found
+
+    def _fields(self, asked: Asked, folder: Path, place: int) -> dict[str, Any]:
+        if asked.stored is None:
+            return asked.fields
+        return {**asked.fields, self.synthesizer.model.text_field: str(asked.stored.placed(folder, place))}
 
     def _add(self, writer: Any, asked: Asked, output: Any) -> Entry | Failure:
         times = self.plan.times
@@ -165,13 +178,27 @@ def batches_of(block: Block, batch_size: int, text_field: str) -> Iterator[list[
     """Yield the places of each batch's rows; short ones first where there are several in a batch."""
     left = [place for place in range(len(block.rows)) if place not in block.skipped]
     if batch_size > 1:
-        left.sort(key=lambda place: len(str(block.rows[place].fields.get(text_field, ""))))
+        left.sort(key=lambda place: _extent(block.rows[place], text_field))
     for first in range(0, len(left), batch_size):
         places = left[first : first + batch_size]
         if block.alone.intersection(places):
             yield from ([place] for place in places)
         else:
             yield places
+
+
+def _extent(asked: Asked, text_field: str) -> int:
+    return asked.stored.size if asked.stored else len(str(asked.fields.get(text_field, "")))
+
+
+@contextlib.contextmanager
+def _folder(rows: Sequence[Asked]) -> Iterator[Path]:
+    """A folder for copies of what lies in shards, for as long as they are needed; none where nothing does."""
+    if not any(asked.stored and asked.stored.member for asked in rows):
+        yield Path()
+        return
+    with tempfile.TemporaryDirectory(prefix="unisono-batch-") as folder:
+        yield Path(folder)
 
 
 def outputs_of(synthesizer: Any, requests: Sequence[Any], caught: type[Exception] = UnisonoError) -> list[Any]:

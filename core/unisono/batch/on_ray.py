@@ -116,4 +116,4 @@ def _put(block: Block, folder: Path) -> bool:
 
 def _take(number: int, folder: Path) -> Block:
     rows = json.loads(_path(number, folder).read_text(encoding="utf-8"))
-    return Block(number, tuple(Asked(**row) for row in rows))
+    return Block(number, tuple(Asked.from_plain(row) for row in rows))

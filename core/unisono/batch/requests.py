@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unisono.batch.rows import BadRow, Columns, Row
+from unisono.batch.rows import BadRow, Columns, FileField, Row
+from unisono.batch.stored import Stored
 from unisono.errors import RequestError, did_you_mean
 from unisono.files import is_file
 from unisono.plain_yaml import read_yaml
@@ -25,11 +26,20 @@ KEY_LENGTH = 32
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as it travels between processes, plain: its key, its seed and the fields that were given."""
+    """A request as it travels between processes, plain: its key, its seed and the fields that were given.
+
+    Where ``stored`` is there, its content is the value of the main field, which holds its name.
+    """
 
     key: str
     seed: int
     fields: dict[str, Any]
+    stored: Stored | None = None
+
+    @classmethod
+    def from_plain(cls, fields: Mapping[str, Any]) -> "Asked":
+        """Return what ``dataclasses.asdict`` made plain."""
+        return cls(**{**fields, "stored": Stored(**fields["stored"]) if fields["stored"] else None})
 
 
 class Requests:
@@ -56,16 +66,25 @@ class Requests:
     def asked(self, row: Row) -> Asked:
         """Return what a row asks, with its seed and its key; raises ``RequestError``."""
         request = self.request(row)
+        content = {self.text_field: row.stored.digest()} if row.stored else {}
         if "seed" not in request.model_fields_set:
-            request = request.model_copy(update={"seed": own_seed(request)})
-        key = request_fingerprint(request, "")[:KEY_LENGTH]
-        return Asked(key, request.seed, request.model_dump(mode="json", exclude_unset=True))
+            request = request.model_copy(update={"seed": own_seed(request, content)})
+        key = request_fingerprint(request, "", content)[:KEY_LENGTH]
+        return Asked(key, request.seed, request.model_dump(mode="json", exclude_unset=True), row.stored)
+
+    @property
+    def file_field(self) -> FileField | None:
+        """The main field, where it says of which suffixes the files are that it takes."""
+        known = self.kind.model_fields.get(self.text_field)
+        extra = known.json_schema_extra if known else None
+        suffixes = extra.get("x-suffixes") if isinstance(extra, dict) else None
+        return FileField(self.text_field, tuple(suffixes)) if suffixes else None
 
     def columns(self, chosen: str | None) -> Columns:
         """Return which columns of a table are which fields; ``chosen`` is ``NAME,NAME=FIELD,…``."""
         fields = tuple(self.kind.model_fields)
         if chosen is None:
-            return Columns(fields, self._cell)
+            return Columns(fields, self._cell, file=self.file_field)
         pairs: dict[str, str] = {}
         for item in chosen.split(","):
             name, equals, field = (part.strip() for part in item.partition("="))
@@ -82,7 +101,7 @@ class Requests:
                     f"--columns {chosen!r:.80} names {item!r:.80} twice", code="conflict", path="--columns", value=item
                 )
             pairs[name] = field
-        return Columns(fields, self._cell, pairs)
+        return Columns(fields, self._cell, pairs, self.file_field)
 
     def _cell(self, name: str, text: str) -> Any:
         """Read a cell as its field's type asks for: a text as it is written, anything else as plain YAML."""
@@ -101,15 +120,18 @@ class Requests:
             ) from None
 
 
-def own_seed(request: Any) -> int:
+def own_seed(request: Any, content: Mapping[str, str] | None = None) -> int:
     """Return the seed that is a request's own, of its other fields, in [0, 2^53)."""
     other = request.model_copy(update={"seed": 0})
-    return int(request_fingerprint(other, "seed"), 16) % 2**SEED_BITS
+    return int(request_fingerprint(other, "seed", content), 16) % 2**SEED_BITS
 
 
-def request_fingerprint(request: Any, model: str) -> str:
-    """Return a fingerprint of a request to a model; of fields that name a file, its size and age count too."""
-    values = request.model_dump(mode="json")
+def request_fingerprint(request: Any, model: str, content: Mapping[str, str] | None = None) -> str:
+    """Return a fingerprint of a request to a model; of fields that name a file, its size and age count too.
+
+    ``content`` are fields that count by the hash of what lies behind their name instead.
+    """
+    values = {**request.model_dump(mode="json"), **(content or {})}
     files = {}
     for name, value in values.items():
         if isinstance(value, str) and len(value) < 4096 and is_file(Path(value)):

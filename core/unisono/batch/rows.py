@@ -1,7 +1,8 @@
 """Rows: what a file, a pattern of files or the standard input asks for, one row after the other.
 
 A text file holds a text per line, or a JSON object of request fields; ``.jsonl`` objects only; ``.csv``, ``.tsv`` and
-``.parquet`` a column for each field. Nothing is held but the row at hand. What is wrong with a row is its own ``fault``
+``.parquet`` a column for each field. Of a model that takes recordings, or other files, a row may be such a file, or a
+member of a tar shard (``stored``). Nothing is held but the row at hand. What is wrong with a row is its own ``fault``
 and the next row is read; what is wrong with a file as a whole raises.
 """
 
@@ -10,15 +11,16 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unisono.errors import Code, DataError, RequestError, UnisonoError
 from unisono.files import (
     Fault,
     decoded,
     is_file,
+    is_folder,
     lone_surrogate,
     natural,
     only_returns,
@@ -27,6 +29,9 @@ from unisono.files import (
     stream_lines,
     stream_lines_of,
 )
+
+if TYPE_CHECKING:
+    from unisono.batch.stored import Stored
 
 STDIN = ("-", "/dev/stdin")
 TEXTS = (".txt", ".text", "")
@@ -53,16 +58,26 @@ class BadRow:
 class Row:
     """One row: its file's name, its line (of a table the line where it begins, of parquet its number), counted from 1.
 
-    ``given`` is a text, the fields of a request, or what is wrong.
+    ``given`` is a text, the fields of a request, or what is wrong. Where a row is a file (line 0), or a member of a
+    shard, ``stored`` says where its content lies.
     """
 
     file: str
     line: int
     given: str | dict[str, Any] | BadRow
+    stored: "Stored | None" = None
 
 
 Cell = Callable[[str, str], Any]
 """Reads a cell of a table of text: ``cell(field, text)``; raises ``RequestError``."""
+
+
+@dataclass(frozen=True)
+class FileField:
+    """The field of a request that a file is the value of, and the suffixes of such files, in small letters."""
+
+    name: str
+    suffixes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -73,21 +88,41 @@ class Columns:
         fields: the fields that there are.
         chosen: column → field; None takes every column by its own name.
         cell: reads a cell that is written as text.
+        file: the field that a file as a row is the value of; None where the request takes none.
+        notes: what readers note of files that are no rows.
     """
 
     fields: tuple[str, ...]
     cell: Cell
     chosen: Mapping[str, str] | None = None
+    file: FileField | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def file_field(self, path: Path) -> FileField:
+        """Return ``file``; raises ``RequestError`` about ``path`` where there is none."""
+        if self.file is None:
+            raise RequestError(
+                f"{shown(path)} would be files as rows, and this model's request takes none: give one of "
+                f"{', '.join(KINDS)}",
+                code="unsupported",
+                path="input",
+                value=str(path),
+            )
+        return self.file
 
 
 def read_rows(source: str, columns: Columns) -> Iterator[Row]:
-    """Yield the rows of a file, of all files that a pattern such as ``texts/*.txt`` names, or of ``-``.
+    """Yield the rows of a file, of all files that a pattern such as ``texts/*.txt`` names, of a folder, or of ``-``.
 
     Blank lines are no rows. Raises ``RequestError``, before the first row, where there is no such file, or where its
     beginning shows that it is of no kind that is read.
     """
     if source in STDIN:
         return _text_rows(stream_lines_of(sys.stdin.buffer, None, RequestError), "-", False)  # type: ignore[arg-type]
+    if columns.file is not None and is_folder(Path(source)):
+        from unisono.batch.stored import folder_rows
+
+        return folder_rows(Path(source), columns)
     paths = _paths(source)
     readers = [_reader(path, columns) for path in paths]
     for read in readers:
@@ -119,8 +154,16 @@ def _reader(path: Path, columns: Columns) -> Callable[[], Iterator[Row]]:
         from unisono.batch.tables import parquet_rows
 
         return lambda: parquet_rows(path, columns)
+    from unisono.batch.stored import SHARD, file_row, shard_rows
+
+    if suffix == SHARD:
+        columns.file_field(path)
+        return lambda: shard_rows(path, columns)
+    if columns.file is not None and suffix in columns.file.suffixes:
+        return lambda: iter([file_row(path, columns)])
+    kinds = KINDS if columns.file is None else (*KINDS, *columns.file.suffixes, SHARD)
     raise RequestError(
-        f"{shown(path)} is of no kind that is read: give one of {', '.join(KINDS)}, or - for lines",
+        f"{shown(path)} is of no kind that is read: give one of {', '.join(kinds)}, or - for lines",
         code="format",
         path="input",
         value=path.suffix,

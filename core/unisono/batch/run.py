@@ -39,7 +39,7 @@ class Outcome:
         failed: rows that could not be made; ``failures`` are the first of them, the manifest has all.
         repeated: rows that ask for what another row asks for, which is made once.
         left_over: rows of shards that the input does not ask for (any more).
-        told: what was found wrong with shards at the start.
+        told: what was found wrong with shards at the start, and what of the input is no row.
     """
 
     made: int = 0
@@ -113,7 +113,7 @@ def run_batch(
 
     Args:
         open_model: returns the ``Synthesizer``; picklable where there are several workers.
-        source: a file, a pattern of files, or ``-`` for the standard input.
+        source: a file, a pattern of files, a folder of files that are rows, or ``-`` for the standard input.
         fields: apply to every row that does not give them; or what returns them for the kind of request.
 
     Raises ``UnisonoError`` where the input or the folder cannot be used, or nothing more can be written.
@@ -125,7 +125,8 @@ def run_batch(
     times = TimesWriter.asked(model.Media, ending, options.times_options)
     given = fields(model.Request) if callable(fields) else fields or {}
     requests = Requests(model.Request, model.text_field, given)
-    rows = read_rows(source, requests.columns(options.columns))
+    columns = requests.columns(options.columns)
+    rows = read_rows(source, columns)
     revision = model_fingerprint(synthesizer)
     settings = {
         "model": synthesizer.info.get("model") or type(model).__qualname__,
@@ -172,6 +173,7 @@ def run_batch(
                     index.failed(done.failures)
                     outcome.made += len(done.entries)
             destination.write_manifest(index.found())
+            outcome.told += columns.notes
             outcome.repeated, outcome.failed = index.counts()
             outcome.kept = blocks.kept
             outcome.left_over = index.left_over()

@@ -15,7 +15,11 @@ from unisono.cli.fields import request_flags
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `unisono batch` takes."""
     parser.add_argument("checkpoint", metavar="NAME", help="an export: a folder, the name of a model, or a hub id")
-    parser.add_argument("input", metavar="INPUT", help=".txt, .csv, .tsv, .jsonl, .parquet, a pattern of these, or -")
+    parser.add_argument(
+        "input",
+        metavar="INPUT",
+        help=".txt, .csv, .tsv, .jsonl, .parquet, a pattern of these, or -; a folder, a pattern or .tars of files",
+    )
     parser.add_argument("dest", metavar="DEST", help="the folder of shards; one that was begun goes on")
     parser.add_argument("--shards", default="tar", help="tar (WebDataset), parquet or files (default tar)")
     parser.add_argument("--suffix", help="format of each output, such as .flac")
@@ -72,7 +76,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     if outcome.left_over:
         print(f"{outcome.left_over} rows of the shards are of lines that the input has no longer: no line of it")
     for row in outcome.failures:
-        print(f"{row.file}, line {row.line}: {row.reason}", file=sys.stderr)
+        place = f"{row.file}, line {row.line}" if row.line else row.file
+        print(f"{place}: {row.reason}", file=sys.stderr)
     if outcome.failed > MOST_LISTED:
         print(f"and {outcome.failed - MOST_LISTED} more: see manifest.jsonl", file=sys.stderr)
     return 1 if outcome.failed else 0

@@ -34,11 +34,11 @@ from unisono.graphs import Graphs
 from unisono.media import Audio
 from unisono.model import OnStep
 from unisono.nn.quantize import Quantizer
-from unisono.request import FILE, Request
+from unisono.request import Request, file_of
 from unisono.train.adversarial import Adversarial
 from unisono_sound.corpus import AudioFacts
 from unisono_sound.precision import check_precision
-from unisono_sound.signal import read_audio
+from unisono_sound.signal import AUDIO_SUFFIXES, read_audio
 
 from unisono_codec.codecs.streaming import BLOCK, checked, windows
 
@@ -141,7 +141,9 @@ class Codec(Adversarial):
         """A recording to encode and decode: a file, or samples."""
 
         audio: str | None = Field(
-            default=None, description="path of a recording to encode and decode", json_schema_extra=FILE
+            default=None,
+            description="path of a recording to encode and decode",
+            json_schema_extra=file_of(*AUDIO_SUFFIXES),
         )
         samples: Annotated[
             list[float] | None,

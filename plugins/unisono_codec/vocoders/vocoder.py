@@ -18,10 +18,10 @@ from torch.nn import functional as F
 from unisono.errors import CheckpointError, RequestError
 from unisono.media import Audio
 from unisono.model import Model, OnStep
-from unisono.request import FILE, Request
+from unisono.request import Request, file_of
 from unisono_sound.corpus import AudioFacts
 from unisono_sound.precision import check_precision
-from unisono_sound.signal import LogMel, read_audio
+from unisono_sound.signal import AUDIO_SUFFIXES, LogMel, read_audio
 from unisono_sound.signal.mel import LOG_FLOOR
 
 SILENCE = math.log(LOG_FLOOR)
@@ -44,7 +44,7 @@ class Vocoder(Model):
         """A recording to analyse and resynthesise, or a log mel spectrogram."""
 
         audio: str | None = Field(
-            default=None, description="path of a recording to resynthesise", json_schema_extra=FILE
+            default=None, description="path of a recording to resynthesise", json_schema_extra=file_of(*AUDIO_SUFFIXES)
         )
         mel: Annotated[
             list[list[float]] | None,
