@@ -6,10 +6,11 @@ Each run is a fork of one process that has imported everything, and is killed at
 the package executes, or, each second time, of those that put a shard in its place; with several workers at a random
 moment, so that they are left alone with what they make. After each kill every shard that counts must be whole; at the
 end folders must be equal byte for byte. Every other batch has a line of its input changed after each kill, and must end
-with exactly what its last input asks for.
+with exactly what its last input asks for. With ``--stored`` the rows are files in a tar shard.
 """
 
 import argparse
+import io
 import json
 import os
 import random
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from toy import open_toy, rows_of
+from toy import open_file_toy, open_toy, rows_of
 from unisono import batch
 from unisono.batch import Options, folder, run_batch
 from unisono.files import aside
@@ -37,11 +38,16 @@ Line = tuple[int, int] | None
 """Which of the lines of a kind kills: (0 for any, 1 for those that write, number)."""
 
 
-def run_once(lines: list[str], dest: Path, workers: int, at_line: Line, after: float | None) -> tuple[str, list[int]]:
+def run_once(
+    lines: list[str], dest: Path, workers: int, at_line: Line, after: float | None, stored: bool = False
+) -> tuple[str, list[int]]:
     """Make a batch in a process of its own; return "killed", "done" or what went wrong, and the lines it executed."""
     dest.parent.mkdir(parents=True, exist_ok=True)
-    source, count, log = (dest.with_name(name) for name in ("lines.txt", "count", "log"))
-    source.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    source, count, log = (dest.with_name(name) for name in ("lines.tar" if stored else "lines.txt", "count", "log"))
+    if stored:
+        write_shard(source, lines)
+    else:
+        source.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     child = os.fork()
     if child == 0:
         _be(source, dest, workers, at_line, count, log)
@@ -57,6 +63,15 @@ def run_once(lines: list[str], dest: Path, workers: int, at_line: Line, after: f
     return ("done" if code == 0 else f"exit code {code}: {log.read_text()[-3000:]}"), json.loads(count.read_text())
 
 
+def write_shard(path: Path, contents: list[str]) -> None:
+    """Write a tar shard of files with these contents, in their order."""
+    with tarfile.open(path, "w") as archive:
+        for number, content in enumerate(contents):
+            member = tarfile.TarInfo(f"file{number}.md")
+            member.size = len(content.encode())
+            archive.addfile(member, io.BytesIO(content.encode()))
+
+
 def _be(source: Path, dest: Path, workers: int, at_line: Line, count: Path, log: Path) -> None:
     """Make a batch in this fork, and end it."""
     code = 1
@@ -67,7 +82,7 @@ def _be(source: Path, dest: Path, workers: int, at_line: Line, count: Path, log:
         seen = _kill_at(at_line) if workers == 1 else [0, 0]
         options = Options(shard_size=OPTIONS.shard_size, batch_size=OPTIONS.batch_size, workers=workers)
         os.chdir(dest.parent)  # names in the manifest are then the same for all
-        run_batch(open_toy, source.name, dest.name, options)
+        run_batch(open_file_toy if source.suffix == ".tar" else open_toy, source.name, dest.name, options)
         sys.settrace(None)
         count.write_text(json.dumps(seen))
         code = 0
@@ -115,23 +130,26 @@ def check_shards(place: Path) -> int:
     return len(shards)
 
 
-def check_end(lines: list[str], dest: Path) -> None:
+def check_end(lines: list[str], dest: Path, stored: bool) -> None:
     """The manifest has a row for each line, and each row is what a call makes."""
     rows, toy = rows_of(dest), open_toy()
     told = [json.loads(line) for line in (dest / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(told) == len(lines)
     for line, row in zip(lines, told, strict=True):
-        assert rows[row["name"]].decode() == toy(line, seed=row["seed"]).text
+        made = rows[row["name"]].decode()
+        assert made.rpartition(" ")[0] == line if stored else made == toy(line, seed=row["seed"]).text
     stray = [path.name for path in dest.rglob(".*") if path.name != ".lock"]
     assert not stray, stray
 
 
-def kill_batches(where: Path, kills: int, workers: int = 1, seed: int = 0, each: int = 6) -> dict[str, int]:
+def kill_batches(
+    where: Path, kills: int, workers: int = 1, seed: int = 0, each: int = 6, stored: bool = False
+) -> dict[str, int]:
     """Kill batches ``kills`` times, each one ``each`` times at most; return what happened."""
     draw = random.Random(seed)
     lines = [f"Row {n} of many." for n in range(ROWS)]
     begun = time.monotonic()
-    ended, total = run_once(lines, where / "straight" / "out", workers, None, None)
+    ended, total = run_once(lines, where / "straight" / "out", workers, None, None, stored)
     life = time.monotonic() - begun
     assert ended == "done", ended
     right = content(where / "straight" / "out")
@@ -144,7 +162,7 @@ def kill_batches(where: Path, kills: int, workers: int = 1, seed: int = 0, each:
             kind = told["kills"] % 2
             line = (kind, draw.randrange(1, total[kind])) if more and workers == 1 else None
             after = draw.uniform(0, life) if more and workers > 1 else None
-            ended, _ = run_once(asked, dest, workers, line, after)
+            ended, _ = run_once(asked, dest, workers, line, after, stored)
             told["with shards"] += check_shards(dest) > 0 and ended == "killed"
             if ended != "killed":
                 break
@@ -153,7 +171,7 @@ def kill_batches(where: Path, kills: int, workers: int = 1, seed: int = 0, each:
                 asked[draw.randrange(ROWS)] = f"Changed {told['kills']}."
                 told["changed lines"] += 1
         assert ended == "done", ended
-        check_end(asked, dest)
+        check_end(asked, dest, stored)
         assert changing or content(dest) == right, sorted(set(content(dest)) ^ set(right))
         told["batches"] += 1
         print(f"batch {told['batches']}: {told}", file=sys.stderr, flush=True)
@@ -166,6 +184,7 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--stored", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    print(json.dumps(kill_batches(given.folder, given.kills, given.workers, given.seed)))
+    print(json.dumps(kill_batches(given.folder, given.kills, given.workers, given.seed, stored=given.stored)))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from unisono.batch.requests import Asked, model_fingerprint
-from unisono.batch.shards import WRITERS, Entry, aside_of, remove
+from unisono.batch.shards import ASIDE, WRITERS, Entry, aside_of, remove
 from unisono.errors import DataError, UnisonoError
 from unisono.files import writing_to
 from unisono.media import TimesWriter
@@ -121,7 +121,7 @@ class Maker:
             if told is not None:
                 told(places, made)
             rows = [block.rows[place] for place in places]
-            with _folder(rows) as folder:
+            with _folder(rows, self.plan.folder) as folder:
                 outputs = self._outputs(rows, folder)
             for asked, output in zip(rows, outputs, strict=True):
                 entry = output if isinstance(output, Failure) else self._add(writer, asked, output)
@@ -192,12 +192,15 @@ def _extent(asked: Asked, text_field: str) -> int:
 
 
 @contextlib.contextmanager
-def _folder(rows: Sequence[Asked]) -> Iterator[Path]:
-    """A folder for copies of what lies in shards, for as long as they are needed; none where nothing does."""
+def _folder(rows: Sequence[Asked], beside: Path) -> Iterator[Path]:
+    """A folder for copies of what lies in shards, for as long as they are needed; none where nothing does.
+
+    It lies in the batch's own folder, whose next start removes what a killed process has left.
+    """
     if not any(asked.stored and asked.stored.member for asked in rows):
         yield Path()
         return
-    with tempfile.TemporaryDirectory(prefix="unisono-batch-") as folder:
+    with tempfile.TemporaryDirectory(prefix=ASIDE, dir=beside) as folder:
         yield Path(folder)
 
 
