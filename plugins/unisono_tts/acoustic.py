@@ -28,6 +28,9 @@ from unisono_tts.streaming import stream
 Asked = dict[str, Tensor]
 """What readings ask for, by name: ``speaker`` [b], ``pace`` [b, s] and a model's own; numbers in float64."""
 
+DRAWN_TOGETHER = 16
+"""Normal numbers that torch makes at once; of a rest that is fewer it makes other ones."""
+
 
 @dataclass
 class Spoken:
@@ -120,7 +123,8 @@ class AcousticModel(Model):
         for row, (reading, length) in enumerate(zip(readings, lengths, strict=True)):
             piece = zlib.crc32(torch.tensor(reading.ids, dtype=torch.int32).numpy().tobytes())
             generator = torch.Generator().manual_seed((reading.request.seed + (piece << 20)) & MAX_SEED)
-            result[row, :length] = torch.randn(length, width, generator=generator)
+            drawn = torch.randn(length * width + -length * width % DRAWN_TOGETHER, generator=generator)
+            result[row, :length] = drawn[: length * width].unflatten(0, (length, width))
         return result.to(self.device)
 
     def units(self, batch: dict[str, Any]) -> dict[str, int]:
