@@ -35,6 +35,13 @@ from unisono.model import Model
 from unisono.train import discriminator_losses
 from unisono.train.strategies.sharded import Sharded
 
+SCORES = {
+    "hinge": (discriminator_losses.discriminator_hinge, discriminator_losses.generator_hinge),
+    "squares": (discriminator_losses.discriminator_squares, discriminator_losses.generator_squares),
+    "logistic": (discriminator_losses.discriminator_logistic, discriminator_losses.generator_logistic),
+}
+"""By ``scoring``: what the discriminators minimise, and the generator."""
+
 
 class Played(NamedTuple):
     """What a generator made of a batch, what it should have been, and losses: ``loss`` and its parts, scalars."""
@@ -49,8 +56,9 @@ class Adversarial(Model):
 
     Attributes that a model may set:
         pretrain_steps: steps on ``losses`` alone before the game begins.
-        scoring: ``hinge`` (Vocos, EnCodec) or ``squares`` (HiFi-GAN, DAC, Parallel WaveGAN).
+        scoring: ``hinge`` (Vocos, EnCodec), ``squares`` (HiFi-GAN, DAC, Parallel WaveGAN) or ``logistic`` (StyleTTS).
         adversarial_weight, feature_weight: of the generator's two terms; 0 leaves one out.
+        gradient_weight: of the penalty on the discriminators' slope at what is real (R1); 0 leaves it out.
         discriminator_lr: learning rate of the discriminators, relative to ``optim.lr``.
     """
 
@@ -63,9 +71,10 @@ class Adversarial(Model):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.pretrain_steps = 0
-        self.scoring: Literal["hinge", "squares"] = "hinge"
+        self.scoring: Literal["hinge", "squares", "logistic"] = "hinge"
         self.adversarial_weight = 1.0
         self.feature_weight = 1.0
+        self.gradient_weight = 0.0
         self.discriminator_lr = 1.0
         self.discriminators: Any = None  # a ModuleDict while training
         self.automatic_optimization = False
@@ -96,7 +105,7 @@ class Adversarial(Model):
     def load_state_dict(self, state_dict, strict: bool = True, assign: bool = False):
         """Load weights; a model that is not in training leaves the discriminators' out."""
         if self.discriminators is None:
-            state_dict = {k: v for k, v in state_dict.items() if not k.startswith(self.training_only)}
+            state_dict = {k: v for k, v in state_dict.items() if not k.startswith(Adversarial.training_only)}
         return super().load_state_dict(state_dict, strict, assign)
 
     def configure_optimizers(self) -> Any:
@@ -169,22 +178,20 @@ class Adversarial(Model):
 
     def _discriminator_loss(self, fake: Tensor, real: Tensor) -> Tensor:
         self.discriminators.zero_grad()
-        score = (
-            discriminator_losses.discriminator_hinge
-            if self.scoring == "hinge"
-            else discriminator_losses.discriminator_squares
-        )
-        total = torch.zeros((), device=real.device)
+        score, total = SCORES[self.scoring][0], torch.zeros((), device=real.device)
+        real = real.detach().requires_grad_(bool(self.gradient_weight))
         for name, judge in self.discriminators.items():
             halves = [said.split(len(real)) for said in judge(torch.cat([real, fake]))]
             values = score([r for r, _ in halves], [f for _, f in halves])
+            if self.gradient_weight:
+                values = values + self.gradient_weight * discriminator_losses.gradient_penalty(
+                    [r for r, _ in halves], real
+                )
             total = total + self.judge_weights[name] * self.mean(values)
         return total
 
     def _generator_losses(self, played: Played) -> dict[str, Tensor]:
-        score = (
-            discriminator_losses.generator_hinge if self.scoring == "hinge" else discriminator_losses.generator_squares
-        )
+        score = SCORES[self.scoring][1]
         adversarial, features = (torch.zeros((), device=self.device) for _ in range(2))
         for name, judge in self.discriminators.items():
             weight, guess = self.judge_weights[name], judge(played.fake)

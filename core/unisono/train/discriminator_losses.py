@@ -1,8 +1,8 @@
 """Discriminator losses: adversarial losses on discriminators' outputs; each returns one value per item.
 
 Hinge losses and feature matching as in Vocos (arXiv:2306.00814, section 3.3), least squares as in
-Parallel WaveGAN (arXiv:1910.11480, equations 1 and 2): averaged over discriminators, so that their
-number changes no weight. Means are taken in float32.
+Parallel WaveGAN (arXiv:1910.11480, equations 1 and 2), logistic ones as in StyleTTS (arXiv:2205.15439): averaged over
+discriminators, so that their number changes no weight. Means are taken in float32.
 
 Shapes: b batch, k regions.
 """
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import softplus
 
 
 class Judgement(NamedTuple):
@@ -58,6 +59,29 @@ def discriminator_squares(real: Sequence[Judgement], fake: Sequence[Judgement]) 
 def generator_squares(fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
     """``(1 − D(x̂))²``."""
     return torch.stack([(1 - f.scores.float()).square().mean(1) for f in fake]).mean(0)
+
+
+def discriminator_logistic(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
+    """``−log σ(D(x)) − log(1 − σ(D(x̂)))``, averaged over regions and discriminators."""
+    return torch.stack(
+        [
+            softplus(-r.scores.float()).mean(1) + softplus(f.scores.float()).mean(1)
+            for r, f in zip(real, fake, strict=True)
+        ]
+    ).mean(0)
+
+
+def generator_logistic(fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
+    """``−log σ(D(x̂))``."""
+    return torch.stack([softplus(-f.scores.float()).mean(1) for f in fake]).mean(0)
+
+
+def gradient_penalty(real: Sequence[Judgement], given: Float[Tensor, "b ..."]) -> Float[Tensor, "b"]:
+    """``½ |∇ D(x)|²`` (R1, Mescheder et al., arXiv:1801.04406), scores summed over regions and averaged over
+    discriminators; ``given`` is x, of which the judgements were made and which requires its gradient."""
+    total = torch.stack([r.scores.float().sum() for r in real]).mean()
+    (slope,) = torch.autograd.grad(total, given, create_graph=True)
+    return slope.float().square().flatten(1).sum(1) / 2
 
 
 def feature_matching(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
