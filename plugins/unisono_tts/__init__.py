@@ -10,6 +10,7 @@ plugin = Plugin(
     models={
         "fastspeech": "unisono_tts.fastspeech:FastSpeech",
         "fastpitch": "unisono_tts.fastpitch:FastPitch",
+        "styletts": "unisono_tts.styletts.model:StyleTTS",
     },
     data={
         "speech": "unisono_tts.data:SpeechData",
@@ -19,6 +20,7 @@ plugin = Plugin(
     evaluators={
         "fastspeech": "unisono_tts.evaluate:evaluate",
         "fastpitch": "unisono_tts.evaluate:evaluate",
+        "styletts": "unisono_tts.evaluate:evaluate",
     },
     routes=("unisono_sound.serving.routes:router",),
     times=FORMATS,

@@ -1,0 +1,1 @@
+"""StyleTTS: a voice whose timbre and manner come from a recording's style (arXiv:2205.15439)."""
