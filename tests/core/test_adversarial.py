@@ -3,8 +3,9 @@
 import pytest
 import torch
 from torch import nn
-from unisono.train.adversarial import Adversarial, Played
-from unisono.train.discriminator_losses import Judgement
+from torch.nn.functional import binary_cross_entropy_with_logits
+from unisono.train.adversarial import SCORES, Adversarial, Played
+from unisono.train.discriminator_losses import Judgement, gradient_penalty
 
 
 class Judge(nn.Module):
@@ -43,3 +44,51 @@ def test_each_term_counts_by_its_weight(adversarial_weight, feature_weight):
 def test_a_weight_of_zero_leaves_the_features_out():
     made = parts_of(1.0, 0.0)
     assert "features" not in made and made["loss"] == pytest.approx(10 + made["adversarial"])
+
+
+def test_logistic_scores_are_the_cross_entropy_of_real_and_made():
+    real, fake = torch.tensor([[2.0, -1.0], [30.0, 0.0]]), torch.tensor([[0.5, -3.0], [-40.0, 1.0]])
+    said = [Judgement(real, [])], [Judgement(fake, [])]
+    for row, value in enumerate(SCORES["logistic"][0](*said).tolist()):
+        wanted = binary_cross_entropy_with_logits(real[row], torch.ones(2)) + binary_cross_entropy_with_logits(
+            fake[row], torch.zeros(2)
+        )
+        assert value == pytest.approx(float(wanted), rel=1e-6)
+    made = SCORES["logistic"][1](said[1])
+    assert float(made[0]) == pytest.approx(float(binary_cross_entropy_with_logits(fake[0], torch.ones(2))), rel=1e-6)
+
+
+def test_the_penalty_is_half_the_squared_slope_of_each_item():
+    x = torch.randn(3, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    weight = nn.Parameter(torch.tensor([1.0, -2.0, 0.5, 0.0, 3.0]))
+    penalty = gradient_penalty([Judgement((x.square() @ weight)[:, None], [])], x)
+    wanted = (2 * x * weight).square().sum(1) / 2
+    torch.testing.assert_close(penalty, wanted)
+    (slope,) = torch.autograd.grad(penalty.sum(), weight)  # it is learnt through
+    torch.testing.assert_close(slope, (4 * x.square() * weight).sum(0))
+
+
+def test_the_penalty_counts_by_its_weight():
+    """Of a judge whose scores are x / 4 at two places, the slope's square is 2 / 16, for judges of weights 1 and 0.5."""
+    model = Toy()
+    model.configure_model()
+    fake, real = torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, 0.0]])
+    plain = float(model._discriminator_loss(fake, real))
+    model.gradient_weight = 3.0
+    assert model._discriminator_loss(fake, real).item() == pytest.approx(plain + 1.5 * 3 / 16)
+
+
+def test_what_else_is_for_training_only_is_loaded_without_discriminators():
+    class Beside(Toy):
+        training_only = ("discriminators.", "aligner.")
+
+        def __init__(self):
+            super().__init__()
+            self.aligner = nn.Linear(1, 1)
+
+    model = Beside()
+    model.configure_model()
+    kept = {name: value + 1 for name, value in model.state_dict().items()}
+    other = Beside()
+    other.load_state_dict(kept)  # strict, and without the discriminators
+    assert torch.equal(other.aligner.bias, kept["aligner.bias"])
