@@ -69,7 +69,7 @@ def test_the_penalty_is_half_the_squared_slope_of_each_item():
 
 
 def test_the_penalty_counts_by_its_weight():
-    """Of a judge whose scores are x / 4 at two places, the slope's square is 2 / 16, for judges of weights 1 and 0.5."""
+    """Of a judge whose two scores are x / 4, half of the slope's square is 1 / 16; the judges weigh 1 and 0.5."""
     model = Toy()
     model.configure_model()
     fake, real = torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, 0.0]])

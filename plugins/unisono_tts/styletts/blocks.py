@@ -1,4 +1,4 @@
-"""Blocks: residual convolutions over time, with and without a style, and recurrence over what is valid (arXiv:2205.15439).
+"""Blocks: residual convolutions over time, with and without a style, and recurrence (arXiv:2205.15439).
 
 Frames beyond an item's end are zero before every convolution, take no part in statistics, and are never seen by a
 recurrent layer, so that an item alone and in a batch is the same.

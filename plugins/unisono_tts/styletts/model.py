@@ -3,13 +3,18 @@
 Li et al., "StyleTTS: A Style-Based Generative Model for Natural and Diverse Text-to-Speech Synthesis"
 (arXiv:2205.15439). Default sizes are the published ones; the two stages of training are described in `training`.
 
-Differences: the aligner is the toolkit's own (arXiv:2108.10447), whose posterior is the soft alignment and whose loss
-stands in for the recogniser's cross entropy; pitch and energy are measured before training, not by a pitch network, and
-enter as logarithms, standardised over the corpus, interpolated where there is no voice; the decoder's curves keep their
-level (see `decoder`), so that pitch can be shifted; the alignment is of frames and read by pairs of them (see `halves`);
-durations are rounded cumulatively, and those of an utterance's first and last symbol, its silences, are learnt too;
-norms, pooling and recurrence see an item's own frames only, so that items share batches; a stretched utterance keeps
-its alignment, stretched likewise, and each item of a batch is stretched by its own factor.
+Differences:
+
+- the aligner is the toolkit's own (arXiv:2108.10447); its posterior is the soft alignment, and its loss stands in for
+  the recogniser's cross entropy;
+- pitch and energy are measured before training, not by a pitch network, and enter as logarithms, standardised over the
+  corpus, interpolated where there is no voice; the curves keep their level (see `decoder`), so that pitch can be shifted;
+- the alignment is of frames and read by pairs of them (see `halves`); durations are rounded cumulatively, and those of
+  an utterance's first and last symbol, its silences, are learnt too;
+- norms, pooling and recurrence see an item's own frames only, so that items share batches; clips have one length, and
+  shorter utterances are clips as well;
+- a stretched utterance keeps its alignment, stretched likewise; each item of a batch is stretched by its own factor;
+- features of the discriminator are compared by the mean over items, where the published code adds them up.
 
 Shapes: b batch, s symbols, t frames, k numbers of a style.
 """

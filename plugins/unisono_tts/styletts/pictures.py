@@ -9,6 +9,7 @@ Shapes: b batch, c channels, t frames, m mel bins, s style.
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -52,7 +53,7 @@ class PictureTrunk(nn.Module):
         super().__init__()
         self.into = spectral_norm(nn.Conv2d(1, picture_dim, 3, padding=1))
         widths = [min(picture_dim * 2**i, max(max_dim, picture_dim)) for i in range(HALVINGS + 1)]
-        self.blocks = nn.ModuleList(PictureBlock(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.blocks = nn.ModuleList(PictureBlock(a, b) for a, b in pairwise(widths))
         rows = min(LAST_KERNEL, math.ceil(n_mels / 2**HALVINGS))
         self.last = spectral_norm(nn.Conv2d(widths[-1], widths[-1], (LAST_KERNEL, rows), padding=(LAST_KERNEL // 2, 0)))
         self.dim = widths[-1]

@@ -12,7 +12,7 @@ class StyleSizes:
     dim: channels of the text, of prosody, and of the decoder behind its upsampling; even (published: 512).
     decoder_dim: channels of the decoder at half the frame rate (published: 1024).
     style_dim: numbers of a style (published: 128).
-    picture_dim: channels of the first layer of the style encoder, which four blocks double up to ``dim`` (published: 64).
+    picture_dim: channels of the style encoder's first layer, which four blocks double up to ``dim`` (published: 64).
     residual_dim: channels of the text as each block of the decoder is given it again (published: 64).
     text_layers: convolutions of the text encoder (published: 3).
     prosody_layers: recurrent layers in front of the durations (published: 3).

@@ -20,7 +20,9 @@ def make_styled(voice):
             if ready:
                 model.trained.fill_(1)
                 model.style_count.fill_(2.0)
-                model.style_total.copy_(torch.randn(model.style_total.shape, generator=torch.Generator().manual_seed(3)))
+                model.style_total.copy_(
+                    torch.randn(model.style_total.shape, generator=torch.Generator().manual_seed(3))
+                )
         return model.eval()
 
     return make

@@ -105,7 +105,10 @@ def test_padding_changes_no_style_and_no_judgement(frames):
     mel, lengths = noise(2, frames, 80), torch.tensor([frames, frames])
     more = padded(mel, 37)
     torch.testing.assert_close(encoder(more, lengths), encoder(mel, lengths), **CLOSE)
-    (short,), (long,) = judge(with_mask(mel, within(lengths, frames))), judge(with_mask(more, within(lengths, frames + 37)))
+    (short,), (long,) = (
+        judge(with_mask(mel, within(lengths, frames))),
+        judge(with_mask(more, within(lengths, frames + 37))),
+    )
     torch.testing.assert_close(long.scores, short.scores, **CLOSE)
 
 

@@ -119,7 +119,9 @@ def test_recordings_are_prepared_as_the_recipe_says(recordings):
 
 def test_means_are_the_speakers_own(styled):
     model = styled.model
-    readings = [next(iter(model.voice.read(model.Request.parse(text="So.", speaker=s), 220))) for s in ("kathleen", "lj")]
+    readings = [
+        next(iter(model.voice.read(model.Request.parse(text="So.", speaker=s), 220))) for s in ("kathleen", "lj")
+    ]
     styles = model.styles(readings)
     torch.testing.assert_close(styles, model.style_total / 2)
 

@@ -19,8 +19,6 @@ def values(parts):
     return {name: float(value) for name, value in parts.items()}
 
 
-
-
 @pytest.fixture
 def at_step(monkeypatch, make_styled):
     """Return a function that makes a model in training at a step."""
@@ -131,7 +129,9 @@ def test_the_soft_alignment_is_pulled_to_its_path(at_step, make_batch):
     parts = {}
     alignment, soft = model._align(batch, model.standardised(batch["mel"]), parts)
     total, count = 0.0, 0
-    for row, (symbols, frames) in enumerate(zip(batch["symbol_lengths"].tolist(), batch["mel_lengths"].tolist(), strict=True)):
+    for row, (symbols, frames) in enumerate(
+        zip(batch["symbol_lengths"].tolist(), batch["mel_lengths"].tolist(), strict=True)
+    ):
         hard = F.one_hot(alignment.index[row, :frames], soft.shape[2])[:, :symbols]
         total += float((soft[row, :frames, :symbols] - hard).abs().mean(1).sum())
         count += frames
