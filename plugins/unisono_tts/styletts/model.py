@@ -8,7 +8,7 @@ Differences:
 - the aligner is the toolkit's own (arXiv:2108.10447); its posterior is the soft alignment, and its loss stands in for
   the recogniser's cross entropy;
 - pitch and energy are measured before training, not by a pitch network, and enter as logarithms, standardised over the
-  corpus, interpolated where there is no voice; the curves keep their level (see `decoder`), so that pitch can be shifted;
+  corpus, interpolated where there is no voice; curves keep their level (see `decoder`), so that pitch can be shifted;
 - the alignment is of frames and read by pairs of them (see `halves`); durations are rounded cumulatively, and those of
   an utterance's first and last symbol, its silences, are learnt too;
 - norms, pooling and recurrence see an item's own frames only, so that items share batches; clips have one length, and

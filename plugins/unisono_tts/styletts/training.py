@@ -226,7 +226,8 @@ class LearnsStyle(Adversarial, AcousticModel):
         error = net.prosody.durations(encoded, symbol_lengths) - alignment.durations / 2
         parts["duration"] = self.global_mean(error.abs(), alignment.src_mask)
         if self.training and self.schedule.stretch:
-            factors = draw_stretch(self.row_seeds(batch), self.schedule.stretch).to(mel.device)
+            seeds = [derive_seed("stretch", seed) for seed in self.row_seeds(batch)]
+            factors = draw_stretch(seeds, self.schedule.stretch).to(mel.device)
             wanted = (lengths * factors).round().long().clamp(min=1)
             durations = round_durations(alignment.durations.double(), symbol_lengths, total=wanted)
             alignment = Alignment.from_durations(durations, symbol_lengths, wanted)

@@ -54,13 +54,13 @@ def test_a_style_is_of_the_recording_whatever_its_rate_and_level(styled, recordi
     plain = styled.model.style_of(recordings("plain", wave))
     assert torch.equal(plain, styled.model.style_of(recordings("again", wave)))
     other = styled.model.style_of(recordings("other", voiced(1.5, hertz=260.0)))
-    apart = float((plain - other).norm())
+    apart = (plain - other).norm().item()
     for name, same in {
         "fast": (resample(wave, 22050, 44100), 44100),
         "soft": (wave * 0.1, 22050),
         "framed": (torch.cat([torch.zeros(9000), wave, torch.zeros(4000)]), 22050),
     }.items():
-        near = float((styled.model.style_of(recordings(name, *same)) - plain).norm())
+        near = (styled.model.style_of(recordings(name, *same)) - plain).norm().item()
         assert near < 0.5 * apart, name
 
 
@@ -226,3 +226,12 @@ def test_sizes_that_cannot_be_are_refused():
         StyleSchedule(crop_frames=63)
     with refused(RecipeError, "range", "model.schedule.stretch", value=1.0):
         StyleSchedule(stretch=1.0)
+
+
+def test_every_field_of_a_request_is_explained(styled):
+    from pathlib import Path
+
+    docs = Path(__file__).parents[3] / "docs"
+    text = (docs / "styletts.md").read_text("utf-8") + (docs / "synthesis-api.md").read_text("utf-8")
+    for field in styled.model.Request.model_fields:
+        assert f"| `{field}` |" in text, field

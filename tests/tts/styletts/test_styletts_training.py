@@ -1,5 +1,8 @@
 """Training of StyleTTS: what each stage learns and leaves alone, and whose batches are whose."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from refused import refused
@@ -133,10 +136,10 @@ def test_the_soft_alignment_is_pulled_to_its_path(at_step, make_batch):
         zip(batch["symbol_lengths"].tolist(), batch["mel_lengths"].tolist(), strict=True)
     ):
         hard = F.one_hot(alignment.index[row, :frames], soft.shape[2])[:, :symbols]
-        total += float((soft[row, :frames, :symbols] - hard).abs().mean(1).sum())
+        total += (soft[row, :frames, :symbols] - hard).abs().mean(1).sum().item()
         count += frames
-    assert float(parts["mono"]) == pytest.approx(total / count, rel=1e-4)
-    assert float(model._weighed({"mono": parts["mono"]})["loss"]) == pytest.approx(10 * total / count, rel=1e-4)
+    assert parts["mono"].item() == pytest.approx(total / count, rel=1e-4)
+    assert model._weighed({"mono": parts["mono"]})["loss"].item() == pytest.approx(10 * total / count, rel=1e-4)
 
 
 def test_short_clips_are_learnt_from(at_step, make_batch):
@@ -204,6 +207,27 @@ def test_a_mean_style_is_the_mean_of_what_a_speaker_was_met_with(make_styled):
     wanted = (MEMORY * styles[:2].sum(0) + (styles + 100).sum(0)) / (2 * MEMORY + 3)
     torch.testing.assert_close(model._mean_style(0), wanted)
     torch.testing.assert_close(model._mean_style(1), styles[2])
+
+
+def test_curves_are_standardised_over_all_speakers_and_filled_where_there_is_no_voice(make_styled, make_batch):
+    model = make_styled()
+    spreads = {name: [getattr(model.facts, name)[s] for s in model.voice.speakers] for name in ("pitch", "energy")}
+    batch = short_batch(make_batch, model, junk=1e4)
+    batch["pitch"][0, 10:20] = 0
+    batch["pitch"][1] = 0
+    pitch, energy = model.curves(batch)
+    for name, found, raw in (
+        ("pitch", pitch[0], batch["pitch"][0].numpy()),
+        ("energy", energy[0], batch["energy"][0].numpy()),
+    ):
+        means, stds = np.array([s.mean for s in spreads[name]]), np.array([s.std for s in spreads[name]])
+        # as many frames of each speaker: drawn from one of two normal distributions
+        std = math.sqrt((stds**2).mean() + ((means - means.mean()) ** 2).mean())
+        known = np.flatnonzero(raw > 0) if name == "pitch" else np.arange(len(raw))
+        logs = np.log(raw[known]) if name == "pitch" else np.log1p(raw)
+        wanted = np.interp(np.arange(len(raw)), known, (logs - means.mean()) / std)
+        np.testing.assert_allclose(found.numpy(), wanted, atol=1e-4)
+    assert not pitch[1].any() and not energy[1, 41:].any() and energy[1, :41].any()
 
 
 # ---- whole runs ------------------------------------------------------------------------------------
