@@ -11,6 +11,9 @@ from torch.nn import functional as F
 from unisono_tts.styletts.blocks import Recurrence, RisingBlock, StyledBlock, halved, within
 from unisono_tts.styletts.sizes import StyleSizes
 
+FIRST_PAIRS = 3.0
+"""What symbols last, in pairs of frames, before anything is learnt: a phoneme's usual length, not none at all."""
+
 
 class StyledLayerNorm(nn.Module):
     """``(1 + γ(style)) · LayerNorm(x) + β(style)``."""
@@ -63,6 +66,7 @@ class ProsodyPredictor(nn.Module):
         self.lasting = Recurrence(both, dim)
         self.duration_dropout = nn.Dropout(sizes.duration_dropout)
         self.to_duration = nn.Linear(dim, 1)
+        nn.init.constant_(self.to_duration.bias, FIRST_PAIRS)
         self.shared = Recurrence(both, dim)
         self.pitch = CurvePredictor(dim, style_dim, sizes.dropout)
         self.energy = CurvePredictor(dim, style_dim, sizes.dropout)
