@@ -8,6 +8,7 @@ search.py      monotonic alignment search: numba, torch or Triton
 aligner.py     the soft aligner and its prior
 losses.py      forward sum, binarisation, calibration
 learn.py       durations of a whole corpus, learnt before anything else
+soft_dtw.py    a loss between sequences whose times differ: numba or torch
 """
 
 from unisono.duration.aligner import Aligner, beta_binomial_prior
@@ -32,6 +33,7 @@ from unisono.duration.regulate import (
 )
 from unisono.duration.rounding import round_durations, whole_durations
 from unisono.duration.search import search
+from unisono.duration.soft_dtw import soft_dtw, soft_dtw_divergence, soft_dtw_l1
 
 __all__ = [
     "Aligner",
@@ -53,6 +55,9 @@ __all__ = [
     "round_durations",
     "search",
     "shift_boundaries",
+    "soft_dtw",
+    "soft_dtw_divergence",
+    "soft_dtw_l1",
     "uniform",
     "whole_durations",
 ]
