@@ -1,4 +1,4 @@
-"""Text to speech: FastSpeech and FastPitch, their text front ends and corpora."""
+"""Text to speech: FastSpeech, FastPitch and Parallel Tacotron, their text front ends and corpora."""
 
 from unisono import Plugin
 from unisono_sound.times import FORMATS
@@ -11,6 +11,7 @@ plugin = Plugin(
         "fastspeech": "unisono_tts.fastspeech:FastSpeech",
         "fastpitch": "unisono_tts.fastpitch:FastPitch",
         "styletts": "unisono_tts.styletts.model:StyleTTS",
+        "parallel-tacotron": "unisono_tts.parallel_tacotron.model:ParallelTacotron",
     },
     data={
         "speech": "unisono_tts.data:SpeechData",
@@ -21,6 +22,7 @@ plugin = Plugin(
         "fastspeech": "unisono_tts.evaluate:evaluate",
         "fastpitch": "unisono_tts.evaluate:evaluate",
         "styletts": "unisono_tts.evaluate:evaluate",
+        "parallel-tacotron": "unisono_tts.evaluate:evaluate",
     },
     routes=("unisono_sound.serving.routes:router",),
     times=FORMATS,

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from torch.distributions import Normal, kl_divergence as peer
+from torch.distributions import Normal
+from torch.distributions import kl_divergence as peer
 from unisono.nn.variational import Gaussian, GaussianHead, gaussian_noise, kl_divergence, mean_divergence
 
 

@@ -1,6 +1,6 @@
 """Soft-DTW: how well two sequences fit when their times may be warped, as a loss (Cuturi & Blondel, arXiv:1703.01541).
 
-With a cost of each step aside and a band around the diagonal, as Parallel Tacotron 2 has it (arXiv:2103.14574, §3.3)::
+With a cost of each step aside and a band around the diagonal, as Parallel Tacotron 2 has it (arXiv:2103.14574)::
 
     r[i, j] = cost[i, j] + min_γ(r[i − 1, j − 1], r[i − 1, j] + w, r[i, j − 1] + w)      only where |i − j| ≤ band
     min_γ(a) = −γ log Σ exp(−a / γ)
@@ -9,15 +9,13 @@ which is −γ log of the sum over all monotonic paths of exp(−(their costs an
 alone, which is dynamic time warping. The value may be negative, also for two equal sequences, for it counts paths: it
 is a loss and no distance; `soft_dtw_divergence` is 0 for equal ones (Blondel et al., arXiv:2010.08354).
 
-Memory: costs, sums and gradients take 32 · b · n · (2 · band + 1) bytes, whatever the number of channels (16 items of 400
-frames with a band of 60: 25 MB), and the torch form up to four times as many. Without a band the width of a row is
-2 · max(n, m) − 1. All sums are in float64: in float32, sums of 10,000 are no longer exact to γ = 0.05. A cell that costs
-infinity is never passed. One thread works on a batch, and lets others go on meanwhile.
+Memory: costs, sums and gradients take 32 · b · n · (2 · band + 1) bytes, whatever the number of channels (16 items of
+400 frames with a band of 60: 25 MB), and the torch form up to four times as many. Without a band the width of a row is
+2 · max(n, m) − 1. All sums are in float64: in float32, sums of 10,000 are no longer exact to γ = 0.05. A cell that
+costs infinity is never passed. One thread works on a batch, and lets others go on meanwhile.
 
 Letters: b items, n frames of x, m frames of y, d channels, k = 2 · band + 1 places of a row, w a step's penalty.
 """
-
-from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -52,7 +50,7 @@ def soft_dtw(
         backend: "numba" (CPU), "torch" (anywhere), or "auto": numba on a CPU where it is installed, else torch.
 
     Raises:
-        UnisonoError: for numbers out of range, and where no path lies within the band: an item's lengths differ by more.
+        UnisonoError: for numbers out of range, and where no path lies within the band: lengths differ by more.
     """
     sizes = _sizes(cost.shape[1:], x_lengths, y_lengths, gamma, warp_penalty, band)
     rows = _rows(cost, sizes.band)
@@ -91,7 +89,7 @@ def soft_dtw_divergence(
     y_lengths: Int[Tensor, " b"],
     **options: Any,
 ) -> Float[Tensor, " b"]:
-    """Return S(x, y) − ½ S(x, x) − ½ S(y, y) with S = ``soft_dtw_l1``: 0 for equal sequences, and three times the work."""
+    """Return S(x, y) − ½ S(x, x) − ½ S(y, y) with S = ``soft_dtw_l1``: 0 for equal sequences; three times the work."""
     own = soft_dtw_l1(x, x, x_lengths, x_lengths, **options) + soft_dtw_l1(y, y, y_lengths, y_lengths, **options)
     return soft_dtw_l1(x, y, x_lengths, y_lengths, **options) - own / 2
 

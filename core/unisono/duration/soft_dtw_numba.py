@@ -1,8 +1,8 @@
 """Numba soft-DTW: the recursions of ``soft_dtw`` on the CPU, compiled on first use and cached.
 
-Rows hold what lies within the band: place k of row i is column i + k − band. The step from (i − 1, j − 1) comes from the
-same place of the row before, the one from (i − 1, j) from the next place of it, the one from (i, j − 1) from the place
-before. Costs and sums are float64, or of the sequences' own dtype in ``l1``.
+Rows hold what lies within the band: place k of row i is column i + k − band. The step from (i − 1, j − 1) comes from
+the same place of the row before, the one from (i − 1, j) from the next place of it, the one from (i, j − 1) from the
+place before. Costs and sums are float64, or of the sequences' own dtype in ``l1``.
 """
 
 from typing import Any, no_type_check

@@ -1,9 +1,9 @@
 """Soft-DTW as a torch program: the recursions of ``soft_dtw`` for a whole batch, on any device.
 
 It goes from one anti-diagonal p = i + j to the next: cells of one need only those of the two before. In the band, place
-k stands for q = j − i = k − band on either layout, so that a diagonal [b, k] has (i − 1, j − 1) at place k two diagonals
-before, and (i − 1, j) and (i, j − 1) at places k + 1 and k − 1 of the last one. Half the places of a diagonal, those whose
-p + q is odd, are no cells.
+k stands for q = j − i = k − band on either layout, so that a diagonal [b, k] has (i − 1, j − 1) at place k two
+diagonals before, and (i − 1, j) and (i, j − 1) at places k + 1 and k − 1 of the last one. Half the places of a
+diagonal, those whose p + q is odd, are no cells.
 """
 
 import torch
@@ -86,7 +86,9 @@ def _steps(costs: Tensor, soft: Tensor, p: int, warp: float) -> Float[Tensor, "3
     """Return what the three steps to diagonal p bring: the diagonal one, from above, from the left; inf is none."""
     last = soft[p - 1] + costs[p - 1] + warp
     before = soft[p - 2] + costs[p - 2] if p > 1 else torch.full_like(last, torch.inf)
-    return torch.stack([before, F.pad(last, (0, 1), value=torch.inf)[:, 1:], F.pad(last, (1, 0), value=torch.inf)[:, :-1]])
+    return torch.stack(
+        [before, F.pad(last, (0, 1), value=torch.inf)[:, 1:], F.pad(last, (1, 0), value=torch.inf)[:, :-1]]
+    )
 
 
 def _cells(n: int, x: list[int], y: list[int], band: int, device: torch.device) -> Tensor:

@@ -1,7 +1,7 @@
 """Lightweight convolution: depthwise, its taps shared by the channels of a head and a softmax over time (LConv).
 
 Wu et al., "Pay Less Attention with Lightweight and Dynamic Convolutions" (arXiv:1901.10430), §3; the block is that of
-Parallel Tacotron (arXiv:2010.11439), §2.1. Difference: positions outside a mask are zeroed before the convolution, so
+Parallel Tacotron (arXiv:2010.11439). Difference: positions outside a mask are zeroed before the convolution, so
 that an item alone and in a batch agree.
 
 Shapes: b batch, t time, d channels, h heads, k taps. Masks are True where a position is kept.
@@ -41,7 +41,7 @@ class LConvSizes:
 
 
 class LightweightConv(nn.Module):
-    """Each position is a mean of its neighbours, by weights that a head's channels share and that are the same anywhere.
+    """Each position is a mean of its neighbours, by weights that a head's channels share, the same at all times.
 
         y[t, c] = Σ_i softmax(w_h)[i] · x[t + i − ⌊k / 2⌋, c],   h = ⌊c · h / d⌋
 

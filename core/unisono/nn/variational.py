@@ -8,10 +8,9 @@ The parts of a variational autoencoder (Kingma & Welling, arXiv:1312.6114) that 
 Shapes: *b any leading dimensions, d channels, z latent coordinates. Divergences are in nats.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from unisono.peers import add_up, num_peers
 
 LOG_VARIANCES = (-10.0, 6.0)
-"""What log variances are kept between: deviations from 0.007 to 20. A coordinate cannot be made a spike, nor infinite."""
+"""What log variances are kept between: deviations from 0.007 to 20."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +30,7 @@ class Gaussian:
     log_variance: Float[Tensor, "*b z"]
 
     @classmethod
-    def standard(cls, like: Float[Tensor, "*b z"]) -> Gaussian:
+    def standard(cls, like: Float[Tensor, "*b z"]) -> Self:
         """Return N(0, 1) of a tensor's shape."""
         return cls(torch.zeros_like(like), torch.zeros_like(like))
 
@@ -39,7 +38,7 @@ class Gaussian:
         """Return mean + temperature · deviation · noise, through which gradients flow; 0 is the mean."""
         return self.mean + temperature * (self.log_variance / 2).exp() * noise
 
-    def detach(self) -> Gaussian:
+    def detach(self) -> "Gaussian":
         """Return the same without gradients."""
         return Gaussian(self.mean.detach(), self.log_variance.detach())
 

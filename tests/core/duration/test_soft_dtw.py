@@ -2,6 +2,7 @@
 
 import math
 from functools import cache, partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ def by_list(cost, gamma, warp=0.0, band=None):
     for path in paths(*cost.shape):
         if band is not None and any(abs(i - j) > band for i, j in path):
             continue
-        aside = sum(b[0] == a[0] or b[1] == a[1] for a, b in zip(path, path[1:], strict=False))
+        aside = sum(b[0] == a[0] or b[1] == a[1] for a, b in pairwise(path))
         values.append(sum(cost[i, j] for i, j in path) + warp * aside)
     return -gamma * torch.logsumexp(-torch.stack(values) / gamma, 0)
 
