@@ -110,11 +110,14 @@ class _SoftDTW(torch.autograd.Function):
         return values
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        sizes, gamma, warp, run = ctx.rest
-        shares = run.backward(*ctx.saved_tensors, sizes.x, sizes.y, sizes.band, gamma, warp)
-        return shares * grads[0][:, None, None], None, None, None, None
+        return _by_costs(ctx, grads[0]), None, None, None, None
+
+
+@once_differentiable
+def _by_costs(ctx: Any, grad: Tensor) -> Tensor:
+    sizes, gamma, warp, run = ctx.rest
+    return run.backward(*ctx.saved_tensors, sizes.x, sizes.y, sizes.band, gamma, warp).mul_(grad[:, None, None])
 
 
 class _BandedL1(torch.autograd.Function):
@@ -125,10 +128,14 @@ class _BandedL1(torch.autograd.Function):
         return run.l1(x, y, sizes.x, sizes.y, sizes.band)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        sizes, run = ctx.rest
-        return *run.l1_backward(grads[0], *ctx.saved_tensors, sizes.x, sizes.y, sizes.band), None, None
+        return *_by_sequences(ctx, grads[0]), None, None
+
+
+@once_differentiable
+def _by_sequences(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+    sizes, run = ctx.rest
+    return run.l1_backward(grad, *ctx.saved_tensors, sizes.x, sizes.y, sizes.band)
 
 
 def _rows(cost: Float[Tensor, "b n m"], band: int) -> Float[Tensor, "b n k"]:

@@ -289,7 +289,12 @@ class ParallelTacotron(LearnsAlignment):
         return [row[:length] for row, length in zip(mel, batch["mel_lengths"].tolist(), strict=True)]
 
     def _check(self) -> None:
-        """Refuse what excludes each other."""
+        """Refuse what excludes each other, and heads that do not divide the channels."""
+        for name in ("encoder_heads", "lconv_heads"):
+            heads = getattr(self.network, name)
+            if heads < 1 or self.network.dim % heads:
+                message = f"model.network.{name}={heads} must divide model.network.dim={self.network.dim}"
+                raise RecipeError(message, code="value", path=f"model.network.{name}", value=heads)
         for wrong, path, value, fix in (
             (self.warps and self.upsampling == "repeat", "objective.reconstruction", "soft-dtw",
              "needs durations that gradients reach: take upsampling=learned"),

@@ -315,6 +315,12 @@ def test_what_excludes_each_other_is_refused(make, name):
         make(*overrides)
 
 
+@pytest.mark.parametrize("name", ["encoder_heads", "lconv_heads"])
+def test_heads_divide_the_channels(make, name):
+    with refused(RecipeError, "value", f"model.network.{name}", value=5, names=["5", "32"]):
+        make(f"--model.network.{name}=5")
+
+
 # ---- requests ---------------------------------------------------------------------------------------------------
 
 
