@@ -24,29 +24,26 @@ def warped_distances(
 ) -> tuple[list[Float[Tensor, " b"]], Bool[Tensor, " b"]]:
     """Return soft-DTW of each spectrogram per recorded frame and mel bin, and which items lie within the band.
 
-    Of those that do not, the distance is 0, and no gradient flows.
+    Of those that do not, the distance is 0, and no gradient flows. All blocks are compared in one batch.
     """
     wanted, wanted_lengths = pooled(target, target_lengths, options.pool_frames)
-    _, said_lengths = pooled(mels[-1], lengths, options.pool_frames)
-    inside = (said_lengths - wanted_lengths).abs() <= options.band
-    rows = inside.nonzero()[:, 0]
-    distances = []
-    for mel in mels:
-        said, _ = pooled(mel, lengths, options.pool_frames)
-        distance = said.new_zeros(len(said)) + 0.0 * said.sum()
-        if len(rows):
-            values = soft_dtw_l1(
-                said[rows],
-                wanted[rows],
-                said_lengths[rows],
-                wanted_lengths[rows],
-                gamma=options.gamma,
-                warp_penalty=options.warp_penalty,
-                band=options.band,
-            )
-            distance = distance.index_add(0, rows, values / (wanted_lengths[rows] * target.shape[2]))
-        distances.append(distance)
-    return distances, inside
+    said, said_lengths = pooled(torch.cat(list(mels)), lengths.repeat(len(mels)), options.pool_frames)
+    inside = (said_lengths[: len(target)] - wanted_lengths).abs() <= options.band
+    rows = inside.repeat(len(mels)).nonzero()[:, 0]
+    distances = said.new_zeros(len(said)) + 0.0 * said.sum()  # a gradient for each, also where nothing is inside
+    if len(rows):
+        own = rows % len(target)
+        values = soft_dtw_l1(
+            said[rows],
+            wanted[own],
+            said_lengths[rows],
+            wanted_lengths[own],
+            gamma=options.gamma,
+            warp_penalty=options.warp_penalty,
+            band=options.band,
+        )
+        distances = distances.index_add(0, rows, values / (wanted_lengths[own] * target.shape[2]))
+    return list(distances.split(len(target))), inside
 
 
 def pooled(
