@@ -27,7 +27,7 @@ def warped_distances(
     Of those that do not, the distance is 0, and no gradient flows. All blocks are compared in one batch.
     """
     wanted, wanted_lengths = pooled(target, target_lengths, options.pool_frames)
-    said, said_lengths = pooled(torch.cat(list(mels)), lengths.repeat(len(mels)), options.pool_frames)
+    said, said_lengths = pooled(torch.cat(list(mels)).float(), lengths.repeat(len(mels)), options.pool_frames)
     inside = (said_lengths[: len(target)] - wanted_lengths).abs() <= options.band
     rows = inside.repeat(len(mels)).nonzero()[:, 0]
     distances = said.new_zeros(len(said)) + 0.0 * said.sum()  # a gradient for each, also where nothing is inside

@@ -225,6 +225,18 @@ def test_soft_dtw_reaches_durations_and_needs_none(make):
     assert model.aligner is None
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_losses_in_half_precision_are_near_those_in_single(models, name):
+    model, batch = models[name], make_batch()
+    single = model.losses(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model.losses(batch)
+    assert half["loss"].dtype == torch.float32
+    for part in ("mel", "mel_before", "duration"):
+        # Three digits, through a dozen layers.
+        assert float(half[part].detach()) == pytest.approx(float(single[part].detach()), rel=0.05), part
+
+
 def test_warped_distances_are_per_frame_and_bin_and_leave_out_what_no_band_holds():
     g = torch.Generator().manual_seed(0)
     said, target = torch.randn(2, 14, 5, generator=g), torch.randn(2, 12, 5, generator=g)
