@@ -8,7 +8,8 @@ A Non-Autoregressive Neural TTS Model with Differentiable Duration Modeling" (ar
 - where a learned prior of symbols reads the text, it is a Gaussian from convolutions, all symbols at once, and trained
   by its divergence from the posterior; as published it is a recurrent network that predicts the posterior's mean;
 - learned upsampling begins on known durations, and soft-DTW when that is learnt (``stages``): nobody has reported the
-  second paper's training from nothing on public data. ``stages`` of 0 is the published way;
+  second paper's training from nothing on public data. Until then it learns which symbol a frame is of. ``stages`` of
+  0 is the published way;
 - an item whose predicted length is beyond soft-DTW's band is left out of a step's reconstruction, and counted;
 - the posterior of a whole item is of the mean over its frames.
 
@@ -160,7 +161,9 @@ class ParallelTacotron(LearnsAlignment):
 
     @property
     def learning(self) -> bool:
-        """Whether this step's frames come from the learned upsampling."""
+        """Whether this step's frames come from the learned upsampling; beside training, by what was trained last."""
+        if not self.training:
+            return bool(self.upsamples)
         return self.net.upsampler is not None and self.global_step >= self.stages.learned_from
 
     @property
@@ -197,6 +200,10 @@ class ParallelTacotron(LearnsAlignment):
             mels = self.net.decode(x, v, known, self.learning)
             distances = [self.global_mean((mel - target).abs(), tgt_mask) for mel in mels]
             parts |= {"mel": distances[-1], "mel_before": reduce(add, distances[:-1], distances[-1].new_zeros(()))}
+            if self.net.upsampler is not None and self.net.repeats is not None and not self.learning:
+                weights = self.net.upsampler(v.detach(), known.durations, known.src_lengths)[1].matrix()
+                right = weights.gather(2, known.index[..., None])[..., 0].float()
+                parts["upsampling"] = self.objective.duration_weight * self.global_mean(-(right + 1e-6).log(), tgt_mask)
         told = {name: parts.pop(name).detach() for name in ("nats", "outside") if name in parts}
         idle = [p for module in self.unused() for p in module.parameters()]
         total = reduce(add, list(parts.values())) + 0.0 * sum(p.sum() for p in idle)
@@ -205,9 +212,9 @@ class ParallelTacotron(LearnsAlignment):
         return {**parts, **told, "loss": total}
 
     def unused(self) -> list[nn.Module]:
-        """Return what this step's loss does not read, which all ranks must see a gradient of."""
-        idle = [self.aligner] if self.warping else []
-        return [m for m in (*idle, self.net.repeats if self.learning else self.net.upsampler) if m is not None]
+        """Return what this step's loss does not read, or not all of; all ranks must see a gradient of each weight."""
+        idle = (self.aligner if self.warping else None, self.net.repeats if self.learning else self.net.upsampler)
+        return [module for module in idle if module is not None]
 
     def training_noise(self, batch: dict[str, Any], posterior: Gaussian) -> Float[Tensor, "b l z"]:
         """Return noise of each item's own seed and length."""
@@ -239,7 +246,8 @@ class ParallelTacotron(LearnsAlignment):
         nats = mean_divergence(divergence.detach(), kept)
         parts = {"kl": weight * mean_divergence(divergence, kept, objective.free_nats), "nats": nats}
         if isinstance(self.net.prior, TextPrior):
-            parts["prior"] = mean_divergence(kl_divergence(posterior.detach(), prior), kept)
+            divergence = kl_divergence(posterior.detach(), prior)
+            parts["prior"] = objective.prior_weight * mean_divergence(divergence, kept)
         return parts
 
     def warped_losses(

@@ -91,6 +91,7 @@ class TacotronObjective:
     align_weight: of the aligner's losses.
     kl_weight: of the divergence of a latent vector in nats, at the end of its ramp.
     kl_start, kl_steps: step from which the divergence counts, and over how many more steps it grows to its full weight.
+    prior_weight: of the loss of a prior that reads the text. No other weights learn from it, but clipping sees it.
     free_nats: what each coordinate of a latent may hold without being paid for.
     """
 
@@ -100,6 +101,7 @@ class TacotronObjective:
     kl_weight: float = 0.01
     kl_start: int = 6000
     kl_steps: int = 44000
+    prior_weight: float = 0.1
     free_nats: float = 0.0
 
 

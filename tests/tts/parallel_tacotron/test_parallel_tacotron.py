@@ -286,21 +286,44 @@ def test_latents_hold_what_the_text_does_not_say(make):
 def test_stages_begin_at_their_steps(make, monkeypatch):
     stages = ["--model.stages.learned_from=10", "--model.stages.soft_dtw_from=20"]
     model = make(*WARPED, *stages, given_durations=False).train()
+    assert not model.eval().learning and model.train()
     seen = {}
     for step in (0, 9, 10, 19, 20):
         monkeypatch.setattr(type(model), "global_step", step)
         parts = model.losses(make_batch())
-        seen[step] = int(model.upsamples), "align" in parts, "outside" in parts
+        seen[step] = int(model.upsamples), "align" in parts, "outside" in parts, "upsampling" in parts
         model.zero_grad()
         parts["loss"].backward()
         assert not [name for name, p in model.named_parameters() if p.grad is None], step
     assert seen == {
-        0: (0, True, False),
-        9: (0, True, False),
-        10: (1, True, False),
-        19: (1, True, False),
-        20: (1, False, True),
+        0: (0, True, False, True),
+        9: (0, True, False, True),
+        10: (1, True, False, False),
+        19: (1, True, False, False),
+        20: (1, False, True, False),
     }
+
+
+def test_learned_upsampling_learns_which_symbol_a_frame_is_of_before_it_takes_over(make):
+    model = make("--model.upsampling=learned", "--model.stages.learned_from=1000").train()
+    batch = make_batch()
+    batch["mel"][1, 13:] = 0
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    errors = []
+    for _ in range(100):
+        optimizer.zero_grad()
+        parts = model.losses(batch)
+        parts["loss"].backward()
+        optimizer.step()
+        errors.append(float(parts["upsampling"].detach()))
+    assert errors[-1] < 0.5 * errors[0]
+    known = Alignment.from_durations(batch["durations"], batch["symbol_lengths"], batch["mel_lengths"])
+    posterior, _ = gaussians(model.eval(), batch, known)
+    text, speaker = model.net.encode(batch["symbols"], known.src_mask, batch["speaker"])
+    _, v, _ = model.net.plan(text, posterior.mean, speaker, known.src_mask)
+    weights = model.net.upsampler(v, known.durations, known.src_lengths)[1].matrix()
+    right = weights.gather(2, known.index[..., None])[known.tgt_mask]
+    assert float(right.detach().mean()) > 0.5  # at first it is about one in four
 
 
 def test_an_export_says_by_the_upsampling_that_was_trained(make):
