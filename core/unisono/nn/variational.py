@@ -62,7 +62,7 @@ class GaussianHead(nn.Module):
 def kl_divergence(posterior: Gaussian, prior: Gaussian | None = None) -> Float[Tensor, "*b z"]:
     """Return KL(posterior ‖ prior) of each coordinate in closed form; without a prior, from N(0, 1).
 
-        ½ (log σp² − log σq² + (σq² + (μq − μp)²) / σp² − 1)
+    ½ (log σp² − log σq² + (σq² + (μq − μp)²) / σp² − 1)
     """
     if prior is None:
         prior = Gaussian.standard(posterior.mean)
