@@ -1,0 +1,21 @@
+"""Restoration: damaged sound in, the same sound whole out. The manifest only; models load when they are used."""
+
+from unisono import Plugin
+
+plugin = Plugin(
+    name="restore",
+    api="1.4",
+    summary="Sound restored in one pass, as long as it was: bandwidth extension",
+    models={
+        "ap-bwe": "unisono_restore.ap_bwe.model:APBWE",
+    },
+    data={
+        "narrow": "unisono_restore.ap_bwe.data:NarrowData",
+        "made-narrow": "unisono_restore.ap_bwe.data:MadeNarrowData",
+    },
+    evaluators={
+        "ap-bwe": "unisono_restore.evaluate:evaluate",
+    },
+    recipes="unisono_recipes.restore",
+    extra="restore",
+)

@@ -1,0 +1,1 @@
+"""AP-BWE: bandwidth extension of amplitude and phase."""
