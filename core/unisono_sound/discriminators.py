@@ -3,11 +3,13 @@
 Multi-period: Kong et al., HiFi-GAN (arXiv:2010.05646), section 2.3. Multi-resolution: Jang et al.,
 UnivNet (arXiv:2106.07889), with the convolutions that Vocos (arXiv:2306.00814) gives it. It sees
 *magnitudes*, as in UnivNet and in the Vocos paper; the bands of a complex spectrogram, which later
-Vocos code took over from DAC, are not built. Default sizes are the published ones; smaller
-``channels`` train on a CPU.
+Vocos code took over from DAC, are not built. AP-BWE's (arXiv:2401.06387) see amplitudes and phases
+of a rectangular window, one each. Default sizes are the published ones; smaller ``channels`` train on
+a CPU.
 
 Differences: a period's columns go through one-dimensional convolutions as items of the batch, which
-is the same sum as published with half the time on a CPU; spectrograms have a Hann window.
+is the same sum as published with half the time on a CPU; where no window is named, spectrograms have a
+Hann window.
 
 Every discriminator returns ``Judgement``s: scores that say real or not in every region, and the
 features that led there, for feature matching.
@@ -15,7 +17,7 @@ features that led there, for feature matching.
 Shapes: b batch, n samples, p period, k regions, c channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from einops import rearrange
@@ -26,6 +28,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from unisono.nn.modules import Modules
 from unisono.train.discriminator_losses import Judgement
 
+from unisono_sound.signal.phase import amplitude, phase
 from unisono_sound.signal.stft import stft_same
 
 SLOPE = 0.1
@@ -93,21 +96,62 @@ class MultiResolutionDiscriminator(nn.Module):
         return [judge(wave) for judge in self.judges]
 
 
+class MultiResolutionAmplitudeDiscriminator(nn.Module):
+    """Amplitudes of a rectangular window, by one ``SpectrogramDiscriminator`` per pair of FFT size and hop."""
+
+    def __init__(
+        self, resolutions: Sequence[tuple[int, int]] = ((512, 128), (1024, 256), (2048, 512)), channels: int = 64
+    ):
+        super().__init__()
+        self.judges = nn.ModuleList(
+            SpectrogramDiscriminator(n_fft, hop, channels, window=torch.ones) for n_fft, hop in resolutions
+        )
+
+    def forward(self, wave: Float[Tensor, "b n"]) -> list[Judgement]:
+        return [judge(wave) for judge in self.judges]
+
+
+class MultiResolutionPhaseDiscriminator(nn.Module):
+    """Phases of a rectangular window, in (−π, π], by one ``SpectrogramDiscriminator`` per pair of FFT size and hop.
+
+    Difference: gradients are bounded where nothing sounds (``unisono_sound.signal.phase``).
+    """
+
+    def __init__(
+        self, resolutions: Sequence[tuple[int, int]] = ((512, 128), (1024, 256), (2048, 512)), channels: int = 64
+    ):
+        super().__init__()
+        self.judges = nn.ModuleList(
+            SpectrogramDiscriminator(n_fft, hop, channels, window=torch.ones, seen=phase) for n_fft, hop in resolutions
+        )
+
+    def forward(self, wave: Float[Tensor, "b n"]) -> list[Judgement]:
+        return [judge(wave) for judge in self.judges]
+
+
 class SpectrogramDiscriminator(nn.Module):
-    """A magnitude spectrogram, seen as a picture of frequency by time.
+    """What is ``seen`` of a complex spectrogram, its amplitude or its phase, as a picture of frequency by time.
 
     ::
 
-        wave ─ |STFT| ─ 5 × conv, halving frequency each and time thrice ─ conv 3 × 3 ─ scores
+        wave ─ STFT ─ seen ─ 5 × conv, halving frequency each and time thrice ─ conv 3 × 3 ─ scores
     """
 
     window: Tensor
 
-    def __init__(self, n_fft: int, hop: int, channels: int):
+    def __init__(
+        self,
+        n_fft: int,
+        hop: int,
+        channels: int,
+        window: Callable[[int], Tensor] = torch.hann_window,
+        seen: Callable[[Tensor], Tensor] = amplitude,
+    ):
         super().__init__()
         self.n_fft = n_fft
         self.hop = hop
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.seen = seen
+        self.register_buffer("window", window(n_fft), persistent=False)
         shapes = [  # kernel and stride, (frequency, time)
             ((7, 5), (2, 2)),
             ((5, 3), (2, 1)),
@@ -123,10 +167,7 @@ class SpectrogramDiscriminator(nn.Module):
 
     def forward(self, wave: Float[Tensor, "b n"]) -> Judgement:
         with torch.autocast(wave.device.type, enabled=False):
-            spectrum = torch.view_as_real(stft_same(wave.float(), self.n_fft, self.hop, self.window))
-            real, imaginary = spectrum.unbind(-1)
-            # Not abs(): where a bin is zero, its gradient would be undefined.
-            x = (real.square() + imaginary.square() + 1e-9).sqrt().mT[:, None]
+            x = self.seen(stft_same(wave.float(), self.n_fft, self.hop, self.window)).mT[:, None]
         x = x.contiguous(memory_format=torch.channels_last)
         features = []
         for conv in self.convs:

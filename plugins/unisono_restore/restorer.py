@@ -82,7 +82,7 @@ class Restorer(Model):
         check_precision(self)
         if not sound.length_at(self.sample_rate):
             raise RequestError(
-                f"{sound.num_samples} samples at {sound.rate} Hz are too short: at {self.sample_rate} Hz not one is left",
+                f"{sound.num_samples} samples at {sound.rate} Hz are too short: none is left at {self.sample_rate} Hz",
                 code="range",
                 path="samples" if request.audio is None else "audio",
                 value=sound.num_samples,
@@ -120,7 +120,7 @@ class Restorer(Model):
         its = facts.get("sample_rate")
         if its != self.sample_rate:
             raise CheckpointError(
-                f"run.init_from restores sound at {its} Hz, the data has {self.sample_rate} Hz: prepare the data likewise",
+                f"run.init_from works at {its} Hz, the data at {self.sample_rate} Hz: prepare the data likewise",
                 code="conflict",
                 path="run.init_from",
                 value=its,

@@ -1,7 +1,7 @@
 """Phase: spectra as amplitude and phase, and back, with gradients that stay finite.
 
-The front end of MP-SENet (arXiv:2305.13686) and AP-BWE (arXiv:2401.06387): frames are centred on multiples of the hop, n
-samples have n // hop + 1 of them, and the inverse returns n samples. What a network does to amplitudes (a root, a
+The front end of MP-SENet (arXiv:2305.13686) and AP-BWE (arXiv:2401.06387): frames are centred on multiples of the hop,
+n samples have n // hop + 1 of them, and the inverse returns n samples. What a network does to amplitudes (a root, a
 logarithm) is its own; what phases are compared by is in ``phase_losses``.
 
 Difference: beyond its ends a waveform is silent and not mirrored. One that is followed by zeros, as in a batch, has
@@ -26,7 +26,7 @@ __all__ = ["CentredTransform", "TransformSizes", "amplitude", "compose", "phase"
 
 @dataclass(frozen=True, kw_only=True)
 class TransformSizes:
-    """Sizes of a centred transform, in samples.
+    """Sizes of a centred transform, in samples; the group ``model.spectrum`` of a recipe.
 
     n_fft: of the transform, even; there are ``n_fft // 2 + 1`` frequencies.
     win_length: of the Hann window, which stands in the middle of a frame.
@@ -41,15 +41,16 @@ class TransformSizes:
         if self.n_fft % 2:
             raise RecipeError(
                 f"n_fft={self.n_fft} must be even, so that a frame has a middle",
+               
                 code="value",
-                path="n_fft",
+                path="model.spectrum.n_fft",
                 value=self.n_fft,
             )
         if not 2 <= self.win_length <= self.n_fft:
             raise RecipeError(
                 f"win_length={self.win_length} must be from 2 to n_fft={self.n_fft}, the frame that it stands in",
                 code="range",
-                path="win_length",
+                path="model.spectrum.win_length",
                 value=self.win_length,
             )
         if not 0 < 2 * self.hop_length < self.win_length:
@@ -57,7 +58,7 @@ class TransformSizes:
                 f"hop_length={self.hop_length} must be at least 1 and less than half of win_length={self.win_length}, "
                 "so that windows overlap",
                 code="range",
-                path="hop_length",
+                path="model.spectrum.hop_length",
                 value=self.hop_length,
             )
 
@@ -120,10 +121,13 @@ def amplitude(spectrum: Complex[Tensor, "b t f"], floor: float = 1e-9) -> Float[
     return (real.square() + imaginary.square() + floor).sqrt()
 
 
-def phase(spectrum: Complex[Tensor, "b t f"]) -> Float[Tensor, "b t f"]:
-    """Return ``atan2(im + 1e-10, re + 1e-5)`` in (−π, π], whose gradient is finite at zero too."""
+def phase(spectrum: Complex[Tensor, "b t f"], floor: float = 1e-5) -> Float[Tensor, "b t f"]:
+    """Return ``atan2(im + 1e-10, re + floor)`` in (−π, π], whose gradient is finite at zero too.
+
+    What is far below the floor has a phase near 0, whatever a rounding made of it.
+    """
     real, imaginary = torch.view_as_real(spectrum).unbind(-1)
-    return torch.atan2(imaginary + 1e-10, real + 1e-5)
+    return torch.atan2(imaginary + 1e-10, real + floor)
 
 
 def compose(amplitude: Float[Tensor, "b t f"], phase: Float[Tensor, "b t f"]) -> Complex[Tensor, "b t f"]:
