@@ -13,7 +13,7 @@ Shapes: c channels, n samples.
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -29,6 +29,9 @@ from unisono_restore.facts import RestorationFacts
 from unisono_restore.overlap import CrossFade, OverlapSave
 from unisono_restore.request import RestorationRequest
 from unisono_restore.sounds import Sound, sound_in
+
+if TYPE_CHECKING:
+    from unisono_restore.trial import Baseline, Condition
 
 __all__ = ["Restorer"]
 
@@ -60,6 +63,14 @@ class Restorer(Model):
     def restore(self, wave: Float[Tensor, "c n"], known: Any) -> Float[Tensor, "c n"]:
         """Restore a stretch at the model's rate, each channel by itself; it is not silent altogether."""
         raise TypeError(f"{type(self).__name__} defines no restore()")
+
+    def conditions(self) -> "Sequence[Condition]":
+        """Return the damages that ``unisono evaluate`` measures it on."""
+        raise TypeError(f"{type(self).__name__} defines no conditions()")
+
+    def baselines(self) -> "Sequence[Baseline]":
+        """Return what ``unisono evaluate`` sets beside it."""
+        return ()
 
     # ---- restoring -----------------------------------------------------------------------------
 

@@ -21,7 +21,9 @@ def make_model(**groups) -> APBWE:
     model = APBWE(
         network=BandSizes(dim=16, intermediate_dim=24, num_blocks=2),
         spectrum=TransformSizes(n_fft=128, win_length=80, hop_length=20),
-        game=BandGame(periods=(2, 3), period_channels=(4, 8), resolutions=((128, 32), (256, 64)), resolution_channels=4),
+        game=BandGame(
+            periods=(2, 3), period_channels=(4, 8), resolutions=((128, 32), (256, 64)), resolution_channels=4
+        ),
         **groups,
     )
     model.build(FACTS)

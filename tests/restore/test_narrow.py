@@ -73,7 +73,9 @@ def test_a_crop_is_a_function_of_seed_epoch_and_item(options):
 
 
 def test_made_data_is_pairs_and_its_facts_say_of_what():
-    data = MadeNarrowData(num_items=3, narrow=NarrowOptions(lowest_cutoff=3500.0), crops=CropOptions(samples=1000, gain_db=6))
+    data = MadeNarrowData(
+        num_items=3, narrow=NarrowOptions(lowest_cutoff=3500.0), crops=CropOptions(samples=1000, gain_db=6)
+    )
     assert data.prepare().kept == 3
     facts = data.describe()
     assert (facts.sample_rate, facts.from_rate, facts.lowest_cutoff, facts.highest_cutoff) == (16000, 8000, 3500, 4000)

@@ -41,7 +41,6 @@ class TransformSizes:
         if self.n_fft % 2:
             raise RecipeError(
                 f"n_fft={self.n_fft} must be even, so that a frame has a middle",
-               
                 code="value",
                 path="model.spectrum.n_fft",
                 value=self.n_fft,

@@ -13,7 +13,8 @@ measured, or told by the request; one that is wide already is returned as it cam
 Shapes: b batch, c channels, n samples.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -32,12 +33,14 @@ from unisono_sound.signal.phase_losses import complex_loss, consistency_loss, ke
 
 from unisono_restore.ap_bwe.band import KEPT, WIDE, Band, Edge, above, taps_for
 from unisono_restore.ap_bwe.network import BandNet, Spectrum, log_amplitude
+from unisono_restore.ap_bwe.rivals import conditions, copied_up
 from unisono_restore.ap_bwe.sizes import SPECTRUM, BandGame, BandObjective, BandSizes
 from unisono_restore.facts import BandFacts
 from unisono_restore.overlap import OverlapSave
 from unisono_restore.request import RestorationRequest
 from unisono_restore.restorer import Restorer
 from unisono_restore.sounds import Sound
+from unisono_restore.trial import Baseline, Condition
 
 __all__ = ["APBWE"]
 
@@ -144,6 +147,15 @@ class APBWE(Adversarial, Restorer):
             return wave
         heard = wave - above(wave, known.unheard)
         return wave + above(self.net(heard) - wave, known.made)
+
+    def conditions(self) -> list[Condition]:
+        """The resampler of the papers, filters, µ-law and Opus, as far as the rates allow it."""
+        options = self.recipe.get("data", {}).get("narrow") or {}
+        return conditions(self.facts, self.sample_rate, options)
+
+    def baselines(self) -> list[Baseline]:
+        """The low band copied up."""
+        return [Baseline("low band copied", partial(copied_up, highest=self.facts.highest_cutoff))]
 
     def check_requests(self) -> list[RestorationRequest]:
         """Those of every restorer, and a sound whose end is told."""

@@ -7,10 +7,9 @@ filters but the resampler's have no delay, so that what is kept stays in its pla
 Shapes: n samples.
 """
 
+import io
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
-
-import io
 
 import numpy as np
 import soundfile
