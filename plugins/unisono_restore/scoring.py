@@ -73,7 +73,7 @@ def score(pair: Pair) -> Score:
 
 
 def log_spectral_distance(clean: Float[np.ndarray, "n"], made: Float[np.ndarray, "n"]) -> float:
-    """Return the log-spectral distance as papers on bandwidth extension have it: of decimal logarithms of power, floored
+    """Return the log-spectral distance as papers on bandwidth extension have it: decimal logarithms of power, floored
     at 1e-8, Hann windows of 2,048 samples, 512 apart; the root mean square over frequencies, averaged over frames.
 
     One of it is 10 dB. Raises ``DataError`` where there are no more than 1,024 samples.

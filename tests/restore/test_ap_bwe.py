@@ -1,4 +1,4 @@
-"""AP-BWE as it is asked: the low band exact, any length and rate, pieces equal to the whole, refusals; and its losses."""
+"""AP-BWE as it is asked: the low band exact, any length and rate, pieces equal to the whole, refusals; its losses."""
 
 import numpy as np
 import pytest

@@ -79,7 +79,7 @@ def checked(narrow: NarrowOptions, sample_rate: int) -> NarrowOptions:
     """Return the options, or raise ``DataError`` where there is nothing to extend."""
     if narrow.from_rate >= sample_rate:
         raise DataError(
-            f"data.narrow.from_rate={narrow.from_rate} must be below data.sample_rate={sample_rate}, which is extended to",
+            f"data.narrow.from_rate={narrow.from_rate} must be below data.sample_rate={sample_rate}",
             code="conflict",
             path="data.narrow.from_rate",
             value=narrow.from_rate,

@@ -14,7 +14,6 @@ Shapes: b batch, c channels, n samples.
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -155,7 +154,7 @@ class APBWE(Adversarial, Restorer):
 
     def baselines(self) -> list[Baseline]:
         """The low band copied up."""
-        return [Baseline("low band copied", partial(copied_up, highest=self.facts.highest_cutoff))]
+        return [Baseline("low band copied", copied_up)]
 
     def check_requests(self) -> list[RestorationRequest]:
         """Those of every restorer, and a sound whose end is told."""

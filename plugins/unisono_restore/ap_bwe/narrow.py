@@ -1,8 +1,8 @@
 """Narrow: wide sound made narrow in the ways that real narrow sound has been, to learn from.
 
 The published way is one resampler, there and back, at one cut-off, and what it teaches fails on telephones, codecs and
-old recordings. A cut-off and a family of filters are drawn of each crop therefore, with what else a recipe asks for. All
-filters but the resampler's have no delay, so that what is kept stays in its place.
+old recordings. A cut-off and a family of filters are drawn for each crop therefore, with what else a recipe asks for.
+No filter delays, so that what is kept stays in its place.
 
 Shapes: n samples.
 """

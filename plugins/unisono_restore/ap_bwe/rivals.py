@@ -41,13 +41,13 @@ def conditions(facts: BandFacts, rate: int, trained: Mapping[str, Any]) -> list[
     return found
 
 
-def copied_up(wave: Float[np.ndarray, "n"], rate: int, highest: float) -> Float[np.ndarray, "n"]:
-    """Fill the band above a sound's end, which is at most ``highest``, with the upper half of the band below it, copied
-    up as often as it takes and falling by 6 dB up to half the rate."""
+def copied_up(wave: Float[np.ndarray, "n"], rate: int) -> Float[np.ndarray, "n"]:
+    """Fill the band above a sound's end with the upper half of the band below it, copied up as often as it takes and
+    falling by 6 dB up to half the rate."""
     sound = torch.from_numpy(np.asarray(wave, np.float32))[None]
     edge = Edge(rate)
     edge.hear(sound)
-    cutoff = min(edge.cutoff(), highest)
+    cutoff = edge.cutoff()
     if not 0 < cutoff < WIDE * rate / 2:
         return np.asarray(wave, np.float32)
     transform = CentredTransform(TransformSizes(n_fft=512, win_length=512, hop_length=128))
