@@ -28,12 +28,15 @@ def opus_rate(sample_rate: int) -> int:
     return next((rate for rate in OPUS_RATES if rate >= sample_rate), OPUS_RATES[-1])
 
 
-def encode_opus(samples: Float[np.ndarray, "n *c"], sample_rate: int) -> bytes:
-    """Return an Ogg Opus file of as many samples as are given; ``sample_rate`` is one of Opus' five."""
+def encode_opus(samples: Float[np.ndarray, "n *c"], sample_rate: int, compression_level: float | None = None) -> bytes:
+    """Return an Ogg Opus file of as many samples as are given; ``sample_rate`` is one of Opus' five.
+
+    ``compression_level`` is libsndfile's, in [0, 1]: 256 down to 6 kb/s a channel; its own choice where None.
+    """
     silence = round(_SILENCE_SECONDS * sample_rate)
     buffer = io.BytesIO()
     padded = np.concatenate([samples, np.zeros((silence, *samples.shape[1:]), np.float32)])
-    soundfile.write(buffer, padded, sample_rate, "OPUS", format="OGG")
+    soundfile.write(buffer, padded, sample_rate, "OPUS", format="OGG", compression_level=compression_level)
     return _end_earlier(bytearray(buffer.getvalue()), silence * _CLOCK // sample_rate)
 
 
