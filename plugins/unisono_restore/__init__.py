@@ -17,5 +17,4 @@ plugin = Plugin(
         "ap-bwe": "unisono_restore.evaluate:evaluate",
     },
     recipes="unisono_recipes.restore",
-    extra="restore",
 )

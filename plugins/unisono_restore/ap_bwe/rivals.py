@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from unisono.media.opus import OPUS_RATES
 from unisono_sound.signal.phase import CentredTransform, TransformSizes
 
 from unisono_restore.ap_bwe.band import KEPT, WIDE, Edge
@@ -27,9 +26,8 @@ def conditions(facts: BandFacts, rate: int, trained: Mapping[str, Any]) -> list[
         f"resampled to {facts.from_rate} Hz": {"filters": ("resampler",)},
         "elliptic filter": {"filters": ("elliptic",), "lowest_cutoff": facts.lowest_cutoff},
         "µ-law": {"mu_law": 1.0},
+        "Opus": {"opus": 1.0},
     }
-    if facts.from_rate in OPUS_RATES:
-        tried["Opus"] = {"opus": 1.0}
     found = []
     for name, options in tried.items():
         narrow = NarrowOptions(from_rate=facts.from_rate, **options)
