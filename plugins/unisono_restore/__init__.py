@@ -1,6 +1,6 @@
 """Restoration: damaged sound in, the same sound whole out. The manifest only; models load when they are used."""
 
-from unisono import Plugin
+from unisono import Plugin, Verb
 
 plugin = Plugin(
     name="restore",
@@ -16,5 +16,6 @@ plugin = Plugin(
     evaluators={
         "ap-bwe": "unisono_restore.evaluate:evaluate",
     },
+    verbs={"restore": Verb("unisono_restore.cli", "restore recordings of any length, or a folder of them, into files")},
     recipes="unisono_recipes.restore",
 )
