@@ -37,7 +37,7 @@ _WIDTHS = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 
 @dataclass(frozen=True)
 class Restored:
-    """What became of a recording: its seconds, and samples that were clipped because the format holds none beyond ±1."""
+    """What became of a recording: its seconds, and samples that were clipped because the format ends at ±1."""
 
     source: Path
     target: Path
