@@ -22,7 +22,8 @@ __all__ = ["Clip", "MadeClip", "Recording", "read_recordings", "read_wave"]
 class Clip(Protocol):
     """Clean sound of ``num_samples``."""
 
-    num_samples: int
+    @property
+    def num_samples(self) -> int: ...
 
     def load(self, start: int, stop: int) -> Float[Tensor, "n"]:
         """Return samples ``start`` to ``stop``, in [-1, 1]."""

@@ -130,7 +130,7 @@ def model_of(model: Restorer) -> Any:
     """Return a model as what a baseline is: a function of a waveform and its rate."""
 
     def restore(wave: Float[np.ndarray, "n"], rate: int) -> Float[np.ndarray, "n"]:
-        (made,) = model.synthesize([model.Request(samples=wave, sample_rate=rate)])
+        (made,) = model.synthesize([model.Request(samples=wave.tolist(), sample_rate=rate)])
         return made.waveform[0]
 
     return restore

@@ -68,7 +68,8 @@ def restore_file(
     sound = sound_of_file(source)
     with open_sound(source) as file:
         notes = {name: value for name in _NOTES if (value := getattr(file, name, ""))}
-        subtype = file.subtype if soundfile.check_format(kind, file.subtype) else soundfile.default_subtype(kind)
+        own = soundfile.check_format(kind, file.subtype)
+        subtype = str(file.subtype if own else soundfile.default_subtype(kind))
     rate, length = model.sample_rate, sound.length_at(model.sample_rate)
     if kind == "WAV" and length * sound.num_channels * _WIDTHS.get(subtype, 8) > _MOST_WAV:
         kind = "RF64"

@@ -39,10 +39,11 @@ __all__ = ["Restorer"]
 class Restorer(Model):
     """The base of restorers: ``pieces`` and ``restore`` are a model's own, the rest is here."""
 
-    Request: ClassVar[type[RestorationRequest]] = RestorationRequest
+    Request: ClassVar[Any] = RestorationRequest
+    """The kind of request; open, so that each restorer states its own, derived from this one. ``Facts`` likewise."""
     Media: ClassVar[type[Audio]] = Audio
-    Facts: ClassVar[type[RestorationFacts]] = RestorationFacts
-    facts: RestorationFacts
+    Facts: ClassVar[Any] = RestorationFacts
+    facts: Any
     text_field: ClassVar[str] = "audio"
     pipeline_tag: ClassVar[str] = "audio-to-audio"
     deterministic: ClassVar[bool] = True

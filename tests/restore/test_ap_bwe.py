@@ -5,7 +5,7 @@ import pytest
 import soxr
 import torch
 from refused import refused
-from unisono.errors import CheckpointError, RequestError
+from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
 from unisono_restore.ap_bwe.band import KEPT, Band, above
 from unisono_restore.ap_bwe.model import APBWE
 from unisono_restore.ap_bwe.sizes import BandGame, BandObjective, BandSizes
@@ -196,6 +196,18 @@ def test_an_untrained_generator_misses_the_upper_band_only():
     wave = noise(1, 4000)
     assert losses(model, wave, wave)["amplitude"] == 0
     assert losses(model, wave, narrow(4000)[None])["amplitude"] > 1
+
+
+def test_sizes_and_crops_that_cannot_be_are_refused():
+    for name in ("dim", "intermediate_dim", "num_blocks"):
+        with refused(RecipeError, "range", f"model.network.{name}", value=0):
+            BandSizes(**{name: 0})
+    model = make_model()
+    short = {"wave": torch.zeros(1, 96), "heard": torch.zeros(1, 96)}
+    assert model.losses(short)["loss"].isfinite()  # without discriminators any length serves
+    model.configure_model()
+    with refused(DataError, "shape", "data.crops.samples", value=96, names="97"):
+        model.losses(short)
 
 
 def test_every_discriminator_weighs_as_published(model):

@@ -139,9 +139,13 @@ def test_a_sound_that_cannot_be_restored_is_refused(model, fields, code, path):
         model.synthesize([model.Request(**fields)])
 
 
-@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
+@pytest.mark.parametrize("suffix", [".wav", ".rf64", ".w64", ".aiff", ".au", ".caf", ".flac", ".ogg", ".opus", ".mp3"])
 def test_a_cut_file_is_refused(model, tmp_path, suffix):
-    write_audio(tmp_path / f"whole{suffix}", torch.from_numpy(noise(RATE)), RATE)
+    if suffix == ".opus":
+        write_audio(tmp_path / f"whole{suffix}", torch.from_numpy(noise(RATE)), RATE)
+    else:
+        soundfile.write(tmp_path / f"whole{suffix}", noise(RATE), RATE, format=suffix[1:].upper())
+    model.synthesize([model.Request(audio=str(tmp_path / f"whole{suffix}"))])
     data = (tmp_path / f"whole{suffix}").read_bytes()
     (tmp_path / f"cut{suffix}").write_bytes(data[: len(data) * 2 // 3])
     with refused(RequestError, "damaged", "audio") as caught:

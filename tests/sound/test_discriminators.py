@@ -8,7 +8,9 @@ from torch.nn import functional as F
 from unisono_sound.discriminators import (
     MultiBandDiscriminator,
     MultiPeriodDiscriminator,
+    MultiResolutionAmplitudeDiscriminator,
     MultiResolutionDiscriminator,
+    MultiResolutionPhaseDiscriminator,
     MultiScaleSTFTDiscriminator,
     PeriodDiscriminator,
     SpectrogramDiscriminator,
@@ -28,6 +30,9 @@ def test_published_sizes():
     kernels = [35 * 1, 15 * 64, 15 * 64, 9 * 64, 9 * 64]
     resolution = sum(64 * k + 2 * 64 for k in kernels) + 9 * 64 + 2
     assert count(MultiResolutionDiscriminator()) == 3 * resolution
+    assert (
+        count(MultiResolutionAmplitudeDiscriminator()) == count(MultiResolutionPhaseDiscriminator()) == 3 * resolution
+    )
 
 
 @torch.no_grad()
@@ -65,11 +70,28 @@ def test_a_spectrogram_is_a_picture_of_frequency_by_time():
 
 
 @torch.no_grad()
+def test_amplitudes_and_phases_are_of_a_rectangular_window():
+    wave = torch.randn(1, 1024, generator=torch.Generator().manual_seed(0))
+    frame = torch.fft.rfft(wave[0, 8 * 16 - 24 : 8 * 16 + 40])  # the ninth of frames 16 apart, without a window
+    for kind, expected in (
+        (MultiResolutionAmplitudeDiscriminator, frame.abs()),
+        (MultiResolutionPhaseDiscriminator, frame.angle()),
+    ):
+        seen = []
+        judges = kind([(64, 16)], 2)
+        judges.judges[0].convs[0].register_forward_pre_hook(lambda module, inputs, seen=seen: seen.append(inputs[0]))
+        judges(wave)
+        torch.testing.assert_close(seen[0][0, 0, :, 8], expected, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
 def test_an_item_is_judged_the_same_in_any_batch():
     wave = torch.randn(3, 2048)
     for judges in (
         MultiPeriodDiscriminator((2, 5), (2, 4)),
         MultiResolutionDiscriminator(channels=2),
+        MultiResolutionAmplitudeDiscriminator(channels=2),
+        MultiResolutionPhaseDiscriminator(channels=2),
         MultiBandDiscriminator((512, 256), 2),
         MultiScaleSTFTDiscriminator((512, 128), 2),
     ):
@@ -85,6 +107,8 @@ def test_gradients_reach_the_waveform_and_every_parameter():
     for judges in (
         MultiPeriodDiscriminator((2, 5), (2, 4)),
         MultiResolutionDiscriminator(channels=2),
+        MultiResolutionAmplitudeDiscriminator(channels=2),
+        MultiResolutionPhaseDiscriminator(channels=2),
         MultiBandDiscriminator((512, 256), 2),
         MultiScaleSTFTDiscriminator((512, 128), 2),
     ):

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
-from unisono.errors import CheckpointError, RequestError
+from unisono.errors import CheckpointError, DataError, RequestError
 from unisono.train.adversarial import Adversarial, Played
 from unisono_sound.discriminators import (
     MultiPeriodDiscriminator,
@@ -29,6 +29,7 @@ from unisono_sound.discriminators import (
 )
 from unisono_sound.signal.phase import TransformSizes, phase
 from unisono_sound.signal.phase_losses import complex_loss, consistency_loss, kept_mean, phase_losses
+from unisono_sound.signal.stft import same_padding
 
 from unisono_restore.ap_bwe.band import KEPT, WIDE, Band, Edge, above, taps_for
 from unisono_restore.ap_bwe.network import BandNet, Spectrum, log_amplitude
@@ -177,6 +178,7 @@ class APBWE(Adversarial, Restorer):
 
     def play(self, batch: dict[str, Any]) -> Played:
         real = batch["wave"]
+        self._check_crops(real.shape[1])
         with torch.autocast(real.device.type, enabled=False):
             truth = self.net.transform(real)
             heard = self.net.analysed(self.net.transform(batch["heard"]))
@@ -201,6 +203,18 @@ class APBWE(Adversarial, Restorer):
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         return self.play(batch).parts
+
+    def _check_crops(self, num_samples: int) -> None:
+        """Raise ``DataError`` where a discriminator's window has more to mirror than a crop holds."""
+        least = 1 + max((same_padding(n_fft, hop)[1] for n_fft, hop in self.game.resolutions), default=0)
+        if self.discriminators and num_samples < least:
+            raise DataError(
+                f"crops of {num_samples} samples are too short for the discriminators' windows: set "
+                f"data.crops.samples to {least} or more",
+                code="shape",
+                path="data.crops.samples",
+                value=num_samples,
+            )
 
     def units(self, batch: dict[str, Any]) -> dict[str, int]:
         return {"samples": batch["wave"].numel()}

@@ -53,6 +53,7 @@ class Stream(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv1d | nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
+                assert module.bias is not None  # all of them have one
                 nn.init.zeros_(module.bias)
 
     def begin(self, x: Float[Tensor, "b t f"], mask: Bool[Tensor, "b t"] | None) -> Float[Tensor, "b t d"]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from unisono.errors import RecipeError
 from unisono_sound.signal.phase import TransformSizes
 
 __all__ = ["SPECTRUM", "BandGame", "BandObjective", "BandSizes"]
@@ -22,6 +23,16 @@ class BandSizes:
     dim: int = 512
     intermediate_dim: int = 1536
     num_blocks: int = 8
+
+    def __post_init__(self):
+        for name in ("dim", "intermediate_dim", "num_blocks"):
+            if getattr(self, name) < 1:
+                raise RecipeError(
+                    f"model.network.{name}={getattr(self, name)} must be at least 1",
+                    code="range",
+                    path=f"model.network.{name}",
+                    value=getattr(self, name),
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
