@@ -52,7 +52,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
                 "--suffix is of a folder's copies: end the target in it", code="conflict", path="--suffix"
             )
         made = restore_file(model, args.source, args.target, overwrite=args.overwrite, **fields)
-        print(f"{made.target}: {made.seconds:.2f} s, {made.clipped} samples clipped")
+        print(made)
         return 0
     count = failed = 0
     for found in restore_folder(
@@ -63,6 +63,6 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
             print(f"not restored: {found}")
         else:
             count += 1
-            print(f"{found.target}: {found.seconds:.2f} s, {found.clipped} samples clipped")
+            print(found)
     print(f"{count} restored, {failed} not")
     return int(failed > 0)

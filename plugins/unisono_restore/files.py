@@ -37,12 +37,18 @@ _WIDTHS = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 
 @dataclass(frozen=True)
 class Restored:
-    """What became of a recording: its seconds, and samples that were clipped because the format ends at ±1."""
+    """What became of a recording: its seconds, how many samples were clipped because the format ends at ±1, and which
+    of its notes (title, artist …) the format does not hold."""
 
     source: Path
     target: Path
     seconds: float
     clipped: int
+    left_out: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lost = f", without {', '.join(self.left_out)}" if self.left_out else ""
+        return f"{self.target}: {self.seconds:.2f} s, {self.clipped} samples clipped{lost}"
 
 
 def restore_file(
@@ -73,13 +79,16 @@ def restore_file(
     rate, length = model.sample_rate, sound.length_at(model.sample_rate)
     if kind == "WAV" and length * sound.num_channels * _WIDTHS.get(subtype, 8) > _MOST_WAV:
         kind = "RF64"
-    clipped = 0
+    clipped, left_out = 0, []
     with (
         written_aside(target, DataError, also=(soundfile.LibsndfileError,)) as aside,
         soundfile.SoundFile(str(aside), "w", rate, sound.num_channels, subtype, format=kind) as out,
     ):
         for name, value in notes.items():
-            setattr(out, name, value)
+            try:
+                setattr(out, name, value)
+            except soundfile.LibsndfileError:
+                left_out.append(name)
         for piece in model.restored(request, sound):
             samples = piece.numpy().T
             beyond = np.abs(samples) > 1
@@ -87,7 +96,7 @@ def restore_file(
                 clipped += int(beyond.sum())
                 samples = samples.clip(-1, 1)
             out.write(samples)
-    return Restored(source, target, length / rate, clipped)
+    return Restored(source, target, length / rate, clipped, tuple(left_out))
 
 
 def restore_folder(

@@ -39,7 +39,7 @@ class Sound:
     def at(self, rate: int) -> Iterator[Float[Tensor, "c m"]]:
         """Yield it at another rate, ``length_at(rate)`` samples in all."""
         blocks = self.blocks() if rate == self.rate else resampled(self.blocks(), self.rate, rate, self.num_channels)
-        for block in fitted(blocks, self.length_at(rate)):
+        for block in fitted(blocks, self.length_at(rate), self.num_channels):
             yield torch.from_numpy(np.ascontiguousarray(block, np.float32))
 
     def length_at(self, rate: int) -> int:
@@ -109,16 +109,17 @@ def resampled(
         yield rest.reshape(-1, num_channels).T
 
 
-def fitted(blocks: Iterable[Float[np.ndarray, "c n"]], length: int) -> Iterator[Float[np.ndarray, "c n"]]:
+def fitted(
+    blocks: Iterable[Float[np.ndarray, "c n"]], length: int, num_channels: int
+) -> Iterator[Float[np.ndarray, "c n"]]:
     """Yield so many samples: a resampler's last ones may be one more or one less than its rates say."""
-    left, last = length, None
+    left = length
     for block in blocks:
-        last = block
         if left and block.shape[1]:
             yield block[:, :left]
             left -= min(left, block.shape[1])
-    if left and last is not None:
-        yield np.zeros((len(last), left), np.float32)
+    if left:
+        yield np.zeros((num_channels, left), np.float32)
 
 
 @contextmanager

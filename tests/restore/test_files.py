@@ -59,6 +59,14 @@ def test_every_format_holds_the_sound(model, tmp_path, suffix):
     assert np.sqrt(np.mean(wave[2000:6000] ** 2)) == pytest.approx(0.2 / np.sqrt(2), rel=0.05)
 
 
+def test_notes_that_the_format_lacks_are_named(model, tmp_path):
+    with soundfile.SoundFile(tmp_path / "in.wav", "w", RATE, 1) as file:
+        file.title = "a title"
+        file.write(noise(1000))
+    made = restore_file(model, tmp_path / "in.wav", tmp_path / "out.w64")
+    assert made.left_out == ("title",) and str(made).endswith("0.12 s, 0 samples clipped, without title")
+
+
 def test_what_the_format_cannot_hold_is_clipped_and_counted(model, tmp_path):
     wave = np.array([0.1, 0.5, -0.5, 0.2, 0.4])
     soundfile.write(tmp_path / "in.wav", wave, RATE)

@@ -57,6 +57,13 @@ def test_any_rate_comes_out_at_the_models_and_as_long(model, rate, length):
         np.testing.assert_allclose(made.waveform[0, :same], 2 * whole[:same], atol=2e-3)  # of 16-bit tables
 
 
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("rate", [8000, 22050])
+def test_a_few_samples_at_another_rate_are_a_few(model, length, rate):
+    (made,) = model.synthesize([model.Request(samples=[[0.1] * length] * 2, sample_rate=rate)])
+    assert made.waveform.shape == (2, round(length * RATE / rate + 1e-9))
+
+
 def test_channels_stay_apart_and_in_order(model):
     wave = noise(8, 20000)
     (made,) = model.synthesize([model.Request(samples=wave)])
