@@ -35,7 +35,7 @@ class Variation:
     """How training recordings vary from pass to pass.
 
     speeds: each pass plays a recording at one of these.
-    noise: a folder of recordings of noise, or "white"; None adds none.
+    noise: a folder of recordings of noise, or one of ``noise.STEADY`` ("white", "pink"); None adds none.
     noise_share: of the recordings, how many are heard in noise.
     snr_db: from and to which ratio of speech to noise, in decibels.
     """
