@@ -5,13 +5,16 @@ from unisono import Plugin, Verb
 plugin = Plugin(
     name="restore",
     api="1.4",
-    summary="Sound restored in one pass, as long as it was: bandwidth extension",
+    summary="Sound restored in one pass, as long as it was: bandwidth extension, denoising",
     models={
         "ap-bwe": "unisono_restore.ap_bwe.model:APBWE",
+        "mp-senet": "unisono_restore.mp_senet.model:MPSENet",
     },
     data={
         "narrow": "unisono_restore.ap_bwe.data:NarrowData",
         "made-narrow": "unisono_restore.ap_bwe.data:MadeNarrowData",
+        "noisy": "unisono_restore.mp_senet.data:NoisyData",
+        "made-noisy": "unisono_restore.mp_senet.data:MadeNoisyData",
     },
     evaluators={
         "ap-bwe": "unisono_restore.evaluate:evaluate",

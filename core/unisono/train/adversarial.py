@@ -155,7 +155,7 @@ class Adversarial(Model):
         else:
             judging = [parameter for parameter in self.discriminators.parameters() if parameter.requires_grad]
             played = self.play(batch)
-            score = self._discriminator_loss(played.fake.detach(), played.real)
+            score = self.discriminator_loss(played.fake.detach(), played.real)
             self.step_losses = {"discriminator": score.detach()}
             self._backward(score, self.discriminators)
             self._clip(optimizers[1])
@@ -176,7 +176,9 @@ class Adversarial(Model):
         for parameter in judging:
             parameter.requires_grad_(True)
 
-    def _discriminator_loss(self, fake: Tensor, real: Tensor) -> Tensor:
+    def discriminator_loss(self, fake: Tensor, real: Tensor) -> Tensor:
+        """Return what the discriminators lose, their gradients cleared; a game with other goals than true and false
+        has its own."""
         self.discriminators.zero_grad()
         score, total = SCORES[self.scoring][0], torch.zeros((), device=real.device)
         real = real.detach().requires_grad_(bool(self.gradient_weight))

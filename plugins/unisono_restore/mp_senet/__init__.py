@@ -1,0 +1,1 @@
+"""MP-SENet: parallel denoising of magnitude and phase."""
