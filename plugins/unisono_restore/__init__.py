@@ -18,6 +18,7 @@ plugin = Plugin(
     },
     evaluators={
         "ap-bwe": "unisono_restore.evaluate:evaluate",
+        "mp-senet": "unisono_restore.mp_senet.evaluate:evaluate",
     },
     verbs={"restore": Verb("unisono_restore.cli", "restore recordings of any length, or a folder of them, into files")},
     recipes="unisono_recipes.restore",

@@ -35,7 +35,7 @@ from unisono_restore.restorer import Restorer
 from unisono_restore.scoring import Pair
 from unisono_restore.trial import Baseline, Condition
 
-__all__ = ["evaluate", "held_out"]
+__all__ = ["evaluate", "held_out", "roots"]
 
 INPUT = "input"
 
@@ -62,7 +62,7 @@ def evaluate(
     optional("pystoi")
     model: Restorer = synthesizer.model
     rate = model.sample_rate
-    manifest = data if isinstance(data, Manifest) else read_recordings(_roots(data))
+    manifest = data if isinstance(data, Manifest) else read_recordings(roots(data))
     chosen, why = held_out(manifest, limit, model.facts.held_out)
     tried = list(model.conditions() if conditions is None else conditions)
     rivals = list(model.baselines() if baselines is None else baselines)
@@ -155,7 +155,8 @@ def held_out(manifest: Manifest, limit: int, known: Sequence[str] | None) -> tup
     return [first[key] for key in (kept or order)[:limit]], why
 
 
-def _roots(data: Any) -> Any:
+def roots(data: Any) -> Any:
+    """Return what ``read_recordings`` reads of what a command line says, ``name=PATH,name=PATH`` too."""
     if isinstance(data, str) and "=" in data and not Path(data).exists():
         return dict(part.strip().split("=", 1) for part in data.split(",") if "=" in part)
     return str(data) if isinstance(data, Path) else data

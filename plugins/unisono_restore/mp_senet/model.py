@@ -13,7 +13,7 @@ its weight is set, since PESQ cannot judge who was trained on it; long sounds ar
 Shapes: b batch, c channels, n samples.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -25,6 +25,8 @@ from unisono.train.adversarial import Adversarial, Played
 from unisono_sound.signal.phase import TransformSizes
 from unisono_sound.signal.phase_losses import complex_loss, kept_mean, phase_losses
 
+from unisono_restore.baselines import DENOISERS
+from unisono_restore.mp_senet.evaluate import conditions
 from unisono_restore.mp_senet.facts import NoisyFacts
 from unisono_restore.mp_senet.metric import MetricDiscriminator, qualities
 from unisono_restore.mp_senet.network import SENet
@@ -39,6 +41,7 @@ from unisono_restore.mp_senet.sizes import (
 from unisono_restore.mp_senet.spectra import LEAST_POWER, compressed, gain_to_unit
 from unisono_restore.overlap import CrossFade
 from unisono_restore.restorer import Restorer
+from unisono_restore.trial import Baseline, Condition
 
 __all__ = ["MPSENet"]
 
@@ -91,6 +94,14 @@ class MPSENet(Adversarial, Restorer):
     def restore(self, wave: Float[Tensor, "c n"], known: None) -> Float[Tensor, "c n"]:
         """Return a window without its noise."""
         return self.net.enhance(wave)
+
+    def conditions(self) -> list[Condition]:
+        """Clean speech, and every kind of noise that needs no recordings; ``unisono evaluate`` adds babble."""
+        return conditions(self.facts)
+
+    def baselines(self) -> Sequence[Baseline]:
+        """RNNoise and spectral gating."""
+        return DENOISERS
 
     # ---- training ------------------------------------------------------------------------------
 
