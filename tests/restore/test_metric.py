@@ -66,6 +66,13 @@ def test_qualities_are_in_their_order_from_0_to_1_and_unknown_ones_are_nan(monke
     assert found[:2].tolist() == [0.0, 1.0] and bool(found[2].isnan())
 
 
+@pytest.mark.slow  # processes import for seconds
+def test_processes_measure_what_one_does():
+    pytest.importorskip("pesq")
+    given = pairs()
+    torch.testing.assert_close(qualities(given, 16000, 2), qualities(given, 16000), equal_nan=True)
+
+
 def test_the_discriminator_is_told_1_and_the_quality_and_failures_are_counted_aloud(monkeypatch):
     made = enhancer(monkeypatch)
     goal = torch.tensor([0.25, float("nan"), 0.5])

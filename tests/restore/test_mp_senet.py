@@ -13,7 +13,7 @@ from unisono_restore.mp_senet.dense import DenseBlock
 from unisono_restore.mp_senet.facts import NoisyFacts
 from unisono_restore.mp_senet.model import MPSENet
 from unisono_restore.mp_senet.network import SENet
-from unisono_restore.mp_senet.sizes import SPECTRUM, SENetObjective, SENetSizes, WindowSizes
+from unisono_restore.mp_senet.sizes import SPECTRUM, MetricGame, SENetObjective, SENetSizes, WindowSizes
 from unisono_restore.mp_senet.spectra import Compressed, compressed, gain_to_unit
 from unisono_sound.signal.phase import CentredTransform, TransformSizes, amplitude, compose
 from unisono_sound.signal.phase_losses import complex_loss
@@ -292,6 +292,7 @@ REFUSED = [
     (lambda: SENetSizes(compression=0.0), "range", "model.network.compression", 0.0),
     (lambda: SENetSizes(mask_limit=1.0), "range", "model.network.mask_limit", 1.0),
     (lambda: SENetSizes(dropout=1.0), "range", "model.network.dropout", 1.0),
+    (lambda: MetricGame(processes=-1), "range", "model.game.processes", -1),
     (lambda: SENetObjective(metric=-0.1), "range", "model.objective.metric", -0.1),
     (lambda: WindowSizes(seconds=0.1), "range", "model.windows.seconds", 0.1),
     (lambda: WindowSizes(seconds=1.0, overlap_seconds=0.6), "range", "model.windows.overlap_seconds", 0.6),

@@ -134,7 +134,7 @@ def _elliptic(n: int, ripple: float, stop: float) -> tuple[np.ndarray, np.ndarra
 def _degree(n: int, k1: float, u: np.ndarray) -> float:
     """Solve the degree equation for the modulus k, by way of its complement."""
     other = math.sqrt(1 - k1 * k1)
-    kc = other**n * float(np.prod(_sn(u, other).real)) ** 4
+    kc = other**n * float(np.prod(np.real(_sn(u, other)))) ** 4
     return math.sqrt(1 - kc * kc)
 
 

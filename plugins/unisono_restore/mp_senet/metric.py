@@ -11,14 +11,15 @@ whole batch's term out.
 Shapes: b batch, n samples, t frames, f frequencies.
 """
 
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
 from itertools import pairwise
+from multiprocessing import get_context
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
-from unisono.data import map_processes
 from unisono.errors import DataError
 from unisono.nn.modules import Modules
 from unisono.train.discriminator_losses import Judgement
@@ -66,15 +67,15 @@ def qualities(pairs: Float[Tensor, "b 2 n"], rate: int, processes: int = 0) -> F
 
     ``processes`` of them measure side by side; 0 measures here.
     """
-    measured = map_processes(
-        partial(_quality, rate=rate),
-        list(pairs.detach().float().cpu().numpy()),
-        max(processes, 1),
-        progress=False,
-        few=0 if processes > 1 else len(pairs),
-        chunk=1,
-    )
-    return torch.tensor(measured, device=pairs.device)
+    waves = list(pairs.detach().float().cpu().numpy())
+    each = _pool(processes).map if processes else map
+    return torch.tensor(list(each(partial(_quality, rate=rate), waves)), device=pairs.device)
+
+
+@cache
+def _pool(processes: int) -> ProcessPoolExecutor:
+    """Return processes that stay, since to start them takes seconds."""
+    return ProcessPoolExecutor(processes, get_context("spawn"))
 
 
 def _quality(pair, rate: int) -> float:

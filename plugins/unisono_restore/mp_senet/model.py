@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 from unisono.extras import optional
 from unisono.train.adversarial import Adversarial, Played
@@ -125,7 +125,7 @@ class MPSENet(Adversarial, Restorer):
             }
             sounding = batch["heard"].square().mean(1) > LEAST_POWER  # silence has no phase to learn
             parts = {name: self.global_mean(value, sounding) for name, value in values.items()}
-            loss = sum((getattr(self.objective, name) * part for name, part in parts.items()), clean.new_zeros(()))
+            loss = torch.stack([getattr(self.objective, name) * part for name, part in parts.items()]).sum()
         pair = torch.stack([clean, made.wave], dim=1)
         return Played(pair, torch.stack([clean, clean], dim=1), {"loss": loss, **parts})
 

@@ -92,6 +92,13 @@ class MetricGame:
     pretrain_steps: int = 0
     processes: int = 0
 
+    def __post_init__(self):
+        for name, least in (("channels", 1), ("pretrain_steps", 0), ("processes", 0)):
+            if getattr(self, name) < least:
+                path = f"model.game.{name}"
+                value = getattr(self, name)
+                raise RecipeError(f"{path}={value} must be at least {least}", code="range", path=path, value=value)
+
 
 @dataclass(frozen=True, kw_only=True)
 class WindowSizes:
