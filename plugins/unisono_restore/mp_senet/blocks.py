@@ -77,7 +77,8 @@ class Transformer(nn.Module):
 class Conformer(nn.Module):
     """Half a feed-forward, attention, convolution, half a feed-forward, each beside a residual; LayerNorm.
 
-    As in arXiv:2305.13686, after CMGAN (arXiv:2203.15149): convolutions of 31, expansions 4 and 2.
+    As in arXiv:2305.13686, after CMGAN (arXiv:2203.15149): convolutions of 31, expansions 4 and 2. Its batch norm
+    counts, in training, the crops of its own process: several processes do not train exactly as one does.
     """
 
     def __init__(self, sizes: SENetSizes, kernel: int = 31):
