@@ -44,9 +44,13 @@ SCORES = {
 
 
 class Played(NamedTuple):
-    """What a generator made of a batch, what it should have been, and losses: ``loss`` and its parts, scalars."""
+    """What a generator made of a batch, what it should have been, and losses: ``loss`` and its parts, scalars.
 
-    fake: Float[Tensor, "b ..."]
+    ``fake`` may hold several versions of the batch, one whole batch after the other: all are judged, and each counts
+    the same.
+    """
+
+    fake: Float[Tensor, "k*b ..."]
     real: Float[Tensor, "b ..."]
     parts: dict[str, Tensor]
 
@@ -189,6 +193,13 @@ class Adversarial(Model):
                 values = values + self.gradient_weight * discriminator_losses.gradient_penalty(
                     [r for r, _ in halves], real
                 )
+        score = (
+            discriminator_losses.discriminator_hinge
+            if self.scoring == "hinge"
+            else discriminator_losses.discriminator_squares
+        )
+        total, versions = torch.zeros((), device=real.device), len(fake) // len(real)
+            values = score([r.repeat(versions) for r, _ in halves], [f for _, f in halves])
             total = total + self.judge_weights[name] * self.mean(values)
         return total
 
@@ -200,7 +211,7 @@ class Adversarial(Model):
             adversarial = adversarial + weight * self.mean(score(guess))
             if self.feature_weight:
                 with torch.no_grad():
-                    truth = judge(played.real)
+                    truth = [said.repeat(len(played.fake) // len(played.real)) for said in judge(played.real)]
                 features = features + weight * self.mean(discriminator_losses.feature_matching(truth, guess))
         parts = {**played.parts, "adversarial": adversarial}
         parts["loss"] = played.parts["loss"] + self.adversarial_weight * adversarial

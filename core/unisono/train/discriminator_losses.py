@@ -30,6 +30,12 @@ class Judgement(NamedTuple):
             Judgement(self.scores[count:], [f[count:] for f in self.features]),
         )
 
+    def repeat(self, times: int) -> "Judgement":
+        """Return what is said of the batch ``times`` times, one whole batch after the other."""
+        if times == 1:
+            return self
+        return Judgement(torch.cat([self.scores] * times), [torch.cat([f] * times) for f in self.features])
+
 
 def discriminator_hinge(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
     """``max(0, 1 − D(x)) + max(0, 1 + D(x̂))``, averaged over regions and discriminators."""
