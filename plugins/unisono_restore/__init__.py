@@ -9,6 +9,8 @@ plugin = Plugin(
     models={
         "ap-bwe": "unisono_restore.ap_bwe.model:APBWE",
         "mp-senet": "unisono_restore.mp_senet.model:MPSENet",
+    summary="Sound restored in one pass, as long as it was: bandwidth extension, noise, echoes and codes",
+        "miipher": "unisono_restore.miipher.model:Miipher",
     },
     data={
         "narrow": "unisono_restore.ap_bwe.data:NarrowData",
@@ -19,7 +21,14 @@ plugin = Plugin(
     evaluators={
         "ap-bwe": "unisono_restore.evaluate:evaluate",
         "mp-senet": "unisono_restore.mp_senet.evaluate:evaluate",
+        "damaged": "unisono_restore.miipher.data:DamagedData",
+        "made-damaged": "unisono_restore.miipher.data:MadeDamagedData",
+        "miipher": "unisono_restore.evaluate:evaluate",
     },
     verbs={"restore": Verb("unisono_restore.cli", "restore recordings of any length, or a folder of them, into files")},
+    importers={
+        kind: "unisono_restore.miipher.imported:read_encoder"
+        for kind in ("hubert", "wav2vec2", "wavlm", "wav2vec2-bert")
+    },
     recipes="unisono_recipes.restore",
 )

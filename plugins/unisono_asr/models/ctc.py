@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 from unisono.errors import CheckpointError, RequestError
 from unisono_sound.corpus import level
+from unisono_sound.encoder import Adapt, Features, FeatureSpec, check_layer
 from unisono_sound.signal import LogMel, resample
 
 from unisono_asr.hearing import Hearing
@@ -149,6 +151,37 @@ class CTC(Hearing):
             mels.append(self.standardised(self.log_mel(wave[None])[0]))
         lengths = torch.tensor([len(mel) for mel in mels], device=self.device)
         return self.heard(nn.utils.rnn.pad_sequence(mels, batch_first=True).to(self.to_units.weight.dtype), lengths)
+
+    # ---- as an encoder -------------------------------------------------------------------------
+
+    @property
+    def feature_spec(self) -> FeatureSpec:
+        """One feature per step of the encoder, of as many layers as it has blocks."""
+        spec = self.facts.mel_spec
+        hop = FRAMES_PER_STEP * spec.hop_length
+        return FeatureSpec(spec.sample_rate, hop, self.encoder_sizes.dim, self.encoder_sizes.num_blocks)
+
+    def features(
+        self,
+        wave: Float[Tensor, "b n"],
+        lengths: Int[Tensor, " b"] | None = None,
+        layer: int | None = None,
+        adapt: Adapt | None = None,
+    ) -> Features:
+        """Return what the encoder, or one of its blocks, makes of waves at its rate (``unisono_sound.encoder``).
+
+        Each is brought to the level of the training data; one shorter than a frame's window is heard with silence
+        behind it.
+        """
+        check_layer(layer, self.encoder_sizes.num_blocks)
+        spec, mels = self.facts.mel_spec, []
+        for row, count in zip(wave, [wave.shape[1]] * len(wave) if lengths is None else lengths.tolist(), strict=True):
+            own = F.pad(row[:count].detach().float().cpu(), (0, max(spec.n_fft - count, -count % spec.hop_length)))
+            own = level(own, spec.sample_rate, self.facts.loudness_dbfs)
+            mels.append(self.standardised(self.log_mel(own[None].to(self.device))[0]))
+        counts = torch.tensor([len(mel) for mel in mels], device=self.device)
+        padded = nn.utils.rnn.pad_sequence(mels, batch_first=True).to(self.to_units.weight.dtype)
+        return Features(*self.encoder(padded, counts, layer, adapt))
 
     def posteriors_of_stream(self, mels: Iterable[Float[Tensor, "t m"]]) -> Iterator[Posteriors]:
         """Hear a recording that comes in pieces of standardised mels, and yield what is heard of each chunk.

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from unisono.errors import UnisonoError
 from unisono.nn.fft import keep
 from unisono.nn.modules import Modules
+from unisono_sound.encoder import Adapt
 
 from unisono_asr.networks.attention import distances
 from unisono_asr.networks.branchformer import BLOCKS, Branchformer, EncoderSizes
@@ -37,16 +38,24 @@ class Encoder(nn.Module):
         self.dropout = nn.Dropout(sizes.dropout)
 
     def forward(
-        self, mel: Float[Tensor, "b t m"], lengths: Int[Tensor, " b"]
+        self,
+        mel: Float[Tensor, "b t m"],
+        lengths: Int[Tensor, " b"],
+        layer: int | None = None,
+        adapt: Adapt | None = None,
     ) -> tuple[Float[Tensor, "b s d"], Int[Tensor, " b"]]:
-        """Return the steps, zeros behind each recording's end, and how many each has."""
+        """Return the steps, zeros behind each recording's end, and how many each has.
+
+        ``layer`` gives the output of that block, from 1 on; ``adapt`` adds to what blocks say: see
+        ``unisono_sound.encoder``.
+        """
         x, steps = self.subsample(mel, lengths)
         size = x.shape[1]
         mask = torch.arange(size, device=x.device) < steps[:, None]
         seen = mask[:, None]
         if self.sizes.chunks.steps:
             seen = seen & in_chunks(size, self.sizes.chunks.steps, self.sizes.chunks.left, x.device)
-        x = self._through(x, mask, seen, size, [None] * len(self.blocks))
+        x = self._through(x, mask, seen, size, [None] * len(self.blocks), layer, adapt)
         return keep(x, mask), steps
 
     def _through(
@@ -56,11 +65,16 @@ class Encoder(nn.Module):
         seen: Bool[Tensor, "b q k"],
         num_keys: int,
         pasts: "list[Past | None]",
+        layer: int | None = None,
+        adapt: Adapt | None = None,
     ) -> Float[Tensor, "b s d"]:
         x = self.dropout(x * math.sqrt(self.sizes.dim))
         places = self.dropout(distances(x.shape[1], num_keys, self.sizes.dim, x.device).to(x.dtype))
-        for block, past in zip(self.blocks, pasts, strict=True):
-            x = block(x, mask, places, seen, past)
+        for number, (block, past) in enumerate(zip(self.blocks, pasts, strict=True)):
+            made = block(x, mask, places, seen, past)
+            x = made if adapt is None else made + adapt(number, x)
+            if number + 1 == layer:
+                return x
         return self.norm(x)
 
 

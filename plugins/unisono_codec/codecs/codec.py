@@ -37,6 +37,7 @@ from unisono.nn.quantize import Quantizer
 from unisono.request import Request, file_of
 from unisono.train.adversarial import Adversarial
 from unisono_sound.corpus import AudioFacts
+from unisono_sound.encoder import Adapt, Features, FeatureSpec, check_layer
 from unisono_sound.precision import check_precision
 from unisono_sound.signal import AUDIO_SUFFIXES, read_audio
 
@@ -322,6 +323,31 @@ class Codec(Adversarial):
             )
             raise RequestError(message, code="range", path="tokens", value=(int(tokens.min()), int(tokens.max())))
         return self.net.quantizer.decode(tokens)
+
+    @property
+    def feature_spec(self) -> FeatureSpec:
+        """One feature per token frame, before it is quantised."""
+        return FeatureSpec(self.sample_rate, self.hop_length, self.net.quantizer.dim)
+
+    def features(
+        self,
+        wave: Float[Tensor, "b n"],
+        lengths: Int[Tensor, "b"] | None = None,
+        layer: int | None = None,
+        adapt: Adapt | None = None,
+    ) -> Features:
+        """Return the encoder's vectors of waves, which are not quantised (``unisono_sound.encoder``); no layer of it
+        can be adapted."""
+        check_layer(layer, 0)
+        encoder = self.net.encoder
+        wave, mask = self._whole(wave, lengths)
+        if encoder.causal:
+            made = short_alone(
+                lambda part: encoder(encoder.read(part), None), wave, mask.sum(1), encoder.least, self.hop_length
+            )
+        else:
+            made = encoder(encoder.read(wave), mask)
+        return Features(made, mask.sum(1))
 
     def graph_modules(self) -> Graphs:
         """Return the graphs ``encode`` and ``decode``; see ``graphs``."""

@@ -1,0 +1,1 @@
+"""Miipher-2: restoration by cleaning the features of a frozen encoder."""
