@@ -6,16 +6,20 @@ rate besides: ``heard`` is then at that, and ``clean`` beside it.
 Shapes: b batch, n samples of a crop.
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from unisono.errors import RecipeError
+from unisono.data import Audit
+from unisono.errors import DataError, RecipeError
+from unisono_sound.degrade import Degrade, DegradeOptions
 from unisono_sound.encoder import Encoder, FeatureSpec
 from unisono_sound.signal import MelSpec, resample
 
+from unisono_restore.clips import Clip
 from unisono_restore.data import CropOptions, MadeData, RecordedData, RestorationData
-from unisono_restore.miipher.damage import Damage, DamageOptions
+from unisono_restore.miipher.damage import SIDON, Damage, Others
 from unisono_restore.miipher.facts import FeatureFacts
 
 __all__ = ["DamagedData", "MadeDamagedData"]
@@ -30,7 +34,8 @@ class Damaged(RestorationData):
 
     uses: ClassVar[tuple[str, ...]] = ("encoder",)
     mel: MelSpec
-    damage: DamageOptions
+    degrade: DegradeOptions
+    clean: float
     features: FeatureSpec | None = None
 
     def attach(self, role: str, component: Any) -> None:
@@ -45,8 +50,19 @@ class Damaged(RestorationData):
         self.features = component.feature_spec
         self._components.pop(role)  # worker processes need no copy of it
 
+    def choose(self, mel: MelSpec, degrade: DegradeOptions, clean: float) -> None:
+        """Take what both kinds of data are given; raises ``DataError`` for a share that is none."""
+        if not 0 <= clean <= 1:
+            raise DataError(f"data.clean={clean} must be in [0, 1]", code="range", path="data.clean", value=clean)
+        self.mel, self.degrade, self.clean = mel, degrade, clean
+
+    def fill(self, audit: Audit, train: Sequence[Clip], val: Sequence[Clip]) -> Audit:
+        """Make the two sets, and read the noise that crops are heard in."""
+        self.pipeline = Degrade.of(self.degrade, self.sample_rate, audit, Others(train, self.sample_rate))
+        return super().fill(audit, train, val)
+
     def spoiler(self) -> Damage:
-        return Damage(self.damage, self.sample_rate)
+        return Damage(self.pipeline, self.clean, self.sample_rate)
 
     def describe(self) -> FeatureFacts:
         return FeatureFacts(
@@ -72,7 +88,8 @@ class DamagedData(Damaged, RecordedData):
         root: a folder of audio files (any depth), a corpus in LJSpeech layout, a CSV or JSONL manifest, a list of
             these, or a mapping from speaker to one.
         mel: of the vocoder; its rate is that of both sides.
-        damage: which damages befall a crop.
+        degrade: which damages befall a crop, and how often.
+        clean: the share of the crops that stay as they are (published port: 0.05).
         crops: what crops are like.
         batch_size: crops per step over all processes.
         val_size: recordings held out for validation (one crop each).
@@ -85,7 +102,8 @@ class DamagedData(Damaged, RecordedData):
         root: str | list[str] | dict[str, str],
         *,
         mel: MelSpec = DEFAULT_MEL,
-        damage: DamageOptions = DamageOptions(),  # noqa: B008
+        degrade: DegradeOptions = SIDON,
+        clean: float = 0.05,
         crops: CropOptions = CROPS,
         batch_size: int = 16,
         val_size: int = 16,
@@ -93,7 +111,7 @@ class DamagedData(Damaged, RecordedData):
         num_workers: int = 0,
     ):
         super().__init__(root, mel.sample_rate, crops, batch_size, val_size, in_memory, num_workers)
-        self.mel, self.damage = mel, damage
+        self.choose(mel, degrade, clean)
 
 
 class MadeDamagedData(Damaged, MadeData):
@@ -101,7 +119,7 @@ class MadeDamagedData(Damaged, MadeData):
 
     Args:
         num_items: buzzes to train on.
-        mel, damage, crops, batch_size, val_size, num_workers: as of ``DamagedData``.
+        mel, degrade, clean, crops, batch_size, val_size, num_workers: as of ``DamagedData``.
     """
 
     def __init__(
@@ -109,14 +127,15 @@ class MadeDamagedData(Damaged, MadeData):
         *,
         num_items: int = 64,
         mel: MelSpec = DEFAULT_MEL,
-        damage: DamageOptions = DamageOptions(),  # noqa: B008
+        degrade: DegradeOptions = SIDON,
+        clean: float = 0.05,
         crops: CropOptions = CROPS,
         batch_size: int = 8,
         val_size: int = 4,
         num_workers: int = 0,
     ):
         super().__init__(num_items, mel.sample_rate, crops, batch_size, val_size, num_workers)
-        self.mel, self.damage = mel, damage
+        self.choose(mel, degrade, clean)
 
 
 def _resampled(waves: Tensor, rate: int, new_rate: int) -> Tensor:

@@ -33,10 +33,12 @@ from unisono_sound.signal import GriffinLim, resample
 from unisono_sound.vocoder import Vocoder
 
 from unisono_restore.miipher.cuts import QuietCuts
+from unisono_restore.miipher.damage import conditions
 from unisono_restore.miipher.facts import FeatureFacts
 from unisono_restore.miipher.network import MiipherNet, spectral_convergence
 from unisono_restore.miipher.sizes import AdapterSizes, CleanerSizes, HeadSizes, MiipherObjective
 from unisono_restore.restorer import Restorer
+from unisono_restore.trial import Condition
 
 __all__ = ["Miipher"]
 
@@ -110,6 +112,11 @@ class Miipher(Restorer):
             if its != mine:
                 message = f"run.init_from has {name}={its}, the data {mine}: prepare the data likewise"
                 raise CheckpointError(message, code="conflict", path="run.init_from", value=name)
+
+    def conditions(self) -> list[Condition]:
+        """Damages one by one and together, and noises that were kept from training."""
+        options = self.recipe.get("data", {}).get("degrade") or {}
+        return conditions(self.sample_rate, options.get("held_out", ()))
 
     # ---- features ------------------------------------------------------------------------------
 

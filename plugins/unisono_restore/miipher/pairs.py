@@ -22,17 +22,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from unisono.data import Drop, derive_seed
+from unisono.data import Audit, Drop, derive_seed
 from unisono.errors import DataError, RequestError, UnisonoError
 from unisono.export import load
 from unisono.files import written_aside
+from unisono_sound.degrade import Degrade, DegradeOptions
 from unisono_sound.signal import read_audio, write_audio
 
 from unisono_restore.clips import read_recordings
-from unisono_restore.miipher.damage import Damage, DamageOptions
+from unisono_restore.miipher.damage import SIDON, Damage
 from unisono_restore.miipher.model import Miipher
 
 __all__ = ["write_pairs"]
+
+CLEAN = 0.05
+"""The share of the recordings that are not damaged."""
 
 
 @torch.no_grad()
@@ -40,7 +44,7 @@ def write_pairs(
     model: Miipher,
     dest: str | Path,
     data: Any,
-    damage: DamageOptions = DamageOptions(),  # noqa: B008
+    degrade: DegradeOptions = SIDON,
     seed: int = 0,
 ) -> tuple[int, list[Drop]]:
     """Write pairs of a corpus, as ``read_recordings`` reads it; returns how many, and what was left out.
@@ -49,7 +53,8 @@ def write_pairs(
     """
     folder = Path(dest)
     folder.mkdir(parents=True, exist_ok=True)
-    spec, spoil = model.facts.mel_spec, Damage(damage, model.sample_rate)
+    spec, audit = model.facts.mel_spec, Audit("recordings")
+    spoil = Damage(Degrade.of(degrade, model.sample_rate, audit), CLEAN, model.sample_rate)
     rows, dropped = [], []
     for utterance in read_recordings(data):
         name = utterance.id.replace("/", "-")
