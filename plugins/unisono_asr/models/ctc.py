@@ -174,12 +174,13 @@ class CTC(Hearing):
         behind it.
         """
         check_layer(layer, self.encoder_sizes.num_blocks)
-        spec, mels = self.facts.mel_spec, []
+        # As a component it is moved without being told: its own ``device`` would be where it was made.
+        spec, mels, device = self.facts.mel_spec, [], self.to_units.weight.device
         for row, count in zip(wave, [wave.shape[1]] * len(wave) if lengths is None else lengths.tolist(), strict=True):
             own = F.pad(row[:count].detach().float().cpu(), (0, max(spec.n_fft - count, -count % spec.hop_length)))
             own = level(own, spec.sample_rate, self.facts.loudness_dbfs)
-            mels.append(self.standardised(self.log_mel(own[None].to(self.device))[0]))
-        counts = torch.tensor([len(mel) for mel in mels], device=self.device)
+            mels.append(self.standardised(self.log_mel(own[None].to(device))[0]))
+        counts = torch.tensor([len(mel) for mel in mels], device=device)
         padded = nn.utils.rnn.pad_sequence(mels, batch_first=True).to(self.to_units.weight.dtype)
         return Features(*self.encoder(padded, counts, layer, adapt))
 

@@ -62,7 +62,8 @@ class WaveFit(Adversarial, Vocoder):
         if num_iterations < 1:
             message = f"model.num_iterations={num_iterations} must be at least 1"
             raise RecipeError(message, code="range", path="model.num_iterations", value=num_iterations)
-        self.sizes, self.num_iterations, self.gain = network, num_iterations, gain
+        self.sizes, self.num_iterations = network, num_iterations
+        self.gain: Literal["power", "peak"] = gain
         self.objective, self.game = objective, game
         self.pretrain_steps = game.pretrain_steps
         self.feature_weight = game.feature_weight / LAYERS  # the core adds layers up, the paper averages them

@@ -47,20 +47,16 @@ class ScaleDiscriminator(nn.Module):
         for _ in range(4):
             widths.append(min(4 * widths[-1], most_channels))
         last = min(2 * widths[-1], most_channels)
-        self.convs = nn.ModuleList(
-            [
-                nn.Conv1d(1, widths[0], 15, padding=7, padding_mode="reflect"),
-                *(
-                    nn.Conv1d(widths[i], widths[i + 1], 41, 4, padding=20, groups=max(widths[i] // 4, 1))
-                    for i in range(4)
-                ),
-                nn.Conv1d(widths[-1], last, 5, padding=2),
-            ]
-        )
-        self.score = nn.Conv1d(last, 1, 3, padding=1)
-        for layer in (*self.convs, self.score):
+        layers = [
+            nn.Conv1d(1, widths[0], 15, padding=7, padding_mode="reflect"),
+            *(nn.Conv1d(widths[i], widths[i + 1], 41, 4, padding=20, groups=max(widths[i] // 4, 1)) for i in range(4)),
+            nn.Conv1d(widths[-1], last, 5, padding=2),
+            nn.Conv1d(last, 1, 3, padding=1),
+        ]
+        for layer in layers:
             nn.init.normal_(layer.weight, 0.0, 0.02)
             weight_norm(layer)
+        self.convs, self.score = nn.ModuleList(layers[:-1]), layers[-1]
 
     def forward(self, x: Float[Tensor, "b 1 n"]) -> Judgement:
         features: list[Tensor] = []

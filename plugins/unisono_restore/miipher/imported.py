@@ -1,4 +1,4 @@
-"""Speech encoders of ``transformers``: HuBERT, wav2vec 2.0, WavLM and w2v-BERT 2.0, for those who have the files.
+"""Imported: speech encoders of ``transformers`` (HuBERT, wav2vec 2.0, WavLM, w2v-BERT 2.0), for who has the files.
 
 A folder in their layout (``config.json``, ``model.safetensors``, ``preprocessor_config.json``) is the component
 ``encoder`` as it is; Sidon (arXiv:2509.17052) takes 8 of the 24 layers of ``facebook/w2v-bert-2.0``. Only safetensors

@@ -169,7 +169,7 @@ class Miipher(Restorer):
 
     # ---- restoring -----------------------------------------------------------------------------
 
-    def pieces(self, streamed: bool) -> QuietCuts:
+    def pieces(self, streamed: bool) -> Any:
         """Pieces of at most half a minute, cut in pauses."""
         hop = self.facts.mel_spec.hop_length
         quiet = max(1, round(QUIET_SECONDS * self.sample_rate / hop))

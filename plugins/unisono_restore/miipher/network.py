@@ -100,17 +100,18 @@ class Cleaner(Stack):
         return x + super().forward(x)
 
 
-class MelHead(Stack):
+class MelHead(nn.Module):
     """Features to log mels: interpolated to the mel's frames, then the stack."""
 
     def __init__(self, features: FeatureSpec, mel_spec: MelSpec, sizes: HeadSizes):
-        super().__init__(features.dim, mel_spec.n_mels, sizes)
-        nn.init.constant_(self.out.bias, MEAN_LOG_MEL)
+        super().__init__()
+        self.stack = Stack(features.dim, mel_spec.n_mels, sizes)
+        nn.init.constant_(self.stack.out.bias, MEAN_LOG_MEL)
         frame_seconds = mel_spec.hop_length / mel_spec.sample_rate
         self.features_per_frame = frame_seconds * features.sample_rate / features.hop_length
 
     def forward(self, x: Float[Tensor, "b t d"], num_frames: int) -> Float[Tensor, "b k m"]:
-        return super().forward(self.at_frames(x, num_frames))
+        return self.stack(self.at_frames(x, num_frames))
 
     def at_frames(self, x: Float[Tensor, "b t d"], num_frames: int) -> Float[Tensor, "b k d"]:
         """Return features at the middles of mel frames, on the line between their neighbours; beyond the first and the
