@@ -191,7 +191,7 @@ def test_the_level_is_the_mels(gain):
     mel = LogMel(SMALL)(wave)
     made = net(mel, seeds=[1])
     own = LogMel(SMALL).magnitude(made, "constant") @ net.log_mel.filters
-    assert float(own.square().sum()) == pytest.approx(float(mel.exp().square().sum()), rel=1e-4)
+    assert float(own.square().sum()) == pytest.approx(float(mel.exp().square().sum()), rel=1e-3)
     torch.testing.assert_close(net.with_power(made, mel), made, atol=1e-6, rtol=1e-4)
     # The waveform that the mel was made of keeps its level, but for the mirrored ends.
     torch.testing.assert_close(net.with_power(wave, mel), wave, atol=0, rtol=5e-3)
