@@ -5,11 +5,10 @@ from unisono import Plugin, Verb
 plugin = Plugin(
     name="restore",
     api="1.4",
-    summary="Sound restored in one pass, as long as it was: bandwidth extension, denoising",
+    summary="Sound restored, as long as it was: bandwidth extension, noise, echoes, codecs",
     models={
         "ap-bwe": "unisono_restore.ap_bwe.model:APBWE",
         "mp-senet": "unisono_restore.mp_senet.model:MPSENet",
-    summary="Sound restored in one pass, as long as it was: bandwidth extension, noise, echoes and codes",
         "miipher": "unisono_restore.miipher.model:Miipher",
     },
     data={
@@ -17,12 +16,12 @@ plugin = Plugin(
         "made-narrow": "unisono_restore.ap_bwe.data:MadeNarrowData",
         "noisy": "unisono_restore.mp_senet.data:NoisyData",
         "made-noisy": "unisono_restore.mp_senet.data:MadeNoisyData",
+        "damaged": "unisono_restore.miipher.data:DamagedData",
+        "made-damaged": "unisono_restore.miipher.data:MadeDamagedData",
     },
     evaluators={
         "ap-bwe": "unisono_restore.evaluate:evaluate",
         "mp-senet": "unisono_restore.mp_senet.evaluate:evaluate",
-        "damaged": "unisono_restore.miipher.data:DamagedData",
-        "made-damaged": "unisono_restore.miipher.data:MadeDamagedData",
         "miipher": "unisono_restore.evaluate:evaluate",
     },
     verbs={"restore": Verb("unisono_restore.cli", "restore recordings of any length, or a folder of them, into files")},

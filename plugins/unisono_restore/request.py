@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 from unisono.errors import RequestError
-from unisono.request import FILE, Request
+from unisono.request import Request, file_of
+from unisono_sound.signal import AUDIO_SUFFIXES
 
 __all__ = ["RestorationRequest"]
 
@@ -25,7 +26,7 @@ class RestorationRequest(Request):
     audio: str | None = Field(
         default=None,
         description="path of a recording (wav, flac, ogg, opus, mp3) of any length and number of channels",
-        json_schema_extra=FILE,
+        json_schema_extra=file_of(*AUDIO_SUFFIXES),
     )
     samples: Samples = Field(default=None, description="samples from -1 to 1: [n], or [c, n] of c channels")
     sample_rate: int | None = Field(

@@ -73,9 +73,9 @@ def test_the_penalty_counts_by_its_weight():
     model = Toy()
     model.configure_model()
     fake, real = torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, 0.0]])
-    plain = float(model._discriminator_loss(fake, real))
+    plain = float(model.discriminator_loss(fake, real))
     model.gradient_weight = 3.0
-    assert model._discriminator_loss(fake, real).item() == pytest.approx(plain + 1.5 * 3 / 16)
+    assert model.discriminator_loss(fake, real).item() == pytest.approx(plain + 1.5 * 3 / 16)
 
 
 def test_what_else_is_for_training_only_is_loaded_without_discriminators():
@@ -92,13 +92,17 @@ def test_what_else_is_for_training_only_is_loaded_without_discriminators():
     other = Beside()
     other.load_state_dict(kept)  # strict, and without the discriminators
     assert torch.equal(other.aligner.bias, kept["aligner.bias"])
+
+
 def test_versions_of_a_batch_are_judged_each_beside_the_same_truth():
+    model = Toy()
+    model.configure_model()
     real = torch.tensor([[2.0, 0.0], [1.0, -1.0]])
     versions = torch.tensor([[[1.0, 3.0], [0.5, 2.0]], [[-2.0, 0.0], [4.0, 1.0]], [[0.0, 0.0], [2.0, -3.0]]])
     alone = []
     for fake in versions:
         made = model._generator_losses(Played(fake, real, {"loss": torch.tensor(0.0)}))
-        alone.append([made["adversarial"], made["features"], model._discriminator_loss(fake, real)])
+        alone.append([made["adversarial"], made["features"], model.discriminator_loss(fake, real)])
     together = model._generator_losses(Played(versions.flatten(0, 1), real, {"loss": torch.tensor(0.0)}))
-    found = [together["adversarial"], together["features"], model._discriminator_loss(versions.flatten(0, 1), real)]
+    found = [together["adversarial"], together["features"], model.discriminator_loss(versions.flatten(0, 1), real)]
     torch.testing.assert_close(torch.stack(found), torch.tensor(alone).mean(0))

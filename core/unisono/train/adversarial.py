@@ -185,22 +185,16 @@ class Adversarial(Model):
         has its own."""
         self.discriminators.zero_grad()
         score, total = SCORES[self.scoring][0], torch.zeros((), device=real.device)
+        versions = len(fake) // len(real)
         real = real.detach().requires_grad_(bool(self.gradient_weight))
         for name, judge in self.discriminators.items():
             halves = [said.split(len(real)) for said in judge(torch.cat([real, fake]))]
-            values = score([r for r, _ in halves], [f for _, f in halves])
+            truths = [truth for truth, _ in halves]
+            lost = self.mean(score([truth.repeat(versions) for truth in truths], [guess for _, guess in halves]))
             if self.gradient_weight:
-                values = values + self.gradient_weight * discriminator_losses.gradient_penalty(
-                    [r for r, _ in halves], real
-                )
-        score = (
-            discriminator_losses.discriminator_hinge
-            if self.scoring == "hinge"
-            else discriminator_losses.discriminator_squares
-        )
-        total, versions = torch.zeros((), device=real.device), len(fake) // len(real)
-            values = score([r.repeat(versions) for r, _ in halves], [f for _, f in halves])
-            total = total + self.judge_weights[name] * self.mean(values)
+                penalty = discriminator_losses.gradient_penalty(truths, real)
+                lost = lost + self.gradient_weight * self.mean(penalty)
+            total = total + self.judge_weights[name] * lost
         return total
 
     def _generator_losses(self, played: Played) -> dict[str, Tensor]:
