@@ -1,0 +1,300 @@
+"""Glow-TTS: an invertible network speaks, and its own likelihood tells which frames are a symbol's.
+
+Kim, Kim, Kong and Yoon, "Glow-TTS: A Generative Flow for Text-to-Speech via Monotonic Alignment Search"
+(arXiv:2005.11129). Defaults are the published sizes (28.6 million weights). Several speakers are heard by the duration
+predictor and by each coupling, as published; symbols have the same means for all of them.
+
+Differences: mels are standardised; durations are rounded cumulatively, where the published code rounds each up, which
+makes speech longer by half a frame a symbol (``rounding: ceil`` does so here too); the duration predictor learns
+log(1 + d) in place of log d, as all predictors here, so that a symbol may be given no frame; mels of odd length are
+filled up by a frame, instead of cut by one (see `decoder`); the data-dependent start is part of the first step,
+over all processes (see `unisono.nn.flow.norm`). The published code counts the likelihood per channel and frame; so
+does the loss here.
+
+Shapes: b batch, s symbols, n tokens (symbols, and blanks between them if there are any), t frames, w frames filled up,
+m mel bins, g channels of the speaker. Durations are in frames.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+from unisono import Audio
+from unisono.data import derive_seed
+from unisono.duration import Alignment, durations_from_log, log_durations, round_durations, search
+from unisono.errors import RecipeError
+from unisono.model import OnStep
+from unisono.nn.temporal import TemporalPredictor
+from unisono_sound.voice import MarkedRequest, Reading, SpeechRequest
+
+from unisono_tts.acoustic import AcousticModel, Spoken
+from unisono_tts.encoders import EncoderSizes, TextEncoder
+from unisono_tts.glow.decoder import FILL, FlowDecoder, FlowSizes
+from unisono_tts.glow.prior import LOG_TWO_PI, Prior, gaussian_log_likelihood, log_likelihoods
+from unisono_tts.sizes import PredictorSizes
+from unisono_tts.speaking import held_durations
+
+FILL_ENTROPY = 0.5 * (LOG_TWO_PI + 1) + math.log(FILL)
+"""Of the noise in a channel of a frame that is filled up, in nats."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What the network makes of texts with their recordings.
+
+    Attributes:
+        latents: of the recordings, filled up; ``log_det`` is of the map to them.
+        alignment: how tokens lie on frames; it has no gradient.
+        mean, log_std: of the tokens' latents.
+        log_duration: what is predicted, log(1 + frames).
+    """
+
+    latents: Float[Tensor, "b w m"]
+    log_det: Float[Tensor, " b"]
+    alignment: Alignment
+    mean: Float[Tensor, "b n m"]
+    log_std: Float[Tensor, "b n m"]
+    log_duration: Float[Tensor, "b n"]
+
+
+class GlowTTS(AcousticModel):
+    """Text to speech by a normalising flow.
+
+    ::
+
+        symbols ─ encoder ─┬─ means of the latents ─ repeat ─ + temperature · noise ─┐
+                           └─ duration predictor ─ round ─────┘                      └─ flow, inverse ─ mel
+
+        training:   mel ─ flow ─ latents ─ monotonic alignment search against the means ─ durations
+
+    Args:
+        encoder, decoder, predictor: sizes of the text encoder, of the flow and of what predicts durations.
+        speaker_dim: channels of a speaker, where there are several.
+        learnt_std: whether each symbol's latents have a deviation of their own, instead of 1.
+        blanks: whether a blank token stands between symbols, so that no frame of a transition need be either's. A
+            symbol's frames are its own and those of the blank behind it; recordings need a frame for each token.
+        rounding: how predicted durations become whole: ``cumulative`` keeps the pace, ``ceil`` is as published.
+        duration_weight: of the duration predictor's loss.
+        max_piece_characters: longest piece of a text that is spoken at once.
+    """
+
+    class Request(MarkedRequest):
+        """What can be asked of a voice that samples."""
+
+        temperature: float = Field(
+            default=0.333, ge=0, le=1, description="how much readings differ: 0 is the same for every seed"
+        )
+
+    text_field: ClassVar[str] = "text"
+    salt: ClassVar[str] = "glow"
+    deterministic: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        *,
+        encoder: EncoderSizes = EncoderSizes(),  # noqa: B008
+        decoder: FlowSizes = FlowSizes(),  # noqa: B008
+        predictor: PredictorSizes = PredictorSizes(),  # noqa: B008
+        speaker_dim: int = 192,
+        learnt_std: bool = False,
+        blanks: bool = False,
+        rounding: Literal["cumulative", "ceil"] = "cumulative",
+        duration_weight: float = 1.0,
+        max_piece_characters: int = 220,
+    ):
+        super().__init__()
+        self.encoder_sizes, self.decoder_sizes, self.predictor = encoder, decoder, predictor
+        self.speaker_dim, self.learnt_std, self.blanks, self.rounding = speaker_dim, learnt_std, blanks, rounding
+        self.duration_weight = duration_weight
+        self.max_piece_characters = max_piece_characters
+
+    def build(self, facts: Mapping[str, Any]) -> None:
+        """Build for the symbols, speakers and mel statistics of the corpus."""
+        super().build(facts)
+        if self.blanks and self.facts.given_durations:
+            message = "model.blanks=true has no durations of blanks in this data, which brings durations: leave one out"
+            raise RecipeError(message, code="conflict", path="model.blanks", value=True)
+        several = len(self.voice.speakers) > 1
+        condition_dim = self.speaker_dim if several else 0
+        dim, num_mels = self.encoder_sizes.dim, self.mel_spec.n_mels
+        self.encoder = TextEncoder(len(self.voice.symbols) + self.blanks, self.encoder_sizes)
+        self.prior = Prior(dim, num_mels, self.learnt_std)
+        self.durations = TemporalPredictor(dim + condition_dim, self.predictor.dim, dropout=self.predictor.dropout)
+        self.decoder = FlowDecoder(num_mels, self.decoder_sizes, condition_dim)
+        self.speaker = nn.Embedding(len(self.voice.speakers), condition_dim) if several else None
+        if self.speaker is not None:
+            nn.init.uniform_(self.speaker.weight, -0.1, 0.1)
+
+    def shard_units(self) -> list[nn.Module]:
+        """Return what is gathered at a time: blocks of the encoder, couplings of the flow."""
+        couplings = [layer for layer in self.decoder.flow.layers if any(True for _ in layer.children())]
+        return [*self.encoder.layers, *couplings]
+
+    # ---- the network ---------------------------------------------------------------------------
+
+    def tokens(
+        self, symbols: Int[Tensor, "b s"], lengths: Int[Tensor, " b"]
+    ) -> tuple[Int[Tensor, "b n"], Int[Tensor, " b"]]:
+        """Return what the encoder reads: symbols, with a blank between two of them if there are blanks."""
+        if not self.blanks:
+            return symbols, lengths
+        blank = torch.full_like(symbols, len(self.voice.symbols))
+        return torch.stack([symbols, blank], -1).flatten(1)[:, :-1], (2 * lengths - 1).clamp(min=0)
+
+    def condition(self, speaker: Int[Tensor, " b"]) -> Float[Tensor, "b g"] | None:
+        """Return the speakers' vectors, of length 1; None where there is one speaker."""
+        return None if self.speaker is None else F.normalize(self.speaker(speaker), dim=-1)
+
+    def read(
+        self, tokens: Int[Tensor, "b n"], mask: Bool[Tensor, "b n"], condition: Float[Tensor, "b g"] | None
+    ) -> tuple[Float[Tensor, "b n m"], Float[Tensor, "b n m"], Float[Tensor, "b n"]]:
+        """Return means and log-deviations of the tokens' latents, and log(1 + duration).
+
+        What predicts durations teaches the encoder nothing.
+        """
+        x = self.encoder(tokens, mask)
+        mean, log_std = self.prior(x)
+        heard = x.detach()
+        if condition is not None:
+            heard = torch.cat([heard, condition[:, None].expand(-1, x.shape[1], -1).to(x.dtype)], -1)
+        return mean, log_std, self.durations(heard, mask)
+
+    # ---- speaking ------------------------------------------------------------------------------
+
+    def say(self, symbols: Int[Tensor, "b s"], lengths: Int[Tensor, " b"], readings: Sequence[Reading]) -> Spoken:
+        """Speak a padded batch of pieces; each has noise of its own, from its request's seed."""
+        asked = self.asked(readings, symbols.shape[1])
+        tokens, token_lengths = self.tokens(symbols, lengths)
+        condition = self.condition(asked["speaker"])
+        mean, log_std, log_duration = self.read(tokens, _inside(tokens, token_lengths), condition)
+        predicted = durations_from_log(log_duration, self.predictor.max_frames_per_symbol)
+        pace = asked["pace"].to(predicted.device)
+        durations = round_durations(
+            predicted, token_lengths, method=self.rounding, speed=self._both(pace)[:, : predicted.shape[1]]
+        )
+        durations, alignment = self._held(durations, lengths, readings)
+        spread = torch.tensor([reading.request.temperature for reading in readings], device=self.device)
+        lie = Alignment.from_durations(durations, token_lengths)
+        mel = self.sample(mean, log_std, lie, spread, condition, self._noise(readings, lie.tgt_lengths))
+        return Spoken(mel * self.mel_std + self.mel_mean, alignment)
+
+    def sample(
+        self,
+        mean: Float[Tensor, "b n m"],
+        log_std: Float[Tensor, "b n m"],
+        alignment: Alignment,
+        temperature: Float[Tensor, " b"],
+        condition: Float[Tensor, "b g"] | None,
+        noise: Float[Tensor, "b w m"],
+    ) -> Float[Tensor, "b t m"]:
+        """Return standardised mels of latents that are drawn around the means of the tokens on their frames."""
+        frames = alignment.tgt_lengths
+        centre = self.decoder.fill(alignment.expand(mean), frames, None)
+        std = self.decoder.fill(alignment.expand(log_std), frames, None).exp()
+        z = centre + temperature[:, None, None] * std * noise
+        mel = self.decoder.inverse(z, self.decoder.whole(frames), condition)
+        return mel[:, : alignment.tgt_mask.shape[1]] * alignment.tgt_mask[..., None]
+
+    def _noise(self, readings: Sequence[Reading], frames: Int[Tensor, " b"]) -> Float[Tensor, "b w m"]:
+        return self.noise(readings, self.decoder.whole(frames).tolist(), self.mel_spec.n_mels)
+
+    def _both(self, of_symbols: Tensor) -> Tensor:
+        """Return what each symbol has, for its blank too."""
+        return of_symbols.repeat_interleave(2, dim=1) if self.blanks else of_symbols
+
+    def _held(
+        self, durations: Int[Tensor, "b n"], lengths: Int[Tensor, " b"], readings: Sequence[Reading]
+    ) -> tuple[Int[Tensor, "b n"], Alignment]:
+        """Return whole durations of tokens and of symbols, those that are asked for as they are."""
+        if not self.blanks:
+            durations = held_durations(durations, readings)
+            return durations, Alignment.from_durations(durations, lengths)
+        pairs = F.pad(durations, (0, 1)).unflatten(1, (-1, 2))
+        of_symbols = held_durations(pairs.sum(-1), readings)
+        changed = of_symbols != pairs.sum(-1)
+        alone = torch.stack([of_symbols, torch.zeros_like(of_symbols)], -1)
+        pairs = torch.where(changed[..., None], alone, pairs)
+        return pairs.flatten(1)[:, :-1], Alignment.from_durations(of_symbols, lengths)
+
+    def synthesize(
+        self,
+        requests: Sequence[SpeechRequest],
+        generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> list[Audio]:
+        return super().synthesize([self._drawn(request, generator) for request in requests], None, on_step)
+
+    def stream(self, request: SpeechRequest, generator: torch.Generator | None = None) -> Iterator[Audio]:
+        return super().stream(self._drawn(request, generator))
+
+    def _drawn(self, request: SpeechRequest, generator: torch.Generator | None) -> SpeechRequest:
+        if generator is None:
+            return request
+        return request.model_copy(update={"seed": self.seed_of(request, generator)})
+
+    # ---- training ------------------------------------------------------------------------------
+
+    def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Return the negative log-likelihood, in nats per channel and frame, and the error of the log-durations."""
+        fitted = self.fit(batch, [torch.Generator().manual_seed(seed) for seed in self.row_seeds(batch)])
+        alignment, num_mels = fitted.alignment, fitted.latents.shape[2]
+        frames = alignment.tgt_lengths
+        whole = self.decoder.whole(frames)
+        centre = self.decoder.fill(alignment.expand(fitted.mean), frames, None)
+        log_std = self.decoder.fill(alignment.expand(fitted.log_std), frames, None)
+        inside = _inside(fitted.latents, whole)
+        likelihood = (gaussian_log_likelihood(fitted.latents, centre, log_std) * inside).sum(1) + fitted.log_det
+        likelihood = likelihood + (whole - frames) * num_mels * FILL_ENTROPY
+        per_frame = (likelihood / frames)[:, None].expand(-1, alignment.tgt_mask.shape[1])
+        error = (fitted.log_duration - log_durations(alignment.durations)).square()
+        parts = {
+            "likelihood": -self.global_mean(per_frame, alignment.tgt_mask) / num_mels,
+            "log_duration": self.duration_weight * self.global_mean(error, alignment.src_mask),
+        }
+        return {**parts, "loss": parts["likelihood"] + parts["log_duration"]}
+
+    def fit(self, batch: dict[str, Any], generators: list[torch.Generator] | None) -> Fitted:
+        """Return the recordings' latents, and the alignment under which they are likeliest, or that which the data
+        brings. ``generators`` draw what fills odd lengths up; None for no noise there.
+        """
+        target = (batch["mel"] - self.mel_mean) / self.mel_std
+        frames = batch["mel_lengths"]
+        tokens, token_lengths = self.tokens(batch["symbols"], batch["symbol_lengths"])
+        condition = self.condition(batch["speaker"])
+        mean, log_std, log_duration = self.read(tokens, _inside(tokens, token_lengths), condition)
+        mel = self.decoder.fill(target, frames, generators)
+        latents, log_det = self.decoder(mel, self.decoder.whole(frames), condition)
+        if self.facts.given_durations:
+            durations = batch["durations"]
+        else:
+            scores = log_likelihoods(latents.detach(), mean.detach(), log_std.detach())[:, : target.shape[1]]
+            durations = search(scores, token_lengths, frames, ids=batch["id"])
+        alignment = Alignment.from_durations(durations, token_lengths, frames)
+        return Fitted(latents, log_det, alignment, mean, log_std, log_duration)
+
+    @torch.no_grad()
+    def teacher_forced(self, batch: dict[str, Any]) -> list[Float[Tensor, "t m"]]:
+        """Return log mels with the recordings' own durations, drawn at the default temperature, to tune a vocoder."""
+        fitted = self.fit(batch, None)
+        frames = self.decoder.whole(fitted.alignment.tgt_lengths).tolist()
+        noise = torch.zeros(len(frames), max(frames), fitted.mean.shape[2])
+        for row, (name, length) in enumerate(zip(batch["id"], frames, strict=True)):
+            generator = torch.Generator().manual_seed(derive_seed(self.salt, name))
+            noise[row, :length] = torch.randn(length, noise.shape[2], generator=generator)
+        temperature = torch.full((len(frames),), self.Request.model_fields["temperature"].default, device=self.device)
+        mel = self.sample(
+            fitted.mean, fitted.log_std, fitted.alignment, temperature, self.condition(batch["speaker"]),
+            noise.to(self.device),
+        )  # fmt: skip
+        mel = mel * self.mel_std + self.mel_mean
+        return [row[:length] for row, length in zip(mel, batch["mel_lengths"].tolist(), strict=True)]
+
+
+def _inside(x: Tensor, lengths: Int[Tensor, " b"]) -> Bool[Tensor, "b n"]:
+    return torch.arange(x.shape[1], device=x.device) < lengths[:, None]
