@@ -1,4 +1,5 @@
 """Text to speech: FastSpeech, FastPitch and Parallel Tacotron, their text front ends and corpora."""
+"""Text to speech: FastSpeech, FastPitch and Glow-TTS, their text front ends and corpora."""
 
 from unisono import Plugin
 from unisono_sound.times import FORMATS
@@ -12,6 +13,7 @@ plugin = Plugin(
         "fastpitch": "unisono_tts.fastpitch:FastPitch",
         "styletts": "unisono_tts.styletts.model:StyleTTS",
         "parallel-tacotron": "unisono_tts.parallel_tacotron.model:ParallelTacotron",
+        "glow": "unisono_tts.glow.model:GlowTTS",
     },
     data={
         "speech": "unisono_tts.data:SpeechData",
@@ -23,6 +25,7 @@ plugin = Plugin(
         "fastpitch": "unisono_tts.evaluate:evaluate",
         "styletts": "unisono_tts.evaluate:evaluate",
         "parallel-tacotron": "unisono_tts.evaluate:evaluate",
+        "glow": "unisono_tts.evaluate:evaluate",
     },
     routes=("unisono_sound.serving.routes:router",),
     times=FORMATS,

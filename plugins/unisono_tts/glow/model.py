@@ -7,7 +7,8 @@ predictor and by each coupling, as published; symbols have the same means for al
 Differences: mels are standardised; durations are rounded cumulatively, where the published code rounds each up, which
 makes speech longer by half a frame a symbol (``rounding: ceil`` does so here too); the duration predictor learns
 log(1 + d) in place of log d, as all predictors here, so that a symbol may be given no frame; mels of odd length are
-filled up by a frame, instead of cut by one (see `decoder`); the data-dependent start is part of the first step,
+filled up by a frame, instead of cut by one (see `decoder`); digital silence gets noise in training where its mel is
+constant, in place of a step of 16 bits in every sample; the data-dependent start is part of the first step,
 over all processes (see `unisono.nn.flow.norm`). The published code counts the likelihood per channel and frame; so
 does the loss here.
 
@@ -31,6 +32,7 @@ from unisono.duration import Alignment, durations_from_log, log_durations, round
 from unisono.errors import RecipeError
 from unisono.model import OnStep
 from unisono.nn.temporal import TemporalPredictor
+from unisono_sound.signal.mel import LOG_FLOOR
 from unisono_sound.voice import MarkedRequest, Reading, SpeechRequest
 
 from unisono_tts.acoustic import AcousticModel, Spoken
@@ -40,6 +42,8 @@ from unisono_tts.glow.prior import LOG_TWO_PI, Prior, gaussian_log_likelihood, l
 from unisono_tts.sizes import PredictorSizes
 from unisono_tts.speaking import held_durations
 
+FLOOR_SPREAD = 0.3
+"""Deviation, in nats, of the noise that the floor of log mels gets in training."""
 FILL_ENTROPY = 0.5 * (LOG_TWO_PI + 1) + math.log(FILL)
 """Of the noise in a channel of a frame that is filled up, in nats."""
 
@@ -261,10 +265,10 @@ class GlowTTS(AcousticModel):
 
     def fit(self, batch: dict[str, Any], generators: list[torch.Generator] | None) -> Fitted:
         """Return the recordings' latents, and the alignment under which they are likeliest, or that which the data
-        brings. ``generators`` draw what fills odd lengths up; None for no noise there.
+        brings. ``generators`` draw what odd lengths are filled up with and noise at the floor of mels; None for none.
         """
-        target = (batch["mel"] - self.mel_mean) / self.mel_std
         frames = batch["mel_lengths"]
+        target = (_off_the_floor(batch["mel"], frames, generators) - self.mel_mean) / self.mel_std
         tokens, token_lengths = self.tokens(batch["symbols"], batch["symbol_lengths"])
         condition = self.condition(batch["speaker"])
         mean, log_std, log_duration = self.read(tokens, _inside(tokens, token_lengths), condition)
@@ -298,3 +302,17 @@ class GlowTTS(AcousticModel):
 
 def _inside(x: Tensor, lengths: Int[Tensor, " b"]) -> Bool[Tensor, "b n"]:
     return torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+
+
+def _off_the_floor(
+    mel: Float[Tensor, "b t m"], lengths: Int[Tensor, " b"], generators: list[torch.Generator] | None
+) -> Float[Tensor, "b t m"]:
+    """Return log mels with noise where they are at their floor: of a constant, likelihood would grow without bound."""
+    low = (mel <= math.log(LOG_FLOOR) + 0.01) & _inside(mel, lengths)[..., None]
+    if generators is None or not low.any():
+        return mel
+    noise = torch.zeros(mel.shape, dtype=mel.dtype)
+    for row in low.flatten(1).any(1).nonzero()[:, 0].tolist():
+        length = int(lengths[row])
+        noise[row, :length] = torch.randn(length, mel.shape[2], generator=generators[row])
+    return torch.where(low, mel + FLOOR_SPREAD * noise.to(mel), mel)
