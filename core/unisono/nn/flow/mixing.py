@@ -35,7 +35,7 @@ class InvertibleMixing(FlowLayer):
         rotation = torch.linalg.qr(torch.randn(group_size, group_size))[0]
         if torch.linalg.det(rotation) < 0:
             rotation[:, 0] *= -1
-        self.weight = nn.Parameter(rotation)
+        self.weight = nn.Parameter(rotation.contiguous())
         self._known: tuple[Tensor, Tensor] | None = None  # a weight and its inverse
 
     def forward(
