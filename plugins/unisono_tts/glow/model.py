@@ -80,6 +80,9 @@ class GlowTTS(AcousticModel):
     Args:
         encoder, decoder, predictor: sizes of the text encoder, of the flow and of what predicts durations.
         speaker_dim: channels of a speaker, where there are several.
+        given_durations: whether durations that the data brings are used; otherwise, and where it brings none, the
+            alignment is searched. Validation then tells, as ``border_frames``, how far the borders of symbols are from
+            those which the data brings.
         learnt_std: whether each symbol's latents have a deviation of their own, instead of 1.
         blanks: whether a blank token stands between symbols, so that no frame of a transition need be either's. A
             symbol's frames are its own and those of the blank behind it; recordings need a frame for each token.
@@ -106,6 +109,7 @@ class GlowTTS(AcousticModel):
         decoder: FlowSizes = FlowSizes(),  # noqa: B008
         predictor: PredictorSizes = PredictorSizes(),  # noqa: B008
         speaker_dim: int = 192,
+        given_durations: bool = True,
         learnt_std: bool = False,
         blanks: bool = False,
         rounding: Literal["cumulative", "ceil"] = "cumulative",
@@ -115,14 +119,18 @@ class GlowTTS(AcousticModel):
         super().__init__()
         self.encoder_sizes, self.decoder_sizes, self.predictor = encoder, decoder, predictor
         self.speaker_dim, self.learnt_std, self.blanks, self.rounding = speaker_dim, learnt_std, blanks, rounding
-        self.duration_weight = duration_weight
+        self.duration_weight, self.given_durations = duration_weight, given_durations
         self.max_piece_characters = max_piece_characters
 
     def build(self, facts: Mapping[str, Any]) -> None:
         """Build for the symbols, speakers and mel statistics of the corpus."""
         super().build(facts)
-        if self.blanks and self.facts.given_durations:
-            message = "model.blanks=true has no durations of blanks in this data, which brings durations: leave one out"
+        self.searches = not (self.given_durations and self.facts.given_durations)
+        if self.blanks and not self.searches:
+            message = (
+                "model.blanks=true, and the data brings durations, which have none of blanks: "
+                "set model.given_durations=false"
+            )
             raise RecipeError(message, code="conflict", path="model.blanks", value=True)
         several = len(self.voice.speakers) > 1
         condition_dim = self.speaker_dim if several else 0
@@ -212,6 +220,10 @@ class GlowTTS(AcousticModel):
         """Return what each symbol has, for its blank too."""
         return of_symbols.repeat_interleave(2, dim=1) if self.blanks else of_symbols
 
+    def _of_symbols(self, durations: Int[Tensor, "b n"]) -> Int[Tensor, "b s"]:
+        """Return the frames of symbols: their own and those of the blanks behind them."""
+        return F.pad(durations, (0, 1)).unflatten(1, (-1, 2)).sum(-1) if self.blanks else durations
+
     def _held(
         self, durations: Int[Tensor, "b n"], lengths: Int[Tensor, " b"], readings: Sequence[Reading]
     ) -> tuple[Int[Tensor, "b n"], Alignment]:
@@ -219,9 +231,9 @@ class GlowTTS(AcousticModel):
         if not self.blanks:
             durations = held_durations(durations, readings)
             return durations, Alignment.from_durations(durations, lengths)
+        of_symbols = held_durations(self._of_symbols(durations), readings)
+        changed = of_symbols != self._of_symbols(durations)
         pairs = F.pad(durations, (0, 1)).unflatten(1, (-1, 2))
-        of_symbols = held_durations(pairs.sum(-1), readings)
-        changed = of_symbols != pairs.sum(-1)
         alone = torch.stack([of_symbols, torch.zeros_like(of_symbols)], -1)
         pairs = torch.where(changed[..., None], alone, pairs)
         return pairs.flatten(1)[:, :-1], Alignment.from_durations(of_symbols, lengths)
@@ -261,7 +273,12 @@ class GlowTTS(AcousticModel):
             "likelihood": -self.global_mean(per_frame, alignment.tgt_mask) / num_mels,
             "log_duration": self.duration_weight * self.global_mean(error, alignment.src_mask),
         }
-        return {**parts, "loss": parts["likelihood"] + parts["log_duration"]}
+        parts["loss"] = parts["likelihood"] + parts["log_duration"]
+        if self.searches and not self.training and "durations" in batch:
+            found = self._of_symbols(alignment.durations).cumsum(1)
+            off = (found - batch["durations"].cumsum(1)).abs().float()
+            parts["border_frames"] = self.global_mean(off, _inside(batch["symbols"], batch["symbol_lengths"]))
+        return parts
 
     def fit(self, batch: dict[str, Any], generators: list[torch.Generator] | None) -> Fitted:
         """Return the recordings' latents, and the alignment under which they are likeliest, or that which the data
@@ -274,11 +291,11 @@ class GlowTTS(AcousticModel):
         mean, log_std, log_duration = self.read(tokens, _inside(tokens, token_lengths), condition)
         mel = self.decoder.fill(target, frames, generators)
         latents, log_det = self.decoder(mel, self.decoder.whole(frames), condition)
-        if self.facts.given_durations:
-            durations = batch["durations"]
-        else:
+        if self.searches:
             scores = log_likelihoods(latents.detach(), mean.detach(), log_std.detach())[:, : target.shape[1]]
             durations = search(scores, token_lengths, frames, ids=batch["id"])
+        else:
+            durations = batch["durations"]
         alignment = Alignment.from_durations(durations, token_lengths, frames)
         return Fitted(latents, log_det, alignment, mean, log_std, log_duration)
 

@@ -136,10 +136,10 @@ def test_the_alignment_is_the_likeliest_of_all(blanks, make):
 
 def test_loss_is_that_of_a_gaussian_where_the_flow_is_a_rotation(build):
     """Before the first batch, with couplings of nothing, the flow's determinant is 1 and lengths are even."""
-    model = build(given_durations=True)
+    model = build("--model.given_durations=true", given_durations=True)
     whole = batch((40, 12), (6, 3))
     whole["durations"] = torch.tensor([[4, 0, 9, 7, 1, 19], [3, 7, 2, 0, 0, 0]])
-    fitted = model.fit(whole, None)
+    fitted = model.fit(whole, [torch.Generator().manual_seed(seed) for seed in model.row_seeds(whole)])
     assert fitted.log_det.abs().max() < 1e-3  # of 1,600 rotations in single precision
     mean = torch.zeros(2, 40, 80)
     for row in range(2):
@@ -190,6 +190,22 @@ def test_the_floor_of_mels_gets_noise_in_training_alone(model):
     noisy = [model.fit(item, [torch.Generator().manual_seed(seed)]).latents for seed in (0, 0, 1)]
     assert torch.equal(noisy[0], noisy[1]) and not torch.equal(noisy[0], noisy[2])
     assert not torch.equal(plain[:, 4:7], noisy[0][:, 4:7])
+
+
+@pytest.mark.parametrize("blanks", [False, True])
+def test_validation_tells_how_far_borders_are_from_known_ones(make, blanks):
+    model, whole = make(f"--model.blanks={str(blanks).lower()}", given_durations=True), batch()
+    whole["durations"] = torch.tensor([[4, 2, 9, 7, 1, 17], [3, 8, 2, 0, 0, 0], [20, 1, 1, 1, 4, 0]])
+    found = model.fit(whole, [torch.Generator().manual_seed(s) for s in model.row_seeds(whole)]).alignment.durations
+    off, symbols = 0, 0
+    for row, count in enumerate(whole["symbol_lengths"].tolist()):
+        own, ends = found[row].tolist(), 0
+        for place in range(count):
+            ends += sum(own[2 * place : 2 * place + 2]) if blanks else own[place]
+            off += abs(ends - int(whole["durations"][row, : place + 1].sum()))
+            symbols += 1
+    assert model.losses(whole)["border_frames"].item() == pytest.approx(off / symbols)
+    assert "border_frames" not in model.train().losses(whole)
 
 
 def test_a_recording_with_fewer_frames_than_tokens_is_refused(make):
@@ -303,7 +319,7 @@ def test_blanks_stand_between_symbols_and_belong_to_the_one_before(make):
     assert spoken.alignment.durations.shape[1] == len(ids)
     assert spoken.mel.shape[1] == int(spoken.alignment.durations.sum())
     with refused(RecipeError, "conflict", "model.blanks", value=True):
-        make("--model.blanks=true", given_durations=True)
+        make("--model.blanks=true", "--model.given_durations=true", given_durations=True)
 
 
 def test_speakers_share_the_symbols_means_and_nothing_else(model, make):
