@@ -37,6 +37,7 @@ from unisono_sound.voice import MarkedRequest, Reading, SpeechRequest
 
 from unisono_tts.acoustic import AcousticModel, Spoken
 from unisono_tts.encoders import EncoderSizes, TextEncoder
+from unisono_tts.glow.blanks import apart, for_both, interleaved, of_symbols
 from unisono_tts.glow.decoder import FILL, FlowDecoder, FlowSizes
 from unisono_tts.glow.prior import LOG_TWO_PI, Prior, gaussian_log_likelihood, log_likelihoods
 from unisono_tts.sizes import PredictorSizes
@@ -101,6 +102,7 @@ class GlowTTS(AcousticModel):
     text_field: ClassVar[str] = "text"
     salt: ClassVar[str] = "glow"
     deterministic: ClassVar[bool] = False
+    adapter_targets: ClassVar[tuple[str, ...]] = ("encoder.layers.*.qkv", "encoder.layers.*.out")
 
     def __init__(
         self,
@@ -154,10 +156,7 @@ class GlowTTS(AcousticModel):
         self, symbols: Int[Tensor, "b s"], lengths: Int[Tensor, " b"]
     ) -> tuple[Int[Tensor, "b n"], Int[Tensor, " b"]]:
         """Return what the encoder reads: symbols, with a blank between two of them if there are blanks."""
-        if not self.blanks:
-            return symbols, lengths
-        blank = torch.full_like(symbols, len(self.voice.symbols))
-        return torch.stack([symbols, blank], -1).flatten(1)[:, :-1], (2 * lengths - 1).clamp(min=0)
+        return interleaved(symbols, lengths, len(self.voice.symbols)) if self.blanks else (symbols, lengths)
 
     def condition(self, speaker: Int[Tensor, " b"]) -> Float[Tensor, "b g"] | None:
         """Return the speakers' vectors, of length 1; None where there is one speaker."""
@@ -187,14 +186,14 @@ class GlowTTS(AcousticModel):
         mean, log_std, log_duration = self.read(tokens, _inside(tokens, token_lengths), condition)
         predicted = durations_from_log(log_duration, self.predictor.max_frames_per_symbol)
         pace = asked["pace"].to(predicted.device)
-        durations = round_durations(
-            predicted, token_lengths, method=self.rounding, speed=self._both(pace)[:, : predicted.shape[1]]
-        )
-        durations, alignment = self._held(durations, lengths, readings)
-        spread = torch.tensor([reading.request.temperature for reading in readings], device=self.device)
-        lie = Alignment.from_durations(durations, token_lengths)
-        mel = self.sample(mean, log_std, lie, spread, condition, self._noise(readings, lie.tgt_lengths))
-        return Spoken(mel * self.mel_std + self.mel_mean, alignment)
+        pace = for_both(pace) if self.blanks else pace
+        durations = round_durations(predicted, token_lengths, method=self.rounding, speed=pace)
+        heard = held_durations(self._of_symbols(durations), readings)
+        lie = Alignment.from_durations(apart(durations, heard) if self.blanks else heard, token_lengths)
+        temperature = torch.tensor([reading.request.temperature for reading in readings], device=self.device)
+        noise = self.noise(readings, self.decoder.whole(lie.tgt_lengths).tolist(), self.mel_spec.n_mels)
+        mel = self.sample(mean, log_std, lie, temperature, condition, noise)
+        return Spoken(mel * self.mel_std + self.mel_mean, Alignment.from_durations(heard, lengths))
 
     def sample(
         self,
@@ -213,30 +212,8 @@ class GlowTTS(AcousticModel):
         mel = self.decoder.inverse(z, self.decoder.whole(frames), condition)
         return mel[:, : alignment.tgt_mask.shape[1]] * alignment.tgt_mask[..., None]
 
-    def _noise(self, readings: Sequence[Reading], frames: Int[Tensor, " b"]) -> Float[Tensor, "b w m"]:
-        return self.noise(readings, self.decoder.whole(frames).tolist(), self.mel_spec.n_mels)
-
-    def _both(self, of_symbols: Tensor) -> Tensor:
-        """Return what each symbol has, for its blank too."""
-        return of_symbols.repeat_interleave(2, dim=1) if self.blanks else of_symbols
-
     def _of_symbols(self, durations: Int[Tensor, "b n"]) -> Int[Tensor, "b s"]:
-        """Return the frames of symbols: their own and those of the blanks behind them."""
-        return F.pad(durations, (0, 1)).unflatten(1, (-1, 2)).sum(-1) if self.blanks else durations
-
-    def _held(
-        self, durations: Int[Tensor, "b n"], lengths: Int[Tensor, " b"], readings: Sequence[Reading]
-    ) -> tuple[Int[Tensor, "b n"], Alignment]:
-        """Return whole durations of tokens and of symbols, those that are asked for as they are."""
-        if not self.blanks:
-            durations = held_durations(durations, readings)
-            return durations, Alignment.from_durations(durations, lengths)
-        of_symbols = held_durations(self._of_symbols(durations), readings)
-        changed = of_symbols != self._of_symbols(durations)
-        pairs = F.pad(durations, (0, 1)).unflatten(1, (-1, 2))
-        alone = torch.stack([of_symbols, torch.zeros_like(of_symbols)], -1)
-        pairs = torch.where(changed[..., None], alone, pairs)
-        return pairs.flatten(1)[:, :-1], Alignment.from_durations(of_symbols, lengths)
+        return of_symbols(durations) if self.blanks else durations
 
     def synthesize(
         self,

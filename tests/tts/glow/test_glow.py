@@ -11,6 +11,7 @@ from torch.distributions import Normal
 from unisono import Audio, Synthesizer
 from unisono.data import to_plain
 from unisono.errors import RecipeError, UnisonoError
+from unisono.nn.adapters import AdapterSpec, target_names
 from unisono.recipe import Recipe
 from unisono_sound.signal.mel import LOG_FLOOR
 from unisono_tts.glow.model import GlowTTS
@@ -253,6 +254,11 @@ def test_published_size(build):
     model.build(to_plain(build(speakers=("one",)).facts, "facts"))
     count = sum(p.numel() for p in model.parameters())
     assert count / 1e6 == pytest.approx(28.6, abs=0.1)
+
+
+def test_adapters_are_of_the_encoder_alone(build):
+    """Layers of the flow have weight norms, and their weights are no parameters of their own."""
+    assert target_names(build(), AdapterSpec()) == ["encoder.layers.0.attention.qkv", "encoder.layers.0.attention.out"]
 
 
 # ---- speaking ----------------------------------------------------------------------------------
