@@ -14,6 +14,7 @@ from unisono.errors import RecipeError, UnisonoError
 from unisono.nn.adapters import AdapterSpec, target_names
 from unisono.recipe import Recipe
 from unisono_sound.signal.mel import LOG_FLOOR
+from unisono_tts.glow.blanks import apart, for_both, of_symbols
 from unisono_tts.glow.model import GlowTTS
 from unisono_tts.glow.prior import log_likelihoods
 from unisono_tts.speaking import speak_batch
@@ -185,7 +186,10 @@ def test_odd_lengths_are_a_bound_on_the_likelihood_of_what_is_real(make):
 
 
 def test_the_floor_of_mels_gets_noise_in_training_alone(model):
-    item = one(batch(), 1)
+    item = one(batch(), 0)  # of even length, so that nothing is filled
+    item["mel"] = item["mel"].clamp(min=-11)
+    drawn = [model.fit(item, [torch.Generator().manual_seed(seed)]).latents for seed in (0, 1)]
+    assert torch.equal(*drawn), "what is not at the floor stays"
     item["mel"][:, 4:7] = math.log(LOG_FLOOR)
     plain = model.fit(item, None).latents
     noisy = [model.fit(item, [torch.Generator().manual_seed(seed)]).latents for seed in (0, 0, 1)]
@@ -214,6 +218,35 @@ def test_a_recording_with_fewer_frames_than_tokens_is_refused(make):
     whole = batch((40, 5), (6, 5))  # five symbols and four blanks
     with refused(UnisonoError, "limit", "tgt_lengths", value=5, names="item 1"):
         model.losses(whole)
+
+
+def test_the_alignment_of_a_plain_world_is_learnt(build):
+    """Twelve symbols, each a spectrum with noise, of 2 to 9 frames: borders are found to the frame in 60 steps."""
+    generator = torch.Generator().manual_seed(0)
+    sounds = 2 * torch.randn(12, 80, generator=generator) - 5
+
+    def world(items: int) -> dict:
+        steps = torch.randint(1, 12, (items, 10), generator=generator)
+        symbols = steps.cumsum(1) % 12  # no symbol follows itself
+        durations = torch.randint(2, 10, (items, 10), generator=generator)
+        mel = torch.zeros(items, int(durations.sum(1).max()), 80)
+        for row in range(items):
+            heard = sounds[torch.repeat_interleave(symbols[row], durations[row])]
+            mel[row, : len(heard)] = heard + torch.randn(heard.shape, generator=generator)
+        lengths = {"symbol_lengths": torch.full((items,), 10), "mel_lengths": durations.sum(1)}
+        known = {"id": [str(i) for i in range(items)], "row": torch.arange(items), "speaker": torch.zeros(items).long()}
+        return {**known, **lengths, "symbols": symbols + 10, "mel": mel, "durations": durations}
+
+    model = build(speakers=("one",)).train()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model.losses(world(8))["loss"].backward()
+        optimizer.step()
+    held_out = world(16)
+    found = model.eval().fit(held_out, None).alignment.durations
+    off = (found.cumsum(1) - held_out["durations"].cumsum(1)).abs().float()
+    assert off.median() == 0 and off.quantile(0.95) <= 2
 
 
 def test_what_predicts_durations_teaches_the_encoder_nothing(make):
@@ -326,6 +359,13 @@ def test_blanks_stand_between_symbols_and_belong_to_the_one_before(make):
     assert spoken.mel.shape[1] == int(spoken.alignment.durations.sum())
     with refused(RecipeError, "conflict", "model.blanks", value=True):
         make("--model.blanks=true", "--model.given_durations=true", given_durations=True)
+
+
+def test_a_symbol_whose_length_is_asked_for_has_no_blank():
+    durations = torch.tensor([[3, 1, 4, 0, 2], [5, 0, 0, 0, 0]])
+    assert of_symbols(durations).tolist() == [[4, 4, 2], [5, 0, 0]]
+    assert apart(durations, torch.tensor([[4, 9, 2], [0, 0, 0]])).tolist() == [[3, 1, 9, 0, 2], [0, 0, 0, 0, 0]]
+    assert for_both(torch.tensor([[1.5, 2.0]])).tolist() == [[1.5, 1.5, 2.0]]
 
 
 def test_speakers_share_the_symbols_means_and_nothing_else(model, make):
