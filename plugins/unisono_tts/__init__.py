@@ -14,6 +14,7 @@ plugin = Plugin(
         "styletts": "unisono_tts.styletts.model:StyleTTS",
         "parallel-tacotron": "unisono_tts.parallel_tacotron.model:ParallelTacotron",
         "glow": "unisono_tts.glow.model:GlowTTS",
+        "matcha": "unisono_tts.matcha.model:Matcha",
     },
     data={
         "speech": "unisono_tts.data:SpeechData",
@@ -26,6 +27,7 @@ plugin = Plugin(
         "styletts": "unisono_tts.evaluate:evaluate",
         "parallel-tacotron": "unisono_tts.evaluate:evaluate",
         "glow": "unisono_tts.evaluate:evaluate",
+        "matcha": "unisono_tts.evaluate:evaluate",
     },
     routes=("unisono_sound.serving.routes:router",),
     times=FORMATS,

@@ -39,7 +39,7 @@ from unisono.diffusion import (
 )
 from unisono.errors import RequestError, UnisonoError
 from unisono.model import OnStep
-from unisono_sound.voice import MarkedRequest, Reading, SpeechRequest
+from unisono_sound.voice import MarkedRequest, SpeechRequest
 
 from unisono_tts.acoustic import AcousticModel
 
@@ -122,17 +122,17 @@ class FlowVoice(AcousticModel):
         return request if generator is None else request.model_copy(update={"seed": self.seed_of(request, generator)})
 
     def draw(
-        self, field: Velocity, noise: Float[Tensor, "b t m"], readings: Sequence[Reading], shift: float = 1.0
+        self, field: Velocity, noise: Float[Tensor, "b t m"], requests: Sequence[FlowRequest], shift: float = 1.0
     ) -> Float[Tensor, "b t m"]:
         """Carry each item of ``noise`` along the field, as its request asks; ``shift`` as of ``times``.
 
         Raises ``RequestError`` where a solver cannot do what is asked, and ``NonFiniteError`` for a broken network.
         """
         drawn = torch.empty_like(noise)
-        for members in grouped(range(len(readings)), lambda row: asked_of(readings[row].request)):
-            request = readings[members[0]].request
+        for members in grouped(range(len(requests)), lambda row: asked_of(requests[row])):
+            request = requests[members[0]]
             rows = torch.tensor(members, device=noise.device)
-            scale = torch.tensor([readings[row].request.temperature for row in members]).to(noise)
+            scale = torch.tensor([requests[row].temperature for row in members]).to(noise)
 
             def velocity(
                 x: Float[Tensor, "n t m"], t: Float[Tensor, " n"], sample: Int[Tensor, " n"], rows: Tensor = rows
@@ -212,7 +212,7 @@ def times(num_steps: int, shift: float = 1.0) -> list[float]:
     return [shift * t / (1 + (shift - 1) * t) for t in even]
 
 
-def asked_of(request: Any) -> tuple[Any, ...]:
+def asked_of(request: FlowRequest) -> tuple[Any, ...]:
     """Return what requests must share to be drawn together."""
     return request.num_steps, request.solver, request.window, request.tolerance, getattr(request, "guidance_scale", 1)
 
