@@ -15,6 +15,7 @@ plugin = Plugin(
         "parallel-tacotron": "unisono_tts.parallel_tacotron.model:ParallelTacotron",
         "glow": "unisono_tts.glow.model:GlowTTS",
         "matcha": "unisono_tts.matcha.model:Matcha",
+        "zipvoice": "unisono_tts.zipvoice.model:ZipVoice",
     },
     data={
         "speech": "unisono_tts.data:SpeechData",
@@ -28,6 +29,7 @@ plugin = Plugin(
         "parallel-tacotron": "unisono_tts.evaluate:evaluate",
         "glow": "unisono_tts.evaluate:evaluate",
         "matcha": "unisono_tts.evaluate:evaluate",
+        "zipvoice": "unisono_tts.evaluate:evaluate",
     },
     routes=("unisono_sound.serving.routes:router",),
     times=FORMATS,

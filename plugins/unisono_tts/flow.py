@@ -39,7 +39,7 @@ from unisono.diffusion import (
 )
 from unisono.errors import RequestError, UnisonoError
 from unisono.model import OnStep
-from unisono_sound.voice import MarkedRequest, SpeechRequest
+from unisono_sound.voice import MarkedRequest, Reading, SpeechRequest
 
 from unisono_tts.acoustic import AcousticModel
 
@@ -121,18 +121,22 @@ class FlowVoice(AcousticModel):
         """Return a request with the seed that a generator gives it, where there is one."""
         return request if generator is None else request.model_copy(update={"seed": self.seed_of(request, generator)})
 
+    def start(self, readings: Sequence[Reading], lengths: Sequence[int]) -> Float[Tensor, "b t m"]:
+        """Return where each item begins: its noise, at its request's temperature; 0 beyond its length."""
+        scale = torch.tensor([reading.request.temperature for reading in readings], device=self.device)
+        return self.noise(readings, lengths, self.mel_spec.n_mels) * scale[:, None, None]
+
     def draw(
-        self, field: Velocity, noise: Float[Tensor, "b t m"], requests: Sequence[FlowRequest], shift: float = 1.0
+        self, field: Velocity, start: Float[Tensor, "b t m"], requests: Sequence[FlowRequest], shift: float = 1.0
     ) -> Float[Tensor, "b t m"]:
-        """Carry each item of ``noise`` along the field, as its request asks; ``shift`` as of ``times``.
+        """Carry each item from its start along the field, as its request asks; ``shift`` as of ``times``.
 
         Raises ``RequestError`` where a solver cannot do what is asked, and ``NonFiniteError`` for a broken network.
         """
-        drawn = torch.empty_like(noise)
+        drawn = torch.empty_like(start)
         for members in grouped(range(len(requests)), lambda row: asked_of(requests[row])):
             request = requests[members[0]]
-            rows = torch.tensor(members, device=noise.device)
-            scale = torch.tensor([requests[row].temperature for row in members]).to(noise)
+            rows = torch.tensor(members, device=start.device)
 
             def velocity(
                 x: Float[Tensor, "n t m"], t: Float[Tensor, " n"], sample: Int[Tensor, " n"], rows: Tensor = rows
@@ -142,7 +146,7 @@ class FlowVoice(AcousticModel):
             chain = EulerChain(velocity, times(request.num_steps, shift))
             solver, accept, window = solver_of(request)
             try:
-                solution = solve(chain, noise[rows] * scale[:, None, None], solver, accept, window)
+                solution = solve(chain, start[rows], solver, accept, window)
             except NonFiniteError:
                 raise
             except UnisonoError as error:  # a solver that cannot run this chain

@@ -127,14 +127,13 @@ class Matcha(FlowVoice):
         alignment = self.lay(swung(predicted, readings), lengths, asked, readings)
         mean, frames = alignment.expand(mean), alignment.tgt_mask
         condition = self.condition(mean, asked["speaker"])
-
         drawn = [row for row, reading in enumerate(readings) if reading.request.num_steps]
         mel = mean.clone()
         if drawn:
             rows = torch.tensor(drawn, device=mel.device)
-            noise = self.noise(readings, alignment.tgt_lengths.tolist(), mean.shape[2])[rows]
+            start = self.start(readings, alignment.tgt_lengths.tolist())[rows]
             field = self.field_of(condition[rows], frames[rows])
-            mel[rows] = self.draw(field, noise, [readings[row].request for row in drawn])
+            mel[rows] = self.draw(field, start, [readings[row].request for row in drawn])
         return Spoken(mel * self.mel_std + self.mel_mean, alignment)
 
     # ---- training ------------------------------------------------------------------------------
