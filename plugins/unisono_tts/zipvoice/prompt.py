@@ -16,15 +16,15 @@ from unisono.errors import DataError, RequestError
 from unisono.recipe import data_of
 from unisono_sound.corpus import SoundOptions, level, trim
 from unisono_sound.signal import LogMel, read_audio
-from unisono_sound.text.symbols import END, PAUSES
+from unisono_sound.text.symbols import PAUSES, SPECIALS
 
 from unisono_tts.zipvoice.request import ZipVoiceRequest
 
 SHORTEST, LONGEST = 0.5, 20.0
 """Seconds of a prompt, without the silence around it."""
 
-FASTEST, SLOWEST = 0.02, 0.6
-"""Mean seconds of a symbol that speech can have."""
+FASTEST, SLOWEST = 0.025, 0.5
+"""Mean seconds of a phoneme that a prompt can have, its pauses counted in."""
 
 ONE_PIECE = 100_000
 """Characters of a prompt's text that are read in one piece: all."""
@@ -72,15 +72,15 @@ def read_prompt(model: Any, request: ZipVoiceRequest) -> Prompt | None:
     wave = level(wave, spec.sample_rate, sound.loudness_dbfs)
     mel = (LogMel(spec)(wave[None])[0].to(model.device) - model.mel_mean) / model.mel_std
     ids = _symbols(model, request)
-    each = seconds / len(ids)
-    if not FASTEST <= each <= SLOWEST or len(ids) > len(mel):
+    table = model.voice.symbols
+    phonemes = sum(table[i] not in SPECIALS for i in ids)
+    if not phonemes or not FASTEST <= seconds / phonemes <= SLOWEST or len(ids) > len(mel):
         message = (
-            f"prompt_text has {len(ids)} symbols for {seconds:.2f} s of speech, {1000 * each:.0f} ms each, which no one "
-            f"says ({1000 * FASTEST:.0f} to {1000 * SLOWEST:.0f}): give what is said in the prompt, all of it"
+            f"prompt_text has {phonemes} phonemes for {seconds:.2f} s of speech, and no one speaks like that "
+            f"({1000 * FASTEST:.0f} to {1000 * SLOWEST:.0f} ms each): give what is said in the prompt, all of it"
         )
         raise RequestError(message, code="conflict", path="prompt_text", value=request.prompt_text)
-    table = model.voice.symbols
-    spoken = next(end for end in range(len(ids), 0, -1) if table[ids[end - 1]] not in (*PAUSES, END))
+    spoken = next(end for end in range(len(ids), 0, -1) if table[ids[end - 1]] not in SPECIALS)
     behind = ids[spoken:]
     pause = behind[0] if behind and table[behind[0]] in PAUSES else table.index(".")
     return Prompt(mel, ids[:spoken], pause, behind)
