@@ -12,7 +12,6 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from unisono_tts.zipvoice.parts import scaled_linear
 from unisono_tts.zipvoice.sizes import LayerSizes
@@ -32,11 +31,11 @@ def distance_code(frames: int, dim: int, device: torch.device | None = None) -> 
     return torch.cat([code[:, :-1], torch.ones_like(code[:, :1])], 1)
 
 
-def by_distance(scores: Float[Tensor, "b h t n"]) -> Float[Tensor, "b h t t"]:
-    """Return the score of each query and key, from scores of each query and distance of the key behind it."""
-    frames = scores.shape[2]
-    flat = F.pad(scores, (0, 1)).flatten(2)[..., frames - 1 :]
-    return flat[..., : frames * (2 * frames - 1)].unflatten(2, (frames, 2 * frames - 1))[..., :frames]
+def by_distance(p: Float[Tensor, "b h t c"], code: Float[Tensor, "n h c"]) -> Float[Tensor, "b h t t"]:
+    """Return p · code of the distance of each key behind each query."""
+    frames = p.shape[2]
+    windows = code.unfold(0, frames, 1).flip(0)  # [t, h, c, t]: of each query, the codes of all keys
+    return torch.einsum("bhtc,thck->bhtk", p, windows)
 
 
 class AttentionWeights(nn.Module):
@@ -54,9 +53,10 @@ class AttentionWeights(nn.Module):
             [self.query_dim, self.query_dim, self.position_dim], -1
         )
         code = self.positions(distance_code(x.shape[1], self.code_dim, x.device).to(x.dtype))
-        far = torch.einsum("bhtc,nhc->bhtn", p, rearrange(code, "n (h c) -> n h c", h=self.heads))
-        scores = q @ k.mT * self.query_dim**-0.5 + by_distance(far)
-        return scores.float().masked_fill(~mask[:, None, None], -1000.0).softmax(-1).to(x.dtype)
+        scores = (q * self.query_dim**-0.5) @ k.mT
+        scores = scores + by_distance(p, rearrange(code, "n (h c) -> n h c", h=self.heads))
+        scores += torch.where(mask, 0.0, -1000.0).to(scores.dtype)[:, None, None]
+        return scores.float().softmax(-1).to(scores.dtype)
 
 
 class WeightedSum(nn.Module):

@@ -74,13 +74,14 @@ def test_fewer_frames_are_weighted_sums_and_an_item_s_last_frame_fills_its_group
     assert all(torch.equal(back[:, t], groups[:, t // rate]) for t in range(13))
 
 
-def test_scores_of_distances_are_those_of_queries_and_keys():
-    scores = torch.randn(2, 3, 7, 13)
-    laid = by_distance(scores)
-    for query in range(7):
-        for key in range(7):
-            assert torch.equal(laid[..., query, key], scores[..., query, key - query + 6])
-    assert torch.equal(by_distance(scores[:, :, :1, :1]), scores[:, :, :1, :1])
+@pytest.mark.parametrize("frames", [1, 2, 7])
+def test_scores_of_distances_are_those_of_queries_and_keys(frames):
+    p, code = torch.randn(2, 3, frames, 4), torch.randn(2 * frames - 1, 3, 4)
+    laid = by_distance(p, code)
+    for query in range(frames):
+        for key in range(frames):
+            wanted = (p[:, :, query] * code[key - query + frames - 1]).sum(-1)
+            torch.testing.assert_close(laid[..., query, key], wanted)
 
 
 def test_codes_tell_near_distances_apart_and_far_ones_hardly():
