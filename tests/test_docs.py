@@ -116,6 +116,9 @@ def test_every_field_of_a_request_is_explained():
             assert f"| `{field}` |" in page("synthesis-api.md"), f"{field} is not explained"
     for field in plugin.resolve("tts/glow", "models").Request.model_fields:
         assert f"| `{field}` |" in page("glow-tts.md") + page("synthesis-api.md"), f"{field} is not explained"
+    for name in ("matcha", "zipvoice"):
+        for field in plugin.resolve(f"tts/{name}", "models").Request.model_fields:
+            assert f"| `{field}` |" in page("flow-voices.md") + page("synthesis-api.md"), f"{field} is not explained"
     for name in ("soundstorm", "gmlm"):
         for field in plugin.resolve(f"codec/{name}", "models").Request.model_fields:
             assert f"| `{field}` |" in page(f"{name}.md"), f"{field} is not explained"

@@ -10,7 +10,7 @@ TIME_SCALE = 1000.0
 
 
 def time_code(time: Float[Tensor, " b"], dim: int) -> Float[Tensor, "b k"]:
-    """Return ``dim`` numbers, an even count, for each time in [0, 1]: sines in the first half, cosines in the second."""
+    """Return ``dim`` numbers (an even count) for each time in [0, 1], sines first, then cosines."""
     rates = torch.exp(torch.arange(dim // 2, device=time.device) * (-math.log(10000.0) / max(dim // 2 - 1, 1)))
     angles = TIME_SCALE * time.float()[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], 1).to(time.dtype)

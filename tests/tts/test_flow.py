@@ -1,6 +1,7 @@
 """Flow: Euler's steps against closed forms, parallel solvers against serial ones, and requests that cannot be run."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -49,7 +50,7 @@ def test_a_linear_field_is_stepped_as_by_hand(draws):
     x = start(1, 2, 2)
     end = draws.draw(lambda x, t, row: x * t[:, None, None], x, [asked(num_steps=5)])
     steps = times(5)
-    factor = math.prod(1 + (after - before) * before for before, after in zip(steps, steps[1:], strict=False))
+    factor = math.prod(1 + (after - before) * before for before, after in pairwise(steps))
     torch.testing.assert_close(end, x * factor)
 
 

@@ -1,4 +1,4 @@
-"""Alignment by the prior: which frames are which symbol's, by each symbol's mean mel (Glow-TTS, arXiv:2005.11129, §3.1).
+"""Alignment by the prior: which frames are which symbol's, by each one's mean mel (Glow-TTS, arXiv:2005.11129, §3.1).
 
 Shapes: b batch, s symbols, t frames, m mel bins, n frames of a crop.
 """

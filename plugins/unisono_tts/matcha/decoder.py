@@ -2,9 +2,9 @@
 
 ::
 
-    x ┐        ┌ residual ─ transformer ─┬─ conv, half the frames ─┐   ┌ residual ─ transformer ─ twice the frames ─┐
-    µ ┼ concat ┤        (level 1)        │        …          mid × 2   │ (level 1 again)                            ├ mel
-    v ┘        └ time ─ MLP ─ every block└─────────── skip ────────────┘                        conv block ─ conv 1 ┘
+    x, µ, speaker ─ level ─┬─ half the frames ─ … ─ middle ─ … ─ twice the frames ─ level ─ conv block ─ conv 1 ─ mel
+                           └────────────────────────── skip ────────────────────────┘
+    level = residual block ─ transformer blocks; the time, through an MLP, goes to every residual block
 
 Frames are filled up to a multiple of the deepest level's and cut again; nothing reads the filling.
 

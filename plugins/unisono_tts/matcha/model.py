@@ -45,7 +45,10 @@ class MatchaRequest(FlowRequest):
     num_steps: int = Field(default=10, ge=0, le=1000, description="Euler steps; 0 says the mean mel, which is blurred")
     temperature: float = Field(default=0.667, ge=0, le=2, description="scale of the noise; 0 draws nothing")
     duration_temperature: float = Field(
-        default=0.0, ge=0, le=1, description="how much rhythm changes with the seed: spread of the log of words' lengths"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="how much rhythm changes with the seed: spread of words' log lengths",
     )
 
 

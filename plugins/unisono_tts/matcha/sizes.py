@@ -28,7 +28,9 @@ class FieldSizes:
             raise RecipeError("model.field.channels is empty: give at least one level", code="empty", path="channels")
         for count in self.channels:
             if count < 1 or count % self.norm_groups:
-                message = f"model.field.channels holds {count}: each must be a multiple of norm_groups={self.norm_groups}"
+                message = (
+                    f"model.field.channels holds {count}: each must be a multiple of norm_groups={self.norm_groups}"
+                )
                 raise RecipeError(message, code="shape", path="channels", value=count)
 
 

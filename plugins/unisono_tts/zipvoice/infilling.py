@@ -19,7 +19,7 @@ EARLY = 0.5
 def hidden(
     lengths: Int[Tensor, " b"], share: Float[Tensor, " b"], place: Float[Tensor, " b"], frames: int
 ) -> Bool[Tensor, "b t"]:
-    """Return one stretch of each item, ``share`` of its frames and at least one, at ``place`` in [0, 1] of what is left."""
+    """Return one stretch of each item: ``share`` of its frames, at least one, at ``place`` in [0, 1] of the rest."""
     size = (share * lengths).long().clamp(min=1)
     first = (place * (lengths - size + 1)).long().minimum(lengths - size)
     places = torch.arange(frames, device=lengths.device)

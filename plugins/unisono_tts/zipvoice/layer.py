@@ -2,9 +2,9 @@
 
 ::
 
-    x ─┬─ weights ──┬────────────────┬──────────────────────────────────────┐
-       │  + time    │                │      + time                          │     + time
-       └─ feed ¾ ─ nonlinear sum ─ sum 1 ─ conv 1 ─ feed ─ bypass with x ─ sum 2 ─ conv 2 ─ feed 5/4 ─ norm ─ bypass with x
+    x ─┬─ weights ──┬───────────────┬────────────────────────────────────┐
+       │  + time    │               │     + time                         │     + time
+       └─ feed ¾ ─ nonlinear sum ─ sum 1 ─ conv 1 ─ feed ─ bypass of x ─ sum 2 ─ conv 2 ─ feed 5/4 ─ norm ─ bypass of x
 
 Each is added to what went in. Left out, since they are tools of the published optimiser (ScaledAdam) or of very deep
 stacks: Balancer and Whiten, which change gradients alone; layers, sums and convolutions dropped at random in the first

@@ -10,6 +10,8 @@ Shapes: b batch, s symbols, p symbols of a prompt.
 """
 
 from collections.abc import Sequence
+from itertools import islice
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -19,13 +21,14 @@ from unisono.errors import RequestError
 from unisono_sound.voice import Reading
 
 from unisono_tts.speaking import held_durations
+from unisono_tts.zipvoice.request import ZipVoiceRequest
 
 PACES = (0.5, 2.0)
 """How much slower or faster than predicted a prompt's speaker is taken to be, at most."""
 
 
 def pace_of(predicted: Float[Tensor, " p"], frames: int) -> float:
-    """Return by what to multiply predicted durations, so that the prompt's would come out as ``frames``, within limits."""
+    """Return by what to multiply predicted durations, so that a prompt's come out as ``frames``, within limits."""
     low, high = PACES
     return min(max(frames / max(float(predicted.sum()), 1e-3), low), high)
 
@@ -51,6 +54,19 @@ def asked_frames(reading: Reading, seconds_per_frame: float) -> int | None:
     return frames
 
 
+def check_one_piece(model: Any, request: ZipVoiceRequest, first_limit: int | None = None) -> None:
+    """Raise ``RequestError`` where a length is asked for and the text is said in several pieces."""
+    if request.seconds is None:
+        return
+    pieces = list(islice(model.voice.read(request, model.max_piece_characters, first_limit), 2))
+    if len(pieces) > 1:
+        message = (
+            f"seconds={request.seconds:g} is the length of one piece, and this text is said in several, the first "
+            f"{pieces[0].text.strip()[:40]!r}: ask for it in parts, or set pace"
+        )
+        raise RequestError(message, code="limit", path="seconds", value=request.seconds)
+
+
 def evenly(
     predicted: Float[Tensor, "b s"],
     lengths: Int[Tensor, " b"],
@@ -67,7 +83,7 @@ def evenly(
             path = "word_paces" if reading.request.word_paces else "text"
             message = (
                 "this model shares a text's length evenly among its symbols, and knows no place of a word or pause: "
-                "leave word_paces, rates and pauses of given lengths out, or train with model.infilling.durations=predicted"
+                "leave word_paces, rates and pauses of given lengths out, or train with infilling.durations=predicted"
             )
             raise RequestError(message, code="unsupported", path=path, value=reading.text)
         count = len(reading.ids)

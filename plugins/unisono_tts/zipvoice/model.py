@@ -4,8 +4,8 @@ Zhu et al., "ZipVoice: Fast and High-Quality Zero-Shot Text-to-Speech with Flow 
 are the published sizes. A Zipformer reads the text; its vectors, spread over the frames, the noisy mel and the mel of
 what is known are the field's input. Differences:
 
-- the length of a text is predicted, and a prompt says how fast its speaker is; see ``lengths``. ``durations: predicted``
-  gives every symbol its own length, so that words have times and pauses can be asked for;
+- the length of a text is predicted, and a prompt says how fast its speaker is; see ``lengths``. With ``durations:
+  predicted`` every symbol has its own length, so that words have times and pauses can be asked for;
 - a prompt's symbols share the prompt's frames, and the text's its own, where published ones share the sum, and meet
   elsewhere than the sounds do; the last frames are shared too, where published ones go to a filler;
 - known frames walk straight from their noise to themselves, as in training, where published ones are drawn and dropped;
@@ -21,7 +21,6 @@ Shapes: b batch, s symbols, t frames, m mel bins, d channels. Durations are in f
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any, ClassVar
 
 import torch
@@ -29,10 +28,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from unisono import Audio
-from unisono.data import derive_seed
 from unisono.diffusion import Flow
 from unisono.duration import Alignment, durations_from_log
-from unisono.errors import RequestError
 from unisono.model import OnStep
 from unisono.nn.temporal import TemporalPredictor
 from unisono_sound.voice import Reading
@@ -44,13 +41,13 @@ from unisono_tts.sizes import AlignerSchedule, PredictorSizes
 from unisono_tts.streaming import FIRST_PIECE_CHARACTERS
 from unisono_tts.zipvoice.infilling import Canvas
 from unisono_tts.zipvoice.laying import Laid, join, lay, symbols_of
-from unisono_tts.zipvoice.lengths import asked_frames, evenly, pace_of, singly
+from unisono_tts.zipvoice.lengths import asked_frames, check_one_piece, evenly, pace_of, singly
 from unisono_tts.zipvoice.parts import mask_of
 from unisono_tts.zipvoice.prompt import Prompt, read_prompt
 from unisono_tts.zipvoice.request import ZipVoiceRequest
 from unisono_tts.zipvoice.sizes import FieldSizes, Infilling, ReaderSizes
-from unisono_tts.zipvoice.training import draws, infilling_losses, laid_out
-from unisono_tts.zipvoice.zipformer import field, reader
+from unisono_tts.zipvoice.training import infilling_losses, taught
+from unisono_tts.zipvoice.zipformer import make_field, make_reader
 
 USUAL_FRAMES = 6.0
 """Frames of a symbol that the predictor begins with."""
@@ -102,10 +99,10 @@ class ZipVoice(FlowVoice, LearnsAlignment):
         dim, n_mels = self.text_sizes.dim, self.mel_spec.n_mels
         self.embedding = nn.Embedding(len(self.voice.symbols), dim)
         self.speaker = nn.Embedding(len(self.voice.speakers) + 1, dim)  # the last one is nobody that is known
-        self.text = reader(dim, n_mels, self.text_sizes)
+        self.text = make_reader(dim, n_mels, self.text_sizes)
         self.durations = TemporalPredictor(n_mels, self.predictor.dim, dropout=self.predictor.dropout)
         nn.init.constant_(self.durations.out.bias, math.log1p(USUAL_FRAMES))
-        self.field = field(3 * n_mels, n_mels, self.field_sizes)
+        self.field = make_field(3 * n_mels, n_mels, self.field_sizes)
         self.aligner = None
         if not self.uniform:
             self.build_aligner(dim)
@@ -205,42 +202,18 @@ class ZipVoice(FlowVoice, LearnsAlignment):
         on_step: OnStep | None = None,
     ) -> list[Audio]:
         for request in requests:
-            self.check_seconds(request, None)
+            check_one_piece(self, request)
         return super().synthesize(requests, generator, on_step)
 
     def stream(self, request: ZipVoiceRequest, generator: torch.Generator | None = None) -> Iterator[Audio]:
-        self.check_seconds(request, FIRST_PIECE_CHARACTERS)
+        check_one_piece(self, request, FIRST_PIECE_CHARACTERS)
         return super().stream(request, generator)
-
-    def check_seconds(self, request: ZipVoiceRequest, first_limit: int | None) -> None:
-        """Raise ``RequestError`` where a length is asked for and the text is said in several pieces."""
-        if request.seconds is None:
-            return
-        pieces = list(islice(self.voice.read(request, self.max_piece_characters, first_limit), 2))
-        if len(pieces) > 1:
-            message = (
-                f"seconds={request.seconds:g} is the length of one piece, and this text is said in several, the first "
-                f"{pieces[0].text.strip()[:40]!r}: ask for it in parts, or set pace"
-            )
-            raise RequestError(message, code="limit", path="seconds", value=request.seconds)
 
     # ---- training ------------------------------------------------------------------------------
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         return infilling_losses(self, batch)
 
-    @torch.no_grad()
     def teacher_forced(self, batch: dict[str, Any]) -> list[Float[Tensor, "t m"]]:
         """Return log mels drawn with the recordings' own lengths, to tune a vocoder on."""
-        target = (batch["mel"] - self.mel_mean) / self.mel_std
-        alignment, _ = laid_out(self, batch, target)
-        text, _ = self.encode(batch["symbols"], batch["symbol_lengths"], batch["speaker"])
-        seeds = [derive_seed(self.salt, name) for name in batch["id"]]
-        drawn = draws(seeds, alignment.num_frames, self.mel_spec.n_mels)
-        requests = [ZipVoiceRequest(text=name) for name in batch["id"]]
-        scale = torch.tensor([one.guidance_scale for one in requests], device=self.device)
-        start = drawn.noise.to(self.device) * alignment.tgt_mask[..., None]
-        known = torch.zeros_like(start)
-        canvas = Canvas(alignment.expand(text), known, alignment.tgt_mask, alignment.tgt_lengths, start, scale)
-        mel = self.fill(canvas, requests) * self.mel_std + self.mel_mean
-        return [row[:length] for row, length in zip(mel, batch["mel_lengths"].tolist(), strict=True)]
+        return taught(self, batch)

@@ -60,7 +60,8 @@ class FewerFrames(nn.Module):
         groups = -(-x.shape[1] // self.rate)
         places = torch.arange(groups * self.rate, device=x.device)
         index = places.minimum((lengths - 1).clamp(min=0)[:, None])
-        grouped = rearrange(x.gather(1, index[..., None].expand(-1, -1, x.shape[2])), "b (t r) d -> b t r d", r=self.rate)
+        chosen = x.gather(1, index[..., None].expand(-1, -1, x.shape[2]))
+        grouped = rearrange(chosen, "b (t r) d -> b t r d", r=self.rate)
         return torch.einsum("btrd,r->btd", grouped, self.logits.softmax(0).to(x.dtype)), -(-lengths // self.rate)
 
     def back(self, x: Float[Tensor, "b n d"], frames: int) -> Float[Tensor, "b t d"]:

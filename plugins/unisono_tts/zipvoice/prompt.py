@@ -9,7 +9,6 @@ Shapes: p frames, m mel bins.
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from unisono.errors import DataError, RequestError

@@ -12,12 +12,12 @@ class ZipVoiceRequest(FlowRequest):
 
     prompt: str | None = Field(
         default=None,
-        description="path of a recording whose voice to take, 1 to 20 seconds; 3 serve",
+        description="path of a recording whose voice to take, 0.5 to 20 seconds; 3 serve",
         json_schema_extra=FILE,
     )
     prompt_text: str | None = Field(default=None, description="what is said in the prompt, word for word")
     seconds: float | None = Field(
-        default=None, gt=0, le=60, description="length of what is said, of a text of one piece; default: predicted"
+        default=None, gt=0, le=20, description="length of what is said, of a text of one piece; default: predicted"
     )
     num_steps: int = Field(default=16, ge=1, le=1000, description="Euler steps from noise to speech")
     guidance_scale: float = Field(

@@ -25,7 +25,11 @@ class LayerSizes:
     dropout: float = 0.1
 
     def __post_init__(self):
-        for name, value, multiple in (("dim", self.dim, 4), ("feed_dim", self.feed_dim, 4), ("code_dim", self.code_dim, 2)):
+        for name, value, multiple in (
+            ("dim", self.dim, 4),
+            ("feed_dim", self.feed_dim, 4),
+            ("code_dim", self.code_dim, 2),
+        ):
             if value < multiple or value % multiple:
                 message = f"{name}={value} must be a multiple of {multiple}"
                 raise RecipeError(message, code="shape", path=name, value=value)

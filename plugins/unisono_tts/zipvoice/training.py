@@ -18,12 +18,12 @@ from unisono.data import derive_seed
 from unisono.diffusion import forgotten
 from unisono.duration import Alignment, log_durations
 
-from unisono_tts.zipvoice.infilling import hidden
+from unisono_tts.zipvoice.infilling import Canvas, hidden
 
 
 class Draws(NamedTuple):
-    """What is drawn for each item: normal ``noise`` [b, t, m], and uniform numbers [b, 5] of the flow's level, the share
-    and place of what is hidden, whether the text is, and whether the speaker is."""
+    """What is drawn for each item: normal ``noise`` [b, t, m], and ``uniform`` numbers [b, 5] of the flow's level, the
+    share and place of what is hidden, whether the text is, and whether the speaker is."""
 
     noise: Float[Tensor, "b t m"]
     uniform: Float[Tensor, "b 5"]
@@ -43,7 +43,7 @@ def draws(seeds: Sequence[int], frames: int, width: int) -> Draws:
 def laid_out(
     model: Any, batch: dict[str, Any], target: Float[Tensor, "b t m"]
 ) -> tuple[Alignment | None, dict[str, Tensor]]:
-    """Return how symbols lie on the recordings' frames, and the aligner's losses; no alignment while it learns alone."""
+    """Return how symbols lie on recorded frames, and the aligner's losses; no alignment while it learns alone."""
     symbols, counts, frames = batch["symbols"], batch["symbol_lengths"], batch["mel_lengths"]
     if model.uniform:
         return Alignment.uniform(counts, frames, num_tokens=symbols.shape[1]), {}
@@ -77,6 +77,23 @@ def infilling_losses(model: Any, batch: dict[str, Any]) -> dict[str, Tensor]:
     parts["flow"] = model.global_mean(error.square(), masked)
     parts["log_duration"] = spec.duration_weight * duration_loss(model, predicted, alignment)
     return {**parts, "loss": reduce(add, list(parts.values()))}
+
+
+@torch.no_grad()
+def taught(model: Any, batch: dict[str, Any]) -> list[Float[Tensor, "t m"]]:
+    """Return log mels that a model draws with the recordings' own lengths, nothing known, from a seed by their ids."""
+    target = (batch["mel"] - model.mel_mean) / model.mel_std
+    alignment, _ = laid_out(model, batch, target)
+    assert alignment is not None  # a model that speaks is not in training
+    text, _ = model.encode(batch["symbols"], batch["symbol_lengths"], batch["speaker"])
+    seeds = [derive_seed(model.salt, name) for name in batch["id"]]
+    start = draws(seeds, alignment.num_frames, target.shape[2]).noise.to(target) * alignment.tgt_mask[..., None]
+    requests = [model.Request(text=name) for name in batch["id"]]
+    scale = torch.tensor([one.guidance_scale for one in requests], device=target.device)
+    lengths = alignment.tgt_lengths
+    canvas = Canvas(alignment.expand(text), torch.zeros_like(start), alignment.tgt_mask, lengths, start, scale)
+    mel = model.fill(canvas, requests) * model.mel_std + model.mel_mean
+    return [row[:length] for row, length in zip(mel, lengths.tolist(), strict=True)]
 
 
 def duration_loss(model: Any, predicted: Float[Tensor, "b s"], alignment: Alignment) -> Float[Tensor, ""]:

@@ -70,12 +70,12 @@ class Zipformer(nn.Module):
         return self.leave(x) * mask_of(lengths, x.shape[1])[..., None]
 
 
-def reader(dim_in: int, dim_out: int, sizes: ReaderSizes) -> Zipformer:
+def make_reader(dim_in: int, dim_out: int, sizes: ReaderSizes) -> Zipformer:
     """Make the text encoder."""
     return Zipformer(dim_in, dim_out, [Stack(sizes, sizes.num_layers, sizes.kernel_size, 1, None)], sizes.dim)
 
 
-def field(dim_in: int, dim_out: int, sizes: FieldSizes) -> Zipformer:
+def make_field(dim_in: int, dim_out: int, sizes: FieldSizes) -> Zipformer:
     """Make the field."""
     stacks = [
         Stack(sizes, layers, kernel, rate, sizes.time_dim)

@@ -112,7 +112,7 @@ def test_the_network_is_trained_on_the_paper_s_path(model, monkeypatch):
     monkeypatch.setattr(model.field, "forward", field)
     losses = model.losses(batch)
     assert float(losses["flow"]) < 1e-6
-    assert 0 < float(seen["time"].min()) and float(seen["time"].max()) < 1
+    assert float(seen["time"].min()) > 0 and float(seen["time"].max()) < 1
     assert not seen["x"][1, 31:].any()
 
 

@@ -52,7 +52,7 @@ def test_guidance_of_one_is_unguided():
 
 @pytest.mark.parametrize("time", [1.0, 0.5, 0.49, 0.0])
 def test_guidance_is_the_published_one(time):
-    """(1 + w)·c − w·u with w = scale − 1: twice that w, and the sound told to both, down to the middle (ours from 1)."""
+    """(1 + w)·c − w·u with w = scale − 1: from the noise to the middle twice that w, and the sound told to both."""
     given = canvas(1.8)
     x, t, row = torch.randn(2, 8, 4), torch.full((2,), time), torch.tensor([0, 1])
     w, late = 0.8, time < 0.5

@@ -37,7 +37,9 @@ def models(make_voice, make_vocoder):
 
     made = {"predicted": make_voice("tts/zipvoice-tiny")}
     facts = made["predicted"].facts
-    made["uniform"] = Recipe.read("tts/zipvoice-tiny", ["--model.infilling.durations=uniform"]).build_model(facts).eval()
+    made["uniform"] = (
+        Recipe.read("tts/zipvoice-tiny", ["--model.infilling.durations=uniform"]).build_model(facts).eval()
+    )
     made["learnt"] = make_voice("tts/zipvoice-tiny", given_durations=False)
     for model in made.values():
         model.attach("vocoder", make_vocoder())
