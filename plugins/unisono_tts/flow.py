@@ -22,6 +22,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from unisono import Audio
 from unisono.batching import grouped
+from unisono.cases import cases
 from unisono.diffusion import (
     Accept,
     Anderson,
@@ -116,6 +117,11 @@ class FlowVoice(AcousticModel):
 
     def stream(self, request: SpeechRequest, generator: torch.Generator | None = None) -> Iterator[Audio]:
         return super().stream(self.seeded(request, generator))
+
+    def check_requests(self) -> list[Any]:
+        """Return what the conformance kit tries, in few steps."""
+        few = [request.model_copy(update={"num_steps": 4}) for request in self.preview_requests()]
+        return cases(self.Request, few, self.text_field)
 
     def seeded(self, request: SpeechRequest, generator: torch.Generator | None) -> SpeechRequest:
         """Return a request with the seed that a generator gives it, where there is one."""

@@ -39,14 +39,14 @@ def prior_loss(mean: Float[Tensor, "b t m"], mel: Float[Tensor, "b t m"]) -> Flo
 
 
 class Crop(NamedTuple):
-    """Frames cut out of each item: ``index`` [b, n], and ``inside``, which of them exist."""
+    """Frames cut out of each item: ``frames`` [b, n], and ``inside``, which of them exist."""
 
-    index: Int[Tensor, "b n"]
+    frames: Int[Tensor, "b n"]
     inside: Bool[Tensor, "b n"]
 
     def cut(self, x: Shaped[Tensor, "b t m"]) -> Shaped[Tensor, "b n m"]:
         """Return these frames, 0 where there is none."""
-        index = self.index.clamp(max=x.shape[1] - 1)[..., None].expand(-1, -1, x.shape[2])
+        index = self.frames.clamp(max=x.shape[1] - 1)[..., None].expand(-1, -1, x.shape[2])
         return x.gather(1, index) * self.inside[..., None]
 
 

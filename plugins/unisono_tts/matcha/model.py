@@ -27,7 +27,7 @@ from unisono.data import derive_seed
 from unisono.diffusion import Flow
 from unisono.duration import Alignment, durations_from_log, log_durations
 from unisono.nn.temporal import TemporalPredictor
-from unisono_sound.voice import Reading
+from unisono_sound.voice import Reading, SpeechRequest
 
 from unisono_tts.acoustic import Spoken
 from unisono_tts.encoders import EncoderSizes, TextEncoder
@@ -69,7 +69,7 @@ class Matcha(FlowVoice):
         max_piece_characters: longest piece of a text that is spoken at once.
     """
 
-    Request: ClassVar[type[FlowRequest]] = MatchaRequest
+    Request: ClassVar[type[SpeechRequest]] = MatchaRequest
     salt: ClassVar[str] = "matcha"
 
     def __init__(

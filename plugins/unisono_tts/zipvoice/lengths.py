@@ -54,8 +54,8 @@ def asked_frames(reading: Reading, seconds_per_frame: float) -> int | None:
     return frames
 
 
-def check_one_piece(model: Any, request: ZipVoiceRequest, first_limit: int | None = None) -> None:
-    """Raise ``RequestError`` where a length is asked for and the text is said in several pieces."""
+def check_length(model: Any, request: ZipVoiceRequest, first_limit: int | None = None) -> None:
+    """Raise ``RequestError`` where a length is asked for that the text cannot have, or is said in several pieces."""
     if request.seconds is None:
         return
     pieces = list(islice(model.voice.read(request, model.max_piece_characters, first_limit), 2))
@@ -65,6 +65,8 @@ def check_one_piece(model: Any, request: ZipVoiceRequest, first_limit: int | Non
             f"{pieces[0].text.strip()[:40]!r}: ask for it in parts, or set pace"
         )
         raise RequestError(message, code="limit", path="seconds", value=request.seconds)
+    for reading in pieces:
+        asked_frames(reading, model.mel_spec.hop_length / model.mel_spec.sample_rate)
 
 
 def evenly(

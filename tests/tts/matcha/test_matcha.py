@@ -90,7 +90,7 @@ def test_crops_are_frames_of_the_item_and_all_of_a_short_one():
         assert torch.equal(cut[0], cut[0, 0] + torch.arange(6.0))
         assert torch.equal(cut[1, :4], x[1, :4, 0]) and not cut[1, 4:].any()
     assert starts == {0, 1, 2, 3}
-    assert crops(torch.tensor([3, 2]), 6, [0, 1]).index.shape == (2, 3)
+    assert crops(torch.tensor([3, 2]), 6, [0, 1]).frames.shape == (2, 3)
 
 
 # ---- losses --------------------------------------------------------------------------------------
