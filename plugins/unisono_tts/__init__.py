@@ -1,4 +1,5 @@
 """Text to speech: FastSpeech, FastPitch and Parallel Tacotron, their text front ends and corpora."""
+
 """Text to speech: FastSpeech, FastPitch and Glow-TTS, their text front ends and corpora."""
 
 from unisono import Plugin

@@ -145,10 +145,16 @@ class AcousticModel(Model):
         generator: torch.Generator | None = None,
         on_step: OnStep | None = None,
     ) -> list[Audio]:
-        return speak(self, requests, on_step)
+        return speak(self, [self.seeded(request, generator) for request in requests], on_step)
 
     def stream(self, request: SpeechRequest, generator: torch.Generator | None = None) -> Iterator[Audio]:
-        return stream(self, request)
+        return stream(self, self.seeded(request, generator))
+
+    def seeded(self, request: SpeechRequest, generator: torch.Generator | None) -> SpeechRequest:
+        """Return a request with the seed that a generator gives it, where there is one and the model draws."""
+        if generator is None or self.deterministic:
+            return request
+        return request.model_copy(update={"seed": self.seed_of(request, generator)})
 
     def preview_requests(self) -> list[SpeechRequest]:
         texts = self.facts.sample_texts[:3]

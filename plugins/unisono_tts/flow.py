@@ -13,14 +13,13 @@ Shapes: b batch, n rows of the network, t frames, m mel bins.
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor
-from unisono import Audio
 from unisono.batching import grouped
 from unisono.cases import cases
 from unisono.diffusion import (
@@ -39,7 +38,6 @@ from unisono.diffusion import (
     solve,
 )
 from unisono.errors import RequestError, UnisonoError
-from unisono.model import OnStep
 from unisono_sound.voice import MarkedRequest, Reading, SpeechRequest
 
 from unisono_tts.acoustic import AcousticModel
@@ -107,25 +105,10 @@ class FlowVoice(AcousticModel):
         self.evaluations: int = 0
         self.rounds: int = 0
 
-    def synthesize(
-        self,
-        requests: Sequence[SpeechRequest],
-        generator: torch.Generator | None = None,
-        on_step: OnStep | None = None,
-    ) -> list[Audio]:
-        return super().synthesize([self.seeded(request, generator) for request in requests], on_step=on_step)
-
-    def stream(self, request: SpeechRequest, generator: torch.Generator | None = None) -> Iterator[Audio]:
-        return super().stream(self.seeded(request, generator))
-
     def check_requests(self) -> list[Any]:
         """Return what the conformance kit tries, in few steps."""
         few = [request.model_copy(update={"num_steps": 4}) for request in self.preview_requests()]
         return cases(self.Request, few, self.text_field)
-
-    def seeded(self, request: SpeechRequest, generator: torch.Generator | None) -> SpeechRequest:
-        """Return a request with the seed that a generator gives it, where there is one."""
-        return request if generator is None else request.model_copy(update={"seed": self.seed_of(request, generator)})
 
     def start(self, readings: Sequence[Reading], lengths: Sequence[int]) -> Float[Tensor, "b t m"]:
         """Return where each item begins: its noise, at its request's temperature; 0 beyond its length."""

@@ -17,7 +17,7 @@ m mel bins, g channels of the speaker. Durations are in frames.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -26,14 +26,12 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
-from unisono import Audio
 from unisono.data import derive_seed
 from unisono.duration import Alignment, durations_from_log, log_durations, round_durations, search
 from unisono.errors import RecipeError
-from unisono.model import OnStep
 from unisono.nn.temporal import TemporalPredictor
 from unisono_sound.signal.mel import LOG_FLOOR
-from unisono_sound.voice import MarkedRequest, Reading, SpeechRequest
+from unisono_sound.voice import MarkedRequest, Reading
 
 from unisono_tts.acoustic import AcousticModel, Spoken
 from unisono_tts.encoders import EncoderSizes, TextEncoder
@@ -214,22 +212,6 @@ class GlowTTS(AcousticModel):
 
     def _of_symbols(self, durations: Int[Tensor, "b n"]) -> Int[Tensor, "b s"]:
         return of_symbols(durations) if self.blanks else durations
-
-    def synthesize(
-        self,
-        requests: Sequence[SpeechRequest],
-        generator: torch.Generator | None = None,
-        on_step: OnStep | None = None,
-    ) -> list[Audio]:
-        return super().synthesize([self._drawn(request, generator) for request in requests], None, on_step)
-
-    def stream(self, request: SpeechRequest, generator: torch.Generator | None = None) -> Iterator[Audio]:
-        return super().stream(self._drawn(request, generator))
-
-    def _drawn(self, request: SpeechRequest, generator: torch.Generator | None) -> SpeechRequest:
-        if generator is None:
-            return request
-        return request.model_copy(update={"seed": self.seed_of(request, generator)})
 
     # ---- training ------------------------------------------------------------------------------
 

@@ -25,10 +25,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
-from unisono import Audio
 from unisono.duration import Alignment, ramp
 from unisono.errors import RecipeError, UnisonoError
-from unisono.model import OnStep
 from unisono.nn.variational import Gaussian, gaussian_noise, kl_divergence, mean_divergence
 from unisono_sound.voice import MarkedRequest, Reading, SpeechRequest
 
@@ -141,16 +139,6 @@ class ParallelTacotron(LearnsAlignment):
         seeds = [reading.request.seed for reading in readings]
         shape = (1, self.latents.dim)
         return gaussian_noise(seeds, [shape] * len(seeds), self.mel_mean.new_zeros(len(seeds), *shape))
-
-    def synthesize(
-        self,
-        requests: Sequence[SpeechRequest],
-        generator: torch.Generator | None = None,
-        on_step: OnStep | None = None,
-    ) -> list[Audio]:
-        if generator is not None:
-            requests = [r.model_copy(update={"seed": self.seed_of(r, generator)}) for r in requests]
-        return super().synthesize(requests, on_step=on_step)
 
     def preview_requests(self) -> list[SpeechRequest]:
         """Return the texts as they are expected to be said, and the first of them drawn."""
