@@ -1,6 +1,4 @@
-"""Text to speech: FastSpeech, FastPitch and Parallel Tacotron, their text front ends and corpora."""
-
-"""Text to speech: FastSpeech, FastPitch and Glow-TTS, their text front ends and corpora."""
+"""Text to speech: seven systems on one corpus, their text front ends and corpora."""
 
 from unisono import Plugin
 from unisono_sound.times import FORMATS
@@ -8,7 +6,7 @@ from unisono_sound.times import FORMATS
 plugin = Plugin(
     name="tts",
     api="1.4",
-    summary="Text to speech in one pass",
+    summary="Text to speech in one pass, or a few",
     models={
         "fastspeech": "unisono_tts.fastspeech:FastSpeech",
         "fastpitch": "unisono_tts.fastpitch:FastPitch",
