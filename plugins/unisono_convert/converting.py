@@ -1,0 +1,253 @@
+"""Converting: what models of conversion share: from a sound of any length and rate to the same in another voice.
+
+::
+
+    file, samples ─ mono ─ level ─ resampled ─ pieces ─ log mel ─ convert ─ log mel ─ vocoder ─ joined ─ resampled
+                                                          │          └ voice: a name, or a prompt
+                                                          └ silent pieces stay silence
+
+What comes out has as many samples as what went in, at its rate and at its level; so every word stays where it was.
+Memory does not grow with the sound: pieces are converted one after the other.
+
+Shapes: n samples, t mel frames, m mel channels.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+from unisono import Audio, Model
+from unisono.batching import Progress
+from unisono.errors import CheckpointError, RequestError, did_you_mean
+from unisono.model import OnStep
+from unisono.stopping import may_stop
+from unisono_sound.corpus import level, trim
+from unisono_sound.precision import check_precision
+from unisono_sound.signal import LogMel, resample
+from unisono_sound.vocoder import Vocoder
+
+from unisono_convert.corpus.facts import ConversionFacts
+from unisono_convert.request import ConversionRequest
+from unisono_convert.sound import loudness, pieces, resampled, source_of
+from unisono_convert.vocoding import Joining, check_vocoder
+
+__all__ = ["Converter"]
+
+LONGEST_SECONDS, SHORTEST_SECONDS = 20.0, 3.0
+"""Of the pieces that are converted at once: as the longest training recording, between these."""
+SILENT_DBFS, FAINTER_DB = -70.0, 50.0
+"""A piece whose loudest 20 ms are below this, or so much below the sound's loudest, is silent."""
+PROMPT_SECONDS = (0.3, 60.0)
+"""How short and how long a prompt may be."""
+TRIM_DB, PAD_SECONDS = 45.0, 0.06
+"""Of prompts, as training recordings are trimmed."""
+Voice = Float[Tensor, "1 e"]
+
+
+class Converter(Model):
+    """The base of models that convert: ``voice_named``, ``voice_heard`` and ``convert`` are a model's own."""
+
+    Request: ClassVar[type[ConversionRequest]] = ConversionRequest
+    Media: ClassVar[type[Audio]] = Audio
+    Facts: ClassVar[type[ConversionFacts]] = ConversionFacts
+    facts: ConversionFacts
+    text_field: ClassVar[str] = "audio"
+    choices: ClassVar[dict[str, str]] = {"speaker": "speakers"}
+    pipeline_tag: ClassVar[str] = "audio-to-audio"
+    deterministic: ClassVar[bool] = True
+    roles: ClassVar[dict[str, str]] = {
+        "vocoder": "turns log mels into sound",
+        "listener": "tells who speaks and which word it is; evaluation of single words needs it",
+    }
+    builtin_components: ClassVar[dict[str, str]] = {"griffin-lim": "unisono_convert.vocoding:griffin_lim"}
+
+    mel_mean: Tensor
+    mel_std: Tensor
+
+    def build(self, facts: Mapping[str, Any]) -> None:
+        """Build for the speakers and the mel statistics of the corpus."""
+        super().build(facts)
+        self.mel_spec = self.facts.mel_spec
+        self.log_mel = LogMel(self.mel_spec)
+        self.register_buffer("mel_mean", torch.tensor(self.facts.mel.mean), persistent=False)
+        self.register_buffer("mel_std", torch.tensor(self.facts.mel.std).clamp(min=1e-3), persistent=False)
+
+    # ---- what a model defines ------------------------------------------------------------------
+
+    def voice_named(self, speaker: int) -> Voice:
+        """Return the voice of a speaker of the training data."""
+        raise TypeError(f"{type(self).__name__} defines no voice_named()")
+
+    def voice_heard(self, mel: Float[Tensor, "1 t m"]) -> Voice:
+        """Return the voice of a recording, from its standardised mel."""
+        raise TypeError(f"{type(self).__name__} defines no voice_heard()")
+
+    def convert(self, mel: Float[Tensor, "1 t m"], voice: Voice) -> Float[Tensor, "1 t m"]:
+        """Convert a standardised mel."""
+        raise TypeError(f"{type(self).__name__} defines no convert()")
+
+    # ---- components ----------------------------------------------------------------------------
+
+    def attach(self, role: str, component: Any) -> None:
+        self.check_component(role, component)
+        if role == "vocoder":
+            check_vocoder(self.facts, component)
+        super().attach(role, component)
+
+    @property
+    def vocoder(self) -> Vocoder:
+        """The attached vocoder."""
+        return self.component("vocoder")
+
+    def check_source(self, facts: dict[str, Any]) -> None:
+        """Refuse a start from a model of other speakers or another mel spectrogram."""
+        for name in ("speakers", "mel_spec"):
+            if facts.get(name) != self.facts[name]:
+                message = (
+                    f"run.init_from has {name}={facts.get(name)!s:.80}, the data has {self.facts[name]!s:.80}: "
+                    "prepare the same speakers with the same mel spectrogram"
+                )
+                raise CheckpointError(message, code="conflict", path="run.init_from", value=name)
+
+    # ---- voices --------------------------------------------------------------------------------
+
+    def standardised(self, mel: Float[Tensor, "*b t m"]) -> Float[Tensor, "*b t m"]:
+        """Return a log mel with mean 0 and deviation 1 in each channel, over the training data."""
+        return (mel - self.mel_mean) / self.mel_std
+
+    def voice(self, request: ConversionRequest) -> Voice:
+        """Return the voice that a request asks for; raises ``RequestError``."""
+        if request.speaker is not None:
+            return self.voice_named(self.speaker_id(request.speaker))
+        return self.voice_heard(self.standardised(self.prompt(request))[None])
+
+    def speaker_id(self, name: str) -> int:
+        """Return a speaker's number; raises ``RequestError`` for one that is not known."""
+        known = list(self.facts.speakers)
+        if not known:
+            message = "this model was trained without the names of speakers: give a prompt"
+            raise RequestError(message, code="unsupported", path="speaker", value=name)
+        if name not in known:
+            message = f"unknown speaker {name!r}{did_you_mean(name, known)}; give a prompt for a new voice"
+            raise RequestError(message, code="unknown", path="speaker", value=name)
+        return known.index(name)
+
+    def prompt(self, request: ConversionRequest) -> Float[Tensor, "t m"]:
+        """Return the log mel of a request's prompt, treated as training recordings were; raises ``RequestError``."""
+        field = "prompt" if request.prompt is not None else "prompt_samples"
+        rate = self.mel_spec.sample_rate
+        source = source_of(request.prompt, request.prompt_samples, request.prompt_rate or rate, field)
+        shortest, longest = PROMPT_SECONDS
+        held, count = [], 0
+        for block in source.blocks():
+            held.append(block)
+            count += len(block)
+            if count > longest * source.rate:
+                message = f"the prompt is longer than {longest:g} s: give a shorter one"
+                raise RequestError(message, code="limit", path=field, value=longest)
+        wave = torch.from_numpy(np.concatenate(held))
+        if len(wave) < shortest * source.rate:
+            seconds = len(wave) / source.rate
+            message = f"the prompt holds {seconds:.2f} s: give at least {shortest:g} s"
+            raise RequestError(message, code="range", path=field, value=seconds)
+        if float(wave.abs().max()) < 1e-3:
+            message = "the prompt is silent: give a recording of a voice"
+            raise RequestError(message, code="empty", path=field, value=request.prompt)
+        wave, _ = trim(resample(wave, source.rate, rate), rate, TRIM_DB, PAD_SECONDS)
+        wave = level(wave, rate, self.facts.loudness_dbfs)
+        return self.log_mel(self._whole(wave)[None].to(self.device))[0]
+
+    # ---- conversion ----------------------------------------------------------------------------
+
+    @property
+    def piece_seconds(self) -> float:
+        """How long a piece of a sound is at most."""
+        return min(max(self.facts.longest_seconds, SHORTEST_SECONDS), LONGEST_SECONDS)
+
+    def stream(self, request: Any, generator: torch.Generator | None = None) -> Iterator[Audio]:
+        """Yield a request's sound in the other voice, piece by piece; raises ``RequestError``."""
+        check_precision(self)
+        rate = self.mel_spec.sample_rate
+        source = source_of(request.audio, request.samples, request.sample_rate or rate, "audio")
+        told = loudness(source, self.facts.loudness_dbfs)
+        voice = self.voice(request)
+        floor = max(10 ** (SILENT_DBFS / 10), told.loudest * 10 ** (-FAINTER_DB / 10))
+        joining, left = Joining(self.vocoder), told.num_samples
+
+        def made() -> Iterator[Float[np.ndarray, "n"]]:
+            ready = resampled(source.blocks(), source.rate, rate)
+            for piece in pieces(ready, rate, self.piece_seconds, self.mel_spec.hop_length):
+                may_stop()
+                silent = _loudest(piece.wave, rate) <= floor
+                mel = None if silent else self._converted(piece.wave * told.gain, voice)
+                yield joining.push(mel, len(piece.wave)).numpy() / told.gain
+            yield joining.flush().numpy() / told.gain
+
+        for block in resampled(made(), rate, source.rate):
+            block = block[:left]  # a resampler may end some samples late
+            left -= len(block)
+            if len(block):
+                yield Audio(block[None], source.rate)
+        if left:
+            yield Audio(np.zeros((1, left), np.float32), source.rate)
+
+    def _converted(self, wave: Float[Tensor, "n"], voice: Voice) -> Float[Tensor, "t m"]:
+        mel = self.standardised(self.log_mel(self._whole(wave)[None].to(self.device)))
+        return self.convert(mel, voice)[0] * self.mel_std + self.mel_mean
+
+    def _whole(self, wave: Float[Tensor, "n"]) -> Float[Tensor, "k"]:
+        """Fill a wave up to whole hops, and to what a spectrum takes."""
+        hop = self.mel_spec.hop_length
+        least = -(-max(len(wave), self.mel_spec.n_fft) // hop) * hop
+        return F.pad(wave, (0, least - len(wave)))
+
+    def synthesize(
+        self, requests: Sequence[Any], generator: torch.Generator | None = None, on_step: OnStep | None = None
+    ) -> list[Audio]:
+        """Return each sound in its other voice, at its own rate and length. Deterministic."""
+        progress, result = Progress(on_step, len(requests)), []
+        for request in requests:
+            result.append(Audio.join(list(self.stream(request))))
+            progress.advance()
+        return result
+
+    def preview_requests(self) -> list[ConversionRequest]:
+        """Two buzzes, which say nothing, in the first two voices: what is shown is that they come out."""
+        rate = self.mel_spec.sample_rate
+        buzzes = [_buzz(hertz, rate) for hertz in (110.0, 220.0)]
+        if not self.facts.speakers:
+            return [self.Request(samples=one, prompt_samples=other) for one, other in (buzzes, buzzes[::-1])]
+        names = (*self.facts.speakers, *self.facts.speakers)[:2]
+        return [self.Request(samples=buzz, speaker=name) for buzz, name in zip(buzzes, names, strict=True)]
+
+    def check_requests(self) -> list[ConversionRequest]:
+        """The previews, a shorter one, one of another rate, two channels, silence, and a voice by prompt."""
+        previews = self.preview_requests()
+        first, second = (np.asarray(request.samples).tolist() for request in previews)
+        voice = {"speaker": previews[0].speaker} if previews[0].speaker else {"prompt_samples": second}
+        others: list[dict[str, Any]] = [
+            {"samples": first[: len(first) * 2 // 3], **voice},
+            {"samples": first, "sample_rate": 22050, **voice},
+            {"samples": [first, second], **voice},
+            {"samples": [0.0] * len(first), **voice},
+            {"samples": first, "prompt_samples": second},
+        ]
+        return [*previews, *(self.Request(**fields) for fields in others)]
+
+
+def _buzz(hertz: float, rate: int) -> list[float]:
+    """Half a second of a tone with harmonics that swells and fades."""
+    seconds = np.arange(rate // 2) / rate
+    tone = sum(np.sin(2 * np.pi * hertz * k * seconds) / k for k in range(1, 9))
+    return (0.1 * np.asarray(tone) * np.sin(np.pi * seconds / seconds[-1])).tolist()
+
+
+def _loudest(wave: Float[Tensor, "n"], rate: int) -> float:
+    """The mean power of the loudest 20 ms."""
+    size = max(1, min(rate // 50, len(wave)))
+    whole = wave[: len(wave) // size * size].reshape(-1, size)
+    return float(whole.double().square().mean(1).max()) if len(whole) else 0.0

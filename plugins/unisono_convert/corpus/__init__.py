@@ -1,0 +1,1 @@
+"""Corpora of several speakers: recordings, their items, what models must know of them."""

@@ -1,0 +1,303 @@
+"""Corpora to train conversion on: recordings of speakers (``convert/speakers``), and speech made on the spot
+(``convert/espeak``).
+
+From a recording to an item::
+
+    audio ─ read, mono, resample ─ judge ─ trim silence ─ level ─┬─ log mel [t, m]
+                                                                 └─ pitch [t], hertz, 0 unvoiced
+
+Features are cached by the recording's content. Texts are not needed; where there are some, their letters can teach a
+recogniser (``convert/tutor``), and the same sentence never stands in training and validation.
+
+Shapes: t frames, m mel channels.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from unisono.data import Audit, DataModule, Drop, collate_items, prepare_features
+from unisono.errors import DataError, did_you_mean
+from unisono.files import is_folder
+from unisono_sound.corpus import (
+    AudioLimits,
+    FrontEndOptions,
+    MadeOptions,
+    MadeSpeech,
+    Manifest,
+    SoundOptions,
+    Utterance,
+    find_audio,
+    read_manifests,
+    read_speech,
+    same_sentence,
+)
+from unisono_sound.corpus.recording import moments, sums
+from unisono_sound.signal import LogMel, MelSpec, pitch
+
+from unisono_convert.corpus.facts import ChannelSpread, ConversionFacts, Spread
+from unisono_convert.corpus.items import BESIDE, Recording, SpeakerSet
+
+HOLD_BYTES = 2**30
+"""A corpus with features below this size is kept in memory."""
+LOWEST_HZ, HIGHEST_HZ = 50.0, 600.0
+
+
+class SpeakerData(DataModule):
+    """Recordings of speakers, ready to train conversion.
+
+    Args:
+        root: a folder of audio files, folders in it naming speakers, a corpus in LJSpeech layout, a table or JSONL of
+            ``audio|text|speaker``, spoken digits; several as a list, or as ``{speaker: path}``.
+        labelled: speakers are told apart by name. False takes recordings as nobody's: such a model is asked by prompt.
+        held_out_speakers: nothing of them is trained on, or known by name.
+        crop_frames: frames of a training stretch, and
+        reference_frames: of the recordings beside it, at most.
+        val_size: recordings held out where the corpus does not say: a share below 1, or a number.
+        mel: the mel spec; recordings are resampled to its rate.
+        limits: what a usable recording is.
+        sound: how recordings are trimmed and levelled.
+        num_processes: for preparing features; all cores where None.
+        batch_size, num_workers: as in ``unisono.data.DataModule``.
+    """
+
+    def __init__(
+        self,
+        root: str | list[str] | dict[str, str],
+        *,
+        labelled: bool = True,
+        held_out_speakers: tuple[str, ...] = (),
+        crop_frames: int = 128,
+        reference_frames: int = 128,
+        val_size: float = 0.05,
+        mel: MelSpec = MelSpec(),  # noqa: B008
+        limits: AudioLimits = AudioLimits(max_seconds=20.0),  # noqa: B008
+        sound: SoundOptions = SoundOptions(),  # noqa: B008
+        num_processes: int | None = None,
+        batch_size: int = 16,
+        num_workers: int = 0,
+    ):
+        super().__init__(batch_size, num_workers)
+        for name, value in (("crop_frames", crop_frames), ("reference_frames", reference_frames)):
+            if value < 1:
+                raise _refused(name, value, "must be at least 1", "range")
+        if val_size < 0 or (val_size >= 1 and val_size != int(val_size)):
+            raise _refused("val_size", val_size, "must be a share below 1 or a whole number", "range")
+        self.root, self.labelled, self.held_out_speakers = root, labelled, tuple(held_out_speakers)
+        self.crop_frames, self.reference_frames, self.val_size = crop_frames, reference_frames, val_size
+        self.mel, self.limits, self.sound, self.num_processes = mel, limits, sound, num_processes
+
+    def prepare(self, progress: bool = True) -> Audit:
+        """Read recordings, make what the cache lacks, split; return what was kept and dropped."""
+        audit = Audit("recordings")
+        manifest = _recordings(self.root)
+        manifest.tell(audit)
+        self._check_speakers(manifest)
+        sound, told = self.sound, [utterance for utterance in manifest if self._wanted(utterance, audit)]
+        prepared = prepare_features(
+            told,
+            partial(
+                extract,
+                spec=self.mel,
+                limits=self.limits,
+                trim_db=sound.trim_db,
+                pad_seconds=sound.pad_seconds,
+                loudness_dbfs=sound.loudness_dbfs,
+            ),
+            f"convert 1 {self.mel} {self.limits} {sound.trim_db} {sound.pad_seconds} {sound.loudness_dbfs}",
+            file=attrgetter("audio"),
+            num_processes=self.num_processes,
+            progress=progress,
+            note=audit.note,
+        )
+        kept: dict[str, tuple[Utterance, Any]] = {}
+        for utterance, result in zip(told, prepared, strict=True):
+            if isinstance(result, Drop):
+                audit.drop(utterance.id, result.reason, result.detail)
+                continue
+            kept[utterance.id] = (utterance, result.features)
+            audit.keep(utterance.id, result.features.facts["seconds"] / 3600, "hours", utterance.speaker)
+        self._split(kept, audit)
+        return self.finish(audit)
+
+    def _wanted(self, utterance: Utterance, audit: Audit) -> bool:
+        if utterance.speaker in self.held_out_speakers:
+            audit.drop(utterance.id, "held-out speaker", utterance.speaker)
+            return False
+        return True
+
+    def _check_speakers(self, manifest: Manifest) -> None:
+        known = manifest.speakers
+        for name in self.held_out_speakers:
+            if name not in known:
+                message = f"data.held_out_speakers names {name!r}{did_you_mean(name, known)}"
+                raise DataError(message, code="unknown", path="data.held_out_speakers", value=name)
+
+    def _split(self, kept: dict[str, tuple[Utterance, Any]], audit: Audit) -> None:
+        if not kept:
+            message = f"no usable recording in {self.root}: see what was dropped, and why, with unisono data"
+            raise DataError(message, code="empty", path="data.root", value=self.root)
+        manifest = Manifest(tuple(utterance for utterance, _ in kept.values()))
+        size = round(self.val_size * len(kept)) if self.val_size < 1 else int(self.val_size)
+        size = max(size, 1) if self.val_size and len(kept) > 1 else size
+        train, val = manifest.split(size)
+        self.speakers = sorted({u.speaker for u in train}) if self.labelled else []
+        if self.labelled and len(self.speakers) < 2:
+            message = (
+                f"{self.root} has one speaker to train on, {', '.join(map(repr, self.speakers))}: conversion needs "
+                "two; give several, or data.labelled=false for recordings whose speakers are not named"
+            )
+            raise DataError(message, code="empty", path="data.root", value=self.speakers)
+        if not self.labelled and len(train) < 2:
+            message = f"{self.root} has one recording to train on: conversion needs two"
+            raise DataError(message, code="empty", path="data.root", value=len(train))
+        if sum(4 * math.prod(shape) for _, f in kept.values() for shape in f.shapes.values()) <= HOLD_BYTES:
+            for _, features in kept.values():
+                features.hold()
+
+        def told(part: Manifest) -> list[Recording]:
+            numbers = {name: number for number, name in enumerate(self.speakers)}
+            return [Recording(u, numbers.get(u.speaker, 0), kept[u.id][1]) for u in part if self._known(u)]
+
+        unknown = sorted({u.speaker for u in val if not self._known(u)})
+        if unknown:
+            audit.note(f"not validated on, since nothing of the speaker is trained on: {', '.join(unknown)}")
+        pool = told(train)
+        sizes = (self.crop_frames, self.reference_frames, self.labelled)
+        self.train_set = SpeakerSet(pool, pool, *sizes)
+        self.val_set = SpeakerSet(told(val), pool, *sizes)
+
+    def _known(self, utterance: Utterance) -> bool:
+        """A speaker of whom all recordings are held out has no number."""
+        return not self.labelled or utterance.speaker in self.speakers
+
+    def describe(self) -> ConversionFacts:
+        """Return the corpus' facts; reads it where ``prepare`` has not."""
+        self.setup()
+        rows = [(recording, recording.features.facts) for recording in self.train_set.recordings]
+        everyone = [facts["pitch"] for _, facts in rows]
+        pitches, voices = {}, {}
+        for number, name in enumerate(self.speakers):
+            own = [facts for recording, facts in rows if recording.speaker == number]
+            voiced = [facts["pitch"] for facts in own]
+            mean, std = moments(voiced if sum(row[2] for row in voiced) else everyone)
+            pitches[name] = Spread(float(mean), float(std))
+            voices[name] = _channels([facts["mel"] for facts in own])
+        return ConversionFacts(
+            speakers=tuple(self.speakers),
+            mel_spec=self.mel,
+            mel=_channels([facts["mel"] for _, facts in rows]),
+            pitch=pitches,
+            voices=voices,
+            loudness_dbfs=self.sound.loudness_dbfs,
+            longest_seconds=max(facts["seconds"] for _, facts in rows),
+            letters=letters_of([recording.utterance.text for recording, _ in rows]),
+            held_out=tuple(sorted(recording.utterance.id for recording in self.val_set.recordings)),
+            held_out_speakers=self.held_out_speakers,
+            hours=sum(facts["seconds"] for _, facts in rows) / 3600,
+        )
+
+    def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        """Pad to the longest with 0 and add the lengths of each mel."""
+        batch = collate_items(items)
+        for name in BESIDE:
+            batch[f"{name}_lengths"] = torch.tensor([len(item[name]) for item in items])
+        return batch
+
+
+class EspeakSpeakers(MadeSpeech, SpeakerData):
+    """A corpus of espeak-ng's voices: made on the spot, no download.
+
+    Args:
+        made: what is said, and how; each of its voices is a speaker.
+        language: what the sentences are read as.
+        crop_frames, reference_frames, val_size, mel, num_processes, batch_size, num_workers: as in
+            ``convert/speakers``.
+    """
+
+    def __init__(
+        self,
+        *,
+        made: MadeOptions = MadeOptions(voices=("plain", "f2", "m3", "f5")),  # noqa: B008
+        language: str = "en-us",
+        crop_frames: int = 128,
+        reference_frames: int = 128,
+        val_size: float = 0.05,
+        mel: MelSpec = MelSpec(),  # noqa: B008
+        num_processes: int | None = None,
+        batch_size: int = 16,
+        num_workers: int = 0,
+    ):
+        self.made, self.reading = made, FrontEndOptions(language=language)
+        super().__init__(
+            root="",
+            crop_frames=crop_frames,
+            reference_frames=reference_frames,
+            val_size=val_size,
+            mel=mel,
+            sound=SoundOptions(trim_db=0.0),
+            num_processes=num_processes,
+            batch_size=batch_size,
+            num_workers=num_workers,
+        )
+
+
+def extract(
+    utterance: Utterance,
+    spec: MelSpec,
+    limits: AudioLimits,
+    trim_db: float,
+    pad_seconds: float,
+    loudness_dbfs: float | None,
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Compute one recording's mel and pitch; facts hold its length and the sums for statistics."""
+    wave, cut_seconds = read_speech(utterance, spec, limits, trim_db, pad_seconds, loudness_dbfs)
+    mel, hertz = LogMel(spec)(wave[None])[0], pitch(wave, spec, LOWEST_HZ, HIGHEST_HZ)
+    return {"mel": mel, "pitch": hertz}, {
+        "seconds": len(wave) / spec.sample_rate,
+        "cut_seconds": cut_seconds,
+        "mel": sums(mel),
+        "pitch": sums(hertz[hertz > 0].double().log()),
+    }
+
+
+def letters_of(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the characters of texts in small letters, punctuation left out; words are parted by a space."""
+    return tuple(sorted({letter for text in texts for letter in spelled(text)}))
+
+
+def spelled(text: str) -> str:
+    """Return a text as ``letters_of`` counts it."""
+    return same_sentence(text) if any(letter.isalnum() for letter in text) else ""
+
+
+def _channels(rows: Sequence[list]) -> ChannelSpread:
+    mean, std = moments(rows)
+    return ChannelSpread(tuple(mean.tolist()), tuple(std.tolist()))
+
+
+def _recordings(root: str | list[str] | dict[str, str]) -> Manifest:
+    """Read recordings with texts or without: a folder without a list is taken as it is."""
+    folder = Path(root).expanduser() if isinstance(root, str) and root else None
+    if folder is not None and is_folder(folder):
+        listed = (folder / "metadata.csv").is_file() or is_folder(folder / "recordings")
+        return read_manifests(str(folder)) if listed else _by_folders(find_audio(folder))
+    return read_manifests(root)
+
+
+def _by_folders(found: Manifest) -> Manifest:
+    """Name speakers after the folders that lie side by side below the root, as VCTK has them."""
+    named = {utterance.id: utterance.id.partition("/")[0] for utterance in found if "/" in utterance.id}
+    if len(set(named.values())) < 2:
+        return found
+    return replace(found, utterances=tuple(replace(u, speaker=named.get(u.id, u.speaker)) for u in found))
+
+
+def _refused(name: str, value: Any, why: str, code: Any) -> DataError:
+    return DataError(f"data.{name}={value} {why}", code=code, path=f"data.{name}", value=value)

@@ -1,0 +1,1 @@
+"""Measures of conversion: whose voice is heard, which words, and simpler ways to convert."""

@@ -1,0 +1,1 @@
+"""Networks that several models of conversion are made of."""

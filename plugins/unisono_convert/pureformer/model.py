@@ -1,0 +1,219 @@
+"""Pureformer-VC: a recording taken apart into what is said and who speaks, and put together with another voice.
+
+Yao et al., "Pureformer-VC" (arXiv:2409.01668; with AAM-softmax arXiv:2506.08348). Trained by reconstruction: no pairs,
+no texts, no game.
+
+As published: conformer blocks with instance normalisation and averages of two frames behind the convolution module,
+whose code is a normal distribution; a speaker encoder of conformer blocks under a triplet loss and AAM-softmax; a
+decoder of Zipformer blocks, attention weights shared, under Styleformer's attention style transfer; a frozen vocoder.
+
+What the papers leave open, or is different here:
+
+- ``factors``: 2 in each of four blocks is published, 16 in all. At 86 frames a second that leaves 5 codes a second,
+  fewer than there are phones; the product is a parameter.
+- Sizes, weights and schedules are ours. The divergence grows to its weight over ``ramp_steps`` and spares ``free_nats``.
+- A frame takes the code of the cell that it was pooled into, so that any length comes out as it went in.
+- Positive and negative of a triplet are drawn with the item: of speakers where they are named, of recordings else.
+- The decoder is styled by the voice of ``style_of``: of the stretch itself as published, or of another recording of the
+  speaker, which can tell nothing of what is said.
+- ``centre_share`` of the items are styled by their speaker's centre of AAM-softmax, so that a known voice is asked for
+  by its name.
+
+Shapes: b batch, t frames, m mel channels, s cells, z code, e voice, k speakers.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from unisono.duration import ramp
+from unisono.errors import RecipeError
+
+from unisono_convert.converting import Converter
+from unisono_convert.networks.conformer import ConformerSizes
+from unisono_convert.pureformer.decoder import Decoder, DecoderSizes
+from unisono_convert.pureformer.encoders import Code, ContentEncoder, SpeakerEncoder, inside
+from unisono_convert.pureformer.losses import angular_margin, free_divergence, triplet
+
+__all__ = ["ContentSizes", "Objective", "Pureformer", "SpeakerSizes"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContentSizes(ConformerSizes):
+    """Sizes of the content encoder: ``factors`` are the frames that each block averages, ``code_dim`` is the code's
+    width; there are as many blocks as factors."""
+
+    factors: tuple[int, ...] = (2, 2, 2, 2)
+    code_dim: int = 64
+    num_layers: int = 4
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(self.factors) != self.num_layers or min(self.factors, default=0) < 1:
+            message = f"model.content.factors={list(self.factors)}: give {self.num_layers} of at least 1, one a block"
+            raise RecipeError(message, code="value", path="model.content.factors", value=list(self.factors))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeakerSizes(ConformerSizes):
+    """Sizes of the speaker encoder; ``voice_dim`` is the voice's width."""
+
+    voice_dim: int = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """Weights of the losses, and what belongs to them.
+
+    mel: of the mean absolute error of the standardised mel.
+    divergence: of the code's mean divergence from the standard normal, reached after ``ramp_steps``; ``free_nats`` of
+        it are free in each channel.
+    speaker: of AAM-softmax with ``margin`` (radians) and ``scale``; 0 where speakers have no names.
+    triplet: of the triplet loss with ``triplet_margin``, a difference of cosines.
+    style_of: whose voice styles the decoder.
+    centre_share: of the items that are styled by their speaker's centre.
+    """
+
+    mel: float = 10.0
+    divergence: float = 0.3
+    ramp_steps: int = 5000
+    free_nats: float = 0.05
+    speaker: float = 1.0
+    margin: float = 0.2
+    scale: float = 30.0
+    triplet: float = 1.0
+    triplet_margin: float = 0.3
+    style_of: Literal["itself", "another"] = "itself"
+    centre_share: float = 0.3
+
+    def __post_init__(self):
+        for name, high in (("margin", math.pi / 2), ("centre_share", 1.0 + 1e-9)):
+            if not 0 <= getattr(self, name) < high:
+                message = f"model.objective.{name}={getattr(self, name)} must be from 0 to {high:.3g}"
+                raise RecipeError(message, code="range", path=f"model.objective.{name}", value=getattr(self, name))
+
+
+class Pureformer(Converter):
+    """Content, voice, and a decoder under the voice.
+
+    ::
+
+        mel ─ conformer × 4, normalised, / 16 ─ mean, variance ─ draw ─ each frame its cell's ─ Zipformer × n ─ mel
+        mel of the voice ─ conformer × n ─ attentive statistics ─ length 1 ──────────── style ──┘
+
+    Args:
+        content, speaker, decoder: sizes.
+        objective: weights of the losses.
+    """
+
+    salt: ClassVar[str] = "pureformer"
+
+    def __init__(
+        self,
+        *,
+        content: ContentSizes = ContentSizes(),  # noqa: B008
+        speaker: SpeakerSizes = SpeakerSizes(),  # noqa: B008
+        decoder: DecoderSizes = DecoderSizes(),  # noqa: B008
+        objective: Objective = Objective(),  # noqa: B008
+    ):
+        super().__init__()
+        self.content_sizes, self.speaker_sizes, self.decoder_sizes = content, speaker, decoder
+        self.objective = objective
+        self.factor = math.prod(content.factors)
+
+    def build(self, facts: Mapping[str, Any]) -> None:
+        super().build(facts)
+        num_mels, code, voice = self.mel_spec.n_mels, self.content_sizes, self.speaker_sizes.voice_dim
+        self.content = ContentEncoder(num_mels, code, code.factors, code.code_dim)
+        self.speaker = SpeakerEncoder(num_mels, self.speaker_sizes, voice)
+        self.decoder = Decoder(num_mels, self.decoder_sizes, code.code_dim, voice)
+        known = len(self.facts.speakers)
+        self.centres = nn.Parameter(torch.randn(known, voice)) if known and self.objective.speaker else None
+
+    # ---- the network ---------------------------------------------------------------------------
+
+    def decode(
+        self, code: Float[Tensor, "b s z"], mask: Bool[Tensor, "b t"], voice: Float[Tensor, "b e"]
+    ) -> Float[Tensor, "b t m"]:
+        """Return the standardised mel of a code in a voice, a vector of length 1."""
+        return self.decoder(code, self.factor, mask, voice * math.sqrt(voice.shape[1]))
+
+    def unit_centres(self) -> Float[Tensor, "k e"]:
+        """Return where each speaker's voice lies. Raises ``RecipeError`` where speakers have no names."""
+        if self.centres is None:
+            message = "model.objective: voices by name need speaker above 0 and named speakers: train it so"
+            raise RecipeError(message, code="unsupported", path="model.objective.speaker", value=0)
+        return F.normalize(self.centres.float(), dim=-1)
+
+    def voice_named(self, speaker: int) -> Float[Tensor, "1 e"]:
+        return self.unit_centres()[speaker : speaker + 1]
+
+    def voice_heard(self, mel: Float[Tensor, "1 t m"]) -> Float[Tensor, "1 e"]:
+        return self.speaker(mel, _everywhere(mel))
+
+    def convert(self, mel: Float[Tensor, "1 t m"], voice: Float[Tensor, "1 e"]) -> Float[Tensor, "1 t m"]:
+        mask = _everywhere(mel)
+        return self.decode(self.content(mel, mask).mean, mask, voice)
+
+    # ---- training ------------------------------------------------------------------------------
+
+    def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        own = self.objective
+        mel = self.standardised(batch["mel"])
+        mask = inside(batch["mel_lengths"], mel.shape[1])
+        seeds = self.row_seeds(batch)
+        code = self.content(mel, mask)
+        itself, same, other = self._voices(batch)
+        style = itself if own.style_of == "itself" else same
+        if self.centres is not None and own.centre_share:
+            by_name = torch.tensor([_draw(seed) < own.centre_share for seed in seeds], device=mel.device)
+            style = torch.where(by_name[:, None], self.unit_centres()[batch["speaker"]], style)
+        made = self.decode(code.drawn(self._noise(code, seeds)), mask, style)
+        divergence = free_divergence(code.divergence(), own.free_nats)
+        strength = ramp(self.global_step, 0, own.ramp_steps) if own.ramp_steps and self.training else 1.0
+        everyone = torch.ones_like(batch["speaker"], dtype=torch.bool)
+        parts = {
+            "mel": own.mel * self.global_mean((made - mel).abs(), mask),
+            "divergence": own.divergence * strength * self.global_mean(divergence, code.mask),
+            "triplet": own.triplet * self.global_mean(triplet(itself, same, other, own.triplet_margin), everyone),
+        }
+        if self.centres is not None:
+            cosines = same @ self.unit_centres().mT
+            lost = angular_margin(cosines, batch["speaker"], own.margin, own.scale)
+            parts["speaker"] = own.speaker * self.global_mean(lost, everyone)
+        parts["loss"] = torch.stack(list(parts.values())).sum()
+        if self.centres is not None:
+            right = (cosines.argmax(1) == batch["speaker"]).float()
+            parts["speaker_accuracy"] = self.global_mean(right, everyone).detach()
+        return parts
+
+    def _voices(self, batch: dict[str, Any]) -> list[Float[Tensor, "b e"]]:
+        """Return the voices of the items themselves, of the same speakers and of others; one pass for all."""
+        names = ("mel", "same", "other")
+        longest = max(batch[name].shape[1] for name in names)
+        mels = torch.cat([F.pad(batch[name], (0, 0, 0, longest - batch[name].shape[1])) for name in names])
+        lengths = torch.cat([batch[f"{name}_lengths"] for name in names])
+        found = self.speaker(self.standardised(mels), inside(lengths, longest))
+        return list(found.split(len(batch["mel"])))
+
+    def _noise(self, code: Code, seeds: list[int]) -> Float[Tensor, "b s z"]:
+        """Return normal noise, each item's its own; an item's does not depend on how far its batch is padded."""
+        drawn = [torch.randn(code.mean.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        return torch.stack(drawn).to(code.mean)
+
+    def units(self, batch: dict[str, Any]) -> dict[str, int]:
+        return {"frames": int(batch["mel_lengths"].sum())}
+
+
+def _everywhere(mel: Float[Tensor, "b t m"]) -> Bool[Tensor, "b t"]:
+    return torch.ones(mel.shape[:2], dtype=torch.bool, device=mel.device)
+
+
+def _draw(seed: int) -> float:
+    """Return a number in [0, 1) of a seed, another than its noise begins with."""
+    return float(torch.rand(2, generator=torch.Generator().manual_seed(seed))[1])
