@@ -26,6 +26,7 @@ from unisono.errors import CheckpointError, RequestError, did_you_mean
 from unisono.model import OnStep
 from unisono.stopping import may_stop
 from unisono_sound.corpus import level, trim
+from unisono_sound.measure import Listener
 from unisono_sound.precision import check_precision
 from unisono_sound.signal import LogMel, resample
 from unisono_sound.vocoder import Vocoder
@@ -63,6 +64,7 @@ class Converter(Model):
         "vocoder": "turns log mels into sound",
         "listener": "tells who speaks and which word it is; evaluation of single words needs it",
     }
+    component_kinds: ClassVar[dict[str, Any]] = {"listener": Listener}
     builtin_components: ClassVar[dict[str, str]] = {"griffin-lim": "unisono_convert.vocoding:griffin_lim"}
 
     mel_mean: Tensor
@@ -78,8 +80,8 @@ class Converter(Model):
 
     # ---- what a model defines ------------------------------------------------------------------
 
-    def voice_named(self, speaker: int) -> Voice:
-        """Return the voice of a speaker of the training data."""
+    def voice_named(self, speaker: int, generator: torch.Generator) -> Voice:
+        """Return the voice of a speaker of the training data; where a voice is drawn, by the generator."""
         raise TypeError(f"{type(self).__name__} defines no voice_named()")
 
     def voice_heard(self, mel: Float[Tensor, "1 t m"]) -> Voice:
@@ -119,10 +121,10 @@ class Converter(Model):
         """Return a log mel with mean 0 and deviation 1 in each channel, over the training data."""
         return (mel - self.mel_mean) / self.mel_std
 
-    def voice(self, request: ConversionRequest) -> Voice:
+    def voice(self, request: ConversionRequest, generator: torch.Generator | None = None) -> Voice:
         """Return the voice that a request asks for; raises ``RequestError``."""
         if request.speaker is not None:
-            return self.voice_named(self.speaker_id(request.speaker))
+            return self.voice_named(self.speaker_id(request.speaker), self.request_generator(request, generator))
         return self.voice_heard(self.standardised(self.prompt(request))[None])
 
     def speaker_id(self, name: str) -> int:
@@ -174,7 +176,7 @@ class Converter(Model):
         rate = self.mel_spec.sample_rate
         source = source_of(request.audio, request.samples, request.sample_rate or rate, "audio")
         told = loudness(source, self.facts.loudness_dbfs)
-        voice = self.voice(request)
+        voice = self.voice(request, generator)
         floor = max(10 ** (SILENT_DBFS / 10), told.loudest * 10 ** (-FAINTER_DB / 10))
         joining, left = Joining(self.vocoder), told.num_samples
 
@@ -208,10 +210,10 @@ class Converter(Model):
     def synthesize(
         self, requests: Sequence[Any], generator: torch.Generator | None = None, on_step: OnStep | None = None
     ) -> list[Audio]:
-        """Return each sound in its other voice, at its own rate and length. Deterministic."""
+        """Return each sound in its other voice, at its own rate and length."""
         progress, result = Progress(on_step, len(requests)), []
         for request in requests:
-            result.append(Audio.join(list(self.stream(request))))
+            result.append(Audio.join(list(self.stream(request, generator))))
             progress.advance()
         return result
 

@@ -8,6 +8,7 @@ from unisono_sound.measure.distance import log_spectral_distance, mel_distance, 
 from unisono_sound.measure.duration import length_ratio, segment_error, speech_span
 from unisono_sound.measure.intrusive import intelligibility, perceptual_quality
 from unisono_sound.measure.judges import Judge, Judging, WordJudge, judge
+from unisono_sound.measure.listening import HAS_RESEMBLYZER, HeardVoice, Listener, voice_vector
 from unisono_sound.measure.mcd import align, mel_cepstral_distortion
 from unisono_sound.measure.mos import DNSMOS, dnsmos
 from unisono_sound.measure.normalise import normalise_english
@@ -17,9 +18,12 @@ from unisono_sound.measure.wer import ErrorRate, character_error_rate, unit_erro
 
 __all__ = [
     "DNSMOS",
+    "HAS_RESEMBLYZER",
     "ErrorRate",
+    "HeardVoice",
     "Judge",
     "Judging",
+    "Listener",
     "PitchError",
     "PocketSphinx",
     "Recogniser",
@@ -44,5 +48,6 @@ __all__ = [
     "speech_span",
     "track_pitch",
     "unit_error_rate",
+    "voice_vector",
     "word_error_rate",
 ]

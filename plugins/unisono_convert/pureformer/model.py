@@ -150,7 +150,7 @@ class Pureformer(Converter):
             raise RecipeError(message, code="unsupported", path="model.objective.speaker", value=0)
         return F.normalize(self.centres.float(), dim=-1)
 
-    def voice_named(self, speaker: int) -> Float[Tensor, "1 e"]:
+    def voice_named(self, speaker: int, generator: torch.Generator) -> Float[Tensor, "1 e"]:
         return self.unit_centres()[speaker : speaker + 1]
 
     def voice_heard(self, mel: Float[Tensor, "1 t m"]) -> Float[Tensor, "1 e"]:

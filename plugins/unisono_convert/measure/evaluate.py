@@ -1,0 +1,203 @@
+"""Evaluation of conversion: is it the target's voice, are the words and the melody kept, beside simpler ways.
+
+Held-out recordings are converted, each into the voice of another speaker, so that all pairs come in turn::
+
+    recording    as it is                                            the judges' own errors
+    vocoded      recording → log mel → vocoder                       the vocoder's loss
+    transfer     statistics of pitch and mel in place of others      what a network must beat
+    converted    the checkpoint, asked for the speaker by name       what one gets
+    by prompt    the same, asked by one held-out recording           where the model takes prompts
+
+Judges are independent of training: the component ``listener`` (single words of its own speakers), resemblyzer where it
+is installed, recognisers by ``--judge``, and the pitch tracker of ``unisono_sound.measure``, which is another one than
+the training data's.
+
+Shapes: n samples.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from torch.nn import functional as F
+from unisono.data import derive_seed
+from unisono.errors import DataError, RequestError
+from unisono.evaluation import Report
+from unisono_sound.corpus import Manifest, Utterance, level, trim
+from unisono_sound.measure import Judge, judge
+from unisono_sound.measure.evaluate import attempt, read_corpora
+from unisono_sound.measure.judged import judged_rows
+from unisono_sound.measure.scoring import Clip
+from unisono_sound.signal import LogMel, read_audio
+
+from unisono_convert.converting import PAD_SECONDS, TRIM_DB
+from unisono_convert.measure.marks import Marked, facts_of_marks, sections_of
+from unisono_convert.measure.transfer import Transfer
+
+__all__ = ["evaluate"]
+
+RECORDING, VOCODED, TRANSFER, CONVERTED, BY_PROMPT = "recording", "vocoded", "transfer", "converted", "by prompt"
+SYSTEMS = (RECORDING, VOCODED, TRANSFER, CONVERTED, BY_PROMPT)
+
+
+@dataclass
+class Pair:
+    """A recording and the speaker into whose voice it is converted; ``waves`` by system, ``factors`` real time's."""
+
+    utterance: Utterance
+    target: str
+    source: Float[Tensor, "n"]
+    prompt: Float[Tensor, "k"] | None
+    waves: dict[str, Float[np.ndarray, "n"]] = field(default_factory=dict)
+    factors: list[float] = field(default_factory=list)
+
+
+def evaluate(
+    synthesizer: Any,
+    data: Manifest | str | Path | dict[str, str] | Sequence[str],
+    *,
+    limit: int = 60,
+    device: str | None = None,
+    checkpoint: str | Path | None = None,
+    judges: Sequence[str | Judge] = (),
+    progress: bool = True,
+) -> Report:
+    """Measure a model of conversion on held-out recordings of a corpus and return one report.
+
+    ``data`` is a manifest or what ``read_manifests`` reads; of it ``limit`` recordings are taken that the model lists
+    as held out, in turn from each of its speakers. ``judges`` mark the words that are left.
+
+    Raises ``DataError`` where nothing is left to measure, ``RequestError`` for a model without named speakers, and
+    ``MissingExtra`` without the extra ``evaluate``.
+    """
+    if device is not None:
+        synthesizer.to(device)
+    model = synthesizer.model
+    if len(model.facts.speakers) < 2:
+        message = "this model knows no two speakers by name, and pairs of speakers are measured: train one with labels"
+        raise RequestError(message, code="unsupported", path="speaker", value=list(model.facts.speakers))
+    manifest = data if isinstance(data, Manifest) else read_corpora(data)
+    failures = manifest.failures(RECORDING)
+    spec = model.mel_spec
+    pairs, beside = _pairs(model, manifest, limit, failures)
+    transfer, log_mel = Transfer(model.facts, model.vocoder), LogMel(spec)
+
+    def vocoded(pair: Pair) -> Float[np.ndarray, "n"]:
+        mel = log_mel(pair.source[None]).to(model.device)
+        made = model.vocoder.decode(mel)[0].float().cpu()
+        return F.pad(made, (0, len(pair.source) - len(made))).numpy()
+
+    def converted(pair: Pair) -> Float[np.ndarray, "n"]:
+        begun = time.perf_counter()
+        made = synthesizer(samples=pair.source, speaker=pair.target)
+        pair.factors.append((time.perf_counter() - begun) / made.seconds)
+        return made.waveform[0]
+
+    makers: dict[str, Callable[[Pair], Float[np.ndarray, "n"]]] = {
+        RECORDING: lambda pair: pair.source.numpy(),
+        VOCODED: vocoded,
+        TRANSFER: lambda pair: transfer(pair.source, pair.utterance.speaker, pair.target).numpy(),
+        CONVERTED: converted,
+        BY_PROMPT: lambda pair: synthesizer(samples=pair.source, prompt_samples=pair.prompt).waveform[0],
+    }
+    if not _takes_prompts(synthesizer, pairs):
+        del makers[BY_PROMPT]
+    bar = {"console": Console(stderr=True), "disable": not progress}
+    for pair in track(pairs, "converting", **bar):
+        for system, make in makers.items():
+            with torch.inference_mode():
+                made = attempt(failures, pair.utterance.id, system, make, pair)
+            if made is not None:
+                pair.waves[system] = made
+    listener = model.components.get("listener")
+    marked: dict[str, list[Marked]] = {system: [] for system in makers}
+    centres = facts_of_marks(beside, spec.sample_rate, listener)
+    for pair in track(pairs, "listening", **bar):
+        for system, wave in pair.waves.items():
+            found = attempt(failures, pair.utterance.id, system, centres.mark, pair, wave)
+            if found is not None:
+                marked[system].append(found)
+    sections = sections_of(marked, [factor for pair in pairs for factor in pair.factors], listener is not None)
+    told: dict[str, str] = {}
+    if judges:
+        bench = [judge(one) if isinstance(one, str) else one for one in judges]
+        clips = [
+            Clip(pair.utterance.id, system, pair.utterance.text, pair.target, wave, spec.sample_rate, None, False, spec, "")
+            for pair in pairs
+            for system, wave in pair.waves.items()
+        ]
+        rows, told = judged_rows(bench, clips, failures, progress, RECORDING)
+        sections[1].rows.extend(rows)
+    name = (synthesizer.info or {}).get("model", type(model).__name__)
+    return Report(
+        title=f"{checkpoint or name} on {len(pairs)} recordings",
+        systems=[system for system in SYSTEMS if marked.get(system)],
+        sections=[section for section in sections if section.rows],
+        facts={
+            "recordings": len(pairs),
+            "pairs of speakers": len({(pair.utterance.speaker, pair.target) for pair in pairs}),
+            "listener": "a component" if listener is not None else "none: give --component listener=FOLDER for words",
+            "resemblyzer": centres.told,
+            "vocoder": type(model.vocoder).__name__,
+            **told,
+            "threads": torch.get_num_threads(),
+            "device": str(model.device),
+        },
+        items=[mark.to_dict(system) for system, marks in marked.items() for mark in marks],
+        failures=failures,
+    )
+
+
+def _pairs(
+    model: Any, manifest: Manifest, limit: int, failures: list[dict[str, str]]
+) -> tuple[list[Pair], dict[str, list[Float[Tensor, "n"]]]]:
+    """Return what is converted, and of each speaker all held-out recordings, prepared as for training."""
+    held, names = set(model.facts.held_out), list(model.facts.speakers)
+    usable = [u for u in manifest if u.speaker in names and (u.id in held)]
+    if not usable:
+        message = "no recording of this corpus is among those that the model was kept from: give the corpus it knows"
+        raise DataError(message, code="empty", path="data", value=len(manifest))
+    of_speaker = {
+        name: sorted((u for u in usable if u.speaker == name), key=lambda u: (derive_seed("convert", u.id), u.id))
+        for name in names
+    }
+    waves: dict[str, Float[Tensor, "n"]] = {}
+    for utterance in usable:
+        found = attempt(failures, utterance.id, RECORDING, _prepared, model, utterance)
+        if found is not None:
+            waves[utterance.id] = found
+    turns = max(map(len, of_speaker.values()))
+    chosen = [own[turn] for turn in range(turns) for own in of_speaker.values() if turn < len(own)]
+    pairs = []
+    for utterance in [u for u in chosen if u.id in waves][:limit]:
+        others = [name for name in names if name != utterance.speaker]
+        count = sum(pair.utterance.speaker == utterance.speaker for pair in pairs)
+        target = others[count % len(others)]
+        prompts = [waves[u.id] for u in of_speaker[target] if u.id in waves and u.text != utterance.text]
+        pairs.append(Pair(utterance, target, waves[utterance.id], prompts[0] if prompts else None))
+    return pairs, {name: [waves[u.id] for u in own if u.id in waves] for name, own in of_speaker.items()}
+
+
+def _prepared(model: Any, utterance: Utterance) -> Float[Tensor, "n"]:
+    rate = model.mel_spec.sample_rate
+    wave, _ = trim(read_audio(utterance.audio, rate)[0], rate, TRIM_DB, PAD_SECONDS)
+    return level(wave, rate, model.facts.loudness_dbfs)
+
+
+def _takes_prompts(synthesizer: Any, pairs: Sequence[Pair]) -> bool:
+    prompts = [pair for pair in pairs if pair.prompt is not None]
+    if not prompts:
+        return False
+    try:
+        synthesizer(samples=prompts[0].source, prompt_samples=prompts[0].prompt)
+    except RequestError as error:
+        return error.code != "unsupported"
+    return True
