@@ -1,6 +1,6 @@
 """Tutor: hears the pitch and the letters of a mel; frozen, it tells StarGANv2-VC which of both must stay.
 
-The paper takes two networks of others for this, one of pitch (JDC) and one of phonemes. Here they are one model with two
+The paper takes two networks of others for this, one of pitch (JDC) and one of phonemes. Here they are one model of two
 trunks, trained by this plugin from the corpus alone: pitch from what SwiftF0 measures of the recordings, letters from
 their texts by CTC (Graves et al., ICML 2006). It is trained on recordings whose spectra are tilted at random, so that
 microphones and voices tell less.

@@ -25,7 +25,7 @@ class Joining:
     def __init__(self, vocoder: Vocoder):
         self.vocoder, self.hop = vocoder, vocoder.mel_spec.hop_length
         self.tail: Float[Tensor, "t m"] | None = None
-        self.waiting: Float[Tensor, "n"] = torch.zeros(0)
+        self.waiting: Float[Tensor, " n"] = torch.zeros(0)
 
     def push(self, mel: Float[Tensor, "t m"] | None, num_samples: int) -> Float[Tensor, "n"]:
         """Take the mel of a piece of ``num_samples``, or None for silence."""

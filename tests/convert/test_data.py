@@ -102,8 +102,6 @@ def test_letters_are_small_and_without_punctuation():
     assert letters_of(["Zero!", "O, ne", "…"]) == (" ", "e", "n", "o", "r", "z")
 
 
-
-
 def test_losses_of_pureformer_take_what_the_data_make(folder):
     from converters import make_converter
 
@@ -121,3 +119,14 @@ def test_losses_of_pureformer_take_what_the_data_make(folder):
     (by_voice, no_centres), (no_voice, by_centres) = found
     assert by_voice.any() and (no_centres is None or not no_centres.any())
     assert by_centres.any() and (no_voice is None or not no_voice.any())  # all are styled by their speakers' centres
+
+
+def test_the_noise_of_an_item_does_not_depend_on_its_batch():
+    from converters import drawn, make_converter
+    from unisono_convert.pureformer.encoders import Code
+
+    model = make_converter()
+    mask = torch.arange(9) < torch.tensor([9, 5])[:, None]
+    both = Code(drawn(2, 9, 3), drawn(2, 9, 3), mask)
+    alone = Code(*(part[1:, :5] for part in both))
+    assert torch.equal(model._noise(both, [7, 8])[1, :5], model._noise(alone, [8])[0])

@@ -93,7 +93,9 @@ def test_files_and_channels_are_heard_as_samples_are(convert, tmp_path):
     made = convert(str(tmp_path / "two.wav"), prompt=str(tmp_path / "voice.wav"))
     again = convert(samples=wave, prompt_samples=buzz(0.5, 220.0))
     assert np.array_equal(made.waveform, again.waveform) and made.waveform.shape[0] == 1
-    np.testing.assert_array_equal(made.waveform, convert(samples=wave.mean(0), prompt_samples=buzz(0.5, 220.0)).waveform)
+    np.testing.assert_array_equal(
+        made.waveform, convert(samples=wave.mean(0), prompt_samples=buzz(0.5, 220.0)).waveform
+    )
     eight = convert(samples=wave.repeat(4, 1), speaker="ann")
     assert eight.waveform.shape == (1, wave.shape[1])
 

@@ -1,7 +1,7 @@
 """Listening: what tells who speaks and which word it is, and how near two voices are.
 
-A listener is a model that hears single words of its own speakers, such as ``codec/listener``; a model that is measured
-by one has it as a component. Of any speech, resemblyzer's d-vectors tell how near two voices are, where it is installed.
+A listener is a model that hears single words of its own speakers, such as ``codec/listener``; what is measured by one
+has it as a component. Of any speech, resemblyzer's d-vectors tell how near two voices are, where it is installed.
 
 Shapes: n samples, e dimensions of a voice.
 """

@@ -101,7 +101,7 @@ def evaluate(
         pair.factors.append((time.perf_counter() - begun) / made.seconds)
         return made.waveform[0]
 
-    makers: dict[str, Callable[[Pair], Float[np.ndarray, "n"]]] = {
+    makers: dict[str, Callable[[Pair], Float[np.ndarray, " n"]]] = {
         RECORDING: lambda pair: pair.source.numpy(),
         VOCODED: vocoded,
         TRANSFER: lambda pair: transfer(pair.source, pair.utterance.speaker, pair.target).numpy(),
@@ -130,7 +130,18 @@ def evaluate(
     if judges:
         bench = [judge(one) if isinstance(one, str) else one for one in judges]
         clips = [
-            Clip(pair.utterance.id, system, pair.utterance.text, pair.target, wave, spec.sample_rate, None, False, spec, "")
+            Clip(
+                pair.utterance.id,
+                system,
+                pair.utterance.text,
+                pair.target,
+                wave,
+                spec.sample_rate,
+                None,
+                False,
+                spec,
+                "",
+            )
             for pair in pairs
             for system, wave in pair.waves.items()
         ]
@@ -169,7 +180,7 @@ def _pairs(
         name: sorted((u for u in usable if u.speaker == name), key=lambda u: (derive_seed("convert", u.id), u.id))
         for name in names
     }
-    waves: dict[str, Float[Tensor, "n"]] = {}
+    waves: dict[str, Float[Tensor, " n"]] = {}
     for utterance in usable:
         found = attempt(failures, utterance.id, RECORDING, _prepared, model, utterance)
         if found is not None:

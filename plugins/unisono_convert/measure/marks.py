@@ -72,11 +72,9 @@ class Centres:
         )  # fmt: skip
 
 
-def facts_of_marks(
-    beside: Mapping[str, Sequence[Float[Tensor, "n"]]], rate: int, listener: Listener | None
-) -> Centres:
+def facts_of_marks(beside: Mapping[str, Sequence[Float[Tensor, "n"]]], rate: int, listener: Listener | None) -> Centres:
     """Return where voices lie, from held-out recordings of each speaker."""
-    vectors: dict[str, Float[np.ndarray, "e"]] = {}
+    vectors: dict[str, Float[np.ndarray, " e"]] = {}
     hertz: dict[str, float] = {}
     for name, waves in beside.items():
         found = [track_pitch(wave.numpy(), rate, round(HOP_SECONDS * rate)) for wave in waves[:10]]

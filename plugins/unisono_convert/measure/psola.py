@@ -14,7 +14,9 @@ __all__ = ["pitch_marks", "with_pitch"]
 UNVOICED_SECONDS = 0.005
 
 
-def pitch_marks(wave: Float[np.ndarray, "n"], hertz: Float[np.ndarray, "t"], rate: int, hop: int) -> Int[np.ndarray, "p"]:
+def pitch_marks(
+    wave: Float[np.ndarray, "n"], hertz: Float[np.ndarray, "t"], rate: int, hop: int
+) -> Int[np.ndarray, "p"]:
     """Return marks one period apart, each moved to the largest sample within a fifth of a period of where it is
     expected; where ``hertz`` is 0, 5 ms apart."""
     marks, place = [0], 0

@@ -55,8 +55,8 @@ class Bypass(nn.Module):
 class StyleBlock(nn.Module):
     """One block; A are the weights of attention, styled as all that uses them::
 
-        x ─ + FF ─ + non-linear attention(A) ─ + attention(A) ─ + conv ─ + FF ─ bypass
-          ─ + attention(A) ─ + conv ─ + FF ─ BiasNorm ─ bypass ─
+    x ─ + FF ─ + non-linear attention(A) ─ + attention(A) ─ + conv ─ + FF ─ bypass
+      ─ + attention(A) ─ + conv ─ + FF ─ BiasNorm ─ bypass ─
     """
 
     def __init__(self, sizes: DecoderSizes, style_dim: int):

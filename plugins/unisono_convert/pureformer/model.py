@@ -11,7 +11,7 @@ What the papers leave open, or is different here:
 
 - ``factors``: 2 in each of four blocks is published, 16 in all. At 86 frames a second that leaves 5 codes a second,
   fewer than there are phones; the product is a parameter.
-- Sizes, weights and schedules are ours. The divergence grows to its weight over ``ramp_steps`` and spares ``free_nats``.
+- Sizes, weights and schedules are ours. The divergence grows to its weight over ``ramp_steps``; ``free_nats`` are free.
 - A frame takes the code of the cell that it was pooled into, so that any length comes out as it went in.
 - Positive and negative of a triplet are drawn with the item: of speakers where they are named, of recordings else.
 - The decoder is styled by the voice of ``style_of``: of the stretch itself as published, or of another recording of the
@@ -116,10 +116,10 @@ class Pureformer(Converter):
     def __init__(
         self,
         *,
-        content: ContentSizes = ContentSizes(),  # noqa: B008
-        speaker: SpeakerSizes = SpeakerSizes(),  # noqa: B008
+        content: ContentSizes = ContentSizes(),
+        speaker: SpeakerSizes = SpeakerSizes(),
         decoder: DecoderSizes = DecoderSizes(),  # noqa: B008
-        objective: Objective = Objective(),  # noqa: B008
+        objective: Objective = Objective(),
     ):
         super().__init__()
         self.content_sizes, self.speaker_sizes, self.decoder_sizes = content, speaker, decoder
@@ -202,9 +202,11 @@ class Pureformer(Converter):
         return list(found.split(len(batch["mel"])))
 
     def _noise(self, code: Code, seeds: list[int]) -> Float[Tensor, "b s z"]:
-        """Return normal noise, each item's its own; an item's does not depend on how far its batch is padded."""
-        drawn = [torch.randn(code.mean.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        return torch.stack(drawn).to(code.mean)
+        """Return normal noise, each item's its own and of its own length, so that it does not depend on its batch."""
+        noise = torch.zeros_like(code.mean)
+        for row, seed, cells in zip(noise, seeds, code.mask.sum(1).tolist(), strict=True):
+            row[:cells] = torch.randn(cells, row.shape[1], generator=torch.Generator().manual_seed(seed)).to(row)
+        return noise
 
     def units(self, batch: dict[str, Any]) -> dict[str, int]:
         return {"frames": int(batch["mel_lengths"].sum())}

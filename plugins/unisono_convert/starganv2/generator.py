@@ -58,8 +58,8 @@ def widths(dim: int, max_dim: int, count: int) -> Iterator[tuple[int, int]]:
 
 
 class PitchBlock(nn.Module):
-    """Pitch features on the bottleneck's grid: ``norm ─ lrelu ─ conv 3 ─ norm ─ lrelu ─ conv 3``, added to a projection,
-    and averaged over the frames of a step. With normalisation the level of the pitch is gone, and its contour stays."""
+    """Pitch features on the bottleneck's grid: ``norm ─ lrelu ─ conv 3 ─ norm ─ lrelu ─ conv 3``, added to a projection
+    and averaged over the frames of a step."""
 
     def __init__(self, features: int, dim: int, factor: int):
         super().__init__()
@@ -80,8 +80,8 @@ class PitchBlock(nn.Module):
 class Generator(nn.Module):
     """::
 
-        mel ─ conv 3 ─ IN block × 4, halved ─ IN block × 2 ─(+)─ AdaIN block × 2 ─ AdaIN block × 4, doubled ─ IN ─ conv 1
-        pitch features ─ IN ─ conv, averaged ───────────────┘        └ style ─────────┘
+    mel ─ conv 3 ─ IN block × 4, halved ─ IN block × 2 ─(+)─ AdaIN block × 2 ─ AdaIN block × 4, doubled ─ conv 1
+    pitch features ─ IN ─ conv, averaged ───────────────┘        └ style ─────────┘
     """
 
     def __init__(self, num_mels: int, sizes: GeneratorSizes, style_dim: int):

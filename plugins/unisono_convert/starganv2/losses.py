@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["adversarial", "contour", "gradient_penalty", "loudness_change", "log_energy"]
+__all__ = ["adversarial", "contour", "gradient_penalty", "log_energy", "loudness_change"]
 
 LOUDEST_LOGIT = 10.0
 FREE_CHANGE = 0.5

@@ -121,7 +121,7 @@ class StarGANv2(Adversarial, Converter):
         mapping: MappingSizes = MappingSizes(),  # noqa: B008
         encoder: EncoderSizes = EncoderSizes(),  # noqa: B008
         style_dim: int = 64,
-        objective: Objective = Objective(),  # noqa: B008
+        objective: Objective = Objective(),
         judges_lr: float = 1.0,
     ):
         super().__init__()

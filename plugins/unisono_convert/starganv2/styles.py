@@ -4,6 +4,7 @@ Shapes: b batch, t frames, m mel channels, z latent, e style, k speakers.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -47,7 +48,7 @@ class Mapping(nn.Module):
     def __init__(self, sizes: MappingSizes, num_speakers: int, style_dim: int):
         super().__init__()
         inner = [sizes.latent_dim] + [sizes.dim] * sizes.num_layers
-        self.shared: Modules[nn.Linear] = Modules(nn.Linear(a, b) for a, b in zip(inner, inner[1:], strict=False))
+        self.shared: Modules[nn.Linear] = Modules(nn.Linear(a, b) for a, b in pairwise(inner))
         self.own: Modules[SpeakerHead] = Modules(SpeakerHead(sizes, style_dim) for _ in range(num_speakers))
 
     def forward(self, latent: Float[Tensor, "b z"], speaker: Int[Tensor, " b"]) -> Float[Tensor, "b e"]:
@@ -61,9 +62,7 @@ class SpeakerHead(nn.Module):
 
     def __init__(self, sizes: MappingSizes, style_dim: int):
         super().__init__()
-        self.inner: Modules[nn.Linear] = Modules(
-            nn.Linear(sizes.dim, sizes.dim) for _ in range(sizes.num_layers - 1)
-        )
+        self.inner: Modules[nn.Linear] = Modules(nn.Linear(sizes.dim, sizes.dim) for _ in range(sizes.num_layers - 1))
         self.out = nn.Linear(sizes.dim, style_dim)
 
     def forward(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
