@@ -9,11 +9,11 @@ plugin = Plugin(
     models={
         "pureformer": "unisono_convert.pureformer.model:Pureformer",
         "starganv2": "unisono_convert.starganv2.model:StarGANv2",
-        "tutor": "unisono_convert.tutor:Tutor",
+        "tutor": "unisono_convert.tutor.model:Tutor",
     },
     data={
         "speakers": "unisono_convert.corpus.data:SpeakerData",
-        "espeak": "unisono_convert.corpus.data:EspeakSpeakers",
+        "espeak": "unisono_convert.corpus.made:EspeakSpeakers",
     },
     evaluators={
         "pureformer": "unisono_convert.measure.evaluate:evaluate",

@@ -24,14 +24,16 @@ from unisono import Audio, Model
 from unisono.batching import Progress
 from unisono.errors import CheckpointError, RequestError, did_you_mean
 from unisono.model import OnStep
+from unisono.recipe import data_of
 from unisono.stopping import may_stop
-from unisono_sound.corpus import level, trim
+from unisono_sound.corpus import SoundOptions
 from unisono_sound.measure import Listener
 from unisono_sound.precision import check_precision
-from unisono_sound.signal import LogMel, resample
+from unisono_sound.signal import LogMel
 from unisono_sound.vocoder import Vocoder
 
 from unisono_convert.corpus.facts import ConversionFacts
+from unisono_convert.prompts import buzz, prompt_of
 from unisono_convert.request import ConversionRequest
 from unisono_convert.sound import loudness, pieces, resampled, source_of
 from unisono_convert.vocoding import Joining, check_vocoder
@@ -42,10 +44,6 @@ LONGEST_SECONDS, SHORTEST_SECONDS = 20.0, 3.0
 """Of the pieces that are converted at once: as the longest training recording, between these."""
 SILENT_DBFS, FAINTER_DB = -70.0, 50.0
 """A piece whose loudest 20 ms are below this, or so much below the sound's loudest, is silent."""
-PROMPT_SECONDS = (0.3, 60.0)
-"""How short and how long a prompt may be."""
-TRIM_DB, PAD_SECONDS = 45.0, 0.06
-"""Of prompts, as training recordings are trimmed."""
 Voice = Float[Tensor, "1 e"]
 
 
@@ -138,29 +136,15 @@ class Converter(Model):
             raise RequestError(message, code="unknown", path="speaker", value=name)
         return known.index(name)
 
+    @property
+    def sound(self) -> SoundOptions:
+        """How training recordings were trimmed and levelled."""
+        options = data_of(self.recipe).get("sound") or {}
+        return SoundOptions(**{**options, "loudness_dbfs": self.facts.loudness_dbfs})
+
     def prompt(self, request: ConversionRequest) -> Float[Tensor, "t m"]:
         """Return the log mel of a request's prompt, treated as training recordings were; raises ``RequestError``."""
-        field = "prompt" if request.prompt is not None else "prompt_samples"
-        rate = self.mel_spec.sample_rate
-        source = source_of(request.prompt, request.prompt_samples, request.prompt_rate or rate, field)
-        shortest, longest = PROMPT_SECONDS
-        held, count = [], 0
-        for block in source.blocks():
-            held.append(block)
-            count += len(block)
-            if count > longest * source.rate:
-                message = f"the prompt is longer than {longest:g} s: give a shorter one"
-                raise RequestError(message, code="limit", path=field, value=longest)
-        wave = torch.from_numpy(np.concatenate(held))
-        if len(wave) < shortest * source.rate:
-            seconds = len(wave) / source.rate
-            message = f"the prompt holds {seconds:.2f} s: give at least {shortest:g} s"
-            raise RequestError(message, code="range", path=field, value=seconds)
-        if float(wave.abs().max()) < 1e-3:
-            message = "the prompt is silent: give a recording of a voice"
-            raise RequestError(message, code="empty", path=field, value=request.prompt)
-        wave, _ = trim(resample(wave, source.rate, rate), rate, TRIM_DB, PAD_SECONDS)
-        wave = level(wave, rate, self.facts.loudness_dbfs)
+        wave = prompt_of(request, self.mel_spec.sample_rate, self.sound)
         return self.log_mel(self._whole(wave)[None].to(self.device))[0]
 
     # ---- conversion ----------------------------------------------------------------------------
@@ -220,7 +204,7 @@ class Converter(Model):
     def preview_requests(self) -> list[ConversionRequest]:
         """Two buzzes, which say nothing, in the first two voices: what is shown is that they come out."""
         rate = self.mel_spec.sample_rate
-        buzzes = [_buzz(hertz, rate) for hertz in (110.0, 220.0)]
+        buzzes = [buzz(hertz, rate) for hertz in (110.0, 220.0)]
         if not self.facts.speakers:
             return [self.Request(samples=one, prompt_samples=other) for one, other in (buzzes, buzzes[::-1])]
         names = (*self.facts.speakers, *self.facts.speakers)[:2]
@@ -239,13 +223,6 @@ class Converter(Model):
             {"samples": first, "prompt_samples": second},
         ]
         return [*previews, *(self.Request(**fields) for fields in others)]
-
-
-def _buzz(hertz: float, rate: int) -> list[float]:
-    """Half a second of a tone with harmonics that swells and fades."""
-    seconds = np.arange(rate // 2) / rate
-    tone = sum(np.sin(2 * np.pi * hertz * k * seconds) / k for k in range(1, 9))
-    return (0.1 * np.asarray(tone) * np.sin(np.pi * seconds / seconds[-1])).tolist()
 
 
 def _loudest(wave: Float[Tensor, "n"], rate: int) -> float:

@@ -9,7 +9,8 @@ import torch
 from converters import MEL, buzz
 from refused import refused
 from unisono.errors import DataError
-from unisono_convert.corpus.data import SpeakerData, letters_of
+from unisono_convert.corpus.data import SpeakerData
+from unisono_convert.corpus.read import letters_of
 from unisono_sound.signal import MelSpec
 
 SPEC = MelSpec(**MEL)

@@ -102,7 +102,7 @@ def test_the_decoder_hears_the_style():
 
 def test_sizes_that_cannot_be_are_refused():
     from unisono_convert.networks.conformer import ConformerSizes
-    from unisono_convert.pureformer.model import ContentSizes, Objective
+    from unisono_convert.pureformer.sizes import ContentSizes, Objective
 
     with refused(RecipeError, "value", "dim", value=18):
         ConformerSizes(dim=18, num_heads=4)

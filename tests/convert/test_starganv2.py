@@ -179,7 +179,7 @@ def test_a_game_is_two_steps_each_and_counts_as_one(tmp_path, monkeypatch):
 
 
 def test_prompts_and_tutors_that_do_not_fit_are_refused(model):
-    from unisono_convert.tutor import Tutor
+    from unisono_convert.tutor.model import Tutor
 
     with refused(RequestError, "unsupported", "prompt", value=["ann", "bob"]):
         Synthesizer(model)(samples=buzz(), prompt_samples=buzz())

@@ -7,7 +7,7 @@ from converters import buzz, conversion_facts, drawn
 from refused import refused
 from unisono import Synthesizer
 from unisono.errors import RequestError
-from unisono_convert.tutor import Tutor, untrained
+from unisono_convert.tutor.model import Tutor, untrained
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,4 @@
-"""Corpora to train conversion on: recordings of speakers (``convert/speakers``), and speech made on the spot
-(``convert/espeak``).
+"""Corpora to train conversion on: recordings of speakers (``convert/speakers``).
 
 From a recording to an item::
 
@@ -13,40 +12,23 @@ Shapes: t frames, m mel channels.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from unisono.data import Audit, DataModule, Drop, collate_items, prepare_features
 from unisono.errors import DataError, did_you_mean
-from unisono.files import is_folder
-from unisono_sound.corpus import (
-    AudioLimits,
-    FrontEndOptions,
-    MadeOptions,
-    MadeSpeech,
-    Manifest,
-    SoundOptions,
-    Utterance,
-    find_audio,
-    read_manifests,
-    read_speech,
-    same_sentence,
-)
-from unisono_sound.corpus.recording import moments, sums
-from unisono_sound.signal import LogMel, MelSpec, pitch
+from unisono_sound.corpus import AudioLimits, Manifest, SoundOptions, Utterance
+from unisono_sound.corpus.recording import moments
+from unisono_sound.signal import MelSpec
 
-from unisono_convert.corpus.facts import ChannelSpread, ConversionFacts, Spread
+from unisono_convert.corpus.facts import ConversionFacts, Spread
 from unisono_convert.corpus.items import BESIDE, Recording, SpeakerSet
+from unisono_convert.corpus.read import channels_of, extract, letters_of, recordings_of
 
 HOLD_BYTES = 2**30
 """A corpus with features below this size is kept in memory."""
-LOWEST_HZ, HIGHEST_HZ = 50.0, 600.0
 
 
 class SpeakerData(DataModule):
@@ -96,7 +78,7 @@ class SpeakerData(DataModule):
     def prepare(self, progress: bool = True) -> Audit:
         """Read recordings, make what the cache lacks, split; return what was kept and dropped."""
         audit = Audit("recordings")
-        manifest = _recordings(self.root)
+        manifest = recordings_of(self.root)
         manifest.tell(audit)
         self._check_speakers(manifest)
         sound, told = self.sound, [utterance for utterance in manifest if self._wanted(utterance, audit)]
@@ -188,11 +170,11 @@ class SpeakerData(DataModule):
             voiced = [facts["pitch"] for facts in own]
             mean, std = moments(voiced if sum(row[2] for row in voiced) else everyone)
             pitches[name] = Spread(float(mean), float(std))
-            voices[name] = _channels([facts["mel"] for facts in own])
+            voices[name] = channels_of([facts["mel"] for facts in own])
         return ConversionFacts(
             speakers=tuple(self.speakers),
             mel_spec=self.mel,
-            mel=_channels([facts["mel"] for _, facts in rows]),
+            mel=channels_of([facts["mel"] for _, facts in rows]),
             pitch=pitches,
             voices=voices,
             loudness_dbfs=self.sound.loudness_dbfs,
@@ -209,94 +191,6 @@ class SpeakerData(DataModule):
         for name in BESIDE:
             batch[f"{name}_lengths"] = torch.tensor([len(item[name]) for item in items])
         return batch
-
-
-class EspeakSpeakers(MadeSpeech, SpeakerData):
-    """A corpus of espeak-ng's voices: made on the spot, no download.
-
-    Args:
-        made: what is said, and how; each of its voices is a speaker.
-        language: what the sentences are read as.
-        crop_frames, reference_frames, val_size, mel, num_processes, batch_size, num_workers: as in
-            ``convert/speakers``.
-    """
-
-    def __init__(
-        self,
-        *,
-        made: MadeOptions = MadeOptions(voices=("plain", "f2", "m3", "f5")),  # noqa: B008
-        language: str = "en-us",
-        crop_frames: int = 128,
-        reference_frames: int = 128,
-        val_size: float = 0.05,
-        mel: MelSpec = MelSpec(),  # noqa: B008
-        num_processes: int | None = None,
-        batch_size: int = 16,
-        num_workers: int = 0,
-    ):
-        self.made, self.reading = made, FrontEndOptions(language=language)
-        super().__init__(
-            root="",
-            crop_frames=crop_frames,
-            reference_frames=reference_frames,
-            val_size=val_size,
-            mel=mel,
-            sound=SoundOptions(trim_db=0.0),
-            num_processes=num_processes,
-            batch_size=batch_size,
-            num_workers=num_workers,
-        )
-
-
-def extract(
-    utterance: Utterance,
-    spec: MelSpec,
-    limits: AudioLimits,
-    trim_db: float,
-    pad_seconds: float,
-    loudness_dbfs: float | None,
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Compute one recording's mel and pitch; facts hold its length and the sums for statistics."""
-    wave, cut_seconds = read_speech(utterance, spec, limits, trim_db, pad_seconds, loudness_dbfs)
-    mel, hertz = LogMel(spec)(wave[None])[0], pitch(wave, spec, LOWEST_HZ, HIGHEST_HZ)
-    return {"mel": mel, "pitch": hertz}, {
-        "seconds": len(wave) / spec.sample_rate,
-        "cut_seconds": cut_seconds,
-        "mel": sums(mel),
-        "pitch": sums(hertz[hertz > 0].double().log()),
-    }
-
-
-def letters_of(texts: Sequence[str]) -> tuple[str, ...]:
-    """Return the characters of texts in small letters, punctuation left out; words are parted by a space."""
-    return tuple(sorted({letter for text in texts for letter in spelled(text)}))
-
-
-def spelled(text: str) -> str:
-    """Return a text as ``letters_of`` counts it."""
-    return same_sentence(text) if any(letter.isalnum() for letter in text) else ""
-
-
-def _channels(rows: Sequence[list]) -> ChannelSpread:
-    mean, std = moments(rows)
-    return ChannelSpread(tuple(mean.tolist()), tuple(std.tolist()))
-
-
-def _recordings(root: str | list[str] | dict[str, str]) -> Manifest:
-    """Read recordings with texts or without: a folder without a list is taken as it is."""
-    folder = Path(root).expanduser() if isinstance(root, str) and root else None
-    if folder is not None and is_folder(folder):
-        listed = (folder / "metadata.csv").is_file() or is_folder(folder / "recordings")
-        return read_manifests(str(folder)) if listed else _by_folders(find_audio(folder))
-    return read_manifests(root)
-
-
-def _by_folders(found: Manifest) -> Manifest:
-    """Name speakers after the folders that lie side by side below the root, as VCTK has them."""
-    named = {utterance.id: utterance.id.partition("/")[0] for utterance in found if "/" in utterance.id}
-    if len(set(named.values())) < 2:
-        return found
-    return replace(found, utterances=tuple(replace(u, speaker=named.get(u.id, u.speaker)) for u in found))
 
 
 def _refused(name: str, value: Any, why: str, code: Any) -> DataError:

@@ -17,7 +17,6 @@ Shapes: n samples.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,38 +25,24 @@ import torch
 from jaxtyping import Float
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor
 from torch.nn import functional as F
-from unisono.data import derive_seed
-from unisono.errors import DataError, RequestError
+from unisono.errors import RequestError
 from unisono.evaluation import Report
-from unisono_sound.corpus import Manifest, Utterance, level, trim
+from unisono_sound.corpus import Manifest
 from unisono_sound.measure import Judge, judge
 from unisono_sound.measure.evaluate import attempt, read_corpora
 from unisono_sound.measure.judged import judged_rows
 from unisono_sound.measure.scoring import Clip
-from unisono_sound.signal import LogMel, read_audio
+from unisono_sound.signal import LogMel
 
-from unisono_convert.converting import PAD_SECONDS, TRIM_DB
 from unisono_convert.measure.marks import Marked, facts_of_marks, sections_of
+from unisono_convert.measure.pairs import RECORDING, Pair, pairs_of
 from unisono_convert.measure.transfer import Transfer
 
 __all__ = ["evaluate"]
 
-RECORDING, VOCODED, TRANSFER, CONVERTED, BY_PROMPT = "recording", "vocoded", "transfer", "converted", "by prompt"
+VOCODED, TRANSFER, CONVERTED, BY_PROMPT = "vocoded", "transfer", "converted", "by prompt"
 SYSTEMS = (RECORDING, VOCODED, TRANSFER, CONVERTED, BY_PROMPT)
-
-
-@dataclass
-class Pair:
-    """A recording and the speaker into whose voice it is converted; ``waves`` by system, ``factors`` real time's."""
-
-    utterance: Utterance
-    target: str
-    source: Float[Tensor, "n"]
-    prompt: Float[Tensor, "k"] | None
-    waves: dict[str, Float[np.ndarray, "n"]] = field(default_factory=dict)
-    factors: list[float] = field(default_factory=list)
 
 
 def evaluate(
@@ -87,7 +72,7 @@ def evaluate(
     manifest = data if isinstance(data, Manifest) else read_corpora(data)
     failures = manifest.failures(RECORDING)
     spec = model.mel_spec
-    pairs, beside = _pairs(model, manifest, limit, failures)
+    pairs, beside = pairs_of(model, manifest, limit, failures)
     transfer, log_mel = Transfer(model.facts, model.vocoder), LogMel(spec)
 
     def vocoded(pair: Pair) -> Float[np.ndarray, "n"]:
@@ -165,42 +150,6 @@ def evaluate(
         items=[mark.to_dict(system) for system, marks in marked.items() for mark in marks],
         failures=failures,
     )
-
-
-def _pairs(
-    model: Any, manifest: Manifest, limit: int, failures: list[dict[str, str]]
-) -> tuple[list[Pair], dict[str, list[Float[Tensor, "n"]]]]:
-    """Return what is converted, and of each speaker all held-out recordings, prepared as for training."""
-    held, names = set(model.facts.held_out), list(model.facts.speakers)
-    usable = [u for u in manifest if u.speaker in names and (u.id in held)]
-    if not usable:
-        message = "no recording of this corpus is among those that the model was kept from: give the corpus it knows"
-        raise DataError(message, code="empty", path="data", value=len(manifest))
-    of_speaker = {
-        name: sorted((u for u in usable if u.speaker == name), key=lambda u: (derive_seed("convert", u.id), u.id))
-        for name in names
-    }
-    waves: dict[str, Float[Tensor, " n"]] = {}
-    for utterance in usable:
-        found = attempt(failures, utterance.id, RECORDING, _prepared, model, utterance)
-        if found is not None:
-            waves[utterance.id] = found
-    turns = max(map(len, of_speaker.values()))
-    chosen = [own[turn] for turn in range(turns) for own in of_speaker.values() if turn < len(own)]
-    pairs = []
-    for utterance in [u for u in chosen if u.id in waves][:limit]:
-        others = [name for name in names if name != utterance.speaker]
-        count = sum(pair.utterance.speaker == utterance.speaker for pair in pairs)
-        target = others[count % len(others)]
-        prompts = [waves[u.id] for u in of_speaker[target] if u.id in waves and u.text != utterance.text]
-        pairs.append(Pair(utterance, target, waves[utterance.id], prompts[0] if prompts else None))
-    return pairs, {name: [waves[u.id] for u in own if u.id in waves] for name, own in of_speaker.items()}
-
-
-def _prepared(model: Any, utterance: Utterance) -> Float[Tensor, "n"]:
-    rate = model.mel_spec.sample_rate
-    wave, _ = trim(read_audio(utterance.audio, rate)[0], rate, TRIM_DB, PAD_SECONDS)
-    return level(wave, rate, model.facts.loudness_dbfs)
 
 
 def _takes_prompts(synthesizer: Any, pairs: Sequence[Pair]) -> bool:

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 from unisono_sound.signal import LogMel, pitch
 
-from unisono_convert.corpus.data import HIGHEST_HZ, LOWEST_HZ
 from unisono_convert.corpus.facts import ChannelSpread, ConversionFacts
+from unisono_convert.corpus.read import HIGHEST_HZ, LOWEST_HZ
 from unisono_convert.measure.psola import with_pitch
 
 __all__ = ["Transfer", "moved_mel", "moved_pitch"]

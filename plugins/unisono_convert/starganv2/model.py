@@ -21,7 +21,6 @@ Shapes: b batch, t frames, m mel channels, z latent, e style, k speakers.
 """
 
 from collections.abc import Mapping as MappingOf
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -36,6 +35,7 @@ from unisono_convert.converting import Converter
 from unisono_convert.networks.maps import everywhere
 from unisono_convert.starganv2.generator import Generator, GeneratorSizes
 from unisono_convert.starganv2.losses import adversarial, contour, gradient_penalty, loudness_change
+from unisono_convert.starganv2.objective import Objective
 from unisono_convert.starganv2.styles import (
     Discriminator,
     EncoderSizes,
@@ -44,45 +44,13 @@ from unisono_convert.starganv2.styles import (
     StyleEncoder,
     of_speaker,
 )
-from unisono_convert.tutor import Tutor
+from unisono_convert.tutor.model import Tutor
 
-__all__ = ["Objective", "StarGANv2"]
+__all__ = ["StarGANv2"]
 
 Phase = Literal["drawn", "read"]
 PHASES: tuple[Phase, ...] = ("drawn", "read")
 TILT = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Objective:
-    """Weights of the losses, as published.
-
-    adversarial, classifier, style, diversity, content, pitch, loudness, cycle: of the generator. diversity is made
-        larger, not smaller.
-    penalty, source, consistency: of the judges: R1, the classifier's, and that of the discriminator under a tilt.
-    classifier_start, consistency_start: steps from which these two count (epochs 50 and 30 as published).
-    cycle_every: the cycle is closed in each so-manieth step; 1 as published.
-    """
-
-    adversarial: float = 2.0
-    classifier: float = 0.5
-    style: float = 1.0
-    diversity: float = 1.0
-    content: float = 10.0
-    pitch: float = 5.0
-    loudness: float = 1.0
-    cycle: float = 5.0
-    penalty: float = 1.0
-    source: float = 0.1
-    consistency: float = 10.0
-    classifier_start: int = 60000
-    consistency_start: int = 36000
-    cycle_every: int = 1
-
-    def __post_init__(self):
-        if self.cycle_every < 1:
-            message = f"model.objective.cycle_every={self.cycle_every} must be at least 1"
-            raise RecipeError(message, code="range", path="model.objective.cycle_every", value=self.cycle_every)
 
 
 class StarGANv2(Adversarial, Converter):
@@ -108,7 +76,7 @@ class StarGANv2(Adversarial, Converter):
     component_kinds: ClassVar[dict[str, Any]] = {**Converter.component_kinds, "tutor": Tutor}
     builtin_components: ClassVar[dict[str, str]] = {
         **Converter.builtin_components,
-        "untrained": "unisono_convert.tutor:untrained",
+        "untrained": "unisono_convert.tutor.model:untrained",
     }
     deterministic: ClassVar[bool] = False
     salt: ClassVar[str] = "starganv2"
@@ -121,7 +89,7 @@ class StarGANv2(Adversarial, Converter):
         mapping: MappingSizes = MappingSizes(),  # noqa: B008
         encoder: EncoderSizes = EncoderSizes(),  # noqa: B008
         style_dim: int = 64,
-        objective: Objective = Objective(),
+        objective: Objective = Objective(),  # noqa: B008
         judges_lr: float = 1.0,
     ):
         super().__init__()

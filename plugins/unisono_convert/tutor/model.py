@@ -9,64 +9,33 @@ Shapes: b batch, t frames, m mel channels, d channels, l letters with the blank.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono import Audio, Model
 from unisono.errors import RequestError
 from unisono.media import Curve
 from unisono.model import OnStep
-from unisono.nn.convnext import ConvNeXtBlock
-from unisono.nn.modules import Modules
-from unisono.request import FILE, Request
 from unisono_sound.corpus import level
 from unisono_sound.precision import check_precision
 from unisono_sound.signal import LogMel, resample
 
-from unisono_convert.corpus.data import spelled
 from unisono_convert.corpus.facts import ConversionFacts
-from unisono_convert.request import HIGHEST_RATE, LOWEST_RATE, Samples
+from unisono_convert.corpus.read import spelled
 from unisono_convert.sound import source_of
+from unisono_convert.tutor.networks import Heard, Trunk
+from unisono_convert.tutor.request import TutorRequest
 
-__all__ = ["Heard", "Tutor", "untrained"]
+__all__ = ["Tutor", "untrained"]
 
 SECONDS = (0.1, 60.0)
 """How short and how long a recording may be."""
 FALLBACK = (5.0, 0.3)
 """Mean and deviation of log hertz where no speaker's are known."""
-
-
-class Heard(NamedTuple):
-    """What is heard in each frame; ``letters`` is None where the tutor knows none."""
-
-    hertz: Float[Tensor, "b t"]
-    voiced: Float[Tensor, "b t"]
-    pitch_features: Float[Tensor, "b t d"]
-    letters: Float[Tensor, "b t l"] | None
-    letter_features: Float[Tensor, "b t d"] | None
-
-
-class Trunk(nn.Module):
-    """``mel [b, t, m] ─ conv 5 ─ LayerNorm ─ ConvNeXt × num_blocks ─ [b, t, d]``"""
-
-    def __init__(self, num_mels: int, dim: int, num_blocks: int):
-        super().__init__()
-        self.embed = nn.Conv1d(num_mels, dim, 5, padding=2)
-        self.norm = nn.LayerNorm(dim)
-        self.blocks: Modules[ConvNeXtBlock] = Modules(
-            ConvNeXtBlock(dim, 2 * dim, layer_scale=1 / num_blocks) for _ in range(num_blocks)
-        )
-
-    def forward(self, mel: Float[Tensor, "b t m"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
-        x = self.norm(self.embed((mel * mask[..., None]).mT).mT)
-        for block in self.blocks:
-            x = block(x, mask)
-        return x * mask[..., None]
 
 
 class Tutor(Model):
@@ -78,24 +47,7 @@ class Tutor(Model):
             line over the mel channels is added to the log mel.
     """
 
-    class Request(Request):
-        """A recording to listen to: a file, or samples."""
-
-        audio: str | None = Field(default=None, description="path of a recording", json_schema_extra=FILE)
-        samples: Samples = Field(default=None, description="samples from -1 to 1: [n], or [c, n], averaged")
-        sample_rate: int | None = Field(
-            default=None, ge=LOWEST_RATE, le=HIGHEST_RATE, description="of the samples; default: the model's own"
-        )
-
-        @model_validator(mode="after")
-        def _one_source(self):
-            if (self.audio is None) == (self.samples is None):
-                raise RequestError("give either audio, a path, or samples", code="conflict", path="audio")
-            if self.audio is not None and self.sample_rate is not None:
-                message = "sample_rate is that of samples: a file says its own"
-                raise RequestError(message, code="conflict", path="sample_rate")
-            return self
-
+    Request: ClassVar[type[TutorRequest]] = TutorRequest
     Media: ClassVar[type[Audio]] = Audio
     Facts: ClassVar[type[ConversionFacts]] = ConversionFacts
     facts: ConversionFacts

@@ -1,0 +1,1 @@
+"""The tutor of StarGANv2-VC: pitch and letters, heard from mels."""
