@@ -125,11 +125,16 @@ class Converter(Model):
             return self.voice_named(self.speaker_id(request.speaker), self.request_generator(request, generator))
         return self.voice_heard(self.standardised(self.prompt(request))[None])
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The speakers that can be asked for by name, in the order of their numbers."""
+        return self.facts.speakers
+
     def speaker_id(self, name: str) -> int:
         """Return a speaker's number; raises ``RequestError`` for one that is not known."""
-        known = list(self.facts.speakers)
+        known = list(self.named)
         if not known:
-            message = "this model was trained without the names of speakers: give a prompt"
+            message = "this model did not learn voices by name: give a prompt"
             raise RequestError(message, code="unsupported", path="speaker", value=name)
         if name not in known:
             message = f"unknown speaker {name!r}{did_you_mean(name, known)}; give a prompt for a new voice"
@@ -205,9 +210,9 @@ class Converter(Model):
         """Two buzzes, which say nothing, in the first two voices: what is shown is that they come out."""
         rate = self.mel_spec.sample_rate
         buzzes = [buzz(hertz, rate) for hertz in (110.0, 220.0)]
-        if not self.facts.speakers:
+        if not self.named:
             return [self.Request(samples=one, prompt_samples=other) for one, other in (buzzes, buzzes[::-1])]
-        names = (*self.facts.speakers, *self.facts.speakers)[:2]
+        names = (*self.named, *self.named)[:2]
         return [self.Request(samples=buzz, speaker=name) for buzz, name in zip(buzzes, names, strict=True)]
 
     def check_requests(self) -> list[ConversionRequest]:

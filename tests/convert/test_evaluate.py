@@ -96,11 +96,12 @@ HELD = [f"{name}-{word}" for name in ("ann", "bob") for word in ("one", "two")]
 def test_a_report_has_all_systems_and_asks_the_listener(corpus):
     from unisono_convert.measure.evaluate import evaluate
 
-    model = make_converter(held_out=HELD)
+    model = make_converter(held_out=HELD, held_out_speakers=["eve"])
     assert isinstance(Ear(), Listener)
     model.attach("listener", Ear())
     report = evaluate(Synthesizer(model), str(corpus), limit=3, progress=False)
-    assert report.systems == ["recording", "vocoded", "transfer", "converted", "by prompt"] and not report.failures
+    assert report.systems == ["recording", "vocoded", "transfer", "converted", "by prompt", "strangers"]
+    assert not report.failures and report.facts["strangers"] == "eve"
     rows = {row.measure: row.values for section in report.sections for row in section.rows}
     into_bob = 100 * 2 / 3  # of three recordings two are ann's
     assert rows["heard as the target"]["converted"] == pytest.approx(into_bob)

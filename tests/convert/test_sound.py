@@ -173,5 +173,8 @@ def test_without_a_vocoder_it_is_said_how_to_give_one(convert):
 def test_a_model_without_names_takes_prompts_only():
     model = Synthesizer(make_converter(speakers=[], pitch={}, voices={}))
     assert model(samples=buzz(), prompt_samples=buzz(0.5, 200.0)).waveform.any()
-    with refused(RequestError, "unsupported", "speaker", value="ann"):
-        model(samples=buzz(), speaker="ann")
+    unlearnt = Synthesizer(make_converter("convert/pureformer-tiny", "--model.objective.speaker=0"))
+    for one in (model, unlearnt):
+        assert all(request.speaker is None for request in one.model.check_requests())
+        with refused(RequestError, "unsupported", "speaker", value="ann"):
+            one(samples=buzz(), speaker="ann")

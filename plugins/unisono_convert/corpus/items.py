@@ -94,7 +94,8 @@ class SpeakerSet:
             known = self.of_speaker[strangers[_below(len(strangers), generator)]]
             return self.pool[known[_below(len(known), generator)]], self.pool[known[_below(len(known), generator)]]
         strangers = [other for other in self.pool if other is not recording]
-        return (strangers[_below(len(strangers), generator)],) * 2
+        stranger = strangers[_below(len(strangers), generator)]
+        return stranger, stranger
 
     def _stretch(self, recording: Recording, generator: torch.Generator) -> Float[Tensor, "t m"]:
         start = self._start(recording, self.reference_frames, generator)

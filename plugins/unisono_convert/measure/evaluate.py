@@ -7,6 +7,7 @@ Held-out recordings are converted, each into the voice of another speaker, so th
     transfer     statistics of pitch and mel in place of others      what a network must beat
     converted    the checkpoint, asked for the speaker by name       what one gets
     by prompt    the same, asked by one held-out recording           where the model takes prompts
+    strangers    into voices that were left out of training          where there are some, by one recording
 
 Judges are independent of training: the component ``listener`` (single words of its own speakers), resemblyzer where it
 is installed, recognisers by ``--judge``, and the pitch tracker of ``unisono_sound.measure``, which is another one than
@@ -30,19 +31,19 @@ from unisono.errors import RequestError
 from unisono.evaluation import Report
 from unisono_sound.corpus import Manifest
 from unisono_sound.measure import Judge, judge
-from unisono_sound.measure.evaluate import attempt, read_corpora
+from unisono_sound.measure.evaluate import attempt
 from unisono_sound.measure.judged import judged_rows
 from unisono_sound.measure.scoring import Clip
 from unisono_sound.signal import LogMel
 
 from unisono_convert.measure.marks import Marked, facts_of_marks, sections_of
-from unisono_convert.measure.pairs import RECORDING, Pair, pairs_of
+from unisono_convert.measure.pairs import RECORDING, Pair, corpus_of, pairs_of, pairs_with_strangers
 from unisono_convert.measure.transfer import Transfer
 
 __all__ = ["evaluate"]
 
-VOCODED, TRANSFER, CONVERTED, BY_PROMPT = "vocoded", "transfer", "converted", "by prompt"
-SYSTEMS = (RECORDING, VOCODED, TRANSFER, CONVERTED, BY_PROMPT)
+VOCODED, TRANSFER, CONVERTED, BY_PROMPT, STRANGERS = "vocoded", "transfer", "converted", "by prompt", "strangers"
+SYSTEMS = (RECORDING, VOCODED, TRANSFER, CONVERTED, BY_PROMPT, STRANGERS)
 
 
 def evaluate(
@@ -66,10 +67,10 @@ def evaluate(
     if device is not None:
         synthesizer.to(device)
     model = synthesizer.model
-    if len(model.facts.speakers) < 2:
+    if len(model.named) < 2:
         message = "this model knows no two speakers by name, and pairs of speakers are measured: train one with labels"
-        raise RequestError(message, code="unsupported", path="speaker", value=list(model.facts.speakers))
-    manifest = data if isinstance(data, Manifest) else read_corpora(data)
+        raise RequestError(message, code="unsupported", path="speaker", value=list(model.named))
+    manifest = corpus_of(data)
     failures = manifest.failures(RECORDING)
     spec = model.mel_spec
     pairs, beside = pairs_of(model, manifest, limit, failures)
@@ -93,19 +94,22 @@ def evaluate(
         CONVERTED: converted,
         BY_PROMPT: lambda pair: synthesizer(samples=pair.source, prompt_samples=pair.prompt).waveform[0],
     }
+    prompted = makers[BY_PROMPT]
+    strange = pairs_with_strangers(model, manifest, pairs, beside, failures)
     if not _takes_prompts(synthesizer, pairs):
         del makers[BY_PROMPT]
+        strange = []
     bar = {"console": Console(stderr=True), "disable": not progress}
-    for pair in track(pairs, "converting", **bar):
-        for system, make in makers.items():
+    for pair in track([*pairs, *strange], "converting", **bar):
+        for system, make in (makers if pair in pairs else {STRANGERS: prompted}).items():
             with torch.inference_mode():
                 made = attempt(failures, pair.utterance.id, system, make, pair)
             if made is not None:
                 pair.waves[system] = made
     listener = model.components.get("listener")
-    marked: dict[str, list[Marked]] = {system: [] for system in makers}
+    marked: dict[str, list[Marked]] = {system: [] for system in (*makers, STRANGERS)}
     centres = facts_of_marks(beside, spec.sample_rate, listener)
-    for pair in track(pairs, "listening", **bar):
+    for pair in track([*pairs, *strange], "listening", **bar):
         for system, wave in pair.waves.items():
             found = attempt(failures, pair.utterance.id, system, centres.mark, pair, wave)
             if found is not None:
@@ -127,7 +131,7 @@ def evaluate(
                 spec,
                 "",
             )
-            for pair in pairs
+            for pair in [*pairs, *strange]
             for system, wave in pair.waves.items()
         ]
         rows, told = judged_rows(bench, clips, failures, progress, RECORDING)
@@ -140,6 +144,7 @@ def evaluate(
         facts={
             "recordings": len(pairs),
             "pairs of speakers": len({(pair.utterance.speaker, pair.target) for pair in pairs}),
+            "strangers": ", ".join(sorted({pair.target for pair in strange})) or "none",
             "listener": "a component" if listener is not None else "none: give --component listener=FOLDER for words",
             "resemblyzer": centres.told,
             "vocoder": type(model.vocoder).__name__,

@@ -72,8 +72,8 @@ class GatedConvolution(nn.Module):
         return self.dropout(self.out(F.silu(self.depthwise_norm(self.depthwise(near.mT).mT))))
 
 
-class ConformerBlock(nn.Module):
-    """``x ─ + ½ feed-forward ─ + attention ─ + convolution ─ + ½ feed-forward ─ LayerNorm``"""
+class Mixing(nn.Module):
+    """The parts of a block; ``mixed`` is what all blocks begin with."""
 
     def __init__(self, sizes: ConformerSizes):
         super().__init__()
@@ -88,10 +88,6 @@ class ConformerBlock(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(sizes.dropout)
 
-    def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
-        x = self.mixed(x, mask)
-        return self.norm(x + 0.5 * self.after(x)) * mask[..., None]
-
     def mixed(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
         """Return ``x`` up to the convolution module and with it."""
         x = x + 0.5 * self.before(x)
@@ -102,7 +98,15 @@ class ConformerBlock(nn.Module):
         return x + self.convolution(x, mask)
 
 
-class ContentBlock(ConformerBlock):
+class ConformerBlock(Mixing):
+    """``x ─ + ½ feed-forward ─ + attention ─ + convolution ─ + ½ feed-forward ─ LayerNorm``"""
+
+    def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
+        x = self.mixed(x, mask)
+        return self.norm(x + 0.5 * self.after(x)) * mask[..., None]
+
+
+class ContentBlock(Mixing):
     """A conformer block with instance normalisation, and averages of ``factor`` frames, behind its convolution module
     (Pureformer-VC): mean and spread of each channel, which tell the speaker, are gone.
 

@@ -31,7 +31,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.duration import ramp
-from unisono.errors import RecipeError
 
 from unisono_convert.converting import Converter
 from unisono_convert.pureformer.decoder import Decoder, DecoderSizes
@@ -88,11 +87,14 @@ class Pureformer(Converter):
         return self.decoder(code, self.factor, mask, voice * math.sqrt(voice.shape[1]))
 
     def unit_centres(self) -> Float[Tensor, "k e"]:
-        """Return where each speaker's voice lies. Raises ``RecipeError`` where speakers have no names."""
-        if self.centres is None:
-            message = "model.objective: voices by name need speaker above 0 and named speakers: train it so"
-            raise RecipeError(message, code="unsupported", path="model.objective.speaker", value=0)
+        """Return where each speaker's voice lies, where voices have names."""
+        assert self.centres is not None
         return F.normalize(self.centres.float(), dim=-1)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The speakers, where AAM-softmax learnt where each of them lies."""
+        return self.facts.speakers if self.centres is not None else ()
 
     def voice_named(self, speaker: int, generator: torch.Generator) -> Float[Tensor, "1 e"]:
         return self.unit_centres()[speaker : speaker + 1]
@@ -126,15 +128,14 @@ class Pureformer(Converter):
             "divergence": own.divergence * strength * self.global_mean(divergence, code.mask),
             "triplet": own.triplet * self.global_mean(triplet(itself, same, other, own.triplet_margin), everyone),
         }
+        told: dict[str, Tensor] = {}
         if self.centres is not None:
             cosines = same @ self.unit_centres().mT
             lost = angular_margin(cosines, batch["speaker"], own.margin, own.scale)
             parts["speaker"] = own.speaker * self.global_mean(lost, everyone)
-        parts["loss"] = torch.stack(list(parts.values())).sum()
-        if self.centres is not None:
             right = (cosines.argmax(1) == batch["speaker"]).float()
-            parts["speaker_accuracy"] = self.global_mean(right, everyone).detach()
-        return parts
+            told["speaker_accuracy"] = self.global_mean(right, everyone).detach()
+        return {**parts, "loss": torch.stack(list(parts.values())).sum(), **told}
 
     def _voices(self, batch: dict[str, Any]) -> list[Float[Tensor, "b e"]]:
         """Return the voices of the items themselves, of the same speakers and of others; one pass for all."""

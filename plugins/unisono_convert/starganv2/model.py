@@ -258,12 +258,12 @@ class StarGANv2(Adversarial, Converter):
         told: dict[str, Tensor] = {}
         for phase in PHASES:
             self.discriminators.zero_grad()
-            parts = self.judged(batch, phase)
-            self._backward(parts["loss"], self.discriminators)
+            judged = self.judged(batch, phase)
+            self._backward(judged["loss"], self.discriminators)
             self._clip(theirs)
             # Not theirs.step(), which Lightning would count as a training step.
             self.trainer.strategy.optimizer_step(theirs.optimizer, lambda: None)
-            told |= {f"judges_{name}": value for name, value in parts.items() if name != "loss"}
+            told |= {f"judges_{name}": value for name, value in judged.items() if name != "loss"}
         their_schedule.step()
         judging = [weight for weight in self.discriminators.parameters() if weight.requires_grad]
         resting = [weight for name in ("mapping", "style") for weight in self.net[name].parameters()]
@@ -272,12 +272,13 @@ class StarGANv2(Adversarial, Converter):
         for phase in PHASES:
             _learn(resting, phase == "drawn")
             mine.zero_grad()
-            parts = self.played(batch, phase)
-            self._backward(parts["loss"], self.net)
+            played = self.played(batch, phase)
+            self._backward(played["loss"], self.net)
             self._clip(mine)
+            told |= played
             if phase == "drawn":
                 self.trainer.strategy.optimizer_step(mine.optimizer, lambda: None)
-        self.log_losses("train", parts | told)
+        self.log_losses("train", told)
         mine.step()
         my_schedule.step()
         _learn([*judging, *resting], True)

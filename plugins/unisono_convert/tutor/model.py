@@ -26,6 +26,7 @@ from unisono_sound.signal import LogMel, resample
 
 from unisono_convert.corpus.facts import ConversionFacts
 from unisono_convert.corpus.read import spelled
+from unisono_convert.prompts import buzz
 from unisono_convert.sound import source_of
 from unisono_convert.tutor.networks import Heard, Trunk
 from unisono_convert.tutor.request import TutorRequest
@@ -184,9 +185,7 @@ class Tutor(Model):
 
     def preview_requests(self) -> list[Any]:
         """Two buzzes, of 110 and 220 hertz."""
-        seconds = torch.arange(self.mel_spec.sample_rate // 2) / self.mel_spec.sample_rate
-        buzzes = [sum(torch.sin(2 * torch.pi * hertz * k * seconds) / k for k in range(1, 9)) for hertz in (110, 220)]
-        return [self.Request(samples=0.1 * buzz) for buzz in buzzes]
+        return [self.Request(samples=buzz(hertz, self.mel_spec.sample_rate)) for hertz in (110.0, 220.0)]
 
     def check_requests(self) -> list[Any]:
         """The two buzzes, a shorter one, one of another rate, two channels, and silence."""
