@@ -1,1 +1,1 @@
-"""Networks that several models of conversion are made of."""
+"""Networks: what several models of conversion are made of."""

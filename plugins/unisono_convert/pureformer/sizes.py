@@ -1,4 +1,4 @@
-"""Sizes of Pureformer-VC, and the weights of its losses."""
+"""Sizes: those of Pureformer-VC, and the weights of its losses."""
 
 import math
 from dataclasses import dataclass

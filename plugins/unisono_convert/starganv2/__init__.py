@@ -1,1 +1,1 @@
-"""StarGANv2-VC (arXiv:2107.10394)."""
+"""StarGANv2-VC: conversion by a game among speakers (arXiv:2107.10394)."""

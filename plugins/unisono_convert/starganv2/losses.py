@@ -1,4 +1,4 @@
-"""Losses of StarGANv2-VC (arXiv:2107.10394, section 2.2): one value per item or frame.
+"""Losses: those of StarGANv2-VC, one value per item or frame (arXiv:2107.10394, section 2.2).
 
 Shapes: b batch, t frames, m mel channels, k speakers.
 """

@@ -1,4 +1,4 @@
-"""Trunks of the tutor, and what it hears.
+"""Networks: the trunks of the tutor, and what it hears.
 
 Shapes: b batch, t frames, m mel channels, d channels, l letters with the blank.
 """
