@@ -7,7 +7,7 @@
                                                           └ silent pieces stay silence
 
 What comes out has as many samples as what went in, at its rate and at its level; so every word stays where it was.
-Memory does not grow with the sound: pieces are converted one after the other.
+Pieces are converted one after the other, so that the memory of a stream does not grow with the sound.
 
 Shapes: n samples, t mel frames, m mel channels.
 """
