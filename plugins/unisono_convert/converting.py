@@ -86,8 +86,8 @@ class Converter(Model):
         """Return the voice of a recording, from its standardised mel."""
         raise TypeError(f"{type(self).__name__} defines no voice_heard()")
 
-    def convert(self, mel: Float[Tensor, "1 t m"], voice: Voice) -> Float[Tensor, "1 t m"]:
-        """Convert a standardised mel."""
+    def convert(self, mel: Float[Tensor, "1 t m"], voice: Voice, wave: Float[Tensor, "n"]) -> Float[Tensor, "1 t m"]:
+        """Convert a standardised mel; ``wave`` is what it was made of, t whole hops."""
         raise TypeError(f"{type(self).__name__} defines no convert()")
 
     # ---- components ----------------------------------------------------------------------------
@@ -187,8 +187,9 @@ class Converter(Model):
             yield Audio(np.zeros((1, left), np.float32), source.rate)
 
     def _converted(self, wave: Float[Tensor, "n"], voice: Voice) -> Float[Tensor, "t m"]:
-        mel = self.standardised(self.log_mel(self._whole(wave)[None].to(self.device)))
-        return self.convert(mel, voice)[0] * self.mel_std + self.mel_mean
+        whole = self._whole(wave)
+        mel = self.standardised(self.log_mel(whole[None].to(self.device)))
+        return self.convert(mel, voice, whole)[0] * self.mel_std + self.mel_mean
 
     def _whole(self, wave: Float[Tensor, "n"]) -> Float[Tensor, "k"]:
         """Fill a wave up to whole hops, and to what a spectrum takes."""

@@ -96,19 +96,31 @@ class Decoder(nn.Module):
 
     code [b, s, z] ─ Linear ─ each frame its cell's ─ block × num_layers ─ LayerNorm ─ Linear ─ mel [b, t, m]
                                                         └ style [b, e]
+
+    Where it is ``told_pitch``, a convolution of the contour of pitch [b, t, 2] is added to the frames.
     """
 
-    def __init__(self, num_mels: int, sizes: DecoderSizes, code_dim: int, style_dim: int):
+    def __init__(self, num_mels: int, sizes: DecoderSizes, code_dim: int, style_dim: int, told_pitch: bool = False):
         super().__init__()
+        self.contour = nn.Conv1d(2, sizes.dim, 5, padding=2) if told_pitch else None
         self.embed = nn.Linear(code_dim, sizes.dim)
         self.blocks: Modules[StyleBlock] = Modules(StyleBlock(sizes, style_dim) for _ in range(sizes.num_layers))
         self.norm = nn.LayerNorm(sizes.dim)
         self.out = nn.Linear(sizes.dim, num_mels)
 
     def forward(
-        self, code: Float[Tensor, "b s z"], factor: int, mask: Bool[Tensor, "b t"], style: Float[Tensor, "b e"]
+        self,
+        code: Float[Tensor, "b s z"],
+        factor: int,
+        mask: Bool[Tensor, "b t"],
+        style: Float[Tensor, "b e"],
+        contour: Float[Tensor, "b t 2"] | None = None,
     ) -> Float[Tensor, "b t m"]:
-        x = unpooled(self.embed(code), factor, mask.shape[1]) * mask[..., None]
+        x = unpooled(self.embed(code), factor, mask.shape[1])
+        if self.contour is not None:
+            assert contour is not None
+            x = x + self.contour((contour * mask[..., None]).mT).mT
+        x = x * mask[..., None]
         for block in self.blocks:
             x = block(x, mask, style)
         return self.out(self.norm(x)) * mask[..., None]

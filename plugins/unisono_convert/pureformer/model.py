@@ -16,6 +16,8 @@ What the papers leave open, or is different here:
 - Positive and negative of a triplet are drawn with the item: of speakers where they are named, of recordings else.
 - The decoder is styled by the voice of ``style_of``: of the stretch itself as published, or of another recording of the
   speaker, which can tell nothing of what is said.
+- ``told_pitch`` adds the contour of the pitch to the decoder, which the papers do not: without it the melody has to
+  pass through the code.
 - ``centre_share`` of the items are styled by their speaker's centre of AAM-softmax, so that a known voice is asked for
   by its name.
 
@@ -31,8 +33,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.duration import ramp
+from unisono_sound.signal import pitch
 
 from unisono_convert.converting import Converter
+from unisono_convert.corpus.read import HIGHEST_HZ, LOWEST_HZ
+from unisono_convert.pureformer.contour import contour_of
 from unisono_convert.pureformer.decoder import Decoder, DecoderSizes
 from unisono_convert.pureformer.encoders import Code, ContentEncoder, SpeakerEncoder, inside
 from unisono_convert.pureformer.losses import angular_margin, free_divergence, triplet
@@ -52,6 +57,7 @@ class Pureformer(Converter):
     Args:
         content, speaker, decoder: sizes.
         objective: weights of the losses.
+        told_pitch: the decoder is told how the source's pitch moves.
     """
 
     salt: ClassVar[str] = "pureformer"
@@ -63,8 +69,10 @@ class Pureformer(Converter):
         speaker: SpeakerSizes = SpeakerSizes(),  # noqa: B008
         decoder: DecoderSizes = DecoderSizes(),  # noqa: B008
         objective: Objective = Objective(),  # noqa: B008
+        told_pitch: bool = False,
     ):
         super().__init__()
+        self.told_pitch = told_pitch
         self.content_sizes, self.speaker_sizes, self.decoder_sizes = content, speaker, decoder
         self.objective = objective
         self.factor = math.prod(content.factors)
@@ -74,17 +82,23 @@ class Pureformer(Converter):
         num_mels, code, voice = self.mel_spec.n_mels, self.content_sizes, self.speaker_sizes.voice_dim
         self.content = ContentEncoder(num_mels, code, code.factors, code.code_dim)
         self.speaker = SpeakerEncoder(num_mels, self.speaker_sizes, voice)
-        self.decoder = Decoder(num_mels, self.decoder_sizes, code.code_dim, voice)
+        self.decoder = Decoder(num_mels, self.decoder_sizes, code.code_dim, voice, self.told_pitch)
         known = len(self.facts.speakers)
         self.centres = nn.Parameter(torch.randn(known, voice)) if known and self.objective.speaker else None
 
     # ---- the network ---------------------------------------------------------------------------
 
     def decode(
-        self, code: Float[Tensor, "b s z"], mask: Bool[Tensor, "b t"], voice: Float[Tensor, "b e"]
+        self,
+        code: Float[Tensor, "b s z"],
+        mask: Bool[Tensor, "b t"],
+        voice: Float[Tensor, "b e"],
+        hertz: Float[Tensor, "b t"] | None,
     ) -> Float[Tensor, "b t m"]:
-        """Return the standardised mel of a code in a voice, a vector of length 1."""
-        return self.decoder(code, self.factor, mask, voice * math.sqrt(voice.shape[1]))
+        """Return the standardised mel of a code in a voice, a vector of length 1; ``hertz`` is that of the source, 0
+        where unvoiced, where the decoder is told of it."""
+        contour = None if hertz is None else contour_of(hertz, mask)
+        return self.decoder(code, self.factor, mask, voice * math.sqrt(voice.shape[1]), contour)
 
     def unit_centres(self) -> Float[Tensor, "k e"]:
         """Return where each speaker's voice lies, where voices have names."""
@@ -102,9 +116,12 @@ class Pureformer(Converter):
     def voice_heard(self, mel: Float[Tensor, "1 t m"]) -> Float[Tensor, "1 e"]:
         return self.speaker(mel, _everywhere(mel))
 
-    def convert(self, mel: Float[Tensor, "1 t m"], voice: Float[Tensor, "1 e"]) -> Float[Tensor, "1 t m"]:
+    def convert(
+        self, mel: Float[Tensor, "1 t m"], voice: Float[Tensor, "1 e"], wave: Float[Tensor, "n"]
+    ) -> Float[Tensor, "1 t m"]:
         mask = _everywhere(mel)
-        return self.decode(self.content(mel, mask).mean, mask, voice)
+        hertz = pitch(wave, self.mel_spec, LOWEST_HZ, HIGHEST_HZ)[None].to(mel) if self.told_pitch else None
+        return self.decode(self.content(mel, mask).mean, mask, voice, hertz)
 
     # ---- training ------------------------------------------------------------------------------
 
@@ -119,7 +136,9 @@ class Pureformer(Converter):
         if self.centres is not None and own.centre_share:
             by_name = torch.tensor([_draw(seed) < own.centre_share for seed in seeds], device=mel.device)
             style = torch.where(by_name[:, None], self.unit_centres()[batch["speaker"]], style)
-        made = self.decode(code.drawn(self._noise(code, seeds)), mask, style)
+        made = self.decode(
+            code.drawn(self._noise(code, seeds)), mask, style, batch["pitch"] if self.told_pitch else None
+        )
         divergence = free_divergence(code.divergence(), own.free_nats)
         strength = ramp(self.global_step, 0, own.ramp_steps) if own.ramp_steps and self.training else 1.0
         everyone = torch.ones_like(batch["speaker"], dtype=torch.bool)

@@ -141,7 +141,9 @@ class StarGANv2(Adversarial, Converter):
         )
         raise RequestError(message, code="unsupported", path="prompt", value=list(self.facts.speakers))
 
-    def convert(self, mel: Float[Tensor, "1 t m"], voice: Float[Tensor, "1 e"]) -> Float[Tensor, "1 t m"]:
+    def convert(
+        self, mel: Float[Tensor, "1 t m"], voice: Float[Tensor, "1 e"], wave: Float[Tensor, "n"]
+    ) -> Float[Tensor, "1 t m"]:
         return self.made(mel, everywhere(mel), voice)
 
     # ---- the game ------------------------------------------------------------------------------
