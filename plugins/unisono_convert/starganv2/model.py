@@ -13,7 +13,7 @@ What is different:
   of frequency: they are repeated along the bottleneck's.
 - Mels are standardised per channel by the corpus, not as (ln mel + 4) / 4.
 - Maps are halved by averages; the discriminator's consistency (bCR) is under a random tilt of the spectrum.
-- A game counts as one step, whichever of its four updates; ``classifier_start`` and ``consistency_start`` are in steps.
+- An iteration of four updates counts as one step; ``classifier_start`` and ``consistency_start`` are in steps.
 
 Only speakers of the training data can be asked for. A style is drawn by the request's seed.
 
