@@ -89,6 +89,8 @@ def test_every_key_of_a_section_is_explained(section, spec):
         ("music/tunes", "music.md"),
         ("motion/views", "lifter.md"),
         ("motion/figure-views", "lifter.md"),
+        ("convert/speakers", "conversion.md"),
+        ("convert/espeak", "conversion.md"),
         ("restore/damaged", "miipher.md"),
         ("restore/made-damaged", "miipher.md"),
         ("image/folder", "image.md"),

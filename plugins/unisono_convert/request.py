@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 from unisono.errors import RequestError
-from unisono.request import FILE, Request
+from unisono.request import FILE, Request, file_of
+from unisono_sound.signal import AUDIO_SUFFIXES
 
 __all__ = ["ConversionRequest"]
 
@@ -36,7 +37,7 @@ class ConversionRequest(Request):
     audio: str | None = Field(
         default=None,
         description="path of a recording (wav, flac, ogg, opus, mp3) of any rate and length; channels are averaged",
-        json_schema_extra=FILE,
+        json_schema_extra=file_of(*AUDIO_SUFFIXES),
     )
     samples: Samples = Field(
         default=None, description="samples from -1 to 1: [n], or [c, n] of c channels, which are averaged"

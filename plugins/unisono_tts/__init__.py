@@ -6,7 +6,7 @@ from unisono_sound.times import FORMATS
 plugin = Plugin(
     name="tts",
     api="1.4",
-    summary="Text to speech in one pass, or a few",
+    summary="Text to speech in one pass",
     models={
         "fastspeech": "unisono_tts.fastspeech:FastSpeech",
         "fastpitch": "unisono_tts.fastpitch:FastPitch",
