@@ -5,15 +5,17 @@ A protocol and no base class: a vocoder of a plugin, of a third party or ``Griff
 Shapes: b batch, t frames, n samples (t · hop), m mel bins.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from unisono.errors import RecipeError
 from unisono.graphs import Graphs
+from unisono.model import Model
 
 from unisono_sound.signal.mel import MelSpec
 
-__all__ = ["GraphVocoder", "Vocoder"]
+__all__ = ["GraphVocoder", "Vocoder", "check_vocoder"]
 
 
 @runtime_checkable
@@ -41,3 +43,16 @@ class GraphVocoder(Vocoder, Protocol):
     def graph_modules(self) -> Graphs:
         """Return the graph ``wave``: log mels, and what else it needs to go on from an earlier piece, to waves."""
         ...
+
+
+def check_vocoder(mel_spec: MelSpec, vocoder: Any) -> None:
+    """Refuse, by ``RecipeError``, what is no vocoder, and one made for another mel spectrogram."""
+    speaks = isinstance(vocoder, Model) and "vocoder" in vocoder.roles  # a voice has decode() too, of another kind
+    if speaks or not isinstance(vocoder, Vocoder):
+        message = (
+            f"a {type(vocoder).__name__} is no vocoder, which has mel_spec and decode(mel, lengths): choose another"
+        )
+        raise RecipeError(message, code="type", path="vocoder", value=type(vocoder).__name__)
+    if vocoder.mel_spec != mel_spec:
+        message = f"the vocoder is for {vocoder.mel_spec}, this model speaks {mel_spec}: train one of them again"
+        raise RecipeError(message, code="conflict", path="vocoder", value=vocoder.mel_spec)

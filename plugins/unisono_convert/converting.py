@@ -30,13 +30,13 @@ from unisono_sound.corpus import SoundOptions
 from unisono_sound.measure import Listener
 from unisono_sound.precision import check_precision
 from unisono_sound.signal import LogMel
-from unisono_sound.vocoder import Vocoder
+from unisono_sound.vocoder import Vocoder, check_vocoder
 
 from unisono_convert.corpus.facts import ConversionFacts
 from unisono_convert.prompts import buzz, prompt_of
 from unisono_convert.request import ConversionRequest
 from unisono_convert.sound import loudness, pieces, resampled, source_of
-from unisono_convert.vocoding import Joining, check_vocoder
+from unisono_convert.vocoding import Joining
 
 __all__ = ["Converter"]
 
@@ -95,7 +95,7 @@ class Converter(Model):
     def attach(self, role: str, component: Any) -> None:
         self.check_component(role, component)
         if role == "vocoder":
-            check_vocoder(self.facts, component)
+            check_vocoder(self.mel_spec, component)
         super().attach(role, component)
 
     @property

@@ -7,14 +7,12 @@ vocoder hears no edge where the sound has none. Shapes: t frames, m mel channels
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from unisono.errors import RecipeError
-from unisono.model import Model
 from unisono_sound.signal import GriffinLim
 from unisono_sound.vocoder import Vocoder
 
 from unisono_convert.corpus.facts import ConversionFacts
 
-__all__ = ["Joining", "check_vocoder", "griffin_lim"]
+__all__ = ["Joining", "griffin_lim"]
 
 OVERLAP_FRAMES = 16
 
@@ -51,20 +49,6 @@ class Joining:
         """Return the samples that waited for another piece."""
         done, self.waiting, self.tail = self.waiting, torch.zeros(0), None
         return done
-
-
-def check_vocoder(facts: ConversionFacts, vocoder: object) -> None:
-    """Refuse what is no vocoder, and one made for another mel spectrogram."""
-    mine = facts.mel_spec
-    speaks = isinstance(vocoder, Model) and "vocoder" in vocoder.roles  # a voice has decode() too, of another kind
-    if speaks or not isinstance(vocoder, Vocoder):
-        message = (
-            f"a {type(vocoder).__name__} is no vocoder, which has mel_spec and decode(mel, lengths): choose another"
-        )
-        raise RecipeError(message, code="type", path="components.vocoder", value=type(vocoder).__name__)
-    if vocoder.mel_spec != mine:
-        message = f"the vocoder is for {vocoder.mel_spec}, this model makes {mine}: train one of them again"
-        raise RecipeError(message, code="conflict", path="components.vocoder", value=vocoder.mel_spec)
 
 
 def griffin_lim(facts: ConversionFacts) -> GriffinLim:

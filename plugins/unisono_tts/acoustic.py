@@ -19,10 +19,11 @@ from unisono.duration import Alignment, round_durations
 from unisono.errors import CheckpointError, RequestError
 from unisono.model import OnStep
 from unisono.seeds import MAX_SEED
+from unisono_sound.vocoder import check_vocoder
 from unisono_sound.voice import MarkedRequest, Reading, SpeechRequest, Voice
 
 from unisono_tts.facts import VoiceFacts
-from unisono_tts.speaking import check_vocoder, held_durations, speak
+from unisono_tts.speaking import held_durations, speak
 from unisono_tts.streaming import stream
 
 Asked = dict[str, Tensor]
@@ -136,7 +137,7 @@ class AcousticModel(Model):
         return self.component("vocoder")
 
     def attach(self, role: str, component: Any) -> None:
-        check_vocoder(self.facts, component)
+        check_vocoder(self.mel_spec, component)
         super().attach(role, component)
 
     def synthesize(

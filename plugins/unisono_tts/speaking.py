@@ -17,15 +17,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from unisono import Audio
 from unisono.batching import Progress, chunks
-from unisono.errors import RecipeError
 from unisono.media import Curve, Segment
-from unisono.model import Model, OnStep
+from unisono.model import OnStep
 from unisono_sound.corpus import SpeechFacts
 from unisono_sound.precision import check_precision
 from unisono_sound.signal import GriffinLim
 from unisono_sound.text import Symbols
 from unisono_sound.text.symbols import PAUSES, SPECIALS
-from unisono_sound.vocoder import Vocoder
 from unisono_sound.voice import Reading, SpeechRequest, seams, segments
 
 PIECES_AT_ONCE = 32
@@ -183,20 +181,6 @@ def parted(
     size = min(ramp, len(rest))
     rest[:size] *= np.linspace(0, 1, size, dtype=np.float32)
     return np.concatenate([*parts, rest]), borders
-
-
-def check_vocoder(facts: SpeechFacts, vocoder: object) -> None:
-    """Refuse what is no vocoder, and one made for another mel spectrogram."""
-    mine = facts.mel_spec
-    speaks = isinstance(vocoder, Model) and "vocoder" in vocoder.roles  # a voice has decode() too, of another kind
-    if speaks or not isinstance(vocoder, Vocoder):
-        message = (
-            f"a {type(vocoder).__name__} is no vocoder, which has mel_spec and decode(mel, lengths): choose another"
-        )
-        raise RecipeError(message, code="type", path="vocoder", value=type(vocoder).__name__)
-    if vocoder.mel_spec != mine:
-        message = f"the vocoder is for {vocoder.mel_spec}, this model speaks {mine}: train one of them again"
-        raise RecipeError(message, code="conflict", path="vocoder", value=vocoder.mel_spec)
 
 
 def griffin_lim(facts: SpeechFacts) -> GriffinLim:

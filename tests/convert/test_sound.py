@@ -157,9 +157,9 @@ def test_vocoders_of_another_mel_and_no_vocoders_are_refused():
     from unisono_sound.signal import GriffinLim, MelSpec
 
     model = make_converter()
-    with refused(RecipeError, "conflict", "components.vocoder", names=["n_mels=80", "n_mels=16"]):
+    with refused(RecipeError, "conflict", "vocoder", names=["n_mels=80", "n_mels=16"]):
         model.attach("vocoder", GriffinLim(MelSpec()))
-    with refused(RecipeError, "type", "components.vocoder", value="Linear"):
+    with refused(RecipeError, "type", "vocoder", value="Linear"):
         model.attach("vocoder", torch.nn.Linear(2, 2))
 
 
