@@ -20,7 +20,8 @@ import soxr
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from unisono.errors import DataError, RequestError
+from unisono.errors import RequestError
+from unisono_sound.given import channels_of, told_of
 from unisono_sound.signal import open_sound, sound_blocks
 
 __all__ = ["Loudness", "Piece", "Source", "loudness", "pieces", "resampled", "source_of"]
@@ -69,35 +70,18 @@ def source_of(path: str | None, samples: Any, rate: int, field: str) -> Source:
     """
     if path is not None:
         return _of_file(Path(path), field)
-    try:
-        values = np.asarray(samples, np.float32)
-    except ValueError:
-        raise RequestError("the channels are not of one length", code="shape", path=field) from None
-    if values.ndim not in (1, 2):
-        message = f"samples of shape {list(values.shape)}: give [n], or [c, n] of c channels"
-        raise RequestError(message, code="shape", path=field, value=list(values.shape))
-    if not values.size:
-        raise RequestError("there are no samples: there is nothing to hear", code="empty", path=field)
-    if not np.isfinite(values).all():
-        raise RequestError("the samples hold NaN or infinity: repair them first", code="value", path=field)
-    wave = values.reshape(-1, values.shape[-1]).mean(0)
+    wave = channels_of(samples, field).mean(0)
     return Source(rate, lambda: iter([wave]))
 
 
 def _of_file(path: Path, field: str) -> Source:
     def blocks() -> Blocks:
-        try:
-            with open_sound(path) as file:
-                for block in sound_blocks(path, file, max(1, round(BLOCK_SECONDS * file.samplerate))):
-                    yield block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
-        except DataError as error:
-            raise RequestError(str(error), code=error.code, path=field, value=str(path)) from None
+        with told_of(str(path), field), open_sound(path) as file:
+            for block in sound_blocks(path, file, max(1, round(BLOCK_SECONDS * file.samplerate))):
+                yield block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
 
-    try:
-        with open_sound(path) as file:
-            return Source(file.samplerate, blocks)
-    except DataError as error:
-        raise RequestError(str(error), code=error.code, path=field, value=str(path)) from None
+    with told_of(str(path), field), open_sound(path) as file:
+        return Source(file.samplerate, blocks)
 
 
 def resampled(blocks: Iterable[Float[np.ndarray, "n"]], rate: int, new_rate: int) -> Blocks:

@@ -6,7 +6,6 @@ Shapes: c channels, n samples (m at another rate).
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ import soxr
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from unisono.errors import DataError, RequestError
+from unisono.errors import RequestError
+from unisono_sound.given import channels_of, told_of
 from unisono_sound.signal import open_sound, sound_blocks
 
 from unisono_restore.request import RestorationRequest
@@ -61,13 +61,13 @@ def sound_in(request: RestorationRequest, rate: int) -> Sound:
 def sound_of_file(path: str | Path) -> Sound:
     """Return a file's sound; raises ``RequestError`` where it is missing, empty, cut off, damaged or no sound."""
     where = Path(path)
-    with _telling(str(path)), open_sound(where) as file:
+    with told_of(str(path)), open_sound(where) as file:
         rate, channels, frames = file.samplerate, file.channels, file.frames
     if frames <= 0:
         raise RequestError(f"{path}: holds no samples: record it again", code="empty", path="audio", value=str(path))
 
     def blocks() -> Iterator[Float[np.ndarray, "c n"]]:
-        with _telling(str(path)), open_sound(where) as file:
+        with told_of(str(path)), open_sound(where) as file:
             for block in sound_blocks(where, file, max(1, BLOCK_VALUES // channels)):
                 yield block.T
 
@@ -76,22 +76,7 @@ def sound_of_file(path: str | Path) -> Sound:
 
 def sound_of_samples(samples: Any, rate: int) -> Sound:
     """Return a sound of samples [n] or [c, n]; raises ``RequestError`` where there are none or they are not finite."""
-    try:
-        values = np.asarray(samples, np.float32)
-    except ValueError:
-        raise RequestError("the channels are not of one length", code="shape", path="samples") from None
-    if values.ndim not in (1, 2):
-        raise RequestError(
-            f"samples of shape {list(values.shape)}: give [n], or [c, n] of c channels",
-            code="shape",
-            path="samples",
-            value=list(values.shape),
-        )
-    if not values.size:
-        raise RequestError("there are no samples: there is nothing to restore", code="empty", path="samples")
-    if not np.isfinite(values).all():
-        raise RequestError("the samples hold NaN or infinity: repair them first", code="value", path="samples")
-    channels = values.reshape(-1, values.shape[-1])
+    channels = channels_of(samples)
     return Sound(rate, len(channels), channels.shape[1], lambda: iter([channels]))
 
 
@@ -120,14 +105,3 @@ def fitted(
             left -= min(left, block.shape[1])
     if left:
         yield np.zeros((num_channels, left), np.float32)
-
-
-@contextmanager
-def _telling(path: str) -> Iterator[None]:
-    """Turns a file's ``DataError`` into one of the request."""
-    try:
-        yield
-    except DataError as error:
-        told = RequestError(str(error), code=error.code, path="audio", value=path)
-        told.fault = error.fault
-        raise told from None
