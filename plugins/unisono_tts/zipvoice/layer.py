@@ -1,4 +1,4 @@
-"""Layer of a Zipformer (arXiv:2310.11230, §3.1, figure 2), as ZipVoice has it, with the time added three times.
+"""Zipformer layer: the published one as ZipVoice has it, the time added three times (arXiv:2310.11230, §3.1).
 
 ::
 
