@@ -47,6 +47,8 @@ class Graph:
         quantised: beginnings of the names of submodules whose linear layers become int8 where that is asked for.
         view: what of the outputs is compared instead of themselves, such as the spectrum of a wave whose phase is
             free: the outputs in order, to tensors by name; tolerances hold under the same names.
+        packed: beginnings of the names of submodules whose weights, where int8 is asked for, only lie in the file in 8
+            bits, and are multiplied as float32.
     """
 
     module: nn.Module
@@ -57,6 +59,7 @@ class Graph:
     limits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     quantised: tuple[str, ...] = ()
     view: Callable[..., Mapping[str, Tensor]] | None = None
+    packed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def _write(title: str, graph: Graph, path: Path, kind: str, int8: bool) -> dict[
     if kind == "onnx":
         write_onnx(program, graph, path)
         if int8:
-            layers = quantise(path, graph.quantised)
+            layers = quantise(path, graph.quantised, graph.packed)
         strip(path)
         run = onnx_runner(path, graph)
     else:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -123,6 +124,24 @@ def test_int8_takes_the_layers_that_were_named_and_no_others(toy, tmp_path):
         made, _ = run(tmp_path / "toy", x)
         off = distance(toy(x)[0], torch.from_numpy(made))
     assert 1e-4 < off < 0.03  # on processors that add up in 16 bits, too
+
+
+def test_packed_weights_are_near_those_of_the_model_and_multiplied_as_floats(toy, tmp_path):
+    graphs = toy.graph_modules()
+    packing = SimpleNamespace(
+        recipe=toy.recipe,
+        graph_modules=lambda: replace(graphs, modules={"step": replace(graphs.modules["step"], packed=("head",))}),
+    )
+    plain, packed = (write_graphs(model, tmp_path / name, int8=True) for name, model in (("a", toy), ("b", packing)))
+    sizes = [manifest["graphs"]["step"]["bytes"] for manifest in (plain, packed)]
+    weights = toy.head.weight.numel()  # a byte less for each, but for a scale per output
+    assert weights - 4 * len(toy.head.bias) - 200 < sizes[0] - sizes[1] < weights
+    model = onnx.load(str(tmp_path / "b" / "step.onnx"))
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds.count("MatMulInteger") == 1 and kinds.count("MatMul") + kinds.count("Gemm") == 1
+    x = torch.randn(2, 9, 32)
+    off = [distance(torch.from_numpy(run(tmp_path / "a", x)[0]), torch.from_numpy(run(tmp_path / "b", x)[0]))]
+    assert 0 < off[0] < 0.01
 
 
 def test_what_differs_from_the_model_is_not_written(toy, tmp_path):

@@ -173,7 +173,7 @@ const CONTROLS = {
     return { input, read, write: written(input, (json) => json), hint: `JSON, such as ${sample(field.schema)}` };
   },
   file(field, id) {
-    const input = element("input", { id, type: "file" });
+    const input = element("input", field.accept ? { id, type: "file", accept: field.accept } : { id, type: "file" });
     const read = async () => {
       const file = input.files[0];
       if (!file) return null;

@@ -6,6 +6,7 @@ export const HANDLED = [
   "$defs", "$ref", "additionalProperties", "allOf", "anyOf", "const", "default", "description", "enum",
   "examples", "exclusiveMaximum", "exclusiveMinimum", "format", "items", "maxItems", "maxLength", "maximum", "minItems",
   "minLength", "minimum", "multipleOf", "pattern", "prefixItems", "properties", "required", "title", "type",
+  "x-suffixes",
 ];
 
 const SLIDER_RANGE = 20_000; // bounds further apart than this are typed
@@ -26,7 +27,7 @@ export function fieldOf(name, given, whole) {
 }
 
 function controlOf(schema, kinds) {
-  if (schema.format === "file-path") return { control: "file" };
+  if (schema.format === "file-path") return { control: "file", accept: (schema["x-suffixes"] ?? []).join(",") };
   const values = schema.enum ?? ("const" in schema ? [schema.const] : null);
   if (values) return { control: "select", values };
   const types = new Set(kinds.map((kind) => kind.type));
