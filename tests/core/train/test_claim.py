@@ -1,11 +1,14 @@
 """Claims: no two runs have one folder, at the same time or one after the other."""
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from run_commands import arguments, start, stop, wait_for_steps
 from unisono.errors import CheckpointError
+from unisono.export import find_training_state
 from unisono.export.write import _aside
 from unisono.recipe import Recipe
 from unisono.train import train
@@ -40,6 +43,19 @@ def test_what_was_there_before_stays(tmp_path):
     assert not list((tmp_path / "runs").iterdir())
 
 
+def wait_for_state(folder: Path, seconds: float = 120) -> None:
+    """A step is told before its state is written."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            find_training_state(folder)
+            return
+        except CheckpointError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
 def test_two_trainings_started_together(tmp_path):
     """And a run that goes on cannot be resumed beside itself; when it is killed, it can."""
     processes = [start(arguments(tmp_path, "--run.checkpoint.every=1")) for _ in range(2)]
@@ -49,6 +65,7 @@ def test_two_trainings_started_together(tmp_path):
     assert [folder.name for folder in folders] == ["0001", "0002"]
     assert all((folder / "recipe.yaml").is_file() for folder in folders)
     mine = Recipe.read("codec/vocos-tiny", [f"--run.dir={tmp_path}", "--run.preview_seconds=0"])
+    wait_for_state(folders[0])
     with pytest.raises(CheckpointError, match="another process trains in"):
         train(mine, resume=folders[0], progress=False)
     for process in processes:
