@@ -81,6 +81,7 @@ class StarGANv2(Adversarial, Converter):
     deterministic: ClassVar[bool] = False
     salt: ClassVar[str] = "starganv2"
     reads_weights: ClassVar[tuple[str, ...]] = ("losses", "judged", "played")
+    kept_whole: ClassVar[tuple[str, ...]] = ("discriminators.", "net.")
 
     def __init__(
         self,
