@@ -11,8 +11,9 @@ from refused import refused
 from torch.nn import functional as F
 from unisono import Synthesizer
 from unisono.errors import DataError, RecipeError, RequestError
+from unisono.nn.pooling import AttentiveStatistics
 from unisono.recipe import Recipe
-from unisono_codec.voices.listener import AttentiveStatistics, equal_error_rate
+from unisono_codec.voices.listener import equal_error_rate
 from unisono_sound.signal import MelSpec, resample, write_audio
 
 SPEC = MelSpec(sample_rate=8000, n_fft=256, win_length=256, hop_length=80, n_mels=40, f_max=4000)

@@ -34,6 +34,7 @@ from unisono import Media, Model, Request
 from unisono.errors import DataError, RecipeError, RequestError
 from unisono.model import OnStep
 from unisono.nn.convnext import ConvNeXtBlock
+from unisono.nn.pooling import AttentiveStatistics
 from unisono.recipe import data_of
 from unisono.request import FILE
 from unisono_sound.corpus import SoundOptions, level, trim
@@ -80,22 +81,6 @@ class Heard(Media):
             axes.bar(list(chances), list(chances.values()))
             axes.tick_params(axis="x", rotation=60)
         return figure
-
-
-class AttentiveStatistics(nn.Module):
-    """Weighted mean and standard deviation over time, the weights learnt: [b, t, d] to [b, 2 d]."""
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.inside = nn.Linear(dim, dim // 2)
-        self.weight = nn.Linear(dim // 2, dim)
-
-    def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b c"]:
-        score = self.weight(self.inside(x).tanh()).float().masked_fill(~mask[..., None], -torch.inf)
-        share, x = score.softmax(1), x.float()
-        mean = (share * x).sum(1)
-        spread = (share * (x - mean[:, None]).square()).sum(1)
-        return torch.cat([mean, (spread + 1e-6).sqrt()], -1)
 
 
 class Listener(Model):

@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.nn.modules import Modules
+from unisono.nn.pooling import AttentiveStatistics
 
 from unisono_convert.networks.conformer import ConformerBlock, ConformerSizes, ContentBlock
-from unisono_convert.networks.pooling import AttentiveStatistics
 
 __all__ = ["Code", "ContentEncoder", "SpeakerEncoder"]
 
