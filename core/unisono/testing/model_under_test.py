@@ -35,6 +35,10 @@ PLAIN = ("--optim.weight_decay=0", "--optim.eps=1e-20")
 PROPORTIONAL = ("--optim.weight_decay=0", "--optim.eps=1", "--optim.lr=0.1", "--trainer.max_steps=2")
 """AdamW whose steps are proportional to gradients, so that rounding in a small one stays small."""
 
+DOUBLE = "--trainer.precision=64-true"
+UNVALIDATED = "--trainer.limit_val_batches=0"
+"""Some of the tiny recipes have fewer items to validate on than there are processes, which is refused."""
+
 
 Made = TypeVar("Made")
 
@@ -145,10 +149,18 @@ class Subject:
     @once
     def one_process(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """The last state of one process, and the weights it began with; on one thread, as each of two has."""
+        return self._one("one")
+
+    @once
+    def one_in_double(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """The same in float64."""
+        return self._one("one-in-double", DOUBLE)
+
+    def _one(self, run: str, *flags: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         start, threads = Start(), torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            result = self.train(self.recipe(*PROPORTIONAL, "--trainer.devices=1", run="one"), [start])
+            result = self.train(self.recipe(*PROPORTIONAL, "--trainer.devices=1", *flags, run=run), [start])
         finally:
             torch.set_num_threads(threads)
         return training_state(result.folder), start.weights

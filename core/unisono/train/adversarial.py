@@ -104,7 +104,7 @@ class Adversarial(Model):
             judges = self.judges()
         self.discriminators = nn.ModuleDict({name: judge for name, (judge, _) in judges.items()})
         self.judge_weights = {name: weight for name, (_, weight) in judges.items()}
-        self.discriminators.to(self.device)
+        self.discriminators.to(self.device, self.dtype)
 
     def load_state_dict(self, state_dict, strict: bool = True, assign: bool = False):
         """Load weights; a model that is not in training leaves the discriminators' out."""

@@ -200,6 +200,8 @@ class _Run:
             to_plain(facts, "facts")  # what no export could hold is refused before the first step
             model = recipe.build_model(facts)
             attach_components(model, recipe.components)
+            if str(trainer.precision) == "64-true":
+                model.double()  # Lightning does so after it has restored a state, whose weights float32 would round
             device = trainer.strategy.root_device.type
             faster = speed_up(model, spec.compile, spec.activation_checkpointing, device)
             if faster is not None and first:

@@ -9,13 +9,11 @@ import pytest
 import torch
 from unisono import plugin as plugins
 from unisono.export import export_run, find_training_state, load
-from unisono.testing.model_under_test import PROPORTIONAL, Start, subject, training_state
-from unisono.testing.promises.training import ensure_equal
+from unisono.testing.model_under_test import PROPORTIONAL, UNVALIDATED, Start, subject, training_state
+from unisono.testing.promises.training import ensure_equal, ensure_processes
 
 MODELS = [f"{name}/{model}" for name in plugins.discover() for model in plugins.get(name).models]
 HSDP = "{name: hsdp, replicate: 2}"
-UNVALIDATED = "--trainer.limit_val_batches=0"
-"""Some of the tiny recipes have fewer items to validate on than there are processes, which is refused."""
 TENSOR = "{name: tensor, size: 2}"
 SHARED = (
     *("text/mdlm", "text/block", "text/ar", "text/llada", "text/fastdllm", "image/dit"),
@@ -49,7 +47,8 @@ def equal(model: str, several: dict, one=None) -> None:
     [pytest.param(*given, marks=[] if given in FAST else [pytest.mark.slow]) for given in CASES],
 )
 def test_several_processes_equal_one(model, count, strategy):
-    equal(model, known(model).on_processes(count, strategy, UNVALIDATED))
+    several = known(model).on_processes(count, strategy, UNVALIDATED)
+    ensure_processes(known(model), several, count, strategy, "differs", "see what the strategy does")
 
 
 def test_every_model_is_tried_under_every_strategy():
