@@ -9,9 +9,13 @@ plugin = Plugin(
     models={
         "ddnm": "unisono_inverse.ddnm.model:Restorer",
     },
+    evaluators={
+        "ddnm": "unisono_inverse.evaluate:evaluate",
+    },
     data={
         "trial": "unisono_inverse.data:TrialData",
     },
+    importers={kind: "unisono_inverse.priors:read_pipeline" for kind in ("DDPMPipeline", "DDIMPipeline")},
     recipes="unisono_recipes.inverse",
     extra="inverse",
 )

@@ -214,7 +214,12 @@ class Blur(Spectral):
     """
 
     def __init__(
-        self, kernel: Float[Tensor, " k"], height: int, width: int, threshold: float = 0.03, across: Tensor | None = None
+        self,
+        kernel: Float[Tensor, " k"],
+        height: int,
+        width: int,
+        threshold: float = 0.03,
+        across: Tensor | None = None,
     ):
         self.matrices = [_convolution(kernel, height), _convolution(kernel if across is None else across, width)]
         (self._u_h, s_h, v_h), (self._u_w, s_w, v_w) = (torch.linalg.svd(matrix) for matrix in self.matrices)

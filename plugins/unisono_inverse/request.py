@@ -102,7 +102,19 @@ class RestorationRequest(PictureRequest):
             wrong.append(("window", "window is for method=parallel", "conflict"))
         if self.task == "compressed" and not self.damage:
             wrong.append(
-                ("damage", "task=compressed measures coefficients, which no picture shows: set damage, or call", "missing")
+                (
+                    "damage",
+                    "task=compressed measures coefficients, which no picture shows: set damage, or call",
+                    "missing",
+                )
+            )
+        if self.start_steps and self.eta:
+            wrong.append(
+                (
+                    "eta",
+                    f"start_steps needs eta=0: with fresh noise (eta={self.eta:g}) the start is forgotten",
+                    "conflict",
+                )
             )
         for field, sentence, code in wrong:
             end = " the model's restore() with the numbers" if field == "damage" else ""

@@ -185,7 +185,9 @@ class Restorer(Model):
         """
         known = {"picture", "pixels", "task", "mask", "damage", "seed"} & set(fields)
         if known:
-            raise RequestError(f"restore() takes no {min(known)}: the operator says it", code="conflict", path=min(known))
+            raise RequestError(
+                f"restore() takes no {min(known)}: the operator says it", code="conflict", path=min(known)
+            )
         blank = [[[0.0]]] * 3
         request = self.Request.parse(pixels=blank, task="colour", seed=seed, **fields)
         with torch.inference_mode(False), torch.no_grad():
@@ -302,7 +304,7 @@ class Restorer(Model):
             *(self.Request(task=task, noise_level=0.05, **common) for task in tasks),
             self.Request(task="colour", method="parallel", solver="anderson", window=4, **{**common, "num_steps": 12}),
             self.Request(task="super", travel_length=2, travel_repeat=2, **common),
-            self.Request(task="colour", start_steps=1, **common),
+            self.Request(task="colour", start_steps=1, eta=0, **common),
             self.Request(pixels=wide, task="colour", damage=True, num_steps=4, overlap=size // 2),
         ]
 
