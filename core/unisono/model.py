@@ -74,8 +74,8 @@ class Model(LightningModule):
     salt: ClassVar[str] = ""
     """Sets a model's random choices apart from those of others with the same seed."""
     learns: ClassVar[bool] = True
-    """Whether there is anything to train. A model that is made of its components alone has no weights of its own, and is
-    made by ``unisono assemble``."""
+    """Whether there is anything to train. A model of its components alone has no weights of its own, and is made by
+    ``unisono assemble``."""
     deterministic: ClassVar[bool] = False
     """Whether the output is the same for every seed. Else the conformance kit expects that a seed changes it."""
     adapter_targets: ClassVar[tuple[str, ...]] = ()

@@ -1,4 +1,4 @@
-"""Trial: pictures made on the spot, of the prior's size, for previews and checks of a restorer; nothing is learnt of them.
+"""Trial: pictures made on the spot, of the prior's size, for previews and checks; nothing is learnt of them.
 
 Items: ``image`` float32 [3, size, size] in [−1, 1].
 """

@@ -82,8 +82,8 @@ def mask_of(mask: Any, height: int, width: int) -> Bool[Tensor, "1 h w"]:
         values = colours[0]
         if (colours != values).any() or not np.isin(values, (0, 255)).all():
             raise RequestError(
-                f"the mask has {len(np.unique(colours))} shades: give white where a pixel is known and black where it is "
-                "missing, and no grey (as PNG: JPEG makes greys)",
+                f"the mask has {len(np.unique(colours))} shades: give white where a pixel is known and black where it "
+                "is missing, and no grey (as PNG: JPEG makes greys)",
                 code="value",
                 path="mask",
                 value=len(np.unique(colours)),

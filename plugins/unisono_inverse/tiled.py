@@ -1,7 +1,7 @@
 """Tiled: a prior of one size for larger pictures, by overlapping windows whose clean estimates are averaged.
 
-At every noise level the picture is cut into windows of the prior's size, `overlap` pixels of which neighbours share; the
-last window of a row or column is pinned to the border, so that all have the prior's size. The estimates are averaged
+At every noise level the picture is cut into windows of the prior's size, `overlap` pixels of which neighbours share;
+the last window of a row or column is pinned to the border, so that all have the prior's size. The estimates are averaged
 with weights that rise linearly from a window's border over the overlap. All windows of a step are one batch, and the
 restorer sees one picture: its measurement may span windows, and the result is consistent with it everywhere.
 
@@ -72,7 +72,7 @@ def starts(length: int, size: int, overlap: int) -> list[int]:
     """Return where windows of ``size`` begin, the last one pinned to the end. Raises ``RequestError`` if none fits."""
     if length < size:
         raise RequestError(
-            f"the picture has {length} pixels along a side, the prior knows pictures of {size}: enlarge or pad it first",
+            f"the picture has {length} pixels along a side, the prior's have {size}: enlarge or pad it first",
             code="shape",
             path="picture",
             value=length,

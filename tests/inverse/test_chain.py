@@ -80,7 +80,7 @@ def spread(covariance):
     ("task", "exact", "published", "still"), [("super", 0.211, 0.173, 0.2), ("inpaint", 0.303, 0.266, 0.304)]
 )
 def test_published_noise_is_less_spread_than_the_posterior(task, exact, published, still):
-    """With the exact prior, η = 0.85 gives samples that are nearer to the mean than posterior samples; η = 0 is close."""
+    """With the exact prior, samples at η = 0.85 are nearer to the mean than posterior samples; η = 0 is close."""
     operator = OPERATORS[task]()
     matrix = dense(operator.measure, SHAPE)
     found = {}

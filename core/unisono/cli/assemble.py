@@ -1,4 +1,4 @@
-"""Assemble: ``unisono assemble RECIPE DEST``: an export of a model that is made of its components and learns nothing."""
+"""Assemble: ``unisono assemble RECIPE DEST``: an export of a model that learns nothing."""
 
 import argparse
 

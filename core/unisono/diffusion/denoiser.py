@@ -14,7 +14,6 @@ A model that can serve as a prior has `denoiser()`; a pipeline of diffusers is o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -103,7 +102,7 @@ class NetworkDenoiser:
                 )
 
     def noise_levels(self, num_steps: int) -> NoiseLevels:
-        """The levels of the objective's own sampler: even times of a flow, trailing steps of a table, Karras et al.'s."""
+        """Levels of the objective's own sampler: even times of a flow, trailing steps of a table, Karras et al.'s."""
         num_steps = whole("num_steps", num_steps)
         match self.objective:
             case Flow(shift=shift):

@@ -1,7 +1,7 @@
 """``inverse/blind-dps``: blurred pictures whose blur is not known, by a prior of pictures and one of kernels.
 
-BlindDPS (Chung et al., CVPR 2023, arXiv:2211.10656); the equations, and what differs, are in ``chain.py``. A picture and
-its kernel may be moved against each other without any change of what was measured: a kernel is known up to a shift.
+BlindDPS (Chung et al., CVPR 2023, arXiv:2211.10656); the equations, and what differs, are in ``chain.py``. A picture
+and its kernel may be moved against each other without any change of what was measured: a kernel is known up to a shift.
 
 Shapes: b pictures, c h w of a picture, k side of a kernel.
 """

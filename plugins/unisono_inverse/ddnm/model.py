@@ -257,8 +257,8 @@ class Restorer(Model):
                 apart = float((given - given.mean(0)).abs().max()) / 2
                 if apart > GREY_WITHIN:
                     raise RequestError(
-                        f"the picture has colour (channels are {apart:.2f} apart): task={request.task} takes a grey one; "
-                        "set damage to make it grey first",
+                        f"the picture has colour (channels are {apart:.2f} apart): task={request.task} takes a grey "
+                        "one; set damage to make it grey first",
                         code="value",
                         path="picture",
                         value=apart,
