@@ -39,7 +39,7 @@ __all__ = ["TASKS", "evaluate", "psnr", "ssim"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 TEST_FOLDERS = ("test", "val", "valid", "validation")
 AT_ONCE = 32
-NUM_STEPS = 50
+NUM_STEPS = 25
 FLOOR, MODEL, PARALLEL = "A⁺y", "ddnm", "ddnm, parallel"
 
 
@@ -116,13 +116,15 @@ def evaluate(
         seconds = (time.perf_counter() - begun) / len(truth)
         made[MODEL] = torch.cat(restored).cpu()
         costs: dict[str, list[int]] = {MODEL: rounds}
+        work = 1.0
         count = min(parallel, len(truth), AT_ONCE)
         if count:
             part = torch.arange(count)
             out, report = model.restore(operator.rows(part), y[part], size, size, method="parallel", **told)
             made[PARALLEL], costs[PARALLEL] = out.cpu(), report.rounds_of
+            work = report.work
         systems += [system for system in made if system not in systems]
-        sections.append(_section(trial, operator, y, truth, made, costs, seconds, judge, names))
+        sections.append(_section(trial, operator, y, truth, made, costs, work, seconds, judge, names))
         for system, some in made.items():
             for number, value in enumerate(psnr(truth[: len(some)], some)):
                 items.append({"id": names[number], "task": trial.name, "system": system, "psnr": value})
@@ -146,6 +148,7 @@ def _section(
     truth: Tensor,
     made: dict[str, Tensor],
     costs: dict[str, list[int]],
+    work: float,
     seconds: float,
     judge: Any,
     names: Sequence[str],
@@ -177,6 +180,7 @@ def _section(
     told: dict[str, float | str | None] = {s: f"{min(n)}–{max(n)}, {median(n):g}" for s, n in costs.items()}
     rows += [
         Row("rounds of a picture: least–most, median", told),
+        Row("evaluations, relative to serial", {PARALLEL: work} if PARALLEL in costs else {}, "", 1, "lower"),
         Row("seconds of a picture, in batches", {MODEL: seconds}, "s", 2, "lower"),
     ]
     return Section(trial.name, rows)

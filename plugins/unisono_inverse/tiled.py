@@ -1,9 +1,9 @@
 """Tiled: a prior of one size for larger pictures, by overlapping windows whose clean estimates are averaged.
 
 At every noise level the picture is cut into windows of the prior's size, `overlap` pixels of which neighbours share;
-the last window of a row or column is pinned to the border, so that all have the prior's size. The estimates are averaged
-with weights that rise linearly from a window's border over the overlap. All windows of a step are one batch, and the
-restorer sees one picture: its measurement may span windows, and the result is consistent with it everywhere.
+the last window of a row or column is pinned to the border, so that all have the prior's size. The estimates are
+averaged with weights that rise linearly from a window's border over the overlap. All windows of a step are one batch,
+and the restorer sees one picture: its measurement may span windows, and the result is consistent with it everywhere.
 
 The published code restores windows one after the other instead, each with the pixels that earlier ones share with it as
 known. A prior that looks at a pixel and no further gives the same tiled and whole; any other sees no further than a

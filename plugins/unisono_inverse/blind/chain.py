@@ -5,10 +5,10 @@ At each level, with x0 and k0 the two priors' estimates at the states x and k, a
     r = ‖y − k^ ∗ x0‖   over one picture
     x' = ancestral step of x − ρ_x ∂r/∂x      k' = ancestral step of k − ρ_k ∂(r + λ‖k0‖₁)/∂k
 
-with gradients through both networks. Both normalisations are a row's own: the kernel is divided by its own sum, and r is one
-picture's norm, so that a picture is restored the same alone and in a batch (the published code sums over the batch).
-The published step of 0.3 is that of 1,000 levels; with fewer, each counts as much more. ‖k0‖₀, the published default,
-has no gradient; λ weighs ‖(k0 + 1)/2‖₁.
+with gradients through both networks. Both normalisations are a row's own: the kernel is divided by its own sum, and r
+is one picture's norm, so that a picture is restored the same alone and in a batch (the published code sums over the
+batch). The published step of 0.3 is that of 1,000 levels; with fewer, each counts as much more. ‖k0‖₀, the published
+default, has no gradient; λ weighs ‖(k0 + 1)/2‖₁.
 
 The state is a tree of both, so that `unisono.diffusion.solve` runs it, serial or parallel.
 
