@@ -93,6 +93,8 @@ def test_every_key_of_a_section_is_explained(section, spec):
         ("convert/espeak", "conversion.md"),
         ("restore/damaged", "miipher.md"),
         ("restore/made-damaged", "miipher.md"),
+        ("inverse/trial", "picture-restoration.md"),
+        ("inverse/made-kernels", "picture-restoration.md"),
         ("image/folder", "image.md"),
         ("image/captions", "image.md"),
         ("image/shards", "image.md"),

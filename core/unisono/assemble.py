@@ -8,7 +8,7 @@ import torch
 
 from unisono import plugin as plugins
 from unisono.arguments import build
-from unisono.data import DataModule
+from unisono.data import Audit, DataModule
 from unisono.errors import RecipeError, UnisonoError
 from unisono.export import load_component
 from unisono.model import Model
@@ -54,6 +54,27 @@ def build_model(recipe: Recipe, facts: Mapping[str, Any]) -> Any:
     model.optim = build(OptimSpec, recipe.optim, "optim", recipe.name)
     model.recipe = recipe.to_dict()
     return model
+
+
+def assemble(recipe: Recipe) -> tuple[Any, Audit]:
+    """Make a model that learns nothing, with its components; return it and the audit of its data.
+
+    Raises ``RecipeError`` for a model that is trained.
+    """
+    kind = plugins.resolve(recipe.model["name"], "models")
+    if kind.learns:
+        raise RecipeError(
+            f"{recipe.name}: {recipe.model['name']} has weights that are learnt: make it by unisono train and unisono "
+            "export",
+            code="unsupported",
+            path="model.name",
+            value=recipe.model["name"],
+        )
+    data = build_data(recipe)
+    audit = data.prepare(progress=False)
+    model = build_model(recipe, data.describe())
+    attach_components(model, recipe.components)
+    return model.eval(), audit
 
 
 def attach_components(model: Model, components: Mapping[str, str | Path]) -> None:

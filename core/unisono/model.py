@@ -73,6 +73,9 @@ class Model(LightningModule):
     """Where constructor arguments of recipe format 1 are now: ``{"dim": "network.dim"}``."""
     salt: ClassVar[str] = ""
     """Sets a model's random choices apart from those of others with the same seed."""
+    learns: ClassVar[bool] = True
+    """Whether there is anything to train. A model of its components alone has no weights of its own, and is made by
+    ``unisono assemble``."""
     deterministic: ClassVar[bool] = False
     """Whether the output is the same for every seed. Else the conformance kit expects that a seed changes it."""
     adapter_targets: ClassVar[tuple[str, ...]] = ()

@@ -42,7 +42,8 @@ class Plugin:
     files are this plugin's recipes. ``evaluators`` maps a model name to the function that measures it, ``sweeps``
     to the one that says what ``unisono sweep`` measures of it. ``verbs`` (since API 1.1) are verbs of the plugin's own.
     ``importers`` (since API 1.2) maps a ``model_type``, as ``config.json`` of a folder in Hugging Face's layout has it,
-    to the function that makes a model of such a folder, running no code from it: ``unisono.load`` calls it.
+    or the class of a diffusers pipeline, as ``model_index.json`` has it, to the function that makes a model of such a
+    folder, running no code from it: ``unisono.load`` calls it.
     ``routes`` (since API 1.3) are functions that ``unisono serve`` calls with its ``unisono.serve.Server``; each
     returns a FastAPI router. What several plugins name is taken once.
     ``times`` (since API 1.4) maps a suffix, such as ``".srt"``, to a ``unisono.media.TimesFormat``, in which the times

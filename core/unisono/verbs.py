@@ -8,6 +8,7 @@ VERBS = {
     "serve": "put models behind HTTP, with OpenAI's routes",
     "curves": "draw the training curves of runs",
     "export": "turn a training run into an export",
+    "assemble": "make an export of a model that learns nothing, from a recipe",
     "evaluate": "measure an export on a corpus",
     "sweep": "compare settings of an export: quality against evaluations and time",
     "models": "list models that are installed or lie in ./checkpoints, or show one",
@@ -20,5 +21,5 @@ VERBS = {
     "check": "run the conformance kit on a plugin",
     "doctor": "print versions, device and plugins, to paste in a bug report",
 }
-FREE_FORM = {"train", "tune", "generate", "batch", "data", "sweep"}
+FREE_FORM = {"train", "tune", "assemble", "generate", "batch", "data", "sweep"}
 """Verbs whose flags depend on a recipe or a model, and are parsed by the verb itself."""

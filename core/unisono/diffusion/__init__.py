@@ -8,6 +8,7 @@ solvers/       job.py what a solver works on, picard.py Serial, Jacobi, Identity
                parareal.py, deer.py recurrent networks in parallel over their length, window.py the sliding window,
                accept.py when a step is done, evaluator.py where rows are evaluated
 guide.py       classifier-free guidance: unconditional + scale·(conditional − unconditional)
+denoiser.py    a model as E[x0 | x] at any noise level: the prior of an inverse problem
 training/      objectives.py what networks are trained for, gradient.py gradients through the fixed point
 pipelines/     pipeline.py unmodified diffusers pipelines, calls.py what they ask their network
 devices/       samplers over several devices
@@ -25,6 +26,15 @@ from unisono.diffusion.chain.levels import Levels, levels_of
 from unisono.diffusion.chain.purity import check_pure
 from unisono.diffusion.chain.recurrence import Recurrence
 from unisono.diffusion.chain.replay import SchedulerRecurrence
+from unisono.diffusion.denoiser import (
+    Denoiser,
+    HasDenoiser,
+    NetworkDenoiser,
+    NoiseLevels,
+    linear_table,
+    of_pipeline,
+    table_levels,
+)
 from unisono.diffusion.guide import ClassifierFree
 from unisono.diffusion.pipelines.pipeline import ParallelPipeline, parallelize
 from unisono.diffusion.report import NonFiniteError, Report, Round, Solution
@@ -48,6 +58,7 @@ __all__ = [
     "ClassifierFree",
     "DeerError",
     "DeerReport",
+    "Denoiser",
     "DiagNewton",
     "Discrete",
     "Evaluator",
@@ -55,13 +66,16 @@ __all__ = [
     "FastRecurrence",
     "FixedSteps",
     "Flow",
+    "HasDenoiser",
     "Identity",
     "Jacobi",
     "Job",
     "Lane",
     "Levels",
     "Local",
+    "NetworkDenoiser",
     "Newton",
+    "NoiseLevels",
     "Noised",
     "NonFiniteError",
     "Objective",
@@ -85,7 +99,10 @@ __all__ = [
     "fastest",
     "forgotten",
     "levels_of",
+    "linear_table",
+    "of_pipeline",
     "parallelize",
     "prefix_scan",
     "solve",
+    "table_levels",
 ]

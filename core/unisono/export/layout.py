@@ -22,6 +22,8 @@ from unisono.errors import CheckpointError
 FORMAT = 1
 INFO = "unisono.json"
 CONFIG = "config.json"
+INDEX = "model_index.json"
+"""What tells a pipeline of diffusers, whose parts lie in folders beside it."""
 WEIGHTS = "model.safetensors"
 RECIPE = "recipe.yaml"
 CARD = "README.md"

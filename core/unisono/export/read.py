@@ -16,6 +16,7 @@ from unisono.export.layout import (
     COMPONENTS,
     CONFIG,
     FORMAT,
+    INDEX,
     INFO,
     RECIPE,
     check_files_are_plain,
@@ -143,7 +144,7 @@ def load_model(folder: Path, base: Path | None = None) -> tuple[Any, dict[str, A
 
     ``base`` is the export that adapters were trained on, where the folder holds them alone.
     """
-    if kind_of(folder / INFO) != "file" and kind_of(folder / CONFIG) == "file":
+    if kind_of(folder / INFO) != "file" and "file" in (kind_of(folder / CONFIG), kind_of(folder / INDEX)):
         return _import_model(folder)
     info = read_info(folder)
     if base is None and adapters.BASE in info:
@@ -204,12 +205,16 @@ def load_model(folder: Path, base: Path | None = None) -> tuple[Any, dict[str, A
 def _import_model(folder: Path) -> tuple[Any, dict[str, Any]]:
     """Have a plugin make a model of a folder in Hugging Face's layout."""
     check_files_are_plain(folder)
-    path = folder / CONFIG
+    path, key = (folder / CONFIG, "model_type")
+    if kind_of(path) != "file":  # a pipeline
+        path, key = (folder / INDEX, "_class_name")
+        for part in sorted(p for p in folder.iterdir() if p.is_dir()):
+            check_files_are_plain(part)
     config = _read_json(path)
-    kind = config.get("model_type") if isinstance(config, dict) else None
+    kind = config.get(key) if isinstance(config, dict) else None
     if not isinstance(kind, str):
         raise CheckpointError(
-            f"{shown(folder)} has no {INFO}, and its {CONFIG} names no model_type: it is no export",
+            f"{shown(folder)} has no {INFO}, and its {path.name} names no {key}: it is no export",
             code="format",
             path=path,
             value=kind,

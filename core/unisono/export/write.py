@@ -24,8 +24,10 @@ from unisono.export.layout import (
     CARD,
     COMPONENTS,
     FORMAT,
+    INDEX,
     INFO,
     RECIPE,
+    TOOL_FOLDERS,
     WEIGHTS,
     check_tree,
     kind_of,
@@ -171,8 +173,10 @@ def _copy(origin: Path, dest: Path) -> None:
     """
     if kind_of(origin / INFO) == "file":
         files = check_tree(origin)
-    else:
-        files = [Path(p.name) for p in sorted(origin.iterdir()) if p.is_file() and _is_plain(p)]
+    else:  # the parts of a pipeline lie in folders
+        found = origin.glob("*/*") if kind_of(origin / INDEX) == "file" else ()
+        every = [p for p in sorted([*origin.iterdir(), *found]) if p.parent.name not in TOOL_FOLDERS]
+        files = [p.relative_to(origin) for p in every if p.is_file() and _is_plain(p)]
     for file in files:
         (dest / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(origin / file, dest / file)

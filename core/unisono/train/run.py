@@ -34,6 +34,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
+from unisono import plugin as plugins
 from unisono.assemble import attach_components
 from unisono.data import Audit, DataModule, to_plain
 from unisono.errors import CheckpointError, RecipeError
@@ -94,6 +95,14 @@ def train(
     without, or without a terminal, lines are printed.
     SIGTERM and Ctrl-C save the state and raise ``unisono.train.signals.Stopped``, a ``SystemExit``.
     """
+    name = recipe.model["name"]
+    if not plugins.resolve(name, "models").learns:
+        raise RecipeError(
+            f"{name} learns nothing: make an export of it with  unisono assemble RECIPE DEST",
+            code="unsupported",
+            path="model.name",
+            value=name,
+        )
     ranks = join_ranks(recipe.trainer.get("num_nodes") or 1)
     signals = Signals(recipe.run_spec.stop_seconds)
     try:

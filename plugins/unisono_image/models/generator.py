@@ -29,6 +29,7 @@ from unisono.diffusion import (
     ClassifierFree,
     Discrete,
     Flow,
+    NetworkDenoiser,
     NonFiniteError,
     Objective,
     Report,
@@ -360,6 +361,26 @@ class ImageGenerator(Model):
         """Return the conditions of a batch; a label of −1 and an empty caption are none."""
         with self.layers_as_weights(labels.device):
             return self.conditioner(labels, captions, torch.zeros_like(labels, dtype=torch.bool))
+
+    def denoiser(self) -> NetworkDenoiser:
+        """Return the model as a prior of pictures in [−1, 1], without label or caption: ``unisono.diffusion.HasDenoiser``.
+
+        Raises ``RequestError`` where what is denoised are latents, which no measurement of pixels is linear in.
+        """
+        if self.latent:
+            raise RequestError(
+                f"this {type(self).__name__} denoises latents (downsampling {self.downsampling}), and a prior must "
+                "denoise pixels: use a model with model.downsampling=1",
+                code="unsupported",
+                path="components.prior",
+                value=self.downsampling,
+            )
+
+        def network(x: Tensor, time: Tensor) -> Tensor:
+            none = torch.full((len(x),), NO_LABEL, device=x.device)
+            return self.answer(x, time, self.condition_of(none, [""] * len(x)))
+
+        return NetworkDenoiser(self.objective, network, (self.channels, self.facts.size, self.facts.size))
 
     def preview_requests(self) -> list[ImageRequest]:
         classes, captions = self.facts.classes, self.facts.sample_captions

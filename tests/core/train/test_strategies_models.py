@@ -12,7 +12,8 @@ from unisono.export import export_run, find_training_state, load
 from unisono.testing.model_under_test import PROPORTIONAL, UNVALIDATED, Start, subject, training_state
 from unisono.testing.promises.training import ensure_equal, ensure_processes
 
-MODELS = [f"{name}/{model}" for name in plugins.discover() for model in plugins.get(name).models]
+REGISTERED = [f"{name}/{model}" for name in plugins.discover() for model in plugins.get(name).models]
+MODELS = [name for name in REGISTERED if plugins.resolve(name, "models").learns]
 HSDP = "{name: hsdp, replicate: 2}"
 TENSOR = "{name: tensor, size: 2}"
 SHARED = (

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from unisono.diffusion.chain.levels import levels_of
 from unisono.diffusion.chain.tree import cat, rows
+from unisono.diffusion.denoiser import NoiseLevels, linear_table, table_levels
 from unisono.errors import UnisonoError
 
 
@@ -42,6 +43,14 @@ class Oracle:
         log_weight = -((h - a * means).square() / (2 * total)).sum(-1)
         mean = (log_weight.softmax(-1)[:, :, None] * means).sum(1, keepdim=True)
         return self._back((mean + a * variances / total * (h - a * mean)).reshape(x.shape))
+
+    def noise_levels(self, num_steps: int) -> NoiseLevels:
+        """Levels of the linear schedule: an oracle knows all."""
+        return table_levels(linear_table(), num_steps)
+
+    def denoiser(self) -> Oracle:
+        """Itself: it is a `unisono.diffusion.Denoiser`."""
+        return self
 
     def predict(self, x: Tensor, alpha: Float[Tensor, " n"], sigma: Float[Tensor, " n"], prediction: str) -> Tensor:
         """What a perfect network outputs: "x0", "eps", "v" = α·ε − σ·x0, or "flow" = ε − x0.

@@ -242,7 +242,8 @@ def fresh_process_gives_the_same(subject: Subject) -> None:
 
 def nothing_executable_is_kept(subject: Subject) -> None:
     """Training state opens weights-only; an export holds numbers and text, and no path of this machine."""
-    _ = subject.straight  # its state was read weights-only
+    if subject.target.learns:
+        _ = subject.straight  # its state was read weights-only
     private = {str(subject.folder), str(Path.home()), str(Path.cwd()), sys.prefix} - {"/"}
     for file in sorted(p for p in subject.export.rglob("*") if p.is_file()):
         known = file.suffix in ALLOWED_SUFFIXES

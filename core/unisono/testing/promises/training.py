@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from unisono.errors import RecipeError
 from unisono.testing.check import CheckFailed, Skipped, ensure
 from unisono.testing.model_under_test import DOUBLE, STEPS, UNVALIDATED, Subject, raw_weights
 
@@ -16,6 +17,8 @@ the whole batch shows at full size."""
 
 def tiny_recipe_trains(subject: Subject) -> None:
     """The recipe <model>-tiny takes two steps on data made on the spot, and losses are finite."""
+    if not subject.target.learns:
+        return nothing_to_learn(subject)
     recipe = subject.recipe()
     steps = recipe.trainer["max_steps"]
     ensure(steps == 2, f"{subject.recipe_name} has max_steps {steps}, not 2", "tiny-steps", max_steps=steps)
@@ -30,6 +33,8 @@ def tiny_recipe_trains(subject: Subject) -> None:
 
 def gradient_reaches_every_parameter(subject: Subject) -> None:
     """Every trainable parameter moves within a few steps, with an optimiser that moves none by itself."""
+    if not subject.target.learns:
+        return nothing_to_learn(subject)
     state, start, trainable = subject.straight
     moved = raw_weights(state)
     reached = {name for name in trainable if not torch.equal(start[name], moved[name])}
@@ -57,6 +62,8 @@ def gradient_reaches_every_parameter(subject: Subject) -> None:
 
 def resumed_equals_uninterrupted(subject: Subject) -> None:
     """A run that is killed and resumed has the weights, and their average, of one that is not, bit by bit."""
+    if not subject.target.learns:
+        return nothing_to_learn(subject)
     straight, resumed = subject.straight[0], subject.resumed
     steps = straight["global_step"], resumed["global_step"]
     ensure(
@@ -79,6 +86,8 @@ def resumed_equals_uninterrupted(subject: Subject) -> None:
 
 def two_processes_equal_one(subject: Subject) -> None:
     """Two processes on the same global batch end with the weights of one."""
+    if not subject.target.learns:
+        return nothing_to_learn(subject)
     _needs_gloo()
     fix = "use global_mean for every mean"
     ensure_processes(subject, subject.two_processes, 2, "ddp", "processes-differ", fix)
@@ -86,6 +95,8 @@ def two_processes_equal_one(subject: Subject) -> None:
 
 def two_shards_equal_one(subject: Subject) -> None:
     """Two processes that each hold half of the weights (fsdp2) end with the weights of one."""
+    if not subject.target.learns:
+        return nothing_to_learn(subject)
     _needs_gloo()
     fix = "name what is written to, or read outside of losses, in kept_whole, reads_weights or shard_units"
     ensure_processes(subject, subject.two_shards, 2, "fsdp2", "shards-differ", fix)
@@ -114,6 +125,20 @@ def ensure_processes(subject: Subject, several: dict[str, Any], count: int, stra
                 ensure_equal(alike, subject.one_process[1], several, code, fix)
         except Exception as error:  # a model that does not train in float64 has float32 to answer for
             raise differs from error
+
+
+def nothing_to_learn(subject: Subject) -> None:
+    """A model that says it learns nothing has no weights, is assembled from its tiny recipe, and is not trained."""
+    model, target = subject.short.model, subject.target
+    held = [*dict(model.named_parameters()), *model.state_dict()]
+    ensure(not held, f"learns is False, but there is {', '.join(held[:3])}", "learns-wrong", target, names=held)
+    ensure(subject.short.audit.kept > 0, "the audit says that no data was kept", "no-data")
+    try:
+        subject.train(subject.recipe(run="refused"))
+    except RecipeError as error:
+        ensure(error.code == "unsupported", f"training is refused for another reason: {error}", "learns-wrong", target)
+    else:
+        raise CheckFailed("learns is False, but it can be trained", "learns-wrong", target)
 
 
 def ensure_equal(
