@@ -20,6 +20,7 @@ plugin = Plugin(
         "soundstorm": "unisono_codec.voices.soundstorm:SoundStorm",
         "listener": "unisono_codec.voices.listener:Listener",
         "gmlm": "unisono_codec.voices.gmlm:GroupMaskedLM",
+        "qres": "unisono_codec.pictures.qres:QRes",
     },
     data={
         "audio": "unisono_codec.vocoders.data:AudioData",
@@ -31,6 +32,8 @@ plugin = Plugin(
         "made-words": "unisono_codec.voices.words:MadeWordData",
         "prompted": "unisono_codec.voices.words:PromptedData",
         "made-prompted": "unisono_codec.voices.words:MadePromptedData",
+        "pictures": "unisono_codec.pictures.data:PictureData",
+        "made-pictures": "unisono_codec.pictures.data:MadeData",
     },
     evaluators={
         "parallel-wavegan": "unisono_codec.vocoders.compare:evaluate",
