@@ -15,12 +15,12 @@ import torch
 import unisono
 from refused import refused
 from unisono import cli
+from unisono.coding import ONE
 from unisono.errors import DataError, RequestError
 from unisono.export import save_export
 from unisono.recipe import Recipe
 from unisono_codec.codecs.codec import Codec
 from unisono_codec.files import recordings as files
-from unisono.coding import ONE
 from unisono_codec.files.recordings import (
     UNSEEN,
     block_of,
@@ -338,7 +338,7 @@ def test_encode_info_and_decode(command, export, tmp_path):
 
 
 def test_the_verb_is_listed_and_explains_itself(command):
-    assert "encode sound into small files of tokens" in command("--help")[1]
+    assert "encode sound and pictures into small files" in command("--help")[1]
     code, out, _ = command("codec", "--help")
     assert code == 0 and all(action in out for action in ("encode", "decode", "info"))
     assert command("codec")[0] == 2

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refused import refused
+from unisono.coding import Tables
 from unisono.errors import DataError
 from unisono_codec.files import uc
-from unisono.coding import Tables
 from unisono_codec.files.uc import PACKED, RANS, Header, UcReader, UcWriter, check_codec
 
 TABLE = Tables.of_counts(np.tile([1000, *[1] * 1023], (3, 1)))

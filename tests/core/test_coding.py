@@ -118,7 +118,7 @@ def test_gaussian_tables_hold_the_masses_of_their_scales(grid):
         edges = [math.erf((abs(int(k)) + half) * 1e6 / scale / math.sqrt(2)) for k in symbols for half in (-0.5, 0.5)]
         mass = np.array(edges[1::2]) - np.array(edges[::2])
         mass = np.where(symbols == 0, np.array(edges[1::2]), mass / 2)
-        # half of a 2^-16 by rounding or what is raised to 1, and what is left over; of few symbols the middle has all of it
+        # half of a 2^-16 by rounding or what is raised to 1, and what is left over, all of it where symbols are few
         assert np.abs(row[:-1] / ONE - mass).max() <= (2 if len(row) > 10 else 5) / ONE
 
 

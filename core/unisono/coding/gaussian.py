@@ -1,7 +1,7 @@
 """Gaussian tables: normal distributions over whole numbers, in whole numbers alone.
 
-The mass of the symbol k under N(0, σ) is Φ((k + ½) / σ) − Φ((k − ½) / σ). Here it is worked out to 96 binary places from two
-series of positive terms (Abramowitz & Stegun, 7.1.6 and 4.2.1)::
+The mass of the symbol k under N(0, σ) is Φ((k + ½) / σ) − Φ((k − ½) / σ). Here it is worked out to 96 binary places
+from two series of positive terms (Abramowitz & Stegun, 7.1.6 and 4.2.1)::
 
     erf x = 2 / √π · S / E,   S = Σ 2ⁿ x²ⁿ⁺¹ / (2n + 1)!!,   E = Σ x²ⁿ / n! = exp x²
 
@@ -10,6 +10,7 @@ so that no library's rounding has a say in a table.
 
 from decimal import Decimal, localcontext
 from functools import lru_cache
+from itertools import pairwise
 from math import isqrt
 
 from unisono.coding.tables import ONE, Tables
@@ -34,7 +35,7 @@ def scale_grid(low: str, high: str, count: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=16)
 def gaussian_tables(scales: tuple[int, ...]) -> Tables:
-    """Return a table for each deviation (in millionths of a step), with an escape for what is rarer than half of 2^-16."""
+    """Return a table for each deviation (in millionths of a step), with an escape for what is rarer than 2^-17."""
     weights, lows = [], []
     for scale in scales:
         if scale < 1:
@@ -45,7 +46,7 @@ def gaussian_tables(scales: tuple[int, ...]) -> Tables:
             if wider - sides[-1] < _ONE // ONE and len(sides) > 1:
                 break
             sides.append(wider)
-        one_sided = [(wider - inner) // 2 for inner, wider in zip(sides, sides[1:], strict=False)]
+        one_sided = [(wider - inner) // 2 for inner, wider in pairwise(sides)]
         weights.append([*reversed(one_sided), sides[0], *one_sided, _ONE - sides[-1]])
         lows.append(-len(one_sided))
     return Tables.of_weights(weights, lows, escapes=True)

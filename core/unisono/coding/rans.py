@@ -10,8 +10,8 @@ The state is kept from 2^16 up to 2^32 by writing or reading 16 bits; the coder 
 to the first, so that the decoder meets them in order. The decoder ends where the coder began, at 2^16, with nothing
 left to read, which of a damaged message it hardly ever does.
 
-The decoder is asked for a few symbols at a time, so that the tables of the next ones may depend on those before. What lies
-outside of a table follows its escape: a sign, and an Exp-Golomb code of the distance (Teuhola 1978), in even bits.
+The decoder is asked for a few symbols at a time, so that the tables of the next ones may depend on those before. What
+lies outside of a table follows its escape: a sign, and an Exp-Golomb code of the distance (Teuhola 1978), in even bits.
 
 Everything is whole numbers, tables included: the same tables give the same bytes on every machine.
 

@@ -6,6 +6,7 @@ those follow as a sign and an Exp-Golomb code of what lies beyond the row (see `
 Shapes: i tables, n slots of a row, q v tables of one size.
 """
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,8 +67,8 @@ class Tables:
     def of_weights(cls, weights: Sequence[Sequence[int]], lows: Sequence[int], escapes: bool) -> "Tables":
         """Make tables from whole weights, to the nearest 2^-16 and at least that; the last is the escape's.
 
-        What rounding leaves over is taken from, or goes to, the most frequent symbols, one each. Whole numbers alone: the
-        same tables on every machine.
+        What rounding leaves over is taken from, or goes to, the most frequent symbols, one each. Whole numbers alone:
+        the same tables on every machine.
         """
         rows = []
         for row in weights:
@@ -97,7 +98,7 @@ class Tables:
         return np.concatenate(self.rows), np.concatenate(self.starts), sizes.cumsum() - sizes, sizes
 
     @cached_property
-    def look_up(self) -> list[tuple[bytes | memoryview, list[int], list[int], int, int]]:
+    def look_up(self) -> list[tuple[array, list[int], list[int], int, int]]:
         """Per table: the slot at each of 2^16 places, frequencies, starts, the lowest symbol, and the escape's slot.
 
         The last is −1 where there is none.
@@ -106,7 +107,7 @@ class Tables:
         for row, starts, low in zip(self.rows, self.starts, self.lows, strict=True):
             slots = np.repeat(np.arange(len(row), dtype=np.uint16), row)
             escape = len(row) - 1 if self.escapes else -1
-            found.append((memoryview(slots), row.tolist(), starts.tolist(), low, escape))
+            found.append((array("H", slots.tobytes()), row.tolist(), starts.tolist(), low, escape))
         return found
 
     def slots(self, symbols: Int[np.ndarray, "t"], indices: Int[np.ndarray, "t"]) -> Int[np.ndarray, "t"]:

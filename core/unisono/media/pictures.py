@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from einops import rearrange, repeat
 from jaxtyping import UInt8
+
 from unisono.data.audit import Drop
 from unisono.errors import Code, DataError, MissingExtra
 from unisono.files import fault_of, shown

@@ -1,10 +1,9 @@
 """Data: crops of pictures at their own resolution, for picture codecs; and made pictures for tests.
 
-A crop is taken anywhere in a picture. One that is smaller than the crop goes on as its own mirror image, so that no border
-is learnt that is in no picture. Transparent pictures are laid on a background, as a codec lays them.
+A crop is taken anywhere in a picture. One that is smaller than the crop goes on as its own mirror image, so that no
+border is learnt that is in no picture. Transparent pictures are laid on a background, as a codec lays them.
 
-Any data of pictures in batches of ``image`` float32 [b, 3, y, x] in [−1, 1] train a codec too, such as ``image/emoji``,
-where all are brought to one size first.
+Batches: ``image`` float32 [b, 3, s, s] in [−1, 1]; ``row`` int64 [b], the item's index.
 
 Shapes: s side of a crop in pixels, h w height and width of a picture.
 """
@@ -46,7 +45,7 @@ class PictureFacts(Facts):
 
 
 class CropSet:
-    """Items ``{"image" [3, s, s] −1…1}``: crops at random, mirrored every other time where ``flip``; or from the middle.
+    """Items ``{"image" [3, s, s] −1…1}``: crops at random, where ``flip`` half of them mirrored; or from the middle.
 
     A source is a file, or pixels.
     """
@@ -125,8 +124,8 @@ class CropData(DataModule):
 class PictureData(CropData):
     """Crops of the pictures below folders.
 
-    Of each root as many pictures are validated on, chosen by their ids alone; those below folders named test, val, valid
-    or validation, where there are any, and no others of them.
+    Of each root as many pictures are validated on, chosen by their ids alone; those below folders named test, val,
+    valid or validation, where there are any, and no others of them.
 
     Args:
         root: a folder, or several as ``name=PATH,name=PATH`` (or a mapping), whose names begin the ids; ``run.mixing``
@@ -207,11 +206,11 @@ class PictureData(CropData):
             list(train.values()), self.crop, self.background, flip=self.flip, random=True, keep=keep, groups=groups
         )
         self.val_set = (
-            CropSet(list(val.values()), self.crop, self.background, flip=False, random=False, keep=keep) if val else None
+            CropSet(list(val.values()), self.crop, self.background, flip=False, random=False, keep=keep)
+            if val
+            else None
         )
-        self.facts = PictureFacts(
-            crop=self.crop, count=len(train), held_out=tuple(val), background=self.background
-        )
+        self.facts = PictureFacts(crop=self.crop, count=len(train), held_out=tuple(val), background=self.background)
         return self.finish(audit)
 
 

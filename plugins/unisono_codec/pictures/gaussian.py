@@ -11,9 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def log_mass(
-    x: Float[Tensor, "*s"], mean: Float[Tensor, "*s"], scale: Float[Tensor, "*s"]
-) -> Float[Tensor, "*s"]:
+def log_mass(x: Float[Tensor, "*s"], mean: Float[Tensor, "*s"], scale: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
     """Return the logarithm (nats) of the mass within half a step of ``x``, in float32 or better, with gradients.
 
     By symmetry both borders are taken on the left of the mean, where log Φ is exact.

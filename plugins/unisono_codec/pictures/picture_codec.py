@@ -1,33 +1,34 @@
-"""PictureCodec: what the codecs of pictures share: sizes, padding, losses, and a request that codes and decodes.
+"""PictureCodec: what the codecs of pictures share: sizes, losses, and a request that codes and decodes.
 
 ::
 
-    picture ─ padded to whole strides ─ analyse ─ seen
-                                                   │
-    file ─ reader: one latent after the other ─ descend ─ picture
+    picture ─ padded to whole strides ─ encoder, float64 ─ bytes ─ decoder, float64 ─ picture
 
-``descend`` is the decoder, and the encoder's way too: what a latent is, a *reader* says. The one that writes takes it from
-what ``analyse`` saw, the one that decodes from the file; both are asked in the same order with the same numbers.
+A picture is coded by itself, whatever it shares a batch with; ``coder`` says how, and what another machine can rely on.
 
 Shapes: b batch, y x height and width in pixels.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from pydantic import Field, InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 from torch import Tensor
-from torch.nn import functional as F
 from unisono import Image, Model, Request
 from unisono.batching import Progress
 from unisono.errors import DataError, RequestError
 from unisono.media.pictures import IMAGE_SUFFIXES
 from unisono.model import OnStep
 from unisono.request import file_of
+
+from unisono_codec.pictures.data import PictureFacts, made_picture
+from unisono_codec.pictures.latents import LatentNet
+from unisono_codec.pictures.reading import read_picture_file
 
 
 class PictureRequest(Request):
@@ -48,36 +49,22 @@ class PictureCodec(Model):
 
     Request: ClassVar[type[PictureRequest]] = PictureRequest
     Media: ClassVar[type[Image]] = Image
+    Facts: ClassVar[type[PictureFacts]] = PictureFacts
+    facts: PictureFacts
     text_field: ClassVar[str] = "image"
     pipeline_tag: ClassVar[str] = "image-to-image"
     deterministic: ClassVar[bool] = True
-    net: Any
-
-    # ---- what a codec defines ------------------------------------------------------------------
+    net: LatentNet
 
     @property
     def stride(self) -> int:
         """Pictures are padded to multiples of so many pixels."""
-        raise TypeError(f"{type(self).__name__} defines no stride")
+        return self.net.stride
 
     @property
     def num_latents(self) -> int:
-        """Latents in the order of decoding, as a reader is asked for them."""
-        raise TypeError(f"{type(self).__name__} defines no num_latents")
-
-    def analyse(self, pictures: Float[Tensor, "b 3 y x"]) -> Any:
-        """Return what the encoder sees of pictures from −1 to 1 whose sides are multiples of ``stride``."""
-        raise TypeError(f"{type(self).__name__} defines no analyse()")
-
-    def descend(
-        self, shape: tuple[int, int, int], reader: Callable[..., Tensor], seen: Any = None
-    ) -> Float[Tensor, "b 3 y x"]:
-        """Return pictures from latents; ``shape`` is batch and how many strides they have each way.
-
-        ``reader(number, mean, log_scale, posterior)`` returns each latent; ``posterior()``, for which ``seen`` is
-        needed, what the encoder would have it be.
-        """
-        raise TypeError(f"{type(self).__name__} defines no descend()")
+        """Latents in the order of decoding."""
+        return self.net.num_latents
 
     # ---- training ------------------------------------------------------------------------------
 
@@ -88,7 +75,7 @@ class PictureCodec(Model):
         if height % self.stride or width % self.stride:
             raise DataError(
                 f"pictures of {width} × {height} pixels: this codec is trained on multiples of {self.stride}; "
-                "set data.crop (data.size) so",
+                "set data.crop so",
                 code="shape",
                 path="data.crop",
                 value=(width, height),
@@ -119,11 +106,6 @@ class PictureCodec(Model):
 
     # ---- use -----------------------------------------------------------------------------------
 
-    def padded(self, pictures: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b 3 _y _x"]:
-        """Repeat the last row and column until both sides are whole strides."""
-        height, width = pictures.shape[-2:]
-        return F.pad(pictures, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
-
     def check_latents(self, latents: int | None) -> int:
         """Return the number of latents meant, all for None; raises ``RequestError`` where there are not so many."""
         if latents is None:
@@ -137,14 +119,39 @@ class PictureCodec(Model):
             )
         return latents
 
-    @torch.no_grad()
     def synthesize(
         self,
         requests: Sequence[PictureRequest],
         generator: torch.Generator | None = None,
         on_step: OnStep | None = None,
     ) -> list[Image]:
-        raise NotImplementedError
+        """Return what is decoded of each picture's own bytes. Deterministic."""
+        from unisono_codec.pictures.coder import PictureCoder
+
+        kept = [self.check_latents(request.latents) for request in requests]
+        pixels = [self.pixels_of(request) for request in requests]
+        coder, made, progress = PictureCoder(self), [], Progress(on_step, len(requests))
+        for latents, picture in zip(kept, pixels, strict=True):
+            made.append(Image(coder.encode(picture, latents, verify=False).pixels))
+            progress.advance()
+        return made
+
+    def pixels_of(self, request: PictureRequest) -> UInt8[np.ndarray, "3 y x"]:
+        """Return the picture that a request gives; raises ``RequestError`` where it cannot be read."""
+        if request.image is None:
+            return made_picture(3, 2 * self.stride - 3, self.stride + 5)
+        if isinstance(request.image, Image):
+            if not np.isfinite(request.image.pixels).all():
+                raise RequestError(
+                    "the picture holds NaN or infinite values: repair it first", code="value", path="image"
+                )
+            return np.ascontiguousarray(request.image.bytes.transpose(2, 0, 1))
+        return read_picture_file(request.image).pixels
 
     def preview_requests(self) -> list[PictureRequest]:
-        return []
+        """A made picture by all latents, and by the first one."""
+        return [self.Request(), self.Request(latents=1)]
+
+    def check_requests(self) -> list[PictureRequest]:
+        """The previews, and every number of latents up to one too many."""
+        return [*self.preview_requests(), *(self.Request(latents=k) for k in (self.num_latents, self.num_latents + 1))]

@@ -4,9 +4,9 @@ Training::
 
     loss = Σ −ln p(z | z above) / (3 · pixels) + distortion_weight · MSE,     z = posterior mean + U(−½, ½)
 
-with pictures from −1 to 1, one model for each ``distortion_weight``. Coding: z is the prior's mean plus a whole number of
-steps, which the ladder predicts by a Gaussian (see ``coding``). The first k latents alone make a coarse picture; those
-that are left out count as what they were expected to be.
+with pictures from −1 to 1, one model for each ``distortion_weight``. Coding: z is the prior's mean plus a whole number
+of steps, which the ladder predicts by a Gaussian (see ``coding``). The first k latents alone make a coarse picture;
+those that are left out count as what they were expected to be.
 
 Differences from the published training: the mass is exact in the tails (see ``gaussian``), and means are rounded to
 1/64 in coding.
@@ -80,28 +80,12 @@ class QRes(PictureCodec):
         super().build(facts)
         self.net = QResNet(self.network)
 
-    @property
-    def stride(self) -> int:
-        return self.network.stride
-
-    @property
-    def num_latents(self) -> int:
-        return self.net.num_latents
-
-    def analyse(self, pictures: Float[Tensor, "b 3 y x"]) -> Any:
-        return self.net.encode(pictures)
-
-    def descend(
-        self, shape: tuple[int, int, int], reader: Callable[..., Tensor], seen: Any = None
-    ) -> Float[Tensor, "b 3 y x"]:
-        return self.net.top_down(shape, reader, seen)
-
     # ---- training ------------------------------------------------------------------------------
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         pictures = self.checked_batch(batch)
         generators = [torch.Generator().manual_seed(seed) for seed in self.row_seeds(batch)]
-        nats: list[Float[Tensor, "b"]] = []
+        nats: list[Float[Tensor, b]] = []
 
         def reader(
             number: int, mean: Tensor, log_scale: Tensor, posterior: Callable[[], Tensor]
@@ -115,6 +99,6 @@ class QRes(PictureCodec):
             nats.append(-log_mass(latent, mean, scale).flatten(1).sum(1))
             return latent
 
-        made = self.descend(self.coarsest(pictures), reader, self.analyse(pictures))
+        made = self.net.descend(self.coarsest(pictures), reader, self.net.analyse(pictures))
         rate = torch.stack(nats).sum(0) / pictures[0].numel()
         return self.rate_and_distortion(rate, made, pictures, self.distortion_weight)

@@ -9,18 +9,18 @@ Duan et al., "Lossy Image Compression with Quantized Hierarchical VAEs" (arXiv:2
     a latent block   state ─ block ─┬─ prior: mean, log scale ─┐
                                     └─(with e)─ posterior mean ─ z ─ project ─ (+) ─ block ─ state
 
-Encoder and decoder go down the ladder by one function, ``top_down``; what a latent is, its ``Reader`` says: in training the
-posterior's mean and noise, in coding a whole number of steps from the prior's mean.
+Encoder and decoder go down the ladder by one function, ``descend``; what a latent is, its ``Reader`` says: in training
+the posterior's mean and noise, in coding a whole number of steps from the prior's mean.
 
-Differences from the published code: the gain of each latent's projection begins at √(1 / 3N) for N latent blocks, as the
-paper means, not at √(N / 3).
+Differences from the published code: the gain of each latent's projection begins at √(1 / 3N) for N latent blocks, as
+the paper means, not at √(N / 3).
 
 Shapes: b batch, c d channels, y x height and width at a block's resolution.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -28,13 +28,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unisono_codec.pictures.blocks import Bottleneck, ConvNeXtBlock2d, patch_down, patch_up
+from unisono_codec.pictures.latents import LatentNet, Reader
 
 SHIFT, SCALE = -0.4546259594901961, 3.67572653978347
-"""What is added to pictures from 0 to 1, and what they are multiplied by: mean and deviation of ImageNet, as published."""
+"""What is added to pictures from 0 to 1, and what they are multiplied by: of ImageNet, as published."""
 LOWEST_LOG_SCALE = -2.3
-
-Reader = Callable[[int, Float[Tensor, "b z y x"], Float[Tensor, "b z y x"], Callable[[], Tensor]], Tensor]
-"""``reader(number, mean, log_scale, posterior)`` returns a latent; ``posterior()`` its mean given the picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +93,7 @@ class LatentBlock(nn.Module):
         return self.end(state + self.project(latent))
 
 
-class QResNet(nn.Module):
+class QResNet(LatentNet):
     """Encoder and decoder; see the module's docstring."""
 
     def __init__(self, sizes: QResSizes):
@@ -109,7 +107,7 @@ class QResNet(nn.Module):
         )
         self.downs = nn.ModuleList(
             nn.Sequential(ConvNeXtBlock2d(dim, 7, layer_scale=gain), patch_down(dim, out, 2))
-            for dim, out in zip(channels, channels[1:], strict=False)
+            for dim, out in pairwise(channels)
         )
         count = sum(sizes.latent_blocks)
         self.top = nn.Parameter(torch.zeros(1, channels[-1], 1, 1))
@@ -120,12 +118,10 @@ class QResNet(nn.Module):
             )
             for level in range(len(channels))
         )
-        self.ups = nn.ModuleList(
-            patch_up(dim, out, 2) for out, dim in zip(channels, channels[1:], strict=False)
-        )
+        self.ups = nn.ModuleList(patch_up(dim, out, 2) for out, dim in pairwise(channels))
         self.head = patch_up(channels[0], 3, sizes.patch)
 
-    def encode(self, pictures: Float[Tensor, "b 3 y x"]) -> list[Float[Tensor, "b c _y _x"]]:
+    def analyse(self, pictures: Float[Tensor, "b 3 y x"]) -> list[Float[Tensor, "b _c _y _x"]]:
         """Return what the encoder sees at each resolution of pictures from −1 to 1, the finest first."""
         x = self.stem(((pictures + 1) / 2 + SHIFT) * SCALE)
         seen = []
@@ -134,13 +130,13 @@ class QResNet(nn.Module):
             seen.append(x)
         return seen
 
-    def top_down(
-        self, shape: tuple[int, int, int], reader: Reader, seen: list[Float[Tensor, "b c _y _x"]] | None = None
+    def descend(
+        self, shape: tuple[int, int, int], reader: Reader, seen: list[Float[Tensor, "b _c _y _x"]] | None = None
     ) -> Float[Tensor, "b 3 y x"]:
         """Go down the ladder and return pictures, about −1 to 1.
 
         ``shape`` is batch, height and width of the coarsest latent; ``reader`` says what each latent is, the coarsest
-        first; ``seen`` is what ``encode`` returned, where a reader asks for posteriors.
+        first; ``seen`` is what ``analyse`` returned, where a reader asks for posteriors.
         """
         batch, height, width = shape
         state, number = self.top.expand(batch, -1, height, width), 0
@@ -155,6 +151,9 @@ class QResNet(nn.Module):
         return self.head(state)
 
     @property
+    def stride(self) -> int:
+        return self.sizes.stride
+
+    @property
     def num_latents(self) -> int:
         return sum(self.sizes.latent_blocks)
-
