@@ -12,6 +12,7 @@ from typing import Any
 PACKAGES = (
     "unisono",
     "unisono.batch",
+    "unisono.coding",
     "unisono.data",
     "unisono.diffusion",
     "unisono.diffusion.devices",

@@ -1,4 +1,4 @@
-"""The codec plugin: vocoders, codecs and voices of tokens. The manifest only; models load when they are used."""
+"""The codec plugin: vocoders, codecs of sound and pictures, voices of tokens. A manifest; models load when used."""
 
 from unisono import Plugin, Verb
 from unisono_sound.times import FORMATS
@@ -6,7 +6,7 @@ from unisono_sound.times import FORMATS
 plugin = Plugin(
     name="codec",
     api="1.4",
-    summary="Sound as spectrograms and tokens: vocoders, neural codecs and .uc files, voices that speak in tokens",
+    summary="Sound and pictures as tokens: vocoders, neural codecs and .uc files, voices that speak in tokens",
     models={
         "parallel-wavegan": "unisono_codec.vocoders.parallel_wavegan:ParallelWaveGAN",
         "vocos": "unisono_codec.vocoders.vocos:Vocos",
@@ -20,6 +20,8 @@ plugin = Plugin(
         "soundstorm": "unisono_codec.voices.soundstorm:SoundStorm",
         "listener": "unisono_codec.voices.listener:Listener",
         "gmlm": "unisono_codec.voices.gmlm:GroupMaskedLM",
+        "qres": "unisono_codec.pictures.qres:QRes",
+        "s2lic": "unisono_codec.pictures.s2lic:S2LIC",
     },
     data={
         "audio": "unisono_codec.vocoders.data:AudioData",
@@ -31,6 +33,8 @@ plugin = Plugin(
         "made-words": "unisono_codec.voices.words:MadeWordData",
         "prompted": "unisono_codec.voices.words:PromptedData",
         "made-prompted": "unisono_codec.voices.words:MadePromptedData",
+        "pictures": "unisono_codec.pictures.data:PictureData",
+        "made-pictures": "unisono_codec.pictures.data:MadeData",
     },
     evaluators={
         "parallel-wavegan": "unisono_codec.vocoders.compare:evaluate",
@@ -42,6 +46,8 @@ plugin = Plugin(
         "fsq": "unisono_codec.codecs.evaluate:evaluate",
         "encodec": "unisono_codec.codecs.evaluate:evaluate",
         "dac": "unisono_codec.codecs.evaluate:evaluate",
+        "qres": "unisono_codec.pictures.evaluate:evaluate",
+        "s2lic": "unisono_codec.pictures.evaluate:evaluate",
         "gmlm": "unisono_codec.voices.prompted_evaluate:evaluate",
         "soundstorm": "unisono_codec.voices.voice_report:evaluate",
     },
@@ -51,10 +57,12 @@ plugin = Plugin(
         "fsq": "unisono_codec.codecs.evaluate:probe",
         "encodec": "unisono_codec.codecs.evaluate:probe",
         "dac": "unisono_codec.codecs.evaluate:probe",
+        "qres": "unisono_codec.pictures.evaluate:probe",
+        "s2lic": "unisono_codec.pictures.evaluate:probe",
         "gmlm": "unisono_codec.voices.prompted_evaluate:probe",
         "soundstorm": "unisono_codec.voices.voice_report:probe",
     },
-    verbs={"codec": Verb("unisono_codec.cli", "encode sound into small files of tokens, and decode them")},
+    verbs={"codec": Verb("unisono_codec.cli", "encode sound and pictures into small files, and decode them")},
     routes=("unisono_sound.serving.routes:router",),
     times=FORMATS,
     recipes="unisono_recipes.codec",

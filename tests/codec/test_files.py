@@ -15,12 +15,12 @@ import torch
 import unisono
 from refused import refused
 from unisono import cli
+from unisono.coding import ONE
 from unisono.errors import DataError, RequestError
 from unisono.export import save_export
 from unisono.recipe import Recipe
 from unisono_codec.codecs.codec import Codec
 from unisono_codec.files import recordings as files
-from unisono_codec.files.rans import ONE
 from unisono_codec.files.recordings import (
     UNSEEN,
     block_of,
@@ -134,7 +134,7 @@ def test_the_histogram_makes_files_smaller(codec, tmp_path):
 def test_the_table_is_that_of_each_stream(codec):
     """Row by row, the code that the quantiser took most often is the table's most frequent."""
     table = code_table(codec)
-    for row, (group, level) in zip(table.frequencies, codec.streams, strict=True):
+    for row, (group, level) in zip(table.rows, codec.streams, strict=True):
         assert group == 0
         counts = codec.net.quantizer.levels[level].counts
         assert counts[row.argmax()] == counts.max()
@@ -153,9 +153,10 @@ def test_the_table_of_groups_follows_the_streams():
         book.counts[index] = 100.0
     table = code_table(codec)
     # a code that training did not see shares in the 2 % that are spread evenly
-    unseen, size = table.frequencies.min(1), codec.codebook_size
+    frequencies = np.stack(table.rows)
+    unseen, size = frequencies.min(1), codec.codebook_size
     assert np.abs(unseen - ONE * UNSEEN / size / (1 + UNSEEN)).max() < 3
-    favourites = table.frequencies.argmax(1)
+    favourites = frequencies.argmax(1)
     for place, favourite in enumerate(favourites):
         # The codebook of this favourite is the one that changes when the token at this place does.
         changed = vectors.clone()
@@ -337,7 +338,7 @@ def test_encode_info_and_decode(command, export, tmp_path):
 
 
 def test_the_verb_is_listed_and_explains_itself(command):
-    assert "encode sound into small files of tokens" in command("--help")[1]
+    assert "encode sound and pictures into small files" in command("--help")[1]
     code, out, _ = command("codec", "--help")
     assert code == 0 and all(action in out for action in ("encode", "decode", "info"))
     assert command("codec")[0] == 2

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refused import refused
+from unisono.coding import Tables
 from unisono.errors import DataError
 from unisono_codec.files import uc
-from unisono_codec.files.rans import CodeTable
 from unisono_codec.files.uc import PACKED, RANS, Header, UcReader, UcWriter, check_codec
 
-TABLE = CodeTable.of_counts(np.tile([1000, *[1] * 1023], (3, 1)))
+TABLE = Tables.of_counts(np.tile([1000, *[1] * 1023], (3, 1)))
 HEADER = Header("codec/rvq", "0123456789abcdef", "0.1.0", 22050, 512, 1, 1024, ((0, 0), (0, 1), (0, 2)))
 
 
-def write(header: Header, chunks: list[np.ndarray], num_samples: int, table: CodeTable | None = None) -> bytes:
+def write(header: Header, chunks: list[np.ndarray], num_samples: int, table: Tables | None = None) -> bytes:
     file = io.BytesIO()
     writer = UcWriter(file, header, table)
     for chunk in chunks:
@@ -29,7 +29,7 @@ def write(header: Header, chunks: list[np.ndarray], num_samples: int, table: Cod
     return file.getvalue()
 
 
-def read(data: bytes, table: CodeTable | None = TABLE) -> tuple[UcReader, list[np.ndarray]]:
+def read(data: bytes, table: Tables | None = TABLE) -> tuple[UcReader, list[np.ndarray]]:
     reader = UcReader(io.BytesIO(data), "x.uc")
     chunks = [chunk.codes(reader.header, table) for chunk in reader.chunks()]
     assert reader.num_bytes == len(data)
@@ -59,7 +59,7 @@ def contents(draw):
     if draw(st.booleans()):  # many equal codes, which a histogram shortens
         chunks = [chunk * (make_codes(*chunk.shape, size=8, seed=seed) == 0) for chunk in chunks]
     counts = np.bincount(np.concatenate([[0], *(c.ravel() for c in chunks)]), minlength=size)
-    table = CodeTable.of_counts(np.tile(counts, (levels + 1, 1))) if draw(st.booleans()) else None
+    table = Tables.of_counts(np.tile(counts, (levels + 1, 1))) if draw(st.booleans()) else None
     frames = sum(lengths)
     samples = draw(st.integers(max(7 * frames - 6, 0), 7 * frames)) if frames else 0
     return header, chunks, samples, table

@@ -3,7 +3,7 @@
 from unisono.media.audio import Audio, Curve
 from unisono.media.base import Media
 from unisono.media.image import Image
-from unisono.media.picture import code_of, read_image
+from unisono.media.pictures import code_of, read_image
 from unisono.media.text import Text
 from unisono.media.times import Segment, Stretch, Times, TimesFormat, TimesOptions, TimesWriter
 

@@ -21,6 +21,7 @@ import torch
 import unisono
 from jaxtyping import Float
 from torch import Tensor
+from unisono.coding import MAX_CODES, Tables
 from unisono.errors import DataError, RequestError
 from unisono.export import export_state
 from unisono.files import Fault, fault_of, why_not_written, written_aside
@@ -28,7 +29,6 @@ from unisono_sound.signal import check_whole, open_sound, probe_audio, sound_blo
 from unisono_sound.signal.io import AUDIO_SUFFIXES, OPUS_RATES
 
 from unisono_codec.codecs.streaming import BLOCK
-from unisono_codec.files.rans import MAX_CODES, CodeTable
 from unisono_codec.files.uc import CODINGS, Header, UcReader, UcWriter, check_codec
 
 READ_SECONDS = 5.0
@@ -185,7 +185,7 @@ def fingerprint(codec: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def code_table(codec: Any) -> CodeTable | None:
+def code_table(codec: Any) -> Tables | None:
     """Return the histogram of codes that travels in the codec's quantiser, None where there is none.
 
     Quantisers keep how often each code was taken in training (``counts``): a static model that costs the file nothing.
@@ -201,7 +201,7 @@ def code_table(codec: Any) -> CodeTable | None:
     # Division and rounding of single numbers are the same on every machine; sums are taken of whole ones.
     whole = (counts / counts.max().clamp(min=1e-30) * 2**30).round().long().numpy()
     even = whole.sum(1, keepdims=True) // whole.shape[1]
-    return CodeTable.of_counts(whole + (even * UNSEEN).astype(np.int64))
+    return Tables.of_counts(whole + (even * UNSEEN).astype(np.int64))
 
 
 # ---- sound, block by block ---------------------------------------------------------------------

@@ -11,8 +11,8 @@ Whole numbers are little endian; a varint has 7 bits to the byte, low ones first
 file before it but the other checksums, so that no chunk can be lost or exchanged unseen; a file that was cut off
 anywhere lacks its end.
 A payload holds channel after channel, each frame after frame, in a frame codebook after codebook: as bits
-(``⌈log2 size⌉`` for each code), or by rANS with the histogram that travels in the codec (see ``rans``); the writer
-takes, chunk by chunk, what is shorter. Chunks are read and written one at a time, to pipes too.
+(``⌈log2 size⌉`` for each code), or by rANS with the histogram that travels in the codec (see ``unisono.coding``); the
+writer takes, chunk by chunk, what is shorter. Chunks are read and written one at a time, to pipes too.
 
 Shapes: c channels, t frames of a chunk, q codebooks that are kept (levels).
 """
@@ -26,13 +26,11 @@ from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Int
+from unisono.coding import Decoder, Encoder, Tables
 from unisono.errors import DataError
 
-from unisono_codec.files import rans
-from unisono_codec.files.rans import CodeTable
-
 MAGIC = b"\x89uc\n"
-FORMAT = 1
+FORMAT, PICTURE = 1, 2
 PACKED, RANS = 0, 1
 CODINGS = {PACKED: "bits", RANS: "rANS"}
 MAX_CODES = 1 << 22
@@ -100,7 +98,7 @@ class Chunk:
     coding: int
     payload: bytes
 
-    def codes(self, header: Header, table: CodeTable | None) -> Int[np.ndarray, "c t q"]:
+    def codes(self, header: Header, table: Tables | None) -> Int[np.ndarray, "c t q"]:
         """Return the codes; raises ``DataError`` for a payload that is damaged, or of a table that is not there."""
         shape = (header.num_channels, self.num_frames, len(header.streams))
         if self.coding == PACKED:
@@ -109,7 +107,9 @@ class Chunk:
             message = "these codes need the histogram of their codec, which has none: decode with the right one"
             raise DataError(message, code="conflict", path="table")
         else:
-            codes = rans.decode(self.payload, shape[0] * shape[1], shape[2], table)
+            decoder = Decoder(self.payload)
+            codes = decoder.take(np.tile(np.arange(shape[2]), shape[0] * shape[1]), table)
+            decoder.finish()
         if codes.size and codes.max() >= header.codebook_size:
             message = f"code {codes.max()} of a codebook of {header.codebook_size}: damaged; {AGAIN}"
             raise DataError(message, code="damaged", path="payload", value=int(codes.max()))
@@ -122,7 +122,7 @@ class UcWriter:
     ``table`` is the codec's histogram of codes, None where it has none: all is then written as bits.
     """
 
-    def __init__(self, file: BinaryIO, header: Header, table: CodeTable | None = None):
+    def __init__(self, file: BinaryIO, header: Header, table: Tables | None = None):
         self.header = header
         self.table = table
         self.num_frames = 0
@@ -145,10 +145,12 @@ class UcWriter:
             part = codes[:, first : first + step]
             coding, payload = PACKED, _pack(part, self.header.bits_per_code)
             if self.table is not None:
-                shorter = rans.encode(part.reshape(-1, part.shape[2]), self.table)
+                encoder = Encoder()
+                encoder.put(part.ravel(), np.tile(np.arange(part.shape[2]), part.size // part.shape[2]), self.table)
+                shorter = encoder.finish()
                 if len(shorter) < len(payload):
                     coding, payload = RANS, shorter
-            self._write(_varint(part.shape[1]) + bytes([coding]) + _varint(len(payload)) + payload)
+            self._write(varint(part.shape[1]) + bytes([coding]) + varint(len(payload)) + payload)
             self.num_frames += part.shape[1]
 
     def close(self, num_samples: int) -> None:
@@ -156,7 +158,7 @@ class UcWriter:
         expected = -(-num_samples // self.header.hop_length)
         if expected != self.num_frames:
             raise ValueError(f"{num_samples} samples are {expected} frames, {self.num_frames} were written")
-        self._write(_varint(0) + _varint(num_samples))
+        self._write(varint(0) + varint(num_samples))
 
     def _write(self, data: bytes) -> None:
         self._crc = zlib.crc32(data, self._crc)
@@ -185,6 +187,9 @@ class UcReader:
                 f"{name}: is not a .uc file, it begins with {start[:4]!r}: give one that unisono codec encode wrote"
             )
             raise DataError(message, code="format", path=name, value=start[:4])
+        if len(start) == len(MAGIC) + 1 and start[-1] == PICTURE:
+            message = f"{name}: holds a picture: decode it with the codec of pictures that encoded it"
+            raise DataError(message, code="type", path=name, value=PICTURE)
         if len(start) == len(MAGIC) + 1 and start[-1] > FORMAT:
             message = f"{name}: has .uc format {start[-1]}, this version reads up to {FORMAT}: upgrade unisono"
             raise DataError(message, code="version", path=name, value=start[-1])
@@ -297,7 +302,8 @@ def _unpack(payload: bytes, count: int, width: int) -> Int[np.ndarray, "n"]:
     return bits.reshape(count, width).astype(np.int64) @ (1 << np.arange(width - 1, -1, -1, dtype=np.int64))
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """Return a whole number in groups of 7 bits, low ones first."""
     groups: list[int] = []
     while True:
         groups.append(value & 127)

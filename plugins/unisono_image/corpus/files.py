@@ -1,4 +1,7 @@
-"""Files: pictures that are read by ``unisono.media.read_image``, brought to one size."""
+"""Files: pictures brought to one size; ``unisono.media.pictures`` reads them.
+
+Shapes: h, w height and width in pixels; images are uint8 [3, h, w].
+"""
 
 from typing import Literal
 
@@ -6,30 +9,22 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import UInt8
 from unisono.data import Drop
-from unisono.errors import DataError
-from unisono.media import code_of, read_image
-from unisono.media.picture import MAX_BYTES
+from unisono.media.pictures import IMAGE_SUFFIXES, MAX_BYTES, code_of, colour, read_image
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_BYTES", "MIN_SIDE", "Fit", "code_of", "colour", "covered", "fitted", "read_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_BYTES",
+    "MIN_SIDE",
+    "Fit",
+    "code_of",
+    "colour",
+    "covered",
+    "fitted",
+    "read_image",
+]
 
 Fit = Literal["crop", "pad", "stretch", "exact"]
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
 MIN_SIDE = 2
-
-
-def colour(name: str) -> tuple[int, int, int]:
-    """Return a colour's red, green and blue, 0 to 255, from a name or ``#rrggbb``; raises ``DataError``."""
-    from PIL import ImageColor
-
-    try:
-        return ImageColor.getrgb(name)[:3]
-    except ValueError:
-        raise DataError(
-            f"data.pictures.background={name!r} is no colour: give a name such as 'white', or '#rrggbb'",
-            code="value",
-            path="data.pictures.background",
-            value=name,
-        ) from None
 
 
 def fitted(

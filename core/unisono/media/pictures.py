@@ -1,4 +1,4 @@
-"""Picture: image files as pixels; any mode that Pillow reads, brought to 8-bit RGB.
+"""Pictures: files as pixels; any mode that Pillow reads, brought to 8-bit RGB.
 
 What is done to which file, so that nothing happens in silence:
 
@@ -23,14 +23,30 @@ from einops import rearrange, repeat
 from jaxtyping import UInt8
 
 from unisono.data.audit import Drop
-from unisono.errors import Code, MissingExtra
+from unisono.errors import Code, DataError, MissingExtra
 from unisono.files import fault_of, shown
 from unisono.files.fault import CODES
 
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 2**30
 REFUSED_FORMATS = ("EPS", "WMF")
 """Formats that Pillow does not read itself but hands to another program or to the system."""
+
+
+def colour(name: str) -> tuple[int, int, int]:
+    """Return a colour's red, green and blue, 0 to 255, from a name or ``#rrggbb``; raises ``DataError``."""
+    from PIL import ImageColor
+
+    try:
+        return ImageColor.getrgb(name)[:3]
+    except ValueError:
+        raise DataError(
+            f"data.pictures.background={name!r} is no colour: give a name such as 'white', or '#rrggbb'",
+            code="value",
+            path="data.pictures.background",
+            value=name,
+        ) from None
 
 
 def code_of(drop: Drop) -> Code:

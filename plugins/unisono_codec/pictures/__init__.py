@@ -1,0 +1,1 @@
+"""Pictures: learned codecs whose files another machine decodes to the same."""
