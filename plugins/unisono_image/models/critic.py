@@ -1,17 +1,18 @@
 """``image/critic``: which tokens of a picture are real and which a generator drew; it says what to draw again.
 
-Lezama et al., "Improved Masked Image Generation with Token-Critic" (arXiv:2209.04439). A transformer reads all tokens of a
-picture, some of which a frozen generator drew, and tells them apart::
+Lezama et al., "Improved Masked Image Generation with Token-Critic" (arXiv:2209.04439). A transformer reads all tokens
+of a picture, some of which a frozen generator drew, and tells them apart::
 
     tokens ─┬─ masked at γ(r) ─ generator (frozen), one evaluation, drawn ─┐
             └─ the others ─────────────────────────────────────────────────┴─ critic ─ real or drawn, of each token
 
-A token is *drawn* where it was masked, even where the generator hit upon the real one (as published, by the mask), so that
-no critic is always right. ``image/maskgit`` takes one as its component ``critic``; the sampler ``token_critic`` then masks
-again what looks least real, of all tokens, those of earlier steps too. Each step costs two evaluations, both counted.
+A token is *drawn* where it was masked, even where the generator hit upon the real one (as published, by the mask), so
+that no critic is always right. ``image/maskgit`` takes one as its component ``critic``; the sampler ``token_critic``
+then masks again what looks least real, of all tokens, those of earlier steps too. Each step costs two evaluations, both
+counted.
 
-Difference: class and caption are forgotten in a share of the items, of the generator and the critic alike, so that pictures
-of nothing in particular are judged, too.
+Difference: class and caption are forgotten in a share of the items, of the generator and the critic alike, so that
+pictures of nothing in particular are judged, too.
 
 Alone, a critic answers a picture with a picture: how likely each token's square is real, from black to white.
 
@@ -96,9 +97,7 @@ class Critic(TokenModel):
         condition: ConditionSizes = ConditionSizes(),  # noqa: B008
         objective: CriticObjective = CriticObjective(),  # noqa: B008
     ):
-        super().__init__(
-            num_codes=num_codes, grid=grid, condition=replace(condition, dim=condition.dim or network.dim)
-        )
+        super().__init__(num_codes=num_codes, grid=grid, condition=replace(condition, dim=condition.dim or network.dim))
         self.sizes, self.objective = network, objective
 
     def make_net(self) -> "CriticNet":

@@ -1,8 +1,9 @@
 """``image/maskgit``: a masked transformer over picture tokens; classes and captions to pictures in a few steps.
 
-Chang et al., "MaskGIT: Masked Generative Image Transformer" (arXiv:2202.04200). Trained to fill masked tokens; drawn by any
-preset of ``unisono.masked``, MaskGIT's own by default, or ranked by a critic (``critic.py``). Defaults are the published
-sizes for the 16,384 codes of LlamaGen's VQ-16 at 256 × 256 (published: 1,024 codes of its own tokenizer). What its ports
+Chang et al., "MaskGIT: Masked Generative Image Transformer" (arXiv:2202.04200). Trained to fill masked tokens; drawn by
+any preset of ``unisono.masked``, MaskGIT's own by default, or ranked by a critic (``critic.py``). Defaults are the
+published sizes for the 16,384 codes of LlamaGen's VQ-16 at 256 × 256 (published: 1,024 codes of its own tokenizer).
+What its ports
 chose otherwise is an option: see `MaskingSpec` and `TokenNetSizes`.
 
 Differences:
@@ -40,7 +41,7 @@ class MaskGIT(TokenGenerator):
     ::
 
         label, caption ─ conditioner ─┐
-        tokens, some masked ──────────┴─ transformer ─ logits ─ a preset of unisono.masked ─ tokens ─ tokenizer ─ picture
+        tokens, some masked ──────────┴─ transformer ─ logits ─ preset of unisono.masked ─ tokens ─ tokenizer ─ picture
 
     Args:
         num_codes: tokens that a place may hold, as the tokenizer has.
@@ -121,4 +122,3 @@ class MaskGIT(TokenGenerator):
         loss = surprise.sum() * (num_peers() / total.clamp(min=1e-9)).to(surprise.dtype)
         right = (logits.argmax(-1) == tokens).float()
         return {"loss": loss, "accuracy": self.global_mean(right, hidden).detach()}
-

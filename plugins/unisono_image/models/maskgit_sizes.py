@@ -90,7 +90,7 @@ class CriticObjective:
     guidance: of the draw, g of c + g·(c − u); above 0 each step costs an evaluation more.
     """
 
-    masking: Masked = Masked()  # noqa: RUF009
+    masking: Masked = Masked()
     temperature: float = 1.0
     guidance: float = 0.0
 
@@ -103,6 +103,4 @@ def check_range(name: str, value: Any, low: float, high: float = math.inf) -> No
     """Raise ``RecipeError`` unless a value of the model's section lies in a range, both ends included."""
     if not low <= value <= high:
         within = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-        raise RecipeError(
-            f"model.{name}={value} must be {within}", code="range", path=f"model.{name}", value=value
-        )
+        raise RecipeError(f"model.{name}={value} must be {within}", code="range", path=f"model.{name}", value=value)

@@ -4,7 +4,7 @@
 
     training   picture ─ tokenizer ─ tokens, once (``token_store``) ─┬─ token_losses
                label, caption ─ conditioner, sometimes forgotten ────┘
-    drawing    request ─ tokens that are given, a condition ─ unisono.masked: a preset, guided ─ tokens ─ tokenizer ─ picture
+    drawing    request ─ given tokens, a condition ─ unisono.masked: a preset, guided ─ tokens ─ tokenizer ─ picture
 
 A subclass makes a network (``make_net``), says what it learns (``token_losses``) and how it answers (``predict``, or
 ``network_of`` where it keeps a memory between steps). It may have presets of its own (``samplers``).

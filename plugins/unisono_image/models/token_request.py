@@ -8,10 +8,10 @@
     picture, mask round the border     ░██░  out-painting: the middle stays
 
 What happens at the mask's border: a token stands for a square of pixels, ``size / grid`` a side. It is frozen where its
-square lies wholly outside of the mask, and made anew where the mask touches it, so that up to a square less one pixel on
-each side of the border is drawn anew, too; and the tokenizer's decoder lets tokens reach further than their own squares.
-With ``keep_pixels`` all pixels outside of the mask are returned as they were given, whatever the tokens say there; without
-it the picture is as the tokenizer decodes it, everywhere.
+square lies wholly outside of the mask, and made anew where the mask touches it, so that up to a square less one pixel
+on each side of the border is drawn anew, too; and the tokenizer's decoder lets tokens reach further than their own
+squares. With ``keep_pixels`` all pixels outside of the mask are returned as they were given, whatever the tokens say
+there; without it the picture is as the tokenizer decodes it, everywhere.
 
 Shapes: s pixels a side of the pictures that the model makes, g tokens a side.
 """
@@ -54,8 +54,8 @@ class TokenRequest(Request):
         default=None,
         ge=0,
         le=50,
-        description="g of c + g·(c − u), where c are the logits under prompt or label and u those without: how much more "
-        "these count; 0 is half the work; default: the model's",
+        description="g of c + g·(c − u), where c are the logits under prompt or label and u those without: how much more they "
+        "count; 0 is half the work; default: the model's",
     )
     guidance_ramp: bool | None = Field(
         default=None, description="whether guidance grows linearly from 0 to its value; default: as the sampler has it"
@@ -106,8 +106,8 @@ DECODING_FIELDS = (
 class TokenTask:
     """A request that was read: everything is known, and allowed by the model.
 
-    ``request`` has the sampler and the guidance filled in. ``pixels`` is the picture to change, None where there is none;
-    ``mask`` is True where it is made anew.
+    ``request`` has the sampler and the guidance filled in. ``pixels`` is the picture to change, None where there is
+    none; ``mask`` is True where it is made anew.
     """
 
     request: Any
@@ -188,6 +188,8 @@ def _given(model: Any, request: Any) -> tuple[np.ndarray | None, np.ndarray | No
             path="mask",
         )
     size = model.facts.size
+    if isinstance(request.mask, str):
+        _no_clear_pixels(request.mask)
     picture, painted = (_pixels(getattr(request, name), name, model.facts.background) for name in ("image", "mask"))
     if picture.shape != painted.shape:
         raise RequestError(
@@ -210,13 +212,24 @@ def _given(model: Any, request: Any) -> tuple[np.ndarray | None, np.ndarray | No
     return pixels, mask
 
 
+def _no_clear_pixels(mask: str) -> None:
+    """Refuse a mask that is transparent in places: some programs make what is clear, others what is white."""
+    on_black, on_white = (_pixels(mask, "mask", (level, level, level)) for level in (0, 255))
+    if (on_black != on_white).any():
+        raise RequestError(
+            f"mask={mask!r} is transparent in places: paint white what is to be made anew, black what stays",
+            code="value",
+            path="mask",
+            value=mask,
+        )
+
+
 def _pixels(picture: str | Image, name: str, background: Any) -> UInt8[np.ndarray, "3 h w"]:
     if isinstance(picture, Image):
         found = picture.bytes.transpose(2, 0, 1)
     else:
         try:
-            # A mask's clear pixels are black: nothing is painted there.
-            found = read_image(picture, (0, 0, 0) if name == "mask" else background)
+            found = read_image(picture, background)
         except Drop as drop:
             raise RequestError(
                 f"{name}={picture!r} cannot be used, {drop.reason}: {drop}",

@@ -1,11 +1,12 @@
 """Token sampling: the presets of ``unisono.masked`` for a grid of picture tokens, with a request's knobs.
 
-Guidance is ``c + g·(c − u)`` here, g = 0 for none, in every sampler and with and without a ramp; the core's scale is 1 + g,
-and so is that of papers that write ``u + s·(c − u)``.
+Guidance is ``c + g·(c − u)`` here, g = 0 for none, in every sampler and with and without a ramp; the core's scale is 1
++ g, and so is that of papers that write ``u + s·(c − u)``.
 
 Left out are presets that belong to other media, such as orders along time.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -46,9 +47,7 @@ def check_sampling(model: Any, request: Any) -> None:
     strategy_of(model, request, model.layout(math.prod(model.grid)), _ANYTHING, _ANYTHING)
 
 
-def strategy_of(
-    model: Any, request: Any, layout: Layout, unconditional: Any = None, critic: Any = None
-) -> Strategy:
+def strategy_of(model: Any, request: Any, layout: Layout, unconditional: Any = None, critic: Any = None) -> Strategy:
     """Return how a request's tokens are decoded; raises ``RequestError`` for a knob that its sampler does not take.
 
     ``unconditional`` is what guidance leads away from, ``critic`` what ranks tokens where the sampler asks one.
@@ -103,4 +102,4 @@ def step_sizes(num_tokens: int, num_steps: int) -> Sequence[int]:
     left = [math.floor(num_tokens * 2 / math.pi * math.acos(i / num_steps) + 1e-9) for i in range(num_steps + 1)]
     for i in range(1, num_steps + 1):  # at least one in each step, and enough for those that follow
         left[i] = max(num_steps - i, min(left[i], left[i - 1] - 1))
-    return [before - after for before, after in zip(left[:-1], left[1:], strict=True)]
+    return [before - after for before, after in itertools.pairwise(left)]

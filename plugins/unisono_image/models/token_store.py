@@ -1,9 +1,9 @@
 """Picture tokens by content: a training set is tokenized once, mirror images and all, and found again by any run.
 
-A picture's tokens depend on its pixels and on the tokenizer's weights alone. So they are kept by the hash of the pixels,
-in memory and in the cache's folder of that tokenizer (``UNISONO_CACHE``): every model of the same tokens, and every
-augmentation that repeats, finds them there. Whatever is new is tokenized when it is first seen, so that streamed pictures
-and random shifts go the same way.
+A picture's tokens depend on its pixels and on the tokenizer's weights alone. So they are kept by the hash of the
+pixels, in memory and in the cache's folder of that tokenizer (``UNISONO_CACHE``): every model of the same tokens, and
+every augmentation that repeats, finds them there. Whatever is new is tokenized when it is first seen, so that streamed
+pictures and random shifts go the same way.
 
 Shapes: b batch, y x pixels, n tokens.
 """

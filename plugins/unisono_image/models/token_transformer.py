@@ -1,11 +1,11 @@
 """Token transformer: all tokens of a picture at once, some of them masked, under a class or a caption.
 
 MaskGIT (Chang et al., arXiv:2202.04200) fills masked tokens with a bidirectional transformer as of BERT, the class as a
-token in front. Halton-MaskGIT (arXiv:2503.17076) has blocks that the condition modulates (adaLN-zero, arXiv:2212.09748),
-normalised queries and keys, and registers. Both are here, by `TokenNetSizes`.
+token in front. Halton-MaskGIT (arXiv:2503.17076) has blocks that the condition modulates (adaLN-zero,
+arXiv:2212.09748), normalised queries and keys, and registers. Both are here, by `TokenNetSizes`.
 
-Differences from MaskGIT: norms stand in front of attention and feed-forward (published, as in BERT: behind them), so that
-24 layers learn without a long warm-up; captions stand in front of the tokens, word by word.
+Differences from MaskGIT: norms stand in front of attention and feed-forward (published, as in BERT: behind them), so
+that 24 layers learn without a long warm-up; captions stand in front of the tokens, word by word.
 
 What is not known is one learnt vector, whatever its token is: nothing that is to be predicted is ever read.
 
@@ -176,7 +176,7 @@ class TokenTrunk(nn.Module):
 
 
 class TokenTransformer(nn.Module):
-    """Logits of each token of a picture; the head is BERT's: linear, GELU, norm, and the table of tokens or a matrix."""
+    """Logits of each token of a picture; the head is BERT's: linear, GELU, norm, the table of tokens or a matrix."""
 
     def __init__(
         self, num_codes: int, num_tokens: int, sizes: TokenNetSizes, condition_dim: int, with_words: bool = True
