@@ -10,6 +10,8 @@ plugin = Plugin(
         "dit": "unisono_image.models.dit:DiT",
         "unet": "unisono_image.models.unet:UNet",
         "vae": "unisono_image.models.vae:VAE",
+        "maskgit": "unisono_image.models.maskgit:MaskGIT",
+        "critic": "unisono_image.models.critic:Critic",
         "classifier": "unisono_image.models.classifier:ImageClassifier",
     },
     data={
@@ -23,10 +25,12 @@ plugin = Plugin(
     evaluators={
         "dit": "unisono_image.measure.evaluate:evaluate",
         "unet": "unisono_image.measure.evaluate:evaluate",
+        "maskgit": "unisono_image.measure.evaluate:evaluate",
     },
     sweeps={
         "dit": "unisono_image.measure.evaluate:probe",
         "unet": "unisono_image.measure.evaluate:probe",
+        "maskgit": "unisono_image.measure.evaluate:probe",
     },
     routes=("unisono_image.serving:router",),
     recipes="unisono_recipes.image",
