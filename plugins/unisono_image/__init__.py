@@ -12,6 +12,7 @@ plugin = Plugin(
         "vae": "unisono_image.models.vae:VAE",
         "maskgit": "unisono_image.models.maskgit:MaskGIT",
         "critic": "unisono_image.models.critic:Critic",
+        "tokenizer": "unisono_image.models.tokenizer:Tokenizer",
         "classifier": "unisono_image.models.classifier:ImageClassifier",
     },
     data={
