@@ -45,8 +45,8 @@ ORDERS = 256
 def group_sizes(num_places: int, num_steps: int) -> tuple[int, ...]:
     """Return sizes of groups: published ones where there are some for these steps, else 1 − cos, which they come near.
 
-    Sums of the published sizes are scaled to ``num_places``. Every group has a place; where places are fewer than steps,
-    each is a group.
+    Sums of the published sizes are scaled to ``num_places``. Every group has a place; where steps are more than places,
+    each place is a group.
     """
     if num_steps < 1:
         raise UnisonoError(f"{num_steps} steps: give at least 1", code="range", path="num_steps", value=num_steps)

@@ -36,7 +36,7 @@ from unisono_image.models.maskgit_sizes import check_range
 from unisono_image.models.sizes import ConditionSizes
 from unisono_image.models.token_painting import Painting
 from unisono_image.models.token_request import DECODING_FIELDS, TokenRequest, read_token_request
-from unisono_image.models.token_sampling import SAMPLERS, strategy_of
+from unisono_image.models.token_sampling import SAMPLERS, check_sampling, strategy_of
 from unisono_image.models.token_store import PictureTokens
 from unisono_image.models.tokenizer import Tokenizer
 
@@ -253,6 +253,10 @@ class TokenGenerator(TokenModel):
         request = windows[0].request
         away = self.network_of(self.away_from(windows)) if request.guidance else None
         return strategy_of(self, request, canvas.layout, away, self.critic_of(windows))
+
+    def check_sampling(self, request: Any) -> None:
+        """Raise ``RequestError`` for a sampler that the model does not have, or a setting that it does not take."""
+        check_sampling(self, request)
 
     def critic_of(self, windows: Sequence[Painting]) -> Any:
         """Return what ranks the tokens of windows under their conditions; None where the model has no such thing."""

@@ -32,7 +32,6 @@ from unisono.request import FILE
 
 from unisono_image.corpus.files import MIN_SIDE, code_of, covered, read_image
 from unisono_image.models.condition import NO_LABEL
-from unisono_image.models.token_sampling import check_sampling
 from unisono_image.request import read_caption, start_pixels, subject_of, ways_of
 
 WHITE = 128
@@ -147,7 +146,7 @@ def read_token_request(model: Any, request: Any) -> TokenTask:
             )
     sampler = request.sampler or model.default_sampler
     request = request.model_copy(update={"guidance": float(guidance), "sampler": sampler})
-    check_sampling(model, request)
+    model.check_sampling(request)
     pixels, mask = _given(model, request)
     return TokenTask(request, label, caption, pixels, mask)
 

@@ -296,5 +296,7 @@ def in_parts(network: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
     Convolutions of one item are computed in another order than those of several: a lone one goes twice, so that it is
     to the bit what it is in a batch.
     """
-    parts = [network(part if len(part) > 1 else part.repeat_interleave(2, 0))[: len(part)] for part in items.split(AT_ONCE)]
+    parts = [
+        network(part if len(part) > 1 else part.repeat_interleave(2, 0))[: len(part)] for part in items.split(AT_ONCE)
+    ]
     return torch.cat(parts)
