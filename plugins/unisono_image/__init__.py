@@ -10,6 +10,7 @@ plugin = Plugin(
         "dit": "unisono_image.models.dit:DiT",
         "unet": "unisono_image.models.unet:UNet",
         "vae": "unisono_image.models.vae:VAE",
+        "tokenizer": "unisono_image.models.tokenizer:Tokenizer",
         "maskgit": "unisono_image.models.maskgit:MaskGIT",
         "critic": "unisono_image.models.critic:Critic",
         "classifier": "unisono_image.models.classifier:ImageClassifier",

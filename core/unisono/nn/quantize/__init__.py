@@ -3,6 +3,7 @@
 - ``VectorQuantizer``: one codebook that follows the vectors by moving averages, with dead codes reset to vectors of
   the batch (T2M-GPT, MMM, EnCodec).
 - ``FactorisedQuantizer``: one codebook of few channels, looked up by angle, learnt by gradient (DAC).
+  ``SphericalQuantizer``: the same with vectors and codes of length 1 (ViT-VQGAN, LlamaGen).
 - ``ResidualQuantizer``, ``FactorisedResidualQuantizer``: levels of either, each of which codes what the levels before
   left over, and quantiser dropout (SoundStream, MoMask; DAC). ``ResidualLevels`` takes levels of any kind.
 - ``ScalarQuantizer``: finite scalar quantisation, no codebook to learn.
@@ -25,7 +26,7 @@ get token 0 and vector 0, and count nowhere.
 """
 
 from unisono.nn.quantize.base import Quantised, Quantizer
-from unisono.nn.quantize.factorised import FactorisedQuantizer
+from unisono.nn.quantize.factorised import FactorisedQuantizer, SphericalQuantizer
 from unisono.nn.quantize.grouped import GroupedQuantizer
 from unisono.nn.quantize.residual import FactorisedResidualQuantizer, ResidualLevels, ResidualQuantizer
 from unisono.nn.quantize.scalar import ScalarQuantizer
@@ -40,5 +41,6 @@ __all__ = [
     "ResidualLevels",
     "ResidualQuantizer",
     "ScalarQuantizer",
+    "SphericalQuantizer",
     "VectorQuantizer",
 ]
