@@ -19,8 +19,8 @@ from numpy import ndarray, stack
 from unisono.data import derive_seed
 from unisono.evaluation import Report, Row, Section
 
-from unisono_image.corpus.data import Picture
-from unisono_image.measure.evaluate import MODEL, Corpus
+from unisono_image.corpus.data import ImageData, Picture
+from unisono_image.measure.evaluate import MODEL, Corpus, corpus_of
 from unisono_image.measure.evaluate import evaluate as evaluate_pictures
 from unisono_image.models.condition import NO_LABEL
 
@@ -29,14 +29,20 @@ AT_ONCE = 64
 
 
 def evaluate(
-    synthesizer: Any, data: Any, *, limit: int = 500, checkpoint: str | Path | None = None, **options: Any
+    synthesizer: Any,
+    data: str | Path | ImageData,
+    *,
+    limit: int = 500,
+    checkpoint: str | Path | None = None,
+    **options: Any,
 ) -> Report:
     """Measure an ordered generator: as any generator of pictures, and by the likelihood of reference pictures.
 
     These are asked for by their own class or caption, ``limit`` of them at most.
     """
-    report = evaluate_pictures(synthesizer, data, limit=limit, checkpoint=checkpoint, **options)
-    corpus = Corpus.read(synthesizer, data, limit)
+    module = data if isinstance(data, ImageData) else corpus_of(synthesizer.model, str(data))
+    report = evaluate_pictures(synthesizer, module, limit=limit, checkpoint=checkpoint, **options)
+    corpus = Corpus.read(synthesizer, module, limit)
     chosen = corpus.reference[:limit]
     nats = nats_per_token(synthesizer.model, corpus.pixels(chosen), chosen, corpus.classes)
     mean, error = fmean(nats), stdev(nats) / math.sqrt(len(nats)) if len(nats) > 1 else None

@@ -43,8 +43,8 @@ class ARPGRequest(TokenRequest):
 
     same_step: Literal["causal", "mutual"] = Field(
         default="causal",
-        description="what tokens that were drawn in one step see of one another when they are read: each those before it, "
-        "as trained, or all of them, as the released sampler has it; of one token a step both are the same",
+        description="what tokens that were drawn in one step see of one another when they are read: each those before "
+        "it, as trained, or all of them, as the released sampler has it; of one token a step both are the same",
     )
 
 
@@ -62,8 +62,8 @@ class ARPG(OrderedGenerator):
         grid: tokens a side, as the tokenizer has.
         network: sizes of the decoder.
         condition: what is known of class and caption, and how often it is forgotten.
-        guidance: of requests with a label or prompt that do not say: c + guidance·(c − u) at the last tokens (published,
-            L: s = 4.5, which is 3.5 here).
+        guidance: of requests with a label or prompt that do not say: c + guidance·(c − u) at the last tokens
+            (published, L: s = 4.5, which is 3.5 here).
     """
 
     salt: ClassVar[str] = "arpg"

@@ -1,9 +1,9 @@
 """``image/lpd``: tokens in groups, near what is known and far from each other, by queries that see one another.
 
-Zhang et al., "Locality-aware Parallel Decoding for Efficient Autoregressive Image Generation" (arXiv:2507.01957). Trained
-on random orders, cut into groups of some published sizes; drawn group by group in an order of its own
-(``anyorder/groups.py``), with keys and values of what is known kept. Tokens that are given (in-painting) count as known.
-Defaults are the published sizes for the 16,384 codes of LlamaGen's VQ-16 at 256 × 256.
+Zhang et al., "Locality-aware Parallel Decoding for Efficient Autoregressive Image Generation" (arXiv:2507.01957).
+Trained on random orders, cut into groups of some published sizes; drawn group by group in an order of its own
+(``anyorder/groups.py``), with keys and values of what is known kept. Tokens that are given (in-painting) count as
+known. Defaults are the published sizes for the 16,384 codes of LlamaGen's VQ-16 at 256 × 256.
 
 Differences:
 - Each row of a batch has an order of its own, one of 256; the released code takes one of a file for a batch.
@@ -93,7 +93,7 @@ class LPD(OrderedGenerator):
         grid: int = 16,
         network: GroupedSizes = GroupedSizes(),  # noqa: B008
         condition: ConditionSizes = ConditionSizes(),  # noqa: B008
-        groups: GroupingSpec = GroupingSpec(),  # noqa: B008
+        groups: GroupingSpec = GroupingSpec(),
         guidance: float = 3.8,
     ):
         condition = replace(condition, dim=condition.dim or network.dim)
