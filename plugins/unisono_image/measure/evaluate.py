@@ -351,20 +351,19 @@ def _speed(synthesizer: Any, request: dict[str, Any], each: float, fields: dict[
     """Time one picture by itself, and all that were made above in batches."""
     model = synthesizer.model
     times = []
-    before = model.evaluations, model.rounds
+    before = model.evaluations, model.rounds or 0
     for seed in range(SPEED_REPEATS + 1):
         start = time.perf_counter()
         synthesizer([{**request, **fields, "seed": seed}])
         times.append(time.perf_counter() - start)
-    evaluations, rounds = (
-        (now - then) / (SPEED_REPEATS + 1) for now, then in zip((model.evaluations, model.rounds), before, strict=True)
-    )
-    return Section(
-        "Speed",
-        [
-            Row("a picture by itself, median", {MODEL: median(times[1:])}, "s", 3, "lower"),
-            Row("evaluations for it", {MODEL: evaluations}, "", 1),
-            Row("rounds for it", {MODEL: rounds}, "", 1),
-            Row("a picture, in batches", {MODEL: each}, "s", 3, "lower"),
-        ],
-    )
+    after = model.evaluations, model.rounds or 0
+    evaluations, rounds = ((now - then) / (SPEED_REPEATS + 1) for now, then in zip(after, before, strict=True))
+    rows = [
+        Row("a picture by itself, median", {MODEL: median(times[1:])}, "s", 3, "lower"),
+        Row("evaluations for it", {MODEL: evaluations}, "", 1),
+        Row("rounds for it", {MODEL: rounds}, "", 1),
+        Row("a picture, in batches", {MODEL: each}, "s", 3, "lower"),
+    ]
+    if model.rounds is None:  # all of its evaluations wait for one another
+        del rows[2]
+    return Section("Speed", rows)

@@ -9,7 +9,6 @@ Difference: that decoder enlarges by repetition and a convolution as VQGAN's doe
 Shapes: b batch, y x height and width of pictures, h w of the grid, c channels, d channels of latents.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F

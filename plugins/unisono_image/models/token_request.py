@@ -53,8 +53,8 @@ class TokenRequest(Request):
         default=None,
         ge=0,
         le=50,
-        description="g of c + g·(c − u), where c are the logits under prompt or label and u those without: how much more they "
-        "count; 0 is half the work; default: the model's",
+        description="g of c + g·(c − u), where c are the logits under prompt or label and u those without: how much "
+        "more they count; 0 is half the work; default: the model's",
     )
     guidance_ramp: bool | None = Field(
         default=None, description="whether guidance grows linearly from 0 to its value; default: as the sampler has it"

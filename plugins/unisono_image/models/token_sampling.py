@@ -10,6 +10,8 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 from unisono.errors import RequestError, UnisonoError, did_you_mean
@@ -22,6 +24,8 @@ SAMPLERS = (
 LOCALITY_STEPS = 20
 """As published."""
 KNOBS = ("num_steps", "choice_temperature")
+FIELDS = (*KNOBS, "sampler", "schedule", "guidance", "guidance_ramp", "temperature", "top_k", "top_p")
+"""Fields of a request that its strategy is made of."""
 _ANYTHING: Any = object()
 
 
@@ -44,7 +48,14 @@ def check_sampling(model: Any, request: Any) -> None:
             path="schedule",
             value=request.schedule,
         )
-    strategy_of(model, request, model.layout(math.prod(model.grid)), _ANYTHING, _ANYTHING)
+    _check(tuple(model.grid), model.num_codes, tuple(getattr(request, field) for field in FIELDS))
+
+
+@lru_cache(maxsize=256)
+def _check(grid: tuple[int, int], num_codes: int, fields: tuple[Any, ...]) -> None:
+    """Make the strategy of some settings once: the orders of large grids take a while."""
+    request = SimpleNamespace(**dict(zip(FIELDS, fields, strict=True)))
+    strategy_of(SimpleNamespace(grid=grid), request, Layout.grid(*grid, num_codes), _ANYTHING, _ANYTHING)
 
 
 def strategy_of(model: Any, request: Any, layout: Layout, unconditional: Any = None, critic: Any = None) -> Strategy:
