@@ -2,12 +2,15 @@
 
     python benchmarks/pictures.py                         # 26 M weights, 256 tokens; 8, 12 and 36 steps; 1 and 8 rows
     python benchmarks/pictures.py --guidance              # every evaluation twice
+    python benchmarks/pictures.py --only arpg lpd         # some contenders, beside the first
     python benchmarks/pictures.py --quick                 # shows that everything runs
 
 One transformer (`unisono_image.models.token_transformer`) with random weights, which changes no cost. One token at a
 time it reads what came before, causally, and keeps keys and values; in a few steps it reads the whole grid each time,
-by `unisono.masked.maskgit`, the sampler's own work included. Contenders take turns in one process; times are of the
-process's CPU clock (``--clock wall`` for one that has the machine to itself), the smallest of ``--repeats`` turns.
+by `unisono.masked.maskgit`, the sampler's own work included. ARPG's and LPD's networks of as many channels and layers
+read each token once and keep its keys and values; nothing of a query is kept. Contenders take turns in one process;
+times are of the process's CPU clock (``--clock wall`` for one that has the machine to itself), the smallest of
+``--repeats`` turns.
 
 A contender is an entry of `ENTRIES`: a name and what makes, for some rows, a function that draws all their tokens.
 """
@@ -20,9 +23,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from unisono.masked import Canvas, Layout, decode, halton, maskgit, with_guidance
+from unisono.masked import Cached, Canvas, Layout, QueryOnly, arpg, decode, halton, maskgit, with_guidance
 from unisono.masked.model import StreamNetwork
 from unisono.nn.attention import attend, split_heads
+from unisono_image.anyorder.decoding import in_groups
+from unisono_image.anyorder.grouped import Grouped, GroupedSizes, GroupedView
+from unisono_image.anyorder.groups import groups_of_row
+from unisono_image.anyorder.two_pass import TwoPass, TwoPassSizes, View
 from unisono_image.models.condition import Condition
 from unisono_image.models.maskgit_sizes import TokenNetSizes
 from unisono_image.models.token_transformer import TokenTransformer
@@ -89,6 +96,32 @@ class Bench:
 
         return run
 
+    def in_order(self, model: str, steps: int, rows: int) -> Callable[[], Tensor]:
+        """Return what draws by ARPG's or LPD's network, whose keys and values are kept."""
+        dim, layers = self.net.dense.in_features, len(self.net.trunk.blocks)
+        layout, condition = Layout.grid(self.side, self.side, self.codes), self.condition(rows)
+        heads, seeds = max(dim // 64, 1), list(range(rows))
+        if model == "arpg":
+            sizes = TwoPassSizes(dim=dim, num_layers=layers, num_heads=heads)
+            net = TwoPass(sizes, self.codes, (self.side, self.side), dim).eval().requires_grad_(False)
+
+            def view() -> Cached:
+                return Cached(View(net, net.begin(condition)), QueryOnly())
+
+            strategy = arpg(steps)
+        else:
+            grouped = GroupedSizes(dim=dim, num_layers=layers, num_heads=heads)
+            other = Grouped(grouped, self.codes, self.side**2, dim).eval().requires_grad_(False)
+            groups = torch.stack([groups_of_row(self.side, self.side, steps, seed=seed)[0] for seed in seeds])
+
+            def view() -> Cached:
+                return Cached(GroupedView(other, other.begin(condition), groups), QueryOnly())
+
+            strategy = in_groups(groups)
+        if self.guided:
+            strategy = with_guidance(strategy, 2.0, view())
+        return lambda: decode(view(), Canvas.blank(layout, seeds), strategy).tokens
+
 
 ENTRIES: dict[str, Callable[[Bench, int], Callable[[], Tensor]]] = {
     "one at a time, cached": lambda bench, rows: bench.one_by_one(rows),
@@ -96,6 +129,10 @@ ENTRIES: dict[str, Callable[[Bench, int], Callable[[], Tensor]]] = {
     "maskgit, 12 steps": lambda bench, rows: bench.in_steps(12, "maskgit", rows),
     "maskgit, 36 steps": lambda bench, rows: bench.in_steps(36, "maskgit", rows),
     "halton, 32 steps": lambda bench, rows: bench.in_steps(32, "halton", rows),
+    "arpg, 12 steps": lambda bench, rows: bench.in_order("arpg", 12, rows),
+    "arpg, 64 steps": lambda bench, rows: bench.in_order("arpg", 64, rows),
+    "lpd, 12 steps": lambda bench, rows: bench.in_order("lpd", 12, rows),
+    "lpd, 20 steps": lambda bench, rows: bench.in_order("lpd", 20, rows),
 }
 """The first is what the others are compared with."""
 
@@ -111,6 +148,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--guidance", action="store_true", help="evaluate with and without a condition")
+    parser.add_argument("--only", nargs="+", default=[""], help="contenders whose names begin so")
     parser.add_argument("--clock", choices=["cpu", "wall"], default="cpu")
     parser.add_argument("--quick", action="store_true", help="a small network, 64 tokens, one turn")
     args = parser.parse_args()
@@ -124,12 +162,17 @@ def main() -> None:
     weights = sum(parameter.numel() for parameter in net.parameters()) / 1e6
     print(f"{weights:.1f} M weights, {args.side**2} tokens, {args.threads} threads, {args.clock} time, smallest of")
     print(f"{args.repeats} turns\n\n| | rows | s | a picture, s | gain |\n|---|---|---|---|---|")
+    first, *others = ENTRIES
+    chosen = {name: ENTRIES[name] for name in [first, *(n for n in others if n.startswith(tuple(args.only)))]}
     with torch.no_grad():
         for rows in args.rows:
-            best = fastest({name: make(bench, rows) for name, make in ENTRIES.items()}, args.repeats, args.clock)
-            first = next(iter(best.values()))
+            made = {name: make(bench, rows) for name, make in chosen.items()}
+            best = fastest(made, args.repeats, args.clock)
             for name, seconds in best.items():
-                print(f"| {name} | {rows} | {seconds:.3f} | {seconds / rows:.3f} | {first / seconds:.2f} |", flush=True)
+                print(
+                    f"| {name} | {rows} | {seconds:.3f} | {seconds / rows:.3f} | {best[first] / seconds:.2f} |",
+                    flush=True,
+                )
 
 
 def fastest(contenders: dict[str, Callable[[], Tensor]], repeats: int, clock: str) -> dict[str, float]:

@@ -28,7 +28,7 @@ plugin = Plugin(
     evaluators={
         "dit": "unisono_image.measure.evaluate:evaluate",
         "unet": "unisono_image.measure.evaluate:evaluate",
-        "maskgit": "unisono_image.measure.evaluate:evaluate",
+        "maskgit": "unisono_image.measure.likelihood:evaluate",
         "arpg": "unisono_image.measure.likelihood:evaluate",
         "lpd": "unisono_image.measure.likelihood:evaluate",
     },
