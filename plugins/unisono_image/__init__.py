@@ -11,6 +11,7 @@ plugin = Plugin(
         "unet": "unisono_image.models.unet:UNet",
         "vae": "unisono_image.models.vae:VAE",
         "tokenizer": "unisono_image.models.tokenizer:Tokenizer",
+        "tokenizer-line": "unisono_image.models.line_tokenizer:LineTokenizer",
         "classifier": "unisono_image.models.classifier:ImageClassifier",
     },
     data={
@@ -24,6 +25,8 @@ plugin = Plugin(
     evaluators={
         "dit": "unisono_image.measure.evaluate:evaluate",
         "unet": "unisono_image.measure.evaluate:evaluate",
+        "tokenizer": "unisono_image.measure.tokens:evaluate",
+        "tokenizer-line": "unisono_image.measure.tokens:evaluate",
     },
     sweeps={
         "dit": "unisono_image.measure.evaluate:probe",
