@@ -15,6 +15,7 @@ plugin = Plugin(
         "arpg": "unisono_image.models.arpg:ARPG",
         "lpd": "unisono_image.models.lpd:LPD",
         "tokenizer": "unisono_image.models.tokenizer:Tokenizer",
+        "tokenizer-line": "unisono_image.models.line_tokenizer:LineTokenizer",
         "classifier": "unisono_image.models.classifier:ImageClassifier",
     },
     data={
@@ -31,6 +32,8 @@ plugin = Plugin(
         "maskgit": "unisono_image.measure.likelihood:evaluate",
         "arpg": "unisono_image.measure.likelihood:evaluate",
         "lpd": "unisono_image.measure.likelihood:evaluate",
+        "tokenizer": "unisono_image.measure.tokens:evaluate",
+        "tokenizer-line": "unisono_image.measure.tokens:evaluate",
     },
     sweeps={
         "dit": "unisono_image.measure.evaluate:probe",
