@@ -90,6 +90,7 @@ def nats_per_token(
     return found
 
 
+@torch.no_grad()
 def bound_per_token(
     model: Any, tokens: Int[Tensor, "b n"], condition: Condition, seeds: Sequence[int], num_masks: int
 ) -> Float[Tensor, " b"]:
