@@ -415,6 +415,6 @@ def test_no_token_is_seen_before_it_is_predicted():
 def test_tokens_of_a_group_do_not_know_of_each_other(groups, blind):
     torch.manual_seed(0)
     net = Grouped(GroupedSizes(dim=32, num_layers=2, num_heads=2, dropout=0.0), 4, 4, 6)
-    nats = learn(net, 4, torch.tensor([groups]))
+    nats = learn(net, 4, torch.tensor([groups]), 80)
     assert nats[:blind].tolist() == pytest.approx([math.log(4)] * blind, abs=0.06)
     assert all(late < 0.1 for late in nats[blind:].tolist())
