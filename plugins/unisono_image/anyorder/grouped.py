@@ -24,7 +24,6 @@ is a permutation of the places; groups are numbered from 0 in its order. Masks: 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -39,6 +38,7 @@ from unisono_image.anyorder.front import Front
 from unisono_image.anyorder.parts import asked_of, known_of, sight
 from unisono_image.anyorder.two_pass import STD, both
 from unisono_image.models.condition import Condition
+from unisono_image.models.maskgit_sizes import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +56,15 @@ class GroupedSizes:
 
     def __post_init__(self):
         for name in ("dim", "num_layers", "num_heads"):
-            value = getattr(self, name)
-            if value < 1:
-                raise _wrong(name, value, "must be at least 1", "range")
+            check_range(f"network.{name}", getattr(self, name), 1)
+        check_range("network.dropout", self.dropout, 0, 1)
         if self.dim % self.num_heads:
-            raise _wrong("dim", self.dim, f"must be a multiple of num_heads={self.num_heads}", "shape")
-        if not 0 <= self.dropout < 1:
-            raise _wrong("dropout", self.dropout, "must be in [0, 1)", "range")
+            raise RecipeError(
+                f"model.network.dim={self.dim} must be a multiple of num_heads={self.num_heads}",
+                code="shape",
+                path="model.network.dim",
+                value=self.dim,
+            )
 
 
 class Layer(nn.Module):
@@ -227,8 +229,3 @@ def sight_of(groups: Int[Tensor, "b n"], there: Bool[Tensor, "b w"]) -> Bool[Ten
     read = (of_group <= reading) & is_there
     asked = torch.cat([(of_group < mine) & is_there, groups[:, None] == mine], 2)
     return torch.cat([torch.cat([read, read.new_zeros(*read.shape[:2], n)], 2), asked], 1)
-
-
-def _wrong(name: str, value: Any, why: str, code: str) -> RecipeError:
-    path = f"model.network.{name}"
-    return RecipeError(f"{path}={value} {why}", code=code, path=path, value=value)

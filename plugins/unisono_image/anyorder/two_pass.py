@@ -26,7 +26,6 @@ True = seen.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -41,6 +40,7 @@ from unisono.nn.rotary import Rotation, rotate, rotation
 from unisono_image.anyorder.front import Front
 from unisono_image.anyorder.parts import asked_of, known_of, sight
 from unisono_image.models.condition import Condition
+from unisono_image.models.maskgit_sizes import check_range
 
 STD = 0.02
 
@@ -63,16 +63,23 @@ class TwoPassSizes:
 
     def __post_init__(self):
         for name in ("dim", "num_layers", "num_heads", "filter_multiple"):
-            value = getattr(self, name)
-            if value < 1:
-                raise _wrong(name, value, "must be at least 1", "range")
+            check_range(f"network.{name}", getattr(self, name), 1)
+        check_range("network.dropout", self.dropout, 0, 1)
         if self.num_layers % 2:
-            raise _wrong("num_layers", self.num_layers, "must be even: half of the layers are each pass'", "value")
+            raise RecipeError(
+                f"model.network.num_layers={self.num_layers} must be even: half of the layers are of each pass",
+                code="value",
+                path="model.network.num_layers",
+                value=self.num_layers,
+            )
         if self.dim % (4 * self.num_heads):
-            message = f"must be a multiple of 4 × num_heads={self.num_heads}: a head turns by rows and by columns"
-            raise _wrong("dim", self.dim, message, "shape")
-        if not 0 <= self.dropout < 1:
-            raise _wrong("dropout", self.dropout, "must be in [0, 1)", "range")
+            raise RecipeError(
+                f"model.network.dim={self.dim} must be a multiple of 4 × num_heads={self.num_heads}: a head turns by "
+                "rows and by columns",
+                code="shape",
+                path="model.network.dim",
+                value=self.dim,
+            )
 
     @property
     def filter_dim(self) -> int:
@@ -301,8 +308,3 @@ def grid_rotation(height: int, width: int, head_dim: int) -> Rotation:
 def both(kept: Float[Tensor, "b k 2 d"], num_heads: int) -> tuple[Float[Tensor, "b h k c"], Float[Tensor, "b h k c"]]:
     """Return keys and values in heads."""
     return split_heads(kept[:, :, 0], num_heads), split_heads(kept[:, :, 1], num_heads)
-
-
-def _wrong(name: str, value: Any, why: str, code: str) -> RecipeError:
-    path = f"model.network.{name}"
-    return RecipeError(f"{path}={value} {why}", code=code, path=path, value=value)
