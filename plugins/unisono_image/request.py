@@ -116,7 +116,7 @@ class Task:
 
 def read_request(model: Any, request: ImageRequest) -> Task:
     """Return the task of a request; raises ``RequestError`` that names what the model cannot do."""
-    label, caption = _subject(model, request)
+    label, caption = subject_of(model, request)
     if request.negative_prompt is not None:
         if not model.facts.words:
             raise RequestError(
@@ -132,7 +132,7 @@ def read_request(model: Any, request: ImageRequest) -> Task:
         scale = model.guidance_scale if told else 1.0
     elif scale != 1 and not told:
         raise RequestError(
-            f"guidance_scale={scale:g} has nothing to guide by: give {_ways(model)}, or leave it out",
+            f"guidance_scale={scale:g} has nothing to guide by: give {ways_of(model)}, or leave it out",
             code="conflict",
             path="guidance_scale",
             value=scale,
@@ -202,8 +202,11 @@ def read_caption(caption: str, name: str = "prompt") -> str:
     return caption
 
 
-def _subject(model: Any, request: ImageRequest) -> tuple[int, str]:
-    """The number of the class and the caption."""
+def subject_of(model: Any, request: Any) -> tuple[int, str]:
+    """Return the number of the class that a request names and its caption, by ``label`` and ``prompt``.
+
+    ``NO_LABEL`` and an empty caption where there is none. Raises ``RequestError`` for what the model does not know.
+    """
     classes, words = list(model.facts.classes), model.facts.words
     named, caption = request.label, request.prompt
     if caption is not None and not words:
@@ -228,7 +231,7 @@ def _subject(model: Any, request: ImageRequest) -> tuple[int, str]:
         return NO_LABEL, caption or ""
     if not classes:
         raise RequestError(
-            f"label={named!r}: this model knows no classes: give {_ways(model)}",
+            f"label={named!r}: this model knows no classes: give {ways_of(model)}",
             code="unsupported",
             path="label",
             value=named,
@@ -293,7 +296,8 @@ def start_pixels(picture: str | Image, background: Any, height: int, width: int)
     return pixels if pixels.shape[1:] == (height, width) else covered(pixels, height, width)
 
 
-def _ways(model: Any) -> str:
+def ways_of(model: Any) -> str:
+    """Return how a model can be told what to show, as words."""
     ways = [name for name, known in (("a prompt", model.facts.words), ("a label", list(model.facts.classes))) if known]
     return " or ".join(ways) or "neither prompt nor label"
 

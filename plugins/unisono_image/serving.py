@@ -54,7 +54,7 @@ def router(server: Server) -> APIRouter:
             served = server.one_of(able, body.model, "makes no pictures of a prompt")
             if body.partial_images and not body.stream:
                 raise RequestError("partial_images needs stream", code="conflict", path="partial_images")
-            fields = {**own, **size_of(body.size), "prompt": body.prompt}
+            fields = {**own, **sized(served, body.size), "prompt": body.prompt}
             first = served.request(fields, client)
             prompts = [first]
             for index in range(1, body.n):
@@ -77,7 +77,10 @@ def router(server: Server) -> APIRouter:
                 raise RequestError(
                     "a stream is of one picture: leave n out", code="unsupported", path="n", value=body.n
                 )
-            steps = getattr(first, "num_steps", None) or 1
+            steps = getattr(first, "num_steps", None)
+            if steps is None and body.partial_images:
+                raise RequestError("partial_images needs num_steps here", code="missing", path="num_steps")
+            steps = steps or 1
 
             def events(pictures: Iterator[Image]) -> Iterator[bytes]:
                 shown = [steps * (number + 1) // (body.partial_images + 1) for number in range(body.partial_images)]
@@ -97,6 +100,25 @@ def router(server: Server) -> APIRouter:
             return await StreamReply.begin(going, "text/event-stream", events=True)
 
     return routes
+
+
+def sized(served: Any, size: str) -> dict[str, Any]:
+    """Return what a size asks of a model; nothing where it is the only one that the model makes.
+
+    Raises ``RequestError`` for another one.
+    """
+    fields, model = size_of(size), served.model
+    if not fields or {"height", "width"} <= set(model.Request.model_fields):
+        return fields
+    own = model.facts.size
+    if set(fields.values()) != {own}:
+        raise RequestError(
+            f"size={size!r}: {served.name} makes pictures of {own}x{own} alone: leave it out",
+            code="unsupported",
+            path="size",
+            value=size,
+        )
+    return {}
 
 
 def size_of(size: str) -> dict[str, Any]:

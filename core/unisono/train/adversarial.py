@@ -4,8 +4,9 @@
 what that is worth by itself (``play``), which discriminators judge it and with which weight (``judges``), and how the
 game is scored (``scoring``). Vocoders, codecs and autoencoders of pictures train by this one loop::
 
-    discriminators   Σ_k w_k · score_D(k)
-    generator        loss of play + adversarial_weight · Σ_k w_k · score_G(k) + feature_weight · Σ_k w_k · FM(k)
+    discriminators   Σ_k w_k · (score_D(k) + anchor_weight · LeCam(k))
+    generator        loss of play + balance · adversarial_weight · Σ_k w_k · score_G(k)
+                                  + feature_weight · Σ_k w_k · FM(k)
 
 What to know about it:
 
@@ -13,6 +14,11 @@ What to know about it:
 - ``global_step``, ``trainer.max_steps``, checkpoints and schedules count batches. Lightning counts every optimiser
   step under manual optimisation, two per batch here; the discriminators' step therefore goes through the strategy,
   uncounted.
+- ``balance`` is 1, unless the model names a last layer: then it is what brings the adversarial term's gradient there to
+  the size of the others' (Esser et al., VQGAN, arXiv:2012.09841, equation 7). It is a number, through which nothing is
+  learnt, and that of all ranks.
+- LeCam (Tseng et al., arXiv:2104.03310, equation 4) keeps scores of what is real near the moving average of what is
+  made, and the other way round: for few data.
 - The discriminators exist only while training: exports hold the generator alone.
 - Gradients are averaged over ranks here, after each backward, because part of the parameters take no part in each:
   plain ``ddp`` works, and needs no search for unused parameters. Where weights are sharded, the generator's are; the
@@ -32,6 +38,7 @@ from torch import Tensor, nn
 
 from unisono.errors import RecipeError
 from unisono.model import Model
+from unisono.peers import add_up, num_peers
 from unisono.train import discriminator_losses
 from unisono.train.strategies.sharded import Sharded
 
@@ -41,6 +48,9 @@ SCORES = {
     "logistic": (discriminator_losses.discriminator_logistic, discriminator_losses.generator_logistic),
 }
 """By ``scoring``: what the discriminators minimise, and the generator."""
+BALANCE_LIMIT = 1e4
+ANCHOR_DECAY = 0.999
+"""Of the moving averages of scores (published: 0.99 to 0.999)."""
 
 
 class Played(NamedTuple):
@@ -63,10 +73,11 @@ class Adversarial(Model):
         scoring: ``hinge`` (Vocos, EnCodec), ``squares`` (HiFi-GAN, DAC, Parallel WaveGAN) or ``logistic`` (StyleTTS).
         adversarial_weight, feature_weight: of the generator's two terms; 0 leaves one out.
         gradient_weight: of the penalty on the discriminators' slope at what is real (R1); 0 leaves it out.
+        anchor_weight: of the discriminators' LeCam term; 0 leaves it out.
         discriminator_lr: learning rate of the discriminators, relative to ``optim.lr``.
     """
 
-    training_only: ClassVar[tuple[str, ...]] = ("discriminators.",)
+    training_only: ClassVar[tuple[str, ...]] = ("discriminators.", "anchors.")
     kept_whole: ClassVar[tuple[str, ...]] = training_only
     reads_weights: ClassVar[tuple[str, ...]] = ("losses", "play")
     net: Any
@@ -79,8 +90,10 @@ class Adversarial(Model):
         self.adversarial_weight = 1.0
         self.feature_weight = 1.0
         self.gradient_weight = 0.0
+        self.anchor_weight = 0.0
         self.discriminator_lr = 1.0
         self.discriminators: Any = None  # a ModuleDict while training
+        self.anchors: Any = None  # of each discriminator, while training with LeCam
         self.automatic_optimization = False
 
     # ---- what a model defines ------------------------------------------------------------------
@@ -92,6 +105,10 @@ class Adversarial(Model):
     def judges(self) -> dict[str, tuple[nn.Module, float]]:
         """Make the discriminators, each with its weight; an empty dict disables adversarial training."""
         raise TypeError(f"{type(self).__name__} defines no judges()")
+
+    def last_layer(self) -> Tensor | None:
+        """Return the generator's last weight, by whose gradients the adversarial term is balanced; None does not."""
+        return None
 
     # ---- the players ---------------------------------------------------------------------------
 
@@ -105,6 +122,8 @@ class Adversarial(Model):
         self.discriminators = nn.ModuleDict({name: judge for name, (judge, _) in judges.items()})
         self.judge_weights = {name: weight for name, (_, weight) in judges.items()}
         self.discriminators.to(self.device, self.dtype)
+        if self.anchor_weight:
+            self.anchors = nn.ModuleDict({name: Anchor() for name in judges}).to(self.device, self.dtype)
 
     def load_state_dict(self, state_dict, strict: bool = True, assign: bool = False):
         """Load weights; a model that is not in training leaves the discriminators' out."""
@@ -133,6 +152,14 @@ class Adversarial(Model):
                     value=given,
                     code="unsupported",
                 )
+        if self.last_layer() is not None and isinstance(self.trainer.strategy, Sharded):
+            raise RecipeError(
+                f"trainer.strategy shards weights, and {type(self).__name__} balances its losses by a whole layer's "
+                "gradient: take ddp, or a fixed adversarial weight",
+                path="trainer.strategy",
+                value=type(self.trainer.strategy).__name__,
+                code="unsupported",
+            )
         generator = self.make_optimizer(self.net)
         schedule = self.optim.scheduler(generator, lambda: self.total_steps)
         if not self.discriminators:
@@ -194,6 +221,8 @@ class Adversarial(Model):
             if self.gradient_weight:
                 penalty = discriminator_losses.gradient_penalty(truths, real)
                 lost = lost + self.gradient_weight * self.mean(penalty)
+            if self.anchor_weight:
+                lost = lost + self.anchor_weight * self.mean(self.anchors[name](truths, [guess for _, guess in halves]))
             total = total + self.judge_weights[name] * lost
         return total
 
@@ -208,7 +237,11 @@ class Adversarial(Model):
                     truth = [said.repeat(len(played.fake) // len(played.real)) for said in judge(played.real)]
                 features = features + weight * self.mean(discriminator_losses.feature_matching(truth, guess))
         parts = {**played.parts, "adversarial": adversarial}
-        parts["loss"] = played.parts["loss"] + self.adversarial_weight * adversarial
+        weight = self.adversarial_weight
+        if (last := self.last_layer()) is not None and weight:
+            parts["balance"] = balance(played.parts["loss"], adversarial, last)
+            weight = weight * parts["balance"]
+        parts["loss"] = played.parts["loss"] + weight * adversarial
         if self.feature_weight:
             parts["features"] = features
             parts["loss"] = parts["loss"] + self.feature_weight * features
@@ -232,3 +265,50 @@ class Adversarial(Model):
     def _clip(self, optimizer: Any) -> None:
         if self.optim.clip_norm:
             self.clip_gradients(optimizer, self.optim.clip_norm, "norm")
+
+
+def balance(loss: Tensor, adversarial: Tensor, last: Tensor) -> Tensor:
+    """Return how many times larger a loss' gradient at a weight is than that of the adversarial term, at most 10⁴.
+
+    Gradients are those of all ranks, as a step takes them: each rank's losses are scaled for their mean.
+    """
+    norms = []
+    for part in (loss, adversarial):
+        (gradient,) = torch.autograd.grad(part, last, retain_graph=True)
+        norms.append((add_up(gradient.detach().float().clone()) / num_peers()).norm())
+    return (norms[0] / (norms[1] + 1e-4)).clamp(0, BALANCE_LIMIT).detach()
+
+
+class Anchor(nn.Module):
+    """Moving averages of a discriminator's scores, real and made, and the LeCam distance from them."""
+
+    def __init__(self):
+        super().__init__()
+        self.real: Tensor
+        self.fake: Tensor
+        self.count: Tensor
+        for name in ("real", "fake", "count"):
+            self.register_buffer(name, torch.zeros(()))
+
+    def forward(
+        self, real: list[discriminator_losses.Judgement], fake: list[discriminator_losses.Judgement]
+    ) -> Float[Tensor, "b"]:
+        """Take the averages along, then return ``max(0, D(x) − ᾱ_made)² + max(0, ᾱ_real − D(x̂))²``, as many as items.
+
+        Averages are over all ranks; the first batch sets them.
+        """
+        scores = [torch.cat([said.scores.float() for said in side], 1) for side in (real, fake)]
+        with torch.no_grad():
+            sums = add_up(torch.stack([*(side.double().sum() for side in scores), *map(count_of, scores)]))
+            share = 1.0 if not self.count else 1 - ANCHOR_DECAY
+            self.real.lerp_((sums[0] / sums[2]).to(self.real), share)
+            self.fake.lerp_((sums[1] / sums[3]).to(self.fake), share)
+            self.count += 1
+        far = (scores[0] - self.fake).relu().square().mean(1), (self.real - scores[1]).relu().square().mean(1)
+        versions = len(far[1]) // len(far[0])
+        return far[0] + far[1].view(versions, -1).mean(0)
+
+
+def count_of(x: Tensor) -> Tensor:
+    """Return how many numbers there are, as a number beside sums of them."""
+    return torch.tensor(float(x.numel()), dtype=torch.float64, device=x.device)

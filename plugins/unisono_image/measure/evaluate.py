@@ -187,14 +187,7 @@ class Corpus:
                 path="classes",
                 value=list(module.classes),
             )
-        train, tested = list(module.train_set.pictures), list(module.tested)
-        held_out = {composed(id) for id in model.facts.held_out}
-        rest = list(module.val_set.pictures) if module.val_set and not tested else []
-        held = tested or [p for p in [*train, *rest] if p.id in held_out]
-        known = {picture.id for picture in held}
-        train = [picture for picture in [*train, *rest] if picture.id not in known]
-        # By their ids alone, so that every model is measured on the same.
-        train, held = (sorted(side, key=lambda p: derive_seed("chosen", p.id)) for side in (train, held))
+        train, held = sides(module, model.facts.held_out)
         labels: list[int] = []
         asked: list[Picture] = []
         unseen: list[Picture] = []
@@ -230,6 +223,19 @@ class Corpus:
         if not isinstance(features, ClassifierFeatures) or not self.labels or not self.classes:
             return None
         return features if set(self.classes) <= set(features.classes) else None
+
+
+def sides(module: ImageData, held_out: Sequence[str]) -> tuple[list[Picture], list[Picture]]:
+    """Return the pictures that a model was trained on, and those that were held out: the corpus's own test part, or
+    those of these ids. Their order depends on ids alone, so that every model is measured on the same."""
+    train, tested = list(module.train_set.pictures), list(module.tested)
+    ids = {composed(id) for id in held_out}
+    rest = list(module.val_set.pictures) if module.val_set and not tested else []
+    held = tested or [p for p in [*train, *rest] if p.id in ids]
+    known = {picture.id for picture in held}
+    train = [picture for picture in [*train, *rest] if picture.id not in known]
+    train, held = (sorted(side, key=lambda p: derive_seed("chosen", p.id)) for side in (train, held))
+    return train, held
 
 
 def corpus_of(model: Any, root: str) -> ImageData:
@@ -351,20 +357,19 @@ def _speed(synthesizer: Any, request: dict[str, Any], each: float, fields: dict[
     """Time one picture by itself, and all that were made above in batches."""
     model = synthesizer.model
     times = []
-    before = model.evaluations, model.rounds
+    before = model.evaluations, model.rounds or 0
     for seed in range(SPEED_REPEATS + 1):
         start = time.perf_counter()
         synthesizer([{**request, **fields, "seed": seed}])
         times.append(time.perf_counter() - start)
-    evaluations, rounds = (
-        (now - then) / (SPEED_REPEATS + 1) for now, then in zip((model.evaluations, model.rounds), before, strict=True)
-    )
-    return Section(
-        "Speed",
-        [
-            Row("a picture by itself, median", {MODEL: median(times[1:])}, "s", 3, "lower"),
-            Row("evaluations for it", {MODEL: evaluations}, "", 1),
-            Row("rounds for it", {MODEL: rounds}, "", 1),
-            Row("a picture, in batches", {MODEL: each}, "s", 3, "lower"),
-        ],
-    )
+    after = model.evaluations, model.rounds or 0
+    evaluations, rounds = ((now - then) / (SPEED_REPEATS + 1) for now, then in zip(after, before, strict=True))
+    rows = [
+        Row("a picture by itself, median", {MODEL: median(times[1:])}, "s", 3, "lower"),
+        Row("evaluations for it", {MODEL: evaluations}, "", 1),
+        Row("rounds for it", {MODEL: rounds}, "", 1),
+        Row("a picture, in batches", {MODEL: each}, "s", 3, "lower"),
+    ]
+    if model.rounds is None:  # all of its evaluations wait for one another
+        del rows[2]
+    return Section("Speed", rows)

@@ -134,14 +134,39 @@ class PatchGame:
 
     adversarial_weight: of the generator's adversarial term (published: 0.5, balanced).
     channels: of the discriminator's first layer (published: 64).
+    num_layers: of the discriminator that halve the picture (published: 3).
     pretrain_steps: steps without the game, at the beginning.
+    balanced: whether the adversarial term is brought to the others' size by its gradient at the last layer (VQGAN).
+    lecam_weight: of what keeps the discriminator's scores near their own averages (LeCam); 0 leaves it out.
     """
 
     adversarial_weight: float = 0.1
     channels: int = 64
+    num_layers: int = 2
     pretrain_steps: int = 0
+    balanced: bool = False
+    lecam_weight: float = 0.0
 
     def __post_init__(self):
+        for name, value, least in (
+            ("channels", self.channels, 1),
+            ("num_layers", self.num_layers, 1),
+            ("pretrain_steps", self.pretrain_steps, 0),
+        ):
+            if value < least:
+                raise RecipeError(
+                    f"model.game.{name}={value} must be at least {least}",
+                    code="range",
+                    path=f"model.game.{name}",
+                    value=value,
+                )
+        if not 0 <= self.lecam_weight < math.inf:
+            raise RecipeError(
+                f"model.game.lecam_weight={self.lecam_weight} must be at least 0",
+                code="range",
+                path="model.game.lecam_weight",
+                value=self.lecam_weight,
+            )
         if not 0 <= self.adversarial_weight < math.inf:
             raise RecipeError(
                 f"model.game.adversarial_weight={self.adversarial_weight} must be at least 0",

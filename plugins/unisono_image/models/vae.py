@@ -6,10 +6,8 @@ AutoencoderKL::
     autoencoder      |x − x̂| + perceptual_weight · LPIPS-like(x, x̂) + kl_weight · KL + adversarial terms
     discriminators   hinge on patches
 
-Differences: the perceptual distance is between features of the data's own classifier (component ``classifier``), not of
-a VGG network that was trained on ImageNet and on people's judgement, for those weights come with no package; without
-the component, ``objective.perceptual_weight`` must be 0. Weights of the terms are fixed, not balanced by gradient
-norms. Latents are divided by their own spread, which training measures.
+Differences: those of `unisono_image.models.game`; the adversarial weight is fixed unless ``game.balanced`` says
+otherwise. Latents are divided by their own spread, which training measures.
 
 Shapes: b batch, c channels of latents, h w their height and width, y x those of pictures.
 """
@@ -22,17 +20,16 @@ import torch
 from jaxtyping import Float, UInt8
 from pydantic import Field, InstanceOf
 from pydantic.json_schema import SkipJsonSchema
-from torch import Tensor, nn
+from torch import Tensor
 from unisono import Image, Model, Request
 from unisono.errors import RecipeError
 from unisono.model import OnStep
 from unisono.peers import add_up
 from unisono.request import FILE
-from unisono.train.adversarial import Adversarial, Played
+from unisono.train.adversarial import Played
 
 from unisono_image.corpus.facts import ImageFacts
-from unisono_image.models.classifier import ImageClassifier
-from unisono_image.models.patches import PatchDiscriminator, perceptual_distance
+from unisono_image.models.game import PictureGame
 from unisono_image.models.sizes import VAE_FLAT, PatchGame, VAEObjective, VAESizes
 from unisono_image.request import start_pixels
 
@@ -47,7 +44,7 @@ class VAERequest(Request):
     )
 
 
-class VAE(Adversarial, Model):
+class VAE(PictureGame, Model):
     """A KL autoencoder.
 
     ::
@@ -69,8 +66,6 @@ class VAE(Adversarial, Model):
     spread: Tensor
     deterministic: ClassVar[bool] = True
     flat: ClassVar[dict[str, str]] = VAE_FLAT
-    roles: ClassVar[dict[str, str]] = {"classifier": "gives the features of the perceptual distance in training"}
-    component_kinds: ClassVar[dict[str, Any]] = {"classifier": ImageClassifier}
 
     def __init__(
         self,
@@ -80,11 +75,10 @@ class VAE(Adversarial, Model):
         game: PatchGame = PatchGame(),  # noqa: B008
     ):
         super().__init__()
-        self.network, self.objective, self.game = network, objective, game
+        self.network, self.objective = network, objective
+        self.set_game(game)
         self.latent_channels = network.latent_channels
         self.latent_downsampling = 2 ** (len(network.block_channels) - 1)
-        self.adversarial_weight, self.feature_weight = game.adversarial_weight, 0.0
-        self.pretrain_steps = game.pretrain_steps
 
     def build(self, facts: Mapping[str, Any]) -> None:
         """Build the network; pictures of any size that the lowest resolution divides go through it."""
@@ -131,25 +125,8 @@ class VAE(Adversarial, Model):
 
     # ---- training ------------------------------------------------------------------------------
 
-    def judges(self) -> dict[str, tuple[nn.Module, float]]:
-        if not self.adversarial_weight:
-            return {}
-        return {"patches": (PatchDiscriminator(self.game.channels, num_layers=2), 1.0)}
-
-    def attach(self, role: str, component: Any) -> None:
-        """Take the classifier, which is not trained any further."""
-        super().attach(role, component.requires_grad_(False))
-
-    def on_train_start(self) -> None:
-        if self.objective.perceptual_weight and "classifier" not in self.components:
-            weight = self.objective.perceptual_weight
-            raise RecipeError(
-                f"model.objective.perceptual_weight={weight:g} compares features of a classifier: "
-                "add --components.classifier=FOLDER, or set it to 0",
-                code="missing",
-                path="components.classifier",
-                value=weight,
-            )
+    def last_layer(self) -> Tensor | None:
+        return self.net.decoder.conv_out.weight if self.game.balanced else None
 
     def play(self, batch: dict[str, Any]) -> Played:
         real = batch["image"]
@@ -164,12 +141,8 @@ class VAE(Adversarial, Model):
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).sum(1) / real[0].numel()
         parts = {"distance": self.mean((fake.float() - real).abs().flatten(1).mean(1)), "kl": self.mean(kl)}
         loss = parts["distance"] + self.objective.kl_weight * parts["kl"]
-        if self.objective.perceptual_weight and "classifier" in self.components:
-            classifier: Any = self.component("classifier")
-            layers = classifier.layers
-            with torch.no_grad():
-                wanted = layers(real)
-            parts["perceptual"] = self.mean(perceptual_distance(wanted, layers(fake.float())))
+        parts |= self.perceptual(real, fake)
+        if "perceptual" in parts:
             loss = loss + self.objective.perceptual_weight * parts["perceptual"]
         return Played(fake, real, {"loss": loss, **parts})
 

@@ -101,9 +101,9 @@ class FactorisedQuantizer(Quantizer):
         """Quantise; ``rows`` numbers the items of the global batch (default: their places on this rank)."""
         mask = everything(z) if mask is None else mask
         with torch.autocast(z.device.type, enabled=False):
-            e = widened(self.down, z)
+            e = self._code_of(z)
             tokens = self._nearest(e).masked_fill(~mask, 0)
-            codes = wide(self.codes(tokens))
+            codes = self._code(tokens)
             vectors = widened(self.up, e + (codes - e).detach()) * mask[..., None]
             commitment = (e - codes.detach()).square().mean(-1) * mask
             codebook = (e.detach() - codes).square().mean(-1) * mask
@@ -120,12 +120,18 @@ class FactorisedQuantizer(Quantizer):
     ) -> Int[Tensor, "b t 1"]:
         """Return tokens and nothing else; there is one level."""
         with torch.autocast(z.device.type, enabled=False):
-            tokens = self._nearest(widened(self.down, z))
+            tokens = self._nearest(self._code_of(z))
         return (tokens if mask is None else tokens.masked_fill(~mask, 0))[..., None]
 
     def decode(self, tokens: Int[Tensor, "b t 1"]) -> Float[Tensor, "b t d"]:
         """Return the vectors of tokens."""
-        return widened(self.up, self.codes(tokens[..., 0])).to(self.up.weight.dtype)
+        return widened(self.up, self._code(tokens[..., 0])).to(self.up.weight.dtype)
+
+    def _code_of(self, z: Float[Tensor, "b t d"]) -> Float[Tensor, "b t c"]:
+        return widened(self.down, z)
+
+    def _code(self, tokens: Int[Tensor, "b t"]) -> Float[Tensor, "b t c"]:
+        return wide(self.codes(tokens))
 
     def _nearest(self, e: Float[Tensor, "b t c"]) -> Int[Tensor, "b t"]:
         return (F.normalize(wide(e), dim=-1) @ F.normalize(wide(self.codes.weight), dim=-1).T).argmax(-1)
@@ -151,3 +157,15 @@ class FactorisedQuantizer(Quantizer):
             self.codes.weight[dead] = fresh
             self.counts[dead] = even * (self.dead_below or 1.0) / self.decay**PROBATION
         self.updates += 1
+
+
+class SphericalQuantizer(FactorisedQuantizer):
+    """The factorised quantiser with vectors and codes of length 1, in the losses and in what goes on (ViT-VQGAN, as
+    published; LlamaGen, arXiv:2406.06525). Arguments are those of ``FactorisedQuantizer``.
+    """
+
+    def _code_of(self, z: Float[Tensor, "b t d"]) -> Float[Tensor, "b t c"]:
+        return F.normalize(super()._code_of(z), dim=-1)
+
+    def _code(self, tokens: Int[Tensor, "b t"]) -> Float[Tensor, "b t c"]:
+        return F.normalize(super()._code(tokens), dim=-1)

@@ -1,0 +1,116 @@
+"""Token sampling: the presets of ``unisono.masked`` for a grid of picture tokens, with a request's knobs.
+
+Guidance is ``c + g·(c − u)`` here, g = 0 for none, in every sampler and with and without a ramp; the core's scale is 1
++ g, and so is that of papers that write ``u + s·(c − u)``.
+
+Left out are presets that belong to other media, such as orders along time.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from types import SimpleNamespace
+from typing import Any
+
+from unisono.errors import RequestError, UnisonoError, did_you_mean
+from unisono.masked import PRESETS, SCHEDULES, ClassifierFree, Layout, Plan, Scheduled, Strategy, make_strategy
+
+SAMPLERS = (
+    "maskgit", "token_critic", "halton", "locality", "arpg", "random_order", "choose_then_draw", "left_to_right",
+    "one_pass", "mdlm", "first_hitting", "remdm", "entropy_bounded", "frechet", "fast_dllm", "kl_stable", "credit",
+)  # fmt: skip
+LOCALITY_STEPS = 20
+"""As published."""
+KNOBS = ("num_steps", "choice_temperature")
+FIELDS = (*KNOBS, "sampler", "schedule", "guidance", "guidance_ramp", "temperature", "top_k", "top_p")
+"""Fields of a request that its strategy is made of."""
+_ANYTHING: Any = object()
+
+
+def check_sampling(model: Any, request: Any) -> None:
+    """Raise ``RequestError`` for a sampler that the model does not have, or a setting that it does not take."""
+    name = request.sampler
+    if name not in model.samplers:
+        raise RequestError(
+            f"unknown sampler {name!r}{did_you_mean(str(name), model.samplers)}",
+            code="unknown",
+            path="sampler",
+            value=name,
+        )
+    if "critic" in PRESETS[name].needs:
+        model.component("critic")
+    if request.schedule is not None and request.schedule not in SCHEDULES:
+        raise RequestError(
+            f"unknown schedule {request.schedule!r}{did_you_mean(request.schedule, SCHEDULES)}",
+            code="unknown",
+            path="schedule",
+            value=request.schedule,
+        )
+    _check(tuple(model.grid), model.num_codes, tuple(getattr(request, field) for field in FIELDS))
+
+
+@lru_cache(maxsize=256)
+def _check(grid: tuple[int, int], num_codes: int, fields: tuple[Any, ...]) -> None:
+    """Make the strategy of some settings once: the orders of large grids take a while."""
+    request = SimpleNamespace(**dict(zip(FIELDS, fields, strict=True)))
+    strategy_of(SimpleNamespace(grid=grid), request, Layout.grid(*grid, num_codes), _ANYTHING, _ANYTHING)
+
+
+def strategy_of(model: Any, request: Any, layout: Layout, unconditional: Any = None, critic: Any = None) -> Strategy:
+    """Return how a request's tokens are decoded; raises ``RequestError`` for a knob that its sampler does not take.
+
+    ``unconditional`` is what guidance leads away from, ``critic`` what ranks tokens where the sampler asks one.
+    """
+    name = request.sampler
+    preset = PRESETS[name]
+    given = {knob: getattr(request, knob) for knob in KNOBS if getattr(request, knob) is not None}
+    if "sizes" in preset.needs:
+        given["sizes"] = step_sizes(layout.length, given.pop("num_steps", LOCALITY_STEPS))
+    for knob in given:
+        if knob not in preset.takes:
+            raise RequestError(
+                f"sampler {name} cannot take {knob}: leave it out, or take another sampler",
+                code="conflict",
+                path=knob,
+                value=given[knob],
+            )
+    rows, columns = model.grid
+    own = {"height": rows, "width": columns, "critic": critic}
+    try:
+        strategy = make_strategy(
+            name,
+            layout,
+            temperature=request.temperature,
+            top_k=request.top_k,
+            top_p=request.top_p,
+            guidance_scale=1 + request.guidance,
+            unconditional=unconditional,
+            **given,
+            **{key: value for key, value in own.items() if key in preset.needs},
+        )
+    except UnisonoError as error:
+        raise RequestError(str(error), code=error.code, path=error.path, value=error.value) from None
+    if request.guidance_ramp is not None and isinstance(strategy.guide, ClassifierFree):
+        strategy = replace(strategy, guide=replace(strategy.guide, ramp=request.guidance_ramp))
+    if request.schedule is not None:
+        count = strategy.plan.count
+        if not isinstance(count, Scheduled):
+            raise RequestError(
+                f"sampler {name} cannot take schedule: leave it out, or take another sampler",
+                code="conflict",
+                path="schedule",
+                value=request.schedule,
+            )
+        strategy = replace(strategy, plan=Plan(Scheduled(count.num_steps, SCHEDULES[request.schedule])))
+    return strategy
+
+
+def step_sizes(num_tokens: int, num_steps: int) -> Sequence[int]:
+    """Return how many tokens each of ``num_steps`` steps takes, few at first, by the schedule of arccos; none is 0."""
+    num_steps = min(num_steps, num_tokens)
+    left = [math.floor(num_tokens * 2 / math.pi * math.acos(i / num_steps) + 1e-9) for i in range(num_steps + 1)]
+    for i in range(1, num_steps + 1):  # at least one in each step, and enough for those that follow
+        left[i] = max(num_steps - i, min(left[i], left[i - 1] - 1))
+    return [before - after for before, after in itertools.pairwise(left)]
