@@ -1,0 +1,1 @@
+"""What outlines are measured by."""
