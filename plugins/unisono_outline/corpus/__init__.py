@@ -1,1 +1,1 @@
-"""What outline models learn from: made scenes, and pictures with phrases and polygons of one's own."""
+"""Corpus: what outlines are learnt from, made scenes and pictures with phrases and polygons of one's own."""

@@ -1,1 +1,1 @@
-"""What outlines are measured by."""
+"""Measures: how well outlines lie on what was meant."""

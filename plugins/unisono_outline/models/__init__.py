@@ -1,1 +1,1 @@
-"""Models of outlines."""
+"""Models: all vertices at once by diffusion, and one after the other."""
