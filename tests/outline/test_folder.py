@@ -57,6 +57,7 @@ WRONG = {
     "several parts": {"segmentation": [SQUARE, SQUARE]},
     "run-length mask": {"segmentation": {"counts": "x", "size": [1, 1]}},
     "no area": {"segmentation": [[0, 0, 1, 1, 2, 2]]},
+    "long phrase": {"phrase": "red " * 65},
 }
 
 

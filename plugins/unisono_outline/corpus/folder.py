@@ -14,6 +14,7 @@ A picture is scaled to fit a square and padded with white; the square is cached.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ import torch
 from unisono.data import Audit, DataModule, Drop, Features, collate_items, hold_out, prepare_features, words_of
 from unisono.errors import DataError
 from unisono.files import Names, fault_of, is_folder, lone_surrogate, read_json, shown
+from unisono.nn.captions import MAX_WORDS
 
 from unisono_outline.corpus.data import STATISTICS, facts_of_items, item_of
 from unisono_outline.corpus.facts import check_sizes
@@ -41,9 +43,10 @@ SMALLEST_AREA = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One thing in one picture: its phrases, and its outline in pixels of the file."""
+    """One thing in one picture: its phrases, and its outline in pixels of the file; ``name`` is the picture's."""
 
     id: str
+    name: str
     image: Path
     phrases: tuple[str, ...]
     outline: Vertices
@@ -122,13 +125,10 @@ class FolderData(DataModule):
             first = f"; first: {audit.dropped[0]}" if audit.dropped else ""
             message = f"{shown(listed)}: no outline can be used; dropped: {audit.reasons}{first}"
             raise DataError(message, code="empty", path="data.root", value=str(self.root))
-        counts: dict[str, float] = {}
-        for own in placed:
-            name = own.example.image.name
-            counts[name] = counts.get(name, 0) + 1
+        counts = Counter(own.example.name for own in placed)
         held = hold_out(counts, self.val_size)
-        train = [own for own in placed if own.example.image.name not in held]
-        val = [own for own in placed if own.example.image.name in held]
+        train = [own for own in placed if own.example.name not in held]
+        val = [own for own in placed if own.example.name in held]
         self.train_set = FolderSet(train, self.size, self.num_vertices, random=True)
         self.val_set = FolderSet(val, self.size, self.num_vertices, random=False) if val else None
         plain = FolderSet(train, self.size, self.num_vertices, random=False)
@@ -203,7 +203,7 @@ def read_examples(path: Path, audit: Audit) -> Iterator[Example]:
         elif key in images:
             audit.drop(f"images[{place}]", "same name", f"another picture has the id {key!r:.40}")
         else:
-            images[key] = there.find(name) or path.parent / name
+            images[key] = name, there.find(name) or path.parent / name
     for place, row in enumerate(lists["annotations"] or ()):
         id = f"annotations[{place}]"
         try:
@@ -212,20 +212,26 @@ def read_examples(path: Path, audit: Audit) -> Iterator[Example]:
             audit.drop(id, drop.reason, str(drop))
 
 
-def _example(id: str, row: Any, images: dict[Any, Path]) -> Example:
+def _example(id: str, row: Any, images: dict[Any, tuple[str, Path]]) -> Example:
     """An annotation as an example; raises ``Drop``."""
     if not isinstance(row, dict):
         raise Drop("wrong fields", f"{row!r:.60} must be an object")
     key = row.get("image_id")
     if not _is_key(key) or key not in images:
         raise Drop("no picture", f"image_id={key!r:.40} is not among the images that can be used")
+    outline = polygon_of(row.get("segmentation"))
     said = row.get("phrases", row.get("phrase"))
     phrases: list[Any] = said if isinstance(said, list) else [said]
     if not phrases or not all(
         isinstance(text, str) and words_of(text) and not lone_surrogate(text) for text in phrases
     ):
         raise Drop("wrong fields", f"phrase={said!r:.60} must be a text of words, or phrases a list of such")
-    return Example(id, images[key], tuple(phrases), polygon_of(row.get("segmentation")))
+    longest = max(len(words_of(text)) for text in phrases)
+    if longest > MAX_WORDS:
+        raise Drop("long phrase", f"a phrase has {longest} words, at most {MAX_WORDS} are read")
+    name, image = images[key]
+    # An export holds the names of held-out pictures, and no path of a machine.
+    return Example(id, Path(name).name if Path(name).is_absolute() else name, image, tuple(phrases), outline)
 
 
 def polygon_of(segmentation: Any) -> Vertices:

@@ -1,7 +1,8 @@
 """Evaluation: how well outlines lie on what phrases mean, by overlap, and what they cost.
 
 ``data`` is a file or folder as ``outline/folder`` reads them, or the word ``scenes``: made scenes that were not trained
-on, half of them of kinds that no training scene showed ("unseen", where the model's data kept some).
+on, half of them about kinds that no training scene showed ("unseen", where the model's data kept some);
+``scenes:FOLDER`` makes them of the emoji of a folder.
 
 Systems that are compared::
 
@@ -26,11 +27,12 @@ import torch
 from jaxtyping import UInt8
 from unisono import Image
 from unisono.batching import chunks
-from unisono.data import derive_seed
+from unisono.data import Audit, derive_seed
 from unisono.errors import DataError
 from unisono.evaluation import Probe, Report, Row, Section
 
-from unisono_outline.corpus.data import SEEN, UNSEEN
+from unisono_outline.corpus.data import SEEN, UNSEEN, words_of_scenes
+from unisono_outline.corpus.emoji import read_emoji
 from unisono_outline.corpus.folder import FolderData
 from unisono_outline.corpus.scenes import SceneMaker
 from unisono_outline.geometry import iou
@@ -139,8 +141,14 @@ def probe(synthesizer: Any, data: str | Path, *, limit: int = 64) -> Probe:
 def cases_of(data: str | Path, model: OutlineModel, limit: int) -> list[Case]:
     """Return what is asked; raises ``DataError`` where there is nothing."""
     facts = model.facts
-    if str(data) == SCENES:
-        maker = SceneMaker(facts.size, unseen=facts.unseen)
+    word, _, folder = str(data).partition(":")
+    if word == SCENES:
+        sprites = read_emoji(folder, Audit("scenes")) if folder else ()
+        unknown = sorted(set(words_of_scenes(sprites)) - set(facts.words))
+        if unknown:
+            message = f"data={str(data)!r}: the model was not trained on {unknown[0]!r}: give what it was trained on"
+            raise DataError(message, code="conflict", path="data", value=str(data))
+        maker = SceneMaker(facts.size, unseen=facts.unseen, sprites=sprites)
         parts = [SEEN, UNSEEN] if facts.unseen else [SEEN]
         cases = []
         for number in range(limit):

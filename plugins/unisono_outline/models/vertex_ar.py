@@ -1,9 +1,9 @@
 """``outline/vertex-ar``: outlines one vertex after the other: what parallel diffusion is measured against.
 
-The reader of picture and phrase is that of ``outline/pvd``, and the decoder has as many layers of the same size. Vertices
-are sequences of quantised coordinates as in SeqTR (Zhu et al., arXiv:2203.16265), which PVD calls its paradigm's rival.
-Differences: a vertex is one evaluation instead of two, its y being read under its x by a head of its own; the number
-of vertices is fixed, so that nothing ends a sequence; bins are those of the picture's side; the likeliest bin is taken.
+The reader of picture and phrase is that of ``outline/pvd``, and the decoder has as many layers of the same size.
+Vertices are sequences of quantised coordinates as in SeqTR (Zhu et al., arXiv:2203.16265). Differences: a vertex is one
+evaluation instead of two, its y being read under its x by a head of its own; the number of vertices is fixed, so that
+nothing ends a sequence; bins are those of the picture's side; the likeliest bin is taken.
 
 Shapes: b batch, n vertices, s pixels a side.
 """
