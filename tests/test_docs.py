@@ -100,6 +100,8 @@ def test_every_key_of_a_section_is_explained(section, spec):
         ("image/shards", "image.md"),
         ("image/emoji", "image.md"),
         ("image/shapes", "image.md"),
+        ("outline/scenes", "outlines.md"),
+        ("outline/folder", "outlines.md"),
         ("text/files", "text-data.md"),
         ("text/chat", "text-data.md"),
         ("text/toy", "text-data.md"),
@@ -130,6 +132,8 @@ def test_every_field_of_a_request_is_explained():
         assert f"| `{field}` |" in page("text-decoding.md"), f"{field} is not explained"
     for field in plugin.resolve("motion/lifter", "models").Request.model_fields:
         assert f"`{field}`" in page("lifter.md"), f"{field} is not explained"
+    for field in plugin.resolve("outline/pvd", "models").Request.model_fields:
+        assert f"| `{field}` |" in page("outlines.md"), f"{field} is not explained"
 
 
 def test_the_reference_says_what_the_docstrings_say():

@@ -1,0 +1,1 @@
+"""Measures: how well outlines lie on what was meant."""

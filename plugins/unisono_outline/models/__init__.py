@@ -1,0 +1,1 @@
+"""Models: all vertices at once by diffusion, and one after the other."""
