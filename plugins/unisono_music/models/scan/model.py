@@ -34,7 +34,7 @@ class Writer(Protocol):
 
     steps: Steps
     done: int
-    stops: Sequence[int]
+    stops: list[int]
 
     def advance(self, stop: int) -> None:
         """Write up to a step that is no further than the next of ``stops``."""
@@ -47,7 +47,7 @@ class ScanModel(Model):
     Media: ClassVar[type[Score]] = Score
     Facts: ClassVar[type[ScoreFacts]] = ScoreFacts
     facts: ScoreFacts
-    Request: ClassVar[type[ScanRequest]] = ScanRequest
+    Request: ClassVar[Any] = ScanRequest
     text_field: ClassVar[str] = "score"
 
     def __init__(self):
@@ -110,7 +110,7 @@ class ScanModel(Model):
         made: dict[int, Score] = {}
         kinds = grouped(range(len(rows)), lambda i: self.draw_key(requests[i]), lambda i: len(rows[i].tokens))
         for group in (part for kind in kinds for part in chunks(kind, AT_ONCE)):
-            writer = self.writer(*([items[i] for i in group] for items in (requests, rows, seeds)))
+            writer = self.writer([requests[i] for i in group], [rows[i] for i in group], [seeds[i] for i in group])
             before, lengths = progress.done, [len(rows[i].tokens) for i in group]
             for stop in writer.stops:
                 writer.advance(stop)

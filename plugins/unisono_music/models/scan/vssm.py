@@ -55,7 +55,7 @@ class VSSM(ScanModel):
         beginnings: how often a beginning is given while it learns.
     """
 
-    Request: ClassVar[type[VSSMRequest]] = VSSMRequest
+    Request: ClassVar[Any] = VSSMRequest
     salt: ClassVar[str] = "music-vssm"
 
     def __init__(
