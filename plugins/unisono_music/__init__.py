@@ -9,6 +9,8 @@ plugin = Plugin(
     models={
         "grid": "unisono_music.models.grid:GridModel",
         "band": "unisono_music.models.band.band:Band",
+        "vssm": "unisono_music.models.scan.vssm:VSSM",
+        "ssm": "unisono_music.models.scan.ssm:SSM",
     },
     data={
         "chorales": "unisono_music.corpus.chorales:ChoraleData",
@@ -18,8 +20,14 @@ plugin = Plugin(
     evaluators={
         "grid": "unisono_music.measure.evaluate:evaluate",
         "band": "unisono_music.models.band.evaluate:evaluate",
+        "vssm": "unisono_music.models.scan.evaluate:evaluate",
+        "ssm": "unisono_music.models.scan.evaluate:evaluate",
     },
-    sweeps={"grid": "unisono_music.measure.evaluate:probe"},
+    sweeps={
+        "grid": "unisono_music.measure.evaluate:probe",
+        "vssm": "unisono_music.measure.evaluate:probe",
+        "ssm": "unisono_music.measure.evaluate:probe",
+    },
     recipes="unisono_recipes.music",
     extra="music",
 )

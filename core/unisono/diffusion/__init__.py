@@ -41,7 +41,7 @@ from unisono.diffusion.report import NonFiniteError, Report, Round, Solution
 from unisono.diffusion.solve import solve
 from unisono.diffusion.solvers.accept import Accept, Exact, FixedSteps, Tolerance
 from unisono.diffusion.solvers.anderson import Anderson
-from unisono.diffusion.solvers.deer import DeerError, DeerReport, ParallelGRU, deer, prefix_scan
+from unisono.diffusion.solvers.deer import DeerError, DeerReport, ParallelGRU, deer
 from unisono.diffusion.solvers.evaluator import Evaluator, Local
 from unisono.diffusion.solvers.job import Job, Solver
 from unisono.diffusion.solvers.newton import DiagNewton, Newton
@@ -50,6 +50,7 @@ from unisono.diffusion.solvers.picard import Identity, Jacobi, Picard, Serial
 from unisono.diffusion.solvers.window import Lane, WindowSolver
 from unisono.diffusion.training.gradient import differentiable
 from unisono.diffusion.training.objectives import EDM, Discrete, Flow, Noised, Objective, denoising_loss, forgotten
+from unisono.nn.scan import prefix_scan
 
 __all__ = [
     "EDM",

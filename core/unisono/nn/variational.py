@@ -102,3 +102,17 @@ def gaussian_noise(
         drawn = torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed))
         noise[row][tuple(slice(size) for size in shape)] = drawn
     return noise.to(like)
+
+
+def log_ratio(posterior: Gaussian, latents: Float[Tensor, "*b z"]) -> Float[Tensor, "*b z"]:
+    """Return log N(0, 1) − log posterior of each coordinate of latents: what a draw's weight has of them."""
+    spread = (latents - posterior.mean).square() * (-posterior.log_variance).exp()
+    return 0.5 * (spread + posterior.log_variance - latents.square())
+
+
+def importance_bound(log_weights: Float[Tensor, "k *b"]) -> Float[Tensor, "*b"]:
+    """Return log (1/k Σ w), a bound on log p(x) that grows with k (Burda et al., arXiv:1509.00519).
+
+    ``log_weights`` are log p(x | z) + log p(z) − log q(z | x) of k draws from q; of one draw it is the usual bound.
+    """
+    return log_weights.logsumexp(0) - torch.tensor(len(log_weights)).to(log_weights).log()

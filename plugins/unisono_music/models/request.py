@@ -15,6 +15,7 @@ chord for each bar or beat, notes in a bar and mean pitch of each voice.
 Shapes: s steps, q voices, m bars. Masks are True where a cell is known.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -115,21 +116,26 @@ class Asked:
 
     def score(self, grid: Grid) -> Score:
         """Return a filled grid as a score: notes that were given begin where they did, as loud as they were."""
-        onset = grid.onset.copy()
-        for row, step, pitch in self.given:
-            if grid.pitch[row, step] == pitch:
-                onset[row, step] = True
-        made = score_of(replace(grid, onset=onset), self.blank)
-        tracks = []
-        for row, track in enumerate(made.tracks):
-            loud = [replace(n, velocity=self.given.get((row, n.onset, n.pitch), n.velocity)) for n in track.notes]
-            tracks.append(replace(track, notes=tuple(loud)))
-        return replace(made, tracks=tuple(tracks))
+        return score_with(grid, self.blank, self.given)
+
+
+def score_with(grid: Grid, blank: Score, given: Mapping[tuple[int, int, int], int]) -> Score:
+    """Return a grid as a score in which notes that were ``given``, velocities by (voice, onset, pitch), stand."""
+    onset = grid.onset.copy()
+    for row, step, pitch in given:
+        if step < onset.shape[1] and grid.pitch[row, step] == pitch:
+            onset[row, step] = True
+    made = score_of(replace(grid, onset=onset), blank)
+    tracks = []
+    for row, track in enumerate(made.tracks):
+        loud = [replace(n, velocity=given.get((row, n.onset, n.pitch), n.velocity)) for n in track.notes]
+        tracks.append(replace(track, notes=tuple(loud)))
+    return replace(made, tracks=tuple(tracks))
 
 
 def read_request(facts: ScoreFacts, coding: Coding, request: GridRequest) -> Asked:
     """Return what a request asks, as a grid; raises ``RequestError`` that names the field."""
-    given = _given(facts, request)
+    given = given_score(facts, request.score, request.notes, request.keep_voices)
     size = facts.steps_per_bar
     length = -(-given.num_steps // size) if given is not None else 0
     bars = _bars(request, length)
@@ -191,18 +197,24 @@ def _bpm(facts: ScoreFacts, request: GridRequest, given: Score | None) -> float:
 # ---- what stands -------------------------------------------------------------------------------
 
 
-def _given(facts: ScoreFacts, request: GridRequest) -> Score | None:
-    """The score or the notes of a request, with a track for each of the model's voices; None where neither is given."""
-    if request.score is not None and request.notes is not None:
+def given_score(
+    facts: ScoreFacts, path: str | None, notes: list[NoteRow] | None, keep: list[str] | None = None
+) -> Score | None:
+    """Return the score at a path, or notes, with a track for each of the model's voices; None where neither is given.
+
+    Raises ``RequestError`` of the field ``score`` or ``notes``. ``keep`` names the voices of a score whose tracks are
+    not called so.
+    """
+    if path is not None and notes is not None:
         raise RequestError(
             "score and notes exclude each other: give one of them", code="conflict", path="notes", value=None
         )
-    if request.notes is not None:
-        return _of_notes(facts, request.notes)
-    if request.score is None:
+    if notes is not None:
+        return _of_notes(facts, notes)
+    if path is None:
         return None
     try:
-        score = Score.read(Path(request.score), facts.steps_per_beat)
+        score = Score.read(Path(path), facts.steps_per_beat)
     except DataError as error:
         raise _as_request(error, "score") from None
     if score.steps_per_beat != facts.steps_per_beat:
@@ -231,7 +243,7 @@ def _given(facts: ScoreFacts, request: GridRequest) -> Score | None:
             path="score",
             value=score.num_steps // facts.steps_per_bar,
         )
-    voiced = _voiced(facts, score, request.keep_voices)
+    voiced = _voiced(facts, score, keep)
     try:
         grid_of(voiced)
     except DataError as error:

@@ -5,7 +5,7 @@ import torch
 from refused import refused
 from torch import nn
 from torch.nn.utils.rnn import pack_sequence
-from unisono.diffusion.solvers.deer import DeerError, ParallelGRU, deer, prefix_scan
+from unisono.diffusion.solvers.deer import DeerError, ParallelGRU, deer
 from unisono.errors import UnisonoError
 
 
@@ -19,17 +19,6 @@ def make_gru(*args, dtype=torch.float64, scale=1.0, **kwargs):
         for n, parameter in enumerate(gru.parameters()):
             parameter.copy_(scale * draw(*parameter.shape, seed=100 + n, dtype=dtype) / gru.hidden_size**0.5)
     return gru
-
-
-@pytest.mark.parametrize("length", [1, 2, 3, 8, 13])
-@pytest.mark.parametrize("full", [True, False])
-def test_the_scan_is_the_loop(length, full):
-    a, b = draw(length, 2, 3, *[3] * full), draw(length, 2, 3, seed=1)
-    h, expected = torch.zeros(2, 3, dtype=torch.float64), []
-    for t in range(length):
-        h = (torch.einsum("bij,bj->bi", a[t], h) if full else a[t] * h) + b[t]
-        expected.append(h)
-    torch.testing.assert_close(prefix_scan(a, b), torch.stack(expected), rtol=1e-10, atol=1e-10)
 
 
 def answers(module, gru, x, h0):

@@ -28,6 +28,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from unisono.diffusion.limits import positive, whole
 from unisono.errors import UnisonoError
+from unisono.nn.scan import prefix_scan
 
 Step = Callable[[Tensor, Tensor], Tensor]
 Jacobian = Callable[[Tensor, Tensor, bool], Tensor]
@@ -112,20 +113,6 @@ def deer(
     if torch.is_grad_enabled() and out.requires_grad:
         out = _Implicit.apply(out, problem, u.detach(), previous.detach())
     return out, report
-
-
-def prefix_scan(a: Float[Tensor, "l *b d d"] | Float[Tensor, "l *b d"], b: Float[Tensor, "l *b d"]) -> Tensor:
-    """All h_t = a_t h_{t−1} + b_t from h_{−1} = 0, in 2·log₂ l batched steps; `a` are matrices or diagonals."""
-    length = len(b)
-    if length == 1:
-        return b
-    first, second = a[: length // 2 * 2 : 2], a[1::2]
-    pair = second @ first if a.ndim > b.ndim else second * first
-    h = torch.empty_like(b)
-    h[0] = b[0]
-    h[1::2] = prefix_scan(pair, _times(second, b[: length // 2 * 2 : 2]) + b[1::2])
-    h[2::2] = _times(a[2::2], h[1:-1:2]) + b[2::2]
-    return h
 
 
 class ParallelGRU(nn.Module):
@@ -332,10 +319,6 @@ def _corrected(a: Tensor, rest: Tensor) -> Tensor:
     """δ of the linear recurrence; where products of Jacobians overflow, the plain step."""
     delta = prefix_scan(a, rest)
     return torch.where(delta.isfinite(), delta, rest)
-
-
-def _times(a: Tensor, h: Tensor) -> Tensor:
-    return (a @ h[..., None])[..., 0] if a.ndim > h.ndim else a * h
 
 
 def _automatic(step: Step) -> Jacobian:

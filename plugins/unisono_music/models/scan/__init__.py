@@ -1,0 +1,1 @@
+"""State-space models of voices over time: VSSM, and the autoregressive one beside it."""
