@@ -185,7 +185,7 @@ def test_a_pipe_does_not_block(tmp_path):
 
 
 def test_a_bomb_is_not_opened(monkeypatch):
-    monkeypatch.setattr("unisono_image.corpus.files.MAX_PIXELS", 100)
+    monkeypatch.setattr("unisono.media.pictures.MAX_PIXELS", 100)
     with pytest.raises(Drop, match="too large: the image has 11 × 10 pixels"):
         read_image(encoded(constant("L", 0, (11, 10))))
 
