@@ -98,6 +98,8 @@ def test_every_key_of_a_section_is_explained(section, spec):
         ("image/shards", "image.md"),
         ("image/emoji", "image.md"),
         ("image/shapes", "image.md"),
+        ("views/objects", "views.md"),
+        ("views/folder", "views.md"),
         ("text/files", "text-data.md"),
         ("text/chat", "text-data.md"),
         ("text/toy", "text-data.md"),
