@@ -102,6 +102,8 @@ def test_every_key_of_a_section_is_explained(section, spec):
         ("image/shapes", "image.md"),
         ("outline/scenes", "outlines.md"),
         ("outline/folder", "outlines.md"),
+        ("views/objects", "views.md"),
+        ("views/folder", "views.md"),
         ("text/files", "text-data.md"),
         ("text/chat", "text-data.md"),
         ("text/toy", "text-data.md"),

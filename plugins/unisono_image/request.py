@@ -6,7 +6,7 @@ Shapes: c channels, h w height and width.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from jaxtyping import UInt8
 from numpy import ndarray
@@ -14,18 +14,7 @@ from pydantic import Field, InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 from unisono import Image, Request
 from unisono.data import Drop, words_of
-from unisono.diffusion import (
-    Accept,
-    Anderson,
-    FixedSteps,
-    Identity,
-    Jacobi,
-    Parareal,
-    Picard,
-    Serial,
-    Solver,
-    Tolerance,
-)
+from unisono.diffusion.named import SolverName
 from unisono.errors import RequestError, did_you_mean
 from unisono.nn.captions import MAX_LETTERS, MAX_WORDS
 from unisono.request import FILE
@@ -33,18 +22,6 @@ from unisono.request import FILE
 from unisono_image.corpus.files import MIN_SIDE, code_of, covered, read_image
 from unisono_image.models.condition import NO_LABEL
 
-SOLVERS = {
-    "serial": Serial,
-    "picard": Picard,
-    "anderson": Anderson,
-    "parareal": Parareal,
-    "identity": Identity,
-    "jacobi": Jacobi,
-    "parastep": Picard,
-}
-"""How the steps are run; ``parastep`` is Picard that accepts every window after one round, untested."""
-
-WINDOW = 8
 STRENGTH = 0.6
 LARGEST = 4
 """How many times as high or wide as the training pictures a picture may be."""
@@ -70,7 +47,7 @@ class ImageRequest(Request):
     scheduler: str | None = Field(
         default=None, description="how a step is taken, such as dpm++2m; default: the model's first"
     )
-    solver: Literal["serial", "picard", "anderson", "parareal", "identity", "jacobi", "parastep"] = Field(
+    solver: SolverName = Field(
         default="serial", description="serial takes one step after the other, the others several at once"
     )
     window: int | None = Field(
@@ -164,13 +141,6 @@ def read_request(model: Any, request: ImageRequest) -> Task:
         )
     strength = STRENGTH if request.strength is None else request.strength
     return Task(request, label, caption, height, width, float(scale), start, strength)
-
-
-def solver_of(request: ImageRequest, num_steps: int) -> tuple[Solver, Accept, int | None]:
-    """Return solver, rule of acceptance and window for a chain of ``num_steps``."""
-    if request.solver == "parastep":
-        return Picard("output"), FixedSteps(min(request.window or WINDOW, num_steps)), None
-    return SOLVERS[request.solver](), Tolerance(request.tolerance), request.window
 
 
 def read_caption(caption: str, name: str = "prompt") -> str:

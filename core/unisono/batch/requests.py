@@ -133,7 +133,9 @@ def request_fingerprint(request: Any, model: str, content: Mapping[str, str] | N
     """
     values = {**request.model_dump(mode="json"), **(content or {})}
     files = {}
-    for name, value in values.items():
+    lists = [(name, value) for name, value in values.items() if isinstance(value, list)]
+    listed = [(f"{name}.{number}", item) for name, value in lists for number, item in enumerate(value)]
+    for name, value in [*values.items(), *listed]:
         if isinstance(value, str) and len(value) < 4096 and is_file(Path(value)):
             state = Path(value).stat()
             files[name] = [state.st_size, state.st_mtime_ns]

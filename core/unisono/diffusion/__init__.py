@@ -7,6 +7,7 @@ chain/         recurrence.py the chain of steps, replay.py any diffusers schedul
 solvers/       job.py what a solver works on, picard.py Serial, Jacobi, Identity, Picard, anderson.py, newton.py,
                parareal.py, deer.py recurrent networks in parallel over their length, window.py the sliding window,
                accept.py when a step is done, evaluator.py where rows are evaluated
+schedulers.py  diffusers' schedulers by name; named.py solvers by name, as requests ask for them
 guide.py       classifier-free guidance: unconditional + scale·(conditional − unconditional)
 denoiser.py    a model as E[x0 | x] at any noise level: the prior of an inverse problem
 training/      objectives.py what networks are trained for, gradient.py gradients through the fixed point

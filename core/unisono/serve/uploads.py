@@ -15,9 +15,9 @@ SUFFIX = re.compile(r"name=[^;,]*(?P<suffix>\.[A-Za-z0-9]{1,8})(;|$)")
 
 
 def file_fields(kind: Any) -> frozenset[str]:
-    """Return the fields of a request that name a file: their schema has ``"format": "file-path"`` (`FILE`)."""
+    """Return the fields of a request that name files: their schema, or that of their items, has `FILE`'s format."""
     properties = kind.model_json_schema()["properties"]
-    return frozenset(name for name, schema in properties.items() if schema.get("format") == "file-path")
+    return frozenset(name for name, schema in properties.items() if _names_files(schema))
 
 
 class Uploads:
@@ -36,6 +36,8 @@ class Uploads:
         return {name: self._place(name, value) if name in names else value for name, value in fields.items()}
 
     def _place(self, name: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._place(f"{name}.{number}", item) for number, item in enumerate(value)]
         if not isinstance(value, str):
             return value
         found = URL.match(value)
@@ -59,3 +61,13 @@ class Uploads:
         path = Path(self._folder.name) / f"{len(list(Path(self._folder.name).iterdir()))}{suffix.lower()}"
         path.write_bytes(content)
         return str(path)
+
+
+def _names_files(schema: Any) -> bool:
+    """Whether a field's schema says that it takes files, one or a list of them."""
+    if isinstance(schema, list):
+        return any(map(_names_files, schema))
+    if not isinstance(schema, dict):
+        return False
+    within = (schema.get(key) for key in ("items", "prefixItems", "anyOf", "oneOf", "allOf"))
+    return schema.get("format") == "file-path" or any(map(_names_files, within))

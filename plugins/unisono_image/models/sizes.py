@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from unisono.errors import RecipeError
+from unisono.nn.condition import ConditionSizes as ConditionSizes  # of every model of pictures
 
 ObjectiveName = Literal["flow", "eps", "x0", "v", "edm"]
 
@@ -41,25 +42,6 @@ class UNetSizes:
     attention_levels: tuple[int, ...] = (1,)
     head_dim: int = 64
     norm_groups: int = 32
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConditionSizes:
-    """What a model knows of time, class and caption.
-
-    dim: channels of time and condition; 0 is the network's, as published.
-    text_encoder: ``small``, trained with the model, or ``clip:`` and a folder or hub id of a CLIP text tower.
-    text_layers, text_heads: of the small encoder.
-    spell_share: the share of words that are spelled while training, so that letters are learnt.
-    dropout: the share of items without label and caption, for guidance (published: 0.1).
-    """
-
-    dim: int = 0
-    text_encoder: str = "small"
-    text_layers: int = 2
-    text_heads: int = 4
-    spell_share: float = 0.1
-    dropout: float = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,15 +4,17 @@ import base64
 import json
 import socket
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import pytest
 from pydantic import Field
+from refused import refused
 from serving import Echo, Words, error_of, events_of, running, until
 from unisono import Model, Request, Synthesizer, Text
 from unisono.errors import RequestError
+from unisono.request import FILE
 from unisono.serve import Server, app
-from unisono.serve.uploads import Uploads
+from unisono.serve.uploads import Uploads, file_fields
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +169,22 @@ def test_a_file_is_sent_and_never_named(echo, tmp_path):
     assert echo.post(text="a", file=f"data:text/plain;name=a.txt;base64,{data}").text == "Agrößer"
     assert error_of(echo.post(file="data:text/plain;base64,%%%"))["code"] == "damaged"
     assert echo.post("words", "/stream", text="a", file=f"data:;base64,{data}").status_code == 200
+
+
+def test_files_in_a_list_are_sent_and_never_named(tmp_path):
+    class Several(Request):
+        files: list[Annotated[str, Field(json_schema_extra=FILE)]] | None = None
+        words: list[str] | None = None
+
+    names = file_fields(Several)
+    assert names == {"files"}
+    uploads = Uploads()
+    sent = [f"data:image/png;base64,{base64.b64encode(content).decode()}" for content in (b"one", b"two")]
+    placed = uploads.placed({"files": sent, "words": ["a"]}, names)
+    assert [Path(path).read_bytes() for path in placed["files"]] == [b"one", b"two"] and placed["words"] == ["a"]
+    with refused(RequestError, "unsafe", "files.1"):
+        uploads.placed({"files": [sent[0], str(tmp_path / "secret.txt")]}, names)
+    uploads.close()
 
 
 @pytest.mark.parametrize(
