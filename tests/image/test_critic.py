@@ -157,8 +157,8 @@ def test_a_critic_of_an_exact_generator_comes_near_the_bayes_rate():
     """Four places of three tokens, whose law is known; the generator draws from its exact conditionals.
 
     The chance that a token is real given the whole row follows by enumeration of rows and masks, and with it the
-    largest area under the curve that any critic can have. The trained one must reach it within .015: three standard errors of
-    12,000 rows are .01.
+    largest area under the curve that any critic can have. The trained one must reach it within .015: three standard
+    errors of 12,000 rows are .01.
     """
     v, grid = 3, 2
     n = grid * grid

@@ -85,7 +85,7 @@ class QRes(PictureCodec):
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         pictures = self.checked_batch(batch)
         generators = [torch.Generator().manual_seed(seed) for seed in self.row_seeds(batch)]
-        nats: list[Float[Tensor, b]] = []
+        nats: list[Float[Tensor, " b"]] = []
 
         def reader(
             number: int, mean: Tensor, log_scale: Tensor, posterior: Callable[[], Tensor]
