@@ -199,13 +199,15 @@ def test_a_critic_of_an_exact_generator_comes_near_the_bayes_rate():
         batch = {"label": torch.full((count,), -1), "caption": [""] * count}
         return rows[picks], batch, list(range(first, first + count))
 
-    optimiser = torch.optim.Adam(model.net.parameters(), lr=3e-3)
-    for step in range(500):
+    optimiser = torch.optim.Adam(model.net.parameters(), lr=5e-3)
+    decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.05, 250)
+    for step in range(250):
         tokens, batch, seeds = batch_of(256, 1000 * (step + 1))
         loss = model.token_losses(tokens, model.condition_of(batch["label"].tolist(), batch["caption"]), batch, seeds)
         optimiser.zero_grad()
         loss["loss"].backward()
         optimiser.step()
+        decay.step()
 
     # P(row seen, place real): over true rows and masks of k tokens, k = 1 … n equally likely, all of a size alike.
     joint = torch.zeros(len(rows), n, dtype=torch.float64)
