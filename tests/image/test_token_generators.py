@@ -169,6 +169,15 @@ def test_sizes_that_are_none_are_refused(kind, arguments, path):
         kind(**arguments)
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_weights_of_sixteen_bits_draw(kind):
+    synth = make()
+    synth.model.to(kind)
+    asked = [{"prompt": "a red circle", "num_steps": 2, "sampler": name} for name in ("maskgit", "token_critic")]
+    for made in synth(asked):
+        assert made.pixels.dtype == np.float32 and np.isfinite(made.pixels).all()
+
+
 # ---- guidance and samplers ---------------------------------------------------------------------
 
 
