@@ -11,6 +11,7 @@ plugin = Plugin(
         "unet": "unisono_image.models.unet:UNet",
         "vae": "unisono_image.models.vae:VAE",
         "tokenizer": "unisono_image.models.tokenizer:Tokenizer",
+        "tokenizer-line": "unisono_image.models.line_tokenizer:LineTokenizer",
         "maskgit": "unisono_image.models.maskgit:MaskGIT",
         "critic": "unisono_image.models.critic:Critic",
         "classifier": "unisono_image.models.classifier:ImageClassifier",
@@ -26,6 +27,8 @@ plugin = Plugin(
     evaluators={
         "dit": "unisono_image.measure.evaluate:evaluate",
         "unet": "unisono_image.measure.evaluate:evaluate",
+        "tokenizer": "unisono_image.measure.tokens:evaluate",
+        "tokenizer-line": "unisono_image.measure.tokens:evaluate",
         "maskgit": "unisono_image.measure.evaluate:evaluate",
     },
     sweeps={

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
-from unisono.train.adversarial import SCORES, Adversarial, Played
+from unisono.train.adversarial import ANCHOR_DECAY, BALANCE_LIMIT, SCORES, Adversarial, Anchor, Played, balance
 from unisono.train.discriminator_losses import Judgement, gradient_penalty
 
 
@@ -106,3 +106,55 @@ def test_versions_of_a_batch_are_judged_each_beside_the_same_truth():
     together = model._generator_losses(Played(versions.flatten(0, 1), real, {"loss": torch.tensor(0.0)}))
     found = [together["adversarial"], together["features"], model.discriminator_loss(versions.flatten(0, 1), real)]
     torch.testing.assert_close(torch.stack(found), torch.tensor(alone).mean(0))
+
+
+class Last(Toy):
+    """A generator of one weight, whose output is judged."""
+
+    def last_layer(self):
+        return self.net.weight
+
+
+def test_balance_is_the_ratio_of_gradients_at_the_last_layer():
+    model = Last()
+    model.configure_model()
+    model.adversarial_weight, model.feature_weight = 0.5, 0.0
+    fake = model.net(torch.tensor([[2.0], [1.0]]))
+    own = 3 * fake.square().mean()
+    (mine,) = torch.autograd.grad(own, model.net.weight, retain_graph=True)
+    made = model._generator_losses(Played(fake, torch.zeros(2, 1), {"loss": own}))
+    (theirs,) = torch.autograd.grad(made["adversarial"], model.net.weight, retain_graph=True)
+    wanted = float(mine.norm() / (theirs.norm() + 1e-4))
+    assert float(made["balance"]) == pytest.approx(wanted, rel=1e-5) and not made["balance"].requires_grad
+    assert float(made["loss"]) == pytest.approx(float(own) + 0.5 * wanted * float(made["adversarial"]), rel=1e-5)
+
+
+def test_balance_has_a_limit():
+    model = Last()
+    fake = model.net(torch.ones(1, 1))
+    assert float(balance(1e9 * fake.sum(), 0.0 * fake.sum(), model.net.weight)) == BALANCE_LIMIT
+
+
+def test_anchors_are_moving_averages_and_hold_scores_near_them():
+    """LeCam, equation 4: by hand, for the first batch, which sets the averages, and for the next."""
+    anchor = Anchor()
+    real, fake = [Judgement(torch.tensor([[1.0, 3.0], [2.0, 2.0]]), [])], [Judgement(torch.tensor([[-1.0], [0.0]]), [])]
+    found = anchor(real, fake)
+    assert (float(anchor.real), float(anchor.fake)) == (2.0, -0.5)
+    # max(0, D(x) + 0.5)² over places, and max(0, 2 − D(x̂))².
+    assert found.tolist() == pytest.approx([(1.5**2 + 3.5**2) / 2 + 3.0**2, 2.5**2 + 2.0**2])
+    anchor([Judgement(torch.zeros(2, 2), [])], fake)
+    assert float(anchor.real) == pytest.approx(2.0 * ANCHOR_DECAY)
+
+
+def test_anchors_count_by_their_weight_and_are_not_exported():
+    model = Toy()
+    model.anchor_weight = 0.25
+    model.configure_model()
+    fake, real = torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, 0.0]])
+    with_anchors = float(model.discriminator_loss(fake, real))
+    lecam = float(Anchor()([Judgement(real / 4, [])], [Judgement(fake / 4, [])]))
+    model.anchor_weight = 0.0
+    assert with_anchors == pytest.approx(float(model.discriminator_loss(fake, real)) + 1.5 * 0.25 * lecam)
+    assert any(name.startswith("anchors.") for name in model.state_dict())
+    assert all(name.startswith(Toy.training_only) for name in model.state_dict() if "net." not in name)

@@ -8,11 +8,14 @@ import torch
 from refused import refused
 from unisono.errors import UnisonoError
 from unisono.nn.quantize import (
+    BinaryQuantizer,
     FactorisedQuantizer,
     FactorisedResidualQuantizer,
     GroupedQuantizer,
+    IndexQuantizer,
     ResidualQuantizer,
     ScalarQuantizer,
+    SphericalQuantizer,
     VectorQuantizer,
 )
 
@@ -38,6 +41,10 @@ MAKERS = {
     "scalar": lambda: ScalarQuantizer(4, [5, 4, 2]),
     "grouped": lambda: GroupedQuantizer([ResidualQuantizer(2, 6), ResidualQuantizer(2, 6, 2)]),
     "factorised": lambda: FactorisedQuantizer(4, 6, 3),
+    "spherical": lambda: SphericalQuantizer(4, 6, 3),
+    "binary": lambda: BinaryQuantizer(4, 8),
+    "binary without maps": lambda: BinaryQuantizer(4, 16),
+    "index": lambda: IndexQuantizer(4, 6),
     "factorised levels": lambda: FactorisedResidualQuantizer(4, 6, 3, code_dim=2),
 }
 
@@ -189,7 +196,7 @@ def test_the_gradient_goes_straight_through(name):
     quantizer = MAKERS[name]().eval()
     z = vectors().requires_grad_()
     quantizer(z).vectors.sum().backward()
-    if name == "scalar" or name.startswith("factorised"):
+    if name in ("scalar", "spherical", "binary", "index") or name.startswith("factorised"):
         assert (z.grad.abs().sum(-1) > 0).all()
     else:
         torch.testing.assert_close(z.grad, torch.ones_like(z))

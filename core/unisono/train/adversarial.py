@@ -5,7 +5,8 @@ what that is worth by itself (``play``), which discriminators judge it and with 
 game is scored (``scoring``). Vocoders, codecs and autoencoders of pictures train by this one loop::
 
     discriminators   Σ_k w_k · (score_D(k) + anchor_weight · LeCam(k))
-    generator        loss of play + balance · adversarial_weight · Σ_k w_k · score_G(k) + feature_weight · Σ_k w_k · FM(k)
+    generator        loss of play + balance · adversarial_weight · Σ_k w_k · score_G(k)
+                                  + feature_weight · Σ_k w_k · FM(k)
 
 What to know about it:
 

@@ -187,14 +187,7 @@ class Corpus:
                 path="classes",
                 value=list(module.classes),
             )
-        train, tested = list(module.train_set.pictures), list(module.tested)
-        held_out = {composed(id) for id in model.facts.held_out}
-        rest = list(module.val_set.pictures) if module.val_set and not tested else []
-        held = tested or [p for p in [*train, *rest] if p.id in held_out]
-        known = {picture.id for picture in held}
-        train = [picture for picture in [*train, *rest] if picture.id not in known]
-        # By their ids alone, so that every model is measured on the same.
-        train, held = (sorted(side, key=lambda p: derive_seed("chosen", p.id)) for side in (train, held))
+        train, held = sides(module, model.facts.held_out)
         labels: list[int] = []
         asked: list[Picture] = []
         unseen: list[Picture] = []
@@ -230,6 +223,19 @@ class Corpus:
         if not isinstance(features, ClassifierFeatures) or not self.labels or not self.classes:
             return None
         return features if set(self.classes) <= set(features.classes) else None
+
+
+def sides(module: ImageData, held_out: Sequence[str]) -> tuple[list[Picture], list[Picture]]:
+    """Return the pictures that a model was trained on, and those that were held out: the corpus's own test part, or
+    those of these ids. Their order depends on ids alone, so that every model is measured on the same."""
+    train, tested = list(module.train_set.pictures), list(module.tested)
+    ids = {composed(id) for id in held_out}
+    rest = list(module.val_set.pictures) if module.val_set and not tested else []
+    held = tested or [p for p in [*train, *rest] if p.id in ids]
+    known = {picture.id for picture in held}
+    train = [picture for picture in [*train, *rest] if picture.id not in known]
+    train, held = (sorted(side, key=lambda p: derive_seed("chosen", p.id)) for side in (train, held))
+    return train, held
 
 
 def corpus_of(model: Any, root: str) -> ImageData:

@@ -1,13 +1,15 @@
 """Grid: convolutions between pictures and a grid of vectors (VQGAN: Esser et al., arXiv:2012.09841, section 3).
 
 The networks of picture tokenizers that keep their tokens in rows and columns: LlamaGen's (Sun et al., arXiv:2406.06525)
-are VQGAN's; Open-MAGVIT2's (Luo et al., arXiv:2409.04410, section 3.1) and IBQ's (Shi et al., arXiv:2412.02692) have more
-blocks, no attention, and a decoder whose norms are moved by mean and deviation of the codes.
+are VQGAN's; Open-MAGVIT2's (Luo et al., arXiv:2409.04410, section 3.1) and IBQ's (Shi et al., arXiv:2412.02692) have
+more blocks, no attention, and a decoder whose norms are moved by mean and deviation of the codes.
 
 Difference: that decoder enlarges by repetition and a convolution as VQGAN's does (published: by depth to space).
 
 Shapes: b batch, y x height and width of pictures, h w of the grid, c channels, d channels of latents.
 """
+
+import itertools
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -72,7 +74,7 @@ class Level(nn.Module):
     def __init__(self, width: int, out: int, num_blocks: int, attention: bool, groups: int):
         super().__init__()
         widths = [width, *[out] * num_blocks]
-        self.blocks = nn.ModuleList(ResidualBlock(a, b, groups) for a, b in zip(widths, widths[1:], strict=False))
+        self.blocks = nn.ModuleList(ResidualBlock(a, b, groups) for a, b in itertools.pairwise(widths))
         self.attention = nn.ModuleList(GridAttention(out, groups) for _ in range(num_blocks if attention else 0))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h w"]:
@@ -84,7 +86,8 @@ class Level(nn.Module):
 
 
 def middle(width: int, sizes: GridSizes) -> nn.Sequential:
-    """Make the lowest resolution's middle: block, attention, block (VQGAN); without attention, ``num_blocks`` blocks."""
+    """Make the lowest resolution's middle: block, attention, block (VQGAN); without attention, ``num_blocks``
+    blocks."""
     count = 2 if sizes.attention else sizes.num_blocks
     parts: list[nn.Module] = [ResidualBlock(width, width, sizes.norm_groups) for _ in range(count)]
     if sizes.attention:

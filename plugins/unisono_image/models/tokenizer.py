@@ -10,12 +10,15 @@ One trainer, encoder and decoder; published tokenizers are the quantiser that ``
 
 - ``vq``: LlamaGen (Sun et al., arXiv:2406.06525), codes of length 1 that learn by gradient;
 - ``vq-ema``: codes that follow by moving averages (van den Oord et al., arXiv:1711.00937);
-- ``fsq``: finite scalar quantisation (Mentzer et al., arXiv:2309.15505).
+- ``fsq``: finite scalar quantisation (Mentzer et al., arXiv:2309.15505);
+- ``lfq``: Open-MAGVIT2 (Luo et al., arXiv:2409.04410), signs;
+- ``ibq``: IBQ (Shi et al., arXiv:2412.02692), all codes of which learn at each step.
 
 The losses are VQGAN's (Esser et al., arXiv:2012.09841, section 3.1): distance of pixels, distance of features,
 commitment, and after ``game.pretrain_steps`` a discriminator of patches, whose weight is fixed or balanced.
 
-Differences: see `unisono_image.models.game` for the perceptual distance and `unisono_image.models.grid` for the networks.
+Differences: see `unisono_image.models.game` for the perceptual distance and `unisono_image.models.grid` for the
+    networks.
 
 Shapes: b batch, y x height and width of pictures, n tokens, d channels of vectors. Pictures are from −1 to 1.
 """
@@ -30,7 +33,7 @@ from torch import Tensor, nn
 from unisono import Image, Model
 from unisono.errors import RecipeError, RequestError
 from unisono.model import OnStep
-from unisono.nn.quantize import Quantizer
+from unisono.nn.quantize import Quantised, Quantizer
 from unisono.peers import add_up
 from unisono.train.adversarial import Played
 
@@ -93,7 +96,9 @@ class Tokenizer(PictureGame, Model):
         game: PatchGame = PatchGame(),  # noqa: B008
     ):
         super().__init__()
-        self.quantizer, self.network, self.objective = quantizer, network, objective
+        self.quantizer, self.objective = quantizer, objective
+        self.network: Any = network
+        objective.check_quantizer(quantizer.name)
         self.set_game(game)
         self._previews: list[Any] = []
         self._counts: Tensor | None = None
@@ -184,7 +189,8 @@ class Tokenizer(PictureGame, Model):
             )
         if tokens.ndim != 2 or tokens.shape[1] != self.num_tokens:
             raise RequestError(
-                f"tokens of shape {list(tokens.shape)}: a picture has {self.num_tokens}, so give [b, {self.num_tokens}]",
+                f"tokens of shape {list(tokens.shape)}: a picture has {self.num_tokens}, so give "
+                f"[b, {self.num_tokens}]",
                 code="shape",
                 path="tokens",
                 value=list(tokens.shape),
@@ -201,20 +207,42 @@ class Tokenizer(PictureGame, Model):
         return self.net.codec.decoder.out.weight if self.game.balanced else None
 
     def play(self, batch: dict[str, Any]) -> Played:
-        real, objective = batch["image"], self.objective
-        quantised = self.net.quantizer(self.net.codec.encode(real), rows=batch["row"])
+        real = batch["image"]
+        vectors = self.net.codec.encode(real)
+        quantised = self.net.quantizer(vectors, rows=batch["row"])
         fake = self.net.codec.decode(quantised.vectors)
-        off = (fake.float() - real).flatten(1)
+        loss, parts = self.compared(real, fake)
+        added, coded = self.coded(vectors, quantised)
+        return Played(fake, real, {"loss": loss + added, **parts, **coded})
+
+    def compared(
+        self, real: Float[Tensor, "b 3 y x"], fake: Float[Tensor, "b 3 y x"]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted sum of what tells two batches of pictures apart, and its parts."""
+        off, objective = (fake.float() - real).flatten(1), self.objective
+        parts = {"absolute": self.mean(off.abs().mean(1)), "square": self.mean(off.square().mean(1))}
+        parts |= self.perceptual(real, fake)
+        loss = torch.stack([getattr(objective, f"{name}_weight") * value for name, value in parts.items()]).sum()
+        return loss, parts
+
+    def coded(self, vectors: Float[Tensor, "b n d"], quantised: Quantised) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted sum of what a quantiser asks of vectors and codes, its parts, and how codes are used."""
+        objective = self.objective
         parts = {
-            "absolute": self.mean(off.abs().mean(1)),
-            "square": self.mean(off.square().mean(1)),
-            **self.perceptual(real, fake),
             "commitment": self.mean(quantised.commitment.mean(1)),
             "codebook": self.mean(quantised.codebook.mean(1)),
         }
-        loss = sum(getattr(objective, f"{name}_weight") * value for name, value in parts.items())
+        if objective.joint_weight:
+            apart = (quantised.vectors.float() - vectors.float()).square()
+            parts["joint"] = self.mean(apart.flatten(1).mean(1))
+        loss = torch.stack([getattr(objective, f"{name}_weight") * value for name, value in parts.items()]).sum()
+        if quantised.sample_entropy is not None and quantised.batch_entropy is not None:
+            parts["sample_entropy"] = self.mean(quantised.sample_entropy.mean(1))
+            parts["batch_entropy"] = quantised.batch_entropy
+            doubt = parts["sample_entropy"] - objective.evenness * parts["batch_entropy"]
+            loss = loss + objective.entropy_weight * doubt
         used = {"perplexity": quantised.perplexity.mean(), "utilisation": quantised.utilisation.mean()}
-        return Played(fake, real, {"loss": loss, **parts, **used})
+        return loss, {**parts, **used}
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         return self.play(batch).parts
@@ -296,5 +324,7 @@ def in_parts(network: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
     Convolutions of one item are computed in another order than those of several: a lone one goes twice, so that it is
     to the bit what it is in a batch.
     """
-    parts = [network(part if len(part) > 1 else part.repeat_interleave(2, 0))[: len(part)] for part in items.split(AT_ONCE)]
+    parts = [
+        network(part if len(part) > 1 else part.repeat_interleave(2, 0))[: len(part)] for part in items.split(AT_ONCE)
+    ]
     return torch.cat(parts)

@@ -6,8 +6,8 @@ AutoencoderKL::
     autoencoder      |x − x̂| + perceptual_weight · LPIPS-like(x, x̂) + kl_weight · KL + adversarial terms
     discriminators   hinge on patches
 
-Differences: those of `unisono_image.models.game`; the adversarial weight is fixed unless ``game.balanced`` says otherwise.
-Latents are divided by their own spread, which training measures.
+Differences: those of `unisono_image.models.game`; the adversarial weight is fixed unless ``game.balanced`` says
+otherwise. Latents are divided by their own spread, which training measures.
 
 Shapes: b batch, c channels of latents, h w their height and width, y x those of pictures.
 """

@@ -6,7 +6,9 @@
   ``SphericalQuantizer``: the same with vectors and codes of length 1 (ViT-VQGAN, LlamaGen).
 - ``ResidualQuantizer``, ``FactorisedResidualQuantizer``: levels of either, each of which codes what the levels before
   left over, and quantiser dropout (SoundStream, MoMask; DAC). ``ResidualLevels`` takes levels of any kind.
-- ``ScalarQuantizer``: finite scalar quantisation, no codebook to learn.
+- ``ScalarQuantizer``: finite scalar quantisation, no codebook to learn. ``BinaryQuantizer``: signs, as many codes as
+  there are of them (LFQ: MAGVIT-v2).
+- ``IndexQuantizer``: one codebook whose codes all learn at each step (IBQ).
 - ``GroupedQuantizer``: parts of the channels with a quantiser each (upper and lower body; HiFi-Codec's groups).
 
 All have one contract::
@@ -26,16 +28,20 @@ get token 0 and vector 0, and count nowhere.
 """
 
 from unisono.nn.quantize.base import Quantised, Quantizer
+from unisono.nn.quantize.binary import BinaryQuantizer
 from unisono.nn.quantize.factorised import FactorisedQuantizer, SphericalQuantizer
 from unisono.nn.quantize.grouped import GroupedQuantizer
+from unisono.nn.quantize.index import IndexQuantizer
 from unisono.nn.quantize.residual import FactorisedResidualQuantizer, ResidualLevels, ResidualQuantizer
 from unisono.nn.quantize.scalar import ScalarQuantizer
 from unisono.nn.quantize.vector import VectorQuantizer
 
 __all__ = [
+    "BinaryQuantizer",
     "FactorisedQuantizer",
     "FactorisedResidualQuantizer",
     "GroupedQuantizer",
+    "IndexQuantizer",
     "Quantised",
     "Quantizer",
     "ResidualLevels",

@@ -23,6 +23,9 @@ class Quantised:
         goes to the vectors alone.
     codebook: [b, t], the same distance; its gradient goes to the codes alone. 0 where codes do not learn by gradient.
     usage: [q, k], how often each code was taken in this batch (in training, over all ranks).
+    sample_entropy: [b, t], of each vector's soft assignment to the codes, in nats, for it to become small; None where
+        there is none.
+    batch_entropy: of the mean soft assignment (in training, over all ranks), in nats, for it to become large.
     """
 
     vectors: Float[Tensor, "b t d"]
@@ -30,6 +33,8 @@ class Quantised:
     commitment: Float[Tensor, "b t"]
     codebook: Float[Tensor, "b t"]
     usage: Float[Tensor, "q k"]
+    sample_entropy: Float[Tensor, "b t"] | None = None
+    batch_entropy: Float[Tensor, ""] | None = None
 
     @property
     def perplexity(self) -> Float[Tensor, "q"]:

@@ -18,9 +18,9 @@ class ScalarQuantizer(Quantizer):
     """Finite scalar quantisation: few channels, each rounded to a few levels; the product is the codebook.
 
     A channel with L levels is squashed to an interval that holds exactly L whole numbers, and rounded. Even
-    L are shifted by a half, as in the paper's appendix A.1. Two learnt maps go from ``dim`` channels to
-    ``len(levels)`` and back; vectors are normalised before the first (not in the paper), so that from the first
-    step on there is something to round and all codes are within reach.
+    L are shifted by a half, as in the paper's appendix A.1, but for two levels, which lie on both sides of 0. Two
+    learnt maps go from ``dim`` channels to ``len(levels)`` and back; vectors are normalised before the first (not in
+    the paper), so that from the first step on there is something to round and all codes are within reach.
 
     Args:
         dim: channels of a vector.
@@ -91,5 +91,6 @@ class ScalarQuantizer(Quantizer):
     def _bound(self, z: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
         half = (self.sizes - 1) * (1 + 1e-3) / 2  # a hair more, so that the outermost numbers can be reached
         offset = torch.where(self.sizes % 2 == 0, 0.5, 0.0)
-        shift = (offset / half).atanh()
+        # Two levels would be shifted to where the slope ends, and one of them out of reach.
+        shift = torch.where(self.sizes == 2, 0.0, offset / half).atanh()
         return (z + shift).tanh() * half - offset
