@@ -402,6 +402,10 @@ def test_a_tokenizer_must_fit(synth):
         make(parts=False, size=10)
     with refused(RecipeError, "type", "components.tokenizer"):
         synth.model.attach("tokenizer", critic(synth.model.facts))
+    line = tokenizer(FACTS)
+    line.grid = (1, TOKENS)
+    with refused(RecipeError, "unsupported", "components.tokenizer", value=[1, TOKENS]):
+        make(parts=False).model.attach("tokenizer", line)
 
 
 # ---- measures and routes -----------------------------------------------------------------------

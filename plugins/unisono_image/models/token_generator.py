@@ -133,6 +133,15 @@ class TokenModel(Model):
 
     def check_tokenizer(self, tokenizer: Any) -> None:
         """Raise ``RecipeError`` unless a tokenizer makes as many tokens of as many codes, of pictures of this size."""
+        rows, columns = tokenizer.grid
+        if rows != columns:
+            raise RecipeError(
+                f"the tokenizer's tokens stand {rows} × {columns}, those of this generator in a square: "
+                "take image/tokenizer",
+                code="unsupported",
+                path="components.tokenizer",
+                value=[rows, columns],
+            )
         for name, mine, its in (
             ("num_codes", self.num_codes, tokenizer.num_codes),
             ("grid", self.grid, tuple(tokenizer.grid)),
