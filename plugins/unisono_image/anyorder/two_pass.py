@@ -14,9 +14,9 @@ any number of places can be asked at once, and keys and values are written once,
     one vector, turned to s1, s2, …  ─ [norm ─ attention to them ─(+)─ norm ─ SwiGLU ─(+)] × half ─ norm ─ logits
 
 Differences from the released code: the class has no place, so its key is not turned, as that of row 0 and column 0 is
-not; there it is multiplied by 0, so that each query's product with it is 0 whatever the class says. A caption's words stand in front as well, beside the
-class. What tokens of one step see of one another is a choice (`View`): in training, each sees its earlier ones; the
-released sampler lets all of a step see one another.
+not; there it is multiplied by 0, so that each query's product with it is 0 whatever the class says. A caption's words
+stand in front as well, beside the class. What tokens of one step see of one another is a choice (`View`): in training,
+each sees its earlier ones; the released sampler lets all of a step see one another.
 
 Shapes: b batch, n places of the grid, w places in front, m tokens or queries, s layers whose keys and values are kept
 (the first pass and the bridge), d channels, v codes. An order is a permutation of the places, first asked first. Masks:
