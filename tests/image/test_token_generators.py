@@ -21,7 +21,7 @@ from unisono_image.models.masking import masked_by
 from unisono_image.models.token_request import frozen_tokens
 from unisono_image.models.token_sampling import step_sizes, strategy_of
 from unisono_image.models.token_store import PictureTokens
-from unisono_image.models.token_transformer import TokenTransformer
+from unisono_image.models.token_transformer import TokenAttention, TokenTransformer
 from unisono_image.models.untrained import tokenizer
 from unisono_image.models.untrained_generators import critic
 from unisono_image.serving import sized
@@ -94,6 +94,17 @@ def test_what_is_hidden_is_never_read(block, tied):
         # Words behind a caption's end change nothing, and neither does how far captions are padded.
         cut = Condition(condition.vector[1:], condition.words[1:, :1], condition.mask[1:, :1])
         torch.testing.assert_close(logits[1:], net(tokens[1:], known[1:], cut))
+
+
+def test_normalised_queries_and_keys_are_of_length_one():
+    """Of whatever length vectors are, so that no product of a query and a key outgrows 16 bits."""
+    attention = TokenAttention(16, 2, True, 0.0)
+    x = torch.randn(1, 5, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        made = attention.q_norm(attention.to_q(1000 * x).unflatten(-1, (2, 8)))
+        torch.testing.assert_close(made.square().mean(-1), torch.ones(1, 5, 2), rtol=1e-4, atol=1e-4)
+        with torch.autocast("cpu", dtype=torch.bfloat16):  # warns of nothing, and warnings are errors here
+            assert attention(x).dtype == torch.bfloat16
 
 
 def test_modulated_blocks_change_nothing_at_the_start():
