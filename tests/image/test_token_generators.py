@@ -18,7 +18,7 @@ from unisono_image.measure.evaluate import evaluate
 from unisono_image.models.condition import Condition
 from unisono_image.models.maskgit_sizes import CriticObjective, Masked, MaskingSpec, TokenNetSizes
 from unisono_image.models.masking import masked_by
-from unisono_image.models.token_request import frozen_tokens
+from unisono_image.models.token_request import frozen_tokens, touched
 from unisono_image.models.token_sampling import step_sizes, strategy_of
 from unisono_image.models.token_store import PictureTokens
 from unisono_image.models.token_transformer import TokenAttention, TokenTransformer
@@ -371,6 +371,27 @@ def test_larger_pictures_and_their_masks_are_scaled_alike(synth, tmp_path):
     Image(mask).save(tmp_path / "mask.png")
     made = synth(label="square", image=str(tmp_path / "picture.png"), mask=str(tmp_path / "mask.png"))
     assert (made.bytes[:, :4] == 200).all() and (made.bytes[:, 4:] != 200).any()
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (16, 16), (13, 29), (40, 24), (5, 4)])
+def test_a_pixel_is_in_a_scaled_mask_where_any_part_of_its_place_is(height, width):
+    g = np.random.default_rng(0)
+    mask = g.random((height, width)) < 0.05
+    fine = 120  # every pixel of the mask as so many a side, so that places of the small one end between them
+    scale = min(height, width) / SIZE
+    top, left = (height - scale * SIZE) / 2, (width - scale * SIZE) / 2
+    large = mask.repeat(fine, 0).repeat(fine, 1)
+    expected = [
+        [
+            large[
+                round(fine * (top + scale * row)) : round(fine * (top + scale * (row + 1))),
+                round(fine * (left + scale * column)) : round(fine * (left + scale * (column + 1))),
+            ].any()
+            for column in range(SIZE)
+        ]
+        for row in range(SIZE)
+    ]
+    np.testing.assert_array_equal(touched(mask, SIZE), expected)
 
 
 # ---- tokens that are kept ----------------------------------------------------------------------
