@@ -18,10 +18,10 @@ from unisono_image.measure.evaluate import evaluate
 from unisono_image.models.condition import Condition
 from unisono_image.models.maskgit_sizes import CriticObjective, Masked, MaskingSpec, TokenNetSizes
 from unisono_image.models.masking import masked_by
-from unisono_image.models.token_request import frozen_tokens
+from unisono_image.models.token_request import frozen_tokens, touched
 from unisono_image.models.token_sampling import step_sizes, strategy_of
 from unisono_image.models.token_store import PictureTokens
-from unisono_image.models.token_transformer import TokenTransformer
+from unisono_image.models.token_transformer import TokenAttention, TokenTransformer
 from unisono_image.models.untrained import tokenizer
 from unisono_image.models.untrained_generators import critic
 from unisono_image.serving import sized
@@ -94,6 +94,17 @@ def test_what_is_hidden_is_never_read(block, tied):
         # Words behind a caption's end change nothing, and neither does how far captions are padded.
         cut = Condition(condition.vector[1:], condition.words[1:, :1], condition.mask[1:, :1])
         torch.testing.assert_close(logits[1:], net(tokens[1:], known[1:], cut))
+
+
+def test_normalised_queries_and_keys_are_of_length_one():
+    """Of whatever length vectors are, so that no product of a query and a key outgrows 16 bits."""
+    attention = TokenAttention(16, 2, True, 0.0)
+    x = torch.randn(1, 5, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        made = attention.q_norm(attention.to_q(1000 * x).unflatten(-1, (2, 8)))
+        torch.testing.assert_close(made.square().mean(-1), torch.ones(1, 5, 2), rtol=1e-4, atol=1e-4)
+        with torch.autocast("cpu", dtype=torch.bfloat16):  # warns of nothing, and warnings are errors here
+            assert attention(x).dtype == torch.bfloat16
 
 
 def test_modulated_blocks_change_nothing_at_the_start():
@@ -360,6 +371,27 @@ def test_larger_pictures_and_their_masks_are_scaled_alike(synth, tmp_path):
     Image(mask).save(tmp_path / "mask.png")
     made = synth(label="square", image=str(tmp_path / "picture.png"), mask=str(tmp_path / "mask.png"))
     assert (made.bytes[:, :4] == 200).all() and (made.bytes[:, 4:] != 200).any()
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (16, 16), (13, 29), (40, 24), (5, 4)])
+def test_a_pixel_is_in_a_scaled_mask_where_any_part_of_its_place_is(height, width):
+    g = np.random.default_rng(0)
+    mask = g.random((height, width)) < 0.05
+    fine = 120  # every pixel of the mask as so many a side, so that places of the small one end between them
+    scale = min(height, width) / SIZE
+    top, left = (height - scale * SIZE) / 2, (width - scale * SIZE) / 2
+    large = mask.repeat(fine, 0).repeat(fine, 1)
+    expected = [
+        [
+            large[
+                round(fine * (top + scale * row)) : round(fine * (top + scale * (row + 1))),
+                round(fine * (left + scale * column)) : round(fine * (left + scale * (column + 1))),
+            ].any()
+            for column in range(SIZE)
+        ]
+        for row in range(SIZE)
+    ]
+    np.testing.assert_array_equal(touched(mask, SIZE), expected)
 
 
 # ---- tokens that are kept ----------------------------------------------------------------------
