@@ -19,6 +19,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,7 +72,7 @@ class Bench:
 
         def run() -> Tensor:
             trunk, made = self.net.trunk, []
-            blocks = list(trunk.blocks)
+            blocks: list[Any] = list(trunk.blocks)
             heads = blocks[0].attend.num_heads
             kept = [torch.zeros(2, count, heads, n, dim // heads) for _ in blocks]
             token = torch.full((count,), self.codes)  # what is not known begins the row

@@ -240,9 +240,11 @@ def test_the_class_is_read_and_has_no_place():
 
 def test_a_place_turns_by_its_row_and_its_column():
     net = two_pass(2, 3)
-    assert torch.equal(net.cosine[1, :2], net.cosine[2, :2])  # same row
-    assert torch.equal(net.cosine[1, 2:], net.cosine[4, 2:])  # same column
-    assert not torch.equal(net.cosine[1], net.cosine[4])
+    turn = net.turn(torch.arange(7)[None]).cosine[0, 0]
+    assert torch.equal(turn[1, :2], turn[2, :2])  # same row
+    assert torch.equal(turn[1, 2:], turn[4, 2:])  # same column
+    assert not torch.equal(turn[1], turn[4])
+    assert not torch.equal(turn[1], turn[2])
 
 
 def test_published_sizes():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from picture_facts import FACTS
 from refused import refused
+from torch import nn
 from torch.nn import functional as F
 from unisono import Image, Synthesizer
 from unisono.errors import RecipeError, RequestError
@@ -152,13 +153,25 @@ def test_wrong_requests_are_refused(judge):
 # ---- against the best there is -----------------------------------------------------------------
 
 
-@pytest.mark.slow
+class Table(nn.Module):
+    """A critic that can say anything of a row: a number for each of its places."""
+
+    def __init__(self, v, n):
+        super().__init__()
+        self.said = nn.Embedding(v**n, n)
+        self.register_buffer("digits", v ** torch.arange(n - 1, -1, -1))
+        nn.init.zeros_(self.said.weight)
+
+    def forward(self, tokens, condition):
+        return self.said((tokens * self.digits).sum(1))
+
+
 def test_a_critic_of_an_exact_generator_comes_near_the_bayes_rate():
     """Four places of three tokens, whose law is known; the generator draws from its exact conditionals.
 
     The chance that a token is real given the whole row follows by enumeration of rows and masks, and with it the
-    largest area under the curve that any critic can have. The trained one must reach it within .015: three standard
-    errors of 12,000 rows are .01.
+    largest area under the curve that any critic can have. A critic that is a table, trained as any other, must come
+    within .01 of it: the difference is what its 80,000 rows leave open.
     """
     v, grid = 3, 2
     n = grid * grid
@@ -181,17 +194,14 @@ def test_a_critic_of_an_exact_generator_comes_near_the_bayes_rate():
                 lambda tokens, known, query: at_sites(conditionals(tokens, known).clamp_min(1e-300).log(), query)
             )
 
-    sizes = TokenNetSizes(dim=32, num_layers=2, num_heads=2, dropout=0)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = Critic(
-            num_codes=v,
-            grid=grid,
-            network=sizes,
-            condition=ConditionSizes(dim=8, text_heads=2, dropout=0.0),
-            objective=CriticObjective(masking=Masked(schedule="linear")),
-        )
-        model.build({**FACTS, "size": 4, "classes": [], "words": [], "sample_captions": []})
+    model = Critic(
+        num_codes=v,
+        grid=grid,
+        network=TokenNetSizes(dim=8, num_layers=1, num_heads=2, dropout=0),
+        condition=ConditionSizes(dim=8, text_heads=2, dropout=0.0),
+        objective=CriticObjective(masking=Masked(schedule="linear")),
+    )
+    model.build({**FACTS, "size": 4, "classes": [], "words": [], "sample_captions": []})
     model._components["generator"] = Exact()
 
     def batch_of(count, first):
@@ -199,13 +209,16 @@ def test_a_critic_of_an_exact_generator_comes_near_the_bayes_rate():
         batch = {"label": torch.full((count,), -1), "caption": [""] * count}
         return rows[picks], batch, list(range(first, first + count))
 
-    optimiser = torch.optim.Adam(model.net.parameters(), lr=3e-3)
-    for step in range(500):
-        tokens, batch, seeds = batch_of(256, 1000 * (step + 1))
+    model.net = Table(v, n)
+    optimiser = torch.optim.Adam(model.net.parameters(), lr=0.1)
+    decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.01, 40)
+    for step in range(40):
+        tokens, batch, seeds = batch_of(2000, 10_000 * (step + 1))
         loss = model.token_losses(tokens, model.condition_of(batch["label"].tolist(), batch["caption"]), batch, seeds)
         optimiser.zero_grad()
         loss["loss"].backward()
         optimiser.step()
+        decay.step()
 
     # P(row seen, place real): over true rows and masks of k tokens, k = 1 … n equally likely, all of a size alike.
     joint = torch.zeros(len(rows), n, dtype=torch.float64)
@@ -230,7 +243,7 @@ def test_a_critic_of_an_exact_generator_comes_near_the_bayes_rate():
     with torch.no_grad():
         said = model.net(filled, model.condition_of([-1] * len(filled), [""] * len(filled)))
     best, found = (area(score.flatten(), real.flatten()) for score in (posterior[which], said.double()))
-    assert 0.6 < best < 0.99 and abs(found - best) < 0.015, (found, best)
+    assert 0.6 < best < 0.99 and abs(found - best) < 0.01, (found, best)
 
 
 def area(score, positive):

@@ -226,3 +226,13 @@ def test_evaluation_says_how_likely_pictures_are(name, row):
     else:
         assert isinstance(nats, float) and 0 < nats < 2 * math.log(16)
     assert report.value("evaluations for it", "model") == 4  # two steps, each with and without the caption
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_weights_of_sixteen_bits_draw_and_measure(name, kind):
+    model = make(name, noise=0.1).to(kind)
+    tokens, _ = drawn(model, num_steps=3, guidance=1.0)
+    assert 0 <= int(tokens.min()) <= int(tokens.max()) < 16
+    nats = model.nats_per_token(tokens[None], model.condition_of([0], [""]), [1])
+    assert nats.dtype == torch.float64 and bool(nats.isfinite().all())

@@ -18,10 +18,10 @@ from unisono_image.measure.evaluate import evaluate
 from unisono_image.models.condition import Condition
 from unisono_image.models.maskgit_sizes import CriticObjective, Masked, MaskingSpec, TokenNetSizes
 from unisono_image.models.masking import masked_by
-from unisono_image.models.token_request import frozen_tokens
+from unisono_image.models.token_request import frozen_tokens, touched
 from unisono_image.models.token_sampling import step_sizes, strategy_of
 from unisono_image.models.token_store import PictureTokens
-from unisono_image.models.token_transformer import TokenTransformer
+from unisono_image.models.token_transformer import TokenAttention, TokenTransformer
 from unisono_image.models.untrained import tokenizer
 from unisono_image.models.untrained_generators import critic
 from unisono_image.serving import sized
@@ -94,6 +94,17 @@ def test_what_is_hidden_is_never_read(block, tied):
         # Words behind a caption's end change nothing, and neither does how far captions are padded.
         cut = Condition(condition.vector[1:], condition.words[1:, :1], condition.mask[1:, :1])
         torch.testing.assert_close(logits[1:], net(tokens[1:], known[1:], cut))
+
+
+def test_normalised_queries_and_keys_are_of_length_one():
+    """Of whatever length vectors are, so that no product of a query and a key outgrows 16 bits."""
+    attention = TokenAttention(16, 2, True, 0.0)
+    x = torch.randn(1, 5, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        made = attention.q_norm(attention.to_q(1000 * x).unflatten(-1, (2, 8)))
+        torch.testing.assert_close(made.square().mean(-1), torch.ones(1, 5, 2), rtol=1e-4, atol=1e-4)
+        with torch.autocast("cpu", dtype=torch.bfloat16):  # warns of nothing, and warnings are errors here
+            assert attention(x).dtype == torch.bfloat16
 
 
 def test_modulated_blocks_change_nothing_at_the_start():
@@ -169,6 +180,15 @@ def test_sizes_that_are_none_are_refused(kind, arguments, path):
         kind(**arguments)
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_weights_of_sixteen_bits_draw(kind):
+    synth = make()
+    synth.model.to(kind)
+    asked = [{"prompt": "a red circle", "num_steps": 2, "sampler": name} for name in ("maskgit", "token_critic")]
+    for made in synth(asked):
+        assert made.pixels.dtype == np.float32 and np.isfinite(made.pixels).all()
+
+
 # ---- guidance and samplers ---------------------------------------------------------------------
 
 
@@ -193,11 +213,9 @@ def test_guidance_is_one_formula_with_and_without_a_ramp(synth, ramp, share):
 
 def test_guidance_leads_away_from_no_class(classes):
     model = classes.model
-    away = {seed: classes("circle", seed=seed, guidance=8.0).bytes for seed in range(3)}
-    plain = {seed: classes("circle", seed=seed, guidance=0.0).bytes for seed in range(3)}
-    none = {seed: classes(seed=seed).bytes for seed in range(3)}
-    assert any((away[seed] != plain[seed]).any() for seed in range(3))
-    assert any((none[seed] != plain[seed]).any() for seed in range(3))
+    fields = {"num_steps": 2, "seed": 1}
+    away, plain = (classes("circle", guidance=guidance, **fields).bytes for guidance in (8.0, 0.0))
+    assert (away != plain).any() and (classes(**fields).bytes != plain).any()
     condition = model.condition_of([-1], [""])
     torch.testing.assert_close(condition.vector[0], model.conditioner.labels.weight[len(FACTS["classes"])])
 
@@ -234,7 +252,7 @@ def test_a_request_alone_is_the_request_in_a_batch(synth, given, sampler):
             "negative_prompt": "red",
         },
     ]
-    asked = [{**fields, "sampler": sampler, "num_steps": 4, "guidance": 1.0} for fields in asked]
+    asked = [{**fields, "sampler": sampler, "num_steps": 3, "guidance": 1.0} for fields in asked]
     together = synth(asked)
     for fields, made in zip(asked, together, strict=True):
         np.testing.assert_array_equal(synth([fields])[0].bytes, made.bytes)
@@ -355,6 +373,27 @@ def test_larger_pictures_and_their_masks_are_scaled_alike(synth, tmp_path):
     assert (made.bytes[:, :4] == 200).all() and (made.bytes[:, 4:] != 200).any()
 
 
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (16, 16), (13, 29), (40, 24), (5, 4)])
+def test_a_pixel_is_in_a_scaled_mask_where_any_part_of_its_place_is(height, width):
+    g = np.random.default_rng(0)
+    mask = g.random((height, width)) < 0.05
+    fine = 120  # every pixel of the mask as so many a side, so that places of the small one end between them
+    scale = min(height, width) / SIZE
+    top, left = (height - scale * SIZE) / 2, (width - scale * SIZE) / 2
+    large = mask.repeat(fine, 0).repeat(fine, 1)
+    expected = [
+        [
+            large[
+                round(fine * (top + scale * row)) : round(fine * (top + scale * (row + 1))),
+                round(fine * (left + scale * column)) : round(fine * (left + scale * (column + 1))),
+            ].any()
+            for column in range(SIZE)
+        ]
+        for row in range(SIZE)
+    ]
+    np.testing.assert_array_equal(touched(mask, SIZE), expected)
+
+
 # ---- tokens that are kept ----------------------------------------------------------------------
 
 
@@ -395,6 +434,10 @@ def test_a_tokenizer_must_fit(synth):
         make(parts=False, size=10)
     with refused(RecipeError, "type", "components.tokenizer"):
         synth.model.attach("tokenizer", critic(synth.model.facts))
+    line = tokenizer(FACTS)
+    line.grid = (1, TOKENS)
+    with refused(RecipeError, "unsupported", "components.tokenizer", value=[1, TOKENS]):
+        make(parts=False).model.attach("tokenizer", line)
 
 
 # ---- measures and routes -----------------------------------------------------------------------

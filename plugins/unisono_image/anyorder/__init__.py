@@ -1,1 +1,1 @@
-"""Networks that predict tokens of a grid in any order, keep what they know, and the orders they are asked in."""
+"""Any order: networks that predict tokens of a grid in any order, the orders, and what is kept between steps."""

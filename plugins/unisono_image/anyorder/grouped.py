@@ -35,7 +35,7 @@ from unisono.nn.attention import attend
 from unisono.nn.modules import Modules
 
 from unisono_image.anyorder.front import Front
-from unisono_image.anyorder.parts import asked_of, known_of, sight
+from unisono_image.anyorder.parts import as_weights, asked_of, known_of, sight
 from unisono_image.anyorder.two_pass import STD, both
 from unisono_image.models.condition import Condition
 from unisono_image.models.maskgit_sizes import check_range
@@ -158,11 +158,12 @@ class Grouped(nn.Module):
 
     def begin(self, condition: Condition) -> tuple[Float[Tensor, "b w s 2 d"], Bool[Tensor, "b w"]]:
         """Return the keys and values of what is in front, which sees itself alone, and what of it is there."""
-        (x, there), kept = self.in_front(condition), []
-        for layer in self.layers:
-            x, own = layer(x, there[:, None, None])
-            kept.append(own)
-        return torch.stack(kept, 2), there
+        with as_weights(self.head.weight):
+            (x, there), kept = self.in_front(condition), []
+            for layer in self.layers:
+                x, own = layer(x, there[:, None, None])
+                kept.append(own)
+            return torch.stack(kept, 2), there
 
 
 class GroupedView:
@@ -183,6 +184,11 @@ class GroupedView:
         return self.start.new_zeros(batch, length, *self.start.shape[2:])
 
     def __call__(self, part: Part, memory: Memory) -> tuple[Float[Tensor, "b k v"], Float[Tensor, "b k s 2 d"]]:
+        with as_weights(self.net.head.weight):
+            return self.compute(part, memory)
+
+    def compute(self, part: Part, memory: Memory) -> tuple[Float[Tensor, "b k v"], Float[Tensor, "b k s 2 d"]]:
+        """Return the logits of what is asked for, NaN elsewhere, and keys and values of what is known."""
         net, known, asked = self.net, known_of(part), asked_of(part)
         b, m, k = len(part.sites), known.count, asked.count
         x = torch.cat(
@@ -210,7 +216,7 @@ class GroupedView:
             x, own = layer(x, mask, torch.cat([self.start[:, :, number], memory.kv[:, :, number]], 1))
             made.append(own[:, :m])
         fresh = torch.stack(made, 2)
-        logits = net.head(net.norm(x[:, m:]))
+        logits = net.head(net.norm(x[:, m:])).float()
         wide = part.sites.shape
         nothing = logits.new_full((*wide, logits.shape[-1]), torch.nan)
         return asked.spread(logits, nothing), known.spread(fresh, fresh.new_zeros(*wide, *fresh.shape[2:]))

@@ -13,10 +13,10 @@ any number of places can be asked at once, and keys and values are written once,
                                                      │
     one vector, turned to s1, s2, …  ─ [norm ─ attention to them ─(+)─ norm ─ SwiGLU ─(+)] × half ─ norm ─ logits
 
-Differences from the released code: the class has no place, so its key is not turned; there it is multiplied by 0, so
-that each query's product with it is 0 whatever the class says. A caption's words stand in front as well, beside the
-class. What tokens of one step see of one another is a choice (`View`): in training, each sees its earlier ones; the
-released sampler lets all of a step see one another.
+Differences from the released code: the class has no place, so its key is not turned, as that of row 0 and column 0 is
+not; there it is multiplied by 0, so that each query's product with it is 0 whatever the class says. A caption's words
+stand in front as well, beside the class. What tokens of one step see of one another is a choice (`View`): in training,
+each sees its earlier ones; the released sampler lets all of a step see one another.
 
 Shapes: b batch, n places of the grid, w places in front, m tokens or queries, s layers whose keys and values are kept
 (the first pass and the bridge), d channels, v codes. An order is a permutation of the places, first asked first. Masks:
@@ -38,7 +38,7 @@ from unisono.nn.modules import Modules
 from unisono.nn.rotary import Rotation, rotate, rotation
 
 from unisono_image.anyorder.front import Front
-from unisono_image.anyorder.parts import asked_of, known_of, sight
+from unisono_image.anyorder.parts import as_weights, asked_of, known_of, sight
 from unisono_image.models.condition import Condition
 from unisono_image.models.maskgit_sizes import check_range
 
@@ -172,7 +172,7 @@ class TwoPass(nn.Module):
         self, sizes: TwoPassSizes, num_codes: int, grid: tuple[int, int], condition_dim: int, with_words: bool = False
     ):
         super().__init__()
-        self.sizes = sizes
+        self.sizes, self.grid = sizes, grid
         self.front = Front(condition_dim, sizes.dim, with_words)
         self.tokens = nn.Embedding(num_codes, sizes.dim)
         self.asking = nn.Parameter(torch.empty(sizes.dim))
@@ -183,11 +183,6 @@ class TwoPass(nn.Module):
         self.norm = nn.RMSNorm(sizes.dim, eps=1e-5)
         self.head = nn.Linear(sizes.dim, num_codes, bias=False)
         self.dropout = nn.Dropout(sizes.dropout)
-        cosine, sine = grid_rotation(*grid, sizes.dim // sizes.num_heads)
-        self.register_buffer("cosine", cosine, persistent=False)
-        self.register_buffer("sine", sine, persistent=False)
-        self.cosine: Tensor
-        self.sine: Tensor
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=STD)
@@ -223,21 +218,28 @@ class TwoPass(nn.Module):
         return torch.stack([k.transpose(1, 2).flatten(2), v], 2)
 
     def turn(self, places: Int[Tensor, "b m"]) -> Rotation:
-        """Return how heads turn at places; ``start_place`` is that of the class, which has none."""
-        return Rotation(self.cosine[places][:, None], self.sine[places][:, None])
+        """Return how heads turn at places, by the row in one half and the column in the other.
+
+        ``start_place`` is what is in front: it turns as row 0 and column 0 do, not at all.
+        """
+        rows, columns = places // self.grid[1], places % self.grid[1]
+        inside, half = places < self.start_place, self.sizes.dim // self.sizes.num_heads // 2
+        turns = [rotation(number * inside, half, device=places.device) for number in (rows, columns)]
+        return Rotation(*(torch.cat(list(parts), -1) for parts in zip(*turns, strict=True)))
 
     @property
     def start_place(self) -> int:
-        return len(self.cosine) - 1
+        return self.grid[0] * self.grid[1]
 
     def begin(self, condition: Condition) -> tuple[Float[Tensor, "b w s 2 d"], Bool[Tensor, "b w"]]:
         """Return the keys and values of what is in front, which sees itself alone, and what of it is there."""
-        x, there = self.front(condition)
-        turn, kept = self.turn(torch.full(there.shape, self.start_place, device=x.device)), []
-        for layer in self.first:
-            x, own = layer(x, turn, mask=there[:, None, None])
-            kept.append(own)
-        return torch.stack([*kept, self.shared(x, turn)], 2), there
+        with as_weights(self.head.weight):
+            x, there = self.front(condition)
+            turn, kept = self.turn(torch.full(there.shape, self.start_place, device=x.device)), []
+            for layer in self.first:
+                x, own = layer(x, turn, mask=there[:, None, None])
+                kept.append(own)
+            return torch.stack([*kept, self.shared(x, turn)], 2), there
 
 
 class View:
@@ -255,6 +257,11 @@ class View:
         return self.start.new_zeros(batch, length, *self.start.shape[2:])
 
     def __call__(self, part: Part, memory: Memory) -> tuple[Float[Tensor, "b k v"], Float[Tensor, "b k s 2 d"]]:
+        with as_weights(self.net.head.weight):
+            return self.compute(part, memory)
+
+    def compute(self, part: Part, memory: Memory) -> tuple[Float[Tensor, "b k v"], Float[Tensor, "b k s 2 d"]]:
+        """Return the logits of what is asked for, NaN elsewhere, and keys and values of what is known."""
         net, known, asked = self.net, known_of(part), asked_of(part)
         fresh = self.start.new_zeros(*known.index.shape, *self.start.shape[2:])
         if known.count:
@@ -269,7 +276,7 @@ class View:
                 made.append(own)
             fresh = torch.stack([*made, net.shared(x, turn)], 2)
         b, k = part.sites.shape
-        logits = fresh.new_full((b, k, net.head.out_features), torch.nan)
+        logits = torch.full((b, k, net.head.out_features), torch.nan, device=fresh.device)
         if asked.count:
             keys, values = both(
                 torch.cat([self.start[:, :, -1], memory.kv[:, :, -1], fresh[:, :, -1]], 1), net.sizes.num_heads
@@ -278,7 +285,7 @@ class View:
             turn, queries = net.turn(asked.sites), net.asking.expand(b, asked.count, -1)
             for layer in net.second:
                 queries = layer(queries, turn, keys, values, seen)
-            logits = asked.spread(net.head(net.norm(queries)), logits)
+            logits = asked.spread(net.head(net.norm(queries)).float(), logits)
         return logits, known.spread(fresh, fresh.new_zeros(b, k, *fresh.shape[2:]))
 
     def rows(self, index: Int[Tensor, " k"]) -> View:
@@ -291,18 +298,6 @@ def behind(there: Bool[Tensor, "b w"], length: int) -> Bool[Tensor, "b 1 t t"]:
     seen = torch.ones(length, length, dtype=torch.bool, device=there.device).tril()
     seen = torch.cat([there[:, None].expand(b, length, w), seen[:, w:].expand(b, length, length - w)], 2)
     return seen[:, None]
-
-
-def grid_rotation(height: int, width: int, head_dim: int) -> Rotation:
-    """Return how heads turn at each place of a grid, by its row in one half and its column in the other.
-
-    [n + 1, head_dim / 2]; the last one does not turn.
-    """
-    places = torch.arange(height * width)
-    by = [rotation(number, head_dim // 2) for number in (places // width, places % width)]
-    cosine, sine = (torch.cat(list(parts), -1) for parts in zip(*by, strict=True))
-    still = torch.ones_like(cosine[:1]), torch.zeros_like(sine[:1])
-    return Rotation(torch.cat([cosine, still[0]]), torch.cat([sine, still[1]]))
 
 
 def both(kept: Float[Tensor, "b k 2 d"], num_heads: int) -> tuple[Float[Tensor, "b h k c"], Float[Tensor, "b h k c"]]:

@@ -99,6 +99,7 @@ class Critic(TokenModel):
     ):
         super().__init__(num_codes=num_codes, grid=grid, condition=replace(condition, dim=condition.dim or network.dim))
         self.sizes, self.objective = network, objective
+        self.evaluations: int = 0
 
     def make_net(self) -> "CriticNet":
         with_words = self.conditioner.text is not None
@@ -178,7 +179,8 @@ class Critic(TokenModel):
         self, tokens: Int[Tensor, "b n 1"], known: Bool[Tensor, "b n 1"], condition: Condition
     ) -> Float[Tensor, "b n 1 1"]:
         """Return how real each token of whole pictures looks: the log of the odds."""
-        return self.net(tokens[..., 0], condition)[..., None, None].float()
+        with self.layers_as_weights():
+            return self.net(tokens[..., 0], condition)[..., None, None].float()
 
     def network_of(self, condition: Condition) -> StreamNetwork:
         """Return the critic under some rows' conditions, as `unisono.masked.Critic` takes it."""

@@ -85,7 +85,8 @@ class MaskGIT(TokenGenerator):
     def predict(
         self, tokens: Int[Tensor, "b n 1"], known: Bool[Tensor, "b n 1"], condition: Condition
     ) -> Float[Tensor, "b n 1 v"]:
-        return self.net(tokens[..., 0], known[..., 0], condition)[:, :, None].float()
+        with self.layers_as_weights():
+            return self.net(tokens[..., 0], known[..., 0], condition)[:, :, None].float()
 
     def attach(self, role: str, component: Any) -> None:
         """Take a component; raises ``RecipeError`` where it is of other tokens, classes or words."""

@@ -54,7 +54,9 @@ class OrderedGenerator(TokenGenerator):
         self, tokens: Int[Tensor, "b n"], condition: Condition, order: Int[Tensor, "b n"]
     ) -> Float[Tensor, "b n"]:
         """Return −log p of each token given those before it in an order, in nats; their sum is the picture's own."""
-        return surprise(self.logits_one_by_one(tokens, condition, order).double(), tokens.gather(1, order))
+        with self.layers_as_weights():
+            logits = self.logits_one_by_one(tokens, condition, order)
+        return surprise(logits.double(), tokens.gather(1, order))
 
     def nats_per_token(
         self, tokens: Int[Tensor, "b n"], condition: Condition, seeds: Sequence[int], num_orders: int = 1

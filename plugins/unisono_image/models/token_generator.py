@@ -16,13 +16,14 @@ Shapes: b batch, n tokens of a picture, v codes, y x pixels. Masks are True wher
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from unisono import Image
+from unisono import Image, Model
 from unisono.batching import Progress
 from unisono.data import derive_seed
 from unisono.errors import CheckpointError, RecipeError
@@ -41,7 +42,7 @@ from unisono_image.models.token_store import PictureTokens
 from unisono_image.models.tokenizer import Tokenizer
 
 
-class TokenModel(MaskedModel):
+class TokenModel(Model):
     """The base of generators of picture tokens and of what judges these: a tokenizer, conditions, training.
 
     Attributes:
@@ -132,6 +133,15 @@ class TokenModel(MaskedModel):
 
     def check_tokenizer(self, tokenizer: Any) -> None:
         """Raise ``RecipeError`` unless a tokenizer makes as many tokens of as many codes, of pictures of this size."""
+        rows, columns = tokenizer.grid
+        if rows != columns:
+            raise RecipeError(
+                f"the tokenizer's tokens stand {rows} × {columns}, those of this generator in a square: "
+                "take image/tokenizer",
+                code="unsupported",
+                path="components.tokenizer",
+                value=[rows, columns],
+            )
         for name, mine, its in (
             ("num_codes", self.num_codes, tokenizer.num_codes),
             ("grid", self.grid, tuple(tokenizer.grid)),
@@ -200,7 +210,13 @@ class TokenModel(MaskedModel):
     def condition_of(self, labels: Sequence[int], captions: Sequence[str]) -> Condition:
         """Return the conditions of a batch; a label of −1 and an empty caption are none."""
         numbers = torch.tensor(list(labels), device=self.device)
-        return self.conditioner(numbers, captions, torch.zeros_like(numbers, dtype=torch.bool))
+        with self.layers_as_weights():
+            return self.conditioner(numbers, captions, torch.zeros_like(numbers, dtype=torch.bool))
+
+    def layers_as_weights(self) -> AbstractContextManager[Any]:
+        """Let layers compute in the type of their weights where that has 16 bits; nothing else changes."""
+        kind = next(self.net.parameters()).dtype
+        return nullcontext() if kind.itemsize > 2 else torch.autocast(self.device.type, dtype=kind)
 
     def layout(self, num_positions: int, request: Any = None) -> Layout:
         """Return what each place of a canvas is: a grid, row by row."""
@@ -208,7 +224,7 @@ class TokenModel(MaskedModel):
         return Layout.grid(rows, columns, self.num_codes)
 
 
-class TokenGenerator(TokenModel):
+class TokenGenerator(TokenModel, MaskedModel):
     """A network that draws a picture's tokens, given a class or a caption, and some of the tokens maybe.
 
     Attributes:
@@ -265,6 +281,7 @@ class TokenGenerator(TokenModel):
     # ---- drawing -------------------------------------------------------------------------------
 
     def task(self, request: Any, seed: int, streaming: bool = False) -> Painting:
+        self.component("tokenizer")  # raises before anything is computed
         return Painting(self, read_token_request(self, request), seed)
 
     def denoiser(self, windows: Sequence[Painting], canvas: Canvas) -> Any:

@@ -30,7 +30,7 @@ from unisono.data import Drop
 from unisono.errors import RequestError
 from unisono.request import FILE
 
-from unisono_image.corpus.files import MIN_SIDE, code_of, covered, read_image
+from unisono_image.corpus.files import MIN_SIDE, code_of, read_image
 from unisono_image.models.condition import NO_LABEL
 from unisono_image.request import read_caption, start_pixels, subject_of, ways_of
 
@@ -162,6 +162,23 @@ def frozen_tokens(mask: Bool[np.ndarray, "s s"], grid: tuple[int, int]) -> Bool[
     return torch.from_numpy(~squares.any(axis=(1, 3))).flatten()
 
 
+def touched(mask: Bool[np.ndarray, "h w"], size: int) -> Bool[np.ndarray, "s s"]:
+    """Scale a mask so that it covers a square and cut the middle out, as pictures are: a pixel is in it where any part
+    of its place was, so that a thin line is not lost."""
+    height, width = mask.shape
+    scale = min(height, width) / size
+    edges = []
+    for side in (height, width):
+        first = (side - scale * size) / 2 + scale * np.arange(size)
+        low = np.floor(first + 1e-6).astype(int).clip(0, side - 1)
+        edges.append((low, np.ceil(first + scale - 1e-6).astype(int).clip(low + 1, side)))
+    (top, bottom), (left, right) = edges
+    count = np.zeros((height + 1, width + 1), np.int64)  # of white pixels above and to the left
+    count[1:, 1:] = mask.cumsum(0).cumsum(1)
+    inside = count[bottom][:, right] - count[top][:, right] - count[bottom][:, left] + count[top][:, left]
+    return inside > 0
+
+
 def _given(model: Any, request: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
     """The picture to change, and what of it is made anew."""
     if request.image is None:
@@ -199,8 +216,7 @@ def _given(model: Any, request: Any) -> tuple[np.ndarray | None, np.ndarray | No
             value=list(painted.shape[1:]),
         )
     pixels = start_pixels(Image(picture), model.facts.background, size, size)
-    painted = painted if painted.shape[1:] == (size, size) else covered(painted, size, size)
-    mask = painted.max(0) >= WHITE
+    mask = touched(painted.max(0) >= WHITE, size)
     if not mask.any():
         raise RequestError(
             "the mask has no white pixel, so that nothing would be made: paint white what is to be made anew",

@@ -27,6 +27,17 @@ from unisono_image.models.condition import Condition
 from unisono_image.models.maskgit_sizes import TokenNetSizes
 
 
+class HeadNorm(nn.Module):
+    """Root mean square normalisation of each head, in the type of what comes in."""
+
+    def __init__(self, head_dim: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(head_dim))
+
+    def forward(self, x: Float[Tensor, "b h t c"]) -> Float[Tensor, "b h t c"]:
+        return F.rms_norm(x, x.shape[-1:], self.weight.to(x.dtype), eps=1e-6)
+
+
 class TokenAttention(nn.Module):
     """Self-attention; queries and keys are normalised per head where asked for."""
 
@@ -34,9 +45,7 @@ class TokenAttention(nn.Module):
         super().__init__()
         self.num_heads, self.dropout = num_heads, dropout
         self.to_q, self.to_k, self.to_v = (nn.Linear(dim, dim) for _ in range(3))
-        self.q_norm, self.k_norm = (
-            nn.RMSNorm(dim // num_heads, eps=1e-6) if qk_norm else nn.Identity() for _ in range(2)
-        )
+        self.q_norm, self.k_norm = (HeadNorm(dim // num_heads) if qk_norm else nn.Identity() for _ in range(2))
         self.to_out = nn.Linear(dim, dim)
 
     def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None = None) -> Float[Tensor, "b t d"]:

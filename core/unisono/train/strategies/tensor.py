@@ -87,7 +87,8 @@ def parallelize(model: nn.Module, mesh: DeviceMesh) -> list[str]:
         for path in plan.heads:
             holder, attribute = _holder(block, path)
             setattr(holder, attribute, getattr(holder, attribute) // mesh.size())
-        summed += [f"{name}.{shared}" for shared in plan.shared]
+        own = {path for path, _ in block.named_parameters()}
+        summed += [f"{name}.{shared}" for shared in plan.shared if shared in own]
     return summed
 
 
