@@ -363,7 +363,7 @@ class ImageGenerator(Model):
             return self.conditioner(labels, captions, torch.zeros_like(labels, dtype=torch.bool))
 
     def denoiser(self) -> NetworkDenoiser:
-        """Return the model as a prior of pictures in [−1, 1], without label or caption: ``unisono.diffusion.HasDenoiser``.
+        """Return the model as a prior of pictures in [−1, 1], without label or caption (``unisono.diffusion``).
 
         Raises ``RequestError`` where what is denoised are latents, which no measurement of pixels is linear in.
         """
