@@ -59,16 +59,19 @@ def _random_mask(count: int, size: int) -> Mask:
     return Mask(torch.stack(drawn) < 0.5)
 
 
-def _part_mask(size: int, hidden: tuple[slice, slice]) -> Mask:
+def _part_mask(size: int, down: slice, right: slice) -> Mask:
     known = torch.ones(1, 1, size, size, dtype=torch.bool)
-    known[0, 0][hidden] = False
+    known[0, 0, down, right] = False
     return Mask(known)
 
 
 TASKS = (
     Trial("in-painting, half of the pixels", _random_mask),
-    Trial("in-painting, the middle quarter", lambda b, n: _part_mask(n, (slice(n // 4, 3 * n // 4),) * 2)),
-    Trial("in-painting, the right half", lambda b, n: _part_mask(n, (slice(None), slice(n // 2, None)))),
+    Trial(
+        "in-painting, the middle quarter",
+        lambda b, n: _part_mask(n, slice(n // 4, 3 * n // 4), slice(n // 4, 3 * n // 4)),
+    ),
+    Trial("in-painting, the right half", lambda b, n: _part_mask(n, slice(None), slice(n // 2, None))),
     Trial("twice as large", lambda b, n: MeanPool(2, n, n)),
     Trial("four times as large", lambda b, n: MeanPool(4, n, n)),
     Trial("colour", lambda b, n: Grey()),

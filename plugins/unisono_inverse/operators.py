@@ -34,9 +34,7 @@ RELATIVE = 1e-4
 
 
 class Operator:
-    """A measurement; `singular` None says that its singular values are not known."""
-
-    singular: Float[Tensor, "#b #c #h #w"] | None = None
+    """A measurement."""
 
     def measure(self, x: Float[Tensor, "b c h w"]) -> Tensor:
         """Return A x."""
@@ -60,7 +58,7 @@ class Operator:
 
 
 class Spectral(Operator):
-    """An operator whose singular vectors are known."""
+    """An operator whose singular values and vectors are known."""
 
     singular: Float[Tensor, "#b #c #h #w"]
 
@@ -85,7 +83,11 @@ class Mask(Spectral):
     def measure(self, x: Float[Tensor, "b c h w"]) -> Tensor:
         return torch.where(self.known, x, 0)
 
-    back = project = measure
+    def back(self, y: Tensor) -> Float[Tensor, "b c h w"]:
+        return torch.where(self.known, y, 0)
+
+    def project(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        return self.measure(x)
 
     def settle(self, x: Float[Tensor, "b c h w"], back: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         return torch.where(self.known, back, x)
@@ -93,7 +95,8 @@ class Mask(Spectral):
     def analyse(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         return x
 
-    synthesise = analyse
+    def synthesise(self, coefficients: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        return coefficients
 
     def rows(self, index: Int[Tensor, " n"]) -> Operator:
         return self if len(self.known) == 1 else Mask(self.known[index])

@@ -87,8 +87,11 @@ class RestorationRequest(PictureRequest):
     start_steps: int = Field(
         default=0, ge=0, le=200, description="steps of descent on the initial noise before, by implicit gradients"
     )
-    overlap: int = Field(
-        default=16, ge=0, le=4095, description="pixels that windows share where the picture is larger than the prior's"
+    overlap: int | None = Field(
+        default=None,
+        ge=0,
+        le=4095,
+        description="pixels that windows share where the picture is larger than the prior's; default: half of a window",
     )
 
     @model_validator(mode="after")

@@ -27,8 +27,9 @@ AT_ONCE = 256
 class Tiled:
     """A ``Denoiser`` of pictures of ``height`` × ``width``. Raises ``RequestError`` for sizes below the prior's."""
 
-    def __init__(self, prior: Denoiser, height: int, width: int, overlap: int):
+    def __init__(self, prior: Denoiser, height: int, width: int, overlap: int | None = None):
         channels, h, w = prior.shape
+        overlap = min(h, w) // 2 if overlap is None else overlap
         if not 0 <= overlap < min(h, w):
             raise RequestError(
                 f"overlap={overlap} must be from 0 to below the prior's {min(h, w)} pixels",

@@ -32,8 +32,7 @@ def test_kernels_sum_to_one_and_states_lead_back():
         state = state_of(kernel)
         assert float(state.max()) == 1 and float(state.min()) >= -1
         assert torch.allclose(kernel_of(state), kernel, atol=1e-6)
-    both = kernel_of(torch.stack([state, -torch.ones(9, 9)]))
-    assert both.isfinite().all()
+    assert kernel_of(-torch.ones(1, 9, 9)).isfinite().all()
 
 
 def test_a_blur_is_the_convolution_of_each_picture_with_its_own_kernel():
@@ -64,7 +63,7 @@ def blurs(count, seed=0):
 
 
 def chain_of(kernels, y, seeds, **how):
-    return BlindDPS(Pictures(COVARIANCE, SHAPE), kernels, y, seeds=seeds, **{"num_steps": 30, **how})
+    return BlindDPS(Pictures(COVARIANCE, SHAPE), kernels, y, seeds=seeds, **{"num_steps": 20, **how})
 
 
 def test_a_row_is_the_same_alone_and_in_a_batch():
@@ -109,7 +108,7 @@ def test_states_of_two_parts_are_solved_in_parallel_too():
 
 def test_the_kernel_that_explains_a_picture_is_found_more_often_than_by_chance():
     """Gaussian pictures and eight kernels: which one it was is known by its evidence."""
-    count = 16
+    count = 24
     kernels, which, x, y = blurs(count)
     evidence = []
     for kernel in kernels.kernels:
@@ -125,7 +124,7 @@ def test_the_kernel_that_explains_a_picture_is_found_more_often_than_by_chance()
     found = kernel_of(made["kernel"][:, 0])
     nearest = (found[:, None] - kernels.kernels).square().sum((-1, -2)).argmin(1)
     assert (nearest == which).double().mean() > 2 / 8
-    assert (made["picture"] - x).square().mean() < x.square().mean()
+    assert (made["picture"] - x).square().mean() < 0.6 * x.square().mean()
 
 
 def test_kernels_are_scored_after_they_are_aligned():

@@ -295,7 +295,9 @@ def test_the_command_line_assembles_and_restores(tmp_path, capsys):
     place = [str(tmp_path / "export"), str(tmp_path / "picture.png"), "-o", str(tmp_path / "whole.png")]
     flags = ["--mask", str(tmp_path / "mask.png"), "--num-steps=2", "--plot", str(tmp_path / "both.png")]
     assert main(["generate", *place, *flags]) == 0
-    assert Pillow.open(tmp_path / "whole.png").size == (SIZE, SIZE) and (tmp_path / "both.png").stat().st_size
+    with Pillow.open(tmp_path / "whole.png") as whole:
+        assert whole.size == (SIZE, SIZE)
+    assert (tmp_path / "both.png").stat().st_size
     info = json.loads((tmp_path / "export/unisono.json").read_text(encoding="utf-8"))
     assert info["builtin_components"] == {"prior": "power-law"} and info["parameters"] == 0
     assert main(["train", "inverse/ddnm-tiny"]) == 2 and "unisono assemble" in capsys.readouterr().err

@@ -7,8 +7,9 @@ At each level, with x0 and k0 the two priors' estimates at the states x and k, a
 
 with gradients through both networks. Both normalisations are a row's own: the kernel is divided by its own sum, and r
 is one picture's norm, so that a picture is restored the same alone and in a batch (the published code sums over the
-batch). The published step of 0.3 is that of 1,000 levels; with fewer, each counts as much more. ‖k0‖₀, the published
-default, has no gradient; λ weighs ‖(k0 + 1)/2‖₁.
+batch). A step ρ is a number times √d of the d values of a picture, or of a kernel, so that it means the same for every
+size: what a residual of d values is moved by grows as its norm does. The published steps are constants, tuned for
+1,000 levels and 256 × 256 pixels. ‖k0‖₀, the published default, has no gradient; λ weighs ‖(k0 + 1)/2‖₁.
 
 The state is a tree of both, so that `unisono.diffusion.solve` runs it, serial or parallel.
 
@@ -52,14 +53,15 @@ class BlindDPS:
         y: Float[Tensor, "b c h w"],
         *,
         seeds: Sequence[int],
-        num_steps: int = 200,
+        num_steps: int = 120,
         step_size: float = 0.3,
-        kernel_step_size: float = 0.3,
+        kernel_step_size: float = 3.0,
         sparsity: float = 0.0,
     ):
         self.prior, self.kernels, self.y, self.seeds = prior, kernels, y, list(seeds)
-        scale = 1000 / num_steps
-        self.rates, self.sparsity = (step_size * scale, kernel_step_size * scale), sparsity
+        sizes = y[0].numel(), math.prod(kernels.shape)
+        self.rates = tuple(size * math.sqrt(n) for size, n in zip((step_size, kernel_step_size), sizes, strict=True))
+        self.sparsity = sparsity
         alpha, sigma = prior.noise_levels(num_steps)
         self.alpha, self.sigma = (*alpha, 1.0), (*sigma, 0.0)
         self.num_steps = num_steps

@@ -70,14 +70,17 @@ class BlindRequest(PictureRequest):
     noise_level: float = Field(
         default=0.0, ge=0, le=1, description="with damage: standard deviation of noise, of values in [0, 1]"
     )
-    num_steps: int = Field(default=200, ge=1, le=1000, description="noise levels of the chain (published: 1000)")
+    num_steps: int = Field(default=120, ge=1, le=1000, description="noise levels of the chain (published: 1000)")
     step_size: float = Field(
-        default=0.3, ge=0, le=10, description="step of the picture against the residual, at 1,000 levels"
+        default=0.3, ge=0, le=100, description="step of the picture against the residual, times the root of its size"
     )
-    kernel_step_size: float = Field(default=0.3, ge=0, le=10, description="step of the kernel, likewise")
+    kernel_step_size: float = Field(default=3.0, ge=0, le=100, description="step of the kernel, likewise")
     sparsity: float = Field(default=0.0, ge=0, le=10, description="weight of the kernel's absolute values")
-    overlap: int = Field(
-        default=16, ge=0, le=4095, description="pixels that windows share where the picture is larger than the prior's"
+    overlap: int | None = Field(
+        default=None,
+        ge=0,
+        le=4095,
+        description="pixels that windows share where the picture is larger than the prior's; default: half of a window",
     )
 
 
@@ -212,7 +215,7 @@ class BlindRestorer(Model):
     def read(self, request: BlindRequest, seed: int) -> Float[Tensor, "3 h w"]:
         """Return the blurred picture of a request in [−1, 1]; raises ``RequestError``."""
         picture = picture_of(request)
-        Tiled(self.component("prior").denoiser(), *picture.shape[1:], 0)  # raises where it is too small
+        Tiled(self.component("prior").denoiser(), *picture.shape[1:])  # raises where it is too small
         if not request.damage:
             if request.noise_level:
                 raise RequestError(

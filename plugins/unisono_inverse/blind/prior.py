@@ -1,7 +1,7 @@
 """``inverse/kernels``: a small diffusion model of blur kernels, the second prior of ``inverse/blind-dps``.
 
 The published one is a U-Net of 64 × 64 kernels; kernels of 9 × 9 are 81 numbers, for which layers that see all of them
-serve: residual blocks with the noise level added, 0.2 million parameters at the default sizes. Trained for
+serve: residual blocks with the noise level added, 0.3 million parameters at the default sizes. Trained for
 v = α·ε − σ·x0 (Salimans and Ho, arXiv:2202.00512) on the linear table, all errors counted the same.
 
 Shapes: b batch, n rows, k side of a kernel, d channels.

@@ -111,7 +111,7 @@ class Restorer(Model):
             check_prior(component.denoiser(), self.facts.size)
         super().attach(role, component)
 
-    def prior_for(self, height: int, width: int, overlap: int) -> Denoiser:
+    def prior_for(self, height: int, width: int, overlap: int | None = None) -> Denoiser:
         """Return the prior of pictures of a size: as it is, or tiled. Raises ``RequestError`` for smaller ones."""
         prior = self.component("prior").denoiser()
         return prior if prior.shape[1:] == (height, width) else Tiled(prior, height, width, overlap)
@@ -242,7 +242,7 @@ class Restorer(Model):
         height, width = given.shape[1:]
         grows = request.task in ("super", "colour-super") and not request.damage
         height, width = (side * request.factor if grows else side for side in (height, width))
-        self.prior_for(height, width, min(request.overlap, self.facts.size - 1))  # raises where it is too small
+        self.prior_for(height, width)  # raises where it is too small
         operator = operator_of(request, height, width)
         noise = 2 * request.noise_level
         if request.damage:
