@@ -440,7 +440,7 @@ def test_pictures_that_cannot_be_coded_are_refused(codecs, tmp_path):
     Pillow.fromarray(np.full((4, 4), 0.5, np.float32)).save(tmp_path / "float.tif")
     side = math.isqrt(MAX_PIXELS) + 1
     Pillow.new("1", (10_000, MAX_PIXELS // 10_000 + 1)).save(tmp_path / "large.png")
-    for name, code in {"cut": "damaged", "empty": "empty", "none": "missing"}.items():
+    for name, code in {"cut": "damaged", "empty": "format", "none": "missing"}.items():
         with refused(RequestError, code, "image"):
             codec.synthesize([codec.Request(image=str(tmp_path / f"{name}.png"))])
     with refused(RequestError, "format", "image"):
@@ -520,11 +520,11 @@ def test_formats_are_measured_at_the_wanted_psnr():
     assert psnr(picture, picture) == math.inf
     assert psnr(np.zeros((3, 2, 2), np.uint8), np.full((3, 2, 2), 255, np.uint8)) == 0.0
     for format in formats():
-        small, large = (size_at(picture, format, wanted) for wanted in (22.0, 26.0))
+        curve = Curve(picture, format, format.options[0])
+        small, large = (size_at(picture, format, curve.at(quality)[0]) for quality in (30, 80))
         assert small is not None and large is not None
         assert 0 < small.payload < small.file and small.file < large.file and small.payload < large.payload
         assert size_at(picture, format, 99.0) is None
-        curve = Curve(picture, format, format.options[0])
         wanted, size = curve.at(60)
         found = curve.size_of(wanted)
         assert found is not None and found.file == pytest.approx(size.file, rel=0.15)
