@@ -82,6 +82,8 @@ def test_every_key_of_a_section_is_explained(section, spec):
         ("codec/made-prompted", "gmlm.md"),
         ("codec/words", "gmlm.md"),
         ("codec/made-words", "gmlm.md"),
+        ("codec/pictures", "picture-codecs.md"),
+        ("codec/made-pictures", "picture-codecs.md"),
         ("motion/clips", "motion.md"),
         ("motion/figures", "motion.md"),
         ("music/chorales", "music.md"),
