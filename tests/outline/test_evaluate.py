@@ -56,3 +56,11 @@ def test_a_sweep_measures_overlaps(pvd):
     asked = probe(pvd, "scenes", limit=3)
     made = [pvd({**request, "num_steps": 1}) for request in asked.requests]
     assert set(asked.measure(made)) == {"IoU", "Pr@0.5"}
+
+
+def test_scenes_of_words_that_were_not_learnt_are_refused(pvd, tmp_path):
+    pixels = np.zeros((20, 20, 4), np.uint8)
+    pixels[5:15, 5:15] = 255
+    Image.fromarray(pixels).save(tmp_path / "emoji_u1f352.png")
+    with refused(DataError, "conflict", "data"):
+        evaluate(pvd, f"scenes:{tmp_path}", limit=2)
