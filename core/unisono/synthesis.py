@@ -62,7 +62,7 @@ class Synthesizer:
                     code="type",
                     value=type(first).__name__,
                 )
-            return kind.parse(**{**first.model_dump(), **fields}) if fields else first
+            return kind.parse(**{**dict(first), **fields}) if fields else first
         if isinstance(first, dict):
             return kind.parse(**{**first, **fields})
         if first is not None:

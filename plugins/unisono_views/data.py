@@ -101,7 +101,7 @@ class ViewData(DataModule):
         held = hold_out(dict.fromkeys(ids, 1), self.val_size)
         train = [place for place, id in enumerate(ids) if id not in held]
         words = tuple(sorted({word for place in train for word in words_of(captions[place])}))
-        val = []
+        val: list[int] = []
         for place, id in enumerate(ids):
             if id not in held:
                 continue

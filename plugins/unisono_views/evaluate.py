@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ OBJECTS = "views/objects"
 """What is given as data for made objects."""
 AT_ONCE = 8
 DEGRADED, TRUE = "degraded", "true"
-MEASURES = {
+MEASURES: dict[str, tuple[str, int, Literal["lower", "higher"]]] = {
     "PSNR": ("dB", 2, "higher"),
     "SSIM": ("", 3, "higher"),
     "colours of one point apart": ("of 255", 2, "lower"),

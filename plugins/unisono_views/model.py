@@ -41,7 +41,6 @@ from unisono.errors import CheckpointError, RecipeError, RequestError, UnisonoEr
 from unisono.model import OnStep
 from unisono.nn.condition import NO_LABEL, Condition, Conditioner, ConditionSizes
 
-from unisono_views.data import make_pair
 from unisono_views.facts import ViewFacts
 from unisono_views.media import Views
 from unisono_views.network import MultiViewTransformer, NetworkSizes, patch_rays
@@ -318,15 +317,9 @@ class SharpIt(Model):
     def preview_requests(self) -> list[ViewRequest]:
         return [self.made_request(UNSEEN + number) for number in range(3)]
 
-    def check_requests(self) -> list[ViewRequest]:
-        first = self.preview_requests()[0]
-        assert isinstance(first.sheet, Views)
-        return [*super().check_requests(), first.model_copy(update={"sheet": None, "views": first.sheet.views})]
-
     def made_request(self, number: int, **fields: Any) -> ViewRequest:
         """Return a request for the degraded twin of a made object, with its caption where the model knows the words."""
-        _, coarse = make_pair(number, size=self.facts.size, cameras=self.facts.cameras)
         caption = make_shape(number).caption
         known = all(word in self.facts.words for word in words_of(caption))
-        own = {"sheet": Views.of(coarse.numpy()), "prompt": caption if known else None, "seed": number - UNSEEN}
+        own = {"example": number, "prompt": caption if known else None, "seed": number - UNSEEN}
         return self.Request(**{**own, **fields})

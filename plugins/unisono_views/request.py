@@ -20,7 +20,7 @@ from unisono.media.pictures import code_of, read_image
 from unisono.nn.captions import MAX_WORDS
 from unisono.request import FILE
 
-from unisono_views.data import grey
+from unisono_views.data import grey, make_pair
 from unisono_views.facts import BACKGROUND, ViewFacts
 from unisono_views.media import COLUMNS, cut, has_more
 
@@ -38,6 +38,12 @@ class ViewRequest(Request):
     )
     views: list[Picture] | None = Field(
         default=None, description="the degraded views, one path each, in the order of the cameras"
+    )
+    example: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**53,
+        description="the degraded views of a made object, by its number; none is trained on from 1000000 on",
     )
     colours: Literal["given", "caption"] = Field(
         default="given", description="caption takes the colours off the given views, so that the prompt says them"
@@ -66,14 +72,12 @@ class ViewRequest(Request):
 
     @model_validator(mode="after")
     def _one_set(self) -> "ViewRequest":
-        if (self.sheet is None) == (self.views is None):
-            both = self.sheet is not None
+        given = [name for name in ("sheet", "views", "example") if getattr(self, name) is not None]
+        if not given:
+            raise RequestError("no views are given: give sheet, views or example", code="missing", path="sheet")
+        if len(given) > 1:
             raise RequestError(
-                "both sheet and views are given: give one of them"
-                if both
-                else "there are no views: give sheet or views",
-                code="conflict" if both else "missing",
-                path="views" if both else "sheet",
+                f"{' and '.join(given)} are given: give one of them", code="conflict", path=given[1], value=given
             )
         if self.colours == "caption" and self.prompt is None:
             raise RequestError("colours='caption' needs a prompt that says them", code="missing", path="prompt")
@@ -122,7 +126,12 @@ def read_request(request: ViewRequest, facts: ViewFacts, guidance_scale: float, 
             path="num_steps",
             value=request.num_steps,
         )
-    coarse = _of_sheet(request.sheet, facts) if request.sheet is not None else _of_views(request.views or [], facts)
+    if request.example is not None:
+        coarse = make_pair(request.example, size=facts.size, cameras=facts.cameras)[1].numpy()
+    elif request.sheet is not None:
+        coarse = _of_sheet(request.sheet, facts)
+    else:
+        coarse = _of_views(request.views or [], facts)
     if request.colours == "caption":
         coarse = grey(torch.from_numpy(coarse)).numpy()
     return Task(request, caption, coarse, float(scale))

@@ -69,6 +69,10 @@ def given(synth: Synthesizer, number: int = UNSEEN, **fields):
     return synth.model.made_request(number, **fields)
 
 
+def coarse_of(number: int = UNSEEN) -> Views:
+    return Views.of(make_pair(number, size=8)[1].numpy())
+
+
 def apart(a: Image, b: Image) -> float:
     return float(np.abs(a.pixels - b.pixels).max())
 
@@ -136,7 +140,7 @@ def test_before_the_first_step_the_degraded_views_come_back():
     fresh = synthesizer(scale=0)
     for strength in (0.5, 1.0):
         request = given(fresh, strength=strength, num_steps=4)
-        assert np.abs(fresh(request).pixels - request.sheet.pixels / 255).max() < 3e-3  # noise of the time 0.001
+        assert np.abs(fresh(request).pixels - coarse_of().pixels / 255).max() < 3e-3  # noise of the time 0.001
 
 
 def test_an_answer_is_the_velocity_of_the_corrected_views(synth):
@@ -202,7 +206,7 @@ def test_guidance_goes_beyond_the_caption_and_is_on_the_bill(synth):
 
 def test_strength_is_how_much_noise_a_chain_begins_with(synth):
     chains = {s: synth.model.chain(*_tasks(synth, strength=s, num_steps=10)) for s in (0.3, 0.6, 1.0)}
-    coarse = synth.model.made_request(UNSEEN).sheet.views
+    coarse = coarse_of().views
     start = torch.stack([torch.from_numpy(view.pixels) for view in coarse]).float() / 127.5 - 1
     noise = chains[1.0][1][0]
     for strength in (0.3, 0.6):
@@ -222,27 +226,29 @@ def _tasks(synth, **fields):
 
 def test_six_pictures_are_the_sheet_of_them(synth, tmp_path):
     request = given(synth, num_steps=2)
-    sheet = request.sheet
+    sheet = coarse_of()
     sheet.save(tmp_path / "sheet.png")
     paths = [str(view.save(tmp_path / f"{number}.png")) for number, view in enumerate(sheet.views)]
     fields = {"prompt": request.prompt, "seed": request.seed, "num_steps": 2}
     whole = synth(request)
-    for other in ({"views": sheet.views}, {"views": paths}, {"sheet": str(tmp_path / "sheet.png")}):
+    for other in ({"views": sheet.views}, {"views": paths}, {"sheet": str(tmp_path / "sheet.png")}, {"sheet": sheet}):
         assert apart(whole, synth(**fields, **other)) == 0
+    asked = synth.request(sheet=sheet, **fields)
+    assert apart(whole, synth(asked, prompt=request.prompt)) == 0  # a request with a picture in memory is changed
 
 
 def test_colours_are_taken_off_where_the_caption_says_them(synth):
     request = given(synth, num_steps=2)
     colourless = Views.of(grey(make_pair(UNSEEN, size=8)[1]).numpy())
     asked = request.model_copy(update={"colours": "caption"})
-    assert apart(synth(asked), synth(request.model_copy(update={"sheet": colourless}))) == 0
+    assert apart(synth(asked), synth(request.model_copy(update={"example": None, "sheet": colourless}))) == 0
     assert apart(synth(asked), synth(request)) > 1e-3
 
 
 def test_transparent_views_are_laid_on_white(synth, tmp_path):
     from PIL import Image as Pillow
 
-    sheet = given(synth).sheet
+    sheet = coarse_of()
     pixels = np.dstack([sheet.bytes, np.full((24, 16), 255, np.uint8)])
     clear = (sheet.bytes == 255).all(-1)
     pixels[clear] = (90, 0, 10, 0)  # of any colour where nothing is seen
@@ -274,6 +280,8 @@ def nan() -> Image:
     [
         ({}, "missing", "sheet"),
         ({"sheet": white(24, 16), "views": [white(8, 8)] * 6}, "conflict", "views"),
+        ({"sheet": white(24, 16), "example": 1}, "conflict", "example"),
+        ({"example": -1}, "range", "example"),
         ({"views": [white(8, 8)] * 5}, "shape", "views"),
         ({"views": []}, "shape", "views"),
         ({"views": [white(8, 8)] * 5 + [white(8, 9)]}, "shape", "views.5"),
