@@ -1,4 +1,4 @@
-"""Inverse problems of pictures, solved by any diffusion prior. The manifest only; models load when they are used."""
+"""Inverse problems: pictures restored by any diffusion prior. The manifest only; models load when they are used."""
 
 from unisono import Plugin
 

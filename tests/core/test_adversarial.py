@@ -126,7 +126,8 @@ def test_balance_is_the_ratio_of_gradients_at_the_last_layer():
     (theirs,) = torch.autograd.grad(made["adversarial"], model.net.weight, retain_graph=True)
     wanted = float(mine.norm() / (theirs.norm() + 1e-4))
     assert float(made["balance"]) == pytest.approx(wanted, rel=1e-5) and not made["balance"].requires_grad
-    assert float(made["loss"]) == pytest.approx(float(own) + 0.5 * wanted * float(made["adversarial"]), rel=1e-5)
+    total = float(own.detach()) + 0.5 * wanted * float(made["adversarial"].detach())
+    assert float(made["loss"].detach()) == pytest.approx(total, rel=1e-5)
 
 
 def test_balance_has_a_limit():

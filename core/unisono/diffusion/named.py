@@ -1,4 +1,4 @@
-"""Solvers by name, as requests ask for them: how a sampler's steps are run, one after the other or side by side."""
+"""Named: solvers by the names of requests, which run a sampler's steps one after the other or side by side."""
 
 from typing import Literal, get_args
 

@@ -38,6 +38,7 @@ from unisono.diffusion import (
     forgotten,
     solve,
 )
+from unisono.diffusion.named import FIELDS, solver_of
 from unisono.errors import CheckpointError, RecipeError, RequestError, UnisonoError
 from unisono.model import OnStep
 
@@ -48,10 +49,8 @@ from unisono_image.models.schedulers import first_step, make_scheduler, noised
 from unisono_image.models.sizes import ConditionSizes, ObjectiveSpec
 from unisono_image.models.vae import VAE
 from unisono_image.models.views import views_of
-from unisono_image.request import ImageRequest, Task, read_request, solver_of
+from unisono_image.request import ImageRequest, Task, read_request
 
-FIELDS = {"rtol": "tolerance", "FixedSteps.steps": "window", "window": "window"}
-"""Fields of a request by the names that solvers know them by."""
 _COUNTING = threading.Lock()
 
 
@@ -273,15 +272,15 @@ class ImageGenerator(Model):
     ) -> tuple[list[Image], Report]:
         """Run the chain of one group, as its first task asks; return its pictures and its bill, and count it."""
         before, share = progress.done, len(x) * chain.num_steps
+        request = task.request
         try:
-            solver, accept, window = solver_of(task.request, chain.num_steps)
+            solver, accept, window = solver_of(request.solver, chain.num_steps, request.window, request.tolerance)
             solution = solve(
                 chain, x, solver, accept, window, on_round=lambda e: progress.to(before + int(e.done * share + 1e-6))
             )
         except NonFiniteError:
             raise
         except UnisonoError as error:  # such as a solver and a scheduler that do not go together
-            request = task.request
             asked = f"solver={request.solver!r}, scheduler={request.scheduler!r}"
             field = FIELDS.get(error.path or "", "scheduler")
             raise RequestError(

@@ -1,4 +1,4 @@
-"""Schedulers by name, as requests ask for them; `unisono.diffusion.schedulers` has them."""
+"""Schedulers: those that requests ask for by name, of `unisono.diffusion.schedulers`."""
 
 from unisono.diffusion.schedulers import (
     LEAST_STEPS,

@@ -1,4 +1,4 @@
-"""Untrained generators of picture tokens, and a critic: random weights, for tests and tiny recipes.
+"""Untrained: generators of picture tokens and a critic of random weights, for tests and tiny recipes.
 
 The weights are a function of nothing, so that two processes have the same. Tokens are those of ``untrained:tokenizer``.
 """
