@@ -5,7 +5,7 @@ from unisono import Plugin
 plugin = Plugin(
     name="image",
     api="1.3",
-    summary="Pictures from classes and captions, by diffusion; samplers that run in parallel",
+    summary="Pictures from classes and captions, by diffusion; samplers that run in parallel; pictures as tokens",
     models={
         "dit": "unisono_image.models.dit:DiT",
         "unet": "unisono_image.models.unet:UNet",

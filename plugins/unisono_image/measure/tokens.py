@@ -26,7 +26,7 @@ from unisono.errors import DataError
 from unisono.evaluation import Report, Row, Section
 
 from unisono_image.corpus.data import ImageData
-from unisono_image.measure.evaluate import accuracy, corpus_of, sides
+from unisono_image.measure.evaluate import corpus_of, sides
 from unisono_image.measure.features import ClassifierFeatures, Extractor, features_of
 from unisono_image.measure.fidelity import WINDOW, compressed, psnr, ssim
 
@@ -88,18 +88,7 @@ def evaluate(
     if min(real.shape[2:]) >= WINDOW:
         near.append(Row("SSIM", {s: float(ssim(real, pictures[s]).mean()) for s in lossy}, "", 3, "higher"))
     if features is not None:
-        vectors = {s: features(list(pictures[s])) for s in SYSTEMS}
-        apart = {s: evaluation.frechet_distance(vectors[ORIGINAL], vectors[s]) for s in lossy}
-        near.append(Row("rFID (features named below)", apart, "", 3, "lower"))
-        judged = [picture.label for picture in chosen]
-        if (
-            isinstance(features, ClassifierFeatures)
-            and min(judged) >= 0
-            and set(module.classes) <= set(features.classes)
-        ):
-            names = [module.classes[label] for label in judged]
-            right = {s: accuracy(features, list(pictures[s]), names) for s in SYSTEMS}
-            near.append(Row("classified rightly", right, "", 3, "higher"))
+        near += _seen(features, pictures, [picture.label for picture in chosen], module.classes)
     counts = np.bincount(tokens.flatten(), minlength=model.num_codes)
     share = counts[counts > 0] / counts.sum()
     entropy = float(-(share * np.log2(share)).sum())
@@ -132,6 +121,22 @@ def evaluate(
         },
         items=[{"id": picture.id, "psnr": float(db)} for picture, db in zip(chosen, psnr(real, made), strict=True)],
     )
+
+
+def _seen(features: Any, pictures: dict[str, np.ndarray], labels: Sequence[int], classes: Sequence[str]) -> list[Row]:
+    """Compare pictures by what a network sees in them; a classifier of their classes says what they show, too."""
+    judged = isinstance(features, ClassifierFeatures) and min(labels) >= 0 and set(classes) <= set(features.classes)
+    vectors, right = {}, {}
+    for system, images in pictures.items():
+        if judged:
+            vectors[system], chances = features.classifier.judge(list(images))
+            found = [features.classes[best] for best in chances.argmax(1)]
+            right[system] = float(np.mean([classes[label] == name for label, name in zip(labels, found, strict=True)]))
+        else:
+            vectors[system] = features(list(images))
+    apart = {s: evaluation.frechet_distance(vectors[ORIGINAL], vectors[s]) for s in (TOKENS, *KINDS)}
+    rows = [Row("rFID (features named below)", apart, "", 3, "lower")]
+    return [*rows, Row("classified rightly", right, "", 3, "higher")] if judged else rows
 
 
 def coded(

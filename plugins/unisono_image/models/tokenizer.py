@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from unisono import Image, Model
+from unisono import Model
 from unisono.errors import RecipeError, RequestError
 from unisono.model import OnStep
 from unisono.nn.quantize import Quantised, Quantizer
@@ -254,10 +254,9 @@ class Tokenizer(PictureGame, Model):
         """Log losses and PSNR in dB, and count which tokens occur."""
         super().validation_step(batch, batch_idx)
         pictures = batch["image"]
-        if batch_idx == 0:
-            shown = ((pictures[:PREVIEWS].float().cpu().numpy() + 1) * 127.5).round().astype(np.uint8)
-            self._previews = [self.Request(image=Image(picture)) for picture in shown]
         tokens = self.tokens(pictures)
+        if batch_idx == 0:
+            self._previews = [self.Request(tokens=row.tolist()) for row in tokens[:PREVIEWS]]
         made = self.pictures(tokens)
         error = ((made - pictures) / 2).square().flatten(1).mean(1)
         psnr = {"psnr": (-10 * error.clamp(min=1e-10).log10()).mean()}
@@ -311,11 +310,10 @@ class Tokenizer(PictureGame, Model):
         return self.tokens(torch.from_numpy(pixels).to(self.device)[None].float() / 127.5 - 1)[0]
 
     def preview_requests(self) -> list[TokenizerRequest]:
-        """A few pictures of the validation data; before any validation, a made one and its mirror image."""
+        """A few pictures of the validation data; before any validation, a made picture and made tokens."""
         if self._previews:
             return self._previews
-        turned = np.ascontiguousarray(half_light(self.picture_size)[:, ::-1])
-        return [self.Request(), self.Request(image=Image(turned))]
+        return [self.Request(), self.Request(tokens=[place % self.num_codes for place in range(self.num_tokens)])]
 
 
 def in_parts(network: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
