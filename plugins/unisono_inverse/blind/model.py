@@ -72,7 +72,7 @@ class BlindRequest(PictureRequest):
     )
     num_steps: int = Field(default=120, ge=1, le=1000, description="noise levels of the chain (published: 1000)")
     step_size: float = Field(
-        default=0.3, ge=0, le=100, description="step of the picture against the residual, times the root of its size"
+        default=0.05, ge=0, le=100, description="step of the picture against the residual, times the root of its size"
     )
     kernel_step_size: float = Field(default=3.0, ge=0, le=100, description="step of the kernel, likewise")
     sparsity: float = Field(default=0.0, ge=0, le=10, description="weight of the kernel's absolute values")
