@@ -94,7 +94,9 @@ def test_a_decoder_gives_the_same_symbols_however_they_are_asked_for():
 def test_a_table_of_counts_is_whole_and_nowhere_zero(counts):
     row = Tables.of_counts(np.array([counts])).rows[0]
     assert row.sum() == ONE and row.min() >= 1
-    assert row.argmax() in np.flatnonzero(np.array(counts) == max(counts))
+    # counts that differ by less than a share of 2^-16 are as frequent as each other
+    shares = [count * (ONE - len(counts)) // max(sum(counts), 1) for count in counts]
+    assert shares[row.argmax()] == max(shares)
 
 
 @settings(max_examples=50, deadline=None)

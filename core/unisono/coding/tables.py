@@ -45,7 +45,8 @@ class Tables:
     def of_counts(cls, counts: Int[np.ndarray, "q v"]) -> "Tables":
         """Make tables of symbols from 0 on, from how often each was seen; one never seen keeps a frequency of 1.
 
-        A table without any count is even. What rounding leaves over goes to the most frequent symbol. Raises
+        A table without any count is even. What rounding leaves over goes to the most frequent symbol, of several with
+        the same share to the first; it stays so, for files were written by it. Raises
         ``ValueError`` for a negative count and for more than ``MAX_CODES`` symbols.
         """
         counts = np.asarray(counts, np.int64)
