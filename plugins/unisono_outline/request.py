@@ -10,11 +10,11 @@ from pydantic.json_schema import SkipJsonSchema
 from unisono import Image, Request
 from unisono.data import Drop, words_of
 from unisono.errors import RequestError
-from unisono.files.fault import CODES
+from unisono.media import code_of
 from unisono.nn.captions import MAX_LETTERS, MAX_WORDS
 from unisono.request import FILE
 
-from unisono_outline.corpus.pictures import MIN_SIDE, Fitted, fitted, on_white, read_picture
+from unisono_outline.corpus.pictures import MIN_SIDE, Fitted, fitted, read_picture
 from unisono_outline.corpus.scenes import SceneMaker
 
 ASKED = "asked"
@@ -110,8 +110,7 @@ def _pixels(image: str | Image | None) -> UInt8[np.ndarray, "3 h w"]:
             raise RequestError(message, code="range", path="image", value=list(pixels.shape[1:]))
         return pixels
     try:
-        return on_white(read_picture(str(image)))
+        return read_picture(str(image))
     except Drop as drop:
-        code = CODES.get(drop.reason, "range" if drop.reason == "too small" else "format")
         message = f"image={str(image)!r} cannot be used, {drop.reason}: {drop}"
-        raise RequestError(message, code=code, path="image", value=str(image)) from None
+        raise RequestError(message, code=code_of(drop), path="image", value=str(image)) from None

@@ -14,6 +14,7 @@ from PIL import Image as Pillow
 from refused import refused
 from unisono.data import Drop
 from unisono.errors import DataError
+from unisono.media import read_rgba
 from unisono_image.corpus.files import colour, fitted, read_image
 
 
@@ -226,3 +227,18 @@ def test_colours_by_name():
     assert colour("#102030") == (16, 32, 48)
     with refused(DataError, "value", "data.pictures.background", value="wihte"):
         colour("wihte")
+
+
+def test_opacity_is_read_beside_colours():
+    """Of palettes, of 16 bits with a clear level, and of what has none; laid on white it is what read_image gives."""
+    random = np.random.default_rng(0)
+    colours = random.integers(0, 256, (5, 7, 4), dtype=np.uint8)
+    assert (read_rgba(encoded(Pillow.fromarray(colours))) == colours.transpose(2, 0, 1)).all()
+    assert (read_rgba(encoded(Pillow.fromarray(colours[..., :3])))[3] == 255).all()
+    wide = Pillow.fromarray(np.array([[0, 257, 514]], np.uint16))
+    assert read_rgba(encoded(wide, transparency=257))[3].tolist() == [[255, 0, 255]]
+    read = read_rgba(encoded(Pillow.fromarray(colours))).astype(float)
+    laid = read[:3] * read[3] / 255 + 255 - read[3]
+    assert np.abs(read_image(encoded(Pillow.fromarray(colours))) - laid).max() <= 1
+    with pytest.raises(Drop, match="floating-point"):
+        read_rgba(encoded(Pillow.fromarray(np.zeros((2, 2), np.float32)), "TIFF"))

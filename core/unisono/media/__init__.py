@@ -3,7 +3,7 @@
 from unisono.media.audio import Audio, Curve
 from unisono.media.base import Media
 from unisono.media.image import Image
-from unisono.media.pictures import code_of, read_image
+from unisono.media.pictures import code_of, read_image, read_rgba
 from unisono.media.text import Text
 from unisono.media.times import Segment, Stretch, Times, TimesFormat, TimesOptions, TimesWriter
 
@@ -21,4 +21,5 @@ __all__ = [
     "TimesWriter",
     "code_of",
     "read_image",
+    "read_rgba",
 ]

@@ -15,6 +15,7 @@ import functools
 import io
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,16 @@ def read_image(
     ``unreadable``, ``too large`` and ``unknown range``; its text is a sentence to show to a user. Whatever Pillow
     raises is one of them.
     """
+    return _read(source, lambda image, name: _rgb(image, name, background))
+
+
+def read_rgba(source: str | Path | bytes) -> UInt8[np.ndarray, "4 h w"]:
+    """Read an image file (or its bytes) as 8-bit RGB and how opaque each pixel is. Raises as ``read_image`` does."""
+    return _read(source, _rgba)
+
+
+def _read(source: str | Path | bytes, pixels_of: Callable[[Any, str], UInt8[np.ndarray, "c h w"]]) -> Any:
+    """Return what is made of the image that Pillow opens, and its name."""
     try:
         from PIL import Image
     except ImportError:
@@ -81,7 +92,7 @@ def read_image(
                     )
                 if image.format in ("JPEG", "MPO") and not _has_end(data):
                     raise Drop("truncated", f"{name} has no end mark: the rest of its data is missing")
-                return _rgb(image, name, background)
+                return pixels_of(image, name)
     except Drop:
         raise
     except Image.UnidentifiedImageError:  # its sentence names a buffer of ours
@@ -146,3 +157,17 @@ def _rgb(opened: Any, name: str, background: tuple[int, int, int]) -> UInt8[np.n
         below = Image.new("RGBA", image.size, (*background, 255))
         image = Image.alpha_composite(below, image)
     return np.ascontiguousarray(rearrange(np.asarray(image.convert("RGB")), "h w c -> c h w"))
+
+
+def _rgba(opened: Any, name: str) -> UInt8[np.ndarray, "4 h w"]:
+    """The pixels of an image that Pillow has opened, and how opaque they are."""
+    from PIL import ImageOps
+
+    if opened.mode.startswith("I;16"):  # clear where it is the background, whatever that is
+        white, black = (_rgb(opened, name, (level,) * 3) for level in (255, 0))
+        return np.concatenate([white, np.where((white == black).all(0), 255, 0)[None]]).astype(np.uint8)
+    if opened.mode in ("I", "F"):
+        return _rgb(opened, name, (255, 255, 255))  # which refuses it
+    opened.load()
+    image = ImageOps.exif_transpose(opened).convert("RGBA")
+    return np.ascontiguousarray(rearrange(np.asarray(image), "h w c -> c h w"))

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from einops import rearrange
 from jaxtyping import Float, UInt8
 from unisono.data import Audit, Drop, words_of
 from unisono.errors import DataError, MissingExtra
 from unisono.files import walk
+from unisono.media import read_rgba
 
-from unisono_outline.corpus.pictures import read_picture
 from unisono_outline.geometry.polygon import Vertices, signed_area
 from unisono_outline.geometry.raster import mask_of
 
@@ -74,7 +75,7 @@ def read_emoji(root: str | Path, audit: Audit) -> tuple[Sprite, ...]:
             audit.drop(file.id, "second file", f"another file is {name!r} too")
             continue
         try:
-            pixels = read_picture(file.path)
+            pixels = rearrange(read_rgba(file.path), "c h w -> h w c")
             found[name] = Sprite(pixels, name, contour_of(pixels[..., 3]))
         except Drop as drop:
             audit.drop(file.id, drop.reason, str(drop))

@@ -30,7 +30,7 @@ from unisono.nn.captions import MAX_WORDS
 
 from unisono_outline.corpus.data import STATISTICS, facts_of_items, item_of
 from unisono_outline.corpus.facts import check_sizes
-from unisono_outline.corpus.pictures import Fitted, fitted, on_white, read_picture
+from unisono_outline.corpus.pictures import Fitted, fitted, read_picture
 from unisono_outline.geometry import signed_area
 from unisono_outline.geometry.polygon import Vertices
 
@@ -170,7 +170,7 @@ class FolderData(DataModule):
 
 def picture_features(path: Path, size: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Return a picture in its square, and how places lead back; raises ``Drop``."""
-    square = fitted(on_white(read_picture(path)), size)
+    square = fitted(read_picture(path), size)
     return {"picture": torch.from_numpy(square.picture)}, {"scale": list(square.scale), "corner": list(square.corner)}
 
 
