@@ -121,9 +121,10 @@ class Adversarial(Model):
             judges = self.judges()
         self.discriminators = nn.ModuleDict({name: judge for name, (judge, _) in judges.items()})
         self.judge_weights = {name: weight for name, (_, weight) in judges.items()}
-        self.discriminators.to(self.device, self.dtype)
+        kind = cast(torch.dtype, self.dtype)
+        self.discriminators.to(self.device, kind)
         if self.anchor_weight:
-            self.anchors = nn.ModuleDict({name: Anchor() for name in judges}).to(self.device, self.dtype)
+            self.anchors = nn.ModuleDict({name: Anchor() for name in judges}).to(self.device, kind)
 
     def load_state_dict(self, state_dict, strict: bool = True, assign: bool = False):
         """Load weights; a model that is not in training leaves the discriminators' out."""
