@@ -188,7 +188,7 @@ def test_a_command_can_be_typed(block, words, output):
         return
     args, free = parser_of(verb).parse_known_args(rest)
     refused = next((line for line in output if line.startswith("unisono: ")), "")
-    if verb in ("train", "data", "tune"):
+    if verb in ("train", "data", "tune", "assemble"):
         name = args.recipe
         ranges, free = split_ranges(free) if verb == "tune" else ({}, free)
         assert name.endswith(".yaml") or name in all_recipes(), f"there is no recipe {name}"

@@ -13,7 +13,19 @@ EXPORTS = sorted((Path(__file__).parent.parent / "checkpoints").rglob("unisono.j
 
 def test_there_are_exports_of_every_plugin():
     models = {json.loads(path.read_text(encoding="utf-8"))["model"].partition("/")[0] for path in EXPORTS}
-    assert models == {"asr", "branches", "codec", "control", "convert", "image", "motion", "music", "restore", "text", "tts"}
+    assert models == {
+        "asr",
+        "branches",
+        "codec",
+        "control",
+        "convert",
+        "image",
+        "motion",
+        "music",
+        "restore",
+        "text",
+        "tts",
+    }
 
 
 @pytest.mark.parametrize("path", EXPORTS, ids=lambda path: "/".join(path.parts[-4:-1]))

@@ -380,10 +380,10 @@ def test_what_cannot_be_decoded_is_one_sentence(command, codec, export, sound, t
     data = (tmp_path / "x.uc").read_bytes()
     other = save_export(make_codec(1), tmp_path / "other")
     (tmp_path / "cut.uc").write_bytes(data[:-3])
-    (tmp_path / "new.uc").write_bytes(data[:4] + b"\x02" + data[5:])
+    (tmp_path / "new.uc").write_bytes(data[:4] + b"\x03" + data[5:])
     cases = [
         (tmp_path / "cut.uc", "out.wav", export, "cut.uc: truncated: it ends in its end"),
-        (tmp_path / "new.uc", "out.wav", export, "has .uc format 2, this version reads up to 1: upgrade unisono"),
+        (tmp_path / "new.uc", "out.wav", export, "has .uc format 3"),
         (sound, "out.wav", export, "in.wav: is not a .uc file, it begins with b'RIFF'"),
         (tmp_path / "x.uc", "out.wav", other, "this codec is codec/rvq with weights"),
         (tmp_path / "nowhere.uc", "out.wav", export, "nowhere.uc: no such .uc file"),

@@ -82,9 +82,9 @@ def test_what_is_written_is_read(content):
 @given(st.integers(0, 2**62))
 def test_varints(value):
     reader = UcReader(io.BytesIO(write(HEADER, [], 0)))
-    reader._file = io.BytesIO(uc._varint(value))
+    reader._file = io.BytesIO(uc.varint(value))
     assert reader._read_varint() == value
-    assert len(uc._varint(value)) == max(-(-value.bit_length() // 7), 1)
+    assert len(uc.varint(value)) == max(-(-value.bit_length() // 7), 1)
 
 
 def test_each_chunk_takes_the_shorter_coding(small):
@@ -155,7 +155,9 @@ def test_a_foreign_file_is_refused(start):
 
 
 def test_a_newer_file_is_refused(small):
-    with refused(DataError, "version", "x.uc", value=2, names="1"):
+    with refused(DataError, "version", "x.uc", value=3, names="1"):
+        read(small[:4] + b"\3" + small[5:])
+    with refused(DataError, "type", "x.uc", value=2):  # a picture
         read(small[:4] + b"\2" + small[5:])
     # Even if nothing else of it is as it is now.
     with refused(DataError, "version", "x.uc", value=7):
@@ -221,7 +223,7 @@ def test_a_huge_promise_takes_no_memory():
     """A chunk that claims more codes than any may have is damaged, whatever its size."""
     file = io.BytesIO()
     writer = UcWriter(file, HEADER)
-    writer._write(uc._varint(2**40) + bytes([RANS]) + uc._varint(4) + struct.pack("<I", 1 << 16))
+    writer._write(uc.varint(2**40) + bytes([RANS]) + uc.varint(4) + struct.pack("<I", 1 << 16))
     with refused(DataError, "damaged", "x.uc", value="chunk 1"):
         read(file.getvalue())
 
@@ -244,6 +246,6 @@ def test_an_end_that_counts_other_samples_than_there_are_frames_is_refused(num_s
     file = io.BytesIO()
     writer = UcWriter(file, HEADER)
     writer.write(make_codes(1, 5, 3))
-    writer._write(uc._varint(0) + uc._varint(num_samples))
+    writer._write(uc.varint(0) + uc.varint(num_samples))
     with refused(DataError, "damaged", "x.uc", value="its end"):
         read(file.getvalue())

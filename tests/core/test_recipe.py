@@ -401,6 +401,7 @@ def test_every_flat_name_has_a_place():
                 parameters = inspect.signature(target).parameters
                 required = {name: "x" for name in ("root", "path") if name in parameters}
                 required |= {"levels": [8, 5]} if short == "tokenizer-fsq" else {}
+                required |= {"quantizer": {"name": "fsq", "levels": [8, 5]}} if "quantizer" in parameters else {}
                 resolved = check_arguments(target, required, "model", "r")
                 for name, path in target.flat.items():
                     assert name not in resolved or name == path.split(".")[0], (target, name)
@@ -445,10 +446,11 @@ def test_every_recipe_file_is_a_recipe_of_its_plugin():
 def test_a_recipe_opens_with_what_one_must_know(name):
     """The command, and hardware, time and the result to expect, in comments before anything else."""
     text = all_recipes()[name].read_text(encoding="utf-8")
+    learns = plugins.resolve(yaml.safe_load(text)["model"]["name"], "models").learns
     opening, _, rest = text.partition("\nformat: 2\n")
     assert rest.startswith("\nmodel:")
     assert all(line.startswith("#") for line in opening.splitlines() if line)
-    for part in (f"unisono train {name}", "hardware", "time", "expect"):
+    for part in (f"unisono {'train' if learns else 'assemble'} {name}", "hardware", "time", "expect"):
         assert part in opening, part
 
 
