@@ -169,5 +169,5 @@ def _rgba(opened: Any, name: str) -> UInt8[np.ndarray, "4 h w"]:
     if opened.mode in ("I", "F"):
         return _rgb(opened, name, (255, 255, 255))  # which refuses it
     opened.load()
-    image = ImageOps.exif_transpose(opened).convert("RGBA")
-    return np.ascontiguousarray(rearrange(np.asarray(image), "h w c -> c h w"))
+    turned = ImageOps.exif_transpose(opened).convert("RGBA")
+    return np.ascontiguousarray(rearrange(np.asarray(turned), "h w c -> c h w"))
