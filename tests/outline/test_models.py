@@ -54,6 +54,14 @@ def test_losses_turn_and_move_with_the_outlines(start):
         assert torch.allclose(one, other, atol=1e-5)
 
 
+def test_offsets_are_in_units_of_the_spread(pvd):
+    outline = torch.rand(2, 8, 2, generator=torch.Generator().manual_seed(0))
+    centre = outline.mean(1)
+    offsets = (outline - centre[:, None]) / pvd.model.facts.spread
+    assert not 0.9 < pvd.model.facts.spread < 1.1
+    torch.testing.assert_close(pvd.model.placed(offsets, centre), outline)
+
+
 def test_the_centre_is_found_where_the_scores_are(pvd):
     middles = cell_middles(4)
     centre = torch.tensor([[0.1, 0.9], [0.6, 0.3]])
