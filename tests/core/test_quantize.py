@@ -151,6 +151,16 @@ def test_quantiser_dropout_leaves_levels_out_by_item():
     assert (used[1:] < used[:-1]).all() and used[0] == 800
 
 
+def test_two_levels_lie_on_both_sides_of_0_where_the_slope_is():
+    """Shifted as other even numbers of levels are, one is beyond reach and the gradient of the other is 0."""
+    quantizer = ScalarQuantizer(16, [2, 3])
+    z = torch.tensor([[[-0.2, 0.0], [0.2, 0.0]]], requires_grad=True)
+    bound = quantizer._bound(z)
+    assert bound[0, 0, 0].round() + 1 == bound[0, 1, 0].round()
+    (slope,) = torch.autograd.grad(bound[..., 0].sum(), z)
+    assert slope[..., 0].min() > 0.4
+
+
 @pytest.mark.parametrize("levels", [[2], [3], [4, 5], [8, 6, 5], [7, 2, 3]])
 def test_scalar_codes_are_exactly_the_product(levels):
     quantizer = ScalarQuantizer(16, levels).eval()
