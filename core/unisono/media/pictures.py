@@ -164,7 +164,7 @@ def _rgba(opened: Any, name: str) -> UInt8[np.ndarray, "4 h w"]:
     from PIL import ImageOps
 
     if opened.mode.startswith("I;16"):  # clear where it is the background, whatever that is
-        white, black = (_rgb(opened, name, (level,) * 3) for level in (255, 0))
+        white, black = (_rgb(opened, name, (level, level, level)) for level in (255, 0))
         return np.concatenate([white, np.where((white == black).all(0), 255, 0)[None]]).astype(np.uint8)
     if opened.mode in ("I", "F"):
         return _rgb(opened, name, (255, 255, 255))  # which refuses it
