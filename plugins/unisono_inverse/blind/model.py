@@ -7,7 +7,7 @@ Shapes: b pictures, c h w of a picture, k side of a kernel.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
-from unisono import Image, Model
+from unisono import Image
 from unisono.batching import Progress, grouped
 from unisono.data import derive_seed
 from unisono.diffusion import HasDenoiser, NonFiniteError, Report, Serial, Tolerance, solve
@@ -26,8 +26,7 @@ from unisono.model import OnStep
 from unisono_inverse.blind.chain import BlindDPS, blurred
 from unisono_inverse.blind.kernels import kernel_of, made_kernel
 from unisono_inverse.data import trial_picture
-from unisono_inverse.ddnm.model import check_prior
-from unisono_inverse.facts import RestorerFacts
+from unisono_inverse.on_prior import OnPrior
 from unisono_inverse.pictures import picture_of
 from unisono_inverse.request import PictureRequest
 from unisono_inverse.tiled import Tiled
@@ -84,7 +83,7 @@ class BlindRequest(PictureRequest):
     )
 
 
-class BlindRestorer(Model):
+class BlindRestorer(OnPrior):
     """Restores pictures by two components, the priors of pictures and of kernels; it has no weights of its own.
 
     Attributes:
@@ -94,39 +93,22 @@ class BlindRestorer(Model):
     """
 
     Media: ClassVar[type[Deblurred]] = Deblurred
-    Facts: ClassVar[type[RestorerFacts]] = RestorerFacts
-    facts: RestorerFacts
     Request: ClassVar[type[BlindRequest]] = BlindRequest
-    text_field: ClassVar[str] = "picture"
-    pipeline_tag: ClassVar[str] = "image-to-image"
     salt: ClassVar[str] = "blind"
-    learns: ClassVar[bool] = False
     roles: ClassVar[dict[str, str]] = {
         "prior": "a diffusion model of pictures",
         "kernels": "a diffusion model of blur kernels, such as inverse/kernels",
     }
-    component_kinds: ClassVar[dict[str, Any]] = {"prior": HasDenoiser, "kernels": HasDenoiser}
+    component_kinds: ClassVar[dict[str, Any]] = {**OnPrior.component_kinds, "kernels": HasDenoiser}
     builtin_components: ClassVar[dict[str, str]] = {
-        "power-law": "unisono_inverse.priors:power_law",
+        **OnPrior.builtin_components,
         "few-kernels": "unisono_inverse.blind.kernels:few_kernels",
     }
-
-    def __init__(self):
-        super().__init__()
-        self.evaluations: int = 0
-        self.rounds: int = 0
-        self.reports: list[Report] = []
-
-    def build(self, facts: Mapping[str, Any]) -> None:
-        """Keep the facts; there is nothing to make."""
-        super().build(facts)
 
     def attach(self, role: str, component: Any) -> None:
         """Take a component; raises ``RecipeError`` for a prior of another size, or kernels that are none."""
         self.check_component(role, component)
-        if role == "prior":
-            check_prior(component.denoiser(), self.facts.size)
-        else:
+        if role == "kernels":
             shape = tuple(component.denoiser().shape)
             if len(shape) != 3 or shape[0] != 1 or shape[1] != shape[2] or shape[1] % 2 == 0:
                 raise RecipeError(
@@ -193,9 +175,7 @@ class BlindRestorer(Model):
 
     def chain(self, request: BlindRequest, y: Float[Tensor, "b 3 h w"], seeds: Sequence[int]) -> BlindDPS:
         """Return the chain of blurred pictures of one size."""
-        prior, height, width = self.component("prior").denoiser(), y.shape[2], y.shape[3]
-        if prior.shape[1:] != (height, width):
-            prior = Tiled(prior, height, width, request.overlap)
+        prior = self.prior_for(y.shape[2], y.shape[3], request.overlap)
         try:
             return BlindDPS(
                 prior,

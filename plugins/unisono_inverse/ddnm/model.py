@@ -11,23 +11,22 @@ Shapes: b pictures, c h w of a picture.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from unisono import Model
 from unisono.batching import Progress, grouped
-from unisono.diffusion import Denoiser, HasDenoiser, NonFiniteError, Report, solve
-from unisono.errors import RecipeError, RequestError, UnisonoError
+from unisono.diffusion import NonFiniteError, Report, solve
+from unisono.errors import RequestError, UnisonoError
 from unisono.model import OnStep
 
 from unisono_inverse.data import trial_picture
 from unisono_inverse.ddnm.chain import DDNM
 from unisono_inverse.ddnm.start import improved_start
-from unisono_inverse.facts import RestorerFacts
+from unisono_inverse.on_prior import OnPrior
 from unisono_inverse.operators import (
     LUMA,
     Blur,
@@ -42,9 +41,8 @@ from unisono_inverse.operators import (
 )
 from unisono_inverse.pictures import Restored, mask_of, picture_of
 from unisono_inverse.request import RestorationRequest, solver_of
-from unisono_inverse.tiled import Tiled
 
-__all__ = ["Restorer", "Task", "check_prior"]
+__all__ = ["Restorer", "Task"]
 
 GREY_WITHIN = 2 / 255
 """How far the channels of a picture that is said to be grey may be apart."""
@@ -70,7 +68,7 @@ class Task:
         return *self.back.shape, asked.task, *of_task, *run, *chain
 
 
-class Restorer(Model):
+class Restorer(OnPrior):
     """Restores pictures by a component, the prior; it has no weights of its own.
 
     Attributes:
@@ -80,41 +78,12 @@ class Restorer(Model):
     """
 
     Media: ClassVar[type[Restored]] = Restored
-    Facts: ClassVar[type[RestorerFacts]] = RestorerFacts
-    facts: RestorerFacts
     Request: ClassVar[Any] = RestorationRequest
-    text_field: ClassVar[str] = "picture"
-    pipeline_tag: ClassVar[str] = "image-to-image"
     salt: ClassVar[str] = "inverse"
-    learns: ClassVar[bool] = False
     roles: ClassVar[dict[str, str]] = {
         "prior": "a diffusion model of pictures, which restoration rests on",
         "classifier": "says in evaluation what a restored picture shows",
     }
-    component_kinds: ClassVar[dict[str, Any]] = {"prior": HasDenoiser}
-    builtin_components: ClassVar[dict[str, str]] = {"power-law": "unisono_inverse.priors:power_law"}
-
-    def __init__(self):
-        super().__init__()
-        self.evaluations: int = 0
-        self.rounds: int = 0
-        self.reports: list[Report] = []
-
-    def build(self, facts: Mapping[str, Any]) -> None:
-        """Keep the facts; there is nothing to make."""
-        super().build(facts)
-
-    def attach(self, role: str, component: Any) -> None:
-        """Take a component; raises ``RecipeError`` for a prior of another size."""
-        self.check_component(role, component)
-        if role == "prior":
-            check_prior(component.denoiser(), self.facts.size)
-        super().attach(role, component)
-
-    def prior_for(self, height: int, width: int, overlap: int | None = None) -> Denoiser:
-        """Return the prior of pictures of a size: as it is, or tiled. Raises ``RequestError`` for smaller ones."""
-        prior = self.component("prior").denoiser()
-        return prior if prior.shape[1:] == (height, width) else Tiled(prior, height, width, overlap)
 
     # ---- restoring -----------------------------------------------------------------------------
 
@@ -333,16 +302,3 @@ def operator_of(request: RestorationRequest, height: int, width: int) -> Spectra
             return Blur(gaussian_kernel(request.blur), height, width)
         case _:
             return WalshHadamard(request.ratio, height, width)
-
-
-def check_prior(prior: Denoiser, size: int) -> None:
-    """Raise ``RecipeError`` unless a prior is of pictures of three channels and this size."""
-    shape = tuple(prior.shape)
-    if shape != (3, size, size):
-        fix = f"set data.size={shape[1]}" if len(shape) == 3 and shape[0] == 3 else "take a prior of colour pictures"
-        raise RecipeError(
-            f"the prior knows items of {list(shape)}, this restorer pictures of {[3, size, size]}: {fix}",
-            code="conflict",
-            path="components.prior",
-            value=list(shape),
-        )
