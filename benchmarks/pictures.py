@@ -27,11 +27,11 @@ from torch.nn import functional as F
 from unisono.masked import Cached, Canvas, Layout, QueryOnly, arpg, decode, halton, maskgit, with_guidance
 from unisono.masked.model import StreamNetwork
 from unisono.nn.attention import attend, split_heads
+from unisono.nn.condition import Condition
 from unisono_image.anyorder.decoding import in_groups
 from unisono_image.anyorder.grouped import Grouped, GroupedSizes, GroupedView
 from unisono_image.anyorder.groups import groups_of_row
 from unisono_image.anyorder.two_pass import TwoPass, TwoPassSizes, View
-from unisono_image.models.condition import Condition
 from unisono_image.models.maskgit_sizes import TokenNetSizes
 from unisono_image.models.token_transformer import TokenTransformer
 

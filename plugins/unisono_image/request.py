@@ -17,10 +17,10 @@ from unisono.data import Drop, words_of
 from unisono.diffusion.named import SolverName
 from unisono.errors import RequestError, did_you_mean
 from unisono.nn.captions import MAX_LETTERS, MAX_WORDS
+from unisono.nn.condition import NO_LABEL
 from unisono.request import FILE
 
 from unisono_image.corpus.files import MIN_SIDE, code_of, covered, read_image
-from unisono_image.models.condition import NO_LABEL
 
 STRENGTH = 0.6
 LARGEST = 4

@@ -34,10 +34,10 @@ from torch import Tensor
 from unisono import Model
 from unisono.batching import Progress, grouped
 from unisono.data import derive_seed, words_of
-from unisono.diffusion import ClassifierFree, Flow, NonFiniteError, Report, SchedulerRecurrence, forgotten, solve
-from unisono.diffusion.named import FIELDS, solver_of
+from unisono.diffusion import ClassifierFree, Flow, Report, SchedulerRecurrence, forgotten
+from unisono.diffusion.named import solve_as_asked
 from unisono.diffusion.schedulers import first_step, make_scheduler, noised
-from unisono.errors import CheckpointError, RecipeError, RequestError, UnisonoError
+from unisono.errors import CheckpointError, RecipeError
 from unisono.model import OnStep
 from unisono.nn.condition import NO_LABEL, Condition, Conditioner, ConditionSizes
 
@@ -212,22 +212,10 @@ class SharpIt(Model):
         self, task: Task, chain: SchedulerRecurrence, x: Float[Tensor, "b v 3 s s"], progress: Progress
     ) -> tuple[list[Views], Report]:
         """Run the chain of one group, as its first task asks; return its views and its bill, and count it."""
-        before, share, asked = progress.done, len(x) * chain.num_steps, task.request
-        try:
-            solver, accept, window = solver_of(asked.solver, chain.num_steps, asked.window, asked.tolerance)
-            solution = solve(
-                chain, x, solver, accept, window, on_round=lambda e: progress.to(before + int(e.done * share + 1e-6))
-            )
-        except NonFiniteError:
-            raise
-        except UnisonoError as error:  # such as a solver and a scheduler that do not go together
-            field = FIELDS.get(error.path or "", "scheduler")
-            raise RequestError(
-                f"solver={asked.solver!r}, scheduler={asked.scheduler!r}: {error}",
-                code=error.code,
-                path=field,
-                value=getattr(asked, field),
-            ) from error
+        before, share = progress.done, len(x) * chain.num_steps
+        solution = solve_as_asked(
+            chain, x, task.request, on_round=lambda e: progress.to(before + int(e.done * share + 1e-6))
+        )
         progress.to(before + share)
         report = solution.report
         per_row = 1 if task.guidance_scale == 1 else 2

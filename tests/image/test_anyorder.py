@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from unisono.errors import RecipeError
 from unisono.masked import Cached, Canvas, Layout, Plain, QueryOnly, Recompute, arpg, decode, random_order
+from unisono.nn.condition import Condition
 from unisono_image.anyorder.decoding import Growing, in_groups
 from unisono_image.anyorder.grouped import Grouped, GroupedSizes, GroupedView, sight_of
 from unisono_image.anyorder.groups import groups_of_row
 from unisono_image.anyorder.two_pass import TwoPass, TwoPassSizes, View, behind
-from unisono_image.models.condition import Condition
 
 CODES = 3
 

@@ -14,10 +14,10 @@ from unisono import Image, Synthesizer
 from unisono.errors import RecipeError, RequestError
 from unisono.export import load, save_export
 from unisono.masked import Unconditional, at_sites
+from unisono.nn.condition import ConditionSizes
 from unisono.recipe import Recipe
 from unisono_image.models.critic import Critic
 from unisono_image.models.maskgit_sizes import CriticObjective, Masked, TokenNetSizes
-from unisono_image.models.sizes import ConditionSizes
 from unisono_image.models.untrained import tokenizer
 from unisono_image.models.untrained_generators import critic, generator
 

@@ -9,14 +9,14 @@ import torch
 from picture_facts import FACTS
 from refused import refused
 from unisono import Image, Synthesizer
+from unisono.diffusion.schedulers import NAMES, make_scheduler
 from unisono.errors import CheckpointError, RecipeError, RequestError
+from unisono.nn.condition import Condition, Conditioner, ConditionSizes
 from unisono.nn.dit import positions
 from unisono.recipe import Recipe
-from unisono_image.models.condition import Condition, Conditioner
 from unisono_image.models.dit import DiT
 from unisono_image.models.patches import PatchDiscriminator, perceptual_distance
-from unisono_image.models.schedulers import NAMES, make_scheduler
-from unisono_image.models.sizes import ConditionSizes, DiTSizes
+from unisono_image.models.sizes import DiTSizes
 from unisono_image.models.transformer import DiffusionTransformer
 from unisono_image.models.untrained import vae
 from unisono_image.request import read_request

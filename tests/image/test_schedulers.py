@@ -7,8 +7,7 @@ import pytest
 import torch
 from refused import refused
 from unisono.diffusion import EDM, Discrete, Flow, SchedulerRecurrence, Serial, levels_of, solve
-from unisono.errors import RequestError
-from unisono_image.models.schedulers import (
+from unisono.diffusion.schedulers import (
     NAMES,
     PREDICTIONS,
     WHOLE_ONLY,
@@ -18,6 +17,7 @@ from unisono_image.models.schedulers import (
     noise_shares,
     noised,
 )
+from unisono.errors import RequestError
 
 TABLES = ("linear", "scaled_linear", "squaredcos_cap_v2")
 PICTURE = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1

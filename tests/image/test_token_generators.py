@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from unisono import Image, Synthesizer
 from unisono.errors import RecipeError, RequestError
 from unisono.masked import Canvas, Layout
+from unisono.nn.condition import Condition
 from unisono.recipe import Recipe
 from unisono_image.corpus.shapes import ShapeData
 from unisono_image.measure.evaluate import evaluate
-from unisono_image.models.condition import Condition
 from unisono_image.models.maskgit_sizes import CriticObjective, Masked, MaskingSpec, TokenNetSizes
 from unisono_image.models.masking import masked_by
 from unisono_image.models.token_request import frozen_tokens, touched

@@ -6,8 +6,7 @@ Shapes: b batch, w places in front, w − 1 words, e channels of the condition, 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-
-from unisono_image.models.condition import Condition
+from unisono.nn.condition import Condition
 
 
 class Front(nn.Module):

@@ -24,11 +24,11 @@ from torch import Tensor
 from unisono.data import derive_seed
 from unisono.evaluation import Report, Row, Section
 from unisono.masked import Canvas, Counted, negative_elbo
+from unisono.nn.condition import NO_LABEL, Condition
 
 from unisono_image.corpus.data import ImageData, Picture
 from unisono_image.measure.evaluate import MODEL, Corpus, corpus_of
 from unisono_image.measure.evaluate import evaluate as evaluate_pictures
-from unisono_image.models.condition import NO_LABEL, Condition
 from unisono_image.models.ordered import OrderedGenerator
 
 ORDERS, MASKS = 4, 16

@@ -27,12 +27,11 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 from unisono.masked import Cached, Canvas, ClassifierFree, QueryOnly, Strategy
+from unisono.nn.condition import Condition, ConditionSizes
 
 from unisono_image.anyorder.decoding import Growing
 from unisono_image.anyorder.two_pass import TwoPass, TwoPassSizes, View
-from unisono_image.models.condition import Condition
 from unisono_image.models.ordered import OrderedGenerator
-from unisono_image.models.sizes import ConditionSizes
 from unisono_image.models.token_painting import Painting
 from unisono_image.models.token_request import DECODING_FIELDS, TokenRequest
 from unisono_image.models.token_sampling import strategy_of

@@ -35,12 +35,11 @@ from unisono.errors import RecipeError
 from unisono.masked import Canvas, choose_then_draw, decode, with_draw, with_guidance
 from unisono.masked.model import StreamNetwork
 from unisono.model import OnStep
+from unisono.nn.condition import NO_LABEL, Condition, ConditionSizes
 from unisono.request import FILE
 
-from unisono_image.models.condition import NO_LABEL, Condition
 from unisono_image.models.maskgit_sizes import CriticObjective, TokenNetSizes
 from unisono_image.models.masking import masked_by
-from unisono_image.models.sizes import ConditionSizes
 from unisono_image.models.token_generator import TokenGenerator, TokenModel
 from unisono_image.models.token_store import fingerprint
 from unisono_image.models.token_transformer import TokenTrunk

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 from unisono.errors import RecipeError
 from unisono.graphs import Graphs
+from unisono.nn.condition import Condition, ConditionSizes
 
-from unisono_image.models.condition import Condition
 from unisono_image.models.generator import ImageGenerator
-from unisono_image.models.sizes import FLAT, ConditionSizes, DiTSizes, ObjectiveSpec
+from unisono_image.models.sizes import FLAT, DiTSizes, ObjectiveSpec
 from unisono_image.models.transformer import DiffusionTransformer
 
 

@@ -30,23 +30,21 @@ from unisono.diffusion import (
     Discrete,
     Flow,
     NetworkDenoiser,
-    NonFiniteError,
     Objective,
     Report,
     SchedulerRecurrence,
     denoising_loss,
     forgotten,
-    solve,
 )
-from unisono.diffusion.named import FIELDS, solver_of
-from unisono.errors import CheckpointError, RecipeError, RequestError, UnisonoError
+from unisono.diffusion.named import solve_as_asked
+from unisono.diffusion.schedulers import first_step, make_scheduler, noised
+from unisono.errors import CheckpointError, RecipeError, RequestError
 from unisono.model import OnStep
+from unisono.nn.condition import NO_LABEL, Condition, Conditioner, ConditionSizes
 
 from unisono_image.corpus.facts import ImageFacts
 from unisono_image.models.classifier import ImageClassifier
-from unisono_image.models.condition import NO_LABEL, Condition, Conditioner
-from unisono_image.models.schedulers import first_step, make_scheduler, noised
-from unisono_image.models.sizes import ConditionSizes, ObjectiveSpec
+from unisono_image.models.sizes import ObjectiveSpec
 from unisono_image.models.vae import VAE
 from unisono_image.models.views import views_of
 from unisono_image.request import ImageRequest, Task, read_request
@@ -272,20 +270,9 @@ class ImageGenerator(Model):
     ) -> tuple[list[Image], Report]:
         """Run the chain of one group, as its first task asks; return its pictures and its bill, and count it."""
         before, share = progress.done, len(x) * chain.num_steps
-        request = task.request
-        try:
-            solver, accept, window = solver_of(request.solver, chain.num_steps, request.window, request.tolerance)
-            solution = solve(
-                chain, x, solver, accept, window, on_round=lambda e: progress.to(before + int(e.done * share + 1e-6))
-            )
-        except NonFiniteError:
-            raise
-        except UnisonoError as error:  # such as a solver and a scheduler that do not go together
-            asked = f"solver={request.solver!r}, scheduler={request.scheduler!r}"
-            field = FIELDS.get(error.path or "", "scheduler")
-            raise RequestError(
-                f"{asked}: {error}", code=error.code, path=field, value=getattr(request, field)
-            ) from error
+        solution = solve_as_asked(
+            chain, x, task.request, on_round=lambda e: progress.to(before + int(e.done * share + 1e-6))
+        )
         progress.to(before + share)
         report = solution.report
         per_row = 1 if task.guidance_scale == 1 else 2

@@ -11,8 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from unisono.graphs import Graph, Graphs, Port, for_graph
-
-from unisono_image.models.condition import Condition
+from unisono.nn.condition import Condition
 
 
 class Step(nn.Module):

@@ -26,14 +26,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from unisono.errors import RequestError, UnisonoError, did_you_mean
 from unisono.masked import Cached, Canvas, ClassifierFree, QueryOnly, Strategy, with_draw
+from unisono.nn.condition import Condition, ConditionSizes
 
 from unisono_image.anyorder.decoding import Growing, in_groups
 from unisono_image.anyorder.grouped import Grouped, GroupedSizes, GroupedView
 from unisono_image.anyorder.groups import group_sizes, groups_of_row
-from unisono_image.models.condition import Condition
 from unisono_image.models.maskgit_sizes import check_range
 from unisono_image.models.ordered import OrderedGenerator
-from unisono_image.models.sizes import ConditionSizes
 from unisono_image.models.token_painting import Painting
 
 SAMPLERS = ("lpd", "lpd_random")

@@ -22,13 +22,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from unisono.masked import Canvas, Corrupted, masked_cross_entropy
+from unisono.nn.condition import Condition, ConditionSizes
 from unisono.peers import add_up, num_peers
 
-from unisono_image.models.condition import Condition
 from unisono_image.models.critic import Critic, check_same_tokens
 from unisono_image.models.maskgit_sizes import MaskingSpec, TokenNetSizes
 from unisono_image.models.masking import masked_by
-from unisono_image.models.sizes import ConditionSizes
 from unisono_image.models.token_generator import TokenGenerator
 from unisono_image.models.token_painting import Painting
 from unisono_image.models.token_sampling import SAMPLERS

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from unisono.data import derive_seed
 from unisono.masked import random
+from unisono.nn.condition import Condition
 
-from unisono_image.models.condition import Condition
 from unisono_image.models.token_generator import TokenGenerator
 
 

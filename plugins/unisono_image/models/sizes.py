@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from unisono.errors import RecipeError
-from unisono.nn.condition import ConditionSizes as ConditionSizes  # of every model of pictures
 
 ObjectiveName = Literal["flow", "eps", "x0", "v", "edm"]
 

@@ -29,12 +29,11 @@ from unisono.data import derive_seed
 from unisono.errors import CheckpointError, RecipeError
 from unisono.masked import Canvas, Handle, Layout, Strategy
 from unisono.masked.model import Filling, MaskedModel, StreamNetwork
+from unisono.nn.condition import NO_LABEL, Condition, Conditioner, ConditionSizes
 
 from unisono_image.corpus.facts import ImageFacts
 from unisono_image.models.classifier import ImageClassifier
-from unisono_image.models.condition import NO_LABEL, Condition, Conditioner
 from unisono_image.models.maskgit_sizes import check_range
-from unisono_image.models.sizes import ConditionSizes
 from unisono_image.models.token_painting import Painting
 from unisono_image.models.token_request import DECODING_FIELDS, TokenRequest, read_token_request
 from unisono_image.models.token_sampling import SAMPLERS, check_sampling, strategy_of

@@ -28,10 +28,10 @@ from torch import Tensor
 from unisono import Image, Request
 from unisono.data import Drop
 from unisono.errors import RequestError
+from unisono.nn.condition import NO_LABEL
 from unisono.request import FILE
 
 from unisono_image.corpus.files import MIN_SIDE, code_of, read_image
-from unisono_image.models.condition import NO_LABEL
 from unisono_image.request import read_caption, start_pixels, subject_of, ways_of
 
 WHITE = 128

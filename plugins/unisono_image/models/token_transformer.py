@@ -20,10 +20,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.nn.attention import attend, split_heads
+from unisono.nn.condition import Condition
 from unisono.nn.modules import Modules
 from unisono.nn.tensor_plan import TensorPlan
 
-from unisono_image.models.condition import Condition
 from unisono_image.models.maskgit_sizes import TokenNetSizes
 
 

@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from unisono.errors import RecipeError
+from unisono.nn.condition import Condition, ConditionSizes
 
-from unisono_image.models.condition import Condition
 from unisono_image.models.generator import ImageGenerator
-from unisono_image.models.sizes import FLAT, ConditionSizes, ObjectiveSpec, UNetSizes
+from unisono_image.models.sizes import FLAT, ObjectiveSpec, UNetSizes
 
 
 class UNet(ImageGenerator):

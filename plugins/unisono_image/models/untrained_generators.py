@@ -6,11 +6,11 @@ The weights are a function of nothing, so that two processes have the same. Toke
 from typing import Any
 
 import torch
+from unisono.nn.condition import ConditionSizes
 
 from unisono_image.models.critic import Critic
 from unisono_image.models.maskgit import MaskGIT
 from unisono_image.models.maskgit_sizes import TokenNetSizes
-from unisono_image.models.sizes import ConditionSizes
 from unisono_image.models.untrained import tokenizer
 
 NETWORK = TokenNetSizes(dim=16, num_layers=1, num_heads=2, dropout=0.0)

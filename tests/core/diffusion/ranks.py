@@ -36,9 +36,9 @@ from unisono.diffusion.devices import (
     parastep,
 )
 from unisono.errors import UnisonoError
+from unisono.nn.condition import Condition, ConditionSizes
 from unisono.testing.oracles import Mixture, RowByRow
-from unisono_image.models.condition import Condition
-from unisono_image.models.sizes import ConditionSizes, DiTSizes, UNetSizes
+from unisono_image.models.sizes import DiTSizes, UNetSizes
 from unisono_image.models.transformer import DiffusionTransformer
 from unisono_image.models.unet import UNet
 
