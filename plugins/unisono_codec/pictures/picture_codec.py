@@ -21,7 +21,7 @@ from pydantic.json_schema import SkipJsonSchema
 from torch import Tensor
 from unisono import Image, Model, Request
 from unisono.batching import Progress
-from unisono.errors import DataError, RequestError
+from unisono.errors import DataError, RecipeError, RequestError
 from unisono.media.pictures import IMAGE_SUFFIXES
 from unisono.model import OnStep
 from unisono.request import file_of
@@ -55,6 +55,17 @@ class PictureCodec(Model):
     pipeline_tag: ClassVar[str] = "image-to-image"
     deterministic: ClassVar[bool] = True
     net: LatentNet
+
+    def __init__(self, *, distortion_weight: float):
+        super().__init__()
+        if not distortion_weight > 0:
+            raise RecipeError(
+                f"model.distortion_weight={distortion_weight} must be above 0",
+                code="range",
+                path="model.distortion_weight",
+                value=distortion_weight,
+            )
+        self.distortion_weight = distortion_weight
 
     @property
     def stride(self) -> int:

@@ -40,7 +40,7 @@ class QRes(PictureCodec):
     kept_whole: ClassVar[tuple[str, ...]] = ("net.top",)
 
     def __init__(self, *, network: QResSizes = QResSizes(), distortion_weight: float = 64.0):  # noqa: B008
-        super().__init__()
+        super().__init__(distortion_weight=distortion_weight)
         lengths = {
             name: len(getattr(network, name))
             for name in ("channels", "kernel_sizes", "encoder_blocks", "latent_blocks", "latent_channels")
@@ -67,14 +67,7 @@ class QRes(PictureCodec):
                 path="model.network.kernel_sizes",
                 value=network.kernel_sizes,
             )
-        if not distortion_weight > 0:
-            raise RecipeError(
-                f"model.distortion_weight={distortion_weight} must be above 0",
-                code="range",
-                path="model.distortion_weight",
-                value=distortion_weight,
-            )
-        self.network, self.distortion_weight = network, distortion_weight
+        self.network = network
 
     def build(self, facts: Mapping[str, Any]) -> None:
         super().build(facts)

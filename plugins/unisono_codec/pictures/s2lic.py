@@ -38,7 +38,7 @@ class S2LIC(PictureCodec):
     kept_whole: ClassVar[tuple[str, ...]] = ("net.hyper_mean", "net.hyper_log_scale")
 
     def __init__(self, *, network: S2LICSizes = S2LICSizes(), distortion_weight: float = 0.0067):  # noqa: B008
-        super().__init__()
+        super().__init__(distortion_weight=distortion_weight)
         for name in ("depths", "num_heads"):
             if len(getattr(network, name)) != 5 or min(getattr(network, name)) < 1:
                 raise RecipeError(
@@ -63,14 +63,7 @@ class S2LIC(PictureCodec):
                 path="model.network.num_slices",
                 value=network.num_slices,
             )
-        if not distortion_weight > 0:
-            raise RecipeError(
-                f"model.distortion_weight={distortion_weight} must be above 0",
-                code="range",
-                path="model.distortion_weight",
-                value=distortion_weight,
-            )
-        self.network, self.distortion_weight = network, distortion_weight
+        self.network = network
 
     def build(self, facts: Mapping[str, Any]) -> None:
         super().build(facts)
