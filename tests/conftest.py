@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 FRAMES_PER_SYMBOL = 6
+SLOW_SECONDS = 3600
+"""The limit of a slow test that names none of its own: minutes alone, and many times that beside other work."""
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: one thread each, set before torch is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,8 +22,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: one threa
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group tests by file, unless they say how they are grouped."""
+    """Group tests by file, unless they say how they are grouped; slow ones have a limit of their own."""
     for item in items:
+        if item.get_closest_marker("slow") and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem + item.path.parent.name))
 
