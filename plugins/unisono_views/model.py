@@ -37,7 +37,7 @@ from unisono.data import derive_seed, words_of
 from unisono.diffusion import ClassifierFree, Flow, Report, SchedulerRecurrence, forgotten
 from unisono.diffusion.named import solve_as_asked
 from unisono.diffusion.schedulers import first_step, make_scheduler, noised
-from unisono.errors import CheckpointError, RecipeError
+from unisono.errors import RecipeError
 from unisono.model import OnStep
 from unisono.nn.condition import NO_LABEL, Condition, Conditioner, ConditionSizes
 
@@ -75,6 +75,7 @@ class SharpIt(Model):
     Media: ClassVar[type[Views]] = Views
     Facts: ClassVar[type[ViewFacts]] = ViewFacts
     facts: ViewFacts
+    source_facts: ClassVar[tuple[str, ...]] = ("words",)
     Request: ClassVar[type[ViewRequest]] = ViewRequest
     text_field: ClassVar[str] = "prompt"
     pipeline_tag: ClassVar[str] = "image-to-image"
@@ -141,16 +142,6 @@ class SharpIt(Model):
         self.net = MultiViewTransformer(self.sizes, self.condition_sizes.dim, with_words, self.cross_view)
         rays = patch_rays(self.facts.cameras, self.facts.size // self.sizes.patch_size)
         self.register_buffer("rays", rays, persistent=False)
-
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from a model of other words, whose embeddings would mean something else."""
-        if facts.get("words") != self.facts["words"]:
-            raise CheckpointError(
-                "run.init_from knows other words than the data: start from a model of its kind",
-                code="conflict",
-                path="run.init_from",
-                value="words",
-            )
 
     # ---- training ------------------------------------------------------------------------------
 

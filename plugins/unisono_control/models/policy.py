@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.data import derive_seed
-from unisono.errors import RecipeError, RequestError, UnisonoError
+from unisono.errors import RecipeError, RequestError, raised_as
 from unisono.verify import KVCache, decode
 
 from unisono_control.models.base import Policy
@@ -92,7 +92,7 @@ class ChunkPolicy(Policy):
             num_draft=request.num_draft,
         )
         network: Any = ChunkNetwork(self, prefix)  # reads a KVCache, while a network in general reads any
-        try:
+        with raised_as(RequestError):
             out = decode(
                 network,
                 prompt,
@@ -102,8 +102,6 @@ class ChunkPolicy(Policy):
                 temperature=request.temperature,
                 cache=lambda rows: KVCache(rows, device),
             )
-        except UnisonoError as error:
-            raise RequestError(str(error), code=error.code, path=error.path, value=error.value) from error
         self.evaluations += out.nfe
         self.rounds += out.nfe
         self.positions += out.positions

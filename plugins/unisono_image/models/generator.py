@@ -38,7 +38,7 @@ from unisono.diffusion import (
 )
 from unisono.diffusion.named import solve_as_asked
 from unisono.diffusion.schedulers import first_step, make_scheduler, noised
-from unisono.errors import CheckpointError, RecipeError, RequestError
+from unisono.errors import RecipeError, RequestError
 from unisono.model import OnStep
 from unisono.nn.condition import NO_LABEL, Condition, Conditioner, ConditionSizes
 
@@ -65,6 +65,7 @@ class ImageGenerator(Model):
     Media: ClassVar[type[Image]] = Image
     Facts: ClassVar[type[ImageFacts]] = ImageFacts
     facts: ImageFacts
+    source_facts: ClassVar[tuple[str, ...]] = ("classes", "words")
     Request: ClassVar[type[ImageRequest]] = ImageRequest
     text_field: ClassVar[str] = "prompt"
     choices: ClassVar[dict[str, str]] = {"label": "classes"}
@@ -155,17 +156,6 @@ class ImageGenerator(Model):
     ) -> Float[Tensor, "n c h w"]:
         """Return the network's output, as the objective defines it; no row depends on another."""
         raise TypeError(f"{type(self).__name__} defines no denoise()")
-
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from a model of other classes or words, whose embeddings would mean something else."""
-        for name in ("classes", "words"):
-            if facts.get(name) != self.facts[name]:
-                raise CheckpointError(
-                    f"run.init_from knows other {name} than the data: start from a model of its kind",
-                    code="conflict",
-                    path="run.init_from",
-                    value=name,
-                )
 
     # ---- latents -------------------------------------------------------------------------------
 
