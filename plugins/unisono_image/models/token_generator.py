@@ -16,7 +16,7 @@ Shapes: b batch, n tokens of a picture, v codes, y x pixels. Masks are True wher
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,6 +29,7 @@ from unisono.errors import RecipeError
 from unisono.masked import Canvas, Layout, Strategy
 from unisono.masked.model import MaskedModel, StreamNetwork
 from unisono.nn.condition import NO_LABEL, Condition, Conditioner, ConditionSizes
+from unisono.nn.layers import as_weights
 
 from unisono_image.corpus.facts import ImageFacts
 from unisono_image.models.classifier import ImageClassifier
@@ -189,8 +190,7 @@ class TokenModel(Model):
 
     def layers_as_weights(self) -> AbstractContextManager[Any]:
         """Let layers compute in the type of their weights where that has 16 bits; nothing else changes."""
-        kind = next(self.net.parameters()).dtype
-        return nullcontext() if kind.itemsize > 2 else torch.autocast(self.device.type, dtype=kind)
+        return as_weights(next(self.net.parameters()))
 
     def layout(self, num_positions: int, request: Any = None) -> Layout:
         """Return what each place of a canvas is: a grid, row by row."""
