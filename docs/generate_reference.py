@@ -7,7 +7,7 @@ import importlib
 import inspect
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_origin
 
 PACKAGES = (
     "unisono",
@@ -58,6 +58,8 @@ def section(module: Any) -> str:
 def sentence(name: str, value: Any) -> str:
     if inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value):
         return first(value.__doc__)
+    if get_origin(value) is Annotated:
+        return f"The type of a field: {value.__metadata__[0].description}."
     return f"A {type(value).__name__}." if len(repr(value)) > 40 else f"`{value!r}`"
 
 

@@ -5,7 +5,8 @@ the fields, not the sentence.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -101,6 +102,22 @@ def _remade(kind: type[UnisonoError], args: tuple[Any, ...], fields: dict[str, A
     error = kind.__new__(kind, *args)
     error.__dict__.update(fields)
     return error
+
+
+@contextmanager
+def raised_as(kind: type[UnisonoError], path: str | None = None) -> Iterator[None]:
+    """Raise any ``UnisonoError`` of the block as another kind, with its sentence and its fields.
+
+    ``path`` replaces what is at fault, where the caller knows it by another name. Without, errors of that kind go
+    through as they are.
+    """
+    try:
+        yield
+    except UnisonoError as error:
+        if path is None and isinstance(error, kind):
+            raise
+        where = error.path if path is None else path
+        raise kind(str(error), code=error.code, path=where, value=error.value) from error
 
 
 def shown(value: Any, limit: int = 80) -> str:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from unisono.cases import cases
 from unisono.data import derive_seed, facts_of, to_plain
-from unisono.errors import RecipeError, RequestError, did_you_mean
+from unisono.errors import CheckpointError, RecipeError, RequestError, did_you_mean, shown
 from unisono.media import Media as AnyMedia
 from unisono.optim import OptimSpec
 from unisono.peers import add_up, num_peers
@@ -93,6 +93,9 @@ class Model(LightningModule):
     one after the other, and where it changes no byte of an output."""
     streams_the_whole: ClassVar[bool] = True
     """Whether the joined pieces of ``stream`` equal the output of a call; not where a stream cuts a text elsewhere."""
+    source_facts: ClassVar[tuple[str, ...]] = ()
+    """Facts without which learnt weights mean something else, such as ``("classes", "words")``: `check_source` refuses
+    a start (``run.init_from``) from a model in which one of them differs."""
 
     def __init__(self):
         super().__init__()
@@ -163,8 +166,23 @@ class Model(LightningModule):
     def check_source(self, facts: dict[str, Any]) -> None:
         """Raise ``CheckpointError`` where weights that were trained on ``facts`` would mean something else here.
 
-        Asked before ``run.init_from`` takes over weights of equal names and shapes.
+        Asked before ``run.init_from`` takes over weights of equal names and shapes. By default, where one of
+        ``source_facts`` differs; a model that compares more calls this first.
         """
+        self.check_same_facts(facts, self.source_facts)
+
+    def check_same_facts(self, facts: Mapping[str, Any], names: Sequence[str]) -> None:
+        """Raise ``CheckpointError`` unless the named facts of a source of weights are this model's."""
+        for name in names:
+            its, mine = facts.get(name), self.facts.get(name)
+            if its != mine:
+                raise CheckpointError(
+                    f"run.init_from has {name}={shown(its)}, the data has {shown(mine)}: prepare the data likewise, or "
+                    "start from a model of its kind",
+                    code="conflict",
+                    path="run.init_from",
+                    value=name,
+                )
 
     def read_source(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return a source's weights (``run.init_from``) under the names that they have here; as they are, unless a
@@ -210,6 +228,20 @@ class Model(LightningModule):
                 path=f"components.{role}",
                 value=type(component).__name__,
             )
+
+    def check_agreement(self, role: str, sizes: Mapping[str, tuple[Any, Any]]) -> None:
+        """Raise ``RecipeError`` unless a component's sizes are this model's.
+
+        ``sizes`` has (mine, its) by the name that the size has in the recipe's ``model:`` section.
+        """
+        for name, (mine, its) in sizes.items():
+            if mine != its:
+                raise RecipeError(
+                    f"model.{name}={mine}, the {role} has {its}: set model.{name} to {its}",
+                    code="conflict",
+                    path=f"model.{name}",
+                    value=mine,
+                )
 
     @property
     def components(self) -> dict[str, Any]:
@@ -342,6 +374,10 @@ class Model(LightningModule):
         """
         step = self.global_step if self.training else -1
         return [derive_seed(self.salt, self.recipe.get("seed", 0), step, row) for row in batch["row"].tolist()]
+
+    def uniform(self, seeds: Sequence[int], purpose: str) -> Float[Tensor, " b"]:
+        """Return a number from 0 to 1 per item, drawn from its own seed; those of two purposes are independent."""
+        return torch.tensor([derive_seed(seed, purpose) / 2**63 for seed in seeds], device=self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["unisono"] = {"recipe": self.recipe, "facts": to_plain(self.facts, "facts")}

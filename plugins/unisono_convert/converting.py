@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from unisono import Audio, Model
 from unisono.batching import Progress
-from unisono.errors import CheckpointError, RequestError, did_you_mean
+from unisono.errors import RequestError, did_you_mean
 from unisono.model import OnStep
 from unisono.recipe import data_of
 from unisono.stopping import may_stop
@@ -54,6 +54,7 @@ class Converter(Model):
     Media: ClassVar[type[Audio]] = Audio
     Facts: ClassVar[type[ConversionFacts]] = ConversionFacts
     facts: ConversionFacts
+    source_facts: ClassVar[tuple[str, ...]] = ("speakers", "mel_spec")
     text_field: ClassVar[str] = "audio"
     choices: ClassVar[dict[str, str]] = {"speaker": "speakers"}
     pipeline_tag: ClassVar[str] = "audio-to-audio"
@@ -102,16 +103,6 @@ class Converter(Model):
     def vocoder(self) -> Vocoder:
         """The attached vocoder."""
         return self.component("vocoder")
-
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from a model of other speakers or another mel spectrogram."""
-        for name in ("speakers", "mel_spec"):
-            if facts.get(name) != self.facts[name]:
-                message = (
-                    f"run.init_from has {name}={facts.get(name)!s:.80}, the data has {self.facts[name]!s:.80}: "
-                    "prepare the same speakers with the same mel spectrogram"
-                )
-                raise CheckpointError(message, code="conflict", path="run.init_from", value=name)
 
     # ---- voices --------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from unisono import Audio, Model
 from unisono.duration import Alignment, round_durations
-from unisono.errors import CheckpointError, RequestError
+from unisono.errors import RequestError
 from unisono.model import OnStep
 from unisono.seeds import MAX_SEED
 from unisono_sound.vocoder import check_vocoder
@@ -52,6 +52,7 @@ class AcousticModel(Model):
     Media: ClassVar[type[Audio]] = Audio
     Facts: ClassVar[type[VoiceFacts]] = VoiceFacts
     facts: VoiceFacts
+    source_facts: ClassVar[tuple[str, ...]] = ("symbols", "mel_spec")
     Request: ClassVar[type[SpeechRequest]] = MarkedRequest
     choices: ClassVar[dict[str, str]] = {"speaker": "speakers"}
     pipeline_tag: ClassVar[str] = "text-to-speech"
@@ -73,16 +74,6 @@ class AcousticModel(Model):
         self.mel_spec = self.facts.mel_spec
         self.register_buffer("mel_mean", torch.tensor(self.facts.mel_mean), persistent=False)
         self.register_buffer("mel_std", torch.tensor(self.facts.mel_std), persistent=False)
-
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from a voice of other symbols or another mel spectrogram."""
-        for name in ("symbols", "mel_spec"):
-            if facts.get(name) != self.facts[name]:
-                message = (
-                    f"run.init_from has {name}={facts.get(name)!s:.80}, the data has {self.facts[name]!s:.80}: "
-                    "prepare the data with the same front end and mel spectrogram"
-                )
-                raise CheckpointError(message, code="conflict", path="run.init_from", value=name)
 
     def say(self, symbols: Int[Tensor, "b s"], lengths: Int[Tensor, " b"], readings: Sequence[Reading]) -> Spoken:
         """Speak a padded batch of pieces, each as if alone."""

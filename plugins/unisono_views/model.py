@@ -21,9 +21,7 @@ Shapes: b batch, v views, s pixels a side, n rows of the network.
 """
 
 import math
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -31,15 +29,13 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from unisono import Model
-from unisono.batching import Progress, grouped
-from unisono.data import derive_seed, words_of
-from unisono.diffusion import ClassifierFree, Flow, Report, SchedulerRecurrence, forgotten
-from unisono.diffusion.named import solve_as_asked
+from unisono.data import words_of
+from unisono.diffusion import ClassifierFree, Flow, SchedulerRecurrence, forgotten
+from unisono.diffusion.model import DiffusionModel
 from unisono.diffusion.schedulers import first_step, make_scheduler, noised
-from unisono.errors import CheckpointError, RecipeError
-from unisono.model import OnStep
+from unisono.errors import RecipeError
 from unisono.nn.condition import NO_LABEL, Condition, Conditioner, ConditionSizes
+from unisono.nn.layers import as_weights
 
 from unisono_views.facts import ViewFacts
 from unisono_views.media import Views
@@ -53,10 +49,9 @@ LAST_TIME = 0.02
 """Sampling divides by no less: a scheduler may end at 0.001, where nothing is learnt, and such a step does nothing."""
 UNSEEN = 1_000_000
 """Numbers of made objects from here on are never trained on."""
-_COUNTING = threading.Lock()
 
 
-class SharpIt(Model):
+class SharpIt(DiffusionModel):
     """Six views in, six views out; see this module.
 
     Args:
@@ -65,16 +60,12 @@ class SharpIt(Model):
         cross_view: whether views attend to one another; False is the baseline of the same size that sees each alone.
         shift: of the flow's times to more noise.
         guidance_scale: the default of requests with a prompt.
-
-    Attributes:
-        evaluations: of the network so far, per set of views; guidance counts twice.
-        rounds: batched evaluations so far.
-        reports: of the last call, one for each group of requests that were sampled together.
     """
 
     Media: ClassVar[type[Views]] = Views
     Facts: ClassVar[type[ViewFacts]] = ViewFacts
     facts: ViewFacts
+    source_facts: ClassVar[tuple[str, ...]] = ("words",)
     Request: ClassVar[type[ViewRequest]] = ViewRequest
     text_field: ClassVar[str] = "prompt"
     pipeline_tag: ClassVar[str] = "image-to-image"
@@ -121,9 +112,6 @@ class SharpIt(Model):
             )
         self.sizes, self.condition_sizes, self.cross_view = network, condition, cross_view
         self.guidance_scale, self.objective = guidance_scale, Flow(shift=shift)
-        self.evaluations: int = 0
-        self.rounds: int = 0
-        self.reports: list[Report] = []
 
     def build(self, facts: Mapping[str, Any]) -> None:
         """Build for the size, the cameras and the words of the data."""
@@ -141,16 +129,6 @@ class SharpIt(Model):
         self.net = MultiViewTransformer(self.sizes, self.condition_sizes.dim, with_words, self.cross_view)
         rays = patch_rays(self.facts.cameras, self.facts.size // self.sizes.patch_size)
         self.register_buffer("rays", rays, persistent=False)
-
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from a model of other words, whose embeddings would mean something else."""
-        if facts.get("words") != self.facts["words"]:
-            raise CheckpointError(
-                "run.init_from knows other words than the data: start from a model of its kind",
-                code="conflict",
-                path="run.init_from",
-                value="words",
-            )
 
     # ---- training ------------------------------------------------------------------------------
 
@@ -170,15 +148,6 @@ class SharpIt(Model):
     def units(self, batch: dict[str, Any]) -> dict[str, int]:
         return {"objects": len(batch["views"])}
 
-    def draw(self, seeds: Sequence[int], shape: tuple[int, ...]) -> tuple[Tensor, Float[Tensor, "b 2"]]:
-        """Return normal noise and two uniform numbers per item, each from its own seed."""
-        noise, uniform = torch.empty(len(seeds), *shape), torch.empty(len(seeds), 2, dtype=torch.float64)
-        for i, seed in enumerate(seeds):
-            generator = torch.Generator().manual_seed(derive_seed(seed, "noise"))
-            noise[i].normal_(generator=generator)
-            uniform[i].uniform_(generator=generator)
-        return noise.to(self.device), uniform.to(self.device)
-
     # ---- sampling ------------------------------------------------------------------------------
 
     def task_of(self, request: ViewRequest) -> Task:
@@ -186,75 +155,13 @@ class SharpIt(Model):
         any_word = self.condition_sizes.text_encoder != "small"
         return read_request(request, self.facts, self.guidance_scale, any_word)
 
-    def synthesize(
-        self,
-        requests: Sequence[ViewRequest],
-        generator: torch.Generator | None = None,
-        on_step: OnStep | None = None,
-    ) -> list[Views]:
-        tasks = [self.task_of(request) for request in requests]
-        seeds = [self.seed_of(request, generator) for request in requests]
-        groups = grouped(range(len(tasks)), lambda index: tasks[index].group)
-        reports: list[Report] = []
-        made: dict[int, Views] = {}
-        # A solver watches the scheduler's tables for changes, which tensors of inference mode do not count.
-        with torch.inference_mode(False), torch.no_grad():
-            chains = [self.chain([tasks[i] for i in members], [seeds[i] for i in members]) for members in groups]
-            progress = Progress(on_step, sum(len(x) * chain.num_steps for chain, x in chains))
-            for members, chain in zip(groups, chains, strict=True):
-                views, report = self.sample(tasks[members[0]], *chain, progress)
-                reports.append(report)
-                made |= dict(zip(members, views, strict=True))
-        self.reports = reports
-        return [made[index] for index in range(len(tasks))]
+    def read_all(self, requests: Sequence[ViewRequest]) -> list[Task]:
+        return [self.task_of(request) for request in requests]
 
-    def sample(
-        self, task: Task, chain: SchedulerRecurrence, x: Float[Tensor, "b v 3 s s"], progress: Progress
-    ) -> tuple[list[Views], Report]:
-        """Run the chain of one group, as its first task asks; return its views and its bill, and count it."""
-        before, share = progress.done, len(x) * chain.num_steps
-        solution = solve_as_asked(
-            chain, x, task.request, on_round=lambda e: progress.to(before + int(e.done * share + 1e-6))
-        )
-        progress.to(before + share)
-        report = solution.report
-        per_row = 1 if task.guidance_scale == 1 else 2
-        self.count(per_row * math.ceil(report.rows / report.num_samples), report.rounds)
-        return [self.shown(views) for views in solution.sample], report
-
-    def shown(self, views: Float[Tensor, "v 3 s s"]) -> Views:
-        """Return what is denoised as pictures."""
-        return Views.of(((views.float() + 1) / 2).clamp(0, 1).cpu().numpy())
-
-    def count(self, evaluations: int, rounds: int) -> None:
-        """Add to the bill; one model may be used from several threads."""
-        with _COUNTING:
-            self.evaluations += evaluations
-            self.rounds += rounds
-
-    def snapshots(self, request: ViewRequest, generator: torch.Generator | None = None) -> Iterator[Views]:
-        """Yield the views after each step of the serial sampler; of a parallel solver, the output alone."""
-        seed = self.seed_of(request, generator)
-        task = self.task_of(request)
-        if request.solver != "serial":
-            yield from self.synthesize([request.model_copy(update={"seed": seed})])
-            return
-        with torch.inference_mode(False), torch.no_grad():
-            chain, x = self.chain([task], [seed])
-            only = torch.zeros(1, dtype=torch.long, device=x.device)
-            chain.restore(chain.begin(only))
-        for step in range(chain.num_steps):
-            with torch.inference_mode(False), torch.no_grad():
-                x = chain.advance(chain.evaluate(x, only + step, only), step, x)
-                finite = bool(x.isfinite().all())
-            if not finite:  # what this raises says where
-                yield from self.synthesize([request.model_copy(update={"seed": seed})])
-                return
-            self.count(1 if task.guidance_scale == 1 else 2, 1)
-            yield self.shown(x[0])
+    def media_of(self, states: Float[Tensor, "b v 3 s s"]) -> list[Views]:
+        return [Views.of(((views.float() + 1) / 2).clamp(0, 1).cpu().numpy()) for views in states]
 
     def chain(self, tasks: Sequence[Task], seeds: Sequence[int]) -> tuple[SchedulerRecurrence, Tensor]:
-        """Return the sampler's chain for tasks of one group, and the states that it begins with."""
         asked = tasks[0].request
         scheduler = make_scheduler(asked.scheduler, asked.num_steps, self.objective, "", clip=True)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -285,20 +192,15 @@ class SharpIt(Model):
         self, x: Float[Tensor, "n v 3 s s"], coarse: Float[Tensor, "n v 3 s s"], time: Tensor, condition: Condition
     ) -> Float[Tensor, "n v 3 s s"]:
         """Return noise − x0 for states at times in [0, 1000], in the sampler's numbers, whatever the weights' are."""
-        with self.layers_as_weights(x.device):
+        with as_weights(next(self.net.parameters())):
             correction = self.net(x, coarse, time.to(x.dtype), condition, self.rays).to(x.dtype)
         return (x - coarse - correction) / (time.to(x.dtype) / 1000).clamp(min=LAST_TIME).view(-1, 1, 1, 1, 1)
 
     def condition_of(self, captions: Sequence[str]) -> Condition:
         """Return the conditions of captions; an empty one is none."""
         none = torch.full((len(captions),), NO_LABEL, device=self.device)
-        with self.layers_as_weights(none.device):
+        with as_weights(next(self.net.parameters())):
             return self.conditioner(none, captions, torch.zeros_like(none, dtype=torch.bool))
-
-    def layers_as_weights(self, device: torch.device) -> AbstractContextManager[Any]:
-        """Let layers compute in the type of their weights where that has 16 bits; nothing else changes."""
-        kind = next(self.net.parameters()).dtype
-        return nullcontext() if kind.itemsize > 2 else torch.autocast(device.type, dtype=kind)
 
     # ---- what is tried: by previews in training, and by the conformance kit ---------------------
 

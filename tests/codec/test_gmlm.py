@@ -316,7 +316,7 @@ def test_one_at_a_time_is_the_whole_network_under_a_causal_mask(model):
             x = block.look(x, memory.keys[:, number], memory.values[:, number], memory.mask)
             near = torch.nn.functional.pad(block.gated(x).mT, (block.depthwise.kernel_size[0] - 1, 0))
             conv = torch.nn.functional.conv1d(near, block.depthwise.weight, block.depthwise.bias, groups=16)
-            x = x + block.mixed(conv.mT)
+            x = x + block.convolved(conv.mT)
             x = block.norm(x + 0.5 * block.after(x))
         log = net.heads(x).unflatten(1, (frames, q)).diagonal(0, 2, 3).mT  # the stream that each position is asked for
     generator = torch.Generator().manual_seed(3)

@@ -263,13 +263,13 @@ def test_an_oft_policy_plans_in_one_evaluation_within_the_percentiles(oft):
 def test_constant_numbers_are_planned_as_themselves(make_policy):
     from counting import COUNTING
     from unisono_control.models.oft import RegressionPolicy
-    from unisono_control.models.sizes import NetworkSizes
+    from unisono_control.models.sizes import LayerSizes
 
     data = Recipe.read("control/oft-tiny", ["--data.environment=counting", "--data.settings={}"]).build_data()
     data.prepare(progress=False)
     facts = data.describe()
     assert facts.environment == COUNTING and facts.action_low == facts.action_high == (1.0, 0.0)
-    sizes = NetworkSizes(dim=8, num_layers=1, num_heads=1)
+    sizes = LayerSizes(dim=8, num_layers=1, num_heads=1)
     for model in (ChunkPolicy(network=sizes), RegressionPolicy(network=sizes)):
         model.build(facts)
         batch = data.collate([data.train_set.item(i, torch.Generator()) for i in range(4)])

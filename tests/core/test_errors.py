@@ -21,6 +21,7 @@ from unisono.errors import (
     RequestError,
     UnisonoError,
     did_you_mean,
+    raised_as,
     shown,
 )
 from unisono.files import Fault
@@ -172,3 +173,19 @@ def test_what_refused_asserts():
     ):
         with pytest.raises(AssertionError):
             wrong()
+
+
+def test_an_error_is_raised_as_another_kind_with_its_fields():
+    with refused(RequestError, "range", "eta", value=3, names="eta=3"), raised_as(RequestError):
+        raise UnisonoError("eta=3 must be in [0, 1]", code="range", path="eta", value=3)
+    with refused(RecipeError, "shape", "codec"), raised_as(RecipeError, "codec"):
+        raise RecipeError("it has 3 levels, not 4", code="shape", path="num_levels")
+
+
+def test_an_error_of_the_kind_and_what_is_no_fault_of_the_user_go_through():
+    program = MissingProgram("no ffmpeg", code="dependency")
+    with pytest.raises(MissingProgram) as caught, raised_as(RequestError):
+        raise program
+    assert caught.value is program
+    with pytest.raises(ZeroDivisionError), raised_as(RequestError):
+        _ = 1 / 0

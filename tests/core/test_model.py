@@ -1,5 +1,6 @@
 """Model: means over all ranks, and the seeds of items."""
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
@@ -7,8 +8,8 @@ import torch
 from rank_mean import LENGTHS, mean_and_gradient, rows
 from refused import refused
 from torch import nn
-from unisono.data import derive_seed
-from unisono.errors import RecipeError, RequestError
+from unisono.data import Facts, derive_seed
+from unisono.errors import CheckpointError, RecipeError, RequestError
 from unisono.model import Model
 from unisono.testing.processes import other_processes
 
@@ -89,3 +90,44 @@ def test_the_seed_of_a_request_is_its_own_or_drawn(given):
     assert (seeds == [11, 11]) is not given and all(0 <= seed < 2**62 for seed in seeds)
     first = Model().request_generator(request, generator)
     assert (first is generator) is given and (given or first.initial_seed() == 11)
+
+
+@dataclass(frozen=True)
+class BeadFacts(Facts):
+    colours: list[str]
+    size: int
+    shine: float | None = None
+
+
+class Beads(Model):
+    Facts = BeadFacts
+    source_facts = ("colours", "shine")
+    roles: ClassVar[dict[str, str]] = {"string": "holds them"}
+
+
+def test_a_source_of_other_facts_is_refused_where_they_give_weights_their_meaning():
+    model = Beads()
+    model.build({"colours": ["red"], "size": 3})
+    model.check_source({"colours": ["red"], "size": 4})
+    with refused(CheckpointError, "conflict", "run.init_from", value="colours", names=["red", "blue"]):
+        model.check_source({"colours": ["blue"], "size": 3})
+    with refused(CheckpointError, "conflict", "run.init_from", value="shine"):
+        model.check_source({"colours": ["red"], "size": 3, "shine": 0.5})
+    Model().check_source({"colours": ["blue"]})
+
+
+def test_a_components_sizes_are_the_models():
+    model = Beads()
+    model.check_agreement("string", {"size": (3, 3)})
+    with refused(RecipeError, "conflict", "model.knots", value=2, names=["string", "5"]):
+        model.check_agreement("string", {"size": (3, 3), "knots": (2, 5)})
+
+
+def test_numbers_of_items_are_of_their_seeds_and_purposes():
+    model = Beads()
+    drawn = model.uniform(list(range(4000)), "a")
+    assert torch.equal(drawn[7:9], model.uniform([7, 8], "a"))
+    assert not (drawn == model.uniform(list(range(4000)), "b")).any()
+    # Means and quarters of 4,000 numbers: five standard deviations.
+    assert drawn.min() >= 0 and drawn.max() <= 1 and abs(drawn.mean() - 0.5) < 5 / (12 * 4000) ** 0.5
+    assert abs((drawn < 0.25).double().mean() - 0.25) < 5 * (0.25 * 0.75 / 4000) ** 0.5

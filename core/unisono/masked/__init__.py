@@ -27,7 +27,15 @@ from unisono.masked.presets.general import by_rank, choose_then_draw, one_pass, 
 from unisono.masked.presets.images import arpg, halton, locality, maskgit, token_critic
 from unisono.masked.presets.in_time import halton_in_time, mmm, momask
 from unisono.masked.presets.registry import PRESETS, Preset, make_strategy, with_draw, with_guidance
-from unisono.masked.presets.requested import Samplers
+from unisono.masked.presets.requested import (
+    ChoiceTemperatureField,
+    Samplers,
+    TemperatureField,
+    TopKField,
+    TopPField,
+    check_sampler,
+    knobs_of,
+)
 from unisono.masked.presets.sound import group_ipd, maskgct, soundstorm, vampnet
 from unisono.masked.presets.text import (
     block_diffusion,
@@ -138,6 +146,7 @@ __all__ = [
     "Canvas",
     "Categorical",
     "Chain",
+    "ChoiceTemperatureField",
     "ClassifierFree",
     "Compact",
     "Complementary",
@@ -205,8 +214,11 @@ __all__ = [
     "Strategy",
     "Suppress",
     "Temperature",
+    "TemperatureField",
     "Threshold",
     "TopK",
+    "TopKField",
+    "TopPField",
     "TopTokens",
     "Typical",
     "Unconditional",
@@ -216,6 +228,7 @@ __all__ = [
     "block_causal",
     "block_diffusion",
     "by_rank",
+    "check_sampler",
     "choose_then_draw",
     "corruption_for",
     "cosine",
@@ -236,6 +249,7 @@ __all__ = [
     "halton_order",
     "in_step",
     "kl_stable",
+    "knobs_of",
     "left_to_right",
     "linear",
     "llada",

@@ -16,6 +16,7 @@ Shapes: b batch, n positions, q streams of tokens, l = n · q places of a canvas
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
@@ -29,6 +30,8 @@ from unisono.masked.run.decode import decode, steps
 from unisono.masked.run.handle import Handle, at_sites
 from unisono.masked.run.windows import in_step
 from unisono.masked.strategy import Strategy
+from unisono.masked.training.corrupt import Corrupted
+from unisono.masked.training.losses import masked_cross_entropy
 from unisono.model import Model, OnStep
 
 
@@ -58,6 +61,35 @@ class Window(Protocol):
 
     @property
     def known(self) -> Bool[Tensor, "n q"]: ...
+
+
+@dataclass(frozen=True)
+class TaskWindow:
+    """A window of a task that keeps its tokens in one place: positions [start, stop) of ``task.tokens`` [n, q].
+
+    ``task`` has ``tokens``, ``known`` and ``request`` as well; what was filled is to be written to the first two.
+    """
+
+    task: Any
+    start: int
+    stop: int
+    seed: int
+    kind: tuple[Any, ...]
+
+    @property
+    def request(self) -> Any:
+        """Whose it is."""
+        return self.task.request
+
+    @property
+    def tokens(self) -> Int[Tensor, "n q"]:
+        """The task's tokens here; where they are not known they are not read."""
+        return self.task.tokens[self.start : self.stop]
+
+    @property
+    def known(self) -> Bool[Tensor, "n q"]:
+        """Where they are given, or filled by a window before this one."""
+        return self.task.known[self.start : self.stop]
 
 
 W = TypeVar("W", bound=Window)
@@ -100,7 +132,7 @@ class Filling(Generic[W]):
         self.model, self.windows = model, list(windows)
         self.canvas = model.canvas_of(self.windows)
         network = model.denoiser(self.windows, self.canvas)
-        self.strategy = model.strategy(self.windows[0].request, self.canvas, network)
+        self.strategy = model.strategy_for(self.windows, self.canvas, network)
         self.handle = Handle(network)
 
     def run(self, on_canvas: Callable[[Canvas], None] | None = None, executor: Any = None) -> Canvas:
@@ -160,6 +192,12 @@ class MaskedModel(Model):
         """Return how a request's windows are decoded: `unisono.masked.make_strategy` with the request's knobs."""
         raise TypeError(f"{type(self).__name__} defines no strategy()")
 
+    def strategy_for(self, windows: Sequence[Any], canvas: Canvas, network: Any) -> Strategy:
+        """Return how windows of one kind are decoded, where that depends on more than their request: on the network
+        that guidance leads away from, on a critic, on orders of their own. By default as the first one's request says.
+        """
+        return self.strategy(windows[0].request, canvas, network)
+
     def filling(self, windows: Sequence[Any]) -> Filling[Any]:
         """Return windows of one kind as one decoding."""
         return Filling(self, windows)
@@ -191,6 +229,16 @@ class MaskedModel(Model):
         streams = windows[0].tokens.shape[1]
         lengths = torch.tensor(sizes, device=self.device) * streams
         return Canvas.blank(layout, [w.seed for w in windows], lengths, self.device).freeze(tokens, known)
+
+    def hidden_losses(
+        self, logits: Float[Tensor, "b l v"], corrupted: Corrupted, label_smoothing: float = 0.0
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Return the mean cross-entropy of what a corruption hid, and the share that is likeliest already, over all
+        ranks (`Model.global_mean`). What weighs 0 does not count; other weights multiply a place's cross-entropy."""
+        logits, wanted = logits.float(), corrupted.weights > 0
+        loss = masked_cross_entropy(logits, corrupted, label_smoothing, "none")
+        right = (logits.argmax(-1) == corrupted.targets).float()
+        return self.global_mean(loss, wanted), self.global_mean(right, wanted).detach()
 
     def count_evaluations(self, handle: Handle, canvas: Canvas) -> None:
         """Put a decoding on the model's bill."""

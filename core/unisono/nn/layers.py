@@ -1,6 +1,16 @@
-"""Layers: which linear layers of a model are hidden ones, told by where they stand."""
+"""Layers: which linear layers of a model are hidden ones, told by where they stand; the type that layers compute in."""
 
-from torch import nn
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def as_weights(weight: Tensor) -> AbstractContextManager[Any]:
+    """Let layers compute in the type of their weights, ``weight`` one of them, where that has 16 bits; nothing else
+    changes, so that what is added or multiplied beside them stays in its own type."""
+    return nullcontext() if weight.dtype.itemsize > 2 else torch.autocast(weight.device.type, dtype=weight.dtype)
 
 
 def hidden_layers(model: nn.Module) -> list[str]:

@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 import torch
 from unisono.data import Audit, DataModule, Drop, cache_root, collate_items, prepare_features
 from unisono.data.folder import CacheError, written_aside
-from unisono.errors import DataError, RequestError
+from unisono.errors import DataError, RequestError, raised_as
 from unisono.files import (
     Fault,
     composed,
@@ -242,10 +242,8 @@ def _known_symbols(path: Path) -> dict[str, tuple[list[str], list[int]]]:
 
 def make_front_end(name: str, language: str) -> FrontEnd:
     """Make a front end for a corpus; an unknown language is a ``DataError``."""
-    try:
+    with raised_as(DataError):
         return front_end(name, language)
-    except RequestError as error:
-        raise DataError(str(error), code=error.code, path=error.path, value=error.value) from None
 
 
 def pronouncing(reader: FrontEnd, options: PronunciationOptions) -> FrontEnd:

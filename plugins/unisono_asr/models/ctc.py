@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
-from unisono.errors import CheckpointError, RequestError
+from unisono.errors import RequestError
 from unisono_sound.corpus import level
 from unisono_sound.encoder import Adapt, Features, FeatureSpec, check_layer
 from unisono_sound.signal import LogMel, resample
@@ -38,6 +38,7 @@ class CTC(Hearing):
     """
 
     salt: ClassVar[str] = "asr"
+    source_facts: ClassVar[tuple[str, ...]] = ("units", "mel_spec")
     mel_mean: Tensor
     mel_std: Tensor
 
@@ -61,16 +62,6 @@ class CTC(Hearing):
         self.register_buffer("mel_std", torch.tensor(std).clamp(min=1e-3), persistent=False)
         self.encoder = Encoder(spec.n_mels, self.encoder_sizes)
         self.to_units = nn.Linear(self.encoder_sizes.dim, len(self.facts.units))
-
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from a recogniser of other units or another mel spectrogram."""
-        for name in ("units", "mel_spec"):
-            if facts.get(name) != self.facts[name]:
-                message = (
-                    f"run.init_from has {name}={facts.get(name)!s:.80}, the data has {self.facts[name]!s:.80}: "
-                    "prepare the data with the same units and mel spectrogram"
-                )
-                raise CheckpointError(message, code="conflict", path="run.init_from", value=name)
 
     # ---- the network ---------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 from unisono.errors import RecipeError
+from unisono.nn.conformer import FeedForward
 
 from unisono_asr.networks.attention import RelativeAttention
 from unisono_asr.networks.convolution import ConvolutionalGate, Past
@@ -162,20 +162,6 @@ class EBranchformer(Branchformer):
         x = x + 0.5 * self.before(x)
         x = x + self.branches(x, mask, places, seen, past)
         return self.norm(x + 0.5 * self.behind(x))
-
-
-class FeedForward(nn.Module):
-    """LayerNorm ─ Linear ─ Swish ─ Linear."""
-
-    def __init__(self, dim: int, hidden_dim: int, dropout: float):
-        super().__init__()
-        self.norm = nn.LayerNorm(dim)
-        self.inside = nn.Linear(dim, hidden_dim)
-        self.out = nn.Linear(hidden_dim, dim)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
-        return self.dropout(self.out(self.dropout(F.silu(self.inside(self.norm(x))))))
 
 
 BLOCKS = {"branchformer": Branchformer, "e-branchformer": EBranchformer}

@@ -29,7 +29,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.batching import Progress, grouped
-from unisono.errors import CheckpointError, DataError, RequestError
+from unisono.errors import DataError, RequestError
 from unisono.graphs import Graphs
 from unisono.media import Audio
 from unisono.model import OnStep
@@ -131,6 +131,7 @@ class Codec(Adversarial):
     Media: ClassVar[type[Audio]] = Audio
     Facts: ClassVar[type[AudioFacts]] = AudioFacts
     facts: AudioFacts
+    source_facts: ClassVar[tuple[str, ...]] = ("mel_spec",)
     text_field: ClassVar[str] = "audio"
     pipeline_tag: ClassVar[str] = "audio-to-audio"
     deterministic: ClassVar[bool] = True
@@ -166,15 +167,6 @@ class Codec(Adversarial):
         """Read the sample rate of ``facts.mel_spec``; the subclass builds the networks."""
         super().build(facts)
         self.sample_rate = self.facts.mel_spec.sample_rate
-
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from a codec or vocoder of another mel spectrogram or sample rate."""
-        if facts.get("mel_spec") != self.facts["mel_spec"]:
-            message = (
-                f"run.init_from knows the mels {facts.get('mel_spec')}, the data has {self.facts['mel_spec']}: "
-                "prepare the data likewise"
-            )
-            raise CheckpointError(message, code="conflict", path="run.init_from", value="mel_spec")
 
     # ---- as a codec ----------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
-from unisono.errors import CheckpointError, RequestError
+from unisono.errors import RequestError
 from unisono.media import Audio
 from unisono.model import Model, OnStep
 from unisono.request import Request, file_of
@@ -34,6 +34,7 @@ class Vocoder(Model):
     Media: ClassVar[type[Audio]] = Audio
     Facts: ClassVar[type[AudioFacts]] = AudioFacts
     facts: AudioFacts
+    source_facts: ClassVar[tuple[str, ...]] = ("mel_spec",)
     net: Any
     """The network; open, so that each vocoder states its own kind. ``stream`` is its own."""
     text_field: ClassVar[str] = "audio"
@@ -66,15 +67,6 @@ class Vocoder(Model):
         super().build(facts)
         self.mel_spec = self.facts.mel_spec
         self.log_mel = LogMel(self.mel_spec)
-
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from a vocoder of another mel spectrogram."""
-        its = facts.get("mel_spec")
-        if its != self.facts["mel_spec"]:
-            message = (
-                f"run.init_from speaks mels of {its}, the data has {self.facts['mel_spec']}: prepare the data likewise"
-            )
-            raise CheckpointError(message, code="conflict", path="run.init_from", value="mel_spec")
 
     # ---- as a vocoder --------------------------------------------------------------------------
 

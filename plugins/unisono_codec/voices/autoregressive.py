@@ -68,7 +68,7 @@ class LeftToRight:
             near = torch.cat([self.near[number], block.gated(x).mT], -1)
             self.near[number] = near[..., 1:]
             conv = block.depthwise
-            x = x + block.mixed(F.conv1d(near, conv.weight, conv.bias, groups=conv.groups).mT)
+            x = x + block.convolved(F.conv1d(near, conv.weight, conv.bias, groups=conv.groups).mT)
             x = block.norm(x + 0.5 * block.after(x))
         self.place += 1
         return x[:, 0]

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 from unisono import Audio
-from unisono.errors import CheckpointError, RecipeError, UnisonoError
+from unisono.errors import RecipeError, raised_as
 from unisono.masked import Plan, PlanMasking, Scheduled
 from unisono.masked.model import MaskedModel
 from unisono.masked.training.corrupt import Corrupted
@@ -32,6 +32,7 @@ class TokenModel(MaskedModel):
     Media: ClassVar[type[Audio]] = Audio
     Facts: ClassVar[type[TokenFacts]] = TokenFacts
     facts: TokenFacts
+    source_facts: ClassVar[tuple[str, ...]] = ("symbols", "semantic", "codec")
     roles: ClassVar[dict[str, str]] = {"codec": "turns sound into tokens and back"}
     component_kinds: ClassVar[dict[str, Any]] = {"codec": Codec}
 
@@ -57,16 +58,6 @@ class TokenModel(MaskedModel):
             raise RecipeError(message, code="shape", path=f"model.{name}", value=len(weights))
         return PlanMasking(Plan(Scheduled((1,) * num_sets)), weights)
 
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from a model of other symbols, semantic tokens or codes."""
-        for name in ("symbols", "semantic", "codec"):
-            if facts.get(name) != self.facts[name]:
-                message = (
-                    f"run.init_from has {name}={facts.get(name)!s:.80}, the data has {self.facts[name]!s:.80}: "
-                    "prepare the data with the same codec, provider and front end"
-                )
-                raise CheckpointError(message, code="conflict", path="run.init_from", value=name)
-
     # ---- the codec -----------------------------------------------------------------------------
 
     @property
@@ -78,10 +69,8 @@ class TokenModel(MaskedModel):
         """Take the codec whose codes were learnt; raises ``RecipeError`` for another one."""
         self.check_component(role, component)
         if role == "codec":
-            try:
+            with raised_as(RecipeError, role):
                 check_codec(component, self.facts.codec)
-            except UnisonoError as error:
-                raise RecipeError(str(error), code=error.code, path=role, value=error.value) from None
         super().attach(role, component)
 
     # ---- training ------------------------------------------------------------------------------

@@ -19,11 +19,11 @@ from torch import Tensor
 from unisono import Model
 from unisono.errors import CheckpointError
 from unisono.model import OnStep
+from unisono.nn.swiglu import LayerSizes
 
 from unisono_control.demonstrations.facts import ControlFacts
 from unisono_control.models.bins import ActionBins
 from unisono_control.models.observing import ObservationEncoder
-from unisono_control.models.sizes import NetworkSizes
 from unisono_control.models.transformer import Transformer
 from unisono_control.playing.episode import Episode
 from unisono_control.playing.play import Moment, Plan, play
@@ -63,7 +63,7 @@ class Policy(Model):
     salt: ClassVar[str] = "control"
     mark: Tensor
 
-    def __init__(self, *, network: NetworkSizes = NetworkSizes()):  # noqa: B008
+    def __init__(self, *, network: LayerSizes = LayerSizes()):  # noqa: B008
         super().__init__()
         self.sizes = network
         self.evaluations: int = 0

@@ -21,9 +21,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from unisono.nn.modules import Modules
+from unisono.nn.swiglu import LayerSizes
 
 from unisono_control.models.base import Policy
-from unisono_control.models.sizes import NetworkSizes
 from unisono_control.playing.play import Moment, Plan
 
 
@@ -35,7 +35,7 @@ class RegressionPolicy(Policy):
         head_blocks: residual blocks of the head; 2 as published.
     """
 
-    def __init__(self, *, network: NetworkSizes = NetworkSizes(), head_blocks: int = 2):  # noqa: B008
+    def __init__(self, *, network: LayerSizes = LayerSizes(), head_blocks: int = 2):  # noqa: B008
         super().__init__(network=network)
         self.head_blocks = head_blocks
 

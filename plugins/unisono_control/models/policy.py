@@ -21,11 +21,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.data import derive_seed
-from unisono.errors import RecipeError, RequestError, UnisonoError
+from unisono.errors import RecipeError, RequestError, raised_as
+from unisono.nn.swiglu import LayerSizes
 from unisono.verify import KVCache, decode
 
 from unisono_control.models.base import Policy
-from unisono_control.models.sizes import NetworkSizes
 from unisono_control.models.transformer import prefix_mask
 from unisono_control.playing.decoding import method_of
 from unisono_control.playing.play import Moment, Plan
@@ -42,7 +42,7 @@ class ChunkPolicy(Policy):
 
     Request: ClassVar[type[ChunkRequest]] = ChunkRequest
 
-    def __init__(self, *, network: NetworkSizes = NetworkSizes(), bins: int = 64):  # noqa: B008
+    def __init__(self, *, network: LayerSizes = LayerSizes(), bins: int = 64):  # noqa: B008
         super().__init__(network=network)
         if not 2 <= bins <= 4096:
             raise RecipeError(f"model.bins={bins} must be from 2 to 4096", code="range", path="model.bins", value=bins)
@@ -92,7 +92,7 @@ class ChunkPolicy(Policy):
             num_draft=request.num_draft,
         )
         network: Any = ChunkNetwork(self, prefix)  # reads a KVCache, while a network in general reads any
-        try:
+        with raised_as(RequestError):
             out = decode(
                 network,
                 prompt,
@@ -102,8 +102,6 @@ class ChunkPolicy(Policy):
                 temperature=request.temperature,
                 cache=lambda rows: KVCache(rows, device),
             )
-        except UnisonoError as error:
-            raise RequestError(str(error), code=error.code, path=error.path, value=error.value) from error
         self.evaluations += out.nfe
         self.rounds += out.nfe
         self.positions += out.positions

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from unisono.nn.conformer import FeedForward, GatedConvolution
 from unisono.nn.modules import Modules
 
-from unisono_convert.networks.conformer import ConformerSizes, FeedForward, GatedConvolution
+from unisono_convert.networks.conformer import ConformerSizes
 from unisono_convert.networks.pooling import unpooled
 from unisono_convert.networks.styled import AttentionWeights, NonlinearAttention, SharedAttention
 

@@ -33,10 +33,11 @@ from unisono.errors import RecipeError
 from unisono.masked import Memory, Part
 from unisono.nn.attention import attend
 from unisono.nn.condition import Condition
+from unisono.nn.layers import as_weights
 from unisono.nn.modules import Modules
 
 from unisono_image.anyorder.front import Front
-from unisono_image.anyorder.parts import as_weights, asked_of, known_of, sight
+from unisono_image.anyorder.parts import asked_of, known_of, sight
 from unisono_image.anyorder.two_pass import STD, both
 from unisono_image.models.maskgit_sizes import check_range
 

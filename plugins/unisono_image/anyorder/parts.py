@@ -6,9 +6,7 @@ position. Here they are told apart, and it is said who sees whom among the known
 Shapes: b batch, k computed positions, m of one kind, l positions of the canvas, d channels. Masks: True = keep.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Int, Shaped
@@ -59,11 +57,6 @@ def sight(known: Chosen, memory: Memory, one_by_one: bool) -> tuple[Bool[Tensor,
     before = memory.valid[:, None] & (kept[:, None] <= mine[:, :, None])
     beside = known.live[:, None] & (mine[:, None] <= mine[:, :, None])
     return before, beside
-
-
-def as_weights(weight: Tensor) -> AbstractContextManager[Any]:
-    """Let layers compute in the type of their weights where that has 16 bits; nothing else changes."""
-    return nullcontext() if weight.dtype.itemsize > 2 else torch.autocast(weight.device.type, dtype=weight.dtype)
 
 
 def _chosen(part: Part, where: Bool[Tensor, "b k"]) -> Chosen:

@@ -33,8 +33,8 @@ from unisono_image.anyorder.decoding import Growing
 from unisono_image.anyorder.two_pass import TwoPass, TwoPassSizes, View
 from unisono_image.models.ordered import OrderedGenerator
 from unisono_image.models.token_painting import Painting
-from unisono_image.models.token_request import DECODING_FIELDS, TokenRequest
-from unisono_image.models.token_sampling import strategy_of
+from unisono_image.models.token_request import TokenRequest
+from unisono_image.models.token_sampling import DECODING_FIELDS, strategy_of
 
 
 class ARPGRequest(TokenRequest):
@@ -96,7 +96,7 @@ class ARPG(OrderedGenerator):
         condition = self.condition_of([w.label for w in windows], [w.caption for w in windows])
         return self.network_of(condition, windows[0].request.same_step == "causal")
 
-    def strategy_of(self, windows: Sequence[Painting], canvas: Canvas) -> Strategy:
+    def strategy_for(self, windows: Sequence[Painting], canvas: Canvas, network: Any) -> Strategy:
         request, away = windows[0].request, None
         if request.guidance:
             away = self.network_of(self.away_from(windows), request.same_step == "causal")

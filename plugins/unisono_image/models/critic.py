@@ -159,7 +159,7 @@ class Critic(TokenModel):
         generator = self.component("generator")
         layout = self.layout(self.num_tokens)
         blank = Canvas.blank(layout, seeds, device=tokens.device)
-        real = masked_by(self.objective.masking, blank, tokens, self.drawn(seeds, "masked")).canvas.known
+        real = masked_by(self.objective.masking, blank, tokens, self.uniform(seeds, "masked")).canvas.known
         own = [derive_seed(seed, "draft") for seed in seeds]
         forget = self.forgotten(seeds)
         labels = torch.where(forget, NO_LABEL, batch["label"]).tolist()
@@ -232,16 +232,8 @@ class CriticNet(nn.Module):
 
 def check_same_tokens(model: TokenModel, component: TokenModel, role: str) -> None:
     """Raise ``RecipeError`` unless a component is of the same tokens, classes and words as a model."""
-    for name in ("num_codes", "grid"):
-        mine, its = getattr(model, name), getattr(component, name)
-        if mine != its:
-            mine, its = (value[0] if isinstance(value, tuple) else value for value in (mine, its))
-            raise RecipeError(
-                f"model.{name}={mine}, the {role} has {its}: set model.{name} to {its}",
-                code="conflict",
-                path=f"model.{name}",
-                value=mine,
-            )
+    sizes = {"num_codes": (model.num_codes, component.num_codes), "grid": (model.grid[0], component.grid[0])}
+    model.check_agreement(role, sizes)
     for name in ("classes", "words", "size"):
         if component.facts[name] != model.facts[name]:
             raise RecipeError(

@@ -13,17 +13,13 @@ Shapes: b batch, n rows of the network, c channels, h w height and width of what
 """
 
 import math
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from unisono import Image, Model
-from unisono.batching import Progress, grouped
-from unisono.data import derive_seed
+from unisono import Image
 from unisono.diffusion import (
     EDM,
     ClassifierFree,
@@ -31,40 +27,34 @@ from unisono.diffusion import (
     Flow,
     NetworkDenoiser,
     Objective,
-    Report,
     SchedulerRecurrence,
     denoising_loss,
     forgotten,
 )
-from unisono.diffusion.named import solve_as_asked
+from unisono.diffusion.model import DiffusionModel
 from unisono.diffusion.schedulers import first_step, make_scheduler, noised
-from unisono.errors import CheckpointError, RecipeError, RequestError
-from unisono.model import OnStep
+from unisono.errors import RecipeError, RequestError
 from unisono.nn.condition import NO_LABEL, Condition, Conditioner, ConditionSizes
+from unisono.nn.layers import as_weights
 
 from unisono_image.corpus.facts import ImageFacts
 from unisono_image.models.classifier import ImageClassifier
 from unisono_image.models.sizes import ObjectiveSpec
 from unisono_image.models.vae import VAE
-from unisono_image.models.views import views_of
 from unisono_image.request import ImageRequest, Task, read_request
 
-_COUNTING = threading.Lock()
 
-
-class ImageGenerator(Model):
+class ImageGenerator(DiffusionModel):
     """The base of ``image/dit`` and ``image/unet``, which give it a network.
 
     Attributes:
-        evaluations: of the network so far, per picture; guidance counts twice.
-        rounds: batched evaluations so far; serial sampling takes one per step.
-        reports: of the last call, one for each group of requests that were sampled together.
         multiple: what height and width must be multiples of.
     """
 
     Media: ClassVar[type[Image]] = Image
     Facts: ClassVar[type[ImageFacts]] = ImageFacts
     facts: ImageFacts
+    source_facts: ClassVar[tuple[str, ...]] = ("classes", "words")
     Request: ClassVar[type[ImageRequest]] = ImageRequest
     text_field: ClassVar[str] = "prompt"
     choices: ClassVar[dict[str, str]] = {"label": "classes"}
@@ -129,9 +119,6 @@ class ImageGenerator(Model):
         self.objective: Objective = make_objective(
             objective.name, objective.schedule, objective.min_snr, objective.shift, objective.sigma_data
         )
-        self.evaluations: int = 0
-        self.rounds: int = 0
-        self.reports: list[Report] = []
 
     def build(self, facts: Mapping[str, Any]) -> None:
         """Build for the classes and words of the data."""
@@ -155,17 +142,6 @@ class ImageGenerator(Model):
     ) -> Float[Tensor, "n c h w"]:
         """Return the network's output, as the objective defines it; no row depends on another."""
         raise TypeError(f"{type(self).__name__} defines no denoise()")
-
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from a model of other classes or words, whose embeddings would mean something else."""
-        for name in ("classes", "words"):
-            if facts.get(name) != self.facts[name]:
-                raise CheckpointError(
-                    f"run.init_from knows other {name} than the data: start from a model of its kind",
-                    code="conflict",
-                    path="run.init_from",
-                    value=name,
-                )
 
     # ---- latents -------------------------------------------------------------------------------
 
@@ -228,72 +204,21 @@ class ImageGenerator(Model):
     def units(self, batch: dict[str, Any]) -> dict[str, int]:
         return {"images": len(batch["image"])}
 
-    def draw(
-        self, seeds: Sequence[int], shape: tuple[int, ...], purpose: str = "noise"
-    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b 2"]]:
-        """Return normal noise and two uniform numbers per item, each from its own seed."""
-        noise, uniform = torch.empty(len(seeds), *shape), torch.empty(len(seeds), 2, dtype=torch.float64)
-        for i, seed in enumerate(seeds):
-            generator = torch.Generator().manual_seed(derive_seed(seed, purpose))
-            noise[i].normal_(generator=generator)
-            uniform[i].uniform_(generator=generator)
-        return noise.to(self.device), uniform.to(self.device)
-
     # ---- sampling ------------------------------------------------------------------------------
 
-    def synthesize(
-        self,
-        requests: Sequence[ImageRequest],
-        generator: torch.Generator | None = None,
-        on_step: OnStep | None = None,
-    ) -> list[Image]:
+    def read_all(self, requests: Sequence[ImageRequest]) -> list[Task]:
         tasks = [read_request(self, request) for request in requests]
         if self.latent:
             self.component("vae")  # raises before anything is computed
-        seeds = [self.seed_of(request, generator) for request in requests]
-        groups = grouped(range(len(tasks)), lambda index: tasks[index].group)
-        reports: list[Report] = []
-        made: dict[int, Image] = {}
-        # A solver watches the scheduler's tables for changes, which tensors of inference mode do not count.
-        with torch.inference_mode(False), torch.no_grad():
-            chains = [self.chain([tasks[i] for i in members], [seeds[i] for i in members]) for members in groups]
-            progress = Progress(on_step, sum(len(x) * chain.num_steps for chain, x in chains))
-            for members, chain in zip(groups, chains, strict=True):
-                pictures, report = self.sample(tasks[members[0]], *chain, progress)
-                reports.append(report)
-                made |= dict(zip(members, pictures, strict=True))
-        self.reports = reports
-        return [made[index] for index in range(len(tasks))]
+        return tasks
 
-    def sample(
-        self, task: Task, chain: SchedulerRecurrence, x: Float[Tensor, "b c h w"], progress: Progress
-    ) -> tuple[list[Image], Report]:
-        """Run the chain of one group, as its first task asks; return its pictures and its bill, and count it."""
-        before, share = progress.done, len(x) * chain.num_steps
-        solution = solve_as_asked(
-            chain, x, task.request, on_round=lambda e: progress.to(before + int(e.done * share + 1e-6))
-        )
-        progress.to(before + share)
-        report = solution.report
-        per_row = 1 if task.guidance_scale == 1 else 2
-        self.count(per_row * math.ceil(report.rows / report.num_samples), report.rounds)
-        pictures = ((self.decode(solution.sample).float() + 1) / 2).clamp(0, 1).cpu().numpy()
-        return [Image(picture) for picture in pictures], report
-
-    def count(self, evaluations: int, rounds: int) -> None:
-        """Add to the bill; one model may be used from several threads."""
-        with _COUNTING:
-            self.evaluations += evaluations
-            self.rounds += rounds
-
-    def snapshots(self, request: ImageRequest, generator: torch.Generator | None = None) -> Iterator[Image]:
-        """Yield the picture after each step of the serial sampler; of a parallel solver, the output alone."""
-        yield from views_of(self, request, self.seed_of(request, generator))
+    def media_of(self, states: Float[Tensor, "b c h w"]) -> list[Image]:
+        pictures = ((self.decode(states).float() + 1) / 2).clamp(0, 1).cpu().numpy()
+        return [Image(picture) for picture in pictures]
 
     def chain(
         self, tasks: Sequence[Task], seeds: Sequence[int]
     ) -> tuple[SchedulerRecurrence, Float[Tensor, "b c h w"]]:
-        """Return the sampler's chain for tasks of one group, and the states that it begins with."""
         first_task, asked = tasks[0], tasks[0].request
         scheduler = make_scheduler(
             asked.scheduler, asked.num_steps, self.objective, self.schedule, clip=not self.latent
@@ -335,17 +260,12 @@ class ImageGenerator(Model):
 
         Times and noise levels of 16 bits would be other ones, so that only the layers compute in the weights' type.
         """
-        with self.layers_as_weights(x.device):
+        with as_weights(next(self.net.parameters())):
             return self.denoise(x, time.to(x.dtype), condition).to(x.dtype)
-
-    def layers_as_weights(self, device: torch.device) -> AbstractContextManager[Any]:
-        """Let layers compute in the type of their weights where that has 16 bits; nothing else changes."""
-        kind = next(self.net.parameters()).dtype
-        return nullcontext() if kind.itemsize > 2 else torch.autocast(device.type, dtype=kind)
 
     def condition_of(self, labels: Int[Tensor, " b"], captions: Sequence[str]) -> Condition:
         """Return the conditions of a batch; a label of −1 and an empty caption are none."""
-        with self.layers_as_weights(labels.device):
+        with as_weights(next(self.net.parameters())):
             return self.conditioner(labels, captions, torch.zeros_like(labels, dtype=torch.bool))
 
     def denoiser(self) -> NetworkDenoiser:

@@ -24,8 +24,8 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from unisono.errors import RequestError, UnisonoError, did_you_mean
-from unisono.masked import Cached, Canvas, ClassifierFree, QueryOnly, Strategy, with_draw
+from unisono.errors import RequestError, raised_as
+from unisono.masked import Cached, Canvas, ClassifierFree, QueryOnly, Strategy, check_sampler, with_draw
 from unisono.nn.condition import Condition, ConditionSizes
 
 from unisono_image.anyorder.decoding import Growing, in_groups
@@ -117,7 +117,7 @@ class LPD(OrderedGenerator):
     def logits_in(
         self, tokens: Int[Tensor, "b n"], condition: Condition, order: Int[Tensor, "b n"], seeds: Sequence[int]
     ) -> Float[Tensor, "b n v"]:
-        drawn = self.drawn(seeds, "sizes") * len(self.cuts)
+        drawn = self.uniform(seeds, "sizes") * len(self.cuts)
         return self.net(tokens, condition, order, self.cuts[drawn.long().clamp_max(len(self.cuts) - 1)])
 
     def logits_one_by_one(
@@ -129,13 +129,7 @@ class LPD(OrderedGenerator):
     # ---- drawing -------------------------------------------------------------------------------
 
     def check_sampling(self, request: Any) -> None:
-        if request.sampler not in SAMPLERS:
-            raise RequestError(
-                f"unknown sampler {request.sampler!r}{did_you_mean(str(request.sampler), SAMPLERS)}",
-                code="unknown",
-                path="sampler",
-                value=request.sampler,
-            )
+        check_sampler(request.sampler, SAMPLERS)
         for name in ("choice_temperature", "schedule"):
             if getattr(request, name) is not None:
                 raise RequestError(
@@ -167,7 +161,7 @@ class LPD(OrderedGenerator):
         condition = self.condition_of([w.label for w in windows], [w.caption for w in windows])
         return self.network_in(condition, self.groups_of(windows)[0])
 
-    def strategy_of(self, windows: Sequence[Painting], canvas: Canvas) -> Strategy:
+    def strategy_for(self, windows: Sequence[Painting], canvas: Canvas, network: Any) -> Strategy:
         request = windows[0].request
         groups, rank = self.groups_of(windows)
         guide = None
@@ -181,7 +175,5 @@ class LPD(OrderedGenerator):
     @staticmethod
     def drawn_by(request: Any, strategy: Strategy) -> Strategy:
         """Return the strategy with a request's draw; raises ``RequestError`` for what does not go together."""
-        try:
+        with raised_as(RequestError):
             return with_draw(strategy, temperature=request.temperature, top_k=request.top_k, top_p=request.top_p)
-        except UnisonoError as error:
-            raise RequestError(str(error), code=error.code, path=error.path, value=error.value) from None

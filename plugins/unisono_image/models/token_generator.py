@@ -16,7 +16,7 @@ Shapes: b batch, n tokens of a picture, v codes, y x pixels. Masks are True wher
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,18 +25,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from unisono import Image, Model
 from unisono.batching import Progress
-from unisono.data import derive_seed
-from unisono.errors import CheckpointError, RecipeError
-from unisono.masked import Canvas, Handle, Layout, Strategy
-from unisono.masked.model import Filling, MaskedModel, StreamNetwork
+from unisono.errors import RecipeError
+from unisono.masked import Canvas, Layout, Strategy
+from unisono.masked.model import MaskedModel, StreamNetwork
 from unisono.nn.condition import NO_LABEL, Condition, Conditioner, ConditionSizes
+from unisono.nn.layers import as_weights
 
 from unisono_image.corpus.facts import ImageFacts
 from unisono_image.models.classifier import ImageClassifier
 from unisono_image.models.maskgit_sizes import check_range
 from unisono_image.models.token_painting import Painting
-from unisono_image.models.token_request import DECODING_FIELDS, TokenRequest, read_token_request
-from unisono_image.models.token_sampling import SAMPLERS, check_sampling, strategy_of
+from unisono_image.models.token_request import TokenRequest, read_token_request
+from unisono_image.models.token_sampling import DECODING_FIELDS, SAMPLERS, check_sampling, strategy_of
 from unisono_image.models.token_store import PictureTokens
 from unisono_image.models.tokenizer import Tokenizer
 
@@ -54,6 +54,7 @@ class TokenModel(Model):
     roles: ClassVar[dict[str, str]] = {"tokenizer": "turns pictures into tokens and back"}
     component_kinds: ClassVar[dict[str, Any]] = {"tokenizer": Tokenizer}
     builtin_components: ClassVar[dict[str, str]] = {"untrained": "unisono_image.models.untrained:tokenizer"}
+    source_facts: ClassVar[tuple[str, ...]] = ("classes", "words")
 
     def __init__(self, *, num_codes: int, grid: int, condition: ConditionSizes):
         super().__init__()
@@ -104,17 +105,6 @@ class TokenModel(Model):
         """
         raise TypeError(f"{type(self).__name__} defines no token_losses()")
 
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from a model of other classes or words, whose embeddings would mean something else."""
-        for name in ("classes", "words"):
-            if facts.get(name) != self.facts[name]:
-                raise CheckpointError(
-                    f"run.init_from knows other {name} than the data: start from a model of its kind",
-                    code="conflict",
-                    path="run.init_from",
-                    value=name,
-                )
-
     # ---- the tokenizer -------------------------------------------------------------------------
 
     @property
@@ -141,18 +131,8 @@ class TokenModel(Model):
                 path="components.tokenizer",
                 value=[rows, columns],
             )
-        for name, mine, its in (
-            ("num_codes", self.num_codes, tokenizer.num_codes),
-            ("grid", self.grid, tuple(tokenizer.grid)),
-        ):
-            if mine != its:
-                mine, its = (value[0] if isinstance(value, tuple) else value for value in (mine, its))
-                raise RecipeError(
-                    f"model.{name}={mine}, the tokenizer has {its}: set model.{name} to {its}",
-                    code="conflict",
-                    path=f"model.{name}",
-                    value=mine,
-                )
+        sizes = {"num_codes": (self.num_codes, tokenizer.num_codes), "grid": (self.grid[0], rows)}
+        self.check_agreement("tokenizer", sizes)
         if tokenizer.picture_size != self.facts.size:
             raise RecipeError(
                 f"the tokenizer was made for pictures of {tokenizer.picture_size} pixels a side, the data has "
@@ -191,11 +171,7 @@ class TokenModel(Model):
     def forgotten(self, seeds: Sequence[int]) -> Bool[Tensor, " b"]:
         """Return which items lose label and caption, while training, for guidance."""
         share = self.condition_sizes.dropout if self.training else 0.0
-        return self.drawn(seeds, "forget") < share
-
-    def drawn(self, seeds: Sequence[int], purpose: str) -> Float[Tensor, " b"]:
-        """Return a number in [0, 1) per item, from its own seed."""
-        return torch.tensor([derive_seed(seed, purpose) / 2**63 for seed in seeds], device=self.device)
+        return self.uniform(seeds, "forget") < share
 
     def on_train_end(self) -> None:
         self.save_tokens()
@@ -214,8 +190,7 @@ class TokenModel(Model):
 
     def layers_as_weights(self) -> AbstractContextManager[Any]:
         """Let layers compute in the type of their weights where that has 16 bits; nothing else changes."""
-        kind = next(self.net.parameters()).dtype
-        return nullcontext() if kind.itemsize > 2 else torch.autocast(self.device.type, dtype=kind)
+        return as_weights(next(self.net.parameters()))
 
     def layout(self, num_positions: int, request: Any = None) -> Layout:
         """Return what each place of a canvas is: a grid, row by row."""
@@ -263,8 +238,8 @@ class TokenGenerator(TokenModel, MaskedModel):
         """Return the network under some rows' conditions, as `unisono.masked.Handle` takes it."""
         return StreamNetwork(self.predict, 1, condition)
 
-    def strategy_of(self, windows: Sequence[Painting], canvas: Canvas) -> Strategy:
-        """Return how windows of one kind are decoded."""
+    def strategy_for(self, windows: Sequence[Painting], canvas: Canvas, network: Any) -> Strategy:
+        """Return how windows of one kind are decoded: guided away from their own conditions, by their own critic."""
         request = windows[0].request
         away = self.network_of(self.away_from(windows)) if request.guidance else None
         return strategy_of(self, request, canvas.layout, away, self.critic_of(windows))
@@ -291,9 +266,6 @@ class TokenGenerator(TokenModel, MaskedModel):
         return self.condition_of(
             [NO_LABEL] * len(windows), [window.request.negative_prompt or "" for window in windows]
         )
-
-    def filling(self, windows: Sequence[Painting]) -> "Drawing":
-        return Drawing(self, windows)
 
     def watch(self, tasks: Sequence[Any], progress: Progress) -> Callable[[Canvas], None]:
         """Tell of the tokens that are known so far, of the decoding that begins."""
@@ -330,13 +302,3 @@ class TokenGenerator(TokenModel, MaskedModel):
             first.model_copy(update=given),
             first.model_copy(update={**given, "keep_pixels": False}),
         ]
-
-
-class Drawing(Filling[Painting]):
-    """Requests that are decoded together: their canvas, the network under their conditions, and the strategy."""
-
-    def __init__(self, model: TokenGenerator, windows: Sequence[Painting]):
-        self.model, self.windows = model, list(windows)
-        self.canvas = model.canvas_of(self.windows)
-        self.handle = Handle(model.denoiser(self.windows, self.canvas))
-        self.strategy = model.strategy_of(self.windows, self.canvas)

@@ -28,6 +28,7 @@ from torch import Tensor
 from unisono import Image, Request
 from unisono.data import Drop
 from unisono.errors import RequestError
+from unisono.masked import ChoiceTemperatureField, TemperatureField, TopKField, TopPField
 from unisono.nn.condition import NO_LABEL
 from unisono.request import FILE
 
@@ -65,19 +66,10 @@ class TokenRequest(Request):
     schedule: str | None = Field(
         default=None, description="how many tokens are open after each step, such as cosine; default: the sampler's"
     )
-    temperature: float | None = Field(
-        default=None, ge=0, le=10, description="of the tokens' draw; 0 takes the likeliest (default: the sampler's own)"
-    )
-    top_k: int | None = Field(default=None, ge=1, description="draw from so many of the likeliest tokens")
-    top_p: float | None = Field(
-        default=None, gt=0, le=1, description="draw from the likeliest tokens with this probability"
-    )
-    choice_temperature: float | None = Field(
-        default=None,
-        ge=0,
-        le=1000,
-        description="noise on which tokens come first, where a sampler has it (default: its own)",
-    )
+    temperature: TemperatureField = None
+    top_k: TopKField = None
+    top_p: TopPField = None
+    choice_temperature: ChoiceTemperatureField = None
     image: str | SkipJsonSchema[InstanceOf[Image]] | None = Field(
         default=None,
         description="a picture to change: a path; scaled and cropped to the size that is made",
@@ -92,13 +84,6 @@ class TokenRequest(Request):
         default=True,
         description="return the pixels outside of the mask as they were given; else all are as the tokens say",
     )
-
-
-DECODING_FIELDS = (
-    "sampler", "num_steps", "schedule", "guidance", "guidance_ramp", "temperature", "top_k", "top_p",
-    "choice_temperature",
-)  # fmt: skip
-"""What of a request its decoding depends on: requests that agree in it are decoded together."""
 
 
 @dataclass(frozen=True, eq=False)

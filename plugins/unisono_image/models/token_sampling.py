@@ -14,8 +14,19 @@ from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
-from unisono.errors import RequestError, UnisonoError, did_you_mean
-from unisono.masked import PRESETS, SCHEDULES, ClassifierFree, Layout, Plan, Scheduled, Strategy, make_strategy
+from unisono.errors import RequestError, did_you_mean, raised_as
+from unisono.masked import (
+    PRESETS,
+    SCHEDULES,
+    ClassifierFree,
+    Layout,
+    Plan,
+    Scheduled,
+    Strategy,
+    check_sampler,
+    knobs_of,
+    make_strategy,
+)
 
 SAMPLERS = (
     "maskgit", "token_critic", "halton", "locality", "arpg", "random_order", "choose_then_draw", "left_to_right",
@@ -23,23 +34,18 @@ SAMPLERS = (
 )  # fmt: skip
 LOCALITY_STEPS = 20
 """As published."""
-KNOBS = ("num_steps", "choice_temperature")
-FIELDS = (*KNOBS, "sampler", "schedule", "guidance", "guidance_ramp", "temperature", "top_k", "top_p")
-"""Fields of a request that its strategy is made of."""
+DECODING_FIELDS = (
+    "sampler", "num_steps", "schedule", "guidance", "guidance_ramp", "temperature", "top_k", "top_p",
+    "choice_temperature",
+)  # fmt: skip
+"""What of a request its strategy is made of: requests that agree in it are decoded together."""
 _ANYTHING: Any = object()
 
 
 def check_sampling(model: Any, request: Any) -> None:
     """Raise ``RequestError`` for a sampler that the model does not have, or a setting that it does not take."""
-    name = request.sampler
-    if name not in model.samplers:
-        raise RequestError(
-            f"unknown sampler {name!r}{did_you_mean(str(name), model.samplers)}",
-            code="unknown",
-            path="sampler",
-            value=name,
-        )
-    if "critic" in PRESETS[name].needs:
+    check_sampler(request.sampler, model.samplers)
+    if "critic" in PRESETS[request.sampler].needs:
         model.component("critic")
     if request.schedule is not None and request.schedule not in SCHEDULES:
         raise RequestError(
@@ -48,13 +54,13 @@ def check_sampling(model: Any, request: Any) -> None:
             path="schedule",
             value=request.schedule,
         )
-    _check(tuple(model.grid), model.num_codes, tuple(getattr(request, field) for field in FIELDS))
+    _check(tuple(model.grid), model.num_codes, tuple(getattr(request, field) for field in DECODING_FIELDS))
 
 
 @lru_cache(maxsize=256)
 def _check(grid: tuple[int, int], num_codes: int, fields: tuple[Any, ...]) -> None:
     """Make the strategy of some settings once: the orders of large grids take a while."""
-    request = SimpleNamespace(**dict(zip(FIELDS, fields, strict=True)))
+    request = SimpleNamespace(**dict(zip(DECODING_FIELDS, fields, strict=True)))
     strategy_of(SimpleNamespace(grid=grid), request, Layout.grid(*grid, num_codes), _ANYTHING, _ANYTHING)
 
 
@@ -65,20 +71,13 @@ def strategy_of(model: Any, request: Any, layout: Layout, unconditional: Any = N
     """
     name = request.sampler
     preset = PRESETS[name]
-    given = {knob: getattr(request, knob) for knob in KNOBS if getattr(request, knob) is not None}
-    if "sizes" in preset.needs:
-        given["sizes"] = step_sizes(layout.length, given.pop("num_steps", LOCALITY_STEPS))
-    for knob in given:
-        if knob not in preset.takes:
-            raise RequestError(
-                f"sampler {name} cannot take {knob}: leave it out, or take another sampler",
-                code="conflict",
-                path=knob,
-                value=given[knob],
-            )
+    sized = "sizes" in preset.needs  # its steps are the core's sizes, made of a number
+    given = knobs_of(request, name, but=("num_steps",) if sized else ())
+    if sized:
+        given["sizes"] = step_sizes(layout.length, request.num_steps or LOCALITY_STEPS)
     rows, columns = model.grid
     own = {"height": rows, "width": columns, "critic": critic}
-    try:
+    with raised_as(RequestError):
         strategy = make_strategy(
             name,
             layout,
@@ -90,8 +89,6 @@ def strategy_of(model: Any, request: Any, layout: Layout, unconditional: Any = N
             **given,
             **{key: value for key, value in own.items() if key in preset.needs},
         )
-    except UnisonoError as error:
-        raise RequestError(str(error), code=error.code, path=error.path, value=error.value) from None
     if request.guidance_ramp is not None and isinstance(strategy.guide, ClassifierFree):
         strategy = replace(strategy, guide=replace(strategy.guide, ramp=request.guidance_ramp))
     if request.schedule is not None:

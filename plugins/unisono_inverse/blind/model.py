@@ -20,7 +20,7 @@ from unisono import Image
 from unisono.batching import Progress, grouped
 from unisono.data import derive_seed
 from unisono.diffusion import HasDenoiser, NonFiniteError, Report, Serial, Tolerance, solve
-from unisono.errors import RecipeError, RequestError, UnisonoError
+from unisono.errors import RecipeError, RequestError, UnisonoError, raised_as
 from unisono.model import OnStep
 
 from unisono_inverse.blind.chain import BlindDPS, blurred
@@ -176,7 +176,7 @@ class BlindRestorer(OnPrior):
     def chain(self, request: BlindRequest, y: Float[Tensor, "b 3 h w"], seeds: Sequence[int]) -> BlindDPS:
         """Return the chain of blurred pictures of one size."""
         prior = self.prior_for(y.shape[2], y.shape[3], request.overlap)
-        try:
+        with raised_as(RequestError):  # such as more steps than the prior has levels
             return BlindDPS(
                 prior,
                 self.component("kernels").denoiser(),
@@ -187,10 +187,6 @@ class BlindRestorer(OnPrior):
                 kernel_step_size=request.kernel_step_size,
                 sparsity=request.sparsity,
             )
-        except RequestError:
-            raise
-        except UnisonoError as error:  # such as more steps than the prior has levels
-            raise RequestError(str(error), code=error.code, path=error.path, value=error.value) from error
 
     def read(self, request: BlindRequest, seed: int) -> Float[Tensor, "3 h w"]:
         """Return the blurred picture of a request in [−1, 1]; raises ``RequestError``."""

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from unisono.batching import Progress, grouped
 from unisono.diffusion import NonFiniteError, Report, solve
-from unisono.errors import RequestError, UnisonoError
+from unisono.errors import RequestError, UnisonoError, raised_as
 from unisono.model import OnStep
 
 from unisono_inverse.data import trial_picture
@@ -188,7 +188,7 @@ class Restorer(OnPrior):
                 path="travel_length",
                 value=request.travel_length,
             )
-        try:
+        with raised_as(RequestError):  # such as more steps than the prior has levels
             return DDNM(
                 prior,
                 operator,
@@ -200,10 +200,6 @@ class Restorer(OnPrior):
                 length=request.travel_length,
                 repeat=request.travel_repeat,
             )
-        except RequestError:
-            raise
-        except UnisonoError as error:  # such as more steps than the prior has levels
-            raise RequestError(str(error), code=error.code, path=error.path, value=error.value) from error
 
     def read(self, request: RestorationRequest, seed: int) -> Task:
         """Read a request: its picture, its operator and A⁺y; raises ``RequestError``."""

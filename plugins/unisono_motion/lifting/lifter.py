@@ -15,7 +15,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from unisono import Model
 from unisono.batching import Progress, chunks
-from unisono.errors import CheckpointError
 from unisono.model import OnStep
 
 from unisono_motion.lifting.camera import levelled
@@ -45,6 +44,7 @@ class Lifter(Model):
     Media: ClassVar[type[Motion]] = Motion
     Facts: ClassVar[type[LifterFacts]] = LifterFacts
     facts: LifterFacts
+    source_facts: ClassVar[tuple[str, ...]] = ("skeleton", "fps")
     Request: ClassVar[type[LiftRequest]] = LiftRequest
     text_field: ClassVar[str] = "keypoints"
     salt: ClassVar[str] = "lifter"
@@ -72,17 +72,6 @@ class Lifter(Model):
     def system(self) -> str:
         """What a report calls it."""
         return {"both": "two streams"}.get(self.network.streams, f"{self.network.streams} only")
-
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from a lifter of other joints or another frame rate."""
-        for name in ("skeleton", "fps"):
-            if facts.get(name) != self.facts[name]:
-                raise CheckpointError(
-                    f"run.init_from knows another {name} than the data: start from one of its kind",
-                    code="conflict",
-                    path="run.init_from",
-                    value=name,
-                )
 
     def predict(
         self, keypoints: Float[Tensor, "b t j 3"], mask: Bool[Tensor, "b t"] | None = None

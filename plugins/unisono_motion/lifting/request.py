@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import BeforeValidator, Field, model_validator
 from unisono import Request
-from unisono.errors import DataError, RequestError
+from unisono.errors import DataError, RequestError, raised_as
 from unisono.request import FILE
 
 from unisono_motion.lifting.facts import LifterFacts
@@ -78,7 +78,7 @@ def normalised_keypoints(request: LiftRequest, facts: LifterFacts) -> Float[np.n
     Whatever is wrong with them is a ``RequestError``.
     """
     given = {name: getattr(request, name) for name in ("width", "height", "fps")}
-    try:
+    with raised_as(RequestError):
         if request.keypoints is not None:
             found = Keypoints.read(request.keypoints)
         else:
@@ -88,8 +88,6 @@ def normalised_keypoints(request: LiftRequest, facts: LifterFacts) -> Float[np.n
         found = Keypoints(found.values, found.joints, **known)
         check_length(len(found.values), found.fps or facts.fps)
         return found.at_rate(facts.fps).normalised(facts.skeleton)
-    except DataError as error:
-        raise RequestError(str(error), code=error.code, path=error.path, value=error.value) from None
 
 
 def check_length(num_frames: int, fps: float) -> None:

@@ -18,40 +18,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from unisono.data import derive_seed
 from unisono.masked import Canvas, cut
+from unisono.masked.model import TaskWindow
 
-from unisono_motion.models.request import MotionRequest, Task
+from unisono_motion.models.request import Task
 from unisono_motion.skeleton import Motion
-
-DECODING_FIELDS = (
-    "sampler", "num_steps", "guidance_scale", "temperature", "top_k", "top_p", "choice_temperature"
-)  # fmt: skip
-"""What of a request its decoding depends on: windows that agree in it are decoded together."""
 
 OVERLAP = 4
 """A window begins with ``max_tokens // OVERLAP`` tokens of the one before."""
 
 
 @dataclass(frozen=True)
-class Window:
+class Window(TaskWindow):
     """Tokens to fill at once: what is known stays; see ``Condition`` for ``begins`` and ``ends``."""
 
-    task: Task
-    start: int
-    stop: int
     caption: str | None
-    seed: int
-
-    @property
-    def tokens(self) -> Int[Tensor, "n q"]:
-        return self.task.tokens[self.start : self.stop]
-
-    @property
-    def known(self) -> Bool[Tensor, "n q"]:
-        return self.task.known[self.start : self.stop]
 
     @property
     def begins(self) -> bool:
@@ -61,20 +45,14 @@ class Window:
     def ends(self) -> bool:
         return self.stop == len(self.task.tokens)
 
-    @property
-    def request(self) -> MotionRequest:
-        return self.task.request
 
-    @property
-    def kind(self) -> tuple[Any, ...]:
-        """Windows of one kind can be filled in one decoding."""
-        return tuple(getattr(self.request, name) for name in DECODING_FIELDS)
-
-
-def windows(task: Task, limit: int, border: int, seed: int) -> Generator[Window, Int[Tensor, "n q"], None]:
+def windows(
+    task: Task, limit: int, border: int, seed: int, kind: tuple[Any, ...]
+) -> Generator[Window, Int[Tensor, "n q"], None]:
     """Yield the windows of a task one after the other; the filled tokens of each are to be sent back.
 
-    ``limit`` is the longest window, ``border`` how many positions are made anew on each side of a border.
+    ``limit`` is the longest window, ``border`` how many positions are made anew on each side of a border, ``kind``
+    what `MaskedModel.settings` makes of the request.
     """
     count = 0
 
@@ -82,7 +60,7 @@ def windows(task: Task, limit: int, border: int, seed: int) -> Generator[Window,
         nonlocal count
         if not task.known[start:stop].all():
             count += 1
-            task.tokens[start:stop] = yield Window(task, start, stop, caption, derive_seed(seed, count))
+            task.tokens[start:stop] = yield Window(task, start, stop, derive_seed(seed, count), kind, caption)
             task.known[start:stop] = True
 
     for index, span in enumerate(task.spans):
@@ -122,7 +100,8 @@ class Composition:
     def runs(self) -> list[Generator[Window, Int[Tensor, "n q"], None]]:
         tokenizer, limit = self.model.tokenizer, self.model.max_tokens
         half = self.task.request.transition * tokenizer.spec.fps / tokenizer.downsampling / 2
-        return [windows(self.task, limit, min(round(half + 0.25), limit // 4), self.seed)]
+        kind = self.model.settings(self.task.request)
+        return [windows(self.task, limit, min(round(half + 0.25), limit // 4), self.seed, kind)]
 
     def pieces(self) -> Iterator[Motion]:
         return self.unroller.pieces()

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono import Media, Model, Request, peers
 from unisono.data import Drop
-from unisono.errors import CheckpointError, DataError, RequestError
+from unisono.errors import DataError, RequestError
 from unisono.model import OnStep
 from unisono.nn.captions import SmallTextEncoder
 from unisono.nn.fft import sinusoids
@@ -88,6 +88,7 @@ class MotionMatcher(Model):
     Media: ClassVar[type[Place]] = Place
     Facts: ClassVar[type[MotionFacts]] = MotionFacts
     facts: MotionFacts
+    source_facts: ClassVar[tuple[str, ...]] = ("words", "motion")
     salt: ClassVar[str] = "matcher"
     flat: ClassVar[dict[str, str]] = NETWORK
     deterministic: ClassVar[bool] = True
@@ -140,17 +141,6 @@ class MotionMatcher(Model):
         self.norm = nn.LayerNorm(dim)
         self.motion_out = nn.Linear(dim, self.space_dim)
         self.log_scale = nn.Parameter(torch.tensor(2.7))  # exp: 14.9, CLIP's start
-
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from a matcher of other words or features."""
-        for name in ("words", "motion"):
-            if facts.get(name) != self.facts[name]:
-                raise CheckpointError(
-                    f"run.init_from knows other {name} than the data: start from one of its kind",
-                    code="conflict",
-                    path="run.init_from",
-                    value=name,
-                )
 
     # ---- the encoders --------------------------------------------------------------------------
 

@@ -21,16 +21,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from unisono.data import derive_seed
-from unisono.errors import CheckpointError, RecipeError
+from unisono.errors import RecipeError
 from unisono.graphs import Graphs
 from unisono.masked import Canvas, Layout, Plan, Scheduled, Strategy
 from unisono.masked.model import MaskedModel, StreamNetwork
 from unisono.masked.training.corrupt import Corrupted, PlanMasking
-from unisono.masked.training.losses import masked_cross_entropy
 from unisono.nn.captions import make_text_encoder
 
 from unisono_motion.corpus.facts import MotionFacts
-from unisono_motion.models.composing import DECODING_FIELDS, Composition, Window
+from unisono_motion.models.composing import Composition, Window
 from unisono_motion.models.matcher import MotionMatcher
 from unisono_motion.models.request import MotionRequest, read_request
 from unisono_motion.models.sampling import SAMPLERS, SAMPLING
@@ -82,7 +81,8 @@ class MMM(MaskedModel):
         "untrained-parts": "unisono_motion.tokens.untrained:parts",
     }
     samplers: ClassVar[dict[str, str]] = SAMPLERS
-    decoding_fields: ClassVar[tuple[str, ...]] = DECODING_FIELDS
+    decoding_fields: ClassVar[tuple[str, ...]] = SAMPLING.fields
+    source_facts: ClassVar[tuple[str, ...]] = ("words", "motion")
     flat: ClassVar[dict[str, str]] = FLAT
 
     def __init__(
@@ -141,17 +141,6 @@ class MMM(MaskedModel):
         """Make the transformer over all streams."""
         return MaskedTransformer(self.codebook_size, self.num_streams, self.sizes)
 
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from a model of other words, whose embeddings would mean something else."""
-        for name in ("words", "motion"):
-            if facts.get(name) != self.facts[name]:
-                raise CheckpointError(
-                    f"run.init_from knows other {name} than the data: start from a model of its kind",
-                    code="conflict",
-                    path="run.init_from",
-                    value=name,
-                )
-
     # ---- the tokenizer -------------------------------------------------------------------------
 
     @property
@@ -182,21 +171,15 @@ class MMM(MaskedModel):
                 code="conflict",
                 path="components.tokenizer",
             )
-        self.check_sizes(tokenizer, len(streams))
+        self.check_sizes(tokenizer)
 
-    def check_sizes(self, tokenizer: Any, num_streams: int) -> None:
+    def check_sizes(self, tokenizer: Any) -> None:
         """Raise ``RecipeError`` unless codebook and number of streams agree."""
-        for name, mine, its in (
-            ("codebook_size", self.codebook_size, tokenizer.codebook_size),
-            ("num_streams", self.num_streams, num_streams),
-        ):
-            if mine != its:
-                raise RecipeError(
-                    f"model.{name}={mine}, the tokenizer has {its}: set model.{name} to {its}",
-                    code="conflict",
-                    path=f"model.{name}",
-                    value=mine,
-                )
+        sizes = {
+            "codebook_size": (self.codebook_size, tokenizer.codebook_size),
+            "num_streams": (self.num_streams, len(tokenizer.streams)),
+        }
+        self.check_agreement("tokenizer", sizes)
 
     @property
     def columns(self) -> list[int]:
@@ -228,7 +211,7 @@ class MMM(MaskedModel):
         tokens, lengths, begins, ends = self.crop(tokens, lengths, seeds)
         forget = ~told
         if self.training and self.condition.dropout:
-            forget |= self.drawn(seeds, "forget") < self.condition.dropout
+            forget |= self.uniform(seeds, "forget") < self.condition.dropout
         condition = Condition(words, mask, sentence, lengths, begins, ends)
         parts |= self.token_losses(tokens, condition, forget, seeds)
         parts["loss"] = sum(value for name, value in parts.items() if not name.endswith("accuracy"))
@@ -257,10 +240,8 @@ class MMM(MaskedModel):
 
     def scored(self, logits: Float[Tensor, "b n q v"], corrupted: Corrupted) -> dict[str, Tensor]:
         """Return cross-entropy and accuracy of what is to be learnt."""
-        flat, wanted = logits.flatten(1, 2).float(), corrupted.weights > 0
-        loss = masked_cross_entropy(flat, corrupted, self.objective.label_smoothing, "none")
-        right = (flat.argmax(-1) == corrupted.targets).float()
-        return {"tokens": self.global_mean(loss, wanted), "accuracy": self.global_mean(right, wanted).detach()}
+        loss, accuracy = self.hidden_losses(logits.flatten(1, 2), corrupted, self.objective.label_smoothing)
+        return {"tokens": loss, "accuracy": accuracy}
 
     @torch.no_grad()
     def tokens_of(self, batch: dict[str, Any]) -> tuple[Int[Tensor, "b n q"], Int[Tensor, " b"]]:
@@ -277,10 +258,6 @@ class MMM(MaskedModel):
         tokens = [self._known_tokens[key] for key in keys]
         lengths = torch.tensor([len(row) for row in tokens], device=self.device)
         return nn.utils.rnn.pad_sequence(tokens, batch_first=True), lengths
-
-    def drawn(self, seeds: list[int], purpose: str) -> Float[Tensor, " b"]:
-        """Return a number from 0 to 1 per item."""
-        return torch.tensor([derive_seed(seed, purpose) / 2**63 for seed in seeds], device=self.device)
 
     def crop(
         self, tokens: Int[Tensor, "b n q"], lengths: Int[Tensor, " b"], seeds: list[int]

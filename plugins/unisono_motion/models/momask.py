@@ -97,14 +97,8 @@ class MoMask(MMM):
         """Raise ``RecipeError`` unless the tokenizer has as many levels for each part."""
         levels = [level for _, level in tokenizer.streams]
         its = max(levels) + 1
-        if its != self.num_levels:
-            raise RecipeError(
-                f"model.num_levels={self.num_levels}, the tokenizer has {its}: set model.num_levels",
-                code="conflict",
-                path="model.num_levels",
-                value=self.num_levels,
-            )
-        self.check_sizes(tokenizer, len(levels))
+        self.check_agreement("tokenizer", {"num_levels": (self.num_levels, its)})
+        self.check_sizes(tokenizer)
 
     def layout(self, num_positions: int, request: MotionRequest | None = None) -> Layout:
         """Return what each place of a canvas is: position · q + stream, group = level."""

@@ -25,6 +25,7 @@ from pydantic import Field
 from torch import Tensor
 from unisono import Request
 from unisono.errors import RequestError
+from unisono.masked import ChoiceTemperatureField, TemperatureField, TopKField, TopPField
 from unisono.request import FILE
 
 from unisono_motion.models.caption_encoders import read_caption
@@ -61,19 +62,10 @@ class MotionRequest(Request):
     guidance_scale: float = Field(
         default=1.0, ge=1, le=20, description="how much more the text counts; above 1 every step costs two evaluations"
     )
-    temperature: float | None = Field(
-        default=None, ge=0, le=10, description="of the tokens' draw; 0 takes the likeliest (default: the sampler's own)"
-    )
-    top_k: int | None = Field(default=None, ge=1, description="draw from so many of the likeliest tokens")
-    top_p: float | None = Field(
-        default=None, gt=0, le=1, description="draw from the likeliest tokens with this probability"
-    )
-    choice_temperature: float | None = Field(
-        default=None,
-        ge=0,
-        le=1000,
-        description="noise on which tokens come first, where a sampler has it (default: its own)",
-    )
+    temperature: TemperatureField = None
+    top_k: TopKField = None
+    top_p: TopPField = None
+    choice_temperature: ChoiceTemperatureField = None
     motion: str | None = Field(default=None, description="path of a BVH or NPZ file to edit", json_schema_extra=FILE)
     metres_per_unit: float = Field(default=0.01, gt=0, le=1000, description="the BVH file's unit of length, in metres")
     keep: list[tuple[float, float]] | None = Field(

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono import Model, Request
 from unisono.data import Drop
-from unisono.errors import CheckpointError, DataError, RecipeError, RequestError
+from unisono.errors import DataError, RecipeError, RequestError
 from unisono.model import OnStep
 from unisono.nn.quantize import GroupedQuantizer, Quantised, Quantizer, ResidualQuantizer, ScalarQuantizer
 from unisono.request import FILE
@@ -68,6 +68,7 @@ class MotionTokenizer(Model):
     Media: ClassVar[type[Motion]] = Motion
     Facts: ClassVar[type[MotionFacts]] = MotionFacts
     facts: MotionFacts
+    source_facts: ClassVar[tuple[str, ...]] = ("motion",)
     text_field: ClassVar[str] = "motion"
     deterministic: ClassVar[bool] = True
     flat: ClassVar[dict[str, str]] = FLAT
@@ -146,15 +147,6 @@ class MotionTokenizer(Model):
                 scale = std[columns].mean().clamp(min=1e-4)
                 std[columns] = scale / (STRONG if name in ("turn", "velocity", "height", "contacts") else 1.0)
         return std
-
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from a tokenizer of other features."""
-        if facts.get("motion") != self.facts["motion"]:
-            raise CheckpointError(
-                "run.init_from knows motions of another skeleton, rate or layout: prepare the data likewise",
-                code="conflict",
-                path="run.init_from",
-            )
 
     # ---- as a tokenizer ------------------------------------------------------------------------
 

@@ -7,44 +7,21 @@ Shapes: s steps, n steps of a window, q voices.
 """
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from einops import rearrange
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 from unisono.data import derive_seed
 from unisono.masked import Canvas, cut
+from unisono.masked.model import TaskWindow
 
-from unisono_music.models.request import Asked, GridRequest
+from unisono_music.models.request import Asked
 from unisono_music.scores import SILENCE, Grid, Score, changes
 
 OVERLAP = 4
 """A window begins with a fourth of the bars of the one before."""
-
-
-@dataclass(frozen=True)
-class GridWindow:
-    """Steps to fill at once: what is known stays."""
-
-    asked: Asked
-    start: int
-    stop: int
-    seed: int
-    kind: tuple[Any, ...]
-
-    @property
-    def tokens(self) -> Int[Tensor, "n q"]:
-        return self.asked.tokens[self.start : self.stop]
-
-    @property
-    def known(self) -> Bool[Tensor, "n q"]:
-        return self.asked.known[self.start : self.stop]
-
-    @property
-    def request(self) -> GridRequest:
-        return self.asked.request
 
 
 class GridFilling:
@@ -54,18 +31,18 @@ class GridFilling:
         self.model, self.asked, self.seed = model, asked, seed
         self.total, self.done = len(asked.tokens), 0
         self.told = 0
-        self.window: GridWindow | None = None
+        self.window: TaskWindow | None = None
 
-    def runs(self) -> list[Generator[GridWindow, Int[Tensor, "n q"], None]]:
+    def runs(self) -> list[Generator[TaskWindow, Int[Tensor, "n q"], None]]:
         return [self._run()]
 
-    def _run(self) -> Generator[GridWindow, Int[Tensor, "n q"], None]:
+    def _run(self) -> Generator[TaskWindow, Int[Tensor, "n q"], None]:
         size, limit = self.model.facts.steps_per_bar, self.model.max_bars
         kind = self.model.settings(self.asked.request)
         for number, (first, last) in enumerate(cut(0, self.total // size, limit, limit // OVERLAP)):
             start, stop = first * size, last * size
             if not bool(self.asked.known[start:stop].all()):
-                self.window = GridWindow(self.asked, start, stop, derive_seed(self.seed, number), kind)
+                self.window = TaskWindow(self.asked, start, stop, derive_seed(self.seed, number), kind)
                 self.asked.tokens[start:stop] = yield self.window
                 self.asked.known[start:stop] = True
             self.done = stop

@@ -20,14 +20,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from unisono.data import derive_seed
-from unisono.errors import CheckpointError, DataError, RecipeError
+from unisono.errors import DataError, RecipeError
 from unisono.masked import Canvas, Layout, Plan, Scheduled, Strategy
-from unisono.masked.model import MaskedModel, StreamNetwork
+from unisono.masked.model import MaskedModel, StreamNetwork, TaskWindow
 from unisono.masked.training.corrupt import Corrupted, PlanMasking
-from unisono.masked.training.losses import masked_cross_entropy
 
 from unisono_music.corpus import ScoreFacts
-from unisono_music.models.filling import GridFilling, GridWindow
+from unisono_music.models.filling import GridFilling
 from unisono_music.models.network import GridCondition, GridNetwork
 from unisono_music.models.request import GridRequest, read_request
 from unisono_music.models.sampling import SAMPLERS, SAMPLING
@@ -61,9 +60,8 @@ class GridModel(MaskedModel):
     salt: ClassVar[str] = "music-grid"
     text_field: ClassVar[str] = "score"
     samplers: ClassVar[dict[str, str]] = SAMPLERS
-    decoding_fields: ClassVar[tuple[str, ...]] = (
-        "sampler", "num_steps", "guidance_scale", "temperature", "top_k", "top_p", "choice_temperature"
-    )  # fmt: skip
+    decoding_fields: ClassVar[tuple[str, ...]] = SAMPLING.fields
+    source_facts: ClassVar[tuple[str, ...]] = ("voices", "repeats", "steps_per_beat", "beats", "unit")
 
     def __init__(
         self,
@@ -99,17 +97,6 @@ class GridModel(MaskedModel):
         self.coding = Coding(self.facts)
         self.net = GridNetwork(self.coding.sizes, self.facts.steps_per_bar, self.sizes)
 
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from a model of other voices or bars, whose tokens would mean something else."""
-        for name in ("voices", "repeats", "steps_per_beat", "beats", "unit"):
-            if facts.get(name) != self.facts[name]:
-                raise CheckpointError(
-                    f"run.init_from knows other {name} than the data: start from a model of its kind",
-                    code="conflict",
-                    path="run.init_from",
-                    value=name,
-                )
-
     def layout(self, num_positions: int, request: GridRequest | None = None) -> Layout:
         """Return what each cell is: step · q + voice, all voices decoded together, each with its own range."""
         return Layout.streams(num_positions, self.coding.sizes, shared=True)
@@ -122,12 +109,8 @@ class GridModel(MaskedModel):
         canvas = Canvas.blank(self.layout(tokens.shape[1]), seeds, condition.length * tokens.shape[2], self.device)
         given = self.given(condition, seeds)
         corrupted = MASKING(canvas.freeze(tokens.flatten(1), given.flatten(1)), tokens.flatten(1))
-        logits = self.seen(corrupted, condition)
-        wanted = corrupted.weights > 0
-        each = masked_cross_entropy(logits, corrupted, self.label_smoothing, "none")
-        loss = self.global_mean(each, wanted)
-        right = (logits.argmax(-1) == corrupted.targets).float()
-        return {"loss": loss, "accuracy": self.global_mean(right, wanted).detach()}
+        loss, accuracy = self.hidden_losses(self.seen(corrupted, condition), corrupted, self.label_smoothing)
+        return {"loss": loss, "accuracy": accuracy}
 
     def seen(self, corrupted: Corrupted, condition: GridCondition) -> Float[Tensor, "b l v"]:
         """Return the logits of every cell of a corrupted canvas, tokens beyond a voice's own apart."""
@@ -213,14 +196,14 @@ class GridModel(MaskedModel):
         SAMPLING.check(request)
         return GridFilling(self, read_request(self.facts, self.coding, request), seed)
 
-    def denoiser(self, windows: Sequence[GridWindow], canvas: Canvas) -> StreamNetwork:
+    def denoiser(self, windows: Sequence[TaskWindow], canvas: Canvas) -> StreamNetwork:
         parts = {
             name: nn.utils.rnn.pad_sequence(
-                [getattr(window.asked, name)[window.start : window.stop] for window in windows], batch_first=True
+                [getattr(window.task, name)[window.start : window.stop] for window in windows], batch_first=True
             ).to(self.device)
             for name in ("place", "chord", "density", "mean_pitch")
         }
-        edges = [[window.start == 0, window.stop == len(window.asked.tokens)] for window in windows]
+        edges = [[window.start == 0, window.stop == len(window.task.tokens)] for window in windows]
         begins, ends = torch.tensor(edges, device=self.device).unbind(1)
         q = len(self.coding.sizes)
         condition = GridCondition(

@@ -25,7 +25,8 @@ from jaxtyping import Bool, Int
 from pydantic import Field
 from torch import Tensor
 from unisono import Request
-from unisono.errors import DataError, RequestError, did_you_mean
+from unisono.errors import RequestError, did_you_mean, raised_as
+from unisono.masked import ChoiceTemperatureField, TemperatureField, TopKField, TopPField
 from unisono.request import FILE
 
 from unisono_music.corpus import ScoreFacts
@@ -81,16 +82,10 @@ class GridRequest(Request):
     guidance_scale: float = Field(
         default=1.0, ge=1, le=20, description="how much more controls count; above 1 every step costs two evaluations"
     )
-    temperature: float | None = Field(
-        default=None, ge=0, le=10, description="of the draw; 0 takes the likeliest (default: the sampler's own)"
-    )
-    top_k: int | None = Field(default=None, ge=1, description="draw from so many of the likeliest tokens")
-    top_p: float | None = Field(
-        default=None, gt=0, le=1, description="draw from the likeliest tokens with this probability"
-    )
-    choice_temperature: float | None = Field(
-        default=None, ge=0, le=1000, description="noise on which cells come first, where a sampler has it"
-    )
+    temperature: TemperatureField = None
+    top_k: TopKField = None
+    top_p: TopPField = None
+    choice_temperature: ChoiceTemperatureField = None
 
 
 @dataclass
@@ -213,10 +208,8 @@ def given_score(
         return _of_notes(facts, notes)
     if path is None:
         return None
-    try:
+    with raised_as(RequestError, "score"):
         score = Score.read(Path(path), facts.steps_per_beat)
-    except DataError as error:
-        raise _as_request(error, "score") from None
     if score.steps_per_beat != facts.steps_per_beat:
         raise RequestError(
             f"the score has {score.steps_per_beat} steps to a beat, this model {facts.steps_per_beat}: "
@@ -244,10 +237,8 @@ def given_score(
             value=score.num_steps // facts.steps_per_bar,
         )
     voiced = _voiced(facts, score, keep)
-    try:
+    with raised_as(RequestError, "score"):
         grid_of(voiced)
-    except DataError as error:
-        raise _as_request(error, "score") from None
     return voiced
 
 
@@ -266,12 +257,10 @@ def _of_notes(facts: ScoreFacts, rows: list[NoteRow]) -> Score:
             )
     end = max(note.end for own in notes for note in own)
     blank = facts.blank(end)
-    try:
+    with raised_as(RequestError, "notes"):
         tracks = tuple(replace(t, notes=tuple(sorted(own))) for t, own in zip(blank.tracks, notes, strict=True))
         score = replace(blank, tracks=tracks)
         grid_of(score)
-    except DataError as error:
-        raise _as_request(error, "notes") from None
     return score
 
 
@@ -356,10 +345,8 @@ def _chords(facts: ScoreFacts, chords: list[str], bars: int) -> Int[np.ndarray, 
                 value=entry,
             )
         for beat in range(beats if names else 0):
-            try:
+            with raised_as(RequestError, "chords"):
                 number = chord_number(names[beat * len(names) // beats])
-            except DataError as error:
-                raise _as_request(error, "chords") from None
             told[bar * size + beat * each : min(bar * size + (beat + 1) * each, (bar + 1) * size)] = 1 + number
     return told
 
@@ -403,8 +390,3 @@ def _voice(facts: ScoreFacts, name: str, path: str) -> int:
         if known.casefold() == name.casefold():
             return row
     raise RequestError(f"no voice {name!r:.40}{did_you_mean(name, names)}", code="unknown", path=path, value=name)
-
-
-def _as_request(error: DataError, path: str) -> RequestError:
-    """An error of a file or score as one of the request's field."""
-    return RequestError(str(error), code=error.code, path=path, value=error.value)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from unisono import Model
-from unisono.errors import CheckpointError, RecipeError
+from unisono.errors import RecipeError
 
 from unisono_outline.corpus.facts import OutlineFacts
 from unisono_outline.media import Outline
@@ -34,6 +34,7 @@ class OutlineModel(Model):
     Media: ClassVar[type[Outline]] = Outline
     Facts: ClassVar[type[OutlineFacts]] = OutlineFacts
     facts: OutlineFacts
+    source_facts: ClassVar[tuple[str, ...]] = ("words",)
     text_field: ClassVar[str] = "phrase"
     pipeline_tag: ClassVar[str] = "image-segmentation"
 
@@ -53,16 +54,6 @@ class OutlineModel(Model):
                 value=self.facts.size,
             )
         self.reader = PhraseReader(self.facts.words, self.sizes)
-
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from a model of other words, whose embeddings would mean something else."""
-        if facts.get("words") != self.facts["words"]:
-            raise CheckpointError(
-                "run.init_from knows other words than the data: start from a model of its kind",
-                code="conflict",
-                path="run.init_from",
-                value="words",
-            )
 
     def units(self, batch: dict[str, Any]) -> dict[str, int]:
         return {"outlines": len(batch["outline"])}

@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
-from unisono.errors import CheckpointError, RecipeError
+from unisono.errors import RecipeError
 from unisono_sound.encoder import Encoder, LogMelEncoder
 from unisono_sound.signal import GriffinLim, resample
 from unisono_sound.vocoder import Vocoder
@@ -107,11 +107,7 @@ class Miipher(Restorer):
     def check_source(self, facts: dict[str, Any]) -> None:
         """Refuse a start from a model of another mel or of other features."""
         super().check_source(facts)
-        for name in ("mel_spec", "features"):
-            its, mine = facts.get(name), self.facts.get(name)
-            if its != mine:
-                message = f"run.init_from has {name}={its}, the data {mine}: prepare the data likewise"
-                raise CheckpointError(message, code="conflict", path="run.init_from", value=name)
+        self.check_same_facts(facts, ("mel_spec", "features"))
 
     def conditions(self) -> list[Condition]:
         """Damages one by one and together, and noises that were kept from training."""

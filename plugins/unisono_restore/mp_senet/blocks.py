@@ -77,7 +77,8 @@ class Transformer(nn.Module):
 class Conformer(nn.Module):
     """Half a feed-forward, attention, convolution, half a feed-forward, each beside a residual; LayerNorm.
 
-    As in arXiv:2305.13686, after CMGAN (arXiv:2203.15149): convolutions of 31, expansions 4 and 2. Its batch norm
+    As in arXiv:2305.13686, after CMGAN (arXiv:2203.15149): convolutions of 31, expansions 4 and 2. It is no block of
+    ``unisono.nn.conformer``: its attention knows no places, its convolution is twice as wide, with a batch norm. This
     counts, in training, the crops of its own process: several processes do not train exactly as one does.
     """
 

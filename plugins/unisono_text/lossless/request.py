@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from unisono import Request
-from unisono.errors import RequestError, UnisonoError
+from unisono.errors import RequestError, raised_as
 
 from unisono_text.filling.request import prompt_of
 from unisono_text.lossless.catalogue import CATALOGUE, OPTIONS, Decoding
@@ -85,10 +85,8 @@ class ContinueRequest(Request):
 
     @model_validator(mode="after")
     def _fits(self):
-        try:
+        with raised_as(RequestError):
             fill(CATALOGUE[self.decoding], self.options)
-        except UnisonoError as error:
-            raise RequestError(str(error), code=error.code, path=error.path, value=error.value) from error
         if self.beam >= (self.beams or 1):
             raise RequestError(
                 f"beam={self.beam} must be below beams={self.beams or 1}: they are counted from 0",

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from unisono import Text
 from unisono.batching import Progress, chunks, grouped
-from unisono.errors import RequestError, UnisonoError
+from unisono.errors import RequestError, raised_as
 from unisono.masked import at_sites
 from unisono.model import OnStep
 from unisono.verify import KVCache, Prefix, Verified, rounds
@@ -175,7 +175,7 @@ class Batch:
         def memory(rows: int) -> KVCache:
             return KVCache(rows, device)
 
-        try:
+        with raised_as(RequestError):
             means = means_of(model, request, self.lost.append)
             going = rounds(
                 means.target,
@@ -189,17 +189,12 @@ class Batch:
                 end=model.special["eos"],
                 cache=memory,
             )
-        except RequestError:
-            raise
-        except UnisonoError as error:
-            raise RequestError(str(error), code=error.code, path=error.path, value=error.value) from error
         while self.out is None:
             try:
-                self.prefix = next(going)
+                with raised_as(RequestError):
+                    self.prefix = next(going)
             except StopIteration as done:
                 self.out = done.value
-            except UnisonoError as error:
-                raise RequestError(str(error), code=error.code, path=error.path, value=error.value) from error
             else:
                 yield self._take(self.prefix)
         model.evaluations += self.out.nfe + self.out.draft_nfe

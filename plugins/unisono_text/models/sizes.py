@@ -3,41 +3,17 @@
 from dataclasses import dataclass, fields
 
 from unisono.errors import RecipeError
+from unisono.nn.swiglu import LayerSizes
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformerSizes:
+class TransformerSizes(LayerSizes):
     """Sizes of a transformer, GPT-2's small ones; ``filter_dim`` of its feed-forward, 0: 8/3 of ``dim``."""
 
     dim: int = 768
     num_layers: int = 12
     num_heads: int = 12
-    filter_dim: int = 0
     dropout: float = 0.1
-
-    def __post_init__(self):
-        if not 0 <= self.dropout < 1:
-            raise RecipeError(
-                f"model.network.dropout={self.dropout} must be in [0, 1)",
-                code="range",
-                path="model.network.dropout",
-                value=self.dropout,
-            )
-        for name, value in (("dim", self.dim), ("num_layers", self.num_layers), ("num_heads", self.num_heads)):
-            if value < 1:
-                raise RecipeError(
-                    f"model.network.{name}={value} must be at least 1",
-                    code="range",
-                    path=f"model.network.{name}",
-                    value=value,
-                )
-        if self.filter_dim < 0:
-            raise RecipeError(
-                f"model.network.filter_dim={self.filter_dim} must be at least 0 (0: 8/3 of dim)",
-                code="range",
-                path="model.network.filter_dim",
-                value=self.filter_dim,
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

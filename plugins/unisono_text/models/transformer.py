@@ -19,18 +19,16 @@ Shapes: b batch, t tokens, m keys (kept ones and new ones), h heads, d channels,
 
 from __future__ import annotations
 
-import math
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 from unisono.errors import RecipeError
-from unisono.nn.attention import attend, split_parts
+from unisono.nn.attention import attend
 from unisono.nn.modules import Modules
 from unisono.nn.rotary import Rotation, rotate, rotation
-from unisono.nn.tensor_plan import TensorPlan
+from unisono.nn.swiglu import SwiGLULayer, init_layers
 
 from unisono_text.models.sizes import TransformerSizes
 
@@ -45,7 +43,7 @@ class Keep(Protocol):
         ...
 
 
-class Layer(nn.Module):
+class Layer(SwiGLULayer):
     """Self-attention and a gated feed-forward, each added to what went in.
 
     ::
@@ -53,19 +51,6 @@ class Layer(nn.Module):
         x ─┬─ norm ─ self-attention ─(+)─┬─ norm ─ SiLU(a)·b ─ linear ─(+)─
            └─────────────────────────┘   └───────────────────────────┘
     """
-
-    tensor_plan: ClassVar[TensorPlan] = TensorPlan(columns={"qkv": 3, "feed_in": 2}, rows=("attention_out", "feed_out"))
-
-    def __init__(self, dim: int, num_heads: int, filter_dim: int, dropout: float):
-        super().__init__()
-        self.num_heads = num_heads
-        self.attention_norm = nn.RMSNorm(dim)
-        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.attention_out = nn.Linear(dim, dim, bias=False)
-        self.feed_norm = nn.RMSNorm(dim)
-        self.feed_in = nn.Linear(dim, 2 * filter_dim, bias=False)
-        self.feed_out = nn.Linear(filter_dim, dim, bias=False)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
@@ -90,17 +75,11 @@ class Layer(nn.Module):
         number: int,
     ) -> Float[Tensor, "b t d"]:
         """Return what the attention adds to its input; arguments as in ``forward``."""
-        q, k, v = split_parts(self.qkv(self.attention_norm(x)), self.num_heads)
+        q, k, v = self.parts(x)
         q, k = rotate(q, places), rotate(k, places)
         if cache is not None:
             k, v = cache.append(number, k, v)
-        dropped = self.dropout.p if self.training else 0.0
-        return self.attention_out(attend(q, k, v, mask, dropout=dropped, causal=causal))
-
-    def feed_forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
-        """Return what the feed-forward adds to its input."""
-        gate, value = self.feed_in(self.feed_norm(x)).chunk(2, dim=-1)
-        return self.feed_out(F.silu(gate) * value)
+        return self.attention_out(attend(q, k, v, mask, dropout=self.attention_dropout, causal=causal))
 
 
 class LayerStack(nn.Module):
@@ -191,28 +170,16 @@ class TextTransformer(LayerStack):
     ):
         super().__init__()
         dim, num_layers, num_heads = sizes.dim, sizes.num_layers, sizes.num_heads
-        if dim % (2 * num_heads):
-            raise RecipeError(
-                f"model.network.dim={dim} must be a multiple of twice num_heads={num_heads}",
-                code="shape",
-                path="model.network.dim",
-                value=dim,
-            )
+        sizes.check_heads(2)
         self.attention, self.block_size = attention, block_size_of(attention)
         self.vocabulary_in, self.vocabulary_out = vocabulary_in, vocabulary_out
         self.dim, self.num_layers, self.num_heads, self.head_dim = dim, num_layers, num_heads, dim // num_heads
-        filter_dim = sizes.filter_dim or 32 * math.ceil(dim * 8 / 3 / 32)
         self.embedding = nn.Embedding(vocabulary_in, dim) if vocabulary_in else None
         self.dropout = nn.Dropout(sizes.dropout)
-        self.layers = Modules(Layer(dim, num_heads, filter_dim, sizes.dropout) for _ in range(num_layers))
+        self.layers = Modules(Layer(dim, num_heads, sizes.filter_dim, sizes.dropout) for _ in range(num_layers))
         self.norm = nn.RMSNorm(dim)
         self.head = nn.Linear(dim, vocabulary_out, bias=False) if vocabulary_out else None
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02)
-        for layer in self.layers:  # so that the sum over layers begins as large as one of them (GPT-2)
-            for linear in (layer.attention_out, layer.feed_out):
-                nn.init.normal_(linear.weight, std=0.02 / math.sqrt(2 * num_layers))
+        init_layers(self, self.layers)
 
     def forward(
         self,

@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor
-from unisono.errors import CheckpointError, RequestError
+from unisono.errors import RequestError
 from unisono.request import FILE
 from unisono_sound.voice import MarkedRequest, Reading, SpeechRequest
 
@@ -121,15 +121,8 @@ class StyleTTS(LearnsStyle):
     def check_source(self, facts: dict[str, Any]) -> None:
         """Refuse also a second stage on data whose statistics are not those of the first."""
         super().check_source(facts)
-        if self.schedule.prosody_start != 0:
-            return
-        for name in ("speakers", "mel_mean", "mel_std", "pitch", "energy"):
-            if facts.get(name) != self.facts[name]:
-                message = (
-                    f"run.init_from has {name}={facts.get(name)!s:.80}, the data has {self.facts[name]!s:.80}: "
-                    "the second stage needs the data of the first"
-                )
-                raise CheckpointError(message, code="conflict", path="run.init_from", value=name)
+        if self.schedule.prosody_start == 0:
+            self.check_same_facts(facts, ("speakers", "mel_mean", "mel_std", "pitch", "energy"))
 
     # ---- speaking ------------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ from unisono import Request, Synthesizer
 from unisono.batching import Progress, chunks, grouped
 from unisono.data import derive_seed
 from unisono.errors import UnisonoError
-from unisono.masked import Layout, cut, make_strategy
-from unisono.masked.model import MaskedModel, StreamNetwork
+from unisono.masked import Canvas, Layout, Plan, PlanMasking, Scheduled, cut, make_strategy
+from unisono.masked.model import MaskedModel, StreamNetwork, TaskWindow
 
 V, Q, LIMIT = 5, 2, 6
 
@@ -55,7 +55,8 @@ class Beads:
 
     def _run(self):
         for number, (start, stop) in enumerate(cut(0, self.total, LIMIT, 2)):
-            made = yield Beads.Window(self, start, stop, derive_seed(self.seed, number))
+            kind = BeadModel.settings(self.request)
+            made = yield TaskWindow(self, start, stop, derive_seed(self.seed, number), kind)
             self.tokens[start:stop], self.known[start:stop], self.done = made, True, stop
 
     def pieces(self):
@@ -68,29 +69,6 @@ class Beads:
 
     def view(self, canvas, row):
         return int(canvas.known[row].sum())
-
-    @dataclass(frozen=True)
-    class Window:
-        task: "Beads"
-        start: int
-        stop: int
-        seed: int
-
-        @property
-        def request(self):
-            return self.task.request
-
-        @property
-        def tokens(self):
-            return self.task.tokens[self.start : self.stop]
-
-        @property
-        def known(self):
-            return self.task.known[self.start : self.stop]
-
-        @property
-        def kind(self):
-            return BeadModel.settings(self.request)
 
 
 class BeadModel(MaskedModel):
@@ -109,7 +87,7 @@ class BeadModel(MaskedModel):
     def layout(self, num_positions, request=None):
         return Layout.streams(num_positions, [V] * Q, shared=True)
 
-    def denoiser(self, windows: Sequence[Beads.Window], canvas):
+    def denoiser(self, windows: Sequence[TaskWindow], canvas):
         self.rows_seen.append(len(windows))
         colour = torch.tensor([window.request.colour for window in windows])
         return StreamNetwork(self.predict, Q, colour)
@@ -173,6 +151,37 @@ def test_progress_streams_and_live_views_follow_the_windows(model):
     *views, last = synth.snapshots(text="?" * 6, num_steps=3)
     assert views == sorted(views) and len(views) == 3 and views[-1] == 12
     assert last[0] == synth(text="?" * 6, num_steps=3)[0]
+
+
+def test_a_strategy_may_depend_on_all_windows_and_their_network(model, monkeypatch):
+    seen = []
+
+    def strategy_for(windows, canvas, network):
+        seen.append((len(windows), canvas.layout.length, network.num_streams))
+        return make_strategy("left_to_right", canvas.layout, temperature=0)
+
+    monkeypatch.setattr(model, "strategy_for", strategy_for)
+    asked = [{"text": "?" * 4, "seed": 1}, {"text": "?" * 4, "seed": 2}]
+    first, second = Synthesizer(model)(asked)
+    assert seen == [(2, 4 * Q, Q)] and first[0] == second[0]  # greedy: seeds change nothing
+
+
+def test_hidden_losses_are_the_mean_over_hidden_places(model):
+    generator = torch.Generator().manual_seed(1)
+    layout = Layout.streams(6, [V] * Q, shared=True)
+    tokens = torch.randint(V, (3, 6 * Q), generator=generator)
+    blank = Canvas.blank(layout, [3, 4, 5], torch.tensor([6 * Q, 4 * Q, 2 * Q]))
+    corrupted = PlanMasking(Plan(Scheduled(1)))(blank, tokens)
+    logits = torch.randn(3, 6 * Q, V, generator=generator)
+    smooth, costs, right = 0.1, [], []
+    for row, place in (corrupted.weights > 0).nonzero().tolist():
+        assert not corrupted.canvas.known[row, place] and place < corrupted.canvas.length[row]
+        log_p = logits[row, place].double().log_softmax(-1)
+        costs.append(-(1 - smooth) * log_p[tokens[row, place]] - smooth * log_p.mean())
+        right.append(float(logits[row, place].argmax() == tokens[row, place]))
+    loss, accuracy = model.hidden_losses(logits, corrupted, smooth)
+    assert loss.item() == pytest.approx(sum(costs).item() / len(costs), rel=1e-5)  # float32 against float64
+    assert accuracy.item() == pytest.approx(sum(right) / len(right), rel=1e-6)
 
 
 def test_presets_and_their_knobs_come_by_name(model):

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from unisono import Model
 from unisono.batching import Progress, grouped
-from unisono.errors import CheckpointError, DataError, RequestError
+from unisono.errors import DataError, RequestError
 from unisono.masked import Nucleus
 from unisono.model import OnStep
 from unisono.verify import Draw
@@ -58,6 +58,7 @@ class Band(Model):
     Media: ClassVar[type[Score]] = Score
     Facts: ClassVar[type[ScoreFacts]] = ScoreFacts
     facts: ScoreFacts
+    source_facts: ClassVar[tuple[str, ...]] = ("voices", "steps_per_beat", "beats", "unit")
     Request: ClassVar[type[BandRequest]] = BandRequest
     text_field: ClassVar[str] = "chords"
     salt: ClassVar[str] = "band"
@@ -118,17 +119,6 @@ class Band(Model):
         for row, voice in zip(allowed, self.facts.voices, strict=True):
             row[self.words.pitches][voice.num_pitches :] = False
         return allowed
-
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from other voices or another grid."""
-        for name in ("voices", "steps_per_beat", "beats", "unit"):
-            if facts.get(name) != self.facts[name]:
-                raise CheckpointError(
-                    f"run.init_from knows other {name} than this corpus: prepare the data likewise",
-                    code="conflict",
-                    path="run.init_from",
-                    value=name,
-                )
 
     # ---- training ------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from pydantic import Field
 from torch import Tensor
 from unisono import Request
-from unisono.errors import DataError, RequestError, did_you_mean
+from unisono.errors import RequestError, did_you_mean, raised_as
 from unisono.request import FILE
 
 from unisono_music.corpus.facts import ScoreFacts
@@ -123,10 +123,8 @@ def _beats(text: str, beats: int) -> list[int]:
             path="chords",
             value=text,
         )
-    try:
+    with raised_as(RequestError, "chords"):
         numbers = [-1 if name == OPEN else chord_number(name) for name in names]
-    except DataError as error:
-        raise RequestError(str(error), code=error.code, path="chords", value=error.value) from None
     return [number for number in numbers for _ in range(beats // len(names))]
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from unisono import Model
 from unisono.batching import Progress, chunks, grouped
-from unisono.errors import CheckpointError, DataError
+from unisono.errors import DataError
 from unisono.model import OnStep
 
 from unisono_music.corpus import ScoreFacts
@@ -47,6 +47,7 @@ class ScanModel(Model):
     Media: ClassVar[type[Score]] = Score
     Facts: ClassVar[type[ScoreFacts]] = ScoreFacts
     facts: ScoreFacts
+    source_facts: ClassVar[tuple[str, ...]] = ("voices", "repeats", "steps_per_beat", "beats", "unit")
     Request: ClassVar[Any] = ScanRequest
     text_field: ClassVar[str] = "score"
 
@@ -66,17 +67,6 @@ class ScanModel(Model):
             )
         self.coding = Coding(self.facts)
         self.networks(self.coding.sizes, self.facts.steps_per_bar)
-
-    def check_source(self, facts: dict[str, Any]) -> None:
-        """Refuse a start from a model of other voices or bars, whose tokens would mean something else."""
-        for name in ("voices", "repeats", "steps_per_beat", "beats", "unit"):
-            if facts.get(name) != self.facts[name]:
-                raise CheckpointError(
-                    f"run.init_from knows other {name} than the data: start from a model of its kind",
-                    code="conflict",
-                    path="run.init_from",
-                    value=name,
-                )
 
     def units(self, batch: dict[str, Any]) -> dict[str, int]:
         return {"bars": int((batch["bars"] >= 0).sum()) - len(batch["bars"])}
