@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 from unisono.nn.modules import Modules
+from unisono.nn.wide import wide_as
 from unisono.train.discriminator_losses import Judgement
 
 from unisono_sound.signal.phase import amplitude, phase
@@ -167,7 +168,7 @@ class SpectrogramDiscriminator(nn.Module):
 
     def forward(self, wave: Float[Tensor, "b n"]) -> Judgement:
         with torch.autocast(wave.device.type, enabled=False):
-            x = self.seen(stft_same(wave.float(), self.n_fft, self.hop, self.window)).mT[:, None]
+            x = self.seen(stft_same(wide_as(wave, self.window), self.n_fft, self.hop, self.window)).mT[:, None]
         x = x.contiguous(memory_format=torch.channels_last)
         features = []
         for conv in self.convs:
@@ -255,7 +256,7 @@ class ComplexDiscriminator(nn.Module):
 
     def forward(self, wave: Float[Tensor, "b n"]) -> Judgement:
         with torch.autocast(wave.device.type, enabled=False):
-            spectrum = stft_same(wave.float(), self.n_fft, self.n_fft // 4, self.window)
+            spectrum = stft_same(wide_as(wave, self.window), self.n_fft, self.n_fft // 4, self.window)
             x = rearrange(torch.view_as_real(spectrum), "b f t c -> b c f t") * (2 / self.window.sum())
         features, ends = [], []
         for (low, high), convs in zip(self.edges, self.bands, strict=True):

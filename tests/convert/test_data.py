@@ -51,6 +51,13 @@ def test_folders_side_by_side_are_speakers_and_each_has_its_own_statistics(folde
         assert np.exp(facts.pitch[name].mean) == pytest.approx(hertz, rel=0.1)
 
 
+def test_speakers_can_be_weighted(folder):
+    data = made(folder)
+    data.mixing = {"ann": 1, "bob": 2, "cid": 0}
+    seen = [name for batch in data.train_dataloader() for name in batch["speaker"].tolist()]
+    assert len(seen) == 9 and set(seen) == {0, 1} and abs(seen.count(1) - 6) <= 1
+
+
 def test_same_is_another_recording_of_the_speaker_and_other_of_somebody_else(folder):
     data = made(folder, crop_frames=20, reference_frames=1000)
     length = {r.features.load("mel").sum().item(): r for r in data.train_set.pool}

@@ -1,12 +1,15 @@
 """Quantisers: against the equations, against brute force, in parts and alone; codebooks of ranks and of padding."""
 
+import copy
 import math
 import socket
 
 import pytest
 import torch
 from refused import refused
+from torch import nn
 from unisono.errors import UnisonoError
+from unisono.nn.adapters import AdapterSpec, adapt, merge
 from unisono.nn.quantize import (
     BinaryQuantizer,
     FactorisedQuantizer,
@@ -364,6 +367,49 @@ def test_unused_factorised_codes_come_back_and_used_ones_stay():
     assert (quantizer.down(z) - quantizer.codes.weight[2]).abs().sum(-1).min() < 1e-5
     kept = [0, 1, 3, 4, 5]
     assert torch.equal(quantizer.codes.weight[kept], before[kept])
+
+
+def test_frozen_factorised_codes_stay():
+    quantizer = FactorisedQuantizer(12, 6, 4)
+    quantizer.codes.requires_grad_(False)
+    before = quantizer.codes.weight.clone()
+    for seed in range(3):
+        quantizer(vectors(4, 20, 12, seed))
+    assert torch.equal(quantizer.codes.weight, before)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_float64_stays_float64(name):
+    quantizer = MAKERS[name]().double().train()
+    z = vectors(dtype=torch.float64).requires_grad_()
+    made = quantizer(z)
+    made.vectors.square().sum().backward()
+    assert made.vectors.dtype == z.grad.dtype == torch.float64
+    if name != "binary without maps":  # which has nothing that says what it decodes to
+        assert quantizer.decode(made.tokens).dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", ["scalar", "factorised", "factorised levels", "spherical", "binary"])
+def test_adapters_of_the_maps_count_and_learn(name):
+    """Maps are applied in float32, by their weights where they are plain layers; adapted ones by what they are."""
+    plain = MAKERS[name]().eval()
+    holder = nn.Module()
+    holder.quantizer = copy.deepcopy(plain)
+    adapt(holder, AdapterSpec(rank=2, targets=("*down", "*up")))
+    z = vectors()
+    assert torch.equal(holder.quantizer(z).vectors, plain(z).vectors)
+    with torch.no_grad():
+        for parameter in holder.parameters():
+            if parameter.requires_grad:
+                parameter += torch.randn_like(parameter)
+    said = holder.quantizer(z).vectors
+    said.square().sum().backward()
+    assert not torch.allclose(said, plain(z).vectors, atol=1e-3)
+    assert all(p.grad is not None and p.grad.any() for p in holder.parameters() if p.requires_grad)
+    half = copy.deepcopy(holder.quantizer).to(torch.bfloat16)
+    assert half.decode(half.tokens(z.bfloat16())).dtype == torch.bfloat16
+    holder.recipe = {}
+    torch.testing.assert_close(merge(holder).quantizer(z).vectors, said, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -13,6 +13,7 @@ from unisono.data.collate import collate_items, pad_stack
 from unisono.data.facts import Facts, facts_of, to_plain
 from unisono.data.folder import CacheError, cache_root, spare_root, written_aside
 from unisono.data.loader import ReplayableLoader
+from unisono.data.mixing import numbered
 from unisono.data.parallel import map_processes
 from unisono.data.sampler import (
     OrderedBatchSampler,
@@ -47,6 +48,7 @@ __all__ = [
     "item_generator",
     "map_processes",
     "mirrored",
+    "numbered",
     "pad_stack",
     "prepare_features",
     "read_captions",

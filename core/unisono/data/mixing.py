@@ -155,6 +155,13 @@ class MixedBatchSampler:
                 )
 
 
+def numbered(names: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Return what a set's ``groups`` returns: the names that there are, sorted, and the number of each item's name."""
+    there = sorted(set(names))
+    number = {name: index for index, name in enumerate(there)}
+    return there, [number[name] for name in names]
+
+
 def _points(name: str, weight: Weight) -> tuple[list[float], list[float]]:
     """A weight as steps and values."""
     path = f"run.mixing.{name}"

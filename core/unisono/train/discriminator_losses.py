@@ -15,6 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from unisono.nn.wide import wide
+
 
 class Judgement(NamedTuple):
     """What one discriminator says of a batch."""
@@ -41,7 +43,7 @@ def discriminator_hinge(real: Sequence[Judgement], fake: Sequence[Judgement]) ->
     """``max(0, 1 − D(x)) + max(0, 1 + D(x̂))``, averaged over regions and discriminators."""
     return torch.stack(
         [
-            (1 - r.scores.float()).relu().mean(1) + (1 + f.scores.float()).relu().mean(1)
+            (1 - wide(r.scores)).relu().mean(1) + (1 + wide(f.scores)).relu().mean(1)
             for r, f in zip(real, fake, strict=True)
         ]
     ).mean(0)
@@ -49,14 +51,14 @@ def discriminator_hinge(real: Sequence[Judgement], fake: Sequence[Judgement]) ->
 
 def generator_hinge(fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
     """``max(0, 1 − D(x̂))``: a region that passes for real pulls no more."""
-    return torch.stack([(1 - f.scores.float()).relu().mean(1) for f in fake]).mean(0)
+    return torch.stack([(1 - wide(f.scores)).relu().mean(1) for f in fake]).mean(0)
 
 
 def discriminator_squares(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
     """``(1 − D(x))² + D(x̂)²``, averaged over regions and discriminators."""
     return torch.stack(
         [
-            (1 - r.scores.float()).square().mean(1) + f.scores.float().square().mean(1)
+            (1 - wide(r.scores)).square().mean(1) + wide(f.scores).square().mean(1)
             for r, f in zip(real, fake, strict=True)
         ]
     ).mean(0)
@@ -64,30 +66,27 @@ def discriminator_squares(real: Sequence[Judgement], fake: Sequence[Judgement]) 
 
 def generator_squares(fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
     """``(1 − D(x̂))²``."""
-    return torch.stack([(1 - f.scores.float()).square().mean(1) for f in fake]).mean(0)
+    return torch.stack([(1 - wide(f.scores)).square().mean(1) for f in fake]).mean(0)
 
 
 def discriminator_logistic(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
     """``−log σ(D(x)) − log(1 − σ(D(x̂)))``, averaged over regions and discriminators."""
     return torch.stack(
-        [
-            softplus(-r.scores.float()).mean(1) + softplus(f.scores.float()).mean(1)
-            for r, f in zip(real, fake, strict=True)
-        ]
+        [softplus(-wide(r.scores)).mean(1) + softplus(wide(f.scores)).mean(1) for r, f in zip(real, fake, strict=True)]
     ).mean(0)
 
 
 def generator_logistic(fake: Sequence[Judgement]) -> Float[Tensor, "b"]:
     """``−log σ(D(x̂))``."""
-    return torch.stack([softplus(-f.scores.float()).mean(1) for f in fake]).mean(0)
+    return torch.stack([softplus(-wide(f.scores)).mean(1) for f in fake]).mean(0)
 
 
 def gradient_penalty(real: Sequence[Judgement], given: Float[Tensor, "b ..."]) -> Float[Tensor, "b"]:
     """``½ |∇ D(x)|²`` (R1, Mescheder et al., arXiv:1801.04406), scores summed over regions and averaged over
     discriminators; ``given`` is x, of which the judgements were made and which requires its gradient."""
-    total = torch.stack([r.scores.float().sum() for r in real]).mean()
+    total = torch.stack([wide(r.scores).sum() for r in real]).mean()
     (slope,) = torch.autograd.grad(total, given, create_graph=True)
-    return slope.float().square().flatten(1).sum(1) / 2
+    return wide(slope).square().flatten(1).sum(1) / 2
 
 
 def feature_matching(real: Sequence[Judgement], fake: Sequence[Judgement]) -> Float[Tensor, "b"]:

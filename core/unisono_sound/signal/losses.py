@@ -1,7 +1,7 @@
 """Losses between waveforms: multi-resolution STFT and log mel.
 
 Each returns one value per item, so that a caller can weigh items over ranks (``Model.global_mean``)
-and an item counts the same alone and in a batch. All run in float32 whatever the autocast state:
+and an item counts the same alone and in a batch. All run in float32, or more, whatever the autocast state:
 the square of a 16-bit magnitude overflows or vanishes.
 
 Shapes: b batch, n samples, t frames, f frequencies, w window length.
@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.errors import DataError
+from unisono.nn.wide import wide, wide_as
 
 from unisono_sound.signal.mel import LogMel, MelSpec, mel_filters
 
@@ -60,8 +61,8 @@ class MultiResolutionSTFTLoss(nn.Module):
         with torch.autocast(target.device.type, enabled=False):
             for n_fft, hop, width in self.resolutions:
                 window = self.get_buffer(f"window_{n_fft}_{width}")
-                estimate = magnitude(predicted.float(), n_fft, hop, window, self.floor)
-                truth = magnitude(target.float(), n_fft, hop, window, self.floor)
+                estimate = magnitude(wide(predicted), n_fft, hop, window, self.floor)
+                truth = magnitude(wide(target), n_fft, hop, window, self.floor)
                 distance = (truth - estimate).flatten(1)
                 # The smallest float under the root keeps its gradient finite where both agree.
                 norm = (distance.square().sum(1) + torch.finfo(torch.float32).tiny).sqrt()
@@ -83,7 +84,7 @@ class LogMelLoss(nn.Module):
 
     def forward(self, predicted: Float[Tensor, "b n"], target: Float[Tensor, "b n"]) -> Float[Tensor, "b"]:
         with torch.autocast(target.device.type, enabled=False):
-            distance = self.log_mel(predicted.float()) - self.log_mel(target.float())
+            distance = self.log_mel(predicted) - self.log_mel(target)
         return distance.abs().flatten(1).mean(1)
 
 
@@ -129,7 +130,7 @@ class MultiScaleMelLoss(nn.Module):
                 window, filters = self.get_buffer(f"window_{n}"), self.get_buffer(f"filters_{n}")
                 # The smallest floor under the root keeps gradients finite where nothing sounds.
                 made, true = (
-                    (magnitude(wave.float(), n, n // 4, window, 1e-7) @ filters).clamp(min=1e-5).log10()
+                    (magnitude(wide_as(wave, filters), n, n // 4, window, 1e-7) @ filters).clamp(min=1e-5).log10()
                     for wave in (predicted, target)
                 )
                 total = total + (made - true).abs().flatten(1).mean(1)

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from unisono.errors import DataError, did_you_mean
+from unisono.nn.wide import wide_as
 
 from unisono_sound.signal.stft import same_padding, stft_same
 
@@ -77,7 +78,8 @@ class LogMel(nn.Module):
     ```
     wave [b, n] → STFT [b, t, f] → |·| → mel filters → clamp 1e-5 → ln → mel [b, t, m]
     ```
-    Computed in float32 whatever the autocast state; differentiable. It has buffers but no state.
+    Computed in float32, or float64 where the buffers are, whatever the autocast state; differentiable. It has
+    buffers but no state.
     """
 
     window: Tensor
@@ -95,11 +97,13 @@ class LogMel(nn.Module):
 
     def magnitude(self, wave: Float[Tensor, "b n"], pad_mode: str = "reflect") -> Float[Tensor, "b t f"]:
         with torch.autocast(wave.device.type, enabled=False):
-            return stft_same(wave.float(), self.spec.n_fft, self.spec.hop_length, self.window, pad_mode).abs()
+            return stft_same(
+                wide_as(wave, self.window), self.spec.n_fft, self.spec.hop_length, self.window, pad_mode
+            ).abs()
 
     def from_magnitude(self, magnitude: Float[Tensor, "b t f"]) -> Float[Tensor, "b t m"]:
         with torch.autocast(magnitude.device.type, enabled=False):
-            return (magnitude.float() @ self.filters).clamp(min=LOG_FLOOR).log()
+            return (wide_as(magnitude, self.filters) @ self.filters).clamp(min=LOG_FLOOR).log()
 
     @property
     def context(self) -> tuple[int, int]:
@@ -131,7 +135,7 @@ class MelInverse(nn.Module):
 
     def forward(self, mel: Float[Tensor, "*b t m"]) -> Float[Tensor, "*b t f"]:
         with torch.autocast(mel.device.type, enabled=False):
-            target = mel.float().exp()
+            target = wide_as(mel, self.spread).exp()
             magnitude = target @ self.spread
             wanted = target @ self.filters.T
             for _ in range(self.num_updates):

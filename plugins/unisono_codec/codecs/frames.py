@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from unisono.errors import RecipeError
 from unisono.nn.convnext import ConvNeXtBlock
+from unisono.nn.wide import wide
 from unisono_sound.signal import LogMel, MelSpec
 
 from unisono_codec.codecs.codec import Decoder, Encoder
@@ -121,7 +122,7 @@ class FrameEncoder(Encoder):
         for block in self.token_blocks:
             x = block(x, mask)
         with torch.autocast(x.device.type, enabled=False):
-            return self.past(past.float()) + self.out(self.norm(x.float()))
+            return self.past(wide(past)) + self.out(self.norm(wide(x)))
 
 
 class FrameDecoder(Decoder):
@@ -166,8 +167,8 @@ class FrameDecoder(Decoder):
         for block in self.frame_blocks:
             x = block(x, kept)
         with torch.autocast(x.device.type, enabled=False):
-            past = rearrange(self.past(z.float()), "b t (m k) -> b (t k) m", k=self.downsampling)
-            return CENTRE + SPREAD * (past + self.out(self.norm(x.float())))
+            past = rearrange(self.past(wide(z)), "b t (m k) -> b (t k) m", k=self.downsampling)
+            return CENTRE + SPREAD * (past + self.out(self.norm(wide(x))))
 
     def forward(self, z: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None = None) -> Float[Tensor, "b n"]:
         lengths = None if mask is None else mask.sum(1) * self.downsampling

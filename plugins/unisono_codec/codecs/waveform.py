@@ -31,6 +31,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 from unisono.errors import RecipeError, RequestError
 from unisono.nn.modules import Modules
+from unisono.nn.wide import wide
 
 from unisono_codec.codecs.codec import Decoder, Encoder
 from unisono_codec.codecs.streaming import windows
@@ -175,7 +176,7 @@ class WaveformEncoder(Encoder):
             counts = None if counts is None else counts // down.stride
         if self.memory is not None:
             x = self.memory(x, past)
-        return self.last(self.act(x), counts, past).mT.float()
+        return wide(self.last(self.act(x), counts, past).mT)
 
 
 class WaveformDecoder(Decoder):
@@ -253,7 +254,7 @@ class WaveformDecoder(Decoder):
                 counts = counts * up.stride - (up.stride % 2 if self.sizes.short_odd else 0)
             for unit in units:
                 x = unit(x, counts, past)
-        x = only(self.last(self.act(x), counts, past), counts)[:, 0].float()
+        x = wide(only(self.last(self.act(x), counts, past), counts)[:, 0])
         return x.tanh() if self.sizes.tanh else x
 
     def stream(

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from unisono.errors import RecipeError
 from unisono.graphs import Graphs
 from unisono.nn.convnext import ConvNeXtBlock
+from unisono.nn.wide import wide
 from unisono_sound.signal import MelSpec, istft_same
 from unisono_sound.signal.losses import LogMelLoss, MultiResolutionSTFTLoss
 from unisono_sound.signal.stft import overlap_add, same_padding
@@ -78,7 +79,7 @@ class VocosNet(nn.Module):
         return 3 * (1 + len(self.blocks)) + overlap
 
     def features(self, mel: Float[Tensor, "b t m"], mask: Bool[Tensor, "b t"] | None = None) -> Float[Tensor, "b t d"]:
-        """Return what the head reads, in float32."""
+        """Return what the head reads, in at least float32."""
         x = (mel - SILENCE) / -SILENCE
         if mask is not None:
             x = x * mask[..., None]
@@ -86,7 +87,7 @@ class VocosNet(nn.Module):
         for block in self.blocks:
             x = block(x, mask)
         with torch.autocast(x.device.type, enabled=False):
-            return self.norm(x.float())
+            return self.norm(wide(x))
 
     def coefficients(
         self, mel: Float[Tensor, "b t m"], mask: Bool[Tensor, "b t"] | None = None

@@ -18,6 +18,7 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from unisono.nn.wide import wide
 from unisono_sound.signal import LogMel, MelSpec
 from unisono_sound.signal.mel import LOG_FLOOR
 
@@ -81,7 +82,7 @@ class WaveFitNet(nn.Module):
         """Scale each waveform so that the power in its mel's bands is that of ``mel``, over the whole item."""
         with torch.autocast(wave.device.type, enabled=False):
             own = self.log_mel.magnitude(wave, "constant") @ self.log_mel.filters
-            level = _power(mel.float().exp(), mask).sqrt() / (_power(own, mask) + TINY).sqrt()
+            level = _power(wide(mel).exp(), mask).sqrt() / (_power(own, mask) + TINY).sqrt()
             return wave * level[:, None]
 
     def mask(self, mel: Float[Tensor, "b t m"], lengths: Int[Tensor, " b"] | None) -> Bool[Tensor, "b t"] | None:

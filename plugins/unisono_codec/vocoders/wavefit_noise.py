@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from unisono.nn.wide import wide
 from unisono_sound.signal import MelSpec, istft_same
 from unisono_sound.signal.mel import LOG_FLOOR, MelInverse
 from unisono_sound.signal.stft import same_padding, stft_same
@@ -57,7 +58,7 @@ class ShapedNoise(nn.Module):
         frames, beside = mel.shape[1], math.ceil(n_fft / hop)
         left, right = same_padding(n_fft, hop)
         with torch.autocast(mel.device.type, enabled=False):
-            mel = mel.float() if mask is None else mel.float().masked_fill(~mask[..., None], SILENCE)
+            mel = wide(mel) if mask is None else wide(mel).masked_fill(~mask[..., None], SILENCE)
             mel = F.pad(mel, (0, 0, beside, beside), value=SILENCE)
             like = mel.new_empty(len(mel), mel.shape[1] * hop + left + right)
             white = gaussian_noise(-beside * hop - left, seeds, like)

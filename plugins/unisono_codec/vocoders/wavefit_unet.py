@@ -29,6 +29,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.nn.modules import Modules
+from unisono.nn.wide import wide
 
 from unisono_codec.vocoders.wavefit_sizes import WaveFitSizes
 
@@ -89,7 +90,7 @@ class UNet(nn.Module):
             x = up(x, modulation, mask)
         # In bfloat16 a waveform would have a floor of noise 50 dB below its peaks.
         with torch.autocast(wave.device.type, enabled=False):
-            return masked(self.last(x.float()), masks[-1])[:, 0]
+            return masked(self.last(wide(x)), masks[-1])[:, 0]
 
     def _film_masks(self, masks: list[Mask]) -> list[Mask]:
         finest_first = masks[:0:-1]

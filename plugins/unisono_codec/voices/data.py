@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from unisono.data import Audit, collate_items
+from unisono.data import Audit, collate_items, numbered
 from unisono.duration import learn_alignment
 from unisono.errors import DataError
 from unisono_sound.corpus import (
@@ -286,6 +286,10 @@ class VoiceSet:
 
     def size(self, index: int) -> int:
         return min(self.items[index].num_frames, self.max_frames)
+
+    def groups(self) -> tuple[list[str], list[int]]:
+        """Return the speakers' names, and the number of each item's speaker among them."""
+        return numbered([item.utterance.speaker for item in self.items])
 
     def item(self, index: int, generator: torch.Generator) -> dict[str, Any]:
         """Return codes [t, q], semantic [t], ``given`` (frames of the prompt), ``hidden`` (whether its semantic tokens

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from unisono.data import Features
+from unisono.data import Features, numbered
 from unisono_sound.corpus import Utterance
 
 BESIDE = ("mel", "same", "other", "another")
@@ -60,6 +60,10 @@ class SpeakerSet:
 
     def size(self, index: int) -> int:
         return min(self.recordings[index].num_frames, self.crop_frames)
+
+    def groups(self) -> tuple[list[str], list[int]]:
+        """Return the speakers' names, and the number of each item's speaker among them."""
+        return numbered([recording.utterance.speaker for recording in self.recordings])
 
     def item(self, index: int, generator: torch.Generator) -> dict[str, Any]:
         """Return mel [t, m] and pitch [t] of a stretch, its speaker, and the mels ``same``, ``other`` and ``another``

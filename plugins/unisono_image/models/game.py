@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from unisono.errors import RecipeError
+from unisono.nn.wide import wide
 from unisono.train.adversarial import Adversarial
 
 from unisono_image.models.classifier import ImageClassifier
@@ -65,4 +66,4 @@ class PictureGame(Adversarial):
         layers = self.component("classifier").layers
         with torch.no_grad():
             wanted = layers(real)
-        return {"perceptual": self.mean(perceptual_distance(wanted, layers(fake.float())))}
+        return {"perceptual": self.mean(perceptual_distance(wanted, layers(wide(fake))))}

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
+from unisono.nn.wide import wide
 from unisono.train.discriminator_losses import Judgement
 
 
@@ -48,6 +49,6 @@ def perceptual_distance(real: list[Tensor], fake: list[Tensor]) -> Float[Tensor,
     et al., arXiv:1801.03924, eq. 1) with all channels counting the same."""
     total = torch.zeros(len(real[0]), device=real[0].device)
     for r, f in zip(real, fake, strict=True):
-        apart = F.normalize(r.float(), dim=1, eps=1e-6) - F.normalize(f.float(), dim=1, eps=1e-6)
+        apart = F.normalize(wide(r), dim=1, eps=1e-6) - F.normalize(wide(f), dim=1, eps=1e-6)
         total = total + apart.square().sum(1).mean((1, 2))
     return total / len(real)

@@ -24,6 +24,7 @@ from torch import Tensor
 from unisono import Image, Model, Request
 from unisono.errors import RecipeError
 from unisono.model import OnStep
+from unisono.nn.wide import wide
 from unisono.peers import add_up
 from unisono.request import FILE
 from unisono.train.adversarial import Played
@@ -131,7 +132,7 @@ class VAE(PictureGame, Model):
     def play(self, batch: dict[str, Any]) -> Played:
         real = batch["image"]
         mean, log_variance = self.posterior(real)
-        mean, log_variance = mean.float(), log_variance.float()
+        mean, log_variance = wide(mean), wide(log_variance)
         generators = [torch.Generator().manual_seed(seed) for seed in self.row_seeds(batch)]
         noise = torch.stack([torch.randn(mean.shape[1:], generator=generator) for generator in generators]).to(mean)
         drawn = mean + (log_variance / 2).exp() * noise
@@ -139,7 +140,7 @@ class VAE(PictureGame, Model):
             self.measure(drawn.detach())
         fake = self.net.decoder(self.net.post_quant_conv(drawn))
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).sum(1) / real[0].numel()
-        parts = {"distance": self.mean((fake.float() - real).abs().flatten(1).mean(1)), "kl": self.mean(kl)}
+        parts = {"distance": self.mean((wide(fake) - real).abs().flatten(1).mean(1)), "kl": self.mean(kl)}
         loss = parts["distance"] + self.objective.kl_weight * parts["kl"]
         parts |= self.perceptual(real, fake)
         if "perceptual" in parts:

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor, nn
 from unisono.nn.convnext import ConvNeXtBlock
+from unisono.nn.wide import wide
 from unisono_sound.signal.phase import CentredTransform, TransformSizes, compose, phase
 
 from unisono_restore.ap_bwe.sizes import BandSizes
@@ -102,8 +103,8 @@ class BandNet(nn.Module):
             turn = turn + loud
             loud, turn = loud_block(loud, mask), turn_block(turn, mask)
         with torch.autocast(loud.device.type, enabled=False):
-            log_amplitude = heard.log_amplitude + self.amplitude_head(self.amplitudes.norm(loud.float()))
-            turn = self.phases.norm(turn.float())
+            log_amplitude = heard.log_amplitude + self.amplitude_head(self.amplitudes.norm(wide(loud)))
+            turn = self.phases.norm(wide(turn))
             return Spectrum(log_amplitude, torch.atan2(self.imaginary_head(turn), self.real_head(turn)))
 
     def forward(self, wave: Float[Tensor, "b n"], lengths: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b n"]:

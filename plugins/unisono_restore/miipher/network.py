@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.nn.convnext import ConvNeXtBlock
 from unisono.nn.modules import Modules
+from unisono.nn.wide import wide
 from unisono_sound.encoder import FeatureSpec
 from unisono_sound.signal import MelSpec
 
@@ -87,7 +88,7 @@ class Stack(nn.Module):
         for block in self.blocks:
             x = block(x)
         with torch.autocast(x.device.type, enabled=False):
-            return self.out(self.norm(x.float()))
+            return self.out(self.norm(wide(x)))
 
 
 class Cleaner(Stack):

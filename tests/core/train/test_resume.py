@@ -116,7 +116,10 @@ def test_facts_are_compared_by_name(begun, monkeypatch):
         Origin(path, kept).check(model, data, {})
 
 
-@pytest.mark.parametrize("name", ["text/ar-tiny", "convert/starganv2-tiny"])  # the second is a game of two players
+@pytest.mark.parametrize(
+    "name",  # the others are games of two players
+    ["text/ar-tiny", "convert/starganv2-tiny", "image/vae-tiny", "codec/vocos-gan-tiny"],
+)
 def test_a_run_in_float64_resumes_to_the_bit(name, tmp_path):
     """Lightning makes weights float64 only after it has restored a state: read into float32 they were rounded."""
     given = ("--trainer.precision=64-true", "--optim.schedule=constant")

@@ -13,6 +13,7 @@ from unisono import plugin as plugins
 from unisono.assemble import build_model
 from unisono.errors import RecipeError, UnisonoError
 from unisono.model import Model
+from unisono.nn.adapters import AdapterSpec, adapt
 from unisono.nn.tensor_plan import TensorPlan
 from unisono.recipe import Recipe
 from unisono.train import train
@@ -264,6 +265,11 @@ def test_what_a_plan_cannot_cut_is_refused_by_name():
         parallelize(tiny("text/mdlm"), mesh)
     with refused(RecipeError, "unsupported", "trainer.strategy.name", names=["Vocos", "fsdp2"]):
         parallelize(tiny("codec/vocos"), mesh)
+
+    adapted = tiny("text/mdlm")
+    adapt(adapted, AdapterSpec(rank=2))
+    with refused(RecipeError, "conflict", "trainer.strategy.name", value="tensor", names=["adapters", "fsdp2"]):
+        parallelize(adapted, mesh)
 
     class Wide(nn.Module):
         tensor_plan = TensorPlan(columns={"linear": 2}, rows=(), heads=())

@@ -15,7 +15,7 @@ from unisono.data.sampler import ReplayableBatchSampler
 from unisono.data.stream.index import Examined, StreamIndex, index_shards
 from unisono.data.stream.parts import Part, Row
 from unisono.data.stream.rows import Make, StreamSet
-from unisono.data.stream.source import open_source
+from unisono.data.stream.source import JoinedSource, open_source
 from unisono.errors import DataError
 
 
@@ -49,7 +49,8 @@ class StreamData(DataModule):
     read where they lie. The global batch of a step is a function of the seed and the step, as of data in memory.
 
     Args:
-        root: a shard, a folder of shards, a pattern such as ``train-{000..009}.tar``, or ``hf:NAME?split=train``.
+        root: a shard, a folder of shards, a pattern such as ``train-{000..009}.tar``, or ``hf:NAME?split=train``; or
+            several with names, ``name=ROOT,name=ROOT``, which ``run.mixing`` weights.
         val_size: rows held out, chosen by themselves alone.
         stream: how it is read.
         batch_size, num_workers: as in ``DataModule``.
@@ -117,6 +118,10 @@ class StreamData(DataModule):
         kept[held] = False
         self.train_set = StreamSet(source, index, np.flatnonzero(kept))
         self.val_set = StreamSet(source, index, held) if len(held) else None
+        if isinstance(source, JoinedSource):
+            names, numbers = self.train_set.groups()
+            counts = np.bincount(numbers, minlength=len(names)).tolist()
+            audit.note(f"corpora trained on: {', '.join(map('{} {}'.format, names, counts))}")
         self.settle(audit)
         self.train_set.make = self.maker(True)
         if self.val_set is not None:

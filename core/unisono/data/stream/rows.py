@@ -13,6 +13,7 @@ from jaxtyping import Int
 from unisono.data.audit import Drop
 from unisono.data.stream.index import StreamIndex
 from unisono.data.stream.parts import Row, Shard, Source
+from unisono.data.stream.source import JoinedSource
 from unisono.errors import DataError
 
 OPEN_FILES = 32
@@ -50,7 +51,11 @@ class StreamSet:
         return np.asarray(self.index.shard_of)[self.rows]
 
     def groups(self) -> tuple[list[str], Int[np.ndarray, "m"]]:
-        """Return the groups' names, and the number of each item's group."""
+        """Return the groups' names, and the number of each item's group: its corpus, where several are named."""
+        if isinstance(self.source, JoinedSource):
+            names = self.source.corpora
+            numbers = np.array([names.index(self.source.corpus_of(shard)) for shard in self.index.shards])
+            return names, numbers[self.shards()]
         return self.index.groups, np.asarray(self.index.group_of)[self.rows]
 
     def row(self, index: int) -> Row:

@@ -2,7 +2,8 @@
 
 A root is a shard, a folder of shards, a pattern such as ``train-{000..009}.tar`` or ``train-*.tar``, or
 ``hf:NAME?split=train`` with the arguments of ``datasets.load_dataset``: ``name``, ``split``, ``revision``,
-``data_dir``, ``data_files``; NAME is a data set of the hub, a folder, or a format such as ``parquet``.
+``data_dir``, ``data_files``; NAME is a data set of the hub, a folder, or a format such as ``parquet``. Several roots
+with names, ``name=ROOT,name=ROOT``, are corpora side by side, which ``run.mixing`` weights by their names.
 """
 
 import glob
@@ -15,6 +16,7 @@ import re
 import shutil
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qsl
@@ -25,14 +27,19 @@ from unisono.data.stream.listing import PACKED, find_shards
 from unisono.data.stream.parts import Part, Shard, Source
 from unisono.data.stream.spool import Spool
 from unisono.errors import DataError, MissingExtra, did_you_mean
-from unisono.files import is_file, shown
+from unisono.files import is_file, is_folder, shown
 
 HUB = "hf:"
 ARGUMENTS = ("name", "split", "revision", "data_dir", "data_files")
+_NAMED = re.compile(r"[\w.-]+=")
 
 
 def open_source(root: str, parts: Sequence[Part], spool_gb: float = 20.0, audit: Audit | None = None) -> Source:
     """Return the source that a root names; raises ``DataError`` where there is none."""
+    if _NAMED.match(root) and not is_file(Path(root)) and not is_folder(Path(root)):
+        return JoinedSource(
+            {name: open_source(own, parts, spool_gb, audit) for name, own in _named_roots(root).items()}
+        )
     if root.startswith(HUB):
         return TableSource(root, parts, spool_gb)
     if re.match(r"[a-z][a-z0-9+.-]+:", root) and not is_file(Path(root)):
@@ -43,6 +50,29 @@ def open_source(root: str, parts: Sequence[Part], spool_gb: float = 20.0, audit:
             value=root,
         )
     return TarSource(root, spool_gb, audit)
+
+
+class JoinedSource:
+    """Corpora by name, side by side; a shard's id begins with its corpus' name."""
+
+    def __init__(self, sources: Mapping[str, Source]):
+        self.sources = dict(sources)
+        self.corpora = list(self.sources)
+
+    def corpus_of(self, shard: Shard) -> str:
+        """Return the name of a shard's corpus."""
+        return shard.id.partition("/")[0]
+
+    def shards(self) -> list[Shard]:
+        return [
+            replace(shard, id=f"{name}/{shard.id}")
+            for name, source in self.sources.items()
+            for shard in source.shards()
+        ]
+
+    def local(self, shard: Shard) -> Path:
+        name, _, own = shard.id.partition("/")
+        return self.sources[name].local(replace(shard, id=own))
 
 
 class TarSource:
@@ -116,6 +146,23 @@ class TableSource:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_table": None}
+
+
+def _named_roots(root: str) -> dict[str, str]:
+    """Return roots by name; a comma parts two of them only where a name and ``=`` follow."""
+    found: dict[str, str] = {}
+    for part in re.split(rf",(?={_NAMED.pattern})", root):
+        name, _, own = part.partition("=")
+        if not own or name in found:
+            raise DataError(
+                f"data.root={root!r:.200}: {shown(name)} {'is given twice' if own else 'has no root'}: give "
+                "name=ROOT,name=ROOT",
+                code="conflict" if own else "missing",
+                path="data.root",
+                value=name,
+            )
+        found[name] = own
+    return found
 
 
 def _members(row: Mapping[str, Any], parts: Sequence[Part]) -> Iterator[tuple[str, bytes]]:

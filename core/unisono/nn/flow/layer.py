@@ -3,11 +3,10 @@
 Shapes: b batch, t time, c channels, g channels of the condition, u 1 or t. Masks are True at valid places.
 """
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-__all__ = ["FlowLayer", "Moved", "wide"]
+__all__ = ["FlowLayer", "Moved"]
 
 Moved = tuple[Float[Tensor, "b t c"], Float[Tensor, " b"]]
 """What a layer made of its input, and the logarithm of |determinant| of its Jacobian over each item's valid places."""
@@ -30,8 +29,3 @@ class FlowLayer(nn.Module):
     ) -> Float[Tensor, "b t c"]:
         """Return what ``forward`` moves to ``z``."""
         raise NotImplementedError
-
-
-def wide(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Return ``x`` in at least 32 bits: densities and inverses do not bear fewer."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

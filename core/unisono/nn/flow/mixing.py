@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from unisono.errors import UnisonoError
-from unisono.nn.flow.layer import FlowLayer, Moved, wide
+from unisono.nn.flow.layer import FlowLayer, Moved
+from unisono.nn.wide import wide
 
 __all__ = ["InvertibleMixing"]
 

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from unisono.nn.flow.layer import FlowLayer, Moved, wide
+from unisono.nn.flow.layer import FlowLayer, Moved
+from unisono.nn.wide import wide
 from unisono.peers import add_up
 
 __all__ = ["ActNorm"]

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unisono.nn.flow.layer import FlowLayer, Moved, wide
+from unisono.nn.flow.layer import FlowLayer, Moved
 from unisono.nn.modules import Modules
+from unisono.nn.wide import wide
 
 __all__ = ["FlowSequence"]
 

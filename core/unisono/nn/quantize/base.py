@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from unisono.errors import UnisonoError
+from unisono.nn.wide import wide
 from unisono.peers import add_up, gather, num_peers
 
 
@@ -88,15 +89,13 @@ def everything(z: Float[Tensor, "b t d"]) -> Bool[Tensor, "b t"]:
     return torch.ones(z.shape[:2], dtype=torch.bool, device=z.device)
 
 
-def wide(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Return numbers of at least 32 bits."""
-    return x if x.dtype == torch.float64 else x.float()
-
-
-def widened(layer: nn.Linear, x: Float[Tensor, "b t n"]) -> Float[Tensor, "b t m"]:
-    """Apply a linear layer in float32, or in float64 where its weights are, but in no less."""
-    bias = None if layer.bias is None else wide(layer.bias)
-    return nn.functional.linear(wide(x), wide(layer.weight), bias)
+def widened(layer: nn.Module, x: Float[Tensor, "b t n"]) -> Float[Tensor, "b t m"]:
+    """Apply a layer, a linear one or what adapters made of it, in float32, or in float64 where its weights are."""
+    weights = {name: wide(weight) for name, weight in layer.named_parameters()}
+    x = x.to(torch.float64 if any(weight.dtype == torch.float64 for weight in weights.values()) else torch.float32)
+    if isinstance(layer, nn.Linear):
+        return nn.functional.linear(x, wide(layer.weight), None if layer.bias is None else wide(layer.bias))
+    return torch.func.functional_call(layer, weights, (x,))
 
 
 def check_learns(codes: Tensor) -> None:
@@ -113,7 +112,8 @@ def check_learns(codes: Tensor) -> None:
 
 def counts(tokens: Int[Tensor, "b t"], mask: Bool[Tensor, "b t"], size: int) -> Float[Tensor, "k"]:
     """Return how often each code occurs where ``mask`` holds."""
-    return torch.zeros(size, device=tokens.device).index_add_(0, tokens.flatten(), mask.flatten().float())
+    zero = torch.zeros(size, dtype=torch.float32, device=tokens.device)
+    return zero.index_add_(0, tokens.flatten(), mask.flatten().float())
 
 
 @torch.no_grad()

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unisono.errors import UnisonoError
-from unisono.nn.quantize.base import Quantised, Quantizer, counts, everything, total, wide, widened
+from unisono.nn.quantize.base import Quantised, Quantizer, counts, everything, total, widened
 from unisono.nn.quantize.entropy import check_temperature, entropy_of_mean, summed
+from unisono.nn.wide import wide
 
 MOST_BITS = 30
 
@@ -104,11 +105,11 @@ class BinaryQuantizer(Quantizer):
 
     def decode(self, tokens: Int[Tensor, "b t 1"]) -> Float[Tensor, "b t d"]:
         """Return the vectors of tokens."""
-        dtype = self.up.weight.dtype if isinstance(self.up, nn.Linear) else torch.get_default_dtype()
+        dtype = torch.get_default_dtype() if isinstance(self.up, nn.Identity) else self.up.weight.dtype
         return self._mapped(self.up, (tokens // self.strides % 2).float() * 2 - 1).to(dtype)
 
     def _mapped(self, layer: nn.Module, x: Float[Tensor, "b t n"]) -> Float[Tensor, "b t m"]:
-        return widened(layer, x) if isinstance(layer, nn.Linear) else wide(x)
+        return wide(x) if isinstance(layer, nn.Identity) else widened(layer, x)
 
     def _numbered(self, signs: Float[Tensor, "b t c"], mask: Bool[Tensor, "b t"]) -> Int[Tensor, "b t"]:
         return ((signs > 0) * self.strides).sum(-1).masked_fill(~mask, 0)

@@ -30,9 +30,9 @@ from unisono.nn.quantize.base import (
     everything,
     replacements,
     total,
-    wide,
     widened,
 )
+from unisono.nn.wide import wide
 
 PROBATION = 10
 """Steps after which a fresh code that nothing used is replaced again."""
@@ -111,7 +111,8 @@ class FactorisedQuantizer(Quantizer):
             if self.training:  # all ranks train in step, but they need not validate in step
                 check_learns(self.codes.weight)
                 usage = total(usage)
-                self._judge(e.detach(), mask, usage, rows)
+                if self.codes.weight.requires_grad:  # else they are frozen, and stay
+                    self._judge(e.detach(), mask, usage, rows)
         vectors = vectors.to(self.up.weight.dtype)
         return Quantised(vectors, tokens[..., None], commitment, codebook, usage[None])
 
@@ -148,7 +149,7 @@ class FactorisedQuantizer(Quantizer):
         if usage.sum() == 0:  # a level that no item of this batch reaches
             return
         first = int(self.counts.sum() == 0)
-        self.counts.lerp_(usage, 1.0 if first else 1 - self.decay)
+        self.counts.lerp_(usage.to(self.counts), 1.0 if first else 1 - self.decay)
         even = usage.sum() / self.codebook_size  # of this batch: the averages still hold what codes were born with
         dead = torch.ones_like(self.counts, dtype=torch.bool) if first else self.counts < self.dead_below * even
         number = int(dead.sum())

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from unisono.errors import UnisonoError
-from unisono.nn.quantize.base import Quantised, Quantizer, check_learns, counts, everything, total, wide
+from unisono.nn.quantize.base import Quantised, Quantizer, check_learns, counts, everything, total
 from unisono.nn.quantize.entropy import check_temperature, entropy_of_mean, slabs
+from unisono.nn.wide import wide
 
 
 class IndexQuantizer(Quantizer):

@@ -17,6 +17,7 @@ from unisono.nn.modules import Modules
 from unisono.nn.quantize.base import Quantised, Quantizer, everything
 from unisono.nn.quantize.factorised import FactorisedQuantizer
 from unisono.nn.quantize.vector import VectorQuantizer
+from unisono.nn.wide import wide
 
 
 class ResidualLevels(Quantizer):
@@ -49,7 +50,7 @@ class ResidualLevels(Quantizer):
         """Quantise level by level; a level that an item does without gets token 0 and adds nothing."""
         mask = everything(z) if mask is None else mask
         depth = self._depth(z, rows)
-        left = z.float() * mask[..., None]
+        left = wide(z) * mask[..., None]
         total = torch.zeros_like(left)
         nothing = z.new_zeros(mask.shape, dtype=torch.float32)
         tokens, usage, commitment, codebook, dtype = [], [], nothing, nothing, left.dtype
@@ -64,7 +65,7 @@ class ResidualLevels(Quantizer):
             tokens.append(made.tokens)
             usage.append(made.usage)
         if not self.through:
-            z = z.float() * mask[..., None]
+            z = wide(z) * mask[..., None]
             total = z + (total - z).detach()
         return Quantised(total.to(dtype), torch.cat(tokens, -1), commitment, codebook, torch.cat(usage))
 
@@ -74,7 +75,7 @@ class ResidualLevels(Quantizer):
     ) -> Int[Tensor, "b t q"]:
         """Return tokens and nothing else, of the first ``levels`` levels."""
         mask = everything(z) if mask is None else mask
-        left, tokens = z.float() * mask[..., None], []
+        left, tokens = wide(z) * mask[..., None], []
         for quantizer in self.levels[: levels or self.num_codebooks]:
             tokens.append(quantizer.tokens(left, mask))
             left = left - quantizer.decode(tokens[-1]) * mask[..., None]

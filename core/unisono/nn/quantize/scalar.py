@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from unisono.errors import UnisonoError
 from unisono.nn.quantize.base import Quantised, Quantizer, counts, everything, total, widened
+from unisono.nn.wide import wide
 
 
 class ScalarQuantizer(Quantizer):
@@ -86,7 +87,7 @@ class ScalarQuantizer(Quantizer):
         return ((rounded.long() + self.sizes // 2) * self.strides).sum(-1).masked_fill(~mask, 0)
 
     def _bounded(self, z: Float[Tensor, "b t d"]) -> Float[Tensor, "b t c"]:
-        return self._bound(widened(self.down, nn.functional.layer_norm(z.float(), (self.dim,))))
+        return self._bound(widened(self.down, nn.functional.layer_norm(wide(z), (self.dim,))))
 
     def _bound(self, z: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
         half = (self.sizes - 1) * (1 + 1e-3) / 2  # a hair more, so that the outermost numbers can be reached

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from unisono.errors import UnisonoError
 from unisono.nn.quantize.base import Quantised, Quantizer, check_learns, counts, everything, replacements, total
+from unisono.nn.wide import wide, wide_as
 
 COUNT_FLOOR = 1e-5
 
@@ -73,7 +74,7 @@ class VectorQuantizer(Quantizer):
         """
         mask = everything(z) if mask is None else mask
         with torch.autocast(z.device.type, enabled=False):
-            z = z.float() * mask[..., None]
+            z = wide_as(z, self.codebook) * mask[..., None]
             tokens = self.encode(z, mask)
             vectors = self.decode(tokens[..., None]) * mask[..., None]
             commitment = (z - vectors.detach()).square().mean(-1)
@@ -88,7 +89,7 @@ class VectorQuantizer(Quantizer):
     def encode(self, z: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None = None) -> Int[Tensor, "b t"]:
         """Return the nearest code of each vector."""
         with torch.autocast(z.device.type, enabled=False):
-            z, codebook = z.float(), self.codebook.float()
+            z, codebook = wide_as(z, self.codebook), wide(self.codebook)
             distance = codebook.square().sum(-1) - 2 * z @ codebook.T
             tokens = distance.argmin(-1)
         return tokens if mask is None else tokens.masked_fill(~mask, 0)
@@ -117,7 +118,7 @@ class VectorQuantizer(Quantizer):
         weight = 1 - self.decay if self.updates else 1.0
         # The published average of sums is codebook · counts: it need not be kept.
         sums = torch.lerp(self.codebook * self.counts[:, None], new, weight)
-        self.counts.lerp_(usage, weight)
+        self.counts.lerp_(usage.to(self.counts), weight)
         moved = sums / self.counts.clamp(min=COUNT_FLOOR)[:, None]
         self.codebook.copy_(torch.where((self.counts > COUNT_FLOOR)[:, None], moved, self.codebook))
         even = self.counts.sum() / self.codebook_size

@@ -58,7 +58,8 @@ def parallelize(model: nn.Module, mesh: DeviceMesh) -> list[str]:
     """Share a model's blocks among the ranks of a mesh; return the names of parameters whose gradients are summed.
 
     Raises:
-        RecipeError: for a model without a plan, and for heads or channels that the ranks do not divide.
+        RecipeError: for a model without a plan or with adapters, and for heads or channels that the ranks do not
+            divide.
     """
     plans = plans_of(model)
     kind = type(model).__name__
@@ -69,6 +70,14 @@ def parallelize(model: nn.Module, mesh: DeviceMesh) -> list[str]:
             path="trainer.strategy.name",
             value="tensor",
             code="unsupported",
+        )
+    if getattr(model, "adapted", None):
+        raise RecipeError(
+            f"trainer.strategy: the layers of a {kind} with adapters are not shared by processes: use fsdp2, or train "
+            "it without adapters",
+            path="trainer.strategy.name",
+            value="tensor",
+            code="conflict",
         )
     for name, plan in plans.items():
         _check(model.get_submodule(name), plan, mesh.size(), f"{kind}.{name}")

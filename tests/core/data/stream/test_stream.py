@@ -261,6 +261,9 @@ def test_several_processes_index_as_one(root):
         (lambda root: "hf:", "missing"),
         (lambda root: "hf:some/thing?splitt=train", "unknown"),
         (lambda root: f"{root}/train-{{0..99999999}}.tar", "limit"),
+        (lambda root: f"a={root},a={root}", "conflict"),
+        (lambda root: "a=,b=x.tar", "missing"),
+        (lambda root: f"a={root},b=/no/such.tar", "missing"),
     ],
 )
 def test_roots_that_are_none(root, make, code):
@@ -284,6 +287,25 @@ def test_patterns_mean_what_shells_mean(root):
     assert prepared(root / "train-{001..003}.tar").audit.kept == 39
     assert prepared(f"{root}/train-{{000,004}}.tar").audit.kept == 26
     assert prepared(f"{root}/train-00[12].tar").audit.kept == 26
+
+
+def test_named_corpora_are_read_side_by_side_and_weighted(root, tmp_path):
+    second = tmp_path / "second"
+    second.mkdir()
+    write_shard(second / "train-000.tar", [(f"s/{n}.txt", f"second {n}".encode()) for n in range(6)])
+    data = prepared(f"old={root}/train-{{000,001}}.tar,new={second}", val_size=0)
+    names, groups = data.train_set.groups()
+    ids = [data.train_set.item(i, torch.Generator())["id"] for i in range(len(data.train_set))]
+    assert [names[group] for group in groups] == [id.partition("/")[0] for id in ids] == ["old"] * 26 + ["new"] * 6
+    assert any("old 26, new 6" in note for note in data.audit.notes)
+    data.mixing = {"old": [[0, 0], [4, 0], [5, 1]], "new": [[0, 1], [4, 1], [5, 0]]}  # of four in a batch
+    seen = [[id.partition("/")[0] for id in batch["id"]] for batch in batches(data)]
+    assert seen == [["new"] * 4] * 5 + [["old"] * 4] * 3
+    assert batches(data, start=6) == batches(data)[6:]
+    ranks = [batches(data, rank=rank, world=2) for rank in range(2)]
+    assert [[*a["id"], *b["id"]] for a, b in zip(*ranks, strict=True)] == [
+        batch["id"][::2] + batch["id"][1::2] for batch in batches(data)
+    ]
 
 
 def test_a_table_streams_like_a_shard(root, tmp_path):
