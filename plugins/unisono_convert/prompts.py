@@ -19,7 +19,7 @@ __all__ = ["buzz", "prepared", "prompt_of"]
 SECONDS = (0.3, 60.0)
 """How short and how long a prompt may be."""
 SILENT = 1e-3
-"""A prompt whose largest sample is below this is silent."""
+"""A prompt whose samples lie this near to their middle is silent."""
 
 
 def prompt_of(request: ConversionRequest, rate: int, sound: SoundOptions) -> Float[Tensor, "n"]:
@@ -42,7 +42,7 @@ def prompt_of(request: ConversionRequest, rate: int, sound: SoundOptions) -> Flo
         message = f"the prompt holds {seconds:.2f} s: give at least {shortest:g} s"
         raise RequestError(message, code="range", path=field, value=seconds)
     wave = torch.from_numpy(np.concatenate(held))
-    if float(wave.abs().max()) < SILENT:
+    if float(wave.max() - wave.min()) < 2 * SILENT:  # an offset is no voice either
         message = "the prompt is silent: give a recording of a voice"
         raise RequestError(message, code="empty", path=field, value=request.prompt)
     return prepared(resample(wave, source.rate, rate), rate, sound)

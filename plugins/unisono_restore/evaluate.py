@@ -6,7 +6,9 @@
                                                           ├─ baselines     what one would do without the model
                                                           └─ the model
 
-Every system gets the same damaged recordings; a condition that training did not have says so.
+Every system gets the same damaged recordings; a condition that training did not have says so, and what training had and
+what it had not are also told as one each. Judges, where they are given, mark the words that are left, and the damaged
+recordings' beside them.
 
 Shapes: n samples.
 """
@@ -27,8 +29,13 @@ from unisono.errors import DataError, MissingExtra, UnisonoError
 from unisono.evaluation import Report, Row, Section
 from unisono.extras import optional
 from unisono_sound.corpus import Manifest, Utterance, same_sentence
-from unisono_sound.signal import read_audio
+from unisono_sound.measure import ErrorRate, Judge, judge
+from unisono_sound.measure.judged import judged_rows
+from unisono_sound.measure.judges import check_judges
+from unisono_sound.measure.scoring import Clip
+from unisono_sound.signal import MelSpec, read_audio
 
+from unisono_restore import baselines as known
 from unisono_restore import scoring
 from unisono_restore.clips import read_recordings
 from unisono_restore.restorer import Restorer
@@ -37,7 +44,7 @@ from unisono_restore.trial import Baseline, Condition
 
 __all__ = ["evaluate", "held_out", "roots"]
 
-INPUT = "input"
+INPUT, RECORDING = "input", "recording"
 
 
 def evaluate(
@@ -47,7 +54,8 @@ def evaluate(
     limit: int = 40,
     checkpoint: str | Path | None = None,
     conditions: Sequence[Condition] | None = None,
-    baselines: Sequence[Baseline] | None = None,
+    baselines: Sequence[str | Baseline] | None = None,
+    judges: Sequence[str | Judge] = (),
     jobs: int = 1,
     progress: bool = True,
 ) -> Report:
@@ -55,17 +63,29 @@ def evaluate(
 
     ``data`` is what its training takes as ``data.root``, ``"name=PATH,name=PATH"`` too, or a manifest; of it ``limit``
     recordings are taken that the model was kept from, as it lists them. ``conditions`` and ``baselines`` are the
-    model's own unless given. A baseline whose package is missing is left out, and the report says so.
+    model's own unless given; of these, one whose package is missing is left out, and the report says so. ``judges``
+    mark how much of the words is left, of recordings whose text is known.
 
-    Raises ``MissingExtra`` without the extra ``evaluate``, ``DataError`` where nothing could be measured.
+    Raises ``MissingExtra`` without the extra ``evaluate`` and where a baseline that is given by name lacks its package,
+    ``DataError`` where nothing could be measured, and what ``judge`` and ``check_judges`` raise.
     """
     optional("pystoi")
+    given = None if baselines is None else known.named(baselines)
+    bench = [judge(one) if isinstance(one, str) else one for one in judges]
     model: Restorer = synthesizer.model
     rate = model.sample_rate
     manifest = data if isinstance(data, Manifest) else read_recordings(roots(data))
     chosen, why = held_out(manifest, limit, model.facts.held_out)
     tried = list(model.conditions() if conditions is None else conditions)
-    rivals = list(model.baselines() if baselines is None else baselines)
+    rivals = list(model.baselines()) if given is None else given
+    texts = {utterance.id: utterance.text for utterance in chosen if utterance.text}
+    if bench and not texts:
+        raise DataError(
+            "no recording has a text, and judges mark words: measure a corpus with texts, or give no judge",
+            code="missing",
+            path="--judge",
+        )
+    check_judges(bench, list(texts.values()), "")
     name = Path(checkpoint).resolve().name if checkpoint else synthesizer.info.get("model", type(model).__name__)
 
     failures = manifest.failures()
@@ -100,12 +120,28 @@ def evaluate(
         raise DataError(f"none of {len(chosen)} recordings could be read", code="empty", path="data", value=len(chosen))
     scores = map_processes(scoring.score, pairs, num_processes=jobs, progress=progress, description="scoring")
 
-    sections = []
-    for condition in tried:
-        own = [number for number, pair in enumerate(pairs) if pair.condition == condition.name]
-        unseen = "" if condition.seen else ", not in training"
+    told: dict[str, Any] = {}
+    if bench:
+        told = _own_errors(bench, pairs, texts, failures, progress)
+    heard_by = [_Heard(one) for one in bench]
+
+    def section(title: str, names: Sequence[str]) -> Section:
+        own = [number for number, pair in enumerate(pairs) if pair.condition in names]
         measured = scoring.rows([pairs[number] for number in own], [scores[number] for number in own])
-        sections.append(Section(f"{condition.name}{unseen}", measured))
+        if bench:
+            clips = [_clip(pair, pair.system, pair.made, texts) for pair in pairs if pair.condition in names]
+            found, _ = judged_rows(heard_by, [clip for clip in clips if clip.text], failures, progress, INPUT)
+            measured += found
+        return Section(title, measured)
+
+    sections = [
+        section(f"{condition.name}{'' if condition.seen else ', not in training'}", [condition.name])
+        for condition in tried
+    ]
+    for seen, title in ((True, "all that training had"), (False, "all that training did not have")):
+        names = [condition.name for condition in tried if condition.seen is seen and not condition.whole]
+        if len(names) > 1:
+            sections.append(section(title, names))
     cost: dict[str, float | str | None] = {system: median(found) for system, found in factors.items()}
     sections.append(Section("what it costs", [Row("real-time factor", cost, digits=4, better="lower")]))
     heard = {pair.id for pair in pairs}
@@ -118,12 +154,59 @@ def evaluate(
             "held out": why,
             "sample rate": rate,
             "PESQ": scoring.PESQ_FACT,
+            **told,
             "threads": torch.get_num_threads(),
             "device": str(model.device),
         },
         items=[scoring.record(pair, result) for pair, result in zip(pairs, scores, strict=True)],
-        failures=failures + scoring.failures(pairs, scores),
+        failures=_once(failures) + scoring.failures(pairs, scores),
     )
+
+
+class _Heard:
+    """A judge that hears each clip once: what is told of a condition is also told of several together."""
+
+    def __init__(self, own: Judge):
+        self.own, self.name, self.unit = own, own.name, own.unit
+        self.found: dict[tuple[str, int], ErrorRate] = {}
+
+    def knows(self, language: str) -> bool:
+        return self.own.knows(language)
+
+    def trained_on(self, text: str) -> bool:
+        return self.own.trained_on(text)
+
+    def errors(self, text: str, waveform: np.ndarray, sample_rate: int) -> ErrorRate:
+        key = (text, id(waveform))
+        if key not in self.found:
+            self.found[key] = self.own.errors(text, waveform, sample_rate)
+        return self.found[key]
+
+
+def _own_errors(
+    bench: Sequence[Judge],
+    pairs: Sequence[Pair],
+    texts: dict[str, str],
+    failures: list[dict[str, str]],
+    progress: bool,
+) -> dict[str, str]:
+    """Return as facts what judges make of the clean recordings, and how many sentences they mark."""
+    clean = {pair.id: pair for pair in pairs}
+    clips = [_clip(pair, RECORDING, pair.clean, texts) for pair in clean.values() if pair.id in texts]
+    rows, facts = judged_rows(bench, clips, failures, progress, RECORDING)
+    for one, row in zip(bench, rows, strict=True):
+        rate = row.values.get(RECORDING)
+        facts[f"{one.name} on the recordings"] = "nothing marked" if rate is None else f"{rate:.1f} % {one.unit} errors"
+    return facts
+
+
+def _clip(pair: Pair, system: str, wave: np.ndarray, texts: dict[str, str]) -> Clip:
+    return Clip(pair.id, system, texts.get(pair.id, ""), None, wave, pair.rate, None, False, MelSpec(), "")
+
+
+def _once(failures: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Leave out what is there already, such as a sentence that a judge was trained on, in each condition."""
+    return [failure for number, failure in enumerate(failures) if failure not in failures[:number]]
 
 
 def model_of(model: Restorer) -> Any:

@@ -18,20 +18,23 @@ __all__ = ["Baseline", "Condition"]
 class Condition:
     """A kind of damage: ``spoil`` does it to a clean recording at the model's rate.
 
-    ``seen`` is whether the training data had it.
+    ``seen`` is whether the training data had it. ``whole`` is of sound that is left as it is, which no mean over
+    damages counts.
     """
 
     name: str
     spoil: Spoil
     seen: bool = True
+    whole: bool = False
 
 
 @dataclass(frozen=True)
 class Baseline:
     """What a user would do without the model: ``restore`` takes a damaged recording and its rate.
 
-    It may raise ``MissingExtra``; the report then says what is not installed.
+    It may raise ``MissingExtra``; the report then says what is not installed. ``needs`` raises it beforehand.
     """
 
     name: str
     restore: Callable[[Float[np.ndarray, "n"], int], Float[np.ndarray, "n"]]
+    needs: Callable[[], object] | None = None

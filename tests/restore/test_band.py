@@ -31,6 +31,27 @@ def test_the_filter_keeps_length_and_channels():
     torch.testing.assert_close(above(wave, taps), torch.from_numpy(peer).float(), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("length", [1, 40, 255, 256, 257, 3000])
+@pytest.mark.parametrize("count", [1, 31, 641])
+def test_the_filter_is_torchs_convolution(length, count):
+    """Taps that are not symmetric, so that a turned filter is another one."""
+    drawn = torch.Generator().manual_seed(length)
+    wave, taps = torch.randn(2, length, generator=drawn), torch.randn(count, generator=drawn) / count**0.5
+    peer = torch.nn.functional.conv1d(wave[:, None], taps[None, None], padding=count // 2)[:, 0]
+    torch.testing.assert_close(above(wave, taps), peer, atol=1e-5, rtol=0)
+    if length > 100:  # to the last bit wherever a piece begins
+        later = torch.cat([torch.zeros(2, 77), wave], dim=1)
+        assert torch.equal(above(later, taps)[:, 77:], above(wave, taps))
+
+
+def test_the_filter_hears_nothing_beyond_its_taps():
+    taps, wave = high_pass(4000, RATE), torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
+    changed = wave.clone()
+    changed[0, 2000] += 1
+    differs = (above(wave, taps) != above(changed, taps))[0].nonzero()[:, 0]
+    assert (int(differs.min()), int(differs.max())) == (2000 - len(taps) // 2, 2000 + len(taps) // 2)
+
+
 @pytest.mark.parametrize("ends", [1000.0, 3400.0, 4000.0, 7000.0])
 @pytest.mark.parametrize("size", [160, 1023, 4000, 16000])
 def test_the_end_of_a_band_is_found(ends, size):

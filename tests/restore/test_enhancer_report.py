@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from refused import refused
-from unisono.errors import DataError, MissingExtra
+from unisono.errors import DataError, MissingExtra, RequestError
 from unisono.synthesis import Synthesizer
 from unisono_restore import baselines
 from unisono_restore.clips import MadeClip
@@ -128,6 +128,41 @@ def test_rnnoise_gets_whole_frames_of_48_khz_and_its_delay_is_taken_off(monkeypa
     assert len(frames) == math.ceil((3 * 5001 + 960) / 480)
     # the resampler there and back takes the last of the band off
     assert float(np.square(made - wave).mean() / np.square(wave).mean()) < 0.02
+
+
+def test_baselines_are_chosen_by_name_and_refused_without_their_package(corpus, monkeypatch):
+    monkeypatch.setattr(measure, "dnsmos", lambda wave, rate: DNSMOS(3.0, 2.0, 4.0, 3.5))
+    for package in ("pyrnnoise", "noisereduce"):
+        monkeypatch.setitem(sys.modules, package, None)
+    named = baselines.named
+    assert [one.name for one in named(["copy", "sinc"])] == ["low band copied", "sinc"]
+    for name, package in (("gating", "noisereduce"), ("rnnoise", "pyrnnoise")):
+        with pytest.raises(MissingExtra) as caught:
+            named(["sinc", name])
+        assert caught.value.path == package
+    with refused(RequestError, "unknown", "--baseline", value="rnoise", names="rnnoise"):
+        named(["rnoise"])
+    with refused(RequestError, "conflict", "--baseline", value="sinc"):
+        named(["sinc", "sinc"])
+    synthesizer = Synthesizer(enhancer(), {"model": "restore/mp-senet"})
+    given: dict = {"limit": 1, "kinds": ("pink",), "levels": (5.0,), "progress": False}
+    report = evaluate(synthesizer, str(corpus), baselines=["sinc", "copy"], **given)
+    assert report.systems == ["input", "sinc", "low band copied", "restore/mp-senet"]
+    with pytest.raises(MissingExtra):
+        evaluate(synthesizer, str(corpus), baselines=["rnnoise"], **given)
+
+
+@pytest.mark.parametrize(("name", "package"), [("gating", "noisereduce"), ("rnnoise", "pyrnnoise")])
+def test_packages_take_hiss_off_in_place(name, package):
+    pytest.importorskip(package, reason="the extra denoisers is not installed")
+    torch.manual_seed(0)
+    clean = MadeClip(3, 32000, 16000).load(0, 32000)
+    noisy = clean + 0.02 * torch.randn(32000)
+    made = torch.from_numpy(baselines.BASELINES[name].restore(noisy.numpy(), 16000))
+    assert made.shape == clean.shape and made.square().mean() < noisy.square().mean()
+    spectra = torch.fft.rfft(made, 65536) * torch.fft.rfft(noisy, 65536).conj()
+    lag = int(torch.fft.irfft(spectra).argmax())
+    assert min(lag, 65536 - lag) <= 1, lag  # nothing is late
 
 
 def test_what_is_absent_says_how_it_is_installed(monkeypatch):

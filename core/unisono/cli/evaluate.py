@@ -23,6 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what marks the outputs beside the plugin's own measures, such as NAME=CHECKPOINT; may be repeated, where "
         "the plugin has judges",
     )
+    parser.add_argument(
+        "--baseline",
+        metavar="NAME",
+        action="append",
+        help="what is measured on the same items without the model, instead of the plugin's own choice; may be "
+        "repeated, where the plugin has baselines",
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--component", action="append", default=[], metavar="ROLE=WHERE", help="replace a component")
 
@@ -39,11 +46,15 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     check_writable(args.json)
     synthesizer = load(args.checkpoint, device=args.device, components=parse_components(args.component))
     evaluate = plugin.resolve(synthesizer.info["model"], "evaluators")
-    given = {"against": args.against, "judges": args.judge}
+    given = {"against": args.against, "judges": args.judge, "baselines": args.baseline}
     chosen = {name: values for name, values in given.items() if values}
     for name in chosen:
         if name not in inspect.signature(evaluate).parameters:
-            flag, what = {"against": ("--against", "is measured beside"), "judges": ("--judge", "is marked by")}[name]
+            flag, what = {
+                "against": ("--against", "is measured beside"),
+                "judges": ("--judge", "is marked by"),
+                "baselines": ("--baseline", "is held against"),
+            }[name]
             raise UnisonoError(
                 f"{flag}: what a {synthesizer.info['model']} {what} is its plugin's choice; leave it out",
                 code="unsupported",

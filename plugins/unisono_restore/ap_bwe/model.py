@@ -45,6 +45,8 @@ from unisono_restore.trial import Baseline, Condition
 __all__ = ["APBWE"]
 
 PIECE_SECONDS, STREAMED_SECONDS = 8.0, 0.25
+Bands = tuple[Band | None, ...]
+"""How each channel is made wide; None for one that is wide already."""
 
 
 class BandRequest(RestorationRequest):
@@ -109,10 +111,10 @@ class APBWE(Adversarial, Restorer):
         size = max(1, round(seconds * self.sample_rate / hop)) * hop
         return OverlapSave(size, self.net.reach + 2 * (taps_for(self.facts.lowest_cutoff, self.sample_rate) // 2), hop)
 
-    def survey(self, request: BandRequest, sound: Sound) -> Band | None:
-        """Return how the sound is made wide; None where it is wide already.
+    def survey(self, request: BandRequest, sound: Sound) -> Bands:
+        """Return how each channel of the sound is made wide; None where it is wide already.
 
-        A sound that ends below the lowest known cut-off is taken to end there: what it lacks below that stays as it is.
+        A channel that ends below the lowest known cut-off is taken to end there: what it lacks below stays lacking.
         Raises ``RequestError`` where its rate alone makes it narrower than that, and for a cut-off out of range.
         """
         facts, half = self.facts, self.sample_rate / 2
@@ -128,9 +130,9 @@ class APBWE(Adversarial, Restorer):
             edge = Edge(self.sample_rate)
             for block in sound.at(self.sample_rate):
                 edge.hear(block)
-            cutoff = max(edge.cutoff(), facts.lowest_cutoff)
+            cutoffs = [max(cutoff, facts.lowest_cutoff) for cutoff in edge.cutoffs()]
         elif facts.lowest_cutoff <= request.cutoff <= half:
-            cutoff = request.cutoff
+            cutoffs = [request.cutoff] * sound.num_channels
         else:
             raise RequestError(
                 f"cutoff={request.cutoff:g} must be from {facts.lowest_cutoff:g}, the lowest that this model knows, to "
@@ -139,14 +141,21 @@ class APBWE(Adversarial, Restorer):
                 path="cutoff",
                 value=request.cutoff,
             )
-        return None if cutoff >= WIDE * half else Band.of(cutoff, facts.highest_cutoff, self.sample_rate)
+        bands = {
+            cutoff: None if cutoff >= WIDE * half else Band.of(cutoff, facts.highest_cutoff, self.sample_rate)
+            for cutoff in set(cutoffs)
+        }
+        return tuple(bands[cutoff] for cutoff in cutoffs)
 
-    def restore(self, wave: Float[Tensor, "c n"], known: Band | None) -> Float[Tensor, "c n"]:
+    def restore(self, wave: Float[Tensor, "c n"], known: Bands) -> Float[Tensor, "c n"]:
         """Make a narrow stretch wide."""
-        if known is None:
-            return wave
-        heard = wave - above(wave, known.unheard)
-        return wave + above(self.net(heard) - wave, known.made)
+        made = wave.clone()
+        for band in {id(band): band for band in known if band is not None}.values():
+            rows = [row for row, own in enumerate(known) if own is band]
+            narrow = wave[rows]
+            heard = narrow - above(narrow, band.unheard)
+            made[rows] = narrow + above(self.net(heard) - narrow, band.made)
+        return made
 
     def conditions(self) -> list[Condition]:
         """The resampler of the papers, filters, µ-law and Opus, as far as the rates allow it."""

@@ -12,11 +12,11 @@ from jaxtyping import Float
 from unisono_sound.signal.phase import CentredTransform, TransformSizes
 
 from unisono_restore.ap_bwe.band import KEPT, WIDE, Edge
-from unisono_restore.ap_bwe.narrow import Narrow, NarrowOptions
+from unisono_restore.ap_bwe.narrow import Narrow, NarrowOptions, resampled
 from unisono_restore.facts import BandFacts
 from unisono_restore.trial import Condition
 
-__all__ = ["conditions", "copied_up"]
+__all__ = ["conditions", "copied_up", "cut_off"]
 
 
 def conditions(facts: BandFacts, rate: int, trained: Mapping[str, Any]) -> list[Condition]:
@@ -37,6 +37,17 @@ def conditions(facts: BandFacts, rate: int, trained: Mapping[str, Any]) -> list[
             seen = known is not None and bool(known.mu_law if narrow.mu_law else known.opus)
         found.append(Condition(name, Narrow(narrow, rate), seen))
     return found
+
+
+def cut_off(wave: Float[np.ndarray, "n"], rate: int) -> Float[np.ndarray, "n"]:
+    """Bring a sound to the rate that its measured end needs and back, by a windowed sinc: nothing is left above it."""
+    sound = torch.from_numpy(np.asarray(wave, np.float32))
+    edge = Edge(rate)
+    edge.hear(sound[None])
+    cutoff = edge.cutoff()
+    if not 0 < cutoff < WIDE * rate / 2:
+        return sound.numpy()
+    return resampled(sound, rate, 2 * cutoff).numpy()
 
 
 def copied_up(wave: Float[np.ndarray, "n"], rate: int) -> Float[np.ndarray, "n"]:

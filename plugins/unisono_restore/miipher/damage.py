@@ -81,7 +81,9 @@ def conditions(rate: int, held_out: Sequence[str]) -> list[Condition]:
         "a band of 3 kHz": DegradeOptions(band=BandOptions(share=1.0, hz=(3000.0, 3000.0))),
         "a codec": DegradeOptions(codec=CodecOptions(share=1.0)),
     }
-    made = [Condition(name, Damage(Degrade(options), 0.0, rate)) for name, options in tried.items()]
+    made = [
+        Condition(name, Damage(Degrade(options), 0.0, rate), whole=name == "nothing") for name, options in tried.items()
+    ]
     known = NoiseOptions().kinds
     if kinds := tuple(kind for kind in held_out if kind in known):
         unheard = DegradeOptions(noise=NoiseOptions(share=1.0, snr_db=(5.0, 5.0), kinds=kinds))

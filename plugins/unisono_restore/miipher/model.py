@@ -20,7 +20,7 @@ level, and the output back from it, so that a restorer serves sound of any level
 Shapes: b batch, c channels, n samples, t features, k mel frames, m mel bins, d channels of features.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -32,13 +32,14 @@ from unisono_sound.encoder import Encoder, LogMelEncoder
 from unisono_sound.signal import GriffinLim, resample
 from unisono_sound.vocoder import Vocoder
 
+from unisono_restore.baselines import DENOISERS
 from unisono_restore.miipher.cuts import QuietCuts
 from unisono_restore.miipher.damage import conditions
 from unisono_restore.miipher.facts import FeatureFacts
 from unisono_restore.miipher.network import MiipherNet, spectral_convergence
 from unisono_restore.miipher.sizes import AdapterSizes, CleanerSizes, HeadSizes, MiipherObjective
 from unisono_restore.restorer import Restorer
-from unisono_restore.trial import Condition
+from unisono_restore.trial import Baseline, Condition
 
 __all__ = ["Miipher"]
 
@@ -113,6 +114,10 @@ class Miipher(Restorer):
         """Damages one by one and together, and noises that were kept from training."""
         options = self.recipe.get("data", {}).get("degrade") or {}
         return conditions(self.sample_rate, options.get("held_out", ()))
+
+    def baselines(self) -> Sequence[Baseline]:
+        """RNNoise and spectral gating, where they are installed."""
+        return DENOISERS
 
     # ---- features ------------------------------------------------------------------------------
 

@@ -19,13 +19,14 @@ from unisono.errors import DataError, did_you_mean
 from unisono.evaluation import Report
 from unisono_sound.corpus import Manifest
 from unisono_sound.degrade import NOISES, Clips, Degrade, DegradeOptions, HeldClips, NoiseOptions
+from unisono_sound.measure import Judge
 from unisono_sound.signal import read_audio
 
 from unisono_restore.clips import read_recordings
 from unisono_restore.evaluate import evaluate as evaluate_restorer
 from unisono_restore.evaluate import held_out, roots
 from unisono_restore.mp_senet.facts import NoisyFacts
-from unisono_restore.trial import Condition
+from unisono_restore.trial import Baseline, Condition
 
 __all__ = ["KINDS", "LEVELS", "conditions", "evaluate"]
 
@@ -60,7 +61,7 @@ def conditions(
     if strange := [kind for kind in kinds if kind not in KINDS]:
         message = f"no noise of kind {strange[0]!r} can be made{did_you_mean(strange[0], KINDS)}"
         raise DataError(message, code="unknown", path="kinds", value=strange[0])
-    found = [Condition("clean", _as_it_is)]
+    found = [Condition("clean", _as_it_is, whole=True)]
     for kind in kinds:
         if kind == "babble" and clips is None:
             continue
@@ -78,6 +79,8 @@ def evaluate(
     checkpoint: str | Path | None = None,
     kinds: Sequence[str] = KINDS,
     levels: Sequence[float] = LEVELS,
+    baselines: Sequence[str | Baseline] | None = None,
+    judges: Sequence[str | Judge] = (),
     jobs: int = 1,
     progress: bool = True,
 ) -> Report:
@@ -105,6 +108,8 @@ def evaluate(
         limit=limit,
         checkpoint=checkpoint,
         conditions=conditions(model.facts, clips, kinds, levels),
+        baselines=baselines,
+        judges=judges,
         jobs=jobs,
         progress=progress,
     )
