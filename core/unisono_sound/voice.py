@@ -5,7 +5,7 @@ the pace of each, and what the text's markup asks for. Shapes: s symbols.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -22,9 +22,13 @@ from unisono_sound.text.lexicon import Lexicon, read_lexicon
 from unisono_sound.text.markup import Script, parse
 from unisono_sound.text.normalise import Normaliser, normaliser_of
 from unisono_sound.text.reader import DirectedFrontEnd, FrontEnd, Symbols, Word
-from unisono_sound.text.symbols import SymbolTable
+from unisono_sound.text.split import tokenize
+from unisono_sound.text.symbols import END, SymbolTable
 
 __all__ = ["SEAM_SECONDS", "MarkedRequest", "Reading", "SpeechRequest", "Voice", "seams", "segments"]
+
+CLOSING = "."
+"""The mark that a phrase without one is read with, where a voice has learnt none other than such."""
 
 SEAM_SECONDS = 0.02
 """The silence that stays on either side of a cut within a phrase: 40 ms in all, as long as a stop consonant."""
@@ -60,7 +64,9 @@ class MarkedRequest(SpeechRequest):
 class Voice:
     """What an acoustic model knows of language: its symbols, its speakers, its front end.
 
-    ``normaliser`` is that of the language; assign one to replace it, None for none.
+    ``normaliser`` is that of the language; assign one to replace it, None for none. ``closes`` says that the texts
+    which the voice learnt from end in marks, most of them. The silence behind a last word is that mark's then: without
+    it the word breaks off, so that a text which ends in none is read as if it ended in a full stop.
     """
 
     facts: SpeechFacts
@@ -70,6 +76,8 @@ class Voice:
 
     def __post_init__(self) -> None:
         self.normaliser: Normaliser | None = normaliser_of(getattr(self.facts, "language", ""))
+        known = [*(getattr(self.facts, "held_out", None) or ()), *(getattr(self.facts, "sample_texts", None) or ())]
+        self.closes = 2 * sum(map(_ends_in_a_mark, known)) > len(known)
         self._table = SymbolTable(self.symbols)
         self._lexicon = Lexicon.from_rows(getattr(self.facts, "lexicon", None) or (), self._table)
 
@@ -151,7 +159,8 @@ class Voice:
         if unknown:
             message = f"this voice has no symbol {unknown[0]!r}, needed for {text.strip()[:40]!r}"
             raise RequestError(message, code="unknown", path="text", value=unknown[0])
-        return symbols
+        marks = isinstance(self.front_end, DirectedFrontEnd)  # another one may leave out what it is given
+        return closed(symbols) if self.closes and marks and not one.piece.cut else symbols
 
     def _director(self, request: SpeechRequest, script: Script) -> Director:
         """Return what says how words are said. Raises ``RequestError`` for what the front end cannot be told."""
@@ -186,6 +195,20 @@ class Voice:
                 message = f"word_paces holds {number!r}: each must be from 0.25 to 4"
                 raise RequestError(message, code="range", path="word_paces", value=number)
         return request.word_paces
+
+
+def closed(symbols: Symbols) -> Symbols:
+    """Return symbols whose last word has a mark behind it: their own, or a full stop that belongs to no word."""
+    if symbols.symbols[-1] != END or symbols.word_of[-2] < 0:
+        return symbols
+    return replace(
+        symbols, symbols=(*symbols.symbols[:-1], CLOSING, END), word_of=(*symbols.word_of[:-1], -1, symbols.word_of[-1])
+    )
+
+
+def _ends_in_a_mark(text: str) -> bool:
+    tokens = list(tokenize(text))
+    return bool(tokens and tokens[-1].pause)
 
 
 def script_of(request: SpeechRequest) -> Script:

@@ -322,3 +322,50 @@ def test_characters_of_pieces_add_up_to_the_text(voice):
     readings = read(voice, text, markup="ssml")
     assert sum(reading.characters for reading in readings) <= len(text)
     assert all(reading.characters > 0 for reading in readings)
+
+
+# ---- the mark behind the last word ----------------------------------------------------------------------------------
+
+
+MARKED = ("One, two.", "Is it three?", "Four")
+
+
+def test_a_text_without_a_mark_is_closed_as_those_were_that_the_voice_learnt():
+    voice = make(CharacterFrontEnd(), held_out=MARKED, sample_texts=())
+    reading = one(voice, "Hello world", pace=1.25)
+    assert symbols(reading) == "hello world."
+    assert [word.text for word in reading.symbols.words] == ["Hello", "world"]
+    assert reading.symbols.word_of[-3:] == (1, -1, -1)
+    assert len(reading.ids) == len(reading.pace) == len(reading.symbols)
+    assert set(reading.pace) == {1.25}
+    assert reading.text == "Hello world"
+
+
+@pytest.mark.parametrize("text", ["Hello.", "Hello!", "Hello,", '"Hello?"'])
+def test_a_mark_that_is_written_stays_the_only_one(text):
+    voice = make(CharacterFrontEnd(), held_out=MARKED)
+    read = one(voice, text).symbols
+    assert sum(symbol in PAUSES for symbol in read.symbols) == 1
+
+
+@pytest.mark.parametrize("known", [{}, {"held_out": ("one", "two", "three.")}, {"sample_texts": ("seven", "eight.")}])
+def test_a_voice_that_learnt_texts_without_marks_reads_them_so(known):
+    voice = make(CharacterFrontEnd(), **known)
+    assert symbols(one(voice, "Hello world")) == "hello world"
+
+
+def test_only_the_end_of_a_phrase_is_closed():
+    voice = make(CharacterFrontEnd(), held_out=MARKED)
+    pieces = read(voice, "one two three four five six seven eight nine ten", limit=20)
+    assert len(pieces) > 1
+    assert [symbols(piece)[-1] in PAUSES for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+    assert [piece.goes_on_after for piece in pieces] == [True] * (len(pieces) - 1) + [False]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 1.0])
+def test_a_pause_behind_the_last_word_is_exact_where_a_mark_was_added(seconds):
+    voice = make(CharacterFrontEnd(), held_out=MARKED)
+    reading = one(voice, f"Hello [{seconds}s]")
+    behind = reading.symbols.word_of.index(-1, 1)
+    held = [reading.held[place] for place in range(behind, len(reading.symbols))]
+    assert sum(each.frames + each.silence for each in held) == round(seconds / FRAME)

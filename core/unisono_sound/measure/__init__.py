@@ -6,6 +6,7 @@ only one measure needs come with the extra ``evaluate`` and are imported where t
 
 from unisono_sound.measure.distance import log_spectral_distance, mel_distance, scale_invariant_sdr
 from unisono_sound.measure.duration import length_ratio, segment_error, speech_span
+from unisono_sound.measure.edges import edge_levels, is_clipped
 from unisono_sound.measure.intrusive import intelligibility, perceptual_quality
 from unisono_sound.measure.judges import Judge, Judging, WordJudge, judge
 from unisono_sound.measure.listening import HAS_RESEMBLYZER, HeardVoice, Listener, voice_vector
@@ -32,7 +33,9 @@ __all__ = [
     "align",
     "character_error_rate",
     "dnsmos",
+    "edge_levels",
     "intelligibility",
+    "is_clipped",
     "judge",
     "length_ratio",
     "log_spectral_distance",
