@@ -1,9 +1,8 @@
 """Conformer: attention for what is far, convolution for what is near, between two halves of a feed-forward.
 
-Gulati et al., "Conformer: Convolution-augmented Transformer for Speech Recognition" (arXiv:2005.08100). Differences:
-rotary positions (Su et al., arXiv:2104.09864) in place of relative ones; LayerNorm in place of BatchNorm inside the
-convolution module, so that an item does not depend on its batch; padding is zeroed before the convolution; attention
-itself has no dropout.
+Gulati et al., arXiv:2005.08100. Differences: rotary positions (Su et al., arXiv:2104.09864) in place of relative ones;
+LayerNorm in place of BatchNorm inside the convolution module, so that an item does not depend on its batch; padding is
+zeroed before the convolution; attention itself has no dropout.
 
 Shapes: b batch, t time, d channels. Masks are True where a position is kept.
 """

@@ -16,6 +16,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from unisono.nn.wide import wide
 
 from unisono_restore.mp_senet.dense import DenseBlock, Normed
 from unisono_restore.mp_senet.sizes import SENetSizes
@@ -61,7 +62,7 @@ class MaskDecoder(nn.Module):
         x = self.doubled(self.block(x, mask))
         x = self.last(self.norm(self.narrow(x), mask))[:, 0]
         with torch.autocast(x.device.type, enabled=False):
-            return self.sigmoid(x.float())
+            return self.sigmoid(wide(x))
 
 
 class PhaseDecoder(nn.Module):
@@ -79,7 +80,7 @@ class PhaseDecoder(nn.Module):
     def forward(self, x: Float[Tensor, "b c t h"], mask: Bool[Tensor, "b t"] | None) -> Float[Tensor, "b t f"]:
         x = self.norm(self.doubled(self.block(x, mask)), mask)
         with torch.autocast(x.device.type, enabled=False):  # a phase in bfloat16 is off by up to 1 % of a turn
-            x = x.float()
+            x = wide(x)
             return torch.atan2(self.imaginary(x)[:, 0], self.real(x)[:, 0])
 
 
