@@ -15,7 +15,7 @@ SHIPPED = Path(__file__).parents[2] / "checkpoints/tts-en"
 VOCODED = 2e-3
 """A vocoder that goes on from a part sums the phase of its source in another order."""
 CANCELLED = 5e-2
-"""Where pulses and noise nearly cancel, the sum's phase is that of the rounding: in a few frames, on some processors."""
+"""Where pulses and noise nearly cancel, the sum's phase is that of the rounding: a few frames, on some processors."""
 
 TEXTS = {
     "several pieces": "The ship left at dawn, and nobody waved. By noon the wind had turned; the crew knew it!",
