@@ -125,9 +125,9 @@ def test_a_components_sizes_are_the_models():
 
 def test_numbers_of_items_are_of_their_seeds_and_purposes():
     model = Beads()
-    drawn = model.uniform(list(range(4000)), "a")
-    assert torch.equal(drawn[7:9], model.uniform([7, 8], "a"))
-    assert not (drawn == model.uniform(list(range(4000)), "b")).any()
+    drawn = model.draw_uniform(list(range(4000)), "a")
+    assert torch.equal(drawn[7:9], model.draw_uniform([7, 8], "a"))
+    assert not (drawn == model.draw_uniform(list(range(4000)), "b")).any()
     # Means and quarters of 4,000 numbers: five standard deviations.
     assert drawn.min() >= 0 and drawn.max() <= 1 and abs(drawn.mean() - 0.5) < 5 / (12 * 4000) ** 0.5
     assert abs((drawn < 0.25).double().mean() - 0.25) < 5 * (0.25 * 0.75 / 4000) ** 0.5

@@ -35,6 +35,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from unisono.errors import RecipeError
 from unisono.model import Model
@@ -107,7 +108,10 @@ class Adversarial(Model):
         raise TypeError(f"{type(self).__name__} defines no judges()")
 
     def last_layer(self) -> Tensor | None:
-        """Return the generator's last weight, by whose gradients the adversarial term is balanced; None does not."""
+        """Return the generator's last weight, by whose gradients the adversarial term is balanced; None does not.
+
+        ``kept_whole`` names it, since a shard has no gradient of the whole.
+        """
         return None
 
     # ---- the players ---------------------------------------------------------------------------
@@ -153,10 +157,10 @@ class Adversarial(Model):
                     value=given,
                     code="unsupported",
                 )
-        if self.last_layer() is not None and isinstance(self.trainer.strategy, Sharded):
+        if isinstance(self.last_layer(), DTensor):
             raise RecipeError(
                 f"trainer.strategy shards weights, and {type(self).__name__} balances its losses by a whole layer's "
-                "gradient: take ddp, or a fixed adversarial weight",
+                "gradient: take ddp, a fixed adversarial weight, or name the last layer in kept_whole",
                 path="trainer.strategy",
                 value=type(self.trainer.strategy).__name__,
                 code="unsupported",

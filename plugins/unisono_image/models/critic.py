@@ -159,7 +159,7 @@ class Critic(TokenModel):
         generator = self.component("generator")
         layout = self.layout(self.num_tokens)
         blank = Canvas.blank(layout, seeds, device=tokens.device)
-        real = masked_by(self.objective.masking, blank, tokens, self.uniform(seeds, "masked")).canvas.known
+        real = masked_by(self.objective.masking, blank, tokens, self.draw_uniform(seeds, "masked")).canvas.known
         own = [derive_seed(seed, "draft") for seed in seeds]
         forget = self.forgotten(seeds)
         labels = torch.where(forget, NO_LABEL, batch["label"]).tolist()

@@ -45,6 +45,7 @@ class LineTokenizer(Tokenizer):
         game: the discriminator and when it begins; in the second stage alone.
     """
 
+    kept_whole: ClassVar[tuple[str, ...]] = (*PictureGame.kept_whole, "net.painter.decoder.out.")
     roles: ClassVar[dict[str, str]] = {
         **PictureGame.roles,
         "proxy": "a trained image/tokenizer, whose tokens are learnt from and whose decoder makes the pictures",

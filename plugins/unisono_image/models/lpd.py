@@ -117,7 +117,7 @@ class LPD(OrderedGenerator):
     def logits_in(
         self, tokens: Int[Tensor, "b n"], condition: Condition, order: Int[Tensor, "b n"], seeds: Sequence[int]
     ) -> Float[Tensor, "b n v"]:
-        drawn = self.uniform(seeds, "sizes") * len(self.cuts)
+        drawn = self.draw_uniform(seeds, "sizes") * len(self.cuts)
         return self.net(tokens, condition, order, self.cuts[drawn.long().clamp_max(len(self.cuts) - 1)])
 
     def logits_one_by_one(

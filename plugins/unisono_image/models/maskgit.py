@@ -105,7 +105,7 @@ class MaskGIT(TokenGenerator):
     def corrupted(self, tokens: Int[Tensor, "b n"], seeds: list[int]) -> Corrupted:
         """Return the canvases that the network is to fill, drawn from each item's own seed."""
         blank = Canvas.blank(self.layout(self.num_tokens), seeds, device=tokens.device)
-        return masked_by(self.objective, blank, tokens, self.uniform(seeds, "masked"))
+        return masked_by(self.objective, blank, tokens, self.draw_uniform(seeds, "masked"))
 
     def token_losses(
         self, tokens: Int[Tensor, "b n"], condition: Condition, batch: dict[str, Any], seeds: list[int]

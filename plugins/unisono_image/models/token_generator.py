@@ -171,7 +171,7 @@ class TokenModel(Model):
     def forgotten(self, seeds: Sequence[int]) -> Bool[Tensor, " b"]:
         """Return which items lose label and caption, while training, for guidance."""
         share = self.condition_sizes.dropout if self.training else 0.0
-        return self.uniform(seeds, "forget") < share
+        return self.draw_uniform(seeds, "forget") < share
 
     def on_train_end(self) -> None:
         self.save_tokens()

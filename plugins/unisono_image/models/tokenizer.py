@@ -80,6 +80,10 @@ class Tokenizer(PictureGame, Model):
     Facts: ClassVar[type[ImageFacts]] = ImageFacts
     facts: ImageFacts
     Request: ClassVar[type[TokenizerRequest]] = TokenizerRequest
+    kept_whole: ClassVar[tuple[str, ...]] = (
+        *PictureGame.kept_whole,
+        "net.codec.decoder.out.",
+    )  # by which losses are balanced
     text_field: ClassVar[str] = "image"
     salt: ClassVar[str] = "tokenizer"
     deterministic: ClassVar[bool] = True

@@ -62,6 +62,10 @@ class VAE(PictureGame, Model):
     Facts: ClassVar[type[ImageFacts]] = ImageFacts
     facts: ImageFacts
     Request: ClassVar[type[VAERequest]] = VAERequest
+    kept_whole: ClassVar[tuple[str, ...]] = (
+        *PictureGame.kept_whole,
+        "net.decoder.conv_out.",
+    )  # by which losses are balanced
     text_field: ClassVar[str] = "image"
     salt: ClassVar[str] = "vae"
     spread: Tensor

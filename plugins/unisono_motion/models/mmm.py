@@ -211,7 +211,7 @@ class MMM(MaskedModel):
         tokens, lengths, begins, ends = self.crop(tokens, lengths, seeds)
         forget = ~told
         if self.training and self.condition.dropout:
-            forget |= self.uniform(seeds, "forget") < self.condition.dropout
+            forget |= self.draw_uniform(seeds, "forget") < self.condition.dropout
         condition = Condition(words, mask, sentence, lengths, begins, ends)
         parts |= self.token_losses(tokens, condition, forget, seeds)
         parts["loss"] = sum(value for name, value in parts.items() if not name.endswith("accuracy"))
