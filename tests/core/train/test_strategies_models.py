@@ -9,16 +9,23 @@ import pytest
 import torch
 from unisono import plugin as plugins
 from unisono.export import export_run, find_training_state, load
+from unisono.recipe import Recipe
 from unisono.testing.model_under_test import PROPORTIONAL, UNVALIDATED, Start, subject, training_state
 from unisono.testing.promises.training import ensure_equal, ensure_processes
+from unisono.train.strategies.tensor import plans_of
 
 REGISTERED = [f"{name}/{model}" for name in plugins.discover() for model in plugins.get(name).models]
 MODELS = [name for name in REGISTERED if plugins.resolve(name, "models").learns]
 HSDP = "{name: hsdp, replicate: 2}"
 TENSOR = "{name: tensor, size: 2}"
 SHARED = (
-    *("text/mdlm", "text/block", "text/ar", "text/llada", "text/fastdllm", "image/dit"),
-    *("codec/soundstorm", "codec/gmlm", "motion/mmm"),
+    *("asr/paraformer", "branches/chain", "branches/hogwild", "branches/multiverse", "branches/parscale"),
+    *("codec/gmlm", "codec/soundstorm", "control/oft", "control/policy"),
+    *("image/arpg", "image/critic", "image/dit", "image/lpd", "image/maskgit", "image/tokenizer-line", "image/unet"),
+    *("motion/matcher", "motion/mmm", "motion/momask", "music/grid", "outline/pvd", "outline/vertex-ar"),
+    *("text/anchored", "text/ar", "text/block", "text/dream", "text/fastdllm", "text/llada", "text/llama"),
+    *("text/llama-pard", "text/llama-space", "text/mdlm", "text/pard", "text/parallelspec", "text/seed", "text/space"),
+    "views/sharp-it",
 )
 """Models whose blocks declare a plan."""
 CONVOLVED = "image/unet"
@@ -55,6 +62,18 @@ def test_several_processes_equal_one(model, count, strategy):
 def test_every_model_is_tried_under_every_strategy():
     assert len(MODELS) >= 33 and set(FAST) <= set(CASES)
     assert len(CASES) == 4 * len(MODELS) + 2 * len(SHARED)
+
+
+@pytest.mark.slow
+def test_every_model_with_a_plan_is_shared_by_processes():
+    declared = set()
+    for name in MODELS:
+        recipe = Recipe.read(f"{name}-tiny")
+        data = recipe.build_data()
+        data.prepare(progress=False)
+        if plans_of(recipe.build_model(data.describe())):
+            declared.add(name)
+    assert declared == set(SHARED)
 
 
 def one_with(model: str, *flags: str):
