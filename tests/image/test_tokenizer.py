@@ -61,18 +61,19 @@ def test_tokens_and_pictures_are_what_they_say(name, recipe):
 
 
 @pytest.mark.parametrize("recipe", ["tokenizer-tiny", "tokenizer-line-tiny"])
-def test_alone_is_together_to_the_bit_in_any_order(recipe):
-    """More than one part of a batch, and a lone last one, for convolutions of one are summed in another order."""
+def test_alone_is_together_in_any_order(recipe):
+    """More than one part of a batch, and a lone last one, for convolutions of one are summed in another order: tokens are
+    equal, pictures on some processors to the last bits only."""
     model = make("fsq", recipe)
     given = pictures(65)
     tokens = model.tokens(given)
     made = model.pictures(tokens)
     order = torch.randperm(65, generator=torch.Generator().manual_seed(0))
     assert torch.equal(model.tokens(given[order]), tokens[order])
-    assert torch.equal(model.pictures(tokens[order]), made[order])
+    torch.testing.assert_close(model.pictures(tokens[order]), made[order], rtol=0, atol=1e-6)
     for chosen in ([0], [64], [3, 1], [7, 5, 2]):
         assert torch.equal(model.tokens(given[chosen]), tokens[chosen])
-        assert torch.equal(model.pictures(tokens[chosen]), made[chosen])
+        torch.testing.assert_close(model.pictures(tokens[chosen]), made[chosen], rtol=0, atol=1e-6)
 
 
 def test_no_pictures_have_no_tokens():
