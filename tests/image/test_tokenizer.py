@@ -62,8 +62,10 @@ def test_tokens_and_pictures_are_what_they_say(name, recipe):
 
 @pytest.mark.parametrize("recipe", ["tokenizer-tiny", "tokenizer-line-tiny"])
 def test_alone_is_together_in_any_order(recipe):
-    """More than one part of a batch, and a lone last one, for convolutions of one are summed in another order: tokens are
-    equal, pictures on some processors to the last bits only."""
+    """More than one part of a batch, and a lone last one, for convolutions of one are summed in another order.
+
+    Tokens are equal; on some processors pictures are to the last bits only.
+    """
     model = make("fsq", recipe)
     given = pictures(65)
     tokens = model.tokens(given)

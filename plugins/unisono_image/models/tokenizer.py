@@ -324,7 +324,7 @@ def in_parts(network: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
     """Run a network over at most ``AT_ONCE`` items at a time, and over no less than two.
 
     Convolutions of one item are computed in another order than those of several: a lone one goes twice, so that it is
-    to the bit what it is in a batch.
+    what it is in a batch, on most processors to the bit.
     """
     parts = [
         network(part if len(part) > 1 else part.repeat_interleave(2, 0))[: len(part)] for part in items.split(AT_ONCE)
