@@ -379,7 +379,7 @@ class Model(LightningModule):
         return [derive_seed(self.salt, self.recipe.get("seed", 0), step, row) for row in batch["row"].tolist()]
 
     def draw_uniform(self, seeds: Sequence[int], purpose: str) -> Float[Tensor, " b"]:
-        """Return a number from 0 to 1 per item, drawn from its own seed; those of two purposes are independent."""
+        """Return a number in [0, 1] per item, drawn from its own seed; those of two purposes are independent."""
         return torch.tensor([derive_seed(seed, purpose) / 2**63 for seed in seeds], device=self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

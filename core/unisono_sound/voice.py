@@ -28,7 +28,7 @@ from unisono_sound.text.symbols import END, SymbolTable
 __all__ = ["SEAM_SECONDS", "MarkedRequest", "Reading", "SpeechRequest", "Voice", "seams", "segments"]
 
 CLOSING = "."
-"""The mark that a phrase without one is read with, where a voice has learnt none other than such."""
+"""The mark with which a text that ends in none is read, by a voice that learnt from texts with marks."""
 
 SEAM_SECONDS = 0.02
 """The silence that stays on either side of a cut within a phrase: 40 ms in all, as long as a stop consonant."""
