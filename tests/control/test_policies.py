@@ -262,8 +262,8 @@ def test_an_oft_policy_plans_in_one_evaluation_within_the_percentiles(oft):
 
 def test_constant_numbers_are_planned_as_themselves(make_policy):
     from counting import COUNTING
+    from unisono.nn.swiglu import LayerSizes
     from unisono_control.models.oft import RegressionPolicy
-    from unisono_control.models.sizes import LayerSizes
 
     data = Recipe.read("control/oft-tiny", ["--data.environment=counting", "--data.settings={}"]).build_data()
     data.prepare(progress=False)

@@ -30,8 +30,11 @@ STD = 0.02
 class LayerSizes:
     """Sizes of a transformer, the group ``network`` of a recipe's ``model:`` section; a subclass has its own defaults.
 
-    ``filter_dim`` is of the feed-forward, 0: `filter_dim_for`'s. Raises ``RecipeError`` for what cannot be built.
+    ``filter_dim`` is of the feed-forward, 0: `filter_dim_for`'s. Each head has a multiple of ``head_multiple``
+    channels: two in a subclass whose heads turn pairs of them. Raises ``RecipeError`` for what cannot be built.
     """
+
+    head_multiple: ClassVar[int] = 1
 
     dim: int = 128
     num_layers: int = 4
@@ -55,14 +58,10 @@ class LayerSizes:
                     path=f"model.network.{name}",
                     value=getattr(self, name),
                 )
-        self.check_heads(1)
-
-    def check_heads(self, channels: int) -> None:
-        """Raise ``RecipeError`` unless each head has a multiple of so many channels: two, where it turns them."""
-        if self.dim % (channels * self.num_heads):
-            what = f"twice num_heads={self.num_heads}" if channels == 2 else f"num_heads={self.num_heads}"
+        if self.dim % (self.head_multiple * self.num_heads):
+            twice = "twice " if self.head_multiple == 2 else ""
             raise RecipeError(
-                f"model.network.dim={self.dim} must be a multiple of {what}",
+                f"model.network.dim={self.dim} must be a multiple of {twice}num_heads={self.num_heads}",
                 code="shape",
                 path="model.network.dim",
                 value=self.dim,

@@ -117,12 +117,21 @@ class Adversarial(Model):
     # ---- the players ---------------------------------------------------------------------------
 
     def configure_model(self) -> None:
-        """Add what only training needs; Lightning calls it before it restores a checkpoint."""
+        """Add what only training needs; Lightning calls it before it restores a checkpoint.
+
+        Constants are made in float32, as the generator's are: Lightning's default type, where it calls this first, is
+        the run's, and a resumed run that has called this itself would hold others.
+        """
         if self.discriminators is not None:
             return
-        with torch.random.fork_rng(devices=[]):
-            torch.random.manual_seed(self.recipe.get("seed", 0) + 1)
-            judges = self.judges()
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.random.manual_seed(self.recipe.get("seed", 0) + 1)
+                judges = self.judges()
+        finally:
+            torch.set_default_dtype(default)
         self.discriminators = nn.ModuleDict({name: judge for name, (judge, _) in judges.items()})
         self.judge_weights = {name: weight for name, (_, weight) in judges.items()}
         kind = cast(torch.dtype, self.dtype)

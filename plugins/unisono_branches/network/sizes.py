@@ -1,6 +1,7 @@
 """Sizes: the group of a model's ``model:`` section that says how large its network is."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from unisono.nn.swiglu import LayerSizes
 
@@ -10,6 +11,4 @@ class NetworkSizes(LayerSizes):
     """Sizes of a transformer whose heads turn pairs of channels; ``filter_dim`` of its feed-forward, 0: 8/3 of
     ``dim``."""
 
-    def __post_init__(self):
-        super().__post_init__()
-        self.check_heads(2)
+    head_multiple: ClassVar[int] = 2

@@ -1,6 +1,7 @@
 """Sizes: the groups of a text model's ``model:`` section in recipe format 2, and where format 1 had them."""
 
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 from unisono.errors import RecipeError
 from unisono.nn.swiglu import LayerSizes
@@ -9,6 +10,8 @@ from unisono.nn.swiglu import LayerSizes
 @dataclass(frozen=True, kw_only=True)
 class TransformerSizes(LayerSizes):
     """Sizes of a transformer, GPT-2's small ones; ``filter_dim`` of its feed-forward, 0: 8/3 of ``dim``."""
+
+    head_multiple: ClassVar[int] = 2
 
     dim: int = 768
     num_layers: int = 12

@@ -170,7 +170,6 @@ class TextTransformer(LayerStack):
     ):
         super().__init__()
         dim, num_layers, num_heads = sizes.dim, sizes.num_layers, sizes.num_heads
-        sizes.check_heads(2)
         self.attention, self.block_size = attention, block_size_of(attention)
         self.vocabulary_in, self.vocabulary_out = vocabulary_in, vocabulary_out
         self.dim, self.num_layers, self.num_heads, self.head_dim = dim, num_layers, num_heads, dim // num_heads

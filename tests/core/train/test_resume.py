@@ -123,7 +123,7 @@ def test_facts_are_compared_by_name(begun, monkeypatch):
 def test_a_run_in_float64_resumes_to_the_bit(name, tmp_path):
     """Lightning makes weights float64 only after it has restored a state: read into float32 they were rounded."""
     given = ("--trainer.precision=64-true", "--optim.schedule=constant")
-    straight = last(fit(recipe(tmp_path / "straight", *given, name=name)))
+    straight = last(fit(recipe(tmp_path / "straight", *given, "--trainer.max_steps=4", name=name)))
     fit(recipe(tmp_path / "parts", *given, "--trainer.max_steps=2", name=name))
     resumed = last(fit(recipe(tmp_path / "parts", *given, "--trainer.max_steps=4", name=name), resume="last"))
     assert {value.dtype for value in straight["state_dict"].values() if value.is_floating_point()} == {torch.float64}
