@@ -17,10 +17,12 @@ class TensorPlan:
         keys and values come from one layer.
     rows: linear layers that read what is cut.
     heads: whole numbers that count the heads of a process: they are divided, and must be divisible.
-    shared: parameters that every process has and uses on its own heads: their gradients are summed.
+    first: whole numbers that say which head is a process' first, 0 where there is one; in the order of ``heads``.
+    shared: parameters that every process has and uses on, or has of, its own heads: their gradients are summed.
     """
 
     columns: Mapping[str, int]
     rows: tuple[str, ...]
     heads: tuple[str, ...] = ("num_heads",)
+    first: tuple[str, ...] = field(default=())
     shared: tuple[str, ...] = field(default=())

@@ -15,6 +15,7 @@ vocabulary. Masks: True = keep.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from einops import rearrange, repeat
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from unisono.nn.attention import attend
 from unisono.nn.rotary import Rotation, rotate, rotation
+from unisono.nn.tensor_plan import TensorPlan
 from unisono.verify import KVCache
 
 from unisono_branches.network.sight import Masked
@@ -75,6 +77,10 @@ class Streams(nn.Module):
         smoothing: of the weights: each stream has at least this share over P; 0.01 as published.
     """
 
+    tensor_plan: ClassVar[TensorPlan] = TensorPlan(
+        columns={}, rows=(), first=("first_head",), shared=("prefix_keys", "prefix_values")
+    )
+
     def __init__(
         self,
         vocabulary: int,
@@ -87,6 +93,7 @@ class Streams(nn.Module):
         super().__init__()
         self.net = Transformer(vocabulary, sizes)
         self.num_streams, self.smoothing = num_streams, smoothing
+        self.num_heads, self.first_head = sizes.num_heads, 0
         if num_streams > 1:
             shape = (sizes.num_layers, num_streams, sizes.num_heads, prefix_length, sizes.head_dim)
             self.prefix_keys = nn.Parameter(0.02 * torch.randn(shape))
@@ -128,7 +135,9 @@ class Streams(nn.Module):
         if p == 1:
             return self.net.hidden(tokens, Masked.at(positions, head_dim, mask, cache, dropout))[None]
         places = rotation(positions, head_dim, device=tokens.device)
-        sight = Behind(places, self.prefix_keys, self.prefix_values, mask, cache, dropout)
+        own_heads = slice(self.first_head, self.first_head + self.num_heads)
+        keys, values = self.prefix_keys[:, :, own_heads], self.prefix_values[:, :, own_heads]
+        sight = Behind(places, keys, values, mask, cache, dropout)
         return rearrange(self.net.hidden(repeat(tokens, "b t -> (p b) t", p=p), sight), "(p b) t d -> p b t d", p=p)
 
     def weights(self, states: Float[Tensor, "p b t d"]) -> Float[Tensor, "p b t"]:

@@ -52,7 +52,6 @@ class LineTokenizer(Tokenizer):
     }
     component_kinds: ClassVar[dict[str, Any]] = {"classifier": ImageClassifier, "proxy": Tokenizer}
     builtin_components: ClassVar[dict[str, str]] = {"untrained": "unisono_image.models.untrained:tokenizer"}
-    reads_weights: ClassVar[tuple[str, ...]] = ("losses", "play")
 
     def __init__(
         self,

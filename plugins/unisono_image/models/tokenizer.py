@@ -80,6 +80,7 @@ class Tokenizer(PictureGame, Model):
     Facts: ClassVar[type[ImageFacts]] = ImageFacts
     facts: ImageFacts
     Request: ClassVar[type[TokenizerRequest]] = TokenizerRequest
+    reads_weights: ClassVar[tuple[str, ...]] = (*PictureGame.reads_weights, "tokens", "pictures")
     kept_whole: ClassVar[tuple[str, ...]] = (
         *PictureGame.kept_whole,
         "net.codec.decoder.out.",

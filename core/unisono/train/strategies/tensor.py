@@ -92,10 +92,14 @@ def parallelize(model: nn.Module, mesh: DeviceMesh) -> list[str]:
             styles[column] = ColwiseParallel() if parts == 1 else PartedColumns(parts)
             if parts > 1 and block.get_submodule(column).bias is not None:
                 summed.append(f"{name}.{column}.bias")
-        parallelize_module(block, mesh, styles)
+        if styles:
+            parallelize_module(block, mesh, styles)
         for path in plan.heads:
             holder, attribute = _holder(block, path)
             setattr(holder, attribute, getattr(holder, attribute) // mesh.size())
+        for path, counted in zip(plan.first, plan.heads, strict=False):
+            holder, attribute = _holder(block, path)
+            setattr(holder, attribute, mesh.get_local_rank() * getattr(*_holder(block, counted)))
         own = {path for path, _ in block.named_parameters()}
         summed += [f"{name}.{shared}" for shared in plan.shared if shared in own]
     return summed
