@@ -62,8 +62,7 @@ def run_once(made: Recipe, processes: int, resume: bool, log: Path, at_line: int
         if child == 0:
             os.setpgid(0, children[0] if children else 0)
             _be(made, processes, rank, port, resume, log, at_line)
-        if not children:
-            os.setpgid(child, child)
+        os.setpgid(child, children[0] if children else child)  # here too: a kill may come before the child has done so
         children.append(child)
     begun, left, codes = time.monotonic(), set(children), []
     while left:
