@@ -56,6 +56,7 @@ SETUP = {
         " forward_sum_loss, ramp, search)\nstep = 2500\naligner = Aligner(16, 80)\nembedded = torch.randn(2, 5, 16)\n"
         "mel = torch.randn(2, 30, 80)\ntext_lengths, mel_lengths = torch.tensor([5, 3]), torch.tensor([30, 21])"
     ),
+    "docs/picture-codecs.md": "from PIL import Image\nImage.linear_gradient('L').resize((72, 72)).save('picture.png')",
     "docs/text-decoding.md": "def allowed(text):\n    return True",
 }
 """What a reader has beside the page: names that its Python blocks take as given."""
