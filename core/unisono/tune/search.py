@@ -100,7 +100,8 @@ class _Search:
         }
         path = self.folder / ABOUT
         if not path.is_file():
-            if self.folder.is_dir() and any(self.folder.iterdir()):
+            there = {entry.name for entry in self.folder.iterdir()} if self.folder.is_dir() else set()
+            if there and TURNS not in there:  # where it is, another process is beginning the study
                 raise CheckpointError(
                     f"{str(self.folder)!r:.200} is not empty, and no study: choose another folder",
                     code="exists",

@@ -240,8 +240,9 @@ def _scan(text: str) -> Iterator[Token]:
 def _is_operator(text: str, start: int, end: int) -> bool:
     """Whether a run is a sign that would be punctuation beside a word: "5 - 3", "5 – 3", "a * b"."""
     if text[start:end] in ("*", "_"):
-        line = text.rfind("\n", 0, start) + 1
-        return bool(text[line:start].strip())  # else the mark of a list
+        while start and text[start - 1].isspace() and text[start - 1] not in _LINE_ENDS:
+            start -= 1
+        return bool(start) and text[start - 1] not in _LINE_ENDS  # else the mark of a list
     if text[start:end] not in ("-", "–"):
         return False
     before, after = start, end

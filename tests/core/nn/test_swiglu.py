@@ -69,7 +69,9 @@ def test_sizes_that_cannot_be_built_are_refused(field, value, code):
 
 
 def test_heads_that_turn_pairs_have_an_even_number_of_channels():
-    sizes = LayerSizes(dim=12, num_heads=4)
-    assert sizes.head_dim == 3
+    class TurnedSizes(LayerSizes):
+        head_multiple = 2
+
+    assert LayerSizes(dim=12, num_heads=4).head_dim == 3 and TurnedSizes(dim=16, num_heads=4).head_dim == 4
     with refused(RecipeError, "shape", "model.network.dim", value=12):
-        sizes.check_heads(2)
+        TurnedSizes(dim=12, num_heads=4)

@@ -36,6 +36,7 @@ def cost(text):
 @settings(max_examples=200, deadline=None)
 @given(PROSE, st.integers(12, 60), st.one_of(st.none(), st.integers(12, 30)))
 @example("Mr. 1999", 12, 18)
+@example("0\r_", 12, None)
 def test_pieces_tile_the_text_within_the_limit(text, limit, first_limit):
     if not list(tokenize(text)):
         with refused(RequestError, "empty", "text"):
