@@ -222,6 +222,7 @@ def test_an_exported_recipe_names_no_folder_of_this_machine(tmp_path, straight):
                 "name": "tts/speech",
                 "root": {"a": "/home/me/corpus/", "b": "C:\\data\\lj", "c": "~/x/y.csv", "d": "data/here"},
                 "durations": ["/x/one.jsonl", 3, None],
+                "streams": "a=/home/me/a-{0..9}.tar,b=hf:NAME?split=train,c=~/c/,d=C:\\data\\lj,e=data/here",
             },
             "run": {"dir": "/tmp/runs", "init_from": "/tmp/other", "ema_decay": 0.9},
             "components": {"vocoder": "/home/me/vocoder", "codec": "griffin-lim"},
@@ -231,6 +232,7 @@ def test_an_exported_recipe_names_no_folder_of_this_machine(tmp_path, straight):
     )
     assert moved["data"]["root"] == {"a": "corpus", "b": "lj", "c": "y.csv", "d": "data/here"}
     assert moved["data"]["durations"] == ["one.jsonl", 3, None]
+    assert moved["data"]["streams"] == "a=a-{0..9}.tar,b=hf:NAME?split=train,c=c,d=lj,e=data/here"
     assert moved["run"] == {"dir": "runs", "init_from": None, "ema_decay": 0.9}
     assert moved["components"] == {"vocoder": "components/vocoder", "codec": "griffin-lim"}
     folder = export_run(straight.folder, tmp_path / "export")

@@ -266,11 +266,15 @@ def _runs(process: int) -> bool:
     return True
 
 
+_NAMED_PATH = re.compile(r"((?:^|,)[^=,/\\]+=)((?:[/~]|[A-Za-z]:[/\\])[^,]*)")
+"""An absolute path behind a name, as in ``name=PATH,name=PATH``."""
+
+
 def portable(recipe: dict[str, Any], builtins: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return a recipe without what only the training machine knows.
 
-    Absolute paths keep their last name, components are named as they lie in the export, and where the run
-    was kept and logged and what it started from are left out.
+    Absolute paths, those of ``name=PATH,name=PATH`` too, keep their last name, components are named as they lie in the
+    export, and where the run was kept and logged and what it started from are left out.
     """
 
     def bare(value: Any) -> Any:
@@ -280,6 +284,8 @@ def portable(recipe: dict[str, Any], builtins: tuple[str, ...] = ()) -> dict[str
             return [bare(item) for item in value]
         if isinstance(value, str) and (value[:1] in ("/", "~") or PureWindowsPath(value).is_absolute()):
             return PureWindowsPath(value).name
+        if isinstance(value, str):
+            return _NAMED_PATH.sub(lambda found: found[1] + PureWindowsPath(found[2]).name, value)
         return value
 
     run = {**recipe.get("run", {}), "dir": "runs", "init_from": None}

@@ -97,7 +97,7 @@ def parallelize(model: nn.Module, mesh: DeviceMesh) -> list[str]:
         for path in plan.heads:
             holder, attribute = _holder(block, path)
             setattr(holder, attribute, getattr(holder, attribute) // mesh.size())
-        for path, counted in zip(plan.first, plan.heads, strict=False):
+        for path, counted in zip(plan.first, plan.heads[: len(plan.first)], strict=True):
             holder, attribute = _holder(block, path)
             setattr(holder, attribute, mesh.get_local_rank() * getattr(*_holder(block, counted)))
         own = {path for path, _ in block.named_parameters()}
